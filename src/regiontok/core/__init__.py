@@ -1,0 +1,1 @@
+"""The nouns: what every other room of the house speaks about."""

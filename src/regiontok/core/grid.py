@@ -1,0 +1,83 @@
+"""PatchGrid: what the encoder saw of one view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from regiontok.core.frame import Frame
+from regiontok.core.masks import PixelMasks
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+
+@dataclass(frozen=True, eq=False)
+class PatchGrid:
+    """Patch features of one view, and where they lie on the image.
+
+    Attributes:
+        features: `[h w d]`, or `[t h w d]` for a clip: what region steps read.
+        frame: how the image lies under the grid.
+        values: `[h w d']`: what pools read (another layer or norm); None means the features.
+        masks: the segmenter's pixel masks of the image, if there was a segmenter.
+        prefix: `[r d']`: CLS, summary and register tokens in the encoder's order; None if it has none.
+        summaries: how many of the first prefix tokens are CLS or summary tokens; the rest are registers.
+        cls_attention: `[h w]` attention of CLS on the patches, if the encoder was asked for it.
+        padding: "drop" leaves patches that see only padding out of every region; "keep" treats them as any other (LLaVA's behaviour).
+        key: of the picture; with `draw` (the epoch in training) it seeds steps that draw.
+        draw: see `key`.
+
+    Raises:
+        ValueError: features that do not fit the frame's grid, or hold NaN.
+    """
+
+    features: Float[Tensor, "*grid d"]
+    frame: Frame
+    values: Float[Tensor, "*grid e"] | None = None
+    masks: PixelMasks | None = None
+    prefix: Float[Tensor, "r e"] | None = None
+    summaries: int = 0
+    cls_attention: Float[Tensor, "*grid"] | None = None
+    padding: Literal["drop", "keep"] = "drop"
+    key: str = ""
+    draw: int = 0
+
+    def __post_init__(self) -> None:
+        if self.features.ndim not in (3, 4) or tuple(self.features.shape[-3:-1]) != self.frame.grid:
+            raise ValueError(f"expected features [h w d] on the grid {self.frame.grid}, got {list(self.features.shape)}")
+        if self.values is not None and self.values.shape[:-1] != self.features.shape[:-1]:
+            raise ValueError(f"values {list(self.values.shape)} lie on another grid than features {list(self.features.shape)}")
+        for what, tensor in (("features", self.features), ("values", self.values)):
+            if tensor is not None and not bool(torch.isfinite(tensor).all()):
+                bad = int((~torch.isfinite(tensor)).any(-1).sum())
+                raise ValueError(f"{what} of {self.key or 'an image'} are NaN or infinite at {bad} of {self.patches} patches")
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """(h, w) or (t, h, w)."""
+        return tuple(self.features.shape[:-1])
+
+    @property
+    def patches(self) -> int:
+        """Patches of the grid."""
+        return self.features.shape[:-1].numel()
+
+    @property
+    def pooled(self) -> Float[Tensor, "*grid e"]:
+        """What pools read: `values`, or the features."""
+        return self.features if self.values is None else self.values
+
+    @property
+    def valid(self) -> Bool[Tensor, "*grid"]:
+        """True where a patch may lie in a region: everywhere, or where it sees more than padding."""
+        if self.padding == "keep":
+            return torch.ones(self.grid, dtype=torch.bool, device=self.features.device)
+        return self.frame.valid.to(self.features.device).expand(self.grid)
+
+    def but(self, **changes) -> PatchGrid:
+        """A copy with some fields changed."""
+        return replace(self, **changes)

@@ -1,0 +1,167 @@
+"""PixelMasks: run-length coded pixel masks of one image, with scores and names. Dense only on demand.
+
+150 masks of 640 x 480 take 19 kB run-length coded and 46 MB dense (measured), so dense masks are never the exchange type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pycocotools import mask as coco
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMasks:
+    """k masks of one image; they may overlap, leave gaps, or be empty.
+
+    Attributes:
+        size: (H, W) in pixels.
+        counts: k compressed COCO run-length codes.
+        scores: `[k]` float, or None.
+        names: k words (a category, say), or None.
+
+    >>> masks = PixelMasks.from_labels(np.array([[0, 0, 1], [0, 2, 1]]))
+    >>> len(masks), masks.areas.tolist(), masks.boxes[1].tolist()
+    (3, [3, 2, 1], [2.0, 0.0, 3.0, 2.0])
+    """
+
+    size: tuple[int, int]
+    counts: tuple[bytes, ...]
+    scores: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for what, values in (("scores", self.scores), ("names", self.names)):
+            if values is not None and len(values) != len(self):
+                raise ValueError(f"{len(self)} masks need {len(self)} {what}, got {len(values)}")
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @classmethod
+    def from_dense(cls, masks: Bool[Tensor, "k H W"] | np.ndarray, scores=None, names=None) -> PixelMasks:
+        """From `[k H W]` masks; anything but 0 is inside."""
+        dense = np.asarray(masks.cpu() if isinstance(masks, Tensor) else masks)
+        if dense.ndim != 3:
+            raise ValueError(f"expected masks [k H W], got shape {list(dense.shape)}")
+        coded = coco.encode(np.asfortranarray((dense != 0).transpose(1, 2, 0).astype(np.uint8))) if len(dense) else []
+        scores = None if scores is None else np.asarray(scores, np.float64)
+        return cls(
+            tuple(map(int, dense.shape[1:])), tuple(c["counts"] for c in coded), scores, None if names is None else tuple(names)
+        )
+
+    @classmethod
+    def from_labels(cls, labels: Int[Tensor, "H W"] | np.ndarray) -> PixelMasks:
+        """One mask a label of `[H W]` integers, in the order of the labels; negative labels are no mask."""
+        labels = np.asarray(labels)
+        if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"expected integer labels [H W], got {labels.dtype} of shape {list(labels.shape)}")
+        ids = np.unique(labels)
+        ids = ids[ids >= 0]
+        parts = [cls.from_dense(labels[None] == ids[i : i + 32, None, None]).counts for i in range(0, len(ids), 32)]
+        return cls(tuple(map(int, labels.shape)), tuple(c for part in parts for c in part))
+
+    @classmethod
+    def from_coco(cls, segmentations: Iterable[Any], size: tuple[int, int], scores=None, names=None) -> PixelMasks:
+        """From COCO `segmentation` values: polygons, run lengths as a list, or compressed run lengths (text or bytes).
+
+        Raises:
+            ValueError: a code of another size, or one that cannot be read.
+        """
+        counts = tuple(_coco_counts(value, size) for value in segmentations)
+        scores = None if scores is None else np.asarray(scores, np.float64)
+        return cls(size, counts, scores, None if names is None else tuple(names))
+
+    @property
+    def areas(self) -> np.ndarray:
+        """`[k]` pixels inside each mask."""
+        return np.array([int(coco.area(code)) for code in self._codes()], np.int64)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """`[k 4]` xyxy pixels around each mask; zeros for an empty one."""
+        xywh = np.array([coco.toBbox(code) for code in self._codes()], np.float64).reshape(-1, 4)
+        return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+
+    def dense(self, index: Sequence[int] | range | None = None) -> Bool[Tensor, "k H W"]:
+        """The masks (or those of `index`) as `[k H W]` bool."""
+        codes = self._codes(index)
+        if not codes:
+            return torch.zeros(0, *self.size, dtype=torch.bool)
+        return torch.from_numpy(np.ascontiguousarray(coco.decode(codes).transpose(2, 0, 1)).astype(bool))
+
+    def labels(self) -> Int[Tensor, "H W"]:
+        """`[H W]` mask index under each pixel, -1 for none; where masks overlap the smallest wins."""
+        labels = torch.full(self.size, -1, dtype=torch.int64)
+        for i in np.argsort(-self.areas, kind="stable"):
+            labels[self.dense([int(i)])[0]] = int(i)
+        return labels
+
+    def take(self, index: Sequence[int]) -> PixelMasks:
+        """The masks of `index`, in its order."""
+        index = [int(i) for i in index]
+        scores = None if self.scores is None else self.scores[index]
+        names = None if self.names is None else tuple(self.names[i] for i in index)
+        return PixelMasks(self.size, tuple(self.counts[i] for i in index), scores, names)
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """COCO run-length objects, ready for JSON."""
+        return [{"size": list(self.size), "counts": code.decode("ascii")} for code in self.counts]
+
+    def _codes(self, index: Sequence[int] | range | None = None) -> list[dict[str, Any]]:
+        chosen = self.counts if index is None else [self.counts[i] for i in index]
+        return [{"size": list(self.size), "counts": code} for code in chosen]
+
+
+def _coco_counts(value: Any, size: tuple[int, int]) -> bytes:
+    high, wide = size
+    if isinstance(value, list):
+        rings = [ring for ring in value if len(ring) >= 6]  # fewer than three points enclose nothing
+        if not rings:
+            return coco.encode(np.zeros((high, wide), np.uint8, order="F"))["counts"]
+        return coco.merge(coco.frPyObjects(rings, high, wide))["counts"]
+    if not isinstance(value, dict) or "counts" not in value:
+        raise ValueError(f"expected COCO polygons or run lengths, got {type(value).__name__}")
+    stated = tuple(int(side) for side in value.get("size", size))
+    if stated != tuple(size):
+        raise ValueError(f"a mask of size {stated} does not fit the image of size {tuple(size)}")
+    counts = value["counts"]
+    if isinstance(counts, list):
+        if sum(counts) != high * wide:
+            raise ValueError(f"run lengths add up to {sum(counts)} pixels, the image has {high * wide}")
+        return coco.frPyObjects({"size": [high, wide], "counts": counts}, high, wide)["counts"]
+    code = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+    return _checked(code, size)
+
+
+def _checked(code: bytes, size: tuple[int, int]) -> bytes:
+    """A compressed code that really describes `size` pixels: pycocotools itself writes past its buffer on a forged one."""
+    total, at = 0, 0
+    runs: list[int] = []
+    while at < len(code):
+        value, shift, more = 0, 0, True
+        while more:
+            if at >= len(code):
+                raise ValueError("a run-length code breaks off in the middle")
+            digit = code[at] - 48
+            if not 0 <= digit < 64:
+                raise ValueError(f"a run-length code holds the byte {code[at]}, which no such code has")
+            value |= (digit & 31) << shift
+            more, at, shift = bool(digit & 32), at + 1, shift + 5
+        if digit & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        if runs[-1] < 0:
+            raise ValueError("a run-length code holds a negative run")
+        total += runs[-1]
+    if total != size[0] * size[1]:
+        raise ValueError(f"a run-length code describes {total} pixels, the image has {size[0] * size[1]}")
+    return code

@@ -1,0 +1,189 @@
+"""Picture: decoded pixels, upright and RGB. The only place that decodes an image.
+
+Whatever comes in (path, bytes, Pillow image, array, tensor) leaves as `[H W 3]` uint8 with a key. What cannot be decoded whole is a
+`PictureError`: nothing is guessed, no half picture gets through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Formats whose Pillow decoder stays inside Pillow: EPS, for one, would start Ghostscript on a stranger's file.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "TGA")
+SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .avif .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm .jp2 .j2k .tga".split())
+MAX_BYTES = 512 * 2**20
+RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
+
+
+class PictureError(ValueError):
+    """An image that cannot be decoded whole; the message names it and says what is wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One decoded image.
+
+    Attributes:
+        pixels: `[H W 3]` uint8, upright (EXIF orientation applied), RGB, read-only.
+        key: hash of the bytes it was read from (of the pixels and their shape for arrays): the same bytes, the same key.
+        name: what to call it in messages and tables.
+
+    >>> Picture.of(np.zeros((4, 6, 3), np.uint8)).size
+    (4, 6)
+    """
+
+    pixels: np.ndarray
+    key: str
+    name: str = "image"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @classmethod
+    def of(cls, source: Any, name: str | None = None) -> Picture:
+        """A picture from a path, bytes, a Pillow image, an array `[H W]`, `[H W 1|3|4]`, or a tensor `[1|3|4 H W]` or as an array.
+
+        Integers are uint8 (or uint16, divided by 257); floats lie in [0, 1]. Alpha is laid over white; palettes, CMYK, 16-bit and
+        1-bit images become RGB; of an animation the first frame is taken.
+
+        Raises:
+            PictureError: unreadable, truncated, empty, too large, or values out of range.
+            TypeError: a source of another kind.
+        """
+        if isinstance(source, Picture):
+            return source
+        if isinstance(source, str | Path):
+            path = Path(source)
+            return _decode(_read(path), name or str(path))
+        if isinstance(source, bytes | bytearray | memoryview):
+            return _decode(bytes(source), name or "bytes")
+        if isinstance(source, Image.Image):
+            pixels = _rgb(source, name or "image")
+        elif hasattr(source, "detach"):
+            pixels = _from_array(_channels_last(source.detach().cpu()), name or "tensor")
+        elif isinstance(source, np.ndarray):
+            pixels = _from_array(source, name or "array")
+        else:
+            raise TypeError(f"expected a path, bytes, a Pillow image, an array or a tensor; got {type(source).__name__}")
+        digest = hashlib.sha256(f"pixels {pixels.shape}".encode() + pixels.tobytes())
+        return cls(_frozen(pixels), digest.hexdigest()[:32], name or "image")
+
+    @cached_property
+    def pil(self) -> Image.Image:
+        """The pixels as a Pillow image."""
+        return Image.fromarray(self.pixels)
+
+    def resized(self, size: tuple[int, int], crop: tuple[float, float, float, float], resample: str) -> np.ndarray:
+        """The part `crop` = (y0, x0, y1, x1), in pixels, resized to `size` = (h, w): `[h w 3]` uint8.
+
+        Pillow's filter reads beyond the crop where the picture goes on, so this equals resizing everything and cropping then.
+        """
+        y0, x0, y1, x1 = crop
+        method = Image.Resampling(RESAMPLE[resample])
+        return np.array(self.pil.resize((size[1], size[0]), method, box=(x0, y0, x1, y1), reducing_gap=None))
+
+
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise PictureError(f"{path}: no such file")
+    if not path.is_file():
+        raise PictureError(f"{path}: a folder or device, not an image file")
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise PictureError(f"{path}: {size / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB an image may have")
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _decode(data: bytes, name: str) -> Picture:
+    if not data:
+        raise PictureError(f"{name}: empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", message=".*EXIF.*")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                pixels = _rgb(image, name)
+    except UnidentifiedImageError:
+        raise PictureError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = Image.MAX_IMAGE_PIXELS or 0
+        raise PictureError(
+            f"{name}: more than {limit / 1e6:.0f} million pixels; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
+    except PictureError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        # What Pillow's decoders raise on damaged files; MemoryError is what a lying header ends in.
+        raise PictureError(f"{name}: damaged or truncated ({error or type(error).__name__})") from None
+    return Picture(_frozen(pixels), hashlib.sha256(data).hexdigest()[:32], name)
+
+
+def _rgb(image: Image.Image, name: str) -> np.ndarray:
+    image.load()  # before the orientation: loading a damaged file raises here
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _from_array(np.asarray(image), name)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _channels_last(tensor: Any) -> np.ndarray:
+    first = tensor.ndim == 3 and tensor.shape[0] in (1, 3, 4)
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+    return (tensor.permute(1, 2, 0) if first else tensor).numpy()
+
+
+def _from_array(array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
+        raise PictureError(f"{name}: expected [H W], [H W 1], [H W 3] or [H W 4], got shape {list(array.shape)}")
+    pixels = _eight_bits(array, name)
+    if pixels.shape[-1] == 4:
+        alpha = pixels[..., 3:].astype(np.uint32)
+        pixels = ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == bool:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16 or array.dtype == np.int32:  # Pillow's "I;16" and "I"
+        if array.min() < 0 or array.max() > 65535:
+            raise PictureError(f"{name}: integers from {array.min()} to {array.max()} are not 16-bit pixels")
+        return np.round(array / 257).astype(np.uint8)
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise PictureError(f"{name}: has NaN or infinite values")
+        if array.min() < -1e-6 or array.max() > 1 + 1e-6:
+            raise PictureError(
+                f"{name}: floats must lie in [0, 1], got {array.min():.4g} to {array.max():.4g}; undo any normalisation first"
+            )
+        return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    raise PictureError(f"{name}: expected uint8, uint16 or float pixels, got {array.dtype}")
+
+
+def _frozen(pixels: np.ndarray) -> np.ndarray:
+    pixels = np.array(pixels, copy=True, order="C") if pixels.flags.writeable is False or pixels.base is not None else pixels
+    pixels.flags.writeable = False
+    return pixels

@@ -1,0 +1,176 @@
+"""Recipes: TOML -> frozen settings, with overrides and a scale; unknown keys are refused with the nearest known name.
+
+A recipe names one setting of the papers' tables, or one of ours, and everything needed to run it again::
+
+    what = "Regions from clustering, mean pooling (row D5, D8)"
+    [source]                      # where the figures below come from
+    paper = "diagnostic-study"
+    table = "Table 1"
+    row = "RADIOv2.5, from clustering"
+    [expect]                      # the paper's figures, never ours
+    tokens = 124
+    [tokenizer]                   # the arguments of RegionTokenizer
+    encoder = "lite"
+    regions = "merge(k=124) | sort('com')"
+    [scale.paper.tokenizer]       # what changes at another scale
+    encoder = "transformers('openai/clip-vit-large-patch14-336')"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from regiontok.core import spec
+from regiontok.core.spec import nearest
+
+SCALES = ("mini", "small", "paper")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be read; the message names file, key and the nearest known name."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Settings):
+    """Where a recipe comes from in a paper."""
+
+    paper: str
+    table: str = ""
+    row: str = ""
+    section: str = ""
+
+
+class TokenizerSettings(_Settings):
+    """The arguments of `RegionTokenizer`, as text; see there for what each does."""
+
+    encoder: str = "lite"
+    segmenter: str = ""
+    transforms: str = ""
+    regions: str = ""
+    norm: Literal["none", "rms"] = "none"
+    partition_on: Literal["raw", "normed"] = "raw"
+    pool: str = "mean"
+    whole: bool = False
+    cls: bool = False
+    padding: Literal["drop", "keep"] = "drop"
+    seed: int = 0
+
+
+class Recipe(_Settings):
+    """One recipe, resolved at one scale."""
+
+    name: str
+    what: str
+    scale: Literal["mini", "small", "paper"] = "mini"
+    source: Source | None = None
+    expect: dict[str, float] = {}
+    tokenizer: TokenizerSettings = TokenizerSettings()
+
+
+def load_recipe(path: str | Path, *, scale: str = "mini", overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe at a scale; `overrides` are ``"tokenizer.pool=attend"``.
+
+    Raises:
+        RecipeError: a missing file, broken TOML, an unknown key, a value of the wrong type, a spec with an unknown method.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path}: not a readable TOML file ({error})") from None
+    return resolve(table, name=path.stem, scale=scale, overrides=overrides)
+
+
+def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from its parsed TOML table."""
+    if scale not in SCALES:
+        raise RecipeError(f"unknown scale {scale!r}{nearest(scale, SCALES)}; known: {', '.join(SCALES)}")
+    table = dict(table)
+    scales = table.pop("scale", {})
+    if not isinstance(scales, dict):
+        raise RecipeError(f"{name}: 'scale' is a table ([scale.paper.tokenizer], ...); the scale itself is chosen when loading")
+    for key in scales:
+        if key not in SCALES:
+            raise RecipeError(f"{name}: unknown scale {key!r}{nearest(key, SCALES)}; known: {', '.join(SCALES)}")
+    settings = _merged(table, scales.get(scale, {}))
+    for override in overrides:
+        settings = _merged(settings, _override(override, name))
+    try:
+        recipe = Recipe(**{"name": name, **settings, "scale": scale})
+    except ValidationError as error:
+        raise RecipeError(f"{name}: {_first(error)}") from None
+    _check_specs(recipe)
+    return recipe
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML that `load_recipe` reads back (at any scale: it has become the same at all)."""
+    lines = [f"name = {_toml(recipe.name)}", f"what = {_toml(recipe.what)}"]
+    parts = {"source": recipe.source, "expect": recipe.expect, "tokenizer": recipe.tokenizer}
+    for title, part in parts.items():
+        values = part if isinstance(part, dict) else part.model_dump() if part else {}
+        if values:
+            lines += ["", f"[{title}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(low)
+    for key, value in high.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _override(text: str, name: str) -> dict[str, Any]:
+    key, found, value = text.partition("=")
+    if not found or not key.strip():
+        raise RecipeError(f"{name}: expected an override like tokenizer.pool=attend, got {text!r}")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word is text
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return parsed
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    at = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        models = {"": Recipe, "source": Source, "tokenizer": TokenizerSettings}
+        parent, _, key = at.rpartition(".")
+        known = list(models[parent].model_fields) if parent in models else []
+        return f"unknown key {at!r}{nearest(key, known)}; known: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"the key {at!r} is missing"
+    return f"{at}: {problem['msg']}, got {problem['input']!r}"
+
+
+def _check_specs(recipe: Recipe) -> None:
+    settings = recipe.tokenizer
+    for kind, text in (("transform", settings.transforms), ("step", settings.regions), ("pool", settings.pool)):
+        try:
+            spec.check(kind, text)
+        except spec.SpecError as error:
+            raise RecipeError(f"{recipe.name}: {error}") from None
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{text}"'

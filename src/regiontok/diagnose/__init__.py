@@ -1,0 +1,1 @@
+"""Measures of features and regions: tensors -> numbers."""

@@ -1,0 +1,1 @@
+"""Vision encoders: Picture -> PatchGrid. One a file."""

@@ -1,0 +1,1 @@
+"""The generated world: pictures with exact masks."""

@@ -1,0 +1,236 @@
+"""The loops of the generated world: signed distances, placing, painting, measuring.
+
+Only +, -, *, /, square roots, floors and integer hashes of the pixel are used, no sine, exponential or fast maths: those are the operations IEEE 754
+rounds the same way everywhere, so a picture has the same bytes on every machine. (The machine code holds no fused multiply-add; numba contracts
+nothing unless told to.) Coordinates are pixels with y downwards; pixel (i, j) has its centre at (i + 0.5, j + 0.5).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+_HALF_SQRT3 = 0.8660254037844386
+_COS36, _SIN36 = 0.8090169943749475, 0.5877852522924731
+STAR_INNER = 0.45  # inner over outer radius: 0.38 is the pentagram, thinner than small pictures can show
+CROSS_ARM = 0.36  # half the width of an arm over its length
+RING_HOLE = 0.5  # inner over outer radius
+CRESCENT_SHIFT, CRESCENT_BITE = 0.45, 0.8  # the unit disc less a disc of radius 0.8 at x = 0.45
+HEART_CENTRE, CRESCENT_CENTRE = 0.657, -0.398  # where the centroids lie in the frames used below
+
+
+@njit(cache=True, nogil=True)
+def _unit_distance(shape: int, x: float, y: float) -> float:
+    """Signed distance (negative inside) to shape number `shape` at unit scale, its centroid at the origin, upright."""
+    ax = abs(x)
+    if shape == 0:  # circle
+        return math.sqrt(x * x + y * y) - 1.0
+    if shape == 1:  # square
+        return max(ax, abs(y)) - 1.0
+    if shape == 2:  # triangle: half-planes; exact on the edges, which is where it is used
+        return max(y - 0.5, _HALF_SQRT3 * ax - 0.5 * y - 0.5)
+    if shape == 3:  # star: fold the plane onto half a spike, then the distance to one segment
+        y = -y
+        fold = 2.0 * max(_COS36 * ax - _SIN36 * y, 0.0)
+        ax, y = ax - fold * _COS36, y + fold * _SIN36
+        fold = 2.0 * max(-_COS36 * ax - _SIN36 * y, 0.0)
+        ax, y = abs(ax + fold * _COS36), y + fold * _SIN36 - 1.0
+        edge_x, edge_y = STAR_INNER * _SIN36, STAR_INNER * _COS36 - 1.0
+        along = (ax * edge_x + y * edge_y) / (edge_x * edge_x + edge_y * edge_y)
+        along = min(max(along, 0.0), 1.0)
+        off_x, off_y = ax - edge_x * along, y - edge_y * along
+        off = math.sqrt(off_x * off_x + off_y * off_y)
+        return off if y * edge_x - ax * edge_y > 0.0 else -off
+    if shape == 4:  # cross
+        ay = abs(y)
+        return min(max(ax - 1.0, ay - CROSS_ARM), max(ax - CROSS_ARM, ay - 1.0))
+    if shape == 5:  # ring
+        middle = 0.5 + 0.5 * RING_HOLE
+        return abs(math.sqrt(x * x + y * y) - middle) - (1.0 - middle)
+    if shape == 6:  # heart: a square on its corner with half a disc on each upper side
+        y = HEART_CENTRE - y
+        if ax + y > 1.0:
+            return math.sqrt((ax - 0.25) * (ax - 0.25) + (y - 0.75) * (y - 0.75)) - 0.3535533905932738
+        corner = ax * ax + (y - 1.0) * (y - 1.0)
+        foot = 0.5 * max(ax + y, 0.0)
+        side = (ax - foot) * (ax - foot) + (y - foot) * (y - foot)
+        off = math.sqrt(min(corner, side))
+        return off if ax > y else -off
+    x += CRESCENT_CENTRE
+    bite_x = x - CRESCENT_SHIFT
+    return max(math.sqrt(x * x + y * y) - 1.0, CRESCENT_BITE - math.sqrt(bite_x * bite_x + y * y))
+
+
+@njit(cache=True, nogil=True)
+def distance_patch(shape: int, scale: float, half: int, phase_y: float, phase_x: float, cos: float, sin: float):
+    """Signed distances in pixels `[2half+1 2half+1]` of a turned shape whose centroid lies at (half + phase) in the patch; one pass, and its area."""
+    side = 2 * half + 1
+    distance = np.empty((side, side), np.float64)
+    area = 0
+    for i in range(side):
+        dy = i + 0.5 - (half + phase_y)
+        for j in range(side):
+            dx = j + 0.5 - (half + phase_x)
+            d = scale * _unit_distance(shape, (cos * dx + sin * dy) / scale, (cos * dy - sin * dx) / scale)
+            distance[i, j] = d
+            if d <= 0.0:
+                area += 1
+    return distance, area
+
+
+@njit(cache=True, nogil=True)
+def place(distance, corners, labels, visible, needed, label: int) -> int:
+    """Stamp a patch at the first corner (top, left) that leaves every earlier object `needed[i]` visible pixels; its index, or -1 and nothing changed."""
+    side = distance.shape[0]
+    lost = np.zeros(label, np.int64)
+    for c in range(corners.shape[0]):
+        top, left = corners[c, 0], corners[c, 1]
+        lost[:] = 0
+        for i in range(side):
+            for j in range(side):
+                if distance[i, j] <= 0.0:
+                    lost[labels[top + i, left + j]] += 1
+        fits = True
+        for k in range(1, label):
+            fits = fits and visible[k] - lost[k] >= needed[k]
+        if not fits:
+            continue
+        visible[1:label] -= lost[1:]
+        for i in range(side):
+            for j in range(side):
+                if distance[i, j] <= 0.0:
+                    labels[top + i, left + j] = label
+                    visible[label] += 1
+        return c
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _hash01(x: int, y: int, salt: int) -> float:
+    """A number in [0, 1) from a lattice point: integer mixing, the same on every machine."""
+    h = (x * 374761393 + y * 668265263 + salt * 2246822519) & 0xFFFFFFFF
+    h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
+    h = ((h ^ (h >> 16)) * 1103515245) & 0xFFFFFFFF
+    return (h ^ (h >> 15)) / 4294967296.0
+
+
+@njit(cache=True, nogil=True)
+def _value_noise(u: float, v: float, salt: int) -> float:
+    """Smooth noise in [0, 1) with one lattice point a unit."""
+    fu, fv = math.floor(u), math.floor(v)
+    x, y = int(fu), int(fv)
+    a, b = u - fu, v - fv
+    a, b = a * a * (3.0 - 2.0 * a), b * b * (3.0 - 2.0 * b)
+    upper = (1.0 - a) * _hash01(x, y, salt) + a * _hash01(x + 1, y, salt)
+    lower = (1.0 - a) * _hash01(x, y + 1, salt) + a * _hash01(x + 1, y + 1, salt)
+    return (1.0 - b) * upper + b * lower
+
+
+@njit(cache=True, nogil=True)
+def _to_edge(u: float, period: float) -> float:
+    """Distance in pixels to the nearest edge of bands half a period wide: positive in the second band, negative in the first."""
+    turn = u / period
+    return (abs(turn - math.floor(turn) - 0.5) - 0.25) * period
+
+
+@njit(cache=True, nogil=True)
+def _ink(texture: int, u: float, v: float, period: float, salt: int) -> float:
+    """How much of the second tone shows at (u, v) pixels in the object's frame, 0 to 1, edges smoothed over one pixel."""
+    if texture == 0:  # plain
+        return 0.0
+    if texture == 1:  # striped
+        return min(max(0.5 + _to_edge(v, period), 0.0), 1.0)
+    if texture == 2:  # dotted: every other row is shifted by half a period
+        row = math.floor(v / period)
+        column = u / period + 0.5 * (row - 2.0 * math.floor(0.5 * row))
+        du = (column - math.floor(column) - 0.5) * period
+        dv = (v / period - row - 0.5) * period
+        return min(max(0.5 + 0.3 * period - math.sqrt(du * du + dv * dv), 0.0), 1.0)
+    if texture == 3:  # checkered
+        du, dv = _to_edge(u, period), _to_edge(v, period)
+        near = min(abs(du), abs(dv))
+        return min(max(0.5 + (near if du * dv > 0.0 else -near), 0.0), 1.0)
+    # speckled; crossing at 0.57 leaves the first tone the larger part, so that the colour keeps its name
+    return min(max(3.0 * _value_noise(4.0 * u / period, 4.0 * v / period, salt) - 1.2, 0.0), 1.0)
+
+
+@njit(cache=True, nogil=True)
+def paint(pixels, distance, top: int, left: int, half: int, phase, turn, texture: int, period: float, salt: int, tones, light: float, rim: float):
+    """Blend one object over `pixels`: two tones `[2 3]` by texture, lit from above, a darker rim `rim` pixels wide, edges smoothed over one pixel."""
+    side = distance.shape[0]
+    cos, sin = turn
+    for i in range(side):
+        dy = i + 0.5 - (half + phase[0])
+        lit = 1.0 - light * dy / half
+        for j in range(side):
+            d = distance[i, j]
+            if d >= 0.5:
+                continue
+            dx = j + 0.5 - (half + phase[1])
+            ink = _ink(texture, cos * dx + sin * dy, cos * dy - sin * dx, period, salt)
+            edge = min(max(0.5 + d + rim, 0.0), 1.0)
+            alpha = min(0.5 - d, 1.0)
+            for c in range(3):
+                tone = (tones[0, c] + ink * (tones[1, c] - tones[0, c])) * lit * (1.0 - 0.4 * edge)
+                mixed = (1.0 - alpha) * pixels[top + i, left + j, c] + alpha * tone
+                pixels[top + i, left + j, c] = int(min(mixed, 255.0) + 0.5)
+
+
+@njit(cache=True, nogil=True)
+def _add_noise_row(row, v: float, step: float, weight: float, salt: int):
+    """Add `weight` times smooth noise along one row of pixels, `step` lattice points a pixel: one hash a lattice point, not four a pixel."""
+    y = int(math.floor(v))
+    b = v - y
+    b = b * b * (3.0 - 2.0 * b)
+    cell, left, right = -1, 0.0, 0.0
+    for j in range(row.shape[0]):
+        u = step * j
+        x = int(u)
+        if x != cell:
+            cell = x
+            left = (1.0 - b) * _hash01(x, y, salt) + b * _hash01(x, y + 1, salt)
+            right = (1.0 - b) * _hash01(x + 1, y, salt) + b * _hash01(x + 1, y + 1, salt)
+        a = u - x
+        a = a * a * (3.0 - 2.0 * a)
+        row[j] += weight * ((1.0 - a) * left + a * right)
+
+
+@njit(cache=True, nogil=True)
+def paint_background(pixels, background: int, tones, turn, period: float, salt: int):
+    """Fill `pixels` between two close tones `[2 3]`: plain, gradient, stripes or noise."""
+    height, width = pixels.shape[:2]
+    cos, sin = turn
+    reach = abs(cos) * width + abs(sin) * height
+    mix = np.zeros(width, np.float64)
+    for i in range(height):
+        if background == 3:
+            mix[:] = 0.0
+            _add_noise_row(mix, i / period, 1.0 / period, 0.65, salt)
+            _add_noise_row(mix, 3.0 * i / period, 3.0 / period, 0.35, salt + 1)
+        elif background > 0:
+            for j in range(width):
+                along = cos * (j + 0.5 - 0.5 * width) + sin * (i + 0.5 - 0.5 * height)
+                mix[j] = along / reach + 0.5 if background == 1 else min(max(0.5 + _to_edge(along, period), 0.0), 1.0)
+        for j in range(width):
+            for c in range(3):
+                pixels[i, j, c] = int(tones[0, c] + mix[j] * (tones[1, c] - tones[0, c]) + 0.5)
+
+
+@njit(cache=True, nogil=True)
+def boxes_of(labels, count: int):
+    """Boxes `[count 4]` (x0, y0, x1, y1; the ends exclusive) of the pixels that carry each label 1 .. count."""
+    height, width = labels.shape
+    boxes = np.empty((count + 1, 4), np.int64)
+    boxes[:, 0], boxes[:, 1] = width, height
+    boxes[:, 2], boxes[:, 3] = 0, 0
+    for i in range(height):
+        for j in range(width):
+            label = labels[i, j]
+            if label == 0:
+                continue
+            box = boxes[label]
+            box[0], box[1] = min(box[0], j), min(box[1], i)
+            box[2], box[3] = max(box[2], j + 1), max(box[3], i + 1)
+    return boxes[1:]

@@ -1,0 +1,1 @@
+"""Pools: values and Members -> Tokens. One a file."""

@@ -1,0 +1,1 @@
+"""Segmenters: Picture -> PixelMasks. One a file."""

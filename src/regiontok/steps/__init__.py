@@ -1,0 +1,1 @@
+"""Region steps: Regions, PatchGrid -> Regions. One a file."""

@@ -1,0 +1,1 @@
+"""Transforms of features: PatchGrid -> PatchGrid. One a file."""

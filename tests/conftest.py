@@ -1,0 +1,17 @@
+"""What the whole suite shares: where real data lies, and small pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real photos and recorded results: `$REGIONTOK_DATA`, or `../shared/data` beside the checkout."""
+    root = Path(os.environ.get("REGIONTOK_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not root.is_dir():
+        pytest.skip(f"no real data at {root}; set REGIONTOK_DATA to a folder laid out as docs/data.md says")
+    return root
