@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Pair = tuple[int, int]
 Framing = Literal["stretch", "letterbox", "crop"]
+Mapping = Literal["grid2d", "flat1d"]
 CHUNK = 32  # masks decoded at once: 32 masks of 640x480 are 39 MB as float32
 
 
@@ -135,19 +136,32 @@ class Frame:
         canvas[y : y + high, x : x + wide] = part
         return canvas
 
-    def to_grid(self, masks: PixelMasks | Num[Tensor, "k H W"]) -> Float[Tensor, "k h w"]:
+    def to_grid(self, masks: PixelMasks | Num[Tensor, "k H W"], mapping: Mapping = "grid2d") -> Float[Tensor, "k h w"]:
         """Share of each patch's own area that each mask covers, by exact area overlap: `Wy @ mask @ Wx.T`.
+
+        `mapping="flat1d"` is OG-LLaVA's operator as published (section 5.1.1, row O1): the mask is flattened row by row and pooled in
+        one dimension to h*w bins, so that "patch" i is the i-th run of the image's pixels, whatever the frame. The share is the run's.
 
         Raises:
             ValueError: masks of another size than the image.
         """
         if isinstance(masks, PixelMasks):
             self._check_size(masks.size)
-            parts = [self.to_grid(masks.dense(range(i, min(i + CHUNK, len(masks))))) for i in range(0, len(masks), CHUNK)]
+            chunks = [range(i, min(i + CHUNK, len(masks))) for i in range(0, len(masks), CHUNK)]
+            parts = [self.to_grid(masks.dense(chunk), mapping) for chunk in chunks]
             return torch.cat(parts) if parts else torch.zeros(0, *self.grid)
         self._check_size(tuple(masks.shape[1:]))
+        if mapping == "flat1d":
+            bins = self.grid[0] * self.grid[1]
+            return torch.nn.functional.adaptive_avg_pool1d(masks.float().flatten(1), bins).unflatten(1, self.grid)
         rows, cols = (self._weights(axis).float().to(masks.device) for axis in (0, 1))
         return rows @ masks.float() @ cols.T
+
+    def pixels_per_patch(self, mapping: Mapping = "grid2d") -> float:
+        """Image pixels in one patch (in one run of the flattened image): shares times this are pixel counts, O1's alpha."""
+        if mapping == "flat1d":
+            return self.image[0] * self.image[1] / (self.grid[0] * self.grid[1])
+        return (self.patch[0] / self._scale(0)) * (self.patch[1] / self._scale(1))
 
     def to_pixels(self, values: Num[Tensor, "*rest h w"], fill: float | None = None) -> Num[Tensor, "*rest H W"]:
         """Patch values on the image's pixels, each pixel taking the patch under its centre.

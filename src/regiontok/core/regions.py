@@ -172,25 +172,26 @@ class Members:
         region: `[m]` int64, global region, ascending.
         patches: `[v + 1]` int64, where each view's patches begin.
         regions: `[v + 1]` int64, where each view's regions begin.
+        image: `[v]` int64, ascending: the image of each view.
     """
 
     patch: Int[Tensor, "m"]
     region: Int[Tensor, "m"]
     patches: Int[Tensor, "v1"]
     regions: Int[Tensor, "v1"]
+    image: Int[Tensor, "v"]
 
     @classmethod
-    def of(cls, views: Sequence[Regions]) -> Members:
-        """Lay the regions of several views end to end."""
-        if not views:
-            none = torch.zeros(0, dtype=torch.int64)
-            return cls(none, none, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
-        device = views[0].patch.device
+    def of(cls, views: Sequence[Regions], image: Sequence[int] | None = None) -> Members:
+        """Lay the regions of several views end to end; `image` says whose view each is (default: one view an image)."""
+        device = views[0].patch.device if views else torch.device("cpu")
         patches = _offsets([view.patches for view in views], device)
         regions = _offsets([len(view) for view in views], device)
-        patch = torch.cat([view.patch + start for view, start in zip(views, patches, strict=False)])
-        region = torch.cat([view.region + start for view, start in zip(views, regions, strict=False)])
-        return cls(patch, region, patches, regions)
+        none = torch.zeros(0, dtype=torch.int64, device=device)
+        patch = torch.cat([none, *(view.patch + start for view, start in zip(views, patches, strict=False))])
+        region = torch.cat([none, *(view.region + start for view, start in zip(views, regions, strict=False))])
+        image = torch.arange(len(views), device=device) if image is None else torch.as_tensor(image, device=device)
+        return cls(patch, region, patches, regions, image)
 
     def __len__(self) -> int:
         return int(self.regions[-1])
@@ -202,9 +203,8 @@ class Members:
 
     @cached_property
     def view(self) -> Int[Tensor, "k"]:
-        """The view of each region."""
-        slots = torch.arange(len(self.regions) - 1, device=self.region.device)
-        return torch.repeat_interleave(slots, self.regions.diff())
+        """The view of each region, counted over the batch."""
+        return torch.repeat_interleave(torch.arange(len(self.image), device=self.region.device), self.regions.diff())
 
 
 def _count(grid: tuple[int, ...]) -> int:

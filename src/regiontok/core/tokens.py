@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from regiontok.core.regions import Members
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
@@ -53,6 +55,26 @@ class Tokens:
         """No token for `images` images."""
         none = torch.zeros(0, dtype=torch.int64)
         return cls(torch.zeros(0, width), none, none, none, none, none, images)
+
+    @classmethod
+    def of_regions(cls, values: Float[Tensor, "k d"], members: Members, kind: int = REGION) -> Tokens:
+        """One token a region."""
+        return cls._of(values, torch.arange(len(members), device=values.device), None, members, kind)
+
+    @classmethod
+    def of_patches(cls, values: Float[Tensor, "m d"], members: Members, kind: int = REGION) -> Tokens:
+        """One token a membership: a region's patches in raster order, region after region."""
+        return cls._of(values, members.region, members.patch, members, kind)
+
+    @classmethod
+    def _of(cls, values: Tensor, region: Tensor, patch: Tensor | None, members: Members, kind: int) -> Tokens:
+        view = members.view[region]
+        images = int(members.image.max()) + 1 if len(members.image) else 0
+        first = torch.searchsorted(members.image, members.image)  # the first view of each view's image
+        own_patch = torch.full_like(region, -1) if patch is None else patch - members.patches[view]
+        own_region = region - members.regions[view] if kind == REGION else torch.full_like(region, -1)
+        own_view = (torch.arange(len(members.image), device=view.device) - first)[view]
+        return cls(values, members.image[view], own_view, own_region, own_patch, torch.full_like(region, kind), images)
 
     def __len__(self) -> int:
         return self.values.shape[0]

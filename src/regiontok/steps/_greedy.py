@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
@@ -27,6 +27,7 @@ ONE = 1 << 20  # similarities are whole multiples of 1 / ONE
 _BITS = 20  # of a patch index in a heap key; the similarity stands above two of them
 _MASK = (1 << _BITS) - 1
 _NOTHING = -2 * ONE  # below every similarity
+_LAST = (1 << 63) - 1  # above every key
 
 # Reductions may be reassociated, else LLVM does not vectorise them: 5,500 dots of 1,024 take 0.65 ms (float32) and 1.2 ms (float64)
 # this way, 2.5 and 1.8 ms with 8 or 16 hand-written accumulators (numba leaves SLP off), 1.0 and 1.6 ms through an accumulator array.
@@ -36,27 +37,22 @@ _sums = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "
 _exact = njit(cache=True, nogil=True, error_model="numpy")
 
 
-class _Regions(NamedTuple):
-    """Arrays over regions; a region is named by its first patch."""
-
-    patches: np.ndarray  # [n d] float32 is kept as it came: half the memory traffic, and products in float64 are exact
-    sums: np.ndarray  # [n//2 d] float64 sums of regions of two patches or more
-    row: np.ndarray  # [n] the region's row of sums, -1 = it is one patch
-    norm: np.ndarray  # [n] length of the sum, 0 where it vanishes
-    mass: np.ndarray  # [n] sum of the patches' lengths
-    parent: np.ndarray  # [n] the region a merged one went into
-    version: np.ndarray  # [n] grows whenever the region changes or ends
-    seen: np.ndarray  # [n] the last visit that met the region
-    head: np.ndarray  # [n] first and last link of the list of neighbours, -1 = none
-    tail: np.ndarray  # [n]
-    after: np.ndarray  # [2e] the next link
-    to: np.ndarray  # [2e] the neighbour: it, or a region that has gone into it
-
-
-class _Heap(NamedTuple):
-    keys: np.ndarray  # [c] int64, lowest first
-    stamps: np.ndarray  # [c] int64, sum of both versions
-    size: np.ndarray  # [1]
+# A region is named by its first patch. Records, not one array a field: a region is one cache line, and passing few arrays around
+# matters (numba counts references at every access to an array in a tuple: half of the time at 24x24 when this was tried).
+_REGION = np.dtype(
+    [
+        ("norm", np.float64),  # length of the sum of its patches, 0 where they cancel
+        ("mass", np.float64),  # sum of their lengths
+        ("row", np.int64),  # where in sums [n//2 d] the sum stands; -1: one patch alone, read where it lies
+        ("parent", np.int64),  # itself, or the region it went into
+        ("version", np.int64),  # grows whenever the region changes or ends
+        ("seen", np.int64),  # the last visit that met it
+        ("head", np.int64),  # first and last link of its list of neighbours, -1 = none
+        ("tail", np.int64),
+    ]
+)
+_LINK = np.dtype([("to", np.int64), ("after", np.int64)])  # the neighbour, or a region that went into it; the next link
+_ENTRY = np.dtype([("key", np.int64), ("stamp", np.int64)])  # lowest key first; the sum of both regions' versions when it was made
 
 
 @_sums
@@ -79,169 +75,183 @@ def _add(into, x):
 
 
 @_exact
-def _similarity(r, a, b):
+def _similarity(patches, sums, regions, a, b):
     """Rounded cosine of two regions, in 1 / ONE."""
-    norms = r.norm[a] * r.norm[b]
+    norms = regions[a].norm * regions[b].norm
     if norms == 0.0:
-        return ONE if r.norm[a] == r.norm[b] else 0
-    x, y = r.row[a], r.row[b]
+        return ONE if regions[a].norm == regions[b].norm else 0
+    x, y = regions[a].row, regions[b].row
     if x < 0:
-        dot = _dot(r.patches[a], r.patches[b]) if y < 0 else _dot(r.sums[y], r.patches[a])
+        dot = _dot(patches[a], patches[b]) if y < 0 else _dot(sums[y], patches[a])
     else:
-        dot = _dot(r.sums[x], r.patches[b]) if y < 0 else _dot(r.sums[x], r.sums[y])
+        dot = _dot(sums[x], patches[b]) if y < 0 else _dot(sums[x], sums[y])
     return np.int64(math.floor(dot / norms * ONE + 0.5))
 
 
 @_exact
-def _absorb(r, a, b, used):
+def _absorb(patches, sums, regions, a, b, used):
     """Add the sum of b to that of a; returns how many rows of sums are in use."""
-    x, y = r.row[a], r.row[b]
+    x, y = regions[a].row, regions[b].row
     if x < 0 and y < 0:
         x = used
         used += 1
-        r.sums[x] = r.patches[a]
-        square = _add(r.sums[x], r.patches[b])
+        sums[x] = patches[a]
+        square = _add(sums[x], patches[b])
     elif x < 0:
         x = y
-        square = _add(r.sums[x], r.patches[a])
+        square = _add(sums[x], patches[a])
     elif y < 0:
-        square = _add(r.sums[x], r.patches[b])
+        square = _add(sums[x], patches[b])
     else:
-        square = _add(r.sums[x], r.sums[y])
-    r.row[a] = x
-    r.mass[a] += r.mass[b]
+        square = _add(sums[x], sums[y])
+    regions[a].row = x
+    regions[a].mass += regions[b].mass
     norm = math.sqrt(square)
     # patches that cancel leave only rounding, which has no direction: 1.7 + 3.4 - 5.1 is not 0 in floating point
-    r.norm[a] = norm if norm * ONE > r.mass[a] else 0.0
+    regions[a].norm = norm if norm * ONE > regions[a].mass else 0.0
     return used
 
 
 @_exact
-def _sink(heap, hole, key, stamp):
+def _sink(heap, size, hole, key, stamp):
     """Put an entry into the hole and let it sink to its place."""
-    keys, stamps, size = heap.keys, heap.stamps, heap.size[0]
+    heap[size].key = _LAST  # one place beyond the entries: every child has a sibling, so picking the lower one needs no branch
     child = 2 * hole + 1
     while child < size:
-        if child + 1 < size and keys[child + 1] < keys[child]:
-            child += 1
-        if keys[child] >= key:
+        child += np.int64(heap[child + 1].key < heap[child].key)
+        if heap[child].key >= key:
             break
-        keys[hole], stamps[hole] = keys[child], stamps[child]
+        heap[hole].key, heap[hole].stamp = heap[child].key, heap[child].stamp
         hole, child = child, 2 * child + 1
-    keys[hole], stamps[hole] = key, stamp
+    heap[hole].key, heap[hole].stamp = key, stamp
 
 
 @_exact
-def _is_current(r, key, stamp):
-    return stamp == r.version[(key >> _BITS) & _MASK] + r.version[key & _MASK]
+def _is_current(regions, key, stamp):
+    return stamp == regions[(key >> _BITS) & _MASK].version + regions[key & _MASK].version
 
 
 @_exact
-def _sweep(r, heap):
-    """Drop every stale entry: at most one a pair of neighbours stays, so half of the heap is free again."""
+def _sweep(regions, heap, size):
+    """Drop every stale entry: at most one a pair of neighbours stays, so half of the heap is free again. Returns the new size."""
     kept = 0
-    for i in range(heap.size[0]):
-        if _is_current(r, heap.keys[i], heap.stamps[i]):
-            heap.keys[kept], heap.stamps[kept] = heap.keys[i], heap.stamps[i]
+    for i in range(size):
+        if _is_current(regions, heap[i].key, heap[i].stamp):
+            heap[kept].key, heap[kept].stamp = heap[i].key, heap[i].stamp
             kept += 1
-    heap.size[0] = kept
     for i in range(kept // 2 - 1, -1, -1):
-        _sink(heap, i, heap.keys[i], heap.stamps[i])
+        _sink(heap, kept, i, heap[i].key, heap[i].stamp)
+    return kept
 
 
 @_exact
-def _push(r, heap, similarity, a, b):
-    if heap.size[0] == heap.keys.shape[0]:
-        _sweep(r, heap)
-    low, high = min(a, b), max(a, b)
-    key = ((ONE - similarity) << (2 * _BITS)) | (low << _BITS) | high
-    hole = heap.size[0]
-    heap.size[0] += 1
-    while hole > 0 and heap.keys[(hole - 1) // 2] > key:
-        up = (hole - 1) // 2
-        heap.keys[hole], heap.stamps[hole] = heap.keys[up], heap.stamps[up]
+def _push(regions, heap, size, similarity, a, b):
+    """Returns the new size."""
+    if size == heap.shape[0] - 1:
+        size = _sweep(regions, heap, size)
+    key = ((ONE - similarity) << (2 * _BITS)) | (min(a, b) << _BITS) | max(a, b)
+    hole = size
+    while hole > 0 and heap[(hole - 1) >> 1].key > key:
+        up = (hole - 1) >> 1
+        heap[hole].key, heap[hole].stamp = heap[up].key, heap[up].stamp
         hole = up
-    heap.keys[hole], heap.stamps[hole] = key, r.version[a] + r.version[b]
+    heap[hole].key, heap[hole].stamp = key, regions[a].version + regions[b].version
+    return size + 1
 
 
 @_exact
-def _top(r, heap):
-    """Take stale entries off the top; returns the best key, -1 when the heap is empty."""
-    while heap.size[0] > 0:
-        key = heap.keys[0]
-        if _is_current(r, key, heap.stamps[0]):
-            return key
-        heap.size[0] -= 1
-        last = heap.size[0]
-        _sink(heap, 0, heap.keys[last], heap.stamps[last])
-    return -1
+def _top(regions, heap, size):
+    """Take stale entries off the top; returns the new size."""
+    while size > 0 and not _is_current(regions, heap[0].key, heap[0].stamp):
+        size -= 1
+        _sink(heap, size, 0, heap[size].key, heap[size].stamp)
+    return size
 
 
 @_exact
-def _visit(r, heap, a, visit, later, lowest, dots, trace):
-    """Compare region a with each neighbour once (only later ones when `later`); returns the dot products so far."""
-    previous, link = -1, r.head[a]
+def _root(regions, a):
+    while regions[a].parent != a:
+        regions[a].parent = regions[regions[a].parent].parent
+        a = regions[a].parent
+    return a
+
+
+@_exact
+def _visit(patches, sums, regions, links, heap, size, a, visit, lowest, later, dots, trace):
+    """Compare region a with each neighbour once (with `later`: those above it); returns the heap's size and the pairs compared."""
+    previous, link = -1, regions[a].head
     while link >= 0:
-        c, follow = r.to[link], r.after[link]
-        while r.parent[c] != c:
-            r.parent[c] = r.parent[r.parent[c]]
-            c = r.parent[c]
-        if c == a or r.seen[c] == visit:
+        c, follow = _root(regions, links[link].to), links[link].after
+        if c == a or regions[c].seen == visit:
             if previous < 0:
-                r.head[a] = follow
+                regions[a].head = follow
             else:
-                r.after[previous] = follow
+                links[previous].after = follow
         else:
-            r.seen[c], r.to[link] = visit, c
-            previous = link
+            regions[c].seen, links[link].to, previous = visit, c, link
             if c > a or not later:
                 if dots < trace.shape[0]:
-                    trace[dots, 0] = a if r.row[a] < 0 else -1 - r.row[a]
-                    trace[dots, 1] = c if r.row[c] < 0 else -1 - r.row[c]
+                    trace[dots, 0] = a if regions[a].row < 0 else -1 - regions[a].row
+                    trace[dots, 1] = c if regions[c].row < 0 else -1 - regions[c].row
                 dots += 1
-                similarity = _similarity(r, a, c)
+                similarity = _similarity(patches, sums, regions, a, c)
                 if similarity >= lowest:
-                    _push(r, heap, similarity, a, c)
+                    size = _push(regions, heap, size, similarity, a, c)
         link = follow
-    r.tail[a] = previous
-    return dots
+    regions[a].tail = previous
+    return size, dots
 
 
 @_exact
-def _link(r, a, b, link):
-    """Append b to the neighbours of a."""
-    r.to[link], r.after[link] = b, -1
-    if r.head[a] < 0:
-        r.head[a] = link
-    else:
-        r.after[r.tail[a]] = link
-    r.tail[a] = link
-
-
-@_exact
-def _begin(patches, edges, start):
-    """Sums and neighbours of the starting regions; returns them and the rows of sums in use."""
-    n, links = patches.shape[0], 2 * edges.shape[0]
-    r = _Regions(
-        patches, np.empty((n // 2, patches.shape[1])), np.full(n, -1), np.empty(n), np.empty(n), np.arange(n), np.zeros(n, np.int64),
-        np.full(n, -1), np.full(n, -1), np.full(n, -1), np.empty(links, np.int64), np.empty(links, np.int64),
-    )  # fmt: skip
-    for i in range(n):
-        r.norm[i] = math.sqrt(_dot(patches[i], patches[i]))
-        r.mass[i] = r.norm[i]
+def _begin(patches, sums, regions, links, edges, start):
+    """Fill sums, regions and links for the start; returns the rows of sums in use."""
+    for i in range(patches.shape[0]):
+        r = regions[i]
+        r.norm = math.sqrt(_dot(patches[i], patches[i]))
+        r.mass, r.row, r.parent, r.version, r.seen, r.head, r.tail = r.norm, -1, i, 0, -1, -1, -1
     used = 0
-    for i in range(n):
-        if 0 <= start[i] < i:
-            used = _absorb(r, start[i], i, used)
-    for i in range(edges.shape[0]):
-        a, b = start[edges[i, 0]], start[edges[i, 1]]
+    for i in range(patches.shape[0]):
+        if start[i] >= 0 and start[i] != i:
+            used = _absorb(patches, sums, regions, start[i], i, used)
+    for i in range(2 * edges.shape[0]):
+        a, b = start[edges[i >> 1, i & 1]], start[edges[i >> 1, 1 - (i & 1)]]
         if a >= 0 and b >= 0 and a != b:
-            _link(r, a, b, 2 * i)
-            _link(r, b, a, 2 * i + 1)
-    return r, used
+            links[i].to, links[i].after = b, -1
+            if regions[a].head < 0:
+                regions[a].head = i
+            else:
+                links[regions[a].tail].after = i
+            regions[a].tail = i
+    return used
 
 
 @_exact
+def _run(patches, sums, regions, links, heap, edges, start, lowest, spare, pairs, similarities, trace):
+    used = _begin(patches, sums, regions, links, edges, start)
+    for i in range(patches.shape[0]):
+        if not math.isfinite(regions[i].norm):
+            return 0, _NOTHING, -1
+    size, dots, done = 0, 0, 0
+    for a in range(patches.shape[0]):
+        if start[a] == a:
+            size, dots = _visit(patches, sums, regions, links, heap, size, a, a, lowest, True, dots, trace)
+    size = _top(regions, heap, size)
+    while size > 0 and done < spare:
+        key = heap[0].key
+        a, b = (key >> _BITS) & _MASK, key & _MASK
+        pairs[done, 0], pairs[done, 1], similarities[done] = a, b, ONE - (key >> (2 * _BITS))
+        used = _absorb(patches, sums, regions, a, b, used)
+        regions[b].parent = a
+        regions[a].version += 1
+        regions[b].version += 1
+        links[regions[a].tail].after = regions[b].head  # neither list is empty: a and b are neighbours
+        visit = patches.shape[0] + done
+        size, dots = _visit(patches, sums, regions, links, heap, size, a, visit, lowest, False, dots, trace)
+        done += 1
+        size = _top(regions, heap, size)
+    return done, _NOTHING if size == 0 else ONE - (heap[0].key >> (2 * _BITS)), dots
+
+
 def merge(patches, edges, start, lowest, spare, trace):
     """Merge until no pair reaches `lowest` (in 1 / ONE), or `spare` merges are done.
 
@@ -249,28 +259,170 @@ def merge(patches, edges, start, lowest, spare, trace):
     Returns pairs [s 2], similarities [s], the similarity of the next merge (_NOTHING = none) and the number of pairs compared;
     -1 for the last when a feature is NaN or infinite.
     """
-    n = patches.shape[0]
-    r, used = _begin(patches, edges, start)
-    pairs, similarities = np.empty((max(min(n, spare), 0), 2), np.int64), np.empty(max(min(n, spare), 0), np.int64)
-    if not np.isfinite(r.norm).all():
-        return pairs[:0], similarities[:0], np.int64(_NOTHING), -1
-    heap = _Heap(np.empty(2 * edges.shape[0] + 1, np.int64), np.empty(2 * edges.shape[0] + 1, np.int64), np.zeros(1, np.int64))
-    dots, done = 0, 0
-    for a in range(n):
-        if start[a] == a:
-            dots = _visit(r, heap, a, a, True, lowest, dots, trace)
-    key = _top(r, heap)
-    while key >= 0 and done < spare:
-        a, b = (key >> _BITS) & _MASK, key & _MASK
-        pairs[done, 0], pairs[done, 1], similarities[done] = a, b, ONE - (key >> (2 * _BITS))
-        used = _absorb(r, a, b, used)
-        r.parent[b] = a
-        r.version[a] += 1
-        r.version[b] += 1
-        r.after[r.tail[a]] = r.head[b]  # both lists hold at least each other
-        r.tail[a] = r.tail[b]
-        dots = _visit(r, heap, a, n + done, False, lowest, dots, trace)
-        done += 1
-        key = _top(r, heap)
-    ahead = np.int64(_NOTHING) if key < 0 else ONE - (key >> (2 * _BITS))
+    n, e = len(patches), len(edges)
+    sums, regions, links, heap = np.empty((n // 2, patches.shape[1])), np.empty(n, _REGION), np.empty(2 * e, _LINK), np.empty(2 * e + 2, _ENTRY)
+    pairs, similarities = np.empty((n, 2), np.int64), np.empty(n, np.int64)
+    done, ahead, dots = _run(patches, sums, regions, links, heap, edges, start, lowest, spare, pairs, similarities, trace)
     return pairs[:done].copy(), similarities[:done].copy(), ahead, dots
+
+
+@dataclass(frozen=True, eq=False)
+class MergeSequence:
+    """Every merge in the order made; a cut of it is a partition.
+
+    Heights are not monotone: a merge can bring its mean nearer to a third region than any pair was before.
+
+    Attributes:
+        start: [n] int64, the first patch of the region each patch started in, -1 = in none.
+        pairs: [s 2] int64, first patches of the two regions merged; the lower one first: it names the union.
+        heights: [s] float64, their cosine, a multiple of 2^-20.
+        floor: no merge that is not recorded comes before the first height below this: where threshold cuts end. -inf = all recorded.
+    """
+
+    start: Int[np.ndarray, "n"]
+    pairs: Int[np.ndarray, "s 2"]
+    heights: Float[np.ndarray, "s"]
+    floor: float = -math.inf
+
+    def labels(self, threshold: float | None = None, k: int | None = None) -> Int[np.ndarray, "n"]:
+        """Region of each patch, numbered from 0 by first patch, -1 = in none.
+
+        With `threshold`: before the first height below it; with `k`: as soon as k regions are left; with neither: after every merge.
+
+        >>> merge_sequence(np.array([[1.0, 0], [0, 1], [1, 1]]), np.array([[0, 1], [1, 2]]), np.arange(3)).labels(k=2)
+        array([0, 1, 1])
+
+        Raises:
+            ValueError: both are given; the sequence was not recorded that far; k is above the starting regions.
+        """
+        done = len(self.pairs)
+        if threshold is not None:
+            done = self._cut(_one_stop(threshold, k))
+        elif k is not None:
+            most = len(np.unique(self.start[self.start >= 0]))
+            if not most - done <= k <= most:
+                raise ValueError(f"k={k} regions: this sequence goes from {most} regions down to {most - done}")
+            done = most - k
+        root = np.arange(len(self.start))
+        root[self.pairs[:done, 1]] = self.pairs[:done, 0]
+        while not np.array_equal(further := root[root], root):
+            root = further
+        inside = self.start >= 0
+        labels = np.full(len(self.start), -1, dtype=np.int64)
+        labels[inside] = np.unique(root[self.start[inside]], return_inverse=True)[1]
+        return labels
+
+    def _cut(self, threshold: float) -> int:
+        below = np.flatnonzero(self.heights < threshold)
+        if len(below) == 0 and threshold < self.floor:
+            raise ValueError(
+                f"threshold={threshold}: the sequence is recorded down to {self.floor} only; merge again with a lower stop"
+            )
+        return int(below[0]) if len(below) else len(self.heights)
+
+
+def merge_sequence(
+    features: Float[np.ndarray, "n d"],
+    edges: Int[np.ndarray, "e 2"],
+    start: Int[np.ndarray, "n"],
+    *,
+    threshold: float | None = None,
+    k: int | None = None,
+) -> MergeSequence:
+    """Merge the most similar pair of adjacent regions again and again.
+
+    Args:
+        features: [n d] float32 or float64, finite; at most 2^20 patches.
+        edges: [e 2] patches that touch, on any grid; order, direction and repeats do not matter.
+        start: [n] region of each patch, any ids; -1 = in no region: never merged, its edges are ignored.
+        threshold: merge while the similarity (cosine of the means, rounded to 2^-20) is at least this.
+        k: merge until exactly k regions are left. With neither: until no two regions touch.
+
+    Two regions without direction (zero, or patches that cancel to below 2^-20 of their lengths) are alike (1), one of them is
+    unlike (0) any other. Of equally similar pairs the one with the lowest (first patch, first patch) goes first.
+
+    Raises:
+        TypeError: features that are not float32 or float64, edges or start that are not integers.
+        ValueError: shapes that do not fit, NaN or infinite features, both stops, a k that cannot be reached.
+
+    >>> merge_sequence(np.array([[1.0, 0], [1, 1], [0, 1]]), grid_edges((1, 3)), np.arange(3), threshold=0.7).pairs
+    array([[0, 1]])
+    """
+    _check(features, edges, start)
+    ids, first, inverse = np.unique(start, return_index=True, return_inverse=True)
+    canonical = np.where(start == -1, -1, first[inverse])
+    most = len(ids) - int(-1 in ids)
+    lowest, spare = _NOTHING, most
+    if threshold is not None:
+        lowest = math.ceil(max(-1.0, min(_one_stop(threshold, k), 2.0)) * ONE)
+    elif k is not None:
+        if k > most:
+            raise ValueError(f"k={k} regions cannot be reached: the start has {most}, and merging makes fewer")
+        spare = most - k
+    # numba compiles anew for every kind of array: read-only and strided ones are copied instead
+    arrays = [np.require(_scaled(features), requirements="CW"), np.require(edges, np.int64, "CW"), canonical]
+    pairs, similarities, ahead, dots = merge(*arrays, lowest, spare, np.empty((0, 2), np.int64))
+    if dots < 0:
+        raise ValueError(
+            f"features must be finite; {int((~np.isfinite(features)).any(axis=1).sum())} of {len(features)} patches are not"
+        )
+    reached = most - len(pairs)
+    if k is not None and reached != k:
+        raise ValueError(f"k={k} regions cannot be reached: the start has {reached} connected parts, and only neighbours merge")
+    floor = -math.inf
+    if lowest > -ONE:
+        floor = float(threshold)
+    elif ahead != _NOTHING:
+        floor = math.nextafter(ahead / ONE, math.inf)
+    return MergeSequence(canonical, pairs, similarities / ONE, floor)
+
+
+def grid_edges(shape: tuple[int, ...]) -> Int[np.ndarray, "e 2"]:
+    """Pairs of neighbours along each axis of a (h, w) or (t, h, w) grid, in raster order.
+
+    >>> grid_edges((2, 2)).tolist()
+    [[0, 1], [0, 2], [1, 3], [2, 3]]
+
+    Raises:
+        ValueError: an axis without a cell.
+    """
+    if not shape or min(shape) < 1:
+        raise ValueError(f"a grid is (h, w) or (t, h, w) with at least one cell an axis, got {tuple(shape)}")
+    patch = np.arange(math.prod(shape))
+    steps = np.array([math.prod(shape[axis + 1 :]) for axis in reversed(range(len(shape)))])
+    inner = patch[:, None] // steps % np.array(shape[::-1]) < np.array(shape[::-1]) - 1
+    first, axis = np.nonzero(inner)
+    return np.stack([first, first + steps[axis]], axis=1)
+
+
+def _one_stop(threshold: float, k: int | None) -> float:
+    if k is not None:
+        raise ValueError(f"threshold={threshold} and k={k}: give one of the two")
+    if math.isnan(threshold):
+        raise ValueError("threshold is NaN; expected a cosine similarity")
+    return threshold
+
+
+def _check(features: np.ndarray, edges: np.ndarray, start: np.ndarray) -> None:
+    if features.dtype not in (np.float32, np.float64):
+        raise TypeError(f"features must be float32 or float64, got {features.dtype}; convert them first")
+    for name, array in (("edges", edges), ("start", start)):
+        if not np.issubdtype(array.dtype, np.integer):
+            raise TypeError(f"{name} must be integers, got {array.dtype}")
+    if features.ndim != 2 or start.shape != features.shape[:1] or edges.ndim != 2 or edges.shape[1] != 2:
+        raise ValueError(f"expected features [n d], edges [e 2], start [n]; got {features.shape}, {edges.shape}, {start.shape}")
+    n = len(features)
+    if n > 1 << _BITS:
+        raise ValueError(f"{n} patches; at most {1 << _BITS} fit a heap key: merge fewer at a time")
+    if edges.size and not (edges.min() >= 0 and edges.max() < n):
+        raise ValueError(f"edges must name patches 0..{n - 1}, got {edges.min()}..{edges.max()}")
+
+
+def _scaled(features: np.ndarray) -> np.ndarray:
+    """Float64 so large or small that squares would leave its range, by a power of two (exact); all else as it is."""
+    if features.dtype == np.float32 or features.size == 0:
+        return features
+    peak = np.abs(features).max()
+    if 1e-100 < peak < 1e100 or peak == 0.0 or not np.isfinite(peak):
+        return features
+    return np.ldexp(features, -math.frexp(peak)[1])

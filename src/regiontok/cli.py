@@ -1,0 +1,236 @@
+"""The command line. Heavy packages are imported inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Region tokens for vision-language models: photos in, regions and their tokens out.",
+)
+
+Encoder = Annotated[str, typer.Option(help="Encoder spec, hub name or local folder; `regiontok ls encoder` lists them.")]
+Regions = Annotated[
+    list[str] | None,
+    typer.Option(help="Region spec such as \"merge(0.5) | sort('com')\"; may repeat. Default: the encoder's own clustering."),
+]
+Segmenter = Annotated[
+    str, typer.Option(help="Segmenter spec, for regions that read masks: felzenszwalb, slic, stored('masks.json').")
+]
+Pool = Annotated[str, typer.Option(help="How a region becomes tokens: mean, attend, select.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("demo"),
+    device: Device = "cpu",
+) -> None:
+    """Cut real photos into regions four ways and draw a contact sheet. Needs no network.
+
+    Example: `regiontok demo --out demo`
+    """
+    with _clear_errors():
+        from regiontok.commands import demo as command
+        from regiontok.commands.table import progress, results, summary
+
+        with progress(_err()) as bar:
+            task = bar.add_task("photos", total=len(command.PHOTOS))
+            reports = command.demo(out, device=device, tick=lambda: bar.advance(task))
+        _out().print(results(reports))
+        _out().print(f"\nlook at [bold]{out / 'contact_sheet.png'}[/bold]")
+        _json({"command": "demo", "images": len(reports), "settings": summary(reports), "out": str(out)})
+
+
+@app.command()
+def tokenize(
+    paths: Annotated[list[str], typer.Argument(help="Images, folders, globs; - reads a list on standard input.")],
+    encoder: Encoder = "lite",
+    regions: Regions = None,
+    segmenter: Segmenter = "",
+    pool: Pool = "mean",
+    out: Annotated[Path, typer.Option(help="Output folder: one folder an image.")] = Path("out"),
+    norm: Annotated[str, typer.Option(help="Normalise features before pooling: none or rms.")] = "none",
+    whole: Annotated[bool, typer.Option("--whole", help="A token of the whole image in front.")] = False,
+    cls: Annotated[bool, typer.Option("--cls", help="The encoder's CLS or summary tokens in front.")] = False,
+    padding: Annotated[str, typer.Option(help="Patches that see only padding: drop or keep.")] = "drop",
+    name: Annotated[bool, typer.Option("--name", help="Say what the encoder's own classifier sees in each region.")] = False,
+    rle: Annotated[bool, typer.Option("--rle", help="Also write each region's pixels as COCO run lengths.")] = False,
+    picture: Annotated[bool, typer.Option(help="Draw the regions of each image.")] = True,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip images that were done with the same settings.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Images encoded together.")] = 8,
+    device: Device = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+) -> None:
+    """Turn images into region tokens, with a picture and a table.
+
+    A bad image is set aside, named and counted (exit status 1); the others are done.
+
+    Examples:
+
+    `regiontok tokenize photo.jpg --name`
+
+    `regiontok tokenize photos/ --regions patches --regions "merge(k=64) | sort('com')" --out tokens --resume`
+
+    `ls photos/*.jpg | regiontok tokenize - --segmenter felzenszwalb --regions "segments(0.07) | cover('rest') | sort('com')"`
+    """
+    with _clear_errors():
+        from regiontok.commands.collect import collect
+        from regiontok.core.recipe import TokenizerSettings
+
+        items = collect(paths, sys.stdin)
+        settings = TokenizerSettings(
+            encoder=encoder, segmenter=segmenter, pool=pool, norm=norm, whole=whole, cls=cls, padding=padding
+        )
+        from regiontok.commands.tokenize import Job
+        from regiontok.commands.tokenize import tokenize as run
+
+        job = Job(settings, regions or [], name=name, device=device)
+        if dry_run:
+            _plan(items, job.specs, out)
+            return
+        done = run(job, items, out, batch=batch, resume=resume, rle=rle, picture=picture)
+        failed = _watch(done, len(items), out)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _plan(items: list[Any], specs: list[str], out: Path) -> None:
+    for item in items[:20]:
+        _out().print(f"{item.path} -> {out / item.name}", highlight=False)
+    if len(items) > 20:
+        _out().print(f"... and {len(items) - 20} more")
+    _json({"command": "tokenize", "dry_run": True, "images": len(items), "specs": specs, "out": str(out)})
+
+
+def _watch(done: Iterator[Any], total: int, out: Path) -> int:
+    """Show progress, then the table; return how many images were set aside."""
+    from regiontok.commands.table import progress, results, summary
+
+    reports, failed, resumed = [], [], 0
+    try:
+        with progress(_err()) as bar:
+            task = bar.add_task("images", total=total)
+            for one in done:
+                bar.advance(task)
+                resumed += one.resumed
+                if one.error:
+                    failed.append({"image": str(one.item.path), "error": one.error})
+                    _err().print(f"set aside: {one.error}", style="red", highlight=False, markup=False)
+                else:
+                    reports.append({**one.report, "name": one.item.name})
+    except KeyboardInterrupt:
+        _err().print(f"stopped: {len(reports)} of {total} images are done; go on with --resume", highlight=False)
+        raise typer.Exit(130) from None
+    if reports:
+        _out().print(results(reports))
+    counts = {"images": len(reports), "resumed": resumed, "set_aside": len(failed)}
+    _out().print(
+        f"\n{len(reports)} images done ({resumed} of them before), {len(failed)} set aside; written under {out}",
+        highlight=False,
+    )
+    _json({"command": "tokenize", **counts, "settings": summary(reports) if reports else [], "failed": failed, "out": str(out)})
+    return len(failed)
+
+
+@app.command()
+def ls(
+    kind: Annotated[str | None, typer.Argument(help="encoder, segmenter, transform, step, pool or recipes.")] = None,
+) -> None:
+    """List methods and recipes with one line each.
+
+    Examples: `regiontok ls`, `regiontok ls step`
+    """
+    with _clear_errors():
+        from regiontok.commands.ls import describe_recipes, methods
+
+        kind = kind[:-1] if kind and kind.endswith("s") and kind != "recipes" else kind
+        tables = {} if kind in ("recipe", "recipes") else methods(kind)
+        if kind in (None, "recipe", "recipes"):
+            tables["recipe"] = describe_recipes()
+        for title, table in tables.items():
+            _out().print(f"[bold]{title}[/bold]")
+            width = max(map(len, table), default=0)
+            for name, what in table.items():
+                _out().print(f"  {name:<{width}}  {what}", highlight=False, markup=False)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="A method, a recipe, or an image's folder under --out.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="For a recipe: key=value.")] = None,
+    scale: Annotated[str, typer.Option(help="For a recipe: mini, small or paper.")] = "mini",
+) -> None:
+    """Show a method's documentation, a recipe as it is resolved, or the regions of an image that was tokenized.
+
+    Examples: `regiontok show merge`, `regiontok show quick/cluster tokenizer.pool=select`, `regiontok show out/photo.jpg`
+    """
+    with _clear_errors():
+        from regiontok.commands.show import show_method, show_output, show_recipe
+
+        if Path(what).is_dir():
+            _regions(show_output(Path(what)))
+        else:
+            text = show_method(what) or show_recipe(what, scale=scale, overrides=tuple(overrides or ()))
+            _out().print(text, highlight=False, markup=False)
+
+
+def _regions(settings: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> None:
+    for setting, regions in settings:
+        steps = " -> ".join(f"{step['step']} {step['regions']}" for step in setting["steps"])
+        _out().print(f"{setting['spec']}: {setting['tokens']} tokens ({steps})", style="bold", highlight=False, markup=False)
+        for region in regions[:10]:
+            name = f"  {region['name']} ({100 * region['name_share']:.0f} %)" if "name" in region else ""
+            box = " ".join(f"{side:.0f}" for side in region["box"])
+            _out().print(f"  {len(region['patches']):4d} patches  box {box}{name}", highlight=False, markup=False)
+        if len(regions) > 10:
+            _out().print(f"  ... and {len(regions) - 10} smaller", highlight=False)
+
+
+def main() -> None:
+    """The entry point of the `regiontok` command."""
+    app()
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """A user's mistake is one line on stderr and exit status 2, never a traceback."""
+    try:
+        yield
+    except (ValueError, ImportError, OSError) as error:
+        _err().print(f"regiontok: {' '.join(str(error).split())}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        _err().print("stopped")
+        raise typer.Exit(130) from None
+
+
+def _console(stderr: bool) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _out() -> Any:
+    return _console(stderr=False)
+
+
+def _err() -> Any:
+    return _console(stderr=True)
+
+
+def _json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What `tokenize` leaves on disk for one image: tokens, regions, a picture, and a report that is written last."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from regiontok.core.files import replacing
+from regiontok.core.frame import Frame
+from regiontok.core.masks import PixelMasks
+from regiontok.core.regions import Regions
+from regiontok.diagnose.naming import Naming
+from regiontok.draw.regions import draw_photo, draw_regions
+from regiontok.draw.sheet import Panel, save_image, side_by_side
+from regiontok.tokenizer import Run
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One region spec of a run, with what it gave for one image."""
+
+    spec: str
+    run: Run
+    steps: tuple[Any, ...] = ()
+    names: Sequence[Naming] | None = None
+
+
+def slug(text: str) -> str:
+    """A file name for a spec.
+
+    >>> slug("merge(k=64) | sort('com')")
+    'merge-k-64-sort-com'
+    """
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")[:80] or "patches"
+
+
+def write_image(
+    folder: Path, index: int, settings: Sequence[Setting], report: dict[str, Any], *, rle: bool, picture: bool
+) -> None:
+    """Write the folder of one image of a run: whole, or not at all.
+
+    Args:
+        folder: of this image.
+        index: of the image in the runs' batch.
+        settings: one a region spec; the photo and the grid are the same in all.
+        report: what `report.json` says.
+        rle: also write each region's pixels as COCO run lengths, which the `stored` segmenter reads back.
+        picture: also draw.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as part:
+        part.mkdir()
+        for setting in settings:
+            name = slug(setting.spec)
+            save_file(setting.run.tokens.of(index).to("cpu").to_tensors(), part / f"{name}.safetensors")
+            _write_json(part / f"{name}.regions.json", _regions_json(setting, index, rle))
+        if picture:
+            save_image(side_by_side(panels(index, settings)), part / "regions.png")
+        _write_json(part / REPORT, report)
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report of an image that was done before, or None."""
+    try:
+        return json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def panels(index: int, settings: Sequence[Setting], *, longest: int = 640) -> list[Panel]:
+    """The photo, and a panel for each setting."""
+    photo, grid = settings[0].run.pictures[index], settings[0].run.grids[index]
+    shown = [Panel(draw_photo(photo, longest=longest), "photo", f"{photo.size[1]} × {photo.size[0]} px")]
+    for setting in settings:
+        regions = setting.run.regions[index]
+        names = [naming.name for naming in setting.names] if setting.names else None
+        few = len(regions) <= 150
+        drawn = draw_regions(
+            photo,
+            grid.frame,
+            regions,
+            style="colours" if few else "borders",
+            names=names,
+            numbers=few and names is None,
+            longest=longest,
+        )
+        shown.append(Panel(drawn, setting.spec, caption(setting, index)))
+    return shown
+
+
+def caption(setting: Setting, index: int) -> str:
+    """What stands under a picture: regions, tokens, and what share of the patch tokens they are."""
+    run = setting.run
+    tokens, patches = int(run.tokens.counts[index]), run.grids[index].patches
+    regions = len(run.regions[index])
+    if regions == tokens == patches:
+        return f"{patches} patches, a token each"
+    return f"{regions} regions · {tokens} tokens · {100 * tokens / patches:.0f} % of {patches}"
+
+
+def _regions_json(setting: Setting, index: int, rle: bool) -> dict[str, Any]:
+    run = setting.run
+    regions, grid = run.regions[index].to("cpu"), run.grids[index]
+    boxes = grid.frame.boxes_to_pixels(_grid_boxes(regions)).tolist()
+    rows = []
+    for at, patch in enumerate(regions.patch.split(regions.sizes.tolist())):
+        row: dict[str, Any] = {
+            "patches": patch.tolist(),
+            "box": [round(v, 2) for v in boxes[at]],
+            "source": int(regions.source[at]),
+        }
+        if setting.names:
+            row |= {"name": setting.names[at].name, "name_share": round(setting.names[at].share, 4)}
+        rows.append(row)
+    found: dict[str, Any] = {"spec": setting.spec, "grid": list(regions.grid), "frame": asdict(grid.frame), "regions": rows}
+    if rle:
+        found |= {"size": list(grid.frame.image), "masks": _pixel_masks(regions, grid.frame).to_coco()}
+    return found
+
+
+def _grid_boxes(regions: Regions) -> torch.Tensor:
+    """`[k 4]` xyxy in patches."""
+    at = torch.stack(torch.unravel_index(regions.patch, regions.grid), 1)[:, -2:].double()
+    index = regions.region[:, None].expand(-1, 2)
+    low = torch.full((len(regions), 2), torch.inf, dtype=torch.float64).scatter_reduce(0, index, at, "amin")
+    high = torch.full((len(regions), 2), -torch.inf, dtype=torch.float64).scatter_reduce(0, index, at + 1, "amax")
+    return torch.cat([low.flip(1), high.flip(1)], 1)
+
+
+def _pixel_masks(regions: Regions, frame: Frame) -> PixelMasks:
+    parts = [PixelMasks.from_dense(frame.to_pixels(chunk)).counts for chunk in regions.masks.split(32)]
+    return PixelMasks(frame.image, tuple(code for part in parts for code in part))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,186 @@
+"""`regiontok tokenize`: images -> region tokens, regions, a picture and a table; a folder run that survives bad images and Ctrl-C."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regiontok.commands.collect import Item
+from regiontok.commands.output import Setting, read_report, write_image
+from regiontok.core import spec
+from regiontok.core.grid import PatchGrid
+from regiontok.core.picture import Picture
+from regiontok.core.recipe import TokenizerSettings
+from regiontok.core.regions import Regions
+from regiontok.diagnose.naming import name_regions
+from regiontok.tokenizer import STAGES, RegionTokenizer, build_encoder
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one image: its report, or why it was set aside."""
+
+    item: Item
+    report: dict[str, Any] | None = None
+    error: str | None = None
+    resumed: bool = False
+
+
+class Job:
+    """Tokenizers that share one encoder and one segmenter, one a region spec.
+
+    Args:
+        settings: of the tokenizer; `settings.regions` is left to `regions`.
+        regions: region specs; None means the encoder's own suggestion.
+        name: also name each region with the encoder's classifier.
+        device: where it runs.
+    """
+
+    def __init__(
+        self, settings: TokenizerSettings, regions: Sequence[str] = (), *, name: bool = False, device: str = "cpu"
+    ) -> None:
+        encoder = build_encoder(settings.encoder)
+        specs = list(dict.fromkeys(regions)) or [settings.regions or f"merge({encoder.threshold}) | sort('com')"]
+        options = settings.model_dump(exclude={"encoder", "regions", "segmenter"})
+        segmenter = spec.build("segmenter", settings.segmenter) if settings.segmenter else None
+        self.tokenizers = [RegionTokenizer(encoder, r, segmenter=segmenter, **options, device=device) for r in specs]
+        self.encoder = self.tokenizers[0].regionizer.encoder
+        self.naming = name
+        if name and not hasattr(self.encoder, "logits"):
+            raise ValueError(
+                f"--name needs an encoder with a classifier of its own, say lite; {spec.name_of(self.encoder)} has none"
+            )
+
+    @property
+    def specs(self) -> list[str]:
+        """The region specs, as they are shown."""
+        return [tokenizer.regionizer.spec for tokenizer in self.tokenizers]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the output, so that a resumed run never keeps what other settings made."""
+        parts = [tokenizer.regionizer.fingerprint + tokenizer.settings.model_dump_json() for tokenizer in self.tokenizers]
+        return hashlib.sha256(json.dumps([parts, self.naming]).encode()).hexdigest()[:32]
+
+    @torch.no_grad()
+    def run(self, pictures: Sequence[Picture]) -> list[Setting]:
+        """One `Setting` a spec, over the same pictures: they are segmented and encoded once."""
+        first, *others = self.tokenizers
+        masks = any(tokenizer.regionizer.reads_masks for tokenizer in self.tokenizers)
+        runs = [first.run(pictures, masks=masks)]
+        shared = {stage: runs[0].seconds[stage] for stage in ("segment", "encode")}
+        for other in others:
+            run = other.run(pictures, grids=runs[0].grids)
+            runs.append(replace(run, seconds={**run.seconds, **shared}))
+        return [Setting(t.regionizer.spec, run, t.regionizer.steps) for t, run in zip(self.tokenizers, runs, strict=True)]
+
+    def named(self, settings: Sequence[Setting], index: int) -> list[Setting]:
+        """The settings with names for the regions of one image."""
+        if not self.naming:
+            return list(settings)
+        logits = self.encoder.logits([settings[0].run.pictures[index]])[0]
+        classes = self.encoder.classes
+        return [replace(s, names=name_regions(logits, s.run.regions[index], classes)) for s in settings]
+
+
+def tokenize(
+    job: Job, items: Sequence[Item], out: Path, *, batch: int = 8, resume: bool = False, rle: bool = False, picture: bool = True
+) -> Iterator[Done]:
+    """Do the images batch by batch, and yield each when its folder is written.
+
+    A bad image is set aside with its reason and the rest go on. With `resume`, an image whose report says the same settings and the
+    same bytes is not done again.
+    """
+    fingerprint = job.fingerprint
+    for start in range(0, len(items), batch):
+        waiting: list[_Decoded] = []
+        for item in items[start : start + batch]:
+            done = _decode(item, out / item.name, fingerprint if resume else None)
+            if isinstance(done, Done):
+                yield done
+            else:
+                waiting.append(done)
+        yield from _batch(job, waiting, out, fingerprint, rle=rle, picture=picture)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    item: Item
+    picture: Picture
+    seconds: float
+
+
+def _decode(item: Item, folder: Path, fingerprint: str | None) -> _Decoded | Done:
+    start = time.perf_counter()
+    try:
+        picture = Picture.of(item.path)
+    except ValueError as error:
+        return Done(item, error=str(error))
+    before = read_report(folder) if fingerprint else None
+    if before and before.get("fingerprint") == fingerprint and before.get("key") == picture.key:
+        return Done(item, report=before, resumed=True)
+    return _Decoded(item, picture, time.perf_counter() - start)
+
+
+def _batch(job: Job, waiting: list[_Decoded], out: Path, fingerprint: str, **options: bool) -> Iterator[Done]:
+    if not waiting:
+        return
+    try:
+        settings = job.run([decoded.picture for decoded in waiting])
+    except ValueError as error:
+        if len(waiting) == 1:
+            yield Done(waiting[0].item, error=str(error))
+            return
+        for one in waiting:  # find the picture that spoils its batch
+            yield from _batch(job, [one], out, fingerprint, **options)
+        return
+    for index, decoded in enumerate(waiting):
+        item, named = decoded.item, job.named(settings, index)
+        own = {"image": str(item.path), "key": decoded.picture.key, "fingerprint": fingerprint}
+        report = own | report_of(named, index, decoded.seconds)
+        write_image(out / item.name, index, named, report, **options)
+        yield Done(item, report=report)
+
+
+def report_of(settings: Sequence[Setting], index: int, decode: float = 0.0) -> dict[str, Any]:
+    """What is told of one image: sizes, and for each setting regions, tokens, what every step left, and milliseconds by stage.
+
+    Times of a batch are shared evenly among its images; `decode` are the seconds that decoding this one took.
+    """
+    grid = settings[0].run.grids[index]
+    rows = [_row(setting, index, decode) for setting in settings]
+    return {"size": list(grid.frame.image), "grid": list(grid.grid), "patches": grid.patches, "settings": rows}
+
+
+def _row(setting: Setting, index: int, decode: float) -> dict[str, Any]:
+    run, grid = setting.run, setting.run.grids[index]
+    count = len(run.pictures)
+    seconds = {stage: run.seconds[stage] / count for stage in STAGES} | {"decode": decode}
+    tokens = run.tokens.of(index)
+    return {
+        "spec": setting.spec,
+        "steps": [_step(step, regions, grid) for step, regions in zip((None, *setting.steps), run.trails[index], strict=True)],
+        "regions": len(run.regions[index]),
+        "tokens": len(tokens),
+        "kept": round(len(tokens) / grid.patches, 4),
+        "ms": {stage: round(1000 * value, 3) for stage, value in seconds.items()},
+    }
+
+
+def _step(step: Any, regions: Regions, grid: PatchGrid) -> dict[str, Any]:
+    """Regions after one step (None: before the first), the valid patches that lie in none, and the masks that have no region."""
+    left = {
+        "step": spec.render(step) if step else "patches",
+        "regions": len(regions),
+        "uncovered": int((grid.valid & (regions.counts == 0)).sum()),
+    }
+    if getattr(step, "reads_masks", False) and grid.masks is not None:
+        left |= {"masks": len(grid.masks), "vanished": len(grid.masks) - len(regions.source.unique())}
+    return left

@@ -1,0 +1,33 @@
+"""Files and folders that are there whole or not at all: write beside, then rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder; when the block ends well it becomes `path`, otherwise nothing stays.
+
+    The block may write a file there or make a folder. A folder takes the place of the one that stood there.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _remove(part)
+    try:
+        yield part
+        if part.is_dir() and path.exists():
+            _remove(path)
+        os.replace(part, path)
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Regions as pictures: Picture, Frame, Regions -> Pillow images."""

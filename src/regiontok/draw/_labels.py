@@ -1,0 +1,134 @@
+"""Labels on a drawing: where each region's text may stand, and which texts fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from regiontok.draw._text import font, width
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+LATTICE = 160  # points along the longer side where a label may stand: every 4 pixels of a 640 pixel drawing
+PLATEAU = 0.85  # points this near to the deepest one count as deep; of them the one nearest the middle is taken
+SMALLEST, LARGEST = 11, 19  # letters in pixels on a drawing of 640
+LEGIBLE = 9  # letters are never smaller
+GAP = 2  # pixels between two labels
+
+
+@dataclass(frozen=True)
+class Label:
+    """One text: its region, letters of `size` pixels, and the box (x0, y0, x1, y1) behind it, in pixels of the drawing."""
+
+    region: int
+    text: str
+    size: int
+    box: tuple[int, int, int, int]
+
+
+def depth(labels: Int[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Distance of each point to the nearest point of another label, beyond the edge of the map included.
+
+    >>> depth(np.zeros((3, 5), int)).tolist()
+    [[1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 2.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0]]
+    """
+    labels = np.pad(labels, 1, constant_values=labels.min() - 1)
+    across = np.minimum(_since_change(labels), _since_change(labels[:, ::-1])[:, ::-1]).astype(np.float64) ** 2
+    nearest = across.copy()
+    step = 1
+    while step < len(labels) and step**2 < nearest[1:-1].max(initial=0):
+        for here, there in ((np.s_[:-step], np.s_[step:]), (np.s_[step:], np.s_[:-step])):
+            reach = np.where(labels[here] == labels[there], across[there], 0) + step**2
+            np.minimum(nearest[here], reach, out=nearest[here])
+        step += 1
+    return np.sqrt(nearest[1:-1, 1:-1])
+
+
+def _since_change(labels: Int[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
+    """Steps to the left until the label is another; the first run counts from beyond the edge."""
+    column = np.arange(labels.shape[1])
+    change = np.zeros(labels.shape, np.int64)
+    change[:, 1:] = np.where(labels[:, 1:] != labels[:, :-1], column[1:], 0)
+    return column - np.maximum.accumulate(change, axis=1) + 1
+
+
+def poles(top: Int[np.ndarray, "H W"], count: int) -> Float[np.ndarray, "k 3"]:
+    """(y, x, depth) in pixels of each region's most interior point; depth 0 for a region that does not show.
+
+    `top` is the region on top at each pixel, negative for none.
+    """
+    step = max(1, -(-max(top.shape) // LATTICE))
+    rows, cols = (np.minimum(np.arange(0, side, step) + step // 2, side - 1) for side in top.shape)
+    points = top[np.ix_(rows, cols)]
+    deep = depth(points)
+    y, x = (axis[points >= 0] for axis in np.meshgrid(rows, cols, indexing="ij"))
+    region, deep = points[points >= 0], deep[points >= 0]
+    order = np.argsort(region, kind="stable")
+    bounds = np.searchsorted(region[order], np.arange(count + 1))
+    found = np.zeros((count, 3))
+    for index in range(count):
+        own = order[bounds[index] : bounds[index + 1]]
+        if len(own):
+            own_deep = own[deep[own] >= PLATEAU * deep[own].max()]
+            off = (y[own_deep] - y[own].mean()) ** 2 + (x[own_deep] - x[own].mean()) ** 2
+            best = own_deep[np.argmin(off)]
+            found[index] = y[best], x[best], deep[best] * step
+    return found
+
+
+def fitted(
+    texts: Sequence[str], at: Float[np.ndarray, "k 3"], order: Sequence[int], picture: tuple[int, int], scale: float
+) -> list[Label]:
+    """The labels that fit into the picture (H, W) without touching one another; who comes first in `order` is served first.
+
+    Letters grow with the region's depth. A text that finds no room at its region's pole is left out.
+    """
+    placed: list[Label] = []
+    taken = np.zeros(picture, bool)
+    for region in order:
+        y, x, deep = at[region]
+        if not texts[region] or not deep:
+            continue
+        size = max(LEGIBLE, round(scale * min(max(0.6 * deep / scale, SMALLEST), LARGEST)))
+        box = _box(texts[region], size, (y, x), picture)
+        if box is not None and _free(taken, box):
+            taken[box[1] : box[3], box[0] : box[2]] = True
+            placed.append(Label(int(region), texts[region], size, box))
+    return placed
+
+
+def _box(text: str, size: int, middle: tuple[float, float], picture: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """The text's box around `middle`, moved into the picture; None if the picture is smaller."""
+    side = max(3, round(0.32 * size))
+    wide, high = width(text, size) + 2 * side, round(1.3 * size)
+    if high > picture[0] or wide > picture[1]:
+        return None
+    top = min(max(0, round(middle[0] - high / 2)), picture[0] - high)
+    left = min(max(0, round(middle[1] - wide / 2)), picture[1] - wide)
+    return left, top, left + wide, top + high
+
+
+def _free(taken: Bool[np.ndarray, "H W"], box: tuple[int, int, int, int]) -> bool:
+    return not taken[max(0, box[1] - GAP) : box[3] + GAP, max(0, box[0] - GAP) : box[2] + GAP].any()
+
+
+def write_labels(image: Image.Image, labels: Sequence[Label]) -> Image.Image:
+    """The image with the labels on it: white letters on dark, slightly translucent plates."""
+    plates = Image.new("L", image.size, 0)
+    pen = ImageDraw.Draw(plates)
+    for label in labels:
+        x0, y0, x1, y1 = label.box
+        pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=(y1 - y0) // 4, fill=185)
+    image = Image.composite(Image.new("RGB", image.size, (14, 16, 20)), image, plates)
+    pen = ImageDraw.Draw(image)
+    for label in labels:
+        x0, y0, x1, y1 = label.box
+        # Capitals of Aileron are 0.7 of its size high: this base line puts them in the middle of the plate.
+        base = round((y0 + y1) / 2 + 0.35 * label.size)
+        pen.text(((x0 + x1) / 2, base), label.text, fill="white", font=font(label.size), anchor="ms")
+    return image

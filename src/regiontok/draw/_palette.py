@@ -1,0 +1,63 @@
+"""Colours for regions: the same regions, the same colours, and neighbours far apart in hue.
+
+Differs: greedy graph colouring, largest region first, on twelve hues. Twelve are enough for any map of connected regions to keep
+neighbours apart in practice; where a region touches all twelve, it takes the hue it touches least.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Int, UInt8
+
+# Twelve hues of OKLCH, 30 degrees apart, light and deep in turn so that they also differ without colour vision.
+HUES = np.array(
+    [
+        [152, 191, 254], [136, 107, 238], [235, 154, 253], [212, 73, 150], [253, 161, 160], [207, 99, 13],
+        [245, 176, 5], [140, 140, 1], [116, 218, 92], [16, 157, 123], [12, 215, 224], [18, 146, 192],
+    ],
+    np.uint8,
+)  # fmt: skip
+APART = 3  # hue steps (90 degrees) beyond which two colours count as equally different
+
+
+def neighbours(members: Int[np.ndarray, "h w m"]) -> Int[np.ndarray, "p 2"]:
+    """Pairs of regions (a < b) that share a patch or lie on patches that touch, corners included.
+
+    `members` lists the regions of each patch, -1 behind the last.
+
+    >>> neighbours(np.array([[[0], [1], [-1], [2]]])).tolist()
+    [[0, 1]]
+    """
+    h, w, _ = members.shape
+    found = []
+    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1)):
+        here = members[: h - down, max(0, -right) : w - max(0, right)]
+        there = members[down:, max(0, right) : w + min(0, right)]
+        a, b = np.broadcast_arrays(here[..., :, None], there[..., None, :])
+        pairs = np.stack([np.minimum(a, b), np.maximum(a, b)], axis=-1).reshape(-1, 2)
+        found.append(pairs[(pairs[:, 0] >= 0) & (pairs[:, 0] < pairs[:, 1])])
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def colours(sizes: Int[np.ndarray, "k"], pairs: Int[np.ndarray, "p 2"]) -> UInt8[np.ndarray, "k 3"]:
+    """A colour of each region: neighbours as far apart in hue as 90 degrees where that can be, all hues used about equally."""
+    count = len(HUES)
+    steps = np.abs(np.arange(count)[:, None] - np.arange(count))
+    steps = np.minimum(np.minimum(steps, count - steps), APART)
+    hue = np.full(len(sizes), -1)
+    used = np.zeros(count)
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    both = both[np.argsort(both[:, 0], kind="stable")]
+    start = np.searchsorted(both[:, 0], np.arange(len(sizes) + 1))
+    for region in np.argsort(-sizes, kind="stable"):
+        around = hue[both[start[region] : start[region + 1], 1]]
+        around = np.bincount(around[around >= 0], minlength=count)
+        nearest = np.where(around[None, :] > 0, steps, APART).min(axis=1)
+        # By how far the nearest neighbour's hue is, then by how few neighbours have it, then by how rarely it is used.
+        hue[region] = np.lexsort((used, around, -nearest))[0]
+        used[hue[region]] += 1
+    return HUES[hue]

@@ -1,0 +1,75 @@
+"""What becomes of patches that lie in no region: one rest region, singletons, their neighbours' region, or clusters.
+
+After: the diagnostic study leaves open what becomes of patches outside all SAM masks; our default is one rest region.
+Differs: nothing known; the paper is silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from regiontok.core.grid import PatchGrid
+from regiontok.core.regions import Regions
+from regiontok.steps.merge import Merge
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Put every valid patch into some region; regions that are there stay in front, new ones follow.
+
+    Attributes:
+        how: `rest` one region of all uncovered patches; `singletons` a region each; `nearest` the region of the nearest covered
+            patch (distance on the grid, ties to the first in raster order); `clusters` merged among themselves at `threshold`.
+        threshold: cosine for `clusters`.
+
+    Raises:
+        ValueError: `clusters` without a threshold, or a threshold without `clusters`.
+    """
+
+    how: Literal["rest", "singletons", "nearest", "clusters"] = "rest"
+    threshold: float | None = None
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if (self.how == "clusters") != (self.threshold is not None):
+            raise ValueError("a threshold goes with how='clusters', and only with it")
+
+    def one(self, regions: Regions, grid: PatchGrid) -> Regions:
+        """Cover one view."""
+        gap = grid.valid & (regions.counts == 0)
+        if not bool(gap.any()):
+            return regions
+        if self.how == "nearest":
+            return _grown(regions, gap) if len(regions) else Regions.from_masks(gap[None], _none(1, gap))
+        if self.how == "rest":
+            return _joined(regions, Regions.from_masks(gap[None], _none(1, gap)))
+        rest = Regions.singletons(grid.grid, gap)
+        if self.how == "clusters":
+            rest = Merge(self.threshold).one(rest, grid)
+        return _joined(regions, rest)
+
+
+def _none(count: int, like: Tensor) -> Tensor:
+    return torch.full((count,), -1, dtype=torch.int64, device=like.device)
+
+
+def _joined(regions: Regions, more: Regions) -> Regions:
+    return Regions(
+        torch.cat([regions.patch, more.patch]),
+        torch.cat([regions.region, more.region + len(regions)]),
+        regions.grid,
+        torch.cat([regions.source, more.source]),
+    )
+
+
+def _grown(regions: Regions, gap: Tensor) -> Regions:
+    """Each patch of the gap joins all regions of its nearest covered patch."""
+    covered = (regions.counts > 0).nonzero().double()
+    nearest = torch.cdist(gap.nonzero().double(), covered, p=2.0).argmin(1)
+    masks = regions.masks
+    masks[:, *gap.nonzero(as_tuple=True)] = masks[:, *covered[nearest].long().unbind(1)]
+    return Regions.from_masks(masks, regions.source)

@@ -1,0 +1,63 @@
+"""Merge neighbouring regions of highest cosine similarity, down to a threshold or to exactly k regions.
+
+After: diagnostic study, section 4.2 and appendix E.1 (row D5, UnSAM's iterative merging: a region's feature is the mean of its patches;
+the pair of adjacent regions with the highest cosine merges first, until it drops below 0.7).
+Differs: ties are defined (the pair whose first patches come first in raster order); similarities come from float64 sums, rounded to
+2^-20, so that ties are decided by that rule and not by noise; an exact budget `k` beside the threshold; it starts from any disjoint
+regions and keeps gaps. Neighbours share an edge of the grid (4-neighbourhood; for a clip also the same patch in the next frame).
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import torch
+
+from regiontok.core.grid import PatchGrid
+from regiontok.core.regions import Regions
+from regiontok.steps._greedy import grid_edges, merge_sequence
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Greedy merging by threshold or by exact budget.
+
+    Attributes:
+        threshold: merge while the best pair's cosine is at least this. A good value belongs to an encoder: each names one.
+        k: stop at exactly this many regions.
+
+    Raises:
+        ValueError: both or neither given; a k above the regions there are, or below the connected parts of the grid; overlap.
+    """
+
+    threshold: float | None = None
+    _: KW_ONLY
+    k: int | None = None
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if (self.threshold is None) == (self.k is None):
+            raise ValueError("give exactly one of threshold and k: merge(0.7) or merge(k=144)")
+        if self.threshold is not None and not -1 <= self.threshold <= 1:
+            raise ValueError(f"threshold {self.threshold} is no cosine: it must lie in [-1, 1]")
+        if self.k is not None and self.k < 1:
+            raise ValueError(f"needs at least one region, got k={self.k}")
+
+    def one(self, regions: Regions, grid: PatchGrid) -> Regions:
+        """Merge one view; regions come out by first patch, `source` stays where all parts had the same."""
+        labels = regions.labels.flatten()
+        features = grid.features.flatten(0, -2).detach().float().cpu().numpy()
+        sequence = merge_sequence(features, grid_edges(grid.grid), labels.cpu().numpy(), threshold=self.threshold, k=self.k)
+        merged = torch.from_numpy(sequence.labels(threshold=self.threshold, k=self.k)).to(labels.device)
+        return Regions.from_labels(merged.view(grid.grid), _sources(regions, labels, merged))
+
+
+def _sources(regions: Regions, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """`[k]`: the source that all parts of a merged region share, -1 where they differ."""
+    inside = after >= 0
+    part, whole = regions.source[before[inside]], after[inside]
+    count = int(whole.max()) + 1 if len(whole) else 0
+    low = torch.full((count,), torch.iinfo(torch.int64).max, device=part.device).scatter_reduce(0, whole, part, "amin")
+    high = torch.full((count,), -1, dtype=torch.int64, device=part.device).scatter_reduce(0, whole, part, "amax")
+    return torch.where(low == high, low, -1)

@@ -1,0 +1,86 @@
+"""Regions from the segmenter's masks: a patch belongs to every mask that covers enough of it.
+
+After: diagnostic study, appendix E.1 and E.2 (row D4: average-pooled overlap > 0.07), and OG-LLaVA, section 5.1.1 (row O1: at least
+alpha = 0.5 pixels in a run of the flattened mask). D4 is `segments(0.07)`; O1 as published is
+`segments(0.5, mapping='flat1d', unit='pixels', compare='>=')`; `mapping='grid2d'` there is O1 aligned with the encoder's patches.
+Differs: overlap is exact area overlap (see `Frame.to_grid`), and what the papers leave open is said: masks that vanish are dropped
+(`vanished='best'` keeps them at the patch they cover most), overlaps are kept (`resolve='smallest'` gives a patch to the smallest mask).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from regiontok.core.grid import PatchGrid
+from regiontok.core.regions import Regions
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Masks -> regions; a source: it stands first in a spec, and needs a segmenter.
+
+    Attributes:
+        threshold: how much of a patch a mask must cover.
+        mapping: `grid2d` by the patch's own footprint; `flat1d` by runs of the flattened mask, as OG-LLaVA published it.
+        unit: of the threshold: `share` of the patch's area, or `pixels` of the image inside it.
+        compare: `>` (D4) or `>=` (O1).
+        resolve: None keeps overlaps; `smallest` makes regions disjoint: a patch goes to its smallest mask in pixels.
+        vanished: what becomes of a mask that reaches the threshold nowhere: `drop`, or `best` keeps the patch it covers most.
+
+    Raises:
+        ValueError: no masks, or masks of another size than the image.
+    """
+
+    threshold: float = 0.07
+    mapping: Literal["grid2d", "flat1d"] = "grid2d"
+    unit: Literal["share", "pixels"] = "share"
+    compare: Literal[">", ">="] = ">"
+    resolve: Literal["smallest"] | None = None
+    vanished: Literal["drop", "best"] = "drop"
+    version: ClassVar[int] = 1
+    source: ClassVar[bool] = True
+    reads_masks: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.threshold < 0 or (self.unit == "share" and self.threshold > 1):
+            raise ValueError(f"threshold {self.threshold} lies outside [0, 1]; for pixel counts say unit='pixels'")
+        if self.threshold == 0 and self.compare == ">=":
+            raise ValueError("threshold 0 with '>=' gives every patch to every mask; use compare='>'")
+
+    def one(self, regions: Regions, grid: PatchGrid) -> Regions:
+        """The regions of one view; those that come in are replaced. `source` is the index of the mask."""
+        if grid.masks is None:
+            raise ValueError("segments needs pixel masks, and there is no segmenter: name one, say segmenter='felzenszwalb'")
+        if len(grid.grid) != 2:
+            raise ValueError(f"segments needs a grid (h, w), got {grid.grid}")
+        share = grid.frame.to_grid(grid.masks, self.mapping).to(grid.features.device)
+        amount = share * grid.frame.pixels_per_patch(self.mapping) if self.unit == "pixels" else share
+        inside = (amount > self.threshold) if self.compare == ">" else (amount >= self.threshold)
+        inside &= grid.valid
+        if self.vanished == "best":
+            inside |= _best(share * grid.valid, inside)
+        if self.resolve == "smallest":
+            inside = _smallest(inside, torch.from_numpy(grid.masks.areas).to(inside.device))
+        return Regions.from_masks(inside)
+
+
+def _best(share: Tensor, inside: Tensor) -> Tensor:
+    """For masks without a patch: the one patch that each covers most, if it covers any."""
+    flat = share.flatten(1)
+    most, at = flat.max(1)
+    best = torch.nn.functional.one_hot(at, flat.shape[1]).bool()
+    lost = ~inside.flatten(1).any(1) & (most > 0)
+    return (best & lost[:, None]).view_as(inside)
+
+
+def _smallest(inside: Tensor, areas: Tensor) -> Tensor:
+    """Every patch only in the mask of the smallest area that has it; of equals the first."""
+    order = torch.argsort(areas, stable=True)
+    first = inside[order].int().cumsum(0) == 1
+    disjoint = torch.empty_like(inside)
+    disjoint[order] = inside[order] & first
+    return disjoint

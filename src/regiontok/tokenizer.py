@@ -1,0 +1,385 @@
+"""RegionTokenizer = Regionizer (frozen, cacheable) + VisualHead (what learns): images in, region tokens out.
+
+The papers' figure as one file: encoder -> patch features -> regions -> one token or one block of tokens a region.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from regiontok.core import spec
+from regiontok.core.files import replacing
+from regiontok.core.grid import PatchGrid
+from regiontok.core.picture import Picture
+from regiontok.core.recipe import Recipe, TokenizerSettings, load_recipe, to_toml
+from regiontok.core.regions import Members, Regions
+from regiontok.core.tokens import CLS, WHOLE, Tokens, interleave
+
+STAGES = ("decode", "segment", "encode", "regions", "pool")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one call made: the tokens, and everything on the way to them.
+
+    Attributes:
+        tokens: of all pictures, in their order.
+        pictures, grids: one a picture.
+        trails: for each picture its regions before the first step, and after each.
+        seconds: by stage, for all pictures together: decode, segment, encode (with transforms), regions, pool.
+    """
+
+    tokens: Tokens
+    pictures: list[Picture]
+    grids: list[PatchGrid]
+    trails: list[list[Regions]]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def regions(self) -> list[Regions]:
+        """The regions of each picture."""
+        return [trail[-1] for trail in self.trails]
+
+
+class Regionizer:
+    """Encoder, segmenter, transforms and steps: pictures -> grids and their regions. Frozen; nothing in it learns.
+
+    Args:
+        encoder, segmenter, transforms, steps: built methods, or their specs.
+        padding: "drop" keeps patches that see only padding out of every region; "keep" is LLaVA's behaviour.
+
+    Raises:
+        SpecError: a spec that cannot be built.
+        ValueError: a source that does not stand first, segments without a segmenter, a segmenter under shuffled patches.
+    """
+
+    def __init__(
+        self, encoder: Any = "lite", *, segmenter: Any = None, transforms: Any = "", steps: Any = "", padding: str = "drop"
+    ):
+        if padding not in ("drop", "keep"):
+            raise ValueError(f"padding must be 'drop' or 'keep', not {padding!r}{spec.nearest(padding, ('drop', 'keep'))}")
+        self.encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
+        self.segmenter = spec.build("segmenter", segmenter) if isinstance(segmenter, str) and segmenter else segmenter or None
+        self.transforms = spec.build_pipeline("transform", transforms) if isinstance(transforms, str) else tuple(transforms)
+        self.steps = spec.build_pipeline("step", steps) if isinstance(steps, str) else tuple(steps)
+        self.padding = padding
+        self._check()
+
+    def _check(self) -> None:
+        for place, step in enumerate(self.steps):
+            if place and getattr(step, "source", False):
+                raise ValueError(f"{spec.name_of(step)} makes regions afresh, so it must stand first in {self.spec!r}")
+        if self.reads_masks and self.segmenter is None:
+            raise ValueError(f"{self.spec!r} needs pixel masks: name a segmenter, say segmenter='felzenszwalb'")
+        if self.reads_masks and getattr(self.encoder, "shuffle", None) is not None:
+            raise ValueError("masks do not follow shuffled patches: use regions without a segmenter, or no shuffle")
+
+    @property
+    def reads_masks(self) -> bool:
+        """True if some step reads the segmenter's masks."""
+        return any(getattr(step, "reads_masks", False) for step in self.steps)
+
+    @property
+    def spec(self) -> str:
+        """The steps as a spec; the empty one is "patches"."""
+        return spec.render_pipeline(self.steps) or "patches"
+
+    @property
+    def fingerprint(self) -> str:
+        """Everything that decides the regions of a picture, as text: with `picture.key` it is the key of any cache."""
+        parts = {
+            "encoder": spec.render(self.encoder, full=True),
+            "weights": self.encoder.identity,
+            "segmenter": spec.render(self.segmenter, full=True) if self.segmenter and self.reads_masks else "",
+            "segmented": getattr(self.segmenter, "identity", "") if self.segmenter and self.reads_masks else "",
+            "transforms": spec.render_pipeline(self.transforms, full=True),
+            "steps": spec.render_pipeline(self.steps, full=True),
+            "padding": self.padding,
+            "decoding": f"pillow {version('pillow')}",
+        }
+        return json.dumps(parts)
+
+    def see(
+        self, pictures: Sequence[Picture], *, masks: bool | None = None, draw: int = 0, clock: Clock | None = None
+    ) -> list[PatchGrid]:
+        """Segment (if some step reads masks, or `masks` says so) and encode."""
+        clock = clock or Clock()
+        wanted = self.reads_masks if masks is None else masks
+        with clock("segment"):
+            found = self.segmenter(pictures) if wanted and self.segmenter else [None] * len(pictures)
+        with clock("encode"):
+            grids = [
+                grid.but(masks=own, padding=self.padding, draw=draw)
+                for grid, own in zip(self.encoder.encode(list(pictures)), found, strict=True)
+            ]
+            for transform in self.transforms:
+                grids = [transform.one(grid) for grid in grids]
+        return grids
+
+    def trail(self, grid: PatchGrid) -> list[Regions]:
+        """The regions of one view before the first step (every valid patch its own) and after each."""
+        trail = [Regions.singletons(grid.grid, grid.valid)]
+        for step in self.steps:
+            trail.append(step.one(trail[-1], grid))
+        return trail
+
+    def __call__(self, pictures: Sequence[Picture]) -> tuple[list[PatchGrid], Members]:
+        """Grids, and the regions of the batch laid flat."""
+        with torch.no_grad():
+            grids = self.see(pictures)
+            return grids, Members.of([self.trail(grid)[-1] for grid in grids])
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm over channels with a learnable scale that starts at 1 (row D7); in float32, back in the input's type."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Normalise `[... d]`."""
+        return super().forward(values.to(self.weight.dtype)).to(values.dtype)
+
+
+class VisualHead(nn.Module):
+    """Norm and pool: (grids, members) -> Tokens. Everything that learns lives here.
+
+    Args:
+        width: of the encoder's features.
+        norm: "none" or "rms".
+        pool: a built pool.
+        whole: a token (under `select` a block) of the whole image in front; it goes through the same pool (row D11, O6).
+        cls: the encoder's CLS or summary tokens in front, one each, never a register (row D11).
+    """
+
+    def __init__(self, width: int, *, norm: str = "none", pool: Any, whole: bool = False, cls: bool = False) -> None:
+        super().__init__()
+        if norm not in ("none", "rms"):
+            raise ValueError(f"norm must be 'none' or 'rms', not {norm!r}{spec.nearest(norm, ('none', 'rms'))}")
+        self.norm = RMSNorm(width, eps=1e-6) if norm == "rms" else nn.Identity()
+        self.pool = pool.build(width)
+        self.whole, self.cls = whole, cls
+
+    def forward(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
+        """Tokens of a batch: CLS, whole image, regions, image by image."""
+        values = self.norm(torch.cat([grid.pooled.flatten(0, -2) for grid in grids]))
+        parts = [self.pool(values, members)]
+        if self.whole:
+            all_valid = [Regions.from_masks(grid.valid[None]) for grid in grids]
+            parts.insert(0, self.pool(values, Members.of(all_valid, members.image), kind=WHOLE))
+        if self.cls:
+            parts.insert(0, self._cls(grids, members))
+        return interleave(parts) if len(parts) > 1 else parts[0]
+
+    def _cls(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
+        for grid in grids:
+            if not grid.summaries or grid.prefix is None:
+                raise ValueError("this encoder has no CLS or summary token; set cls=False")
+        rows = torch.cat([grid.prefix[: grid.summaries] for grid in grids])
+        slots = [Regions.singletons((1, grid.summaries)).to(rows.device) for grid in grids]
+        return Tokens.of_regions(self.norm(rows), Members.of(slots, members.image), CLS)
+
+
+class RegionTokenizer(nn.Module):
+    """Images -> region tokens, from specs.
+
+    Args:
+        encoder: spec ("lite", "filters(size=448)", "transformers('openai/clip-vit-large-patch14-336', layer=-2)"), a hub name, a
+            folder, or a built encoder.
+        regions: spec of the steps; "" is the patch baseline, "merge(0.5) | sort('com')" clusters.
+        segmenter: spec, for regions that read masks.
+        transforms: spec; what steps read.
+        norm: "none" or "rms" (learnable), before pooling.
+        partition_on: "raw", or "normed": steps read what the norm gives (row D7).
+        pool: spec: "mean", "attend(heads=16)", "select".
+        whole, cls: tokens in front, see `VisualHead`.
+        padding: see `Regionizer`.
+        seed: of the head's initialisation.
+        device: where encoder and head run.
+
+    >>> import numpy as np
+    >>> tokenizer = RegionTokenizer("filters", "windows(4)")
+    >>> tokens = tokenizer(np.zeros((60, 80, 3), np.uint8))
+    >>> len(tokens), tokens.counts.tolist()
+    (4, [4])
+    """
+
+    def __init__(
+        self,
+        encoder: Any = "lite",
+        regions: Any = "",
+        *,
+        segmenter: Any = None,
+        transforms: Any = "",
+        norm: str = "none",
+        partition_on: str = "raw",
+        pool: Any = "mean",
+        whole: bool = False,
+        cls: bool = False,
+        padding: str = "drop",
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__()
+        if partition_on not in ("raw", "normed"):
+            raise ValueError(f"partition_on must be 'raw' or 'normed', not {partition_on!r}")
+        if partition_on == "normed" and norm == "none":
+            raise ValueError("partition_on='normed' needs a norm: say norm='rms'")
+        encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
+        self.regionizer = Regionizer(
+            _on(encoder, device), segmenter=segmenter, transforms=transforms, steps=regions, padding=padding
+        )
+        self._pool = spec.build("pool", pool) if isinstance(pool, str) else pool
+        self._norm, self._partition_on, self._seed = norm, partition_on, seed
+        if cls and not self.regionizer.encoder.has_cls:
+            raise ValueError(f"{spec.render(encoder)} has no CLS or summary token; set cls=False")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = VisualHead(self.regionizer.encoder.width, norm=norm, pool=self._pool, whole=whole, cls=cls).to(device)
+
+    def forward(self, images: Any) -> Tokens:
+        """Tokens of one image or many: paths, bytes, Pillow images, arrays, tensors, of any sizes.
+
+        Gradients reach the head only. A batch gives what its images give one by one, up to floating point: regions and order are
+        the same, values differ by at most 1e-4 of their scale (convolutions and matrix products choose their algorithm by batch size).
+        """
+        return self.run(images).tokens
+
+    def run(self, images: Any, *, grids: list[PatchGrid] | None = None, masks: bool | None = None, draw: int = 0) -> Run:
+        """The tokens and everything on the way; `grids` from another tokenizer with the same encoder are taken as they are.
+
+        Args:
+            images: as in `forward`.
+            grids: what `regionizer.see` gave for the same pictures.
+            masks: segment, or do not; None does what the steps need.
+            draw: the epoch: seeded steps draw anew.
+        """
+        clock = Clock()
+        with clock("decode"):
+            seen = pictures(images)
+        if not seen:
+            raise ValueError("no image given")
+        with torch.no_grad():
+            grids = self.regionizer.see(seen, masks=masks, draw=draw, clock=clock) if grids is None else grids
+            with clock("regions"):
+                trails = [self.regionizer.trail(grid) for grid in self._for_steps(grids)]
+        with clock("pool"):
+            tokens = self.head(grids, Members.of([trail[-1] for trail in trails]))
+        return Run(tokens, seen, grids, trails, clock.seconds)
+
+    def _for_steps(self, grids: list[PatchGrid]) -> list[PatchGrid]:
+        if self._partition_on == "raw":
+            return grids
+        return [grid.but(features=self.head.norm(grid.features), values=grid.pooled) for grid in grids]
+
+    @cached_property
+    def settings(self) -> TokenizerSettings:
+        """All settings as text: what a recipe holds."""
+        frozen = self.regionizer
+        return TokenizerSettings(
+            encoder=spec.render(frozen.encoder),
+            segmenter=spec.render(frozen.segmenter) if frozen.segmenter else "",
+            transforms=spec.render_pipeline(frozen.transforms),
+            regions=spec.render_pipeline(frozen.steps),
+            norm=self._norm,
+            partition_on=self._partition_on,
+            pool=spec.render(self._pool),
+            whole=self.head.whole,
+            cls=self.head.cls,
+            padding=frozen.padding,
+            seed=self._seed,
+        )
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe | str | Path, *, scale: str = "mini", device: str = "cpu") -> RegionTokenizer:
+        """From a recipe or its path."""
+        recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, scale=scale)
+        return cls(**recipe.tokenizer.model_dump(), device=device)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `recipe.toml`, `head.safetensors` and `provenance.json`; the frozen encoder is named, not copied."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe = Recipe(
+            name=folder.name or "tokenizer", what="saved by RegionTokenizer.save_pretrained", tokenizer=self.settings
+        )
+        provenance = {
+            "weights": self.regionizer.encoder.identity,
+            "regiontok": version("regiontok"),
+            "torch": torch.__version__,
+        }
+        state = {name: value.contiguous() for name, value in self.head.state_dict().items()}
+        with replacing(folder / "head.safetensors") as part:
+            save_file(state, part, metadata={"format": "pt"})
+        with replacing(folder / "provenance.json") as part:
+            part.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        with replacing(folder / "recipe.toml") as part:
+            part.write_text(to_toml(recipe), encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu") -> RegionTokenizer:
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            ValueError: the encoder's weights are not those the head was saved with.
+        """
+        folder = Path(folder)
+        tokenizer = cls.from_recipe(folder / "recipe.toml", device=device)
+        saved = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["weights"]
+        if saved != tokenizer.regionizer.encoder.identity:
+            raise ValueError(
+                f"{folder} was saved with other encoder weights ({saved}) than these ({tokenizer.regionizer.encoder.identity})"
+            )
+        tokenizer.head.load_state_dict(load_file(folder / "head.safetensors", device=device))
+        return tokenizer
+
+
+class Clock:
+    """Seconds by stage; each stage waits for the GPU, so that it is charged its own work."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def __call__(self, stage: str):
+        """Add the time of a `with` block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if torch.cuda.is_available() and torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def build_encoder(text: str) -> Any:
+    """An encoder from its spec; a hub name or a folder is short for `transformers('...')`."""
+    if "(" not in text and ("/" in text or "\\" in text or Path(text).is_dir()):
+        return spec.build("encoder", spec.Call("transformers", (text,)))
+    return spec.build("encoder", text)
+
+
+def pictures(images: Any) -> list[Picture]:
+    """Decode one image or many; an array or tensor with four axes is a batch."""
+    if getattr(images, "ndim", None) == 4 or (isinstance(images, Iterable) and not _one(images)):
+        return [Picture.of(image) for image in images]
+    return [Picture.of(images)]
+
+
+def _one(images: Any) -> bool:
+    return (
+        isinstance(images, str | bytes | bytearray | Path | Picture) or hasattr(images, "ndim") or hasattr(images, "getbands")
+    )
+
+
+def _on(encoder: Any, device: str) -> Any:
+    return replace(encoder, device=device) if getattr(encoder, "device", device) != device else encoder

@@ -1,0 +1,28 @@
+"""RMS-normalise the features that region steps read, patch by patch, without a learned scale.
+
+After: diagnostic study, section 4.2 (row D7); the trained scale is the head's (`norm="rms"`, with `partition_on="normed"`).
+Differs: cosines of single patches do not change, the MEAN of a region does: outlier patches no longer rule it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from regiontok.core.grid import PatchGrid
+
+
+@dataclass(frozen=True)
+class Rms:
+    """Divide each patch by its root mean square over channels; pooled values stay as they are."""
+
+    eps: float = 1e-6
+    version: ClassVar[int] = 1
+
+    def one(self, grid: PatchGrid) -> PatchGrid:
+        """Transform one view."""
+        wide = grid.features.float()
+        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return grid.but(features=normed.to(grid.features.dtype), values=grid.pooled)
