@@ -18,8 +18,6 @@ def heavy_after(code: str) -> set[str]:
     return set(ast.literal_eval(run.stdout.strip().splitlines()[-1]))
 
 
-
-
 @pytest.mark.parametrize(
     "code",
     [
@@ -43,4 +41,4 @@ def test_unknown_name_is_an_attribute_error():
     import regiontok
 
     with pytest.raises(AttributeError, match="no attribute 'Region'"):
-        regiontok.Region
+        _ = regiontok.Region

@@ -89,9 +89,8 @@ def tokenize(
         from regiontok.core.recipe import TokenizerSettings
 
         items = collect(paths, sys.stdin)
-        settings = TokenizerSettings(
-            encoder=encoder, segmenter=segmenter, pool=pool, norm=norm, whole=whole, cls=cls, padding=padding
-        )
+        words = {"encoder": encoder, "segmenter": segmenter, "pool": pool, "norm": norm, "padding": padding}
+        settings = TokenizerSettings.model_validate({**words, "whole": whole, "cls": cls})
         from regiontok.commands.tokenize import Job
         from regiontok.commands.tokenize import tokenize as run
 
@@ -157,11 +156,16 @@ def ls(
         tables = {} if kind in ("recipe", "recipes") else methods(kind)
         if kind in (None, "recipe", "recipes"):
             tables["recipe"] = describe_recipes()
+        from rich.markup import escape
+        from rich.table import Table
+
         for title, table in tables.items():
-            _out().print(f"[bold]{title}[/bold]")
-            width = max(map(len, table), default=0)
+            rows = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+            rows.add_column(no_wrap=True, style="cyan")
+            rows.add_column(overflow="fold")
             for name, what in table.items():
-                _out().print(f"  {name:<{width}}  {what}", highlight=False, markup=False)
+                rows.add_row(name, escape(what))
+            _out().print(rows, "")
 
 
 @app.command()

@@ -181,10 +181,10 @@ class VisualHead(nn.Module):
         return interleave(parts) if len(parts) > 1 else parts[0]
 
     def _cls(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
-        for grid in grids:
-            if not grid.summaries or grid.prefix is None:
-                raise ValueError("this encoder has no CLS or summary token; set cls=False")
-        rows = torch.cat([grid.prefix[: grid.summaries] for grid in grids])
+        prefixes = [grid.prefix[: grid.summaries] for grid in grids if grid.prefix is not None and grid.summaries]
+        if len(prefixes) < len(grids):
+            raise ValueError("this encoder has no CLS or summary token; set cls=False")
+        rows = torch.cat(prefixes)
         slots = [Regions.singletons((1, grid.summaries)).to(rows.device) for grid in grids]
         return Tokens.of_regions(self.norm(rows), Members.of(slots, members.image), CLS)
 
@@ -285,18 +285,20 @@ class RegionTokenizer(nn.Module):
     def settings(self) -> TokenizerSettings:
         """All settings as text: what a recipe holds."""
         frozen = self.regionizer
-        return TokenizerSettings(
-            encoder=spec.render(frozen.encoder),
-            segmenter=spec.render(frozen.segmenter) if frozen.segmenter else "",
-            transforms=spec.render_pipeline(frozen.transforms),
-            regions=spec.render_pipeline(frozen.steps),
-            norm=self._norm,
-            partition_on=self._partition_on,
-            pool=spec.render(self._pool),
-            whole=self.head.whole,
-            cls=self.head.cls,
-            padding=frozen.padding,
-            seed=self._seed,
+        return TokenizerSettings.model_validate(
+            {
+                "encoder": spec.render(frozen.encoder),
+                "segmenter": spec.render(frozen.segmenter) if frozen.segmenter else "",
+                "transforms": spec.render_pipeline(frozen.transforms),
+                "regions": spec.render_pipeline(frozen.steps),
+                "norm": self._norm,
+                "partition_on": self._partition_on,
+                "pool": spec.render(self._pool),
+                "whole": self.head.whole,
+                "cls": self.head.cls,
+                "padding": frozen.padding,
+                "seed": self._seed,
+            }
         )
 
     @classmethod

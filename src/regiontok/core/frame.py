@@ -62,7 +62,7 @@ class Frame:
     @classmethod
     def stretch(cls, image: Pair, canvas: Pair, patch: Pair) -> Frame:
         """The whole image, stretched to the canvas; the aspect ratio is lost."""
-        return cls(image, (0.0, 0.0, *map(float, image)), canvas, (0, 0), canvas, patch)
+        return cls(image, (0.0, 0.0, float(image[0]), float(image[1])), canvas, (0, 0), canvas, patch)
 
     @classmethod
     def letterbox(cls, image: Pair, canvas: Pair, patch: Pair) -> Frame:
@@ -70,7 +70,7 @@ class Frame:
         scale = min(canvas[0] / image[0], canvas[1] / image[1])
         high, wide = (max(1, round(side * scale)) for side in image)
         offset = ((canvas[0] - high) // 2, (canvas[1] - wide) // 2)
-        return cls(image, (0.0, 0.0, *map(float, image)), (high, wide), offset, canvas, patch)
+        return cls(image, (0.0, 0.0, float(image[0]), float(image[1])), (high, wide), offset, canvas, patch)
 
     @classmethod
     def center_crop(cls, image: Pair, canvas: Pair, patch: Pair, edge: int | None = None) -> Frame:

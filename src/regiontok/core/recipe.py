@@ -149,7 +149,7 @@ def _first(error: ValidationError) -> str:
     problem = error.errors()[0]
     at = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        models = {"": Recipe, "source": Source, "tokenizer": TokenizerSettings}
+        models: dict[str, type[BaseModel]] = {"": Recipe, "source": Source, "tokenizer": TokenizerSettings}
         parent, _, key = at.rpartition(".")
         known = list(models[parent].model_fields) if parent in models else []
         return f"unknown key {at!r}{nearest(key, known)}; known: {', '.join(known)}"

@@ -182,7 +182,7 @@ class Members:
     image: Int[Tensor, "v"]
 
     @classmethod
-    def of(cls, views: Sequence[Regions], image: Sequence[int] | None = None) -> Members:
+    def of(cls, views: Sequence[Regions], image: Sequence[int] | Tensor | None = None) -> Members:
         """Lay the regions of several views end to end; `image` says whose view each is (default: one view an image)."""
         device = views[0].patch.device if views else torch.device("cpu")
         patches = _offsets([view.patches for view in views], device)

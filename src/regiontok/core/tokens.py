@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -90,7 +90,7 @@ class Tokens:
 
     def take(self, index: Int[Tensor, "j"]) -> Tokens:
         """The tokens of `index` (or a bool mask), in its order."""
-        return Tokens(self.values[index], *(getattr(self, name)[index] for name in _IDS), images=self.images)
+        return replace(self, values=self.values[index], **{name: getattr(self, name)[index] for name in _IDS})
 
     def of(self, image: int) -> Tokens:
         """The tokens of one image, as a batch of one."""
@@ -110,7 +110,7 @@ class Tokens:
     def to(self, *args, **kwargs) -> Tokens:
         """Like `torch.Tensor.to`; a dtype moves only the values."""
         values = self.values.to(*args, **kwargs)
-        return Tokens(values, *(getattr(self, name).to(values.device) for name in _IDS), images=self.images)
+        return replace(self, values=values, **{name: getattr(self, name).to(values.device) for name in _IDS})
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Plain tensors for safetensors; `from_tensors` is the way back."""
@@ -120,7 +120,8 @@ class Tokens:
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Tokens:
         """From what `to_tensors` gave."""
-        return cls(tensors["values"], *(tensors[name] for name in _IDS), images=int(tensors["images"]))
+        named: dict[str, Any] = {**tensors, "images": int(tensors["images"])}
+        return cls(**named)
 
 
 _IDS = ("image", "view", "region", "patch", "kind")

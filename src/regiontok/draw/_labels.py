@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from regiontok.draw._text import font, width
+from regiontok.draw._text import font
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -18,6 +19,7 @@ LATTICE = 160  # points along the longer side where a label may stand: every 4 p
 PLATEAU = 0.85  # points this near to the deepest one count as deep; of them the one nearest the middle is taken
 SMALLEST, LARGEST = 11, 19  # letters in pixels on a drawing of 640
 LEGIBLE = 9  # letters are never smaller
+PLATE, DARK = 185, (14, 16, 20)  # opacity of 255, and colour
 GAP = 2  # pixels between two labels
 
 
@@ -105,7 +107,7 @@ def fitted(
 def _box(text: str, size: int, middle: tuple[float, float], picture: tuple[int, int]) -> tuple[int, int, int, int] | None:
     """The text's box around `middle`, moved into the picture; None if the picture is smaller."""
     side = max(3, round(0.32 * size))
-    wide, high = width(text, size) + 2 * side, round(1.3 * size)
+    wide, high = math.ceil(font(size).getlength(text)) + 2 * side, round(1.3 * size)
     if high > picture[0] or wide > picture[1]:
         return None
     top = min(max(0, round(middle[0] - high / 2)), picture[0] - high)
@@ -117,18 +119,19 @@ def _free(taken: Bool[np.ndarray, "H W"], box: tuple[int, int, int, int]) -> boo
     return not taken[max(0, box[1] - GAP) : box[3] + GAP, max(0, box[0] - GAP) : box[2] + GAP].any()
 
 
-def write_labels(image: Image.Image, labels: Sequence[Label]) -> Image.Image:
-    """The image with the labels on it: white letters on dark, slightly translucent plates."""
-    plates = Image.new("L", image.size, 0)
-    pen = ImageDraw.Draw(plates)
-    for label in labels:
-        x0, y0, x1, y1 = label.box
-        pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=(y1 - y0) // 4, fill=185)
-    image = Image.composite(Image.new("RGB", image.size, (14, 16, 20)), image, plates)
+def write_labels(image: Image.Image, labels: Sequence[Label], plates: bool) -> None:
+    """Write white letters onto the image: on dark, slightly translucent plates, or with a dark halo, which hides less of the photo."""
+    if plates:
+        mask = Image.new("L", image.size, 0)
+        pen = ImageDraw.Draw(mask)
+        for label in labels:
+            x0, y0, x1, y1 = label.box
+            pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=(y1 - y0) // 4, fill=PLATE)
+        image.paste(DARK, mask=mask)
     pen = ImageDraw.Draw(image)
     for label in labels:
         x0, y0, x1, y1 = label.box
-        # Capitals of Aileron are 0.7 of its size high: this base line puts them in the middle of the plate.
+        # Capitals of Aileron are 0.7 of its size high: this base line puts them in the middle of the box.
         base = round((y0 + y1) / 2 + 0.35 * label.size)
-        pen.text(((x0 + x1) / 2, base), label.text, fill="white", font=font(label.size), anchor="ms")
-    return image
+        halo = 0 if plates else max(1.5, 0.12 * label.size)
+        pen.text(((x0 + x1) / 2, base), label.text, "white", font(label.size), "ms", stroke_width=halo, stroke_fill=DARK)

@@ -33,14 +33,14 @@ def neighbours(members: Int[np.ndarray, "h w m"]) -> Int[np.ndarray, "p 2"]:
     [[0, 1]]
     """
     h, w, _ = members.shape
+    count = int(members.max(initial=-1)) + 1
     found = []
     for down, right in ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1)):
-        here = members[: h - down, max(0, -right) : w - max(0, right)]
-        there = members[down:, max(0, right) : w + min(0, right)]
-        a, b = np.broadcast_arrays(here[..., :, None], there[..., None, :])
-        pairs = np.stack([np.minimum(a, b), np.maximum(a, b)], axis=-1).reshape(-1, 2)
-        found.append(pairs[(pairs[:, 0] >= 0) & (pairs[:, 0] < pairs[:, 1])])
-    return np.unique(np.concatenate(found), axis=0)
+        here = members[: h - down, max(0, -right) : w - max(0, right), :, None]
+        there = members[down:, max(0, right) : w + min(0, right), None, :]
+        code = np.minimum(here, there) * count + np.maximum(here, there)
+        found.append(np.unique(code[(here >= 0) & (there >= 0) & (here != there)]))
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(1, count)), axis=1)
 
 
 def colours(sizes: Int[np.ndarray, "k"], pairs: Int[np.ndarray, "p 2"]) -> UInt8[np.ndarray, "k 3"]:

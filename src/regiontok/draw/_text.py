@@ -19,6 +19,7 @@ NEAREST = str.maketrans(
      "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th"}
 )  # fmt: skip
 BOLD = 1 / 60  # stroke for headings, in font heights: Pillow brings no bold cut
+FINE = 4  # lines of text are drawn so many times larger, then reduced
 
 
 def printable(text: str) -> str:
@@ -51,8 +52,8 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def width(text: str, size: int, bold: bool = False) -> int:
-    """Pixels from the first to behind the last letter of one line."""
-    return -int(-font(size).getlength(text) // 1) + (2 if bold else 0)
+    """Pixels that `write` takes for one line."""
+    return -int(-font(FINE * size).getlength(text) // FINE) + (2 if bold else 0)
 
 
 def shortened(text: str, size: int, room: int, bold: bool = False) -> str:
@@ -82,6 +83,14 @@ def wrapped(text: str, size: int, room: int, bold: bool = False) -> list[str]:
 
 
 def write(image: Image.Image, at: tuple[int, int], text: str, size: int, ink: tuple[int, int, int], bold: bool = False) -> None:
-    """One line onto the image, from (x, y) of its base line's start."""
-    stroke = size * BOLD if bold else 0
-    ImageDraw.Draw(image).text(at, text, fill=ink, font=font(size), anchor="ls", stroke_width=stroke)
+    """One line onto the image, from (x, y) of its base line's start.
+
+    Drawn four times as large and reduced: at text sizes the font's hinting moves letters by whole pixels, and blanks close up.
+    """
+    if not text:
+        return
+    edge = FINE * (size // 2)  # room for what leans out of the first and the last letter
+    mask = Image.new("L", (FINE * width(text, size, bold) + 2 * edge, FINE * 2 * size), 0)
+    stroke = FINE * size * BOLD if bold else 0
+    ImageDraw.Draw(mask).text((edge, FINE * size), text, 255, font(FINE * size), "ls", stroke_width=stroke)
+    image.paste(ink, (at[0] - edge // FINE, at[1] - size), mask.reduce(FINE))

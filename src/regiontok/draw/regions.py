@@ -68,10 +68,11 @@ def draw_regions(
     _draw_borders(scene, pixels, style)
     image = Image.fromarray(np.round(np.clip(pixels, 0, 255)).astype(np.uint8))
     texts = _texts(len(regions), names, numbers)
-    if not any(texts):
-        return image
-    order = np.argsort(-scene.sizes, kind="stable").tolist()
-    return write_labels(image, fitted(texts, poles(scene.top, len(regions)), order, scene.top.shape, scene.scale))
+    if any(texts):
+        order = np.argsort(-scene.sizes, kind="stable").tolist()
+        labels = fitted(texts, poles(scene.top, len(regions)), order, scene.top.shape, scene.scale)
+        write_labels(image, labels, plates=names is not None)
+    return image
 
 
 def _check(picture: Picture, frame: Frame, regions: Regions, style: str, names: Sequence | None, longest: int) -> None:
@@ -80,7 +81,9 @@ def _check(picture: Picture, frame: Frame, regions: Regions, style: str, names: 
     if picture.size != tuple(frame.image):
         raise ValueError(f"the frame is of an image {frame.image}, the picture {picture.name} has size {picture.size}")
     if tuple(regions.grid) != frame.grid:
-        raise ValueError(f"regions on the grid {regions.grid} do not lie on the frame's grid {frame.grid}; draw one view, one frame")
+        raise ValueError(
+            f"regions on the grid {regions.grid} do not lie on the frame's grid {frame.grid}; draw one view, one frame"
+        )
     if names is not None and len(names) != len(regions):
         raise ValueError(f"expected a name (or None) for each of {len(regions)} regions, got {len(names)}")
     if longest < 1:
@@ -211,9 +214,9 @@ def _draw_borders(scene: _Scene, pixels: Float[np.ndarray, "H W 3"], style: str)
     before = (width - 1) // 2
     line = _grown(edge, before, width - 1 - before)
     around = _grown(edge, before + halo, width - 1 - before + halo)
-    fine = style == "means" or scene.extent < 34 * scene.scale
-    _blend(pixels, around & ~line, DARK, 0.3 if fine else 0.5)
-    _blend(pixels, line, LIGHT, 0.7 if fine else 0.95)
+    strength = 0.6 if style == "means" else min(1.0, scene.extent / (48 * scene.scale))  # a fine grid must not hide the photo
+    _blend(pixels, around & ~line, DARK, 0.5 * strength**2)
+    _blend(pixels, line, LIGHT, 0.45 + 0.5 * strength)
 
 
 def _changes(sets: Int[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
@@ -237,7 +240,9 @@ def _grown(mask: Bool[np.ndarray, "H W"], before: int, behind: int) -> Bool[np.n
     return mask
 
 
-def _blend(pixels: Float[np.ndarray, "H W 3"], where: Bool[np.ndarray, "H W"], colour: tuple[int, int, int], share: float) -> None:
+def _blend(
+    pixels: Float[np.ndarray, "H W 3"], where: Bool[np.ndarray, "H W"], colour: tuple[int, int, int], share: float
+) -> None:
     pixels[where] += share * (np.array(colour, np.float32) - pixels[where])
 
 

@@ -33,8 +33,8 @@ _LAST = (1 << 63) - 1  # above every key
 # this way, 2.5 and 1.8 ms with 8 or 16 hand-written accumulators (numba leaves SLP off), 1.0 and 1.6 ms through an accumulator array.
 # The order of a sum is fixed by the compiled code, so runs repeat; another CPU may differ by 1e-16, which survives the rounding in
 # about one of 1e10 similarities and never where products are exact (integers, one-hot, binary features).
-_sums = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-_exact = njit(cache=True, nogil=True, error_model="numpy")
+_sums = njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_exact = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 # A region is named by its first patch. Records, not one array a field: a region is one cache line, and passing few arrays around
@@ -49,10 +49,13 @@ _REGION = np.dtype(
         ("seen", np.int64),  # the last visit that met it
         ("head", np.int64),  # first and last link of its list of neighbours, -1 = none
         ("tail", np.int64),
-    ]
+    ],
+    align=True,
 )
-_LINK = np.dtype([("to", np.int64), ("after", np.int64)])  # the neighbour, or a region that went into it; the next link
-_ENTRY = np.dtype([("key", np.int64), ("stamp", np.int64)])  # lowest key first; the sum of both regions' versions when it was made
+_LINK = np.dtype([("to", np.int64), ("after", np.int64)], align=True)  # the neighbour, or a region that went into it; the next link
+_ENTRY = np.dtype(
+    [("key", np.int64), ("stamp", np.int64)]
+)  # lowest key first; the sum of both regions' versions when it was made
 
 
 @_sums
@@ -61,6 +64,12 @@ def _dot(x, y):
     for i in range(x.shape[0]):
         total += np.float64(x[i]) * np.float64(y[i])
     return total
+
+
+@_sums
+def _copy(into, x):
+    for i in range(x.shape[0]):  # an array assignment takes two seconds to compile
+        into[i] = x[i]
 
 
 @_sums
@@ -95,7 +104,7 @@ def _absorb(patches, sums, regions, a, b, used):
     if x < 0 and y < 0:
         x = used
         used += 1
-        sums[x] = patches[a]
+        _copy(sums[x], patches[a])
         square = _add(sums[x], patches[b])
     elif x < 0:
         x = y
@@ -134,7 +143,7 @@ def _is_current(regions, key, stamp):
 @_exact
 def _sweep(regions, heap, size):
     """Drop every stale entry: at most one a pair of neighbours stays, so half of the heap is free again. Returns the new size."""
-    kept = 0
+    kept = np.int64(0)
     for i in range(size):
         if _is_current(regions, heap[i].key, heap[i].stamp):
             heap[kept].key, heap[kept].stamp = heap[i].key, heap[i].stamp
@@ -162,9 +171,10 @@ def _push(regions, heap, size, similarity, a, b):
 @_exact
 def _top(regions, heap, size):
     """Take stale entries off the top; returns the new size."""
-    while size > 0 and not _is_current(regions, heap[0].key, heap[0].stamp):
+    top = np.int64(0)
+    while size > 0 and not _is_current(regions, heap[top].key, heap[top].stamp):
         size -= 1
-        _sink(heap, size, 0, heap[size].key, heap[size].stamp)
+        _sink(heap, size, top, heap[size].key, heap[size].stamp)
     return size
 
 
@@ -177,8 +187,8 @@ def _root(regions, a):
 
 
 @_exact
-def _visit(patches, sums, regions, links, heap, size, a, visit, lowest, later, dots, trace):
-    """Compare region a with each neighbour once (with `later`: those above it); returns the heap's size and the pairs compared."""
+def _visit(patches, sums, regions, links, heap, size, a, visit, above, lowest, dots, trace):
+    """Compare region a with each neighbour once (those after region `above`); returns the heap's size and the pairs compared."""
     previous, link = -1, regions[a].head
     while link >= 0:
         c, follow = _root(regions, links[link].to), links[link].after
@@ -189,7 +199,7 @@ def _visit(patches, sums, regions, links, heap, size, a, visit, lowest, later, d
                 links[previous].after = follow
         else:
             regions[c].seen, links[link].to, previous = visit, c, link
-            if c > a or not later:
+            if c > above:
                 if dots < trace.shape[0]:
                     trace[dots, 0] = a if regions[a].row < 0 else -1 - regions[a].row
                     trace[dots, 1] = c if regions[c].row < 0 else -1 - regions[c].row
@@ -209,7 +219,7 @@ def _begin(patches, sums, regions, links, edges, start):
         r = regions[i]
         r.norm = math.sqrt(_dot(patches[i], patches[i]))
         r.mass, r.row, r.parent, r.version, r.seen, r.head, r.tail = r.norm, -1, i, 0, -1, -1, -1
-    used = 0
+    used = np.int64(0)
     for i in range(patches.shape[0]):
         if start[i] >= 0 and start[i] != i:
             used = _absorb(patches, sums, regions, start[i], i, used)
@@ -225,16 +235,16 @@ def _begin(patches, sums, regions, links, edges, start):
     return used
 
 
-@_exact
+@njit(cache=True, nogil=True, error_model="numpy")
 def _run(patches, sums, regions, links, heap, edges, start, lowest, spare, pairs, similarities, trace):
     used = _begin(patches, sums, regions, links, edges, start)
     for i in range(patches.shape[0]):
         if not math.isfinite(regions[i].norm):
             return 0, _NOTHING, -1
-    size, dots, done = 0, 0, 0
+    size, dots, done, none = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)  # a literal would be compiled as a type of its own
     for a in range(patches.shape[0]):
         if start[a] == a:
-            size, dots = _visit(patches, sums, regions, links, heap, size, a, a, lowest, True, dots, trace)
+            size, dots = _visit(patches, sums, regions, links, heap, size, a, a, a, lowest, dots, trace)
     size = _top(regions, heap, size)
     while size > 0 and done < spare:
         key = heap[0].key
@@ -246,7 +256,7 @@ def _run(patches, sums, regions, links, heap, edges, start, lowest, spare, pairs
         regions[b].version += 1
         links[regions[a].tail].after = regions[b].head  # neither list is empty: a and b are neighbours
         visit = patches.shape[0] + done
-        size, dots = _visit(patches, sums, regions, links, heap, size, a, visit, lowest, False, dots, trace)
+        size, dots = _visit(patches, sums, regions, links, heap, size, a, visit, none, lowest, dots, trace)
         done += 1
         size = _top(regions, heap, size)
     return done, _NOTHING if size == 0 else ONE - (heap[0].key >> (2 * _BITS)), dots
@@ -260,7 +270,12 @@ def merge(patches, edges, start, lowest, spare, trace):
     -1 for the last when a feature is NaN or infinite.
     """
     n, e = len(patches), len(edges)
-    sums, regions, links, heap = np.empty((n // 2, patches.shape[1])), np.empty(n, _REGION), np.empty(2 * e, _LINK), np.empty(2 * e + 2, _ENTRY)
+    sums, regions, links, heap = (
+        np.empty((n // 2, patches.shape[1])),
+        np.empty(n, _REGION),
+        np.empty(2 * e, _LINK),
+        np.empty(2 * e + 2, _ENTRY),
+    )
     pairs, similarities = np.empty((n, 2), np.int64), np.empty(n, np.int64)
     done, ahead, dots = _run(patches, sums, regions, links, heap, edges, start, lowest, spare, pairs, similarities, trace)
     return pairs[:done].copy(), similarities[:done].copy(), ahead, dots

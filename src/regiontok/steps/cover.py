@@ -68,8 +68,9 @@ def _joined(regions: Regions, more: Regions) -> Regions:
 
 def _grown(regions: Regions, gap: Tensor) -> Regions:
     """Each patch of the gap joins all regions of its nearest covered patch."""
-    covered = (regions.counts > 0).nonzero().double()
-    nearest = torch.cdist(gap.nonzero().double(), covered, p=2.0).argmin(1)
-    masks = regions.masks
-    masks[:, *gap.nonzero(as_tuple=True)] = masks[:, *covered[nearest].long().unbind(1)]
-    return Regions.from_masks(masks, regions.source)
+    lost, covered = gap.flatten().nonzero()[:, 0], (regions.counts > 0).flatten().nonzero()[:, 0]
+    places = torch.ones(regions.grid, device=gap.device).nonzero().double()
+    nearest = covered[torch.cdist(places[lost], places[covered]).argmin(1)]
+    masks = regions.masks.flatten(1)
+    masks[:, lost] = masks[:, nearest]
+    return Regions.from_masks(masks.view(len(regions), *regions.grid), regions.source)

@@ -1,6 +1,6 @@
 """Windows that tile the grid: bands of the raster, or true 2-D windows.
 
-After: OG-LLaVA, section 5.5, figure 12 (row O9: k disjoint windows that tile the grid, k = 1, 5, 10; with pool `select` all V rows are
+After: OG-LLaVA, section 5.4.4, figure 12 (row O9: k disjoint windows that tile the grid, k = 1, 5, 10; with pool `select` all V rows are
 kept in window order).
 Differs: the paper does not say how 576 patches are cut into 5 or 10: bands cut the raster as evenly as possible, which need not be
 whole rows; `shape="grid"` takes the factorisation of k whose windows are most nearly square.

@@ -1,0 +1,166 @@
+"""Where the regions of `regions_bsds.py` come from: every source turns a picture into one patch label map a budget.
+
+Two kinds. A `Search` segments pixels: its labels are rounded to patches (a patch goes to the label that most of its pixels
+have) and its one parameter is searched until K AFTER rounding is right. A `Pipeline` is a spec of this library: features of
+an encoder, then steps.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from skimage.segmentation import felzenszwalb, slic
+
+from regiontok.core.frame import Frame
+from regiontok.core.grid import PatchGrid
+from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Regions
+from regiontok.core.spec import build, build_pipeline
+from regiontok.diagnose.covering import contingency
+
+PATCH = 14  # the canvas is (PATCH * grid)^2: 336 x 336 at the usual 24 x 24
+COMPACTNESS = 10.0  # of SLIC; scikit-image's default
+RANDOM_WIDTH = 56  # of the control's random features
+
+
+class Source(Protocol):
+    """What a row of the table is."""
+
+    def __call__(self, picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
+        """`[h w]` patch labels for each budget; -1 = in no region."""
+        ...
+
+
+def on_patches(labels: np.ndarray, frame: Frame) -> np.ndarray:
+    """`[H W]` pixel labels -> `[h w]`: each patch takes the label that most pixels under it have (ties: the lower label)."""
+    patch = torch.arange(math.prod(frame.grid)).view(frame.grid)
+    shared = contingency(frame.to_pixels(patch).numpy(), labels)
+    if len(shared) != patch.numel():
+        raise ValueError(f"some of the {patch.numel()} patches lie between the pixels of a {frame.image} photo; take a coarser --grid")
+    return shared.argmax(axis=1).reshape(frame.grid)
+
+
+def on_pixels(labels: np.ndarray, frame: Frame) -> np.ndarray:
+    """`[h w]` patch labels -> `[H W]`, -1 where no patch sees the pixel."""
+    return frame.to_pixels(torch.from_numpy(np.asarray(labels, np.int64))).numpy()
+
+
+def count(labels: np.ndarray) -> int:
+    """Regions of a label map; -1 is none."""
+    return len(np.unique(labels[labels >= 0]))
+
+
+@dataclass(frozen=True)
+class Search:
+    """A pixel segmenter with one parameter; more of it means more regions. Bisection between `low` and `high` on a logarithmic scale.
+
+    Where no parameter tried gives K exactly (the count jumps, and is not quite monotone), the closest count tried for ANY
+    budget is taken, of two as close the smaller.
+    """
+
+    segment: Callable[[np.ndarray, float], np.ndarray]
+    low: float
+    high: float
+    whole: bool = False  # the parameter is a whole number
+    tries: int = 10  # the last step is a thousandth of the range, on its logarithm
+
+    def __call__(self, picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
+        """Each budget's closest labels, on patches."""
+        tried: dict[float, np.ndarray] = {}
+        for wanted in budgets:
+            low, high = self.low, self.high
+            for _ in range(self.tries):
+                middle = math.sqrt(low * high)
+                middle = round(middle) if self.whole else middle
+                if middle not in tried:
+                    tried[middle] = on_patches(self.segment(picture.pixels, middle), frame)
+                found = count(tried[middle])
+                if found == wanted:
+                    break
+                low, high = (middle, high) if found < wanted else (low, middle)
+        ranked = sorted(tried.values(), key=count)
+        return [min(ranked, key=lambda labels: abs(count(labels) - wanted)) for wanted in budgets]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Features, then a step spec with `{k}` in it. A last step that asks for more regions than there are is left out."""
+
+    features: Callable[[Picture, Frame], PatchGrid]
+    steps: str
+
+    def __call__(self, picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
+        """Each budget's labels; features are made once."""
+        grid = self.features(picture, frame)
+        return [self._labels(grid, wanted) for wanted in budgets]
+
+    def _labels(self, grid: PatchGrid, wanted: int) -> np.ndarray:
+        regions = Regions.singletons(grid.grid, grid.valid)
+        for step in build_pipeline("step", self.steps.format(k=wanted)):
+            if getattr(step, "k", None) == wanted and len(regions) <= wanted:
+                continue
+            regions = step.one(regions, grid)
+        return regions.labels.numpy()
+
+
+def blank(picture: Picture, frame: Frame) -> PatchGrid:
+    """No features: for sources that look at positions only."""
+    return PatchGrid(torch.zeros(*frame.grid, 1), frame, key=picture.key)
+
+
+def noise(picture: Picture, frame: Frame, *, seed: int) -> PatchGrid:
+    """The control: independent normal features, the same for a photo and seed wherever it is run."""
+    rng = np.random.default_rng([seed, zlib.crc32(picture.key.encode())])
+    features = torch.from_numpy(rng.standard_normal((*frame.grid, RANDOM_WIDTH))).float()
+    return PatchGrid(features, frame, key=picture.key)
+
+
+def encoded(picture: Picture, frame: Frame, *, encoder: str, masks: Callable[[np.ndarray], np.ndarray] | None = None) -> PatchGrid:
+    """Features of an encoder of the library, its grid checked against the bench's, with pixel masks where asked for."""
+    (grid,) = _built(encoder).encode([picture])
+    same = grid.frame.grid == frame.grid and np.allclose(grid.frame.covered, frame.covered) and bool(grid.frame.valid.all())
+    if not same:
+        raise ValueError(
+            f"{encoder} looks at {grid.frame.covered} of the photo through a {grid.frame.grid} grid; the bench compares all "
+            f"sources on {frame.grid} over the whole photo {frame.covered}: stretch it to that grid"
+        )
+    return replace(grid, masks=None if masks is None else PixelMasks.from_labels(masks(picture.pixels)))
+
+
+@cache
+def _built(encoder: str) -> Any:
+    return build("encoder", encoder)
+
+
+def _slic(pixels: np.ndarray, segments: float) -> np.ndarray:
+    return slic(pixels, n_segments=int(segments), compactness=COMPACTNESS, start_label=0)
+
+
+def _felzenszwalb(pixels: np.ndarray, fineness: float) -> np.ndarray:
+    return felzenszwalb(pixels, scale=1 / fineness, sigma=0.8, min_size=20)
+
+
+def source(name: str, seed: int) -> Source:
+    """The source of a row: one of the names below, or the spec of any encoder of the library, whose patches are merged.
+
+    Raises `SpecError` for an unknown encoder.
+    """
+    known: dict[str, Source] = {
+        "one": Pipeline(blank, "windows(1)"),
+        "grid": Pipeline(blank, "windows({k}, shape='grid')"),
+        "slic": Search(_slic, 1, 2000, whole=True),
+        "felzenszwalb": Search(_felzenszwalb, 1e-6, 0.1),
+        "random": Pipeline(partial(noise, seed=seed), "merge(k={k})"),
+    }
+    if name in known:
+        return known[name]
+    build("encoder", name)
+    return Pipeline(partial(encoded, encoder=name), "merge(k={k})")
