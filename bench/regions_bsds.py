@@ -1,6 +1,6 @@
 """Region quality on BSDS500: how well do k regions of patches agree with what people draw?
 
-    python bench/regions_bsds.py --data FOLDER --limit 20 --sources one grid slic random --out regions.md
+    python bench/regions_bsds.py --data FOLDER --limit 20 --sources one grid slic-1 random --out regions.md
 
 Every source gives regions on the SAME patch grid (the photo stretched to a square canvas, 24 x 24 patches of 14), K counted after
 rounding to patches; patches go back to the photo's pixels and meet its 4-9 human segmentations. A cell is covering / probabilistic
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bsds import Photo, data_root, photos
-from region_sources import PATCH, count, on_pixels, source
+from region_sources import PATCH, count, factors, on_pixels, source
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,6 +32,8 @@ from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 from regiontok.core.spec import SpecError
 from regiontok.diagnose.covering import RegionScores, dataset_scores, region_scores
+
+DEFAULT = ("one", "grid", "slic-10", "slic-1", "felzenszwalb", "random")
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--ks takes whole numbers with commas between, got {chosen.ks!r}")
     if min(chosen.ks) < 1 or max(chosen.ks) > chosen.grid**2:
         parser.error(f"--ks must lie between 1 and the {chosen.grid**2} patches of the grid, got {chosen.ks}")
+    if "grid" in chosen.sources and (without := [k for k in chosen.ks if not factors(k, (chosen.grid, chosen.grid))]):
+        parser.error(f"{without} blocks do not tile a {chosen.grid} x {chosen.grid} grid; take other --ks, or leave grid out")
     if chosen.out and chosen.out.suffix not in (".md", ".json"):
         parser.error(f"--out takes a .md or a .json file, got {chosen.out}")
     return chosen
@@ -159,9 +163,6 @@ def spread(items: Sequence[Photo], limit: int | None) -> list[Photo]:
     if limit is None or limit >= len(items):
         return list(items)
     return [items[i * len(items) // limit] for i in range(limit)]
-
-
-DEFAULT = ("one", "grid", "slic", "felzenszwalb", "random")
 
 
 def main(given: Sequence[str] | None = None) -> int:

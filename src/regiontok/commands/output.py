@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from regiontok.core.files import replacing
 from regiontok.core.frame import Frame
 from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.diagnose.naming import Naming
-from regiontok.draw.regions import draw_photo, draw_regions
+from regiontok.draw.regions import draw_regions
 from regiontok.draw.sheet import Panel, save_image, side_by_side
 from regiontok.tokenizer import Run
 
@@ -79,7 +81,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 def panels(index: int, settings: Sequence[Setting], *, longest: int = 640) -> list[Panel]:
     """The photo, and a panel for each setting."""
     photo, grid = settings[0].run.pictures[index], settings[0].run.grids[index]
-    shown = [Panel(draw_photo(photo, longest=longest), "photo", f"{photo.size[1]} × {photo.size[0]} px")]
+    shown = [Panel(_photo(photo, longest), "photo", f"{photo.size[1]} × {photo.size[0]} px")]
     for setting in settings:
         regions = setting.run.regions[index]
         names = [naming.name for naming in setting.names] if setting.names else None
@@ -95,6 +97,13 @@ def panels(index: int, settings: Sequence[Setting], *, longest: int = 640) -> li
         )
         shown.append(Panel(drawn, setting.spec, caption(setting, index)))
     return shown
+
+
+def _photo(picture: Picture, longest: int) -> Image.Image:
+    high, wide = picture.size
+    scale = longest / max(high, wide)
+    size = (max(1, round(high * scale)), max(1, round(wide * scale)))
+    return Image.fromarray(picture.resized(size, (0, 0, high, wide), "bicubic"))
 
 
 def caption(setting: Setting, index: int) -> str:

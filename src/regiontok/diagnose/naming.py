@@ -29,17 +29,26 @@ class Naming:
 def name_regions(logits: Float[Tensor, "h w c"], regions: Regions, classes: Sequence[str]) -> list[Naming]:
     """The best class of each region.
 
+    Raises:
+        ValueError: logits on another grid, or of another number of classes.
+
     >>> import torch
     >>> logits = torch.tensor([[[9.0, 0.0], [0.0, 9.0]]])
     >>> [naming.name for naming in name_regions(logits, Regions.singletons((1, 2)), ("cat", "dog"))]
     ['cat', 'dog']
     """
+    if logits.shape[-1] != len(classes):
+        raise ValueError(f"{logits.shape[-1]} logits a patch do not fit {len(classes)} classes")
     best = region_logits(logits, regions).softmax(-1).max(-1)
     return [Naming(classes[int(at)], float(share)) for at, share in zip(best.indices, best.values, strict=True)]
 
 
 def region_logits(logits: Float[Tensor, "h w c"], regions: Regions) -> Float[Tensor, "k c"]:
-    """Logits averaged over the patches of each region."""
+    """Logits averaged over the patches of each region.
+
+    Raises:
+        ValueError: logits on another grid than the regions.
+    """
     if tuple(logits.shape[:-1]) != regions.grid:
         raise ValueError(f"expected logits on the {regions.grid} grid of the regions, got {list(logits.shape)}")
     flat = logits.flatten(0, -2).float()

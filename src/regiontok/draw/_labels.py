@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LATTICE = 160  # points along the longer side where a label may stand: every 4 pixels of a 640 pixel drawing
 PLATEAU = 0.85  # points this near to the deepest one count as deep; of them the one nearest the middle is taken
 SMALLEST, LARGEST = 11, 19  # letters in pixels on a drawing of 640
-LEGIBLE = 9  # letters are never smaller
+LEGIBLE = 10  # letters are never smaller
 PLATE, DARK = 185, (14, 16, 20)  # opacity of 255, and colour
 GAP = 2  # pixels between two labels
 
@@ -133,5 +133,5 @@ def write_labels(image: Image.Image, labels: Sequence[Label], plates: bool) -> N
         x0, y0, x1, y1 = label.box
         # Capitals of Aileron are 0.7 of its size high: this base line puts them in the middle of the box.
         base = round((y0 + y1) / 2 + 0.35 * label.size)
-        halo = 0 if plates else max(1.5, 0.12 * label.size)
+        halo = 0 if plates else max(1, 0.11 * label.size)
         pen.text(((x0 + x1) / 2, base), label.text, "white", font(label.size), "ms", stroke_width=halo, stroke_fill=DARK)

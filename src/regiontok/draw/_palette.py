@@ -1,7 +1,7 @@
 """Colours for regions: the same regions, the same colours, and neighbours far apart in hue.
 
-Differs: greedy graph colouring, largest region first, on twelve hues. Twelve are enough for any map of connected regions to keep
-neighbours apart in practice; where a region touches all twelve, it takes the hue it touches least.
+Greedy graph colouring, largest region first, on twelve hues: a region with fewer than twelve neighbours never shares a colour with
+one; where it touches all twelve hues, it takes the one it touches least.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ def draw_regions(
         regions: what to draw; they may overlap and leave gaps.
         style: "borders" on the photo, translucent "colours" (touching regions differ in hue), or "means".
         names: a label for each region, None for none. They stand at their region's most interior point, never outside the photo and
-            never on one another: the largest regions come first, and what finds no room is left out.
+            never on one another: the largest regions come first, and what finds no room is left out. The font has no accents and
+            only Latin letters: "café" reads "cafe", and a name of which nothing is left gives way to the region's index.
         numbers: label regions by their index, in front of the name if there is one.
         longest: pixels along the longer side.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from PIL import Image
@@ -18,7 +20,7 @@ MARGIN, GUTTER, ROW_GAP = 60, 20, 34
 TITLE, SUBTITLE, HEAD, CAPTION = 40, 20, 22, 17  # letters in pixels
 LEADING = 1.4  # from one base line to the next, in letter sizes
 PAPER, INK, GREY, RULE = (252, 252, 250), (24, 26, 30), (104, 108, 116), (222, 222, 218)
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".jpg": {"format": "JPEG", "quality": 90, "subsampling": 0},  # 4:2:0 would blur thin coloured lines
     ".jpeg": {"format": "JPEG", "quality": 90, "subsampling": 0},
@@ -193,5 +195,6 @@ def save_image(image: Image.Image, path: str | Path) -> Path:
         need = f"{data.tell() / 1e6:.1f} MB into {path.parent.resolve()}"
         raise type(error)(f"{path} was not written: {reason} (writing {need})") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # renamed, or never made
+            part.unlink()
     return path

@@ -8,8 +8,8 @@ after its first norm), k the output of block k, -2 that of the block before the 
 blocks is its last block without the norm.
 
 Loading. Safetensors only, no remote code; weights that are missing are an error, never a random layer. A hub name is downloaded into
-the hub's cache (json and safetensors only). Position embeddings are interpolated by the model's own code where the canvas is not the size it
-was made for; every family here can do that (DINOv3 is rotary and needs none).
+the hub's cache (json and safetensors only). Position embeddings are interpolated by the model's own code where the canvas is not the
+size it was made for; every family here can do that (DINOv3 is rotary and needs none).
 
 Differs: pixels go through Frame and Pillow, not through the checkpoint's image processor. See `tests/encoders/test_transformers.py` for how
 far that is from transformers' PIL backend. Its default, the torchvision backend, is another one, and the only one DINOv3 has.
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from weakref import WeakValueDictionary
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from regiontok.core.frame import Frame, Framing, Pair
@@ -130,7 +131,8 @@ class Transformers:
 
     def frame(self, size: Pair) -> Frame:
         """How an image of `size` = (H, W) pixels lies under the grid."""
-        return self._preprocess.frame(size, self._pair("patch_size"), framing=self.framing, size=self.size)
+        patch = self._pair("patch_size")  # first, so that a folder that is no checkpoint at all is called that
+        return self._preprocess.frame(size, patch, framing=self.framing, size=self.size)
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient.
@@ -266,8 +268,10 @@ class Transformers:
                     output_loading_info=True,
                     **dict(self._family.build),
                 )
-        except (OSError, RuntimeError, need("safetensors", extra="hub").SafetensorError) as error:
-            raise ValueError(f"{self.model}: damaged, or of other shapes than config.json says ({first_line(error)})") from error
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise ValueError(
+                f"{self.model}: damaged, or of other shapes than config.json says ({first_line(error)})"
+            ) from error
         missing = sorted(report["missing_keys"])
         if missing:
             raise ValueError(

@@ -71,10 +71,13 @@ class AttendPool(nn.Module):
             self.key(values).unflatten(1, split),
             self.value(values).unflatten(1, split),
         )
-        scores = (q[members.region] * k[members.patch]).sum(-1) * q.shape[-1] ** -0.5
-        weights = segment_softmax(scores.float(), members).to(v.dtype)
-        mixed = v.new_zeros(len(members), *v.shape[1:]).index_add(0, members.region, weights[..., None] * v[members.patch])
-        pooled = self.out(mixed.flatten(1))
+        q = q * q.shape[-1] ** -0.5  # before the products, whose unscaled sum may leave float16
+        # sums in float32 or better: 576 times 1/576, added one by one in bfloat16, stops at 0.5
+        wide = q.dtype if q.dtype.itemsize >= 4 else torch.float32
+        scores = (q[members.region] * k[members.patch]).sum(-1, dtype=wide)
+        mixes = segment_softmax(scores, members)[..., None] * v[members.patch]
+        mixed = mixes.new_zeros(len(members), *v.shape[1:]).index_add(0, members.region, mixes)
+        pooled = self.out(mixed.flatten(1).to(v.dtype))
         return Tokens.of_regions(pooled + asked if self.residual else pooled, members, kind)
 
 

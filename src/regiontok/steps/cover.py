@@ -27,7 +27,7 @@ class Cover:
         threshold: cosine for `clusters`.
 
     Raises:
-        ValueError: `clusters` without a threshold, or a threshold without `clusters`.
+        ValueError: `clusters` without a threshold, a threshold without `clusters`, or one outside [-1, 1].
     """
 
     how: Literal["rest", "singletons", "nearest", "clusters"] = "rest"
@@ -37,6 +37,8 @@ class Cover:
     def __post_init__(self) -> None:
         if (self.how == "clusters") != (self.threshold is not None):
             raise ValueError("a threshold goes with how='clusters', and only with it")
+        if self.threshold is not None:
+            Merge(self.threshold)  # refuses a threshold that is no cosine now, not at the first image with a gap
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Cover one view."""

@@ -47,7 +47,8 @@ class Merge:
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Merge one view; regions come out by first patch, `source` stays where all parts had the same."""
         labels = regions.labels.flatten()
-        features = grid.features.flatten(0, -2).detach().float().cpu().numpy()
+        flat = grid.features.flatten(0, -2).detach()
+        features = (flat if flat.dtype.itemsize >= 4 else flat.float()).cpu().numpy()
         sequence = merge_sequence(features, grid_edges(grid.grid), labels.cpu().numpy(), threshold=self.threshold, k=self.k)
         merged = torch.from_numpy(sequence.labels(threshold=self.threshold, k=self.k)).to(labels.device)
         return Regions.from_labels(merged.view(grid.grid), _sources(regions, labels, merged))

@@ -3,8 +3,9 @@
 After: diagnostic study, section 4.2 and appendix E.2 (row D6: masks of at least 10 patches, L2 on L2-normalised features, eps 0.7,
 min_samples 3); scikit-learn's DBSCAN.
 Differs: where noise points go is not said there: `noise="one"` makes one region of all noise of a segment. eps 0.7 on unit vectors is
-a cosine distance of 0.245 (the text calls it "equivalent to cosine"). Distances are computed once, sqrt(2 - 2 F F^T) clipped at 0, and
-handed over (13-15 times faster than scikit-learn's own metric, labels identical in 30 of 30 cases).
+a cosine distance of 0.245 (the text calls it "equivalent to cosine"). Distances are computed once, as one matrix product in float64, and
+handed over (13-15 times faster than scikit-learn's own metric, labels identical in 30 of 30 cases). Patches of zeros stay zeros: they
+are 0 from each other and 1 from any other patch.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Split:
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Split one view; parts of a region stand where it stood, by first patch, and keep its `source`."""
-        features = grid.features.flatten(0, -2).float().cpu()
-        unit = torch.nn.functional.normalize(features, dim=1, eps=1e-12).double().numpy()
+        features = grid.features.flatten(0, -2).detach().cpu().double()
+        unit = torch.nn.functional.normalize(features, dim=1, eps=1e-12).numpy()
         parts, source = [], []
         for index, own in enumerate(regions.patch.cpu().split(regions.sizes.tolist())):
             labels = self._labels(unit[own.numpy()]) if len(own) >= self.min_patches else np.zeros(len(own), np.int64)
@@ -65,7 +66,8 @@ class Split:
         return split.to(regions.patch.device)
 
     def _labels(self, unit: np.ndarray) -> np.ndarray:
-        distance = np.sqrt(np.clip(2 - 2 * unit @ unit.T, 0, None))
+        square = (unit * unit).sum(1)  # 1, or 0 for a patch of zeros
+        distance = np.sqrt(np.clip(square[:, None] + square - 2 * unit @ unit.T, 0, None))
         labels = DBSCAN(eps=self.eps, min_samples=self.min_samples, metric="precomputed").fit_predict(distance)
         lost = labels < 0
         if not lost.any():

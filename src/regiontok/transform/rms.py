@@ -21,8 +21,12 @@ class Rms:
     eps: float = 1e-6
     version: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        if not self.eps > 0:
+            raise ValueError(f"eps must be positive, or a patch of zeros has no quotient; got {self.eps}")
+
     def one(self, grid: PatchGrid) -> PatchGrid:
         """Transform one view."""
-        wide = grid.features.float()
+        wide = grid.features if grid.features.dtype.itemsize >= 4 else grid.features.float()
         normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         return grid.but(features=normed.to(grid.features.dtype), values=grid.pooled)

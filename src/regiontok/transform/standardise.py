@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from regiontok.core.grid import PatchGrid
 
 
@@ -28,10 +30,12 @@ class Standardise:
             raise ValueError(f"floor {self.floor} lies outside [0, 1]")
 
     def one(self, grid: PatchGrid) -> PatchGrid:
-        """Transform one view. A view without any variation becomes zeros, which merge into one region."""
-        wide = grid.features.float()
+        """Transform one view. Padding becomes zeros; so does a view that varies by rounding only, which merges into one region."""
+        wide = grid.features if grid.features.dtype.itemsize >= 4 else grid.features.float()
         seen = wide[grid.valid]
         mean, deviation = seen.mean(0), seen.std(0, correction=0)
-        least = (self.floor * deviation.max()).clamp(min=1e-6 * seen.abs().max().clamp(min=1e-12))
-        normed = (wide - mean) / deviation.clamp(min=least)
+        rounding = 1e-6 * seen.abs().max()
+        normed = torch.zeros_like(wide)
+        if deviation.max() > rounding:
+            normed[grid.valid] = (seen - mean) / deviation.clamp(min=(self.floor * deviation.max()).clamp(min=rounding))
         return grid.but(features=normed.to(grid.features.dtype), values=grid.pooled)
