@@ -83,7 +83,7 @@ class Search:
                 middle = round(middle) if self.whole else middle
                 if middle not in tried:
                     (masks,) = build("segmenter", self.spec.format(x=middle))([picture])
-                    tried[middle] = on_patches(masks.labels.numpy(), frame)
+                    tried[middle] = on_patches(masks.labels().numpy(), frame)
                 found = count(tried[middle])
                 if found == wanted:
                     break

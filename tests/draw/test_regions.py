@@ -242,7 +242,7 @@ def test_a_pole_lies_in_its_region_and_labels_in_the_picture_apart(top):
     at = poles(top, 4)
     for region, (y, x, deep) in enumerate(at):
         assert deep == 0 or top[int(y), int(x)] == region
-    labels = fitted(["0", "one", "a long name", "3"], at, [2, 0, 1, 3], top.shape, 1.0)
+    labels = fitted(["0", "one", "a long name", "3"], top, [2, 0, 1, 3], 1.0, plates=False)
     seen = np.zeros(top.shape, int)
     for label in labels:
         x0, y0, x1, y1 = label.box
@@ -265,9 +265,20 @@ def test_the_pole_of_a_ring_is_in_the_ring():
 
 
 def test_of_two_labels_for_one_place_the_first_is_written():
-    at = np.array([[50.0, 50, 20], [50.0, 52, 20], [20.0, 20, 5]])
-    assert [label.region for label in fitted(["aa", "bb", "c"], at, [1, 0, 2], (100, 100), 1.0)] == [1, 2]
-    assert fitted(["a name as wide as this"], at, [0], (100, 60), 1.0) == []
+    halves = np.indices((24, 60))[1] // 30
+    for order in ([0, 1], [1, 0]):
+        found = fitted(["left", "right"], halves, order, 1.0, plates=False)
+        assert [label.region for label in found] == order[:1]
+    assert len(fitted(["left", "right"], np.indices((24, 200))[1] // 100, [0, 1], 1.0, plates=False)) == 2
+    assert fitted(["wider than all"], np.zeros((100, 60), int), [0], 1.0, plates=False) == []
+
+
+def test_a_plate_never_hides_most_of_a_region():
+    top = np.zeros((100, 300), int)
+    top[45:55, 140:160] = 1
+    assert [label.region for label in fitted(["outer", "inner"], top, [0, 1], 1.0, plates=True)] == [0]
+    top[30:70, 120:180] = 1
+    assert [label.region for label in fitted(["outer", "inner"], top, [0, 1], 1.0, plates=True)] == [0, 1]
 
 
 def test_neighbours_touch_at_sides_and_corners_or_share_a_patch():

@@ -258,8 +258,8 @@ def test_cropped_pixels_of_wide_pictures_differ_by_one_level_in_a_thousandth_at_
 @pytest.mark.parametrize("size", [(w, h) for h, w in SIZES])
 @pytest.mark.parametrize("name", ["clip", "dinov2"])
 def test_cropped_pixels_of_tall_pictures_lie_where_they_should(name, size):
-    # Pillow 13 runs the vertical pass first where much height goes, judged by the whole picture's size against the OUTPUT's: with a crop it
-    # may choose the other order, which rounds otherwise (a few levels at single pixels, 0.2 in the mean). One canvas pixel off would be 5.
+    # Pillow 13 runs the vertical pass first where the height shrinks by more than twice what the width does, and takes the OUTPUT's
+    # height for that: with a crop the passes may change places, and round otherwise (several levels at single pixels, 0.2 in the mean).
     mine, theirs = both_pixels(PROCESSORS[name](), picture(*size))
     assert np.abs(mine - theirs).mean() < 0.4
     assert np.abs(mine[:, 1:] - theirs[:, :-1]).mean() > 1
@@ -334,8 +334,8 @@ def test_a_picture_does_not_feel_its_batch(checkpoints, name):
     together = read.encode(pictures)
     for image, grid in zip(pictures, together, strict=True):
         [alone] = read.encode([image])
-        # Matrix products of another shape add in another order: 5e-6 measured at most, on features of size 3 to 12.
-        torch.testing.assert_close(grid.features, alone.features, rtol=0, atol=5e-5)
+        # Matrix products of another shape may add in another order: 6e-7 at most, on features of size 1 to 3 (two threads; one: 0).
+        torch.testing.assert_close(grid.features, alone.features, rtol=0, atol=5e-6)
         assert grid.key == image.key
         assert grid.frame.image == image.size
     assert read.encode([]) == []
@@ -352,21 +352,21 @@ def test_features_are_plain_frozen_tensors_that_can_be_trained_on(checkpoints):
     assert not torch.equal(first.features, second.features)
 
 
-@pytest.mark.parametrize(("dtype", "near"), [("bfloat16", 0.3), ("float16", 0.03)])
+@pytest.mark.parametrize(("dtype", "near"), [("bfloat16", 0.06), ("float16", 0.006)])
 def test_half_precision_comes_out_in_its_own_dtype(checkpoints, dtype, near):
     image = picture(60, 60)
     [exact] = encoder(checkpoints["clip"]).encode([image])
     [half] = encoder(checkpoints["clip"], f", dtype='{dtype}'").encode([image])
     assert half.features.dtype == half.prefix.dtype == getattr(torch, dtype)
     off = (half.features.float() - exact.features).abs().max()
-    assert 0 < off < near
+    assert 0 < off < near  # 0.02 and 0.002 measured
 
 
 def test_eager_attention_gives_the_same_numbers(checkpoints):
     image = picture(60, 60)
     read = encoder(checkpoints["siglip"], ", attention='eager'")
     torch.testing.assert_close(
-        read.encode([image])[0].features, encoder(checkpoints["siglip"]).encode([image])[0].features, rtol=0, atol=2e-5
+        read.encode([image])[0].features, encoder(checkpoints["siglip"]).encode([image])[0].features, rtol=0, atol=5e-6
     )
     assert read._module.config._attn_implementation == "eager"
 
@@ -500,12 +500,15 @@ def test_layers_and_settings_out_of_range(checkpoints):
 def test_a_name_that_is_nowhere_is_one_clear_line(monkeypatch, tmp_path):
     # huggingface_hub reads HF_HUB_OFFLINE when it is imported, into this constant
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for name in ("nobody/no-such-encoder", str(tmp_path / "not" / "there")):
-        with pytest.raises(ValueError) as caught:
-            Transformers(name).encode([picture(42, 42)])
-        assert str(caught.value).startswith(f"{name!r} is neither a folder nor a model that the hub or its cache gives (")
-        assert f"run 'hf download {name}' on a machine that has one, and give the folder" in str(caught.value)
-        assert "\n" not in str(caught.value)
+    name = "nobody/no-such-encoder"
+    with pytest.raises(ValueError) as caught:
+        Transformers(name).encode([picture(42, 42)])
+    assert str(caught.value).startswith(f"{name!r} is neither a folder nor a model that the hub or its cache gives (")
+    assert f"run 'hf download {name}' on a machine that has one, and give the folder" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    for path in (str(tmp_path / "not"), "./not", "a/folder/not"):
+        with pytest.raises(ValueError, match="not: no such folder"):
+            Transformers(path).frame((4, 4))
 
 
 def test_a_hub_name_is_fetched_without_pickles(monkeypatch, checkpoints):

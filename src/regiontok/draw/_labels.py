@@ -83,24 +83,26 @@ def poles(top: Int[np.ndarray, "H W"], count: int) -> Float[np.ndarray, "k 3"]:
     return found
 
 
-def fitted(
-    texts: Sequence[str], at: Float[np.ndarray, "k 3"], order: Sequence[int], picture: tuple[int, int], scale: float
-) -> list[Label]:
-    """The labels that fit into the picture (H, W) without touching one another; who comes first in `order` is served first.
+def fitted(texts: Sequence[str], top: Int[np.ndarray, "H W"], order: Sequence[int], scale: float, plates: bool) -> list[Label]:
+    """The labels that fit into the picture without touching one another; who comes first in `order` is served first.
 
-    Letters grow with the region's depth. A text that finds no room at its region's pole is left out.
+    Letters grow with the region's depth. A text that finds no room at its region's pole is left out; so is a plate that would
+    hide more than half of any region that shows, its own included.
     """
+    at = poles(top, len(texts))
+    areas = np.bincount(top[top >= 0], minlength=len(texts))
     placed: list[Label] = []
-    taken = np.zeros(picture, bool)
+    taken = np.zeros(top.shape, bool)
     for region in order:
         y, x, deep = at[region]
         if not texts[region] or not deep:
             continue
         size = max(LEGIBLE, round(scale * min(max(0.6 * deep / scale, SMALLEST), LARGEST)))
-        box = _box(texts[region], size, (y, x), picture)
-        if box is not None and _free(taken, box):
-            taken[box[1] : box[3], box[0] : box[2]] = True
-            placed.append(Label(int(region), texts[region], size, box))
+        box = _box(texts[region], size, (y, x), top.shape)
+        if box is None or not _free(taken, box) or (plates and _hides(top, areas, box)):
+            continue
+        taken[box[1] : box[3], box[0] : box[2]] = True
+        placed.append(Label(int(region), texts[region], size, box))
     return placed
 
 
@@ -117,6 +119,11 @@ def _box(text: str, size: int, middle: tuple[float, float], picture: tuple[int, 
 
 def _free(taken: Bool[np.ndarray, "H W"], box: tuple[int, int, int, int]) -> bool:
     return not taken[max(0, box[1] - GAP) : box[3] + GAP, max(0, box[0] - GAP) : box[2] + GAP].any()
+
+
+def _hides(top: Int[np.ndarray, "H W"], areas: Int[np.ndarray, "k"], box: tuple[int, int, int, int]) -> bool:
+    under = top[box[1] : box[3], box[0] : box[2]]
+    return bool((2 * np.bincount(under[under >= 0], minlength=len(areas)) > areas).any())
 
 
 def write_labels(image: Image.Image, labels: Sequence[Label], plates: bool) -> None:

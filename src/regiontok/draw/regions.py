@@ -18,7 +18,7 @@ from PIL import Image
 from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.draw._labels import fitted, poles, write_labels
+from regiontok.draw._labels import fitted, write_labels
 from regiontok.draw._palette import colours, neighbours
 from regiontok.draw._text import printable
 
@@ -49,9 +49,9 @@ def draw_regions(
         frame: how the photo lies under the grid.
         regions: what to draw; they may overlap and leave gaps.
         style: "borders" on the photo, translucent "colours" (touching regions differ in hue), or "means".
-        names: a label for each region, None for none. They stand at their region's most interior point, never outside the photo and
-            never on one another: the largest regions come first, and what finds no room is left out. The font has no accents and
-            only Latin letters: "café" reads "cafe", and a name of which nothing is left gives way to the region's index.
+        names: a label for each region, None for none. They stand at their region's most interior point, never outside the photo or on
+            one another, nor over most of a region: the largest regions come first, and what finds no room is left out. The font has
+            no accents and only Latin letters: "café" reads "cafe", and a name of which nothing is left gives way to the index.
         numbers: label regions by their index, in front of the name if there is one.
         longest: pixels along the longer side.
 
@@ -71,8 +71,8 @@ def draw_regions(
     texts = _texts(len(regions), names, numbers)
     if any(texts):
         order = np.argsort(-scene.sizes, kind="stable").tolist()
-        labels = fitted(texts, poles(scene.top, len(regions)), order, scene.top.shape, scene.scale)
-        write_labels(image, labels, plates=names is not None)
+        plates = names is not None
+        write_labels(image, fitted(texts, scene.top, order, scene.scale, plates), plates)
     return image
 
 
@@ -169,14 +169,16 @@ def _members(regions: Regions) -> Int[np.ndarray, "h w m"]:
 
 
 def _filled(scene: _Scene, style: str) -> Float[np.ndarray, "H W 3"]:
-    if style == "borders" or not len(scene.sizes):
+    """The photo in the style's colours; what lies in no region is left for `_mark_unseen`, which paints over it."""
+    if style == "borders":
         return scene.photo.copy()
-    inside = (scene.shown >= 0)[..., None]
+    nothing = np.zeros((2, 3), np.float32)  # rows -1 and -2
     if style == "means":
-        return np.where(inside, _means(scene)[scene.shown], scene.photo)
-    paint = colours(scene.sizes, neighbours(scene.members)).astype(np.float32)[scene.shown]
-    grey = _grey(scene.photo)[..., None]
-    return np.where(inside, grey + TINT * (paint - grey), scene.photo)
+        return np.concatenate([_means(scene), nothing])[scene.shown]
+    paint = TINT * colours(scene.sizes, neighbours(scene.members)).astype(np.float32)
+    pixels = np.concatenate([paint, nothing])[scene.shown]
+    pixels += ((1 - TINT) * _grey(scene.photo))[..., None]
+    return pixels
 
 
 def _grey(photo: Float[np.ndarray, "*rest 3"]) -> Float[np.ndarray, "*rest"]:

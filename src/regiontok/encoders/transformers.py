@@ -11,9 +11,13 @@ Loading. Safetensors only, no remote code; weights that are missing are an error
 the hub's cache (json and safetensors only). Position embeddings are interpolated by the model's own code where the canvas is not the
 size it was made for; every family here can do that (DINOv3 is rotary and needs none).
 
-Differs: pixels go through Frame and Pillow, not through the checkpoint's image processor. See `tests/encoders/test_transformers.py` for how
-far that is from transformers' PIL backend. Its default, the torchvision backend, is another one, and the only one DINOv3 has.
-`framing="letterbox"` resizes and then pads with the mean colour; LLaVA pads and then resizes, which blends the seam.
+Differs: pixels go through Frame and Pillow, not through the checkpoint's image processor. On 80 photos (23 of them upright), against
+transformers' PIL backend: stretched (SigLIP, ViT) equal bit for bit; cropped (CLIP, DINOv2) one level of 255 off at 0.02 % of the values or
+fewer, because the crop is taken before the resize. Under Pillow 13 upright photos that are cropped are off at up to 26 % of the values, most by
+one level, singly by up to 17: it picks the order of its two passes by the size of the output. transformers' default, the torchvision
+backend, is itself 2 to 14 levels off its PIL backend; DINOv3 has no other, and lies within one level of ours.
+`framing="letterbox"` resizes, then pads with the mean colour; LLaVA pads, then resizes: less than a canvas pixel of shift, 0.7 levels in the
+mean over 40 photos.
 SigLIP2's NaFlex checkpoints (`model_type` siglip2) have no fixed canvas and are refused.
 """
 
@@ -136,6 +140,9 @@ class Transformers:
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient.
+
+        What a picture shares its batch with changes nothing but rounding: 6e-7 at most on features of size 3, measured in float32 on two
+        layers (matrix products of another shape may add in another order).
 
         Raises:
             ValueError: the checkpoint cannot be read (the message says why), it has no such layer, or features are not finite.

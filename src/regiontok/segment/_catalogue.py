@@ -59,16 +59,14 @@ class Catalogue:
             ValueError: several fit equally well.
         """
         wanted = _parts(name)
-        fitting = self._by_stem.get(wanted[-1], [])
-        if not fitting:
-            return None
-        shared = [_shared(wanted, parts) for parts, _ in fitting]
-        best = [found for found, count in zip(fitting, shared, strict=True) if count == max(shared)]
+        fitting = [(_shared(wanted, parts), len(parts), entry) for parts, entry in self._by_stem.get(wanted[-1], [])]
+        if self._by_folder:
+            fitting = [(shared, depth, entry) for shared, depth, entry in fitting if shared > 1 or depth == 1]
+        best = [entry for shared, _, entry in fitting if shared == max(found[0] for found in fitting)]
         if len(best) > 1:
-            several = ", ".join(repr(entry.name) for _, entry in best[:3])
+            several = ", ".join(repr(entry.name) for entry in best[:3])
             raise ValueError(f"{len(best)} entries fit that name equally well: {several}; file names must tell them apart")
-        parts, entry = best[0]
-        return None if self._by_folder and max(shared) == 1 < len(parts) else entry
+        return best[0] if best else None
 
     def hint(self, name: str) -> str:
         """The end of a message about a name that is not there."""

@@ -34,7 +34,5 @@ def at_full_size(labels: Int[np.ndarray, "h w"], size: tuple[int, int]) -> Int[n
     """
     if labels.shape == size:
         return labels
-    rows, columns = (
-        ((2 * np.arange(full) + 1) * small) // (2 * full) for full, small in zip(size, labels.shape, strict=True)
-    )
+    rows, columns = (((2 * np.arange(full) + 1) * small) // (2 * full) for full, small in zip(size, labels.shape, strict=True))
     return labels[rows[:, None], columns]
