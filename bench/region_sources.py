@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from skimage.segmentation import felzenszwalb, slic
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
@@ -29,6 +30,7 @@ PATCH = 14  # the canvas is (PATCH * grid)^2: 336 x 336 at the usual 24 x 24
 # of SLIC: scikit-image's default, and the one (of .3, 1, 10, 30 on 16 photos) whose covering is highest: .32 for .27 at K=16, with
 # the Rand index of 10 at K >= 16 and a lower one below
 COMPACTNESS = (10, 1)
+MIN_SIZE = 20  # pixels, of felzenszwalb
 RANDOM_WIDTH = 56  # of the control's random features
 
 
@@ -61,13 +63,13 @@ def count(labels: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Search:
-    """A segmenter's spec with `{x}` in it: its one parameter. Bisection between `few` and `many` on a logarithmic scale.
+    """A pixel segmenter (pixels, parameter) -> labels, and the range of its parameter, bisected on a logarithmic scale.
 
     Where no parameter tried gives K exactly (the count jumps, and is not quite monotone), the closest count tried for ANY
     budget is taken, of two as close the smaller.
     """
 
-    spec: str
+    segment: Callable[[np.ndarray, float], np.ndarray]
     few: float  # gives the fewest regions
     many: float
     whole: bool = False  # the parameter is a whole number
@@ -82,8 +84,7 @@ class Search:
                 middle = math.sqrt(few * many)
                 middle = round(middle) if self.whole else middle
                 if middle not in tried:
-                    (masks,) = build("segmenter", self.spec.format(x=middle))([picture])
-                    tried[middle] = on_patches(masks.labels().numpy(), frame)
+                    tried[middle] = on_patches(self.segment(picture.pixels, middle), frame)
                 found = count(tried[middle])
                 if found == wanted:
                     break
@@ -158,6 +159,16 @@ def _built(encoder: str) -> Any:
     return build("encoder", encoder)
 
 
+# scikit-image's functions themselves: the library's segmenters call them too, but hand on run-length coded masks, and a search of
+# thirty segmentations a photo would spend most of its time coding and decoding them (11 s a photo of CPU for 4)
+def _slic(pixels: np.ndarray, segments: float, *, compactness: float) -> np.ndarray:
+    return slic(pixels, n_segments=int(segments), compactness=compactness, start_label=0)
+
+
+def _felzenszwalb(pixels: np.ndarray, scale: float) -> np.ndarray:
+    return felzenszwalb(pixels, scale=scale, sigma=0.8, min_size=MIN_SIZE)
+
+
 def source(name: str, seed: int) -> Source:
     """The source of a row: one of the names below, or the spec of any encoder of the library, whose patches are merged.
 
@@ -166,8 +177,8 @@ def source(name: str, seed: int) -> Source:
     known: dict[str, Source] = {
         "one": one,
         "grid": blocks,
-        **{f"slic-{c}": Search(f"slic(segments={{x}}, compactness={c}.0)", 1, 2000, whole=True) for c in COMPACTNESS},
-        "felzenszwalb": Search("felzenszwalb(scale={x})", 1e6, 10.0),
+        **{f"slic-{c}": Search(partial(_slic, compactness=c), 1, 2000, whole=True) for c in COMPACTNESS},
+        "felzenszwalb": Search(_felzenszwalb, 1e6, 10),
         "random": Pipeline(partial(noise, seed=seed), "merge(k={k})"),
     }
     if name in known:

@@ -99,6 +99,15 @@ case(
 FAMILIES = pytest.mark.parametrize("name", list(CASES))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """For matrices this small a second thread only costs: 8 s against 40 s for this file on two busy cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     root = tmp_path_factory.mktemp("checkpoints")
@@ -259,10 +268,10 @@ def test_cropped_pixels_of_wide_pictures_differ_by_one_level_in_a_thousandth_at_
 @pytest.mark.parametrize("name", ["clip", "dinov2"])
 def test_cropped_pixels_of_tall_pictures_lie_where_they_should(name, size):
     # Pillow 13 runs the vertical pass first where the height shrinks by more than twice what the width does, and takes the OUTPUT's
-    # height for that: with a crop the passes may change places, and round otherwise (several levels at single pixels, 0.2 in the mean).
+    # height for that: with a crop the passes may change places, and round otherwise (several levels at single pixels, at most 0.28 in
+    # the mean here). One canvas pixel off would be 1 to 12.
     mine, theirs = both_pixels(PROCESSORS[name](), picture(*size))
     assert np.abs(mine - theirs).mean() < 0.4
-    assert np.abs(mine[:, 1:] - theirs[:, :-1]).mean() > 1
 
 
 def test_legacy_and_nested_processor_files_are_read(checkpoints, copied):
@@ -334,7 +343,7 @@ def test_a_picture_does_not_feel_its_batch(checkpoints, name):
     together = read.encode(pictures)
     for image, grid in zip(pictures, together, strict=True):
         [alone] = read.encode([image])
-        # Matrix products of another shape may add in another order: 6e-7 at most, on features of size 1 to 3 (two threads; one: 0).
+        # Matrix products of another shape may add in another order: with two threads 6e-7 at most, on features of size 1 to 3.
         torch.testing.assert_close(grid.features, alone.features, rtol=0, atol=5e-6)
         assert grid.key == image.key
         assert grid.frame.image == image.size

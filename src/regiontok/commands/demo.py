@@ -13,7 +13,7 @@ from regiontok.commands.output import panels, write_image
 from regiontok.commands.tokenize import Job, report_of
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import TokenizerSettings
-from regiontok.draw.sheet import contact_sheet, save_image
+from regiontok.draw.sheet import column_width, contact_sheet, save_image
 from regiontok.tokenizer import build_encoder
 
 # Photos that lie inside scikit-image's own package: nothing is fetched.
@@ -53,7 +53,7 @@ def demo(out: Path, *, device: str = "cpu", tick: Callable[[], None] = lambda: N
         named = job.named(job.run([picture]), 0)
         report = {"name": picture.name, "key": picture.key, "fingerprint": job.fingerprint, **report_of(named, 0)}
         write_image(out / picture.name, 0, named, report, rle=False, picture=True)
-        rows.append([replace(panel, title=title) for panel, title in zip(panels(0, named), ("photo", *titles), strict=True)])
+        rows.append([replace(panel, title=title) for panel, title in zip(panels(0, named, longest=column_width(len(titles) + 1)), ("photo", *titles), strict=True)])
         reports.append(report)
         tick()
     sheet = contact_sheet(rows, title=TITLE, subtitle=SUBTITLE, row_titles=list(PHOTOS))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from PIL import Image
 
+from regiontok.core.files import replacing
 from regiontok.draw._text import printable, shortened, width, wrapped, write
 
 WIDE = 2000  # a contact sheet's width in pixels
@@ -183,18 +181,11 @@ def save_image(image: Image.Image, path: str | Path) -> Path:
         raise ValueError(f"{path}: expected a name that ends in {', '.join(FORMATS)}, got {path.suffix or 'no suffix'}")
     data = io.BytesIO()
     image.convert("RGB").save(data, **options)
-    part = path.with_name(f".{uuid4().hex}.part")  # in the same folder: renaming is atomic on one disk only
     try:
-        with open(part, "xb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_bytes(data.getbuffer())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         need = f"{data.tell() / 1e6:.1f} MB into {path.parent.resolve()}"
         raise type(error)(f"{path} was not written: {reason} (writing {need})") from error
-    finally:
-        with suppress(OSError):  # renamed, or never made
-            part.unlink()
     return path

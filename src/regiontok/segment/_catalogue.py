@@ -62,7 +62,8 @@ class Catalogue:
         fitting = [(_shared(wanted, parts), len(parts), entry) for parts, entry in self._by_stem.get(wanted[-1], [])]
         if self._by_folder:
             fitting = [(shared, depth, entry) for shared, depth, entry in fitting if shared > 1 or depth == 1]
-        best = [entry for shared, _, entry in fitting if shared == max(found[0] for found in fitting)]
+        most = max((shared for shared, _, _ in fitting), default=0)
+        best = [entry for shared, _, entry in fitting if shared == most]
         if len(best) > 1:
             several = ", ".join(repr(entry.name) for entry in best[:3])
             raise ValueError(f"{len(best)} entries fit that name equally well: {several}; file names must tell them apart")

@@ -50,8 +50,11 @@ def image_masks(path: Path, size: Size) -> PixelMasks:
     counts = coded(masks, size)
     if not isinstance(data, dict) or "masks" not in data:
         return PixelMasks(size, counts, scores_of(masks, "predicted_iou"))
-    names, scores = data.get("names"), scores_of([{"score": score} for score in data.get("scores") or ()], "score")
-    return PixelMasks(size, counts, scores, None if names is None else tuple(map(str, names)))
+    names, scores = data.get("names"), data.get("scores")
+    if not isinstance(names, list | None) or not isinstance(scores, list | None):
+        raise ValueError("expected names and scores as lists")
+    numbers = None if scores is None else scores_of([{"score": score} for score in scores], "score")
+    return PixelMasks(size, counts, numbers, None if names is None else tuple(map(str, names)))
 
 
 def coded(annotations: Sequence[Any], size: Size) -> tuple[bytes, ...]:
