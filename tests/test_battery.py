@@ -348,8 +348,8 @@ def test_pool_gives_back_the_dtype_it_got(case, dtype):
     tokens = pool(torch.cat(values), members)
     assert tokens.values.dtype == dtype
     exact = pool.double()(torch.cat(values).double(), members).values
-    # in units of the dtype's last bit: three matrix products in a row, measured 3
-    torch.testing.assert_close(tokens.values.double(), exact, rtol=0, atol=8 * torch.finfo(dtype).eps)
+    # last bits: a mean or three matrix products of numbers around 1, measured up to 2
+    torch.testing.assert_close(tokens.values.double(), exact, rtol=0, atol=4 * torch.finfo(dtype).eps)
 
 
 @over("pool")

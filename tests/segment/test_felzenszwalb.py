@@ -39,7 +39,7 @@ def test_slic_is_scikit_images():
 
 
 @pytest.mark.parametrize("segmenter", BOTH, ids=spec.name_of)
-@pytest.mark.parametrize("size", [(1, 1), (2, 1), (20000, 10), (10, 20000), (700, 900)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (20000, 10), (10, 20000), (90, 700)])
 def test_masks_partition_a_picture_of_any_size(segmenter, size):
     ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(*size, 3).astype(np.uint8)
     (masks,) = segmenter([Picture.of(ramp)])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regiontok.steps._greedy import MergeSequence, grid_edges, merge_sequence
+from regiontok.steps._greedy import MergeSequence, grid_edges, merge, merge_sequence
 
 ONE = 2**20
 PLAIN = settings(max_examples=200, deadline=None)
@@ -90,10 +90,9 @@ def test_regions_without_direction():
 
 
 def test_patches_that_cancel_but_for_rounding_count_as_zero():
-    features = np.array([[1.0], [6], [-7], [4], [-5]]) * 1.7
-    assert 0 < abs(features[:3].sum()) < 1e-14
-    start = np.array([3, 3, 3, 4, 9])
-    assert merge_sequence(features, np.array([[2, 3]]), start).heights.tolist() == [0.0]
+    features = np.array([[0.0], [1], [6], [-7], [4]]) * 1.7
+    assert 0 < abs(features[:4].sum()) < 1e-14
+    assert merge_sequence(features, np.array([[3, 4]]), np.array([0, 0, 0, 0, 1])).heights.tolist() == [0.0]
 
 
 def test_heights_rise_and_a_threshold_cuts_before_the_first_below():
@@ -117,6 +116,17 @@ def test_gaps_and_joined_starts():
     assert sequence.labels(k=3).tolist() == [0, 0, -1, 1, 0, -1, 1, 1, 2, 2, 2, 2]
     assert sequence.labels(k=2).tolist() == [0, 0, -1, 1, 0, -1, 1, 1, 0, 0, 0, 0]
     assert sequence.labels().tolist() == [0, 0, -1, 0, 0, -1, 0, 0, 0, 0, 0, 0]
+
+
+def test_neighbours_are_compared_once_however_long_their_border():
+    #  0 0 0
+    #  1 1 2    patch 5 alone; rows of sums are counted back from -1
+    trace = np.zeros((9, 2), np.int64)
+    start = np.array([0, 0, 0, 3, 3, 5])
+    pairs, _, _, compared = merge(np.ones((6, 2)), grid_edges((2, 3)), start, ONE, 6, trace)
+    assert pairs.tolist() == [[0, 3], [0, 5]]
+    assert compared == 4
+    assert trace[:4].tolist() == [[-1, -2], [-1, 5], [-2, 5], [-1, 5]]
 
 
 @PLAIN

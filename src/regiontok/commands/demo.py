@@ -24,7 +24,9 @@ PHOTOS: dict[str, Callable[[], Any]] = {
 }
 EPS = 1.0  # of DBSCAN: L2 1.0 on unit vectors is cosine 0.5, the threshold at which `lite` clusters
 TITLE = "Region tokens: what a language model would be given"
-SUBTITLE = "encoder lite (EfficientNet-Lite0, ImageNet weights), 24 x 24 patches; names: its own classifier averaged over a region"
+SUBTITLE = (
+    "encoder lite (EfficientNet-Lite0, ImageNet weights), 24 x 24 patches; names: its own classifier averaged over a region"
+)
 SEGMENTED = "segments(0.07) | cover('rest')"
 
 
@@ -48,12 +50,14 @@ def demo(out: Path, *, device: str = "cpu", tick: Callable[[], None] = lambda: N
     job = Job(settings, list(titles.values()), name=True, device=device)
     pictures = [Picture.of(photo(), name=name) for name, photo in PHOTOS.items()]
     job.run(pictures[:1])  # the first run compiles the merge kernel and warms the network: it would spoil the times
+    heads = ("photo", *titles)
     reports, rows = [], []
     for picture in pictures:
         named = job.named(job.run([picture]), 0)
         report = {"name": picture.name, "key": picture.key, "fingerprint": job.fingerprint, **report_of(named, 0)}
         write_image(out / picture.name, 0, named, report, rle=False, picture=True)
-        rows.append([replace(panel, title=title) for panel, title in zip(panels(0, named, longest=column_width(len(titles) + 1)), ("photo", *titles), strict=True)])
+        drawn = panels(0, named, longest=column_width(len(heads)))
+        rows.append([replace(panel, title=title) for panel, title in zip(drawn, heads, strict=True)])
         reports.append(report)
         tick()
     sheet = contact_sheet(rows, title=TITLE, subtitle=SUBTITLE, row_titles=list(PHOTOS))

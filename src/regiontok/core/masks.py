@@ -55,7 +55,7 @@ class PixelMasks:
         coded = coco.encode(np.asfortranarray((dense != 0).transpose(1, 2, 0).astype(np.uint8))) if len(dense) else []
         scores = None if scores is None else np.asarray(scores, np.float64)
         return cls(
-            tuple(map(int, dense.shape[1:])), tuple(c["counts"] for c in coded), scores, None if names is None else tuple(names)
+            (dense.shape[1], dense.shape[2]), tuple(c["counts"] for c in coded), scores, None if names is None else tuple(names)
         )
 
     @classmethod
@@ -67,7 +67,7 @@ class PixelMasks:
         ids = np.unique(labels)
         ids = ids[ids >= 0]
         parts = [cls.from_dense(labels[None] == ids[i : i + 32, None, None]).counts for i in range(0, len(ids), 32)]
-        return cls(tuple(map(int, labels.shape)), tuple(c for part in parts for c in part))
+        return cls((labels.shape[0], labels.shape[1]), tuple(c for part in parts for c in part))
 
     @classmethod
     def from_coco(cls, segmentations: Iterable[Any], size: tuple[int, int], scores=None, names=None) -> PixelMasks:

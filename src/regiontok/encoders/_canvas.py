@@ -26,7 +26,7 @@ def canvases(
 ) -> Tensor:
     """`[b 3 H W]` uint8: each picture on its frame's canvas; all canvases have one size.
 
-    `shuffle` is the seed of the pre-shuffle: the canvas is cut into whole patches, which change places at random, one permutation a picture.
+    `shuffle` is the seed of the pre-shuffle: the canvas is cut into whole patches, which change places, one permutation a picture.
     """
     placed = []
     for picture, frame in zip(pictures, frames, strict=True):

@@ -11,11 +11,9 @@ Loading. Safetensors only, no remote code; weights that are missing are an error
 the hub's cache (json and safetensors only). Position embeddings are interpolated by the model's own code where the canvas is not the
 size it was made for; every family here can do that (DINOv3 is rotary and needs none).
 
-Differs: pixels go through Frame and Pillow, not through the checkpoint's image processor. On 80 photos (23 of them upright), against
-transformers' PIL backend: stretched (SigLIP, ViT) equal bit for bit; cropped (CLIP, DINOv2) one level of 255 off at 0.02 % of the
-values or fewer, because the crop is taken before the resize. Under Pillow 13 an upright photo that is cropped is off at up to 26 % of the
-values, mostly by one level, singly by up to 17: Pillow picks the order of its two passes by the size of the output. transformers'
-default, the torchvision backend, is itself 2 to 14 levels off its PIL backend; DINOv3 has no other, and lies within one level of ours.
+Differs: pixels go through Frame and Pillow, not through the checkpoint's image processor; on 80 photos (23 of them upright) they equal
+transformers' PIL backend bit for bit. transformers' default, the torchvision backend, is itself 2 to 14 levels of 255 off its PIL
+backend; DINOv3 has no other, and lies within one level of ours.
 `framing="letterbox"` resizes, then pads with the mean colour; LLaVA pads, then resizes: a shift of less than a canvas pixel, 0.7 levels
 in the mean over 40 photos.
 SigLIP2's NaFlex checkpoints (`model_type` siglip2) have no fixed canvas and are refused.

@@ -1,0 +1,140 @@
+"""Split: scikit-learn's DBSCAN with its own metric, and what becomes of noise, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import DBSCAN
+from sklearn.preprocessing import normalize
+
+from regiontok.core.frame import Frame
+from regiontok.core.grid import PatchGrid
+from regiontok.core.regions import Regions
+from regiontok.steps.split import Split
+
+
+def view(features, **extra):
+    features = torch.as_tensor(features)
+    size = tuple(features.shape[-3:-1])
+    return PatchGrid(features, Frame.stretch(size, size, (1, 1)), **extra)
+
+
+def patches_of(regions):
+    return [own.tolist() for own in regions.patch.split(regions.sizes.tolist())]
+
+
+def angles(*degrees):
+    """One row of patches whose features point this way; lengths differ and must not matter."""
+    turn = np.deg2rad(np.array(degrees, np.float64))
+    lengths = 1 + np.arange(len(degrees))[:, None]
+    return view(torch.from_numpy(np.stack([np.cos(turn), np.sin(turn)], 1) * lengths).float()[None])
+
+
+def whole(grid):
+    return Regions.from_masks(torch.ones(1, *grid.grid))
+
+
+# Chords: 10 degrees are 0.17, 40 degrees 0.68, 41 degrees 0.70 (0.7004), 90 degrees 1.41.
+TWO_AND_NOISE = [0, 90, 5, 95, 140, 10, 100, 200, 15, 105, 300]  # clusters at 0-15 and 90-105 (with 140 as its edge); 200, 300 alone
+
+
+@pytest.mark.parametrize(
+    ("noise", "expected"),
+    [
+        ("one", [[0, 2, 5, 8], [1, 3, 4, 6, 9], [7, 10]]),
+        ("singletons", [[0, 2, 5, 8], [1, 3, 4, 6, 9], [7], [10]]),
+        ("nearest", [[0, 2, 5, 8, 10], [1, 3, 4, 6, 7, 9]]),  # 200 is nearest to 140, 300 to 0
+    ],
+)
+def test_noise_by_hand(noise, expected):
+    grid = angles(*TWO_AND_NOISE)
+    assert patches_of(Split(noise=noise).one(whole(grid), grid)) == expected
+
+
+@pytest.mark.parametrize(("noise", "parts"), [("one", 1), ("nearest", 1), ("singletons", 4)])
+def test_a_region_of_noise_alone_stays_whole_except_as_singletons(noise, parts):
+    grid = angles(0, 90, 180, 270)
+    assert len(Split(min_patches=4, noise=noise).one(whole(grid), grid)) == parts
+
+
+def test_small_regions_stay_whole():
+    grid = angles(0, 90, 0, 90, 0, 90, 0, 90, 0, 90)
+    assert len(Split().one(whole(grid), grid)) == 2  # ten patches
+    assert patches_of(Split(min_patches=11).one(whole(grid), grid)) == [list(range(10))]
+
+
+def test_eps_is_a_chord_on_unit_vectors_and_its_end_counts():
+    pairs = angles(0, 40, 80, 120)
+    assert len(Split(min_samples=2, min_patches=2).one(whole(pairs), pairs)) == 1
+    apart = angles(0, 42, 84, 126)
+    assert len(Split(min_samples=2, min_patches=2, noise="singletons").one(whole(apart), apart)) == 4
+    opposite = view(torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]]))
+    assert len(Split(eps=2.0, min_samples=2, min_patches=2).one(whole(opposite), opposite)) == 1
+
+
+def test_parts_stand_where_their_region_stood_by_first_patch_and_keep_its_source():
+    grid = angles(*[90, 0] * 5, 180, 180, 180)
+    masks = torch.zeros(3, 1, 13)
+    masks[0, 0, 10:] = 1
+    masks[1, 0, :10] = 1
+    masks[2, 0, 12:] = 1
+    regions = Split().one(Regions.from_masks(masks, source=torch.tensor([4, 9, -1])), grid)
+    assert patches_of(regions) == [[10, 11, 12], [0, 2, 4, 6, 8], [1, 3, 5, 7, 9], [12]]
+    assert regions.source.tolist() == [4, 9, 9, -1]
+
+
+def test_position_does_not_matter():
+    grid = angles(*[0] * 5, *[90] * 5, *[0] * 5)
+    assert patches_of(Split().one(whole(grid), grid)) == [[*range(5), *range(10, 15)], list(range(5, 10))]
+
+
+def test_patches_of_zeros_are_alike():
+    features = torch.zeros(1, 12, 3)
+    grid = view(features)
+    assert len(Split(noise="singletons").one(whole(grid), grid)) == 1
+    features[0, 6:, 0] = 1
+    assert patches_of(Split().one(whole(grid), view(features))) == [list(range(6)), list(range(6, 12))]
+
+
+def test_equal_patches_are_neighbours_under_any_eps():
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=768)).float().expand(3, 4, 768)
+    grid = view(features)
+    assert len(Split(eps=1e-6, noise="singletons").one(whole(grid), grid)) == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_scikit_learns_own_metric_region_by_region(seed):
+    rng = np.random.default_rng(seed)
+    width, eps, samples = int(rng.choice([2, 8, 64])), float(rng.choice([0.3, 0.7, 1.0])), int(rng.integers(1, 5))
+    centres = rng.normal(size=(5, width))
+    features = centres[rng.integers(0, 5, (8, 9))] + rng.normal(size=(8, 9, width)) * rng.choice([0.1, 0.3, 0.6])
+    grid = view(torch.from_numpy(features).float())
+    start = Regions.from_masks(torch.from_numpy(rng.random((4, 8, 9)) < 0.4))
+    unit = normalize(grid.features.double().view(-1, width).numpy())
+    expected = []
+    for own in patches_of(start):
+        labels = DBSCAN(eps=eps, min_samples=samples, metric="euclidean").fit_predict(unit[own])
+        parts = [[patch for patch, label in zip(own, labels, strict=True) if label == wanted] for wanted in np.unique(labels)]
+        expected += sorted(parts)
+    assert patches_of(Split(eps=eps, min_samples=samples, min_patches=2).one(start, grid)) == expected
+
+
+@pytest.mark.parametrize("noise", ["one", "singletons", "nearest"])
+def test_splitting_loses_and_doubles_no_patch(noise):
+    grid = view(torch.from_numpy(np.random.default_rng(1).normal(size=(6, 7, 3))).float())
+    start = Regions.from_masks(torch.from_numpy(np.random.default_rng(2).random((4, 6, 7)) < 0.5))
+    parts = Split(noise=noise, eps=0.5).one(start, grid)
+    assert torch.equal(parts.counts, start.counts)
+    assert len(parts) > len(start)
+
+
+def test_a_view_without_regions_stays_without():
+    grid = angles(0, 90)
+    assert len(Split().one(Regions.singletons((1, 2), torch.zeros(1, 2, dtype=torch.bool)), grid)) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"eps": 0.0}, {"eps": float("nan")}, {"min_samples": 0}, {"min_patches": 0}])
+def test_settings_out_of_range(wrong):
+    with pytest.raises(ValueError, match=r"eps must be positive and counts at least 1, got eps=.*min_samples=.*min_patches="):
+        Split(**wrong)
