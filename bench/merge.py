@@ -2,7 +2,7 @@
 
     python bench/merge.py
 
-Features are Gaussian noise smoothed over the grid (sigma = side / 21 patches; 110-190 regions left at 0.7), one image a seed.
+Features are Gaussian noise smoothed over the grid (sigma = side / 21 patches; about 160 regions are left at 0.7), one image a seed.
 "dots" replays exactly the pairs the run compared, in its order, from rows of the same precision at the same places (float32 patches,
 float64 sums; products and sums in float64): no heap, no neighbours, no merging and no norms. Both are timed in turn on one thread, so
 that a busy machine slows both. "2 threads" is a pool of two over distinct images against one thread over the same images.
@@ -24,7 +24,8 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import gaussian_filter
 
-from regiontok.steps._greedy import ONE, _dot, grid_edges, merge, merge_sequence
+from regiontok.steps._greedy import ONE, dot, merge
+from regiontok.steps._sequence import grid_edges, merge_sequence
 
 
 def smooth_features(side: int, width: int, seed: int) -> np.ndarray:
@@ -39,13 +40,13 @@ def replay(patches, sums, trace):
     for i in range(trace.shape[0]):
         a, b = trace[i, 0], trace[i, 1]
         if a >= 0 and b >= 0:
-            total += _dot(patches[a], patches[b])
+            total += dot(patches[a], patches[b])
         elif b >= 0:
-            total += _dot(sums[-1 - a], patches[b])
+            total += dot(sums[-1 - a], patches[b])
         elif a >= 0:
-            total += _dot(sums[-1 - b], patches[a])
+            total += dot(sums[-1 - b], patches[a])
         else:
-            total += _dot(sums[-1 - a], sums[-1 - b])
+            total += dot(sums[-1 - a], sums[-1 - b])
     return total
 
 

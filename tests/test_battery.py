@@ -84,7 +84,9 @@ def view(frame=None, *, grid=(4, 6), frames=None, width=4, seed=0, **extra):
     """A view with small integer features, exact in every dtype, and four overlapping masks, one of them small, one empty."""
     frame = frame or Frame.stretch((24, 36), (2 * grid[0], 2 * grid[1]), (2, 2))
     features = draw(seed, *([frames] if frames else []), *frame.grid, width)
-    features.view(-1, width)[::3] = draw(seed + 1, width)  # a third of all patches look alike: something to merge and to cluster
+    features.view(-1, width)[::3] = draw(
+        seed + 1, width
+    )  # a third of all patches look alike: something to merge and to cluster
     masks = torch.zeros(4, *frame.image, dtype=torch.bool)
     masks[0, :, : frame.image[1] // 2] = True
     masks[1, frame.image[0] // 3 :] = True
@@ -366,7 +368,7 @@ def test_pool_repeats_and_leaves_its_inputs_unchanged(case):
 @over("pool")
 def test_pool_hands_gradients_to_every_member_and_to_no_other_patch(case):
     regions = Regions.from_masks(torch.tensor([[[1, 1, 0, 0]], [[0, 1, 0, 0]]]))
-    values = torch.randn(4, 8, dtype=torch.float64, requires_grad=True)
+    values = batch()[0][0][:4].clone().requires_grad_()
     pool_of(case)(values, Members.of([regions])).values.square().sum().backward()
     assert (values.grad.abs().sum(1) > 0).tolist() == [True, True, False, False]
 
@@ -374,7 +376,7 @@ def test_pool_hands_gradients_to_every_member_and_to_no_other_patch(case):
 @over("pool")
 def test_pool_of_a_clip(case):
     regions = Regions.from_masks(torch.ones(1, 2, 2, 3))
-    values = torch.randn(12, 8, dtype=torch.float64)
+    values = batch()[0][0]
     flat = Regions.from_masks(torch.ones(1, 1, 12))
     pool = pool_of(case)
     assert torch.equal(pool(values, Members.of([regions])).values, pool(values, Members.of([flat])).values)

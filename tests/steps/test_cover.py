@@ -55,7 +55,11 @@ def test_policies_by_hand(cover, expected):
 
 def test_clusters_join_patches_that_touch_and_look_alike():
     look = ["..xx", ".yx.", "yy.."]
-    assert Cover("clusters", threshold=0.7).one(start(), view(look)).labels.tolist() == [[0, 0, 2, 2], [0, 3, 2, 1], [3, 3, 1, 1]]
+    assert Cover("clusters", threshold=0.7).one(start(), view(look)).labels.tolist() == [
+        [0, 0, 2, 2],
+        [0, 3, 2, 1],
+        [3, 3, 1, 1],
+    ]
 
 
 def test_nearest_joins_every_region_of_the_nearest_patch():
@@ -99,7 +103,9 @@ def test_nothing_uncovered_is_left_as_it_is(cover):
     assert cover.one(regions, view()) is regions
 
 
-@pytest.mark.parametrize(("cover", "parts"), zip(POLICIES, [1, 12, 1, 6], strict=True), ids=lambda value: getattr(value, "how", ""))
+@pytest.mark.parametrize(
+    ("cover", "parts"), list(zip(POLICIES, [1, 12, 1, 6], strict=True)), ids=lambda value: getattr(value, "how", "")
+)
 def test_without_any_region_everything_is_uncovered(cover, parts):
     nothing = Regions.from_masks(torch.zeros(0, 3, 4))
     look = ["xxyy", "yyxx", "xyxy"]  # touching parts: xx, yy + y, yy, xx + x, x, y

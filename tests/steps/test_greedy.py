@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regiontok.steps._greedy import MergeSequence, grid_edges, merge, merge_sequence
+from regiontok.steps._greedy import merge
+from regiontok.steps._sequence import MergeSequence, grid_edges, merge_sequence
 
 ONE = 2**20
 PLAIN = settings(max_examples=200, deadline=None)

@@ -98,7 +98,9 @@ def test_flat1d_equals_the_published_operator(size, grid, alpha, density, seed):
 def test_flat1d_and_grid2d_are_different_regions():
     left = torch.zeros(1, 24, 24)
     left[..., :12] = 1
-    frame = Frame.stretch((24, 24), (24, 24), (4, 4))  # 6 x 6 patches; 16 pixels a run, so a row of the image is one run and a half
+    frame = Frame.stretch(
+        (24, 24), (24, 24), (4, 4)
+    )  # 6 x 6 patches; 16 pixels a run, so a row of the image is one run and a half
     assert len(found(Segments(0.5, compare=">="), view(left, frame))[0]) == 18
     assert len(found(Segments(0.5, mapping="flat1d", unit="pixels", compare=">="), view(left, frame))[0]) == 36
 
@@ -132,7 +134,10 @@ def test_masks_that_reach_the_threshold_nowhere_are_dropped_or_keep_their_best_p
     dropped = Segments(0.6).one(Regions.singletons(grid.grid), grid)
     assert (dropped.patch.tolist(), dropped.source.tolist()) == ([0], [1])
     best = Segments(0.6, vanished="best").one(Regions.singletons(grid.grid), grid)
-    assert (best.patch.tolist(), best.source.tolist()) == ([2, 0, 1], [0, 1, 2])  # of equals the first; an empty mask stays nothing
+    assert (best.patch.tolist(), best.source.tolist()) == (
+        [2, 0, 1],
+        [0, 1, 2],
+    )  # of equals the first; an empty mask stays nothing
 
 
 def test_source_is_the_index_of_the_mask():

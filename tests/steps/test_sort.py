@@ -55,7 +55,9 @@ def test_centres_of_one_height_go_by_column():
 def test_centre_of_mass_is_not_the_first_patch():
     # region 0 starts first, but its mass lies below region 1
     labels = torch.tensor([[0, 1, 1], [0, 1, 1], [0, 0, 0]])
-    sort = {order: Sort(order).one(Regions.from_labels(labels, source=torch.arange(2)), view(3, 3)) for order in ("com", "raster")}
+    sort = {
+        order: Sort(order).one(Regions.from_labels(labels, source=torch.arange(2)), view(3, 3)) for order in ("com", "raster")
+    }
     assert sort["com"].source.tolist() == [1, 0]
     assert sort["raster"].source.tolist() == [0, 1]
 
@@ -113,7 +115,17 @@ def test_random_depends_on_seed_image_and_epoch_and_on_nothing_else():
 
 
 def test_seed_image_and_epoch_are_not_run_together():
-    assert len({tuple(shuffled(1, "1", 11)), tuple(shuffled(11, "1", 1)), tuple(shuffled(1, "11", 1)), tuple(shuffled(1, "1 1", 1))}) == 4
+    assert (
+        len(
+            {
+                tuple(shuffled(1, "1", 11)),
+                tuple(shuffled(11, "1", 1)),
+                tuple(shuffled(1, "11", 1)),
+                tuple(shuffled(1, "1 1", 1)),
+            }
+        )
+        == 4
+    )
 
 
 def test_random_is_the_same_in_another_process():

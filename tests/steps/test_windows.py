@@ -53,7 +53,15 @@ def test_bands_are_contiguous_even_and_cover_all(h, w, data):
 
 @pytest.mark.parametrize(
     ("h", "w", "k", "down", "across"),
-    [(24, 24, 10, 2, 5), (24, 24, 9, 3, 3), (24, 24, 5, 1, 5), (6, 12, 2, 1, 2), (12, 6, 2, 2, 1), (2, 9, 6, 1, 6), (3, 3, 9, 3, 3)],
+    [
+        (24, 24, 10, 2, 5),
+        (24, 24, 9, 3, 3),
+        (24, 24, 5, 1, 5),
+        (6, 12, 2, 1, 2),
+        (12, 6, 2, 2, 1),
+        (2, 9, 6, 1, 6),
+        (3, 3, 9, 3, 3),
+    ],
 )
 def test_windows_take_the_most_nearly_square_factorisation(h, w, k, down, across):
     labels = tiled(Windows(k, "grid"), blank(h, w)).labels

@@ -97,7 +97,9 @@ class Frame:
         """The frame of one of the three framings, by name; `edge` goes to `center_crop`."""
         if framing == "crop":
             return cls.center_crop(image, canvas, patch, edge)
-        return {"stretch": cls.stretch, "letterbox": cls.letterbox}[framing](image, canvas, patch)
+        if framing not in ("stretch", "letterbox"):
+            raise ValueError(f"framing must be 'stretch', 'letterbox' or 'crop', not {framing!r}")
+        return (cls.stretch if framing == "stretch" else cls.letterbox)(image, canvas, patch)
 
     @property
     def grid(self) -> Pair:
@@ -122,7 +124,7 @@ class Frame:
     def content(self) -> Float[Tensor, "h w"]:
         """Share of each patch that is image and not padding."""
         rows, cols = (self._weights(axis).sum(1) for axis in (0, 1))
-        return rows[:, None] * cols[None, :]
+        return (rows[:, None] * cols[None, :]).float()
 
     def place(self, picture: Picture, *, resample: str = "bicubic", fill: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
         """The picture on the canvas: `[H W 3]` uint8, padding in the colour `fill`."""
@@ -154,8 +156,10 @@ class Frame:
         if mapping == "flat1d":
             bins = self.grid[0] * self.grid[1]
             return torch.nn.functional.adaptive_avg_pool1d(masks.float().flatten(1), bins).unflatten(1, self.grid)
-        rows, cols = (self._weights(axis).float().to(masks.device) for axis in (0, 1))
-        return rows @ masks.float() @ cols.T
+        # float64: in float32 half of all patches covered by exactly one half came out just below 0.5 (O1's threshold), and autocast and
+        # TF32 would round further
+        rows, cols = (self._weights(axis).to(masks.device) for axis in (0, 1))
+        return (rows @ masks.double() @ cols.T).float()
 
     def pixels_per_patch(self, mapping: Mapping = "grid2d") -> float:
         """Image pixels in one patch (in one run of the flattened image): shares times this are pixel counts, O1's alpha."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class PixelMasks:
     @classmethod
     def from_dense(cls, masks: Bool[Tensor, "k H W"] | np.ndarray, scores=None, names=None) -> PixelMasks:
         """From `[k H W]` masks; anything but 0 is inside."""
-        dense = np.asarray(masks.cpu() if isinstance(masks, Tensor) else masks)
+        dense = (masks != 0).cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
         if dense.ndim != 3:
             raise ValueError(f"expected masks [k H W], got shape {list(dense.shape)}")
         coded = coco.encode(np.asfortranarray((dense != 0).transpose(1, 2, 0).astype(np.uint8))) if len(dense) else []
@@ -61,7 +62,7 @@ class PixelMasks:
     @classmethod
     def from_labels(cls, labels: Int[Tensor, "H W"] | np.ndarray) -> PixelMasks:
         """One mask a label of `[H W]` integers, in the order of the labels; negative labels are no mask."""
-        labels = np.asarray(labels)
+        labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
         if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(f"expected integer labels [H W], got {labels.dtype} of shape {list(labels.shape)}")
         ids = np.unique(labels)
@@ -124,22 +125,39 @@ class PixelMasks:
 def _coco_counts(value: Any, size: tuple[int, int]) -> bytes:
     high, wide = size
     if isinstance(value, list):
-        rings = [ring for ring in value if len(ring) >= 6]  # fewer than three points enclose nothing
+        rings = [ring for ring in value if _points(ring, size) >= 3]  # fewer enclose nothing
         if not rings:
             return coco.encode(np.zeros((high, wide), np.uint8, order="F"))["counts"]
         return coco.merge(coco.frPyObjects(rings, high, wide))["counts"]
     if not isinstance(value, dict) or "counts" not in value:
         raise ValueError(f"expected COCO polygons or run lengths, got {type(value).__name__}")
-    stated = tuple(int(side) for side in value.get("size", size))
+    stated = tuple(np.ravel(value.get("size", size)).tolist())
     if stated != tuple(size):
         raise ValueError(f"a mask of size {stated} does not fit the image of size {tuple(size)}")
     counts = value["counts"]
     if isinstance(counts, list):
+        if not all(isinstance(run, Integral) and run >= 0 for run in counts):
+            raise ValueError("run lengths must be whole numbers from 0 on")
         if sum(counts) != high * wide:
             raise ValueError(f"run lengths add up to {sum(counts)} pixels, the image has {high * wide}")
         return coco.frPyObjects({"size": [high, wide], "counts": counts}, high, wide)["counts"]
-    code = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
-    return _checked(code, size)
+    if not isinstance(counts, str | bytes):
+        raise ValueError(f"expected run lengths as a list, text or bytes, got {type(counts).__name__}")
+    return _checked(counts.encode() if isinstance(counts, str) else counts, size)
+
+
+def _points(ring: Any, size: tuple[int, int]) -> int:
+    """Points of a polygon that pycocotools may draw: it walks along every edge in memory, and crashes on NaN or a point far away."""
+    try:
+        at = np.asarray(ring, np.float64)
+    except (TypeError, ValueError):
+        at = np.zeros((0, 0))
+    if at.ndim != 1:
+        raise ValueError("expected a polygon as numbers x, y, x, y, ...")
+    way = float(np.abs(np.diff(at[: len(at) // 2 * 2].reshape(-1, 2), axis=0)).max(axis=1).sum()) if len(at) >= 4 else 0.0
+    if not (np.abs(at) <= 4 * max(size)).all() or way > 4 * (size[0] + 1) * (size[1] + 1):
+        raise ValueError(f"a polygon leaves the image of size {tuple(size)} by far, or runs through it without end")
+    return len(at) // 2
 
 
 def _checked(code: bytes, size: tuple[int, int]) -> bytes:
@@ -151,6 +169,8 @@ def _checked(code: bytes, size: tuple[int, int]) -> bytes:
         while more:
             if at >= len(code):
                 raise ValueError("a run-length code breaks off in the middle")
+            if shift > 60:
+                raise ValueError("a run-length code holds a run longer than any image")
             digit = code[at] - 48
             if not 0 <= digit < 64:
                 raise ValueError(f"a run-length code holds the byte {code[at]}, which no such code has")

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 # Formats whose Pillow decoder stays inside Pillow: EPS, for one, would start Ghostscript on a stranger's file.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "TGA")
@@ -23,6 +27,10 @@ SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .avif .tif .tiff .bmp .gi
 MAX_BYTES = 512 * 2**20
 WHOLE = 32
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
+# EXIF orientation -> what stands the picture upright (Pillow's ImageOps.exif_transpose also rewrites the EXIF block, and a damaged one
+# then loses a photo whose pixels are whole)
+_TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90".split()
+UPRIGHT = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(_TURNS, start=2)}
 
 
 class PictureError(ValueError):
@@ -70,7 +78,8 @@ class Picture:
         if isinstance(source, bytes | bytearray | memoryview):
             return _decode(bytes(source), name or "bytes")
         if isinstance(source, Image.Image):
-            pixels = _rgb(source, name or "image")
+            with _decoding(name or "image"):
+                pixels = _rgb(source, name or "image")
         elif hasattr(source, "detach"):
             pixels = _from_array(_channels_last(source.detach().cpu()), name or "tensor")
         elif isinstance(source, np.ndarray):
@@ -105,11 +114,11 @@ class Picture:
 
 
 def _read(path: Path) -> bytes:
-    if not path.exists():
-        raise PictureError(f"{path}: no such file")
-    if not path.is_file():
-        raise PictureError(f"{path}: a folder or device, not an image file")
     try:
+        if not path.exists():
+            raise PictureError(f"{path}: no such file")
+        if not path.is_file():
+            raise PictureError(f"{path}: a folder or device, not an image file")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise PictureError(f"{path}: {size / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB an image may have")
@@ -121,31 +130,72 @@ def _read(path: Path) -> bytes:
 def _decode(data: bytes, name: str) -> Picture:
     if not data:
         raise PictureError(f"{name}: empty (0 bytes)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", message=".*EXIF.*")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                pixels = _rgb(image, name)
-    except UnidentifiedImageError:
-        raise PictureError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = Image.MAX_IMAGE_PIXELS or 0
-        raise PictureError(
-            f"{name}: more than {limit / 1e6:.0f} million pixels; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
-        ) from None
-    except PictureError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        # What Pillow's decoders raise on damaged files; MemoryError is what a lying header ends in.
-        raise PictureError(f"{name}: damaged or truncated ({error or type(error).__name__})") from None
+    with _decoding(name), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError  # Pillow itself only warns up to twice the limit
+        image.load()
+        if image.format == "PNG":
+            _check_png(data, image, name)
+        pixels = _rgb(image, name)
     return Picture(_frozen(pixels), hashlib.sha256(data).hexdigest()[:32], name)
 
 
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Whatever Pillow's decoders raise becomes one PictureError; what they warn of stays inside."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise PictureError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError:
+        limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise PictureError(
+            f"{name}: more than {limit:.0f} million pixels; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
+    except Exception as error:
+        # Decoders promise no list: 48,000 damaged files gave OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error (EXIF),
+        # RuntimeError (AVIF); MemoryError is what a lying header ends in.
+        raise PictureError(f"{name}: damaged or truncated ({error or type(error).__name__})") from None
+
+
+def _check_png(data: bytes, image: Image.Image, name: str) -> None:
+    """Pillow takes a PNG whose compressed stream ends early for a whole one: the rows that did not come stay 0."""
+    last = image.crop((0, image.height - 1, image.width, image.height)).tobytes()
+    if not image.info.get("interlace") and last.strip(b"\0"):
+        return
+    wide, high, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # x, y, every x, every y
+    expected = 0
+    for x, y, every_x, every_y in passes if interlace else ((0, 0, 1, 1),):
+        cols, rows = len(range(x, wide, every_x)), len(range(y, high, every_y))
+        expected += rows * (1 + (cols * bits + 7) // 8) if cols else 0
+    found, at, stream = 0, 8, zlib.decompressobj()
+    while found < expected and at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT":
+            found += len(stream.decompress(data[at + 8 : at + 8 + length], expected - found))
+        at += 12 + length
+    if found < expected:
+        raise PictureError(f"{name}: damaged or truncated (its pixels end after {found} of {expected} bytes)")
+
+
 def _rgb(image: Image.Image, name: str) -> np.ndarray:
+    if 0 in image.size:
+        raise PictureError(f"{name}: has no pixels, its size is {image.width} x {image.height}")
     image.load()  # before the orientation: loading a damaged file raises here
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+    image = image if turn is None else image.transpose(turn)
+    if image.mode == "I":
+        low, high = image.getextrema()
+        if low < 0 or high > 65535:
+            raise PictureError(f"{name}: integers from {low} to {high} are not 16-bit pixels")
+        return _from_array(np.asarray(image).astype(np.uint16), name)
+    if image.mode == "F" or image.mode.startswith("I;16"):
         return _from_array(np.asarray(image), name)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -178,9 +228,7 @@ def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
         return array
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16 or array.dtype == np.int32:  # Pillow's "I;16" and "I"
-        if array.min() < 0 or array.max() > 65535:
-            raise PictureError(f"{name}: integers from {array.min()} to {array.max()} are not 16-bit pixels")
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order: a TIFF may hold big-endian ones
         return np.round(array / 257).astype(np.uint8)
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():

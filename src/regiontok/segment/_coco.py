@@ -36,7 +36,7 @@ def panoptic(path: Path, data: Any, pngs: Path | None) -> Iterator[Entry]:
         raise ValueError(f"{path}: there is no folder {folder} with its PNGs; say pngs='...'")
     images, categories = _images(path, data), _categories(path, data)
     for one in _records(path, data, "annotations"):
-        number, png = _id(path, one, "image_id"), folder / str(one.get("file_name"))
+        number, png = _id(path, one, "image_id"), folder / str(_id(path, one, "file_name"))
         if number not in images:
             raise ValueError(f"{path}: {png.name} belongs to image_id {number!r}, which `images` does not list")
         segments = _records(path, one, "segments_info")

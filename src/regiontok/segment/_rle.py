@@ -100,8 +100,11 @@ def _sound(value: Any, size: Size) -> None:
                 raise ValueError("expected polygons [[x, y, x, y, ...], ...] of numbers")
             if not all(abs(at) <= limit for at in ring):  # false for NaN too
                 raise ValueError(f"a polygon's corner lies nowhere, or more than {limit} pixels away")
-    elif isinstance(value, Mapping) and isinstance(value.get("counts"), list):
-        if not all(isinstance(run, int) and run >= 0 for run in value["counts"]):
+    elif isinstance(value, Mapping):
+        counts, stated = value.get("counts"), value.get("size", list(size))
+        if not isinstance(stated, list) or not all(isinstance(side, int) for side in stated):
+            raise ValueError(f"expected size as [H, W], got {stated!r:.60}")
+        if not isinstance(counts, str | list):
+            raise ValueError(f"expected counts as text or a list, got {type(counts).__name__}")
+        if isinstance(counts, list) and not all(isinstance(run, int) and run >= 0 for run in counts):
             raise ValueError("run lengths must be whole numbers from 0 on")
-    elif isinstance(value, Mapping) and not isinstance(value.get("counts"), str):
-        raise ValueError(f"expected counts as text or a list, got {type(value.get('counts')).__name__}")

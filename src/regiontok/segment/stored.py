@@ -173,7 +173,7 @@ def _kind_of_file(root: Path, data: Any) -> Format:
     if isinstance(data, dict) and "images" in data:
         annotations = data.get("annotations")
         first = annotations[0] if isinstance(annotations, list) and annotations else {}
-        return "panoptic" if "segments_info" in first else "coco"
+        return "panoptic" if isinstance(first, dict) and "segments_info" in first else "coco"
     if isinstance(data, dict) and ("masks" in data or "annotations" in data):
         return "rle"
     if isinstance(data, list):

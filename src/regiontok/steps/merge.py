@@ -16,7 +16,7 @@ import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.steps._greedy import grid_edges, merge_sequence
+from regiontok.steps._sequence import grid_edges, merge_sequence
 
 
 @dataclass(frozen=True)
