@@ -43,5 +43,7 @@ def photos(root: Path, split: str = "train") -> list[Photo]:
     found = [Photo(path.stem, path, folder / "groundTruth" / split / f"{path.stem}.mat") for path in images]
     missing = [photo.id for photo in found if not photo.truth.is_file()]
     if missing or not found:
-        raise FileNotFoundError(f"{folder}: {len(found)} photos in images/{split}, without groundTruth: {missing[:5] or 'none'}")
+        raise FileNotFoundError(
+            f"{folder}: {len(found)} photos in images/{split}, without groundTruth: {missing[:5] or 'none'}"
+        )
     return found

@@ -22,7 +22,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.core.spec import build, build_pipeline
+from regiontok.core.spec import SpecError, build, build_pipeline
 from regiontok.diagnose.covering import contingency
 
 PATCH = 14  # the canvas is (PATCH * grid)^2: 336 x 336 at the usual 24 x 24
@@ -46,7 +46,9 @@ def on_patches(labels: np.ndarray, frame: Frame) -> np.ndarray:
     patch = torch.arange(math.prod(frame.grid)).view(frame.grid)
     shared = contingency(frame.to_pixels(patch).numpy(), labels)
     if len(shared) != patch.numel():
-        raise ValueError(f"some of the {patch.numel()} patches lie between the pixels of a {frame.image} photo; take a coarser --grid")
+        raise ValueError(
+            f"some of the {patch.numel()} patches lie between the pixels of a {frame.image} photo; take a coarser --grid"
+        )
     return shared.argmax(axis=1).reshape(frame.grid)
 
 
@@ -146,7 +148,7 @@ def encoded(picture: Picture, frame: Frame, *, encoder: str, segmenter: str | No
     (grid,) = _built("encoder", encoder).encode([picture])
     same = grid.frame.grid == frame.grid and np.allclose(grid.frame.covered, frame.covered) and bool(grid.frame.valid.all())
     if not same:
-        raise ValueError(
+        raise SpecError(
             f"{encoder} looks at {grid.frame.covered} of the photo through a {grid.frame.grid} grid; the bench compares all "
             f"sources on {frame.grid} over the whole photo {frame.covered}: stretch it to that grid"
         )
@@ -168,19 +170,40 @@ def _felzenszwalb(pixels: np.ndarray, scale: float) -> np.ndarray:
     return felzenszwalb(pixels, scale=scale, sigma=0.8, min_size=MIN_SIZE)
 
 
-def source(name: str, seed: int) -> Source:
-    """The source of a row: one of the names below, or the spec of any encoder of the library, whose patches are merged.
+# Of the combined row: what the diagnostic study calls segmentation, then clustering (D6), brought to an exact budget.
+COMBINED = "segments(0.07, resolve='smallest') | cover('rest') | split(eps=0.7, min_samples=3, min_patches=10) | merge(k={k})"
 
-    Raises `SpecError` for an unknown encoder.
-    """
-    known: dict[str, Source] = {
+
+def sources(side: int, seed: int) -> dict[str, Source]:
+    """The rows with a name of their own, on a grid of `side` x `side` patches."""
+
+    def merged(encoder: str) -> Source:
+        return Pipeline(partial(encoded, encoder=encoder), "merge(k={k})")
+
+    lite = f"lite(size={16 * side}, patch=16)"
+    return {
         "one": one,
         "grid": blocks,
         **{f"slic-{c}": Search(partial(_slic, compactness=c), 1, 2000, whole=True) for c in COMPACTNESS},
         "felzenszwalb": Search(_felzenszwalb, 1e6, 10),
         "random": Pipeline(partial(noise, seed=seed), "merge(k={k})"),
+        "filters": merged(f"filters(size={PATCH * side}, patch={PATCH})"),
+        **{f"lite-{stage}": merged(lite[:-1] + f", stages=({stage},))") for stage in (1, 2, 4)},
+        "lite": merged(lite),
+        "combined": Pipeline(partial(encoded, encoder=lite, segmenter="felzenszwalb"), COMBINED),
     }
-    if name in known:
-        return known[name]
-    build("encoder", name)
+
+
+def source(name: str, side: int, seed: int) -> Source:
+    """The source of a row: one of `sources`, or the spec of any encoder of the library, whose patches are merged.
+
+    Raises `SpecError` for an unknown encoder.
+    """
+    named = sources(side, seed)
+    if name in named:
+        return named[name]
+    try:
+        build("encoder", name)
+    except SpecError as error:
+        raise SpecError(f"{error}; or a row of {', '.join(named)}") from None
     return Pipeline(partial(encoded, encoder=name), "merge(k={k})")

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bsds import Photo, data_root, photos
-from region_sources import PATCH, count, factors, on_pixels, source
+from region_sources import PATCH, count, factors, on_pixels, source, sources
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,8 +32,6 @@ from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 from regiontok.core.spec import SpecError
 from regiontok.diagnose.covering import RegionScores, dataset_scores, region_scores
-
-DEFAULT = ("one", "grid", "slic-10", "slic-1", "felzenszwalb", "random")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def measure(photo: Photo, settings: Settings) -> dict[str, Row]:
     rows = {}
     for name in settings.sources:
         start = time.perf_counter()
-        labels = source(name, settings.seed)(picture, frame, settings.ks)
+        labels = source(name, settings.grid, settings.seed)(picture, frame, settings.ks)
         seconds = time.perf_counter() - start
         scores = [region_scores(on_pixels(each, frame), humans) for each in labels]
         rows[name] = Row(scores, [count(each) for each in labels], seconds)
@@ -140,7 +138,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="only so many photos, spread evenly over the set")
     parser.add_argument("--grid", type=int, default=24, help="patches a side")
     parser.add_argument("--ks", default="4,8,16,32,64", help="budgets, with commas between")
-    parser.add_argument("--sources", nargs="+", default=DEFAULT, help="rows: %(default)s, or the spec of any encoder")
+    parser.add_argument(
+        "--sources", nargs="+", default=tuple(sources(24, 0)), help="rows: %(default)s, or the spec of any encoder"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random features")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="also write the table (.md) or all figures (.json) there")
@@ -172,7 +172,7 @@ def main(given: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     try:
         for name in settings.sources:
-            source(name, settings.seed)
+            source(name, settings.grid, settings.seed)
         own = spread(photos(data_root(chosen.data)), chosen.limit)
         rows = measured(own, settings, chosen.workers)
     except (SpecError, FileNotFoundError) as error:

@@ -194,8 +194,7 @@ def official(data: Path) -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]
     loadmat = pytest.importorskip("scipy.io").loadmat
     bench = data / "bsds500" / "bench"
     cells = {
-        i: (loadmat(bench / f"segs/{i}.mat")["segs"][0], loadmat(bench / f"groundTruth/{i}.mat")["groundTruth"][0])
-        for i in IDS
+        i: (loadmat(bench / f"segs/{i}.mat")["segs"][0], loadmat(bench / f"groundTruth/{i}.mat")["groundTruth"][0]) for i in IDS
     }
     return {i: (list(found), [human["Segmentation"][0, 0] for human in humans]) for i, (found, humans) in cells.items()}
 

@@ -155,7 +155,7 @@ def _points(ring: Any, size: tuple[int, int]) -> int:
     if at.ndim != 1:
         raise ValueError("expected a polygon as numbers x, y, x, y, ...")
     way = float(np.abs(np.diff(at[: len(at) // 2 * 2].reshape(-1, 2), axis=0)).max(axis=1).sum()) if len(at) >= 4 else 0.0
-    if not (np.abs(at) <= 4 * max(size)).all() or way > 4 * (size[0] + 1) * (size[1] + 1):
+    if not (np.abs(at) <= 16 * max(size)).all() or way > 16 * (size[0] + 16) * (size[1] + 16):
         raise ValueError(f"a polygon leaves the image of size {tuple(size)} by far, or runs through it without end")
     return len(at) // 2
 

@@ -24,7 +24,7 @@ def need(module: str, *, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] != module.split(".")[0]:
             raise  # the package is there, and something it needs itself is not: its own message says what
-        package = module.split(".")[0]
+        missing = error.name or module  # a part of the package, if the package is there but too old
         raise MissingPackage(
-            f"this needs {package}, which is not installed: pip install 'regiontok[{extra}]'", name=package
+            f"this needs {missing}, which is not installed: pip install 'regiontok[{extra}]'", name=missing
         ) from None

@@ -18,6 +18,8 @@ A recipe names one setting of the papers' tables, or one of ours, and everything
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +38,7 @@ class RecipeError(ValueError):
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Source(_Settings):
@@ -86,7 +88,7 @@ def load_recipe(path: str | Path, *, scale: str = "mini", overrides: Sequence[st
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise RecipeError(f"{path}: not a readable TOML file ({error})") from None
     return resolve(table, name=path.stem, scale=scale, overrides=overrides)
 
@@ -99,18 +101,25 @@ def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrid
     scales = table.pop("scale", {})
     if not isinstance(scales, dict):
         raise RecipeError(f"{name}: 'scale' is a table ([scale.paper.tokenizer], ...); the scale itself is chosen when loading")
-    for key in scales:
+    for key, changes in scales.items():
         if key not in SCALES:
             raise RecipeError(f"{name}: unknown scale {key!r}{nearest(key, SCALES)}; known: {', '.join(SCALES)}")
-    settings = _merged(table, scales.get(scale, {}))
-    for override in overrides:
-        settings = _merged(settings, _override(override, name))
-    try:
-        recipe = Recipe(**{"name": name, **settings, "scale": scale})
-    except ValidationError as error:
-        raise RecipeError(f"{name}: {_first(error)}") from None
-    _check_specs(recipe)
-    return recipe
+        if not isinstance(changes, dict):
+            raise RecipeError(f"{name}: [scale.{key}] is a table of what changes at that scale, not {changes!r}")
+    changed = [_override(override, name) for override in overrides]
+    resolved = {}
+    for one in {*scales, scale}:  # all of them: a mistake in [scale.paper] shows before the day it runs
+        settings = _merged(table, scales.get(one, {}))
+        for change in changed:
+            settings = _merged(settings, change)
+        if "scale" in settings:
+            raise RecipeError(f"{name}: the scale is chosen when loading (scale='paper'), not by a key or an override")
+        try:
+            resolved[one] = Recipe(**{"name": name, **settings, "scale": one})
+        except ValidationError as error:
+            raise RecipeError(f"{name}{'' if one == scale else f' at scale {one}'}: {_first(error)}") from None
+        _check_specs(resolved[one])
+    return resolved[scale]
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -120,7 +129,7 @@ def to_toml(recipe: Recipe) -> str:
     for title, part in parts.items():
         values = part if isinstance(part, dict) else part.model_dump() if part else {}
         if values:
-            lines += ["", f"[{title}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+            lines += ["", f"[{title}]", *(f"{_key(key)} = {_toml(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -146,7 +155,9 @@ def _override(text: str, name: str) -> dict[str, Any]:
 
 
 def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
+    problems = error.errors()
+    # a misspelt key is also a missing one: name the misspelling
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     at = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         models: dict[str, type[BaseModel]] = {"": Recipe, "source": Source, "tokenizer": TokenizerSettings}
@@ -167,10 +178,14 @@ def _check_specs(recipe: Recipe) -> None:
             raise RecipeError(f"{recipe.name}: {error}") from None
 
 
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{text}"'
+    # JSON's escapes are TOML's, but for DEL
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -42,6 +42,8 @@ class Regions:
     def __post_init__(self) -> None:
         if self.patch.shape != self.region.shape or self.patch.ndim != 1:
             raise ValueError(f"patch and region must be [m], got {list(self.patch.shape)} and {list(self.region.shape)}")
+        if {self.patch.dtype, self.region.dtype, self.source.dtype} != {torch.int64}:
+            raise ValueError(f"ids must be int64, got {self.patch.dtype}, {self.region.dtype} and {self.source.dtype}")
         if not len(self.patch):
             if len(self.source):
                 raise ValueError(f"{len(self.source)} regions without a patch; an empty region does not exist")
@@ -59,6 +61,8 @@ class Regions:
     @classmethod
     def singletons(cls, grid: tuple[int, ...], valid: Bool[Tensor, "*grid"] | None = None) -> Regions:
         """Every (valid) patch its own region, in raster order: the patch baseline (row D2)."""
+        if valid is not None and tuple(valid.shape) != tuple(grid):
+            raise ValueError(f"valid {list(valid.shape)} lies on another grid than {tuple(grid)}")
         patch = torch.arange(_count(grid)) if valid is None else valid.flatten().nonzero()[:, 0]
         region = torch.arange(len(patch), device=patch.device)
         return cls(patch, region, grid, torch.full_like(region, -1))
@@ -148,9 +152,10 @@ class Regions:
         wanted = torch.ones(self.grid, dtype=torch.bool, device=self.patch.device) if valid is None else valid
         return bool((self.counts == wanted.long()).all())
 
-    def take(self, order: Int[Tensor, "j"] | Sequence[int]) -> Regions:
-        """The regions of `order`, in its order (each at most once)."""
-        order = torch.as_tensor(order, dtype=torch.int64, device=self.patch.device)
+    def take(self, order: Int[Tensor, "j"] | Bool[Tensor, "k"] | Sequence[int]) -> Regions:
+        """The regions of `order` (or of a bool mask), in its order, each at most once."""
+        order = torch.as_tensor(order, device=self.patch.device)
+        order = order.nonzero()[:, 0] if order.dtype == torch.bool else order.long()
         rank = torch.full((len(self),), -1, dtype=torch.int64, device=order.device)
         rank[order] = torch.arange(len(order), device=order.device)
         region = rank[self.region]
@@ -183,14 +188,20 @@ class Members:
 
     @classmethod
     def of(cls, views: Sequence[Regions], image: Sequence[int] | Tensor | None = None) -> Members:
-        """Lay the regions of several views end to end; `image` says whose view each is (default: one view an image)."""
+        """Lay the regions of several views end to end; `image` says whose view each is (default: one view an image).
+
+        Raises:
+            ValueError: `image` is not one ascending id a view.
+        """
         device = views[0].patch.device if views else torch.device("cpu")
         patches = _offsets([view.patches for view in views], device)
         regions = _offsets([len(view) for view in views], device)
         none = torch.zeros(0, dtype=torch.int64, device=device)
         patch = torch.cat([none, *(view.patch + start for view, start in zip(views, patches, strict=False))])
         region = torch.cat([none, *(view.region + start for view, start in zip(views, regions, strict=False))])
-        image = torch.arange(len(views), device=device) if image is None else torch.as_tensor(image, device=device)
+        image = torch.as_tensor(range(len(views)) if image is None else image, dtype=torch.int64, device=device)
+        if len(image) != len(views) or bool((image.diff() < 0).any()):
+            raise ValueError(f"expected one ascending image id for each of {len(views)} views, got {image.tolist()}")
         return cls(patch, region, patches, regions, image)
 
     def __len__(self) -> int:

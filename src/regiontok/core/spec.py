@@ -32,6 +32,7 @@ FOLDERS = {
     "place": "regiontok.place",
     "connector": "regiontok.connect",
 }
+LONGEST = 3000  # characters of a spec: Python's parser recurses, and a message quotes the text
 _REGISTERED: dict[str, dict[str, str]] = {kind: {} for kind in FOLDERS}
 
 
@@ -61,10 +62,15 @@ def parse(text: str) -> tuple[Call, ...]:
     >>> [str(call) for call in parse("merge(0.7) | sort('com')")]
     ['merge(0.7)', "sort('com')"]
     """
-    if text.strip() in ("", "patches"):
+    if not isinstance(text, str):
+        raise SpecError(f"expected a spec as text, got {type(text).__name__}")
+    if len(text) > LONGEST:
+        raise SpecError(f"a spec has at most {LONGEST} characters, this one {len(text)}: {text[:60]!r}...")
+    text = text.strip()
+    if text in ("", "patches"):
         return ()
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = getattr(error, "msg", None) or str(error)
         raise SpecError(
@@ -81,20 +87,28 @@ def _call(node: ast.expr, text: str) -> Call:
     if isinstance(node, ast.Name):
         return Call(node.id)
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        raise SpecError(f"cannot read {ast.unparse(node)!r} in the spec {text!r}; expected a name or name(arguments)")
+        part = ast.get_source_segment(text, node)
+        raise SpecError(f"cannot read {part!r} in the spec {text!r}; expected a name or name(arguments)")
     if any(keyword.arg is None for keyword in node.keywords):
         raise SpecError(f"cannot read '**' in the spec {text!r}; name the arguments")
+    keys = [keyword.arg for keyword in node.keywords]
+    if twice := {key for key in keys if keys.count(key) > 1}:
+        raise SpecError(f"{', '.join(map(repr, sorted(map(str, twice))))} stands twice in the spec {text!r}")
     kwargs = tuple((str(keyword.arg), _value(keyword.value, text)) for keyword in node.keywords)
     return Call(node.func.id, tuple(_value(arg, text) for arg in node.args), kwargs)
 
 
 def _value(node: ast.expr, text: str) -> Any:
     try:
-        value = ast.literal_eval(node)
+        return _tuples(ast.literal_eval(node))
     except (ValueError, TypeError, MemoryError, RecursionError):
         hint = f"; quote it: '{node.id}'" if isinstance(node, ast.Name) else ""
-        raise SpecError(f"{ast.unparse(node)!r} in the spec {text!r} is not a plain value{hint}") from None
-    return tuple(value) if isinstance(value, list) else value
+        part = ast.get_source_segment(text, node)
+        raise SpecError(f"{part!r} in the spec {text!r} is not a plain value{hint}") from None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def register(kind: str, name: str, target: str) -> None:
@@ -129,7 +143,7 @@ def build(kind: str, call: Call | str) -> Any:
     Raises:
         SpecError: an unknown name or parameter (the nearest known one is named), or a value of the wrong type or range.
     """
-    if isinstance(call, str):
+    if not isinstance(call, Call):
         calls = parse(call)
         if len(calls) != 1:
             raise SpecError(f"expected one {kind}, got {call!r}")

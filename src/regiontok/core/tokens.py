@@ -86,6 +86,8 @@ class Tokens:
 
     def count(self, kind: str) -> int:
         """Tokens of one kind, by name."""
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of token {kind!r}; known: {', '.join(KINDS)}")
         return int((self.kind == KINDS.index(kind)).sum())
 
     def take(self, index: Int[Tensor, "j"]) -> Tokens:
@@ -100,7 +102,13 @@ class Tokens:
         return replace(own, image=torch.zeros_like(own.image), images=1)
 
     def split(self) -> list[Float[Tensor, "t d"]]:
-        """One `[t_i d]` a image: what transformers takes as ready-made visual tokens."""
+        """One `[t_i d]` an image: what transformers takes as ready-made visual tokens.
+
+        Raises:
+            ValueError: tokens that do not lie image by image (after a `take` in another order, say).
+        """
+        if len(self) and (bool((self.image.diff() < 0).any()) or int(self.image[-1]) >= self.images):
+            raise ValueError(f"tokens to be split must lie image by image, with ids 0..{self.images - 1}")
         return list(self.values.split(self.counts.tolist()))
 
     def but(self, values: Float[Tensor, "t e"]) -> Tokens:
@@ -114,7 +122,8 @@ class Tokens:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Plain tensors for safetensors; `from_tensors` is the way back."""
-        named = {f.name: getattr(self, f.name).contiguous() for f in fields(self) if f.name != "images"}
+        # copies: safetensors refuses tensors that share memory, and pools may use one tensor of zeros for two ids
+        named = {f.name: getattr(self, f.name).detach().clone() for f in fields(self) if f.name != "images"}
         return {**named, "images": torch.tensor(self.images)}
 
     @classmethod

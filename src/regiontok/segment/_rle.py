@@ -1,4 +1,4 @@
-"""COCO run lengths in JSON, checked before pycocotools sees them; and the files that hold one image's masks."""
+"""COCO segmentations in JSON: their codes and scores, and the files that hold one image's masks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import numpy as np
 
 from regiontok.core.masks import PixelMasks
 from regiontok.segment._catalogue import Size, fits
-
-REACH = 10  # a polygon may leave its picture, but not by more than so many longer sides
 
 
 def read_json(path: Path) -> Any:
@@ -68,7 +66,6 @@ def coded(annotations: Sequence[Any], size: Size) -> tuple[bytes, ...]:
         if not isinstance(one, Mapping) or one.get("segmentation") is None:
             raise ValueError(f"mask {place} has no segmentation")
         try:
-            _sound(one["segmentation"], size)
             counts.extend(PixelMasks.from_coco([one["segmentation"]], size).counts)
         except (ValueError, TypeError, OverflowError) as error:
             which = f"mask {place} (annotation {one['id']})" if "id" in one else f"mask {place}"
@@ -89,22 +86,3 @@ def scores_of(annotations: Sequence[Any], key: str) -> np.ndarray | None:
     if len(given) < len(scores):
         raise ValueError(f"{len(given)} of {len(scores)} masks have a number as {key}; expected all or none")
     return np.array(scores, np.float64)
-
-
-def _sound(value: Any, size: Size) -> None:
-    """Refuse what pycocotools does not survive: a corner at 1e9, or NaN, ends the process (measured with 2.0.11)."""
-    if isinstance(value, list):
-        limit = REACH * max(size)
-        for ring in value:
-            if not isinstance(ring, list) or len(ring) % 2 or not all(isinstance(at, int | float) for at in ring):
-                raise ValueError("expected polygons [[x, y, x, y, ...], ...] of numbers")
-            if not all(abs(at) <= limit for at in ring):  # false for NaN too
-                raise ValueError(f"a polygon's corner lies nowhere, or more than {limit} pixels away")
-    elif isinstance(value, Mapping):
-        counts, stated = value.get("counts"), value.get("size", list(size))
-        if not isinstance(stated, list) or not all(isinstance(side, int) for side in stated):
-            raise ValueError(f"expected size as [H, W], got {stated!r:.60}")
-        if not isinstance(counts, str | list):
-            raise ValueError(f"expected counts as text or a list, got {type(counts).__name__}")
-        if isinstance(counts, list) and not all(isinstance(run, int) and run >= 0 for run in counts):
-            raise ValueError("run lengths must be whole numbers from 0 on")

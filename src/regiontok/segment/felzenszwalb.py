@@ -24,9 +24,10 @@ from regiontok.segment._working_size import at_full_size, shrunk
 class Felzenszwalb:
     """Segments that partition the picture: every pixel lies in exactly one mask.
 
-    The defaults give 37 segments in the middle (26 to 50) on 10 BSDS500 photos of 481x321 and 78 (35 to 115) on 10 COCO photos of
-    640x480. They were chosen on those and on the covering of 29 BSDS500 training photos: .543, against .370 at scale 100 (81
-    segments) and .570 at scale 600 (18). One colour gives one segment; so does a picture of fewer than `2 * min_size` pixels.
+    The defaults give 40 segments (19 to 75: 10th and 90th percentile) on the 200 BSDS500 training photos of 481x321 pixels and 73
+    (43 to 138) on 197 COCO photos. They were chosen on 10 of each and on the covering of 29 of those BSDS500 photos: .543, against
+    .370 at scale 100 (81 segments) and .570 at scale 600 (18). One colour gives one segment; so does any picture of fewer than
+    `2 * min_size` pixels. A photo of 640x480 takes 0.4 s on one core.
 
     Attributes:
         scale: larger gives larger segments.

@@ -24,9 +24,10 @@ from regiontok.segment._working_size import at_full_size, shrunk
 class Slic:
     """Superpixels that partition the picture: every pixel lies in exactly one mask, and there is always at least one.
 
-    `segments` is what SLIC aims at, not what comes out: 43 of 64 on a photo at the default compactness. On pure noise its pieces
-    fall apart, are joined to their neighbours one after the other, and ONE mask of the whole picture is left; that is handed on,
-    as is the single mask of a 1x1 picture. One colour gives a grid.
+    `segments` is what SLIC aims at, not what comes out: of 64, 46 (33 to 59: 10th and 90th percentile) on the 200 BSDS500 training
+    photos and 42 (26 to 54) on 197 COCO photos. On pure noise its pieces fall apart, are joined to their neighbours one after the
+    other, and ONE mask of the whole picture is left; that is handed on, as is the one mask of a 1x1 picture. One colour gives a
+    grid. A photo of 640x480 takes 0.2 s on one core.
 
     Attributes:
         segments: how many superpixels to aim at.

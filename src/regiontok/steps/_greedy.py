@@ -18,6 +18,8 @@ A patch that is still alone is read where it lies, in float32 if it came so; pro
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -89,10 +91,10 @@ def _similarity(patches, sums, regions, a, b):
         return ONE if regions[a].norm == regions[b].norm else 0
     x, y = regions[a].row, regions[b].row
     if x < 0:
-        dot = dot(patches[a], patches[b]) if y < 0 else dot(sums[y], patches[a])
+        product = dot(patches[a], patches[b]) if y < 0 else dot(sums[y], patches[a])
     else:
-        dot = dot(sums[x], patches[b]) if y < 0 else dot(sums[x], sums[y])
-    return np.int64(math.floor(max(-1.0, min(dot / norms, 1.0)) * ONE + 0.5))
+        product = dot(sums[x], patches[b]) if y < 0 else dot(sums[x], sums[y])
+    return np.int64(math.floor(max(-1.0, min(product / norms, 1.0)) * ONE + 0.5))
 
 
 @_exact
