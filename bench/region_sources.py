@@ -42,7 +42,7 @@ class Source(Protocol):
 
 
 def on_patches(labels: np.ndarray, frame: Frame) -> np.ndarray:
-    """`[H W]` pixel labels -> `[h w]`: each patch takes the label that most pixels under it have (ties: the lower label)."""
+    """`[H W]` labels of every pixel -> `[h w]`: each patch takes the label that most of its pixels have (ties: the lower one)."""
     patch = torch.arange(math.prod(frame.grid)).view(frame.grid)
     shared = contingency(frame.to_pixels(patch).numpy(), labels)
     if len(shared) != patch.numel():

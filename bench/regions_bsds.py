@@ -149,6 +149,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         chosen.ks = tuple(int(k) for k in chosen.ks.split(","))
     except ValueError:
         parser.error(f"--ks takes whole numbers with commas between, got {chosen.ks!r}")
+    if min(chosen.grid, chosen.workers, 1 if chosen.limit is None else chosen.limit) < 1:
+        parser.error("--grid, --workers and --limit take numbers from 1 on")
     if min(chosen.ks) < 1 or max(chosen.ks) > chosen.grid**2:
         parser.error(f"--ks must lie between 1 and the {chosen.grid**2} patches of the grid, got {chosen.ks}")
     if "grid" in chosen.sources and (without := [k for k in chosen.ks if not factors(k, (chosen.grid, chosen.grid))]):

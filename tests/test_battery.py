@@ -355,6 +355,19 @@ def test_pool_gives_back_the_dtype_it_got(case, dtype):
 
 
 @over("pool")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pool_that_learns_in_float32_takes_values_of_every_dtype(case, dtype):
+    values, views = batch(dtype=dtype)
+    pool, members = pool_of(case, dtype=torch.float32), Members.of(views)
+    tokens = pool(torch.cat(values), members)
+    assert tokens.values.dtype == dtype
+    exact = pool(torch.cat(values).float(), members).values.to(dtype)
+    torch.testing.assert_close(tokens.values, exact, rtol=torch.finfo(dtype).eps if dtype != torch.float64 else 1e-6, atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert pool(torch.cat(values), members).values.dtype == dtype
+
+
+@over("pool")
 def test_pool_repeats_and_leaves_its_inputs_unchanged(case):
     values, views = batch()
     pool, members, values = pool_of(case), Members.of(views), torch.cat(values)

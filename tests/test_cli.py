@@ -50,18 +50,18 @@ class TestTokenize:
         assert result.exit_code == 0, result.output
         summary = last(result)
         assert (summary["images"], summary["set_aside"]) == (3, 0)
-        assert [row["spec"] for row in summary["settings"]] == ["windows(k=4)", "patches"]
+        assert [row["spec"] for row in summary["settings"]] == ["windows(4)", "patches"]
         folder = tmp_path / "out" / "more" / "c.png"
         assert sorted(path.name for path in folder.iterdir()) == [
             "patches.regions.json",
             "patches.safetensors",
             "report.json",
-            "windows-k-4.regions.json",
-            "windows-k-4.safetensors",
+            "windows-4.regions.json",
+            "windows-4.safetensors",
         ]
-        tokens = Tokens.from_tensors(load_file(folder / "windows-k-4.safetensors"))
+        tokens = Tokens.from_tensors(load_file(folder / "windows-4.safetensors"))
         assert (len(tokens), tokens.images) == (4, 1)
-        found = json.loads((folder / "windows-k-4.regions.json").read_text())
+        found = json.loads((folder / "windows-4.regions.json").read_text())
         report = json.loads((folder / "report.json").read_text())
         patches = sorted(patch for region in found["regions"] for patch in region["patches"])
         assert patches == list(range(report["patches"]))
@@ -71,7 +71,7 @@ class TestTokenize:
     def test_the_default_regions_are_the_encoders_own(self, photos, tmp_path):
         result = run("tokenize", photos / "a.png", "--encoder", "filters", "--out", tmp_path / "out", "--dry-run")
         assert result.exit_code == 0
-        assert last(result)["specs"][0].startswith("merge(threshold=0.")
+        assert last(result)["specs"][0].startswith("merge(0.")
 
     def test_a_picture_is_drawn(self, photos, tmp_path):
         result = run("tokenize", photos / "a.png", "--encoder", "filters", "--regions", "merge(k=6)", "--out", tmp_path)
@@ -114,7 +114,7 @@ class TestTokenize:
         assert again.exit_code == 0, again.output
         one, other = (
             json.loads((tmp_path / place / "a.png" / name).read_text())["regions"]
-            for place, name in (("x", "merge-k-5.regions.json"), ("y", "segments-threshold-0.5.regions.json"))
+            for place, name in (("x", "merge-k-5.regions.json"), ("y", "segments-0.5.regions.json"))
         )
         assert [region["patches"] for region in one] == [region["patches"] for region in other]
 
@@ -339,7 +339,7 @@ class TestOtherCommands:
     def test_show_an_output_folder(self, photos, tmp_path):
         run("tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out")
         result = run("show", tmp_path / "out" / "a.png")
-        assert "windows(k=4): 4 tokens (patches 576 -> windows(k=4) 4)" in " ".join(result.stdout.split())
+        assert "windows(4): 4 tokens (patches 576 -> windows(4) 4)" in " ".join(result.stdout.split())
         assert run("show", tmp_path).exit_code == 2
 
 
@@ -357,6 +357,6 @@ def test_demo_writes_a_contact_sheet_and_names_the_cat(tmp_path):
 
 def test_tokens_of_a_stored_file_are_safe_to_load(photos, tmp_path):
     run("tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out")
-    tensors = load_file(tmp_path / "out" / "a.png" / "windows-k-4.safetensors")
+    tensors = load_file(tmp_path / "out" / "a.png" / "windows-4.safetensors")
     assert set(tensors) == {"values", "image", "view", "region", "patch", "kind", "images"}
     assert tensors["values"].dtype == torch.float32

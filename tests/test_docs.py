@@ -39,7 +39,7 @@ def test_the_method_of_contributing_works_as_it_stands_there(tmp_path, monkeypat
     regions = Regions.from_labels(torch.tensor([[0, 1, 1], [2, 2, 2]]))
     kept = step.one(regions, PatchGrid(torch.zeros(2, 3, 1), Frame.stretch((2, 3), (2, 3), (1, 1))))
     assert kept.sizes.tolist() == [2, 3]
-    assert spec.render(step) == "largest(k=2)"
+    assert spec.render(step) == "largest(2)"
     with pytest.raises(spec.SpecError, match="needs at least one region, got k=0"):
         spec.build("step", "largest(0)")
     sys.modules.pop("largest_example", None)

@@ -47,8 +47,8 @@ def demo(
         with progress(_err()) as bar:
             task = bar.add_task("photos", total=len(command.PHOTOS))
             reports = command.demo(out, device=device, tick=lambda: bar.advance(task))
-        _out().print(results(reports))
-        _out().print(f"\nlook at [bold]{out / 'contact_sheet.png'}[/bold]")
+        _tables(results(reports))
+        _out().print(f"look at [bold]{out / 'contact_sheet.png'}[/bold]")
         _json({"command": "demo", "images": len(reports), "settings": summary(reports), "out": str(out)})
 
 
@@ -130,8 +130,7 @@ def _watch(done: Iterator[Any], total: int, out: Path) -> int:
     except KeyboardInterrupt:
         _err().print(f"stopped: {len(reports)} of {total} images are done; go on with --resume", highlight=False)
         raise typer.Exit(130) from None
-    if reports:
-        _out().print(results(reports))
+    _tables(results(reports))
     counts = {"images": len(reports), "resumed": resumed, "set_aside": len(failed)}
     _out().print(
         f"\n{len(reports)} images done ({resumed} of them before), {len(failed)} set aside; written under {out}",
@@ -218,10 +217,16 @@ def _clear_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _tables(tables: Iterator[Any]) -> None:
+    for table in tables:
+        _out().print(table, "")
+
+
 def _console(stderr: bool) -> Any:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=140)  # a pipe has no width: keep tables whole
 
 
 def _out() -> Any:

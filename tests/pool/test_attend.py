@@ -128,12 +128,14 @@ def test_large_scores_stay_finite_and_pick_the_best_patch(dtype):
     assert all(bool(parameter.grad.isfinite().all()) for parameter in pool.parameters())
 
 
-def test_many_equal_patches_in_bfloat16_are_not_lost():
-    values = torch.full((576, 1), 1.0, dtype=torch.bfloat16)
+@pytest.mark.parametrize(("side", "value"), [((24, 24), 1.0), ((15, 33), 255 / 128)])
+def test_equal_patches_in_bfloat16_are_neither_lost_nor_blown_up(side, value):
+    # products of weights of 1/495 rounded to bfloat16 add up to 253/128 instead of 255/128
+    values = torch.full((side[0] * side[1], 1), value, dtype=torch.bfloat16)
     pool = Attend(heads=1).build(1).to(torch.bfloat16)
     nn.init.ones_(pool.value.weight)
     nn.init.ones_(pool.out.weight)
-    assert pool(values, Members.of([Regions.from_masks(torch.ones(1, 24, 24))])).values.tolist() == [[1.0]]
+    assert pool(values, Members.of([Regions.from_masks(torch.ones(1, *side))])).values.tolist() == [[value]]
 
 
 def test_bfloat16_is_as_close_as_its_own_rounding():

@@ -121,6 +121,6 @@ def test_values_out_of_range(text, message):
 
 
 def test_spec_text_and_identity():
-    assert spec.render(spec.build("segmenter", "felzenszwalb(scale=100)")) == "felzenszwalb(scale=100)"
-    assert spec.render(spec.build("segmenter", "slic(32)")) == "slic(segments=32)"
+    for segmenter in (*BOTH, Felzenszwalb(scale=100), Slic(segments=32)):
+        assert spec.build("segmenter", spec.render(segmenter)) == segmenter
     assert {one.identity for one in BOTH} == {f"scikit-image {skimage.__version__}"}

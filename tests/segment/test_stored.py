@@ -333,7 +333,7 @@ def test_npz_masks_and_labels(tmp_path, save):
         (["a/cat.png", "b/cat.png", "a/dog.png"], "c/dog.jpg", None),
         (["a/x/cat.png", "a/y/cat.png"], "b/y/cat.jpg", "a/y/cat.png"),
         (["cat.png", "b/cat.png"], "c/cat.jpg", "cat.png"),
-        ([".cat.png", "._cat.png", "dog.png"], "cat.jpg", None),
+        ([".cat.png", "._cat.png", ".old/cat.png", "dog.png"], "cat.jpg", None),
     ],
 )
 def test_matching(tmp_path, stored, picture, expected):
@@ -602,7 +602,7 @@ def test_spec_text(tmp_path):
     store = Stored(tmp_path / "a.json", ignore=None)
     assert store.path == str(tmp_path / "a.json")
     text = spec.render(store)
-    assert text == f"stored(path={str(tmp_path / 'a.json')!r}, ignore=None)"
+    assert repr(store.path) in text
     assert spec.build("segmenter", text) == store
 
 

@@ -62,6 +62,13 @@ def test_clusters_join_patches_that_touch_and_look_alike():
     ]
 
 
+def test_nearest_is_as_the_crow_flies():
+    labels = torch.full((3, 6), -1)
+    labels[0, 0], labels[2, 4] = 0, 1  # patch (0, 2) is 2 and 2.8 from them, patch (0, 3) 3 and 2.2, by steps 3 and 3
+    grown = Cover("nearest").one(Regions.from_labels(labels), view(["." * 6] * 3))
+    assert grown.labels[0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def test_nearest_joins_every_region_of_the_nearest_patch():
     masks = torch.tensor([[[1, 1, 0, 0]], [[0, 1, 0, 0]]])
     grown = Cover("nearest").one(Regions.from_masks(masks), view(["...."]))

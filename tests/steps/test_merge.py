@@ -130,14 +130,14 @@ def test_threshold_is_reached_at_equality():
 
 
 def test_source_stays_where_all_parts_share_it():
-    masks = torch.zeros(5, 1, 6)
-    for region, own in enumerate(([0], [1], [2], [3], [5])):  # patch 4 lies in no region
+    masks = torch.zeros(7, 1, 8)
+    for region, own in enumerate(([0], [1], [2], [3], [5], [6], [7])):  # patch 4 lies in no region
         masks[region, 0, own] = 1
-    start = Regions.from_masks(masks, source=torch.tensor([7, 7, 3, -1, 2]))
+    start = Regions.from_masks(masks, source=torch.tensor([7, 7, 3, -1, 2, 4, 1]))
     ones, twos = [1.0, 0.0], [0.0, 1.0]
-    merged = Merge(0.7).one(start, view([[ones, ones, twos, twos, twos, twos]]))
-    assert patches_of(merged) == [[0, 1], [2, 3], [5]]  # the gap stays a gap, and parts
-    assert merged.source.tolist() == [7, -1, 2]
+    merged = Merge(0.7).one(start, view([[ones, ones, twos, twos, twos, twos, ones, ones]]))
+    assert patches_of(merged) == [[0, 1], [2, 3], [5], [6, 7]]  # the gap stays a gap, and parts
+    assert merged.source.tolist() == [7, -1, 2, -1]
 
 
 def test_padding_parts_and_is_never_taken():

@@ -83,16 +83,19 @@ def published(mask, output_size, threshold_count=0.5):
 @given(
     st.tuples(st.integers(1, 31), st.integers(1, 31)),
     st.tuples(st.integers(1, 7), st.integers(2, 7)),
+    st.sampled_from(["stretch", "letterbox", "crop"]),
     st.sampled_from([0.25, 0.5, 1, 2.5]),
     st.floats(0, 1),
     st.integers(0, 2**31),
 )
-def test_flat1d_equals_the_published_operator(size, grid, alpha, density, seed):
+def test_flat1d_equals_the_published_operator_whatever_the_frame(size, grid, framing, alpha, density, seed):
     masks = torch.from_numpy(np.random.default_rng(seed).random((3, *size)) < density)
-    frame = Frame.stretch(size, (3 * grid[0], 3 * grid[1]), (3, 3))
+    frame = Frame.fit(
+        framing, size, (3 * grid[0] + 2, 3 * grid[1] + 1), (3, 3)
+    )  # the last pixels of the canvas are seen by no patch
     step = Segments(alpha, mapping="flat1d", unit="pixels", compare=">=")
     expected = [published(mask, grid[0] * grid[1], alpha).nonzero()[:, 0].tolist() for mask in masks]
-    assert found(step, view(masks, frame)) == [patches for patches in expected if patches]
+    assert found(step, view(masks, frame, padding="keep")) == [patches for patches in expected if patches]
 
 
 def test_flat1d_and_grid2d_are_different_regions():

@@ -7,6 +7,7 @@ from statistics import mean, median
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -21,19 +22,27 @@ def progress(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
-def results(reports: Sequence[dict[str, Any]]) -> Table:
-    """Size, grid, patches, regions, tokens, share kept and milliseconds by stage: a row an image and setting, or a row a setting."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("image", overflow="fold", max_width=28)
-    for head in ("size", "grid", "patches"):
+def results(reports: Sequence[dict[str, Any]]) -> Iterator[Table]:
+    """Regions, tokens, share kept and milliseconds by stage: a table an image, or one table that sums up many images."""
+    if len(reports) > EACH:
+        rows = summary(reports)
+        yield _table(f"{len(reports)} images: means; median ms", rows)
+        return
+    for report in reports:
+        high, wide = report["size"]
+        grid = " × ".join(map(str, report["grid"]))
+        yield _table(f"{report['name']}: {wide} × {high} px, grid {grid}, {report['patches']} patches", report["settings"])
+
+
+def _table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    table.add_column("regions from", overflow="fold", min_width=24, max_width=60)
+    for head in ("regions", "tokens", "kept", *STAGES):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("regions from", overflow="fold", min_width=18)
-    for head in ("regions", "tokens", "kept"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for stage in STAGES:
-        table.add_column(f"{stage} ms", justify="right")
-    for row in _each(reports) if len(reports) <= EACH else _summed(reports):
-        table.add_row(*row)
+    for row in rows:
+        counts = (f"{row['regions']:.0f}", f"{row['tokens']:.0f}", f"{100 * row['kept']:.0f} %")
+        table.add_row(escape(row["spec"]), *counts, *(f"{row['ms'][stage]:.1f}" for stage in STAGES))
+    table.columns[-1].header = f"{STAGES[-1]} ms"
     return table
 
 
@@ -53,24 +62,3 @@ def summary(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _each(reports: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
-    for report in reports:
-        head = [
-            report["name"],
-            "×".join(map(str, reversed(report["size"]))),
-            "×".join(map(str, report["grid"])),
-            str(report["patches"]),
-        ]
-        for row in report["settings"]:
-            counts = [str(row["regions"]), str(row["tokens"]), f"{100 * row['kept']:.0f} %"]
-            yield [*head, row["spec"], *counts, *(f"{row['ms'][stage]:.1f}" for stage in STAGES)]
-            head = [""] * 4
-
-
-def _summed(reports: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
-    for row in summary(reports):
-        head = [f"{row['images']} images (mean; median ms)", "", "", f"{row['patches']:.0f}", row["spec"]]
-        counts = [f"{row['regions']:.0f}", f"{row['tokens']:.0f}", f"{100 * row['kept']:.0f} %"]
-        yield [*head, *counts, *(f"{row['ms'][stage]:.1f}" for stage in STAGES)]

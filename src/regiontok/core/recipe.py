@@ -108,7 +108,7 @@ def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrid
             raise RecipeError(f"{name}: [scale.{key}] is a table of what changes at that scale, not {changes!r}")
     changed = [_override(override, name) for override in overrides]
     resolved = {}
-    for one in {*scales, scale}:  # all of them: a mistake in [scale.paper] shows before the day it runs
+    for one in dict.fromkeys((scale, *scales)):  # all of them: a mistake in [scale.paper] shows before the day it runs
         settings = _merged(table, scales.get(one, {}))
         for change in changed:
             settings = _merged(settings, change)

@@ -196,14 +196,14 @@ def render(method: Any, *, full: bool = False) -> str:
     """
     if not is_dataclass(method):
         raise TypeError(f"{type(method).__name__} is not a dataclass, so it has no spec text")
-    inner = []
-    for field in fields(method):
-        if not field.init or (full and field.metadata.get("run")):
+    inner: list[str] = []
+    for place, field in enumerate(field for field in fields(method) if field.init):
+        if full and field.metadata.get("run"):
             continue
         value = getattr(method, field.name)
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         if full or value != default:
-            inner.append(f"{field.name}={value!r}")
+            inner.append(repr(value) if not place and not full and not field.kw_only else f"{field.name}={value!r}")
     if full:
         inner.append(f"version={getattr(method, 'version', 1)}")
     return f"{name_of(method)}({', '.join(inner)})" if inner else name_of(method)

@@ -52,7 +52,7 @@ STRIDES = (2, 4, 8, 16, 16, 32, 32)
 SPREAD = (2.46, 3.69, 4.33, 4.93, 4.98, 3.92, 2.12)
 LAST = len(CHANNELS) - 1
 FLOOR = 0.4  # of a spread; +-1 level of noise on one colour spreads 0.07 to 0.19 (a patch up to 0.45), the median patch of a photo 0.95
-REST = 0.15  # length of the constant beside a patch of typical length 1
+REST = 0.12  # length of the constant beside a patch of typical length 1
 HEADS = 16  # widths are multiples of it, so that attention pooling with the study's 16 heads fits
 
 

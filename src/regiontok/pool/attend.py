@@ -63,13 +63,14 @@ class AttendPool(nn.Module):
             nn.init.zeros_(part.bias)
 
     def forward(self, values: Float[Tensor, "n d"], members: Members, kind: int = REGION) -> Tokens:
-        """Pool every region of a batch."""
-        asked = segment_mean(values, members) + self.query_bias
+        """Pool every region of a batch, in the parameters' type; tokens have that of the values."""
+        own = values.to(self.query_bias.dtype)
+        asked = segment_mean(own, members) + self.query_bias
         split = (self.heads, -1)
         q, k, v = (
             self.query(asked).unflatten(1, split),
-            self.key(values).unflatten(1, split),
-            self.value(values).unflatten(1, split),
+            self.key(own).unflatten(1, split),
+            self.value(own).unflatten(1, split),
         )
         q = q * q.shape[-1] ** -0.5  # before the products, whose unscaled sum may leave float16
         # sums in float32 or better: 576 times 1/576, added one by one in bfloat16, stops at 0.5
@@ -78,7 +79,7 @@ class AttendPool(nn.Module):
         mixes = segment_softmax(scores, members)[..., None] * v[members.patch]
         mixed = mixes.new_zeros(len(members), *v.shape[1:]).index_add(0, members.region, mixes)
         pooled = self.out(mixed.flatten(1).to(v.dtype))
-        return Tokens.of_regions(pooled + asked if self.residual else pooled, members, kind)
+        return Tokens.of_regions((pooled + asked if self.residual else pooled).to(values.dtype), members, kind)
 
 
 def segment_softmax(scores: Float[Tensor, "m a"], members: Members) -> Float[Tensor, "m a"]:

@@ -153,8 +153,9 @@ class Stored:
 
 
 def _files(root: Path) -> list[Path]:
-    """The files below a folder, sorted; hidden ones (half-written, or macOS's `._x.png`) are none of the store's."""
-    return sorted(path for path in root.rglob("[!.]*") if path.is_file())
+    """The files below a folder, sorted; what is hidden (half-written, or macOS's `._x.png`) is none of the store's."""
+    found = (path for path in root.rglob("*") if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    return sorted(path for path in found if path.is_file())
 
 
 def _kind_of_folder(root: Path) -> Format:
