@@ -4,7 +4,7 @@
 
 Every source gives regions on the SAME patch grid (the photo stretched to a square canvas, 24 x 24 patches of 14), K counted after
 rounding to patches; patches go back to the photo's pixels and meet its 4-9 human segmentations. A cell is covering / probabilistic
-Rand index / variation of information in bits, and below it the mean K that was reached. Covering sums over all photos and annotators,
+Rand index / variation of information in bits, and in brackets the mean K that was reached. Covering sums over all photos and annotators,
 the other two are means over photos (the benchmark's rule, `regiontok.diagnose.covering`). The last line on stdout is one JSON object.
 """
 

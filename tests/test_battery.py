@@ -363,8 +363,18 @@ def test_pool_that_learns_in_float32_takes_values_of_every_dtype(case, dtype):
     assert tokens.values.dtype == dtype
     exact = pool(torch.cat(values).float(), members).values.to(dtype)
     torch.testing.assert_close(tokens.values, exact, rtol=torch.finfo(dtype).eps if dtype != torch.float64 else 1e-6, atol=1e-6)
+
+
+@over("pool")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pool_under_autocast_learns_and_keeps_the_dtype(case, dtype):
+    values, views = batch(dtype=dtype)
+    pool, values = pool_of(case, dtype=torch.float32), torch.cat(values).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        assert pool(torch.cat(values), members).values.dtype == dtype
+        tokens = pool(values, Members.of(views))
+    assert tokens.values.dtype == dtype
+    tokens.values.square().sum().backward()
+    assert all(bool(learned.grad.isfinite().all()) for learned in (values, *pool.parameters()))
 
 
 @over("pool")

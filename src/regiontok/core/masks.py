@@ -132,7 +132,7 @@ def _label_counts(labels: np.ndarray) -> tuple[bytes, ...]:
     codes = []
     for own in np.split(np.stack([start, end], axis=1), first[1:])[int((ids < 0).sum()) :]:
         counts = np.diff(own.ravel(), prepend=0, append=flat.size).tolist()
-        codes.append({"size": list(labels.shape), "counts": counts})
+        codes.append({"size": list(labels.shape), "counts": counts if counts[-1] else counts[:-1]})
     return tuple(code["counts"] for code in coco.frPyObjects(codes, *labels.shape)) if codes else ()
 
 
