@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# One thread a process: two test processes with two threads each wait for one another at every small operation (40 times slower here).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

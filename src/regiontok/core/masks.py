@@ -164,7 +164,7 @@ def _points(ring: Any, size: tuple[int, int]) -> int:
     """Points of a polygon that pycocotools may draw: it walks along every edge in memory, and crashes on NaN or a point far away."""
     try:
         at = np.asarray(ring, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         at = np.zeros((0, 0))
     if at.ndim != 1:
         raise ValueError("expected a polygon as numbers x, y, x, y, ...")

