@@ -15,7 +15,12 @@ from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 
 FRAMINGS = ("stretch", "letterbox", "crop")
-ODD = [((37, 53), (42, 42), (14, 14)), ((480, 640), (50, 50), (16, 16)), ((5, 3), (33, 47), (8, 5)), ((64, 31), (28, 56), (14, 14))]
+ODD = [
+    ((37, 53), (42, 42), (14, 14)),
+    ((480, 640), (50, 50), (16, 16)),
+    ((5, 3), (33, 47), (8, 5)),
+    ((64, 31), (28, 56), (14, 14)),
+]
 
 
 @st.composite
@@ -125,7 +130,10 @@ def test_patches_that_do_not_fill_the_canvas():
         (lambda: Frame.stretch((5, 5), (28, 28), (0, 14)), "at least one pixel"),
         (lambda: Frame.stretch((5, 5), (13, 28), (14, 14)), r"canvas \(13, 28\) is smaller than one patch \(14, 14\)"),
         (lambda: Frame.center_crop((5, 5), (28, 56), (14, 14), edge=50), "shortest edge 50 is smaller than the canvas"),
-        (lambda: Frame.fit("squash", (5, 5), (28, 28), (14, 14)), "framing must be 'stretch', 'letterbox' or 'crop', not 'squash'"),
+        (
+            lambda: Frame.fit("squash", (5, 5), (28, 28), (14, 14)),
+            "framing must be 'stretch', 'letterbox' or 'crop', not 'squash'",
+        ),
     ],
 )
 def test_frames_that_cannot_be(make, message):
@@ -263,7 +271,12 @@ def test_no_masks_and_masks_of_nothing():
 
 def test_masks_of_another_size():
     frame = Frame.stretch((10, 20), (28, 28), (14, 14))
-    for masks in (torch.ones(1, 20, 10), torch.ones(10, 20), PixelMasks.from_dense(np.ones((1, 28, 28))), PixelMasks((20, 10), ())):
+    for masks in (
+        torch.ones(1, 20, 10),
+        torch.ones(10, 20),
+        PixelMasks.from_dense(np.ones((1, 28, 28))),
+        PixelMasks((20, 10), ()),
+    ):
         with pytest.raises(ValueError, match=r"masks and pixels of the image's size \(10, 20\)"):
             frame.to_grid(masks)
     with pytest.raises(ValueError, match=r"image's size \(10, 20\), got \(20, 10\)"):

@@ -90,7 +90,13 @@ def test_there_and_back(high, wide, count, seed):
 
 def test_anything_but_zero_is_inside():
     values = np.array([[[0, 3, -1], [255, 0, 0]]])
-    for masks in (values, values.astype(float), torch.from_numpy(values), torch.from_numpy(values).bfloat16(), values.astype(np.int8)):
+    for masks in (
+        values,
+        values.astype(float),
+        torch.from_numpy(values),
+        torch.from_numpy(values).bfloat16(),
+        values.astype(np.int8),
+    ):
         assert PixelMasks.from_dense(masks).dense().int().tolist() == [[[0, 1, 1], [1, 0, 0]]]
     learnt = torch.ones(1, 2, 2, requires_grad=True)
     assert PixelMasks.from_dense(learnt).areas.tolist() == [4]
@@ -124,7 +130,12 @@ def test_polygons_equal_pycocotools():
         theirs = coco.merge(coco.frPyObjects(rings, 40, 50))
         assert PixelMasks.from_coco([rings], (40, 50)).counts == (theirs["counts"],)
     square = [[1, 1, 3, 1, 3, 3, 1, 3]]
-    assert PixelMasks.from_coco([square], (4, 4)).dense()[0].int().tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    assert PixelMasks.from_coco([square], (4, 4)).dense()[0].int().tolist() == [
+        [0, 0, 0, 0],
+        [0, 1, 1, 0],
+        [0, 1, 1, 0],
+        [0, 0, 0, 0],
+    ]
     over = [[-2, -2, 6, -2, 6, 6, -2, 6]]
     assert PixelMasks.from_coco([over], (4, 4)).areas.tolist() == [16]
     assert PixelMasks.from_coco([[], [[1, 1, 2, 2]], [[0, 0]]], (4, 4)).areas.tolist() == [0, 0, 0]

@@ -48,7 +48,9 @@ def test_lossless_formats_keep_every_pixel(form):
     assert np.array_equal(Picture.of(encoded(NOISE, form)).pixels, NOISE)
 
 
-@pytest.mark.parametrize(("form", "options"), [("WEBP", {"lossless": True}), ("JPEG2000", {}), ("TIFF", {"compression": "tiff_lzw"})])
+@pytest.mark.parametrize(
+    ("form", "options"), [("WEBP", {"lossless": True}), ("JPEG2000", {}), ("TIFF", {"compression": "tiff_lzw"})]
+)
 def test_lossless_settings_keep_every_pixel(form, options):
     assert np.array_equal(Picture.of(encoded(NOISE, form, **options)).pixels, NOISE)
 
@@ -261,9 +263,13 @@ def test_a_lazily_opened_truncated_picture():
 def test_bombs():
     bomb = png((50_000, 50_000), b"\0" * 1000)
     assert len(bomb) < 200
-    with pytest.raises(PictureError, match=r"more than 89 million pixels; if you trust the file, raise PIL\.Image\.MAX_IMAGE_PIXELS"):
+    with pytest.raises(
+        PictureError, match=r"more than 89 million pixels; if you trust the file, raise PIL\.Image\.MAX_IMAGE_PIXELS"
+    ):
         Picture.of(bomb, name="bomb")
-    with pytest.raises(PictureError, match="more than 89 million pixels"):  # beyond the limit by less than twice: Pillow only warns
+    with pytest.raises(
+        PictureError, match="more than 89 million pixels"
+    ):  # beyond the limit by less than twice: Pillow only warns
         Picture.of(png((10_000, 10_000), b"\0"))
 
 
@@ -292,7 +298,9 @@ def test_a_png_that_is_black_below_is_whole():
     half = NOISE.copy()
     half[4:] = 0
     for image in (half, half[..., 0], np.dstack([half, np.full((9, 14), 255, np.uint8)])):
-        assert np.array_equal(Picture.of(encoded(image, "PNG")).pixels, half if image.ndim == 3 else half[..., :1].repeat(3, -1))
+        assert np.array_equal(
+            Picture.of(encoded(image, "PNG")).pixels, half if image.ndim == 3 else half[..., :1].repeat(3, -1)
+        )
     bits = Image.fromarray(half[..., 0] > 100)
     assert Picture.of(encoded(bits, "PNG")).pixels[4:].max() == 0
 

@@ -132,7 +132,10 @@ def test_overrides_that_cannot_be(file, override, message):
     [
         ({"what": None}, "the key 'what' is missing"),
         ({"what": None, "waht": "x"}, r"unknown key 'waht' \(did you mean 'what'\?\)"),
-        ({"source": {"paper": "p", "tabel": "1"}}, r"unknown key 'source.tabel' \(did you mean 'table'\?\); known: paper, table, row"),
+        (
+            {"source": {"paper": "p", "tabel": "1"}},
+            r"unknown key 'source.tabel' \(did you mean 'table'\?\); known: paper, table, row",
+        ),
         ({"source": {}}, "the key 'source.paper' is missing"),
         ({"tokenizer": {"region": ""}}, "did you mean 'regions'"),
         ({"tokenizer": [1]}, "tokenizer: Input should be a valid"),
@@ -143,7 +146,10 @@ def test_overrides_that_cannot_be(file, override, message):
         ({"scale": {"paper": 5}}, r"\[scale.paper\] is a table of what changes at that scale, not 5"),
         ({"scale": {"paper": {"scale": "mini"}}}, "the scale is chosen when loading"),
         # a mistake at a scale that was not asked for
-        ({"scale": {"paper": {"tokenizer": {"encodr": "x"}}}}, r"at scale paper: unknown key 'tokenizer.encodr' \(did you mean 'encoder'"),
+        (
+            {"scale": {"paper": {"tokenizer": {"encodr": "x"}}}},
+            r"at scale paper: unknown key 'tokenizer.encodr' \(did you mean 'encoder'",
+        ),
         ({"scale": {"small": {"tokenizer": {"regions": "mrge(1)"}}}}, "unknown step 'mrge'"),
     ],
 )

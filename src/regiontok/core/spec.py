@@ -262,6 +262,8 @@ def _hints(cls: type) -> Mapping[str, Any]:
 
 def _fits(value: Any, hint: Any) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:  # a class since Python 3.11, but not for isinstance
+        return True
     if origin is typing.Literal:
         return value in args
     if origin in (typing.Union, types.UnionType):

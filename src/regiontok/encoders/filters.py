@@ -50,9 +50,9 @@ CUES = (
     (1, 2.0, 50.0, 16.0),  # mean of L
     (2, 2.0, 0.0, 7.0),  # of a and b
     (1, 1.0, 8.0, 5.5),  # deviation of L
-    (2, 1.0, 3.0, 2.0),  # of a and b
-    (ORIENTATIONS, 0.7, 0.5, 0.45),  # orientation energy, sigma 1
-    (ORIENTATIONS, 0.7, 0.35, 0.3),  # sigma 2.5
+    (2, 1.0, 2.5, 2.0),  # of a and b
+    (ORIENTATIONS, 0.7, 0.4, 0.45),  # orientation energy, sigma 1
+    (ORIENTATIONS, 0.7, 0.2, 0.3),  # sigma 2.5
     (PATTERNS, 0.5, 0.1, 0.04),
 )
 FLOOR = 0.05  # of a spread: a number that varies less over a picture is not blown up further
@@ -128,8 +128,8 @@ class Filters:
     def _grid(self, picture: Picture, frame: Frame) -> PatchGrid:
         valid = frame.valid.numpy()
         padded = frame.resized != frame.canvas
-        fill = tuple(int(colour) for colour in picture.pixels.mean((0, 1)).round()) if padded else (0, 0, 0)
-        canvas = canvases([picture], [frame], fill=fill, shuffle=self.shuffle)[0].permute(1, 2, 0).numpy()
+        red, green, blue = picture.pixels.mean((0, 1)).round().astype(int).tolist() if padded else (0, 0, 0)
+        canvas = canvases([picture], [frame], fill=(red, green, blue), shuffle=self.shuffle)[0].permute(1, 2, 0).numpy()
         numbers = describe(canvas, self.patch)
         both = np.concatenate([numbers, smoothed(numbers, valid)], axis=-1)
         _, weight, centre, spread = (np.tile(column, 2) for column in _columns())

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import timm
 import torch
@@ -152,7 +152,7 @@ class Lite:
             raise ValueError("logits need the picture as it is: use an encoder with shuffle=None")
         network = _network(self.device, False)
         scaled = self.patch * size / self.size  # side of a patch on this canvas; fractions are fine
-        found = []
+        found: list[Tensor] = []
         for part in batches(len(pictures), self.batch):
             frames = [Frame.fit(self.framing, picture.size, (size, size), (1, 1)) for picture in pictures[part]]
             head = network.forward_features(self._input(pictures[part], frames))
@@ -172,8 +172,8 @@ class Lite:
         placed = []
         for picture, frame in zip(pictures, frames, strict=True):
             padded = frame.resized != frame.canvas
-            fill = tuple(int(colour) for colour in picture.pixels.mean((0, 1)).round()) if padded else (0, 0, 0)
-            placed.append(canvases([picture], [frame], fill=fill, shuffle=self.shuffle))
+            red, green, blue = picture.pixels.mean((0, 1)).round().astype(int).tolist() if padded else (0, 0, 0)
+            placed.append(canvases([picture], [frame], fill=(red, green, blue), shuffle=self.shuffle))
         return (torch.cat(placed).to(self.device).float() - 127) / 128
 
     @torch.no_grad()
@@ -267,7 +267,7 @@ def _weights() -> dict[str, Tensor]:
 
 
 @cache
-def _network(device: str, edges: bool) -> nn.Module:
+def _network(device: str, edges: bool) -> Any:
     """The network with its weights, frozen; `edges` = its convolutions repeat the border."""
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     network.load_state_dict(by_order(network.state_dict(), _weights()))
