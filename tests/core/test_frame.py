@@ -164,6 +164,9 @@ def test_extreme_pictures(framing, image):
 def test_shares_are_areas(frame, random):
     mask = np.array([[random.random() < 0.4 for _ in range(frame.image[1])] for _ in range(frame.image[0])])
     share = frame.to_grid(torch.from_numpy(mask[None]))[0].numpy()
+    coded = frame.to_grid(PixelMasks.from_dense(mask[None]))[0].numpy()
+    assert np.allclose(coded, share, atol=1e-7)
+    assert ((coded > 0) == (share > 0)).all()
     if mask.sum() <= 60:
         assert np.allclose(share, by_hand(frame, mask), atol=1e-6)
     assert share.min() >= 0
@@ -230,9 +233,10 @@ def test_exactly_half_a_patch_is_exactly_one_half(image):
         assert low.is_integer()
         assert (step / 2).is_integer() or step == 2
         mask[0, :, int(low) : int(low + step / 2)] = True
-    assert (frame.to_grid(mask) == 0.5).all()
-    assert (frame.to_grid(~mask) == 0.5).all()
-    assert (frame.to_grid(torch.ones_like(mask)) == 1).all()
+    for half in (mask, ~mask, PixelMasks.from_dense(mask), PixelMasks.from_dense(~mask)):
+        assert (frame.to_grid(half) == 0.5).all()
+    for whole in (torch.ones_like(mask), PixelMasks.from_dense(torch.ones_like(mask))):
+        assert (frame.to_grid(whole) == 1).all()
     with torch.autocast("cpu", torch.bfloat16):
         assert (frame.to_grid(mask) == 0.5).all()
 

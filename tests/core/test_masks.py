@@ -84,6 +84,12 @@ def test_there_and_back(high, wide, count, seed):
     listed = [{"size": [high, wide], "counts": run} for run in runs]
     assert PixelMasks.from_coco(listed, (high, wide)).counts == masks.counts
     assert tuple(code_of(run) for run in runs) == masks.counts
+    for i, mask in enumerate(dense):
+        columns = np.zeros(high * wide, bool)
+        for begin, end in masks.runs(i):
+            assert begin < end
+            columns[begin:end] = True
+        assert np.array_equal(columns.reshape(wide, high).T, mask)
     theirs = coco.encode(np.asfortranarray(dense.transpose(1, 2, 0).astype(np.uint8)))
     assert masks.to_coco() == [{"size": [high, wide], "counts": one["counts"].decode()} for one in theirs]
 
@@ -188,6 +194,7 @@ FORGED = {
     "bytes of no code": GOOD + b"\xff",
     "a space": b" " + GOOD,
     "a long chain of continuations": b"o" * 300_000,
+    "a run without end": b"o" * 300_000 + b"0",
     "many zeros": b"0" * 10_000,
     "text of another script": "١٢٣",
     "a lone surrogate": "\udcff",
@@ -216,7 +223,7 @@ def test_forged_run_lengths_say_why():
         (FORGED["cut in the middle"], "breaks off in the middle"),
         (FORGED["a negative run"], "holds a negative run"),
         (FORGED["bytes of no code"], "holds the byte 255, which no such code has"),
-        (FORGED["a long chain of continuations"], "a run longer than any image"),
+        (FORGED["a run without end"], "a run longer than any image"),
         (FORGED["a negative list"], "run lengths must be whole numbers from 0 on"),
         (FORGED["a list too long"], "add up to 17 pixels, the image has 16"),
         (FORGED["a number"], "expected run lengths as a list, text or bytes, got int"),
