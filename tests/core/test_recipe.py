@@ -211,3 +211,20 @@ def test_any_text_survives_the_writing(tmp_path_factory, what, row, expect, seed
     path = tmp_path_factory.mktemp("toml") / "x.toml"
     path.write_bytes(to_toml(recipe).encode())
     assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder": "lit"}, "did you mean 'lite'"),
+        ({"encoder": "lit(size=336)"}, "did you mean 'lite'"),
+        ({"segmenter": "felsenszwalb"}, "did you mean 'felzenszwalb'"),
+    ],
+)
+def test_encoder_and_segmenter_are_checked_by_name(settings, message):
+    with pytest.raises(RecipeError, match=message):
+        resolve({"what": "w", "tokenizer": settings}, name="r")
+
+
+def test_a_hub_name_is_no_unknown_encoder():
+    assert resolve({"what": "w", "tokenizer": {"encoder": "openai/clip-vit-large-patch14-336"}}, name="r").tokenizer.encoder

@@ -170,8 +170,11 @@ def _first(error: ValidationError) -> str:
 
 
 def _check_specs(recipe: Recipe) -> None:
-    settings = recipe.tokenizer
-    for kind, text in (("transform", settings.transforms), ("step", settings.regions), ("pool", settings.pool)):
+    own = recipe.tokenizer
+    texts = {"segmenter": own.segmenter, "transform": own.transforms, "step": own.regions, "pool": own.pool}
+    if own.encoder.isidentifier() or "(" in own.encoder:  # anything else is a hub name or a folder
+        texts["encoder"] = own.encoder
+    for kind, text in texts.items():
         try:
             spec.check(kind, text)
         except spec.SpecError as error:
