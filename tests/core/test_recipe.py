@@ -206,7 +206,7 @@ def test_any_text_survives_the_writing(tmp_path_factory, what, row, expect, seed
         what=what,
         source=Source(paper=row, row=what),
         expect=expect,
-        tokenizer=TokenizerSettings(encoder=row, segmenter=what, seed=seed, whole=True),
+        tokenizer=TokenizerSettings(encoder=f"hub/{row}".replace("(", ""), seed=seed, whole=True),
     )
     path = tmp_path_factory.mktemp("toml") / "x.toml"
     path.write_bytes(to_toml(recipe).encode())
