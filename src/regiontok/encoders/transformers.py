@@ -106,7 +106,7 @@ class Transformers:
 
     >>> from regiontok.core.spec import build, render
     >>> render(build("encoder", "transformers('facebook/dinov2-base', layer=-2)"))
-    "transformers(model='facebook/dinov2-base', layer=-2)"
+    "transformers('facebook/dinov2-base', layer=-2)"
     """
 
     model: str
