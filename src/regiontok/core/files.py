@@ -13,9 +13,10 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder; when the block ends well it becomes `path`, otherwise nothing stays.
 
-    The block may write a file there or make a folder. A folder takes the place of the one that stood there.
+    The block may write a file there or make a folder. A folder takes the place of the one that stood there. What a killed process
+    left is cleared away by the next that writes the same path; two processes at once must not.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.part")
     _remove(part)
     try:
         yield part
