@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,30 +112,28 @@ def _plan(items: list[Any], specs: list[str], out: Path) -> None:
 
 
 def _watch(done: Iterator[Any], total: int, out: Path) -> int:
-    """Show progress, then the table; return how many images were set aside."""
-    from regiontok.commands.table import progress, results, summary
+    """Show progress, then the tables; return how many images were set aside."""
+    from regiontok.commands.table import progress, results, set_aside, summary
 
     reports, failed, resumed = [], [], 0
     try:
         with progress(_err()) as bar:
             task = bar.add_task("images", total=total)
             for one in done:
-                bar.advance(task)
                 resumed += one.resumed
                 if one.error:
                     failed.append({"image": str(one.item.path), "error": one.error})
-                    _err().print(f"set aside: {one.error}", style="red", highlight=False, markup=False)
                 else:
                     reports.append({**one.report, "name": one.item.name})
+                bar.update(task, advance=1, description=f"images ({len(failed)} set aside)" if failed else "images")
     except KeyboardInterrupt:
         _err().print(f"stopped: {len(reports)} of {total} images are done; go on with --resume", highlight=False)
         raise typer.Exit(130) from None
-    _tables(results(reports))
-    counts = {"images": len(reports), "resumed": resumed, "set_aside": len(failed)}
+    _tables([*results(reports), *set_aside(failed)])
     _out().print(
-        f"\n{len(reports)} images done ({resumed} of them before), {len(failed)} set aside; written under {out}",
-        highlight=False,
+        f"{len(reports)} images done ({resumed} of them before), {len(failed)} set aside; written under {out}", highlight=False
     )
+    counts = {"images": len(reports), "resumed": resumed, "set_aside": len(failed)}
     _json({"command": "tokenize", **counts, "settings": summary(reports) if reports else [], "failed": failed, "out": str(out)})
     return len(failed)
 
@@ -217,7 +215,7 @@ def _clear_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _tables(tables: Iterator[Any]) -> None:
+def _tables(tables: Iterable[Any]) -> None:
     for table in tables:
         _out().print(table, "")
 

@@ -22,8 +22,9 @@ def show_method(name: str) -> str | None:
     for kind in kinds:
         cls = spec.load(kind, name)
         module = inspect.getmodule(cls)
-        signature = str(inspect.signature(cls)).replace(" -> None", "")
-        texts.append(f"{kind} {name}{signature}\n\n{inspect.getdoc(module)}\n\n{inspect.getdoc(cls)}")
+        parameters = inspect.signature(cls).parameters.values()
+        words = (p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
+        texts.append(f"{kind} {name}({', '.join(words)})\n\n{inspect.getdoc(module)}\n\n{inspect.getdoc(cls)}")
     return "\n\n".join(texts)
 
 

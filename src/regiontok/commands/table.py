@@ -46,6 +46,17 @@ def _table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
+def set_aside(failed: Sequence[dict[str, str]]) -> Iterator[Table]:
+    """The images that were not done, and why; no table if all were."""
+    if failed:
+        table = Table(
+            title=f"set aside: {len(failed)}", title_justify="left", title_style="bold red", box=None, show_header=False
+        )
+        for one in failed:
+            table.add_row(escape(one["error"]))
+        yield table
+
+
 def summary(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry a setting, over all images: mean counts and median milliseconds. What the closing JSON line holds."""
     found = []

@@ -6,10 +6,12 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from regiontok.commands.collect import Item
@@ -81,6 +83,15 @@ class Job:
             runs.append(replace(run, seconds={**run.seconds, **shared}))
         return [Setting(t.regionizer.spec, run, t.regionizer.steps) for t, run in zip(self.tokenizers, runs, strict=True)]
 
+    @torch.no_grad()
+    def warm(self) -> None:
+        """Load and compile what the first image would otherwise be charged for."""
+        blank = Picture.of(np.zeros((64, 64, 3), np.uint8))
+        for tokenizer in self.tokenizers:
+            if not tokenizer.regionizer.reads_masks:
+                with suppress(ValueError):  # a budget that no picture can meet, say: the images themselves will tell
+                    tokenizer.run(blank)
+
     def named(self, settings: Sequence[Setting], index: int) -> list[Setting]:
         """The settings with names for the regions of one image."""
         if not self.naming:
@@ -98,7 +109,7 @@ def tokenize(
     A bad image is set aside with its reason and the rest go on. With `resume`, an image whose report says the same settings and the
     same bytes is not done again.
     """
-    fingerprint = job.fingerprint
+    fingerprint, warm = job.fingerprint, False
     for start in range(0, len(items), batch):
         waiting: list[_Decoded] = []
         for item in items[start : start + batch]:
@@ -107,6 +118,9 @@ def tokenize(
                 yield done
             else:
                 waiting.append(done)
+        if waiting and not warm:
+            job.warm()
+            warm = True
         yield from _batch(job, waiting, out, fingerprint, rle=rle, picture=picture)
 
 
