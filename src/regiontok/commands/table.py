@@ -35,8 +35,8 @@ def results(reports: Sequence[dict[str, Any]]) -> Iterator[Table]:
 
 
 def _table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    table.add_column("regions from", overflow="fold", min_width=24, max_width=60)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("regions from", overflow="fold", min_width=19, max_width=60)
     for head in ("regions", "tokens", "kept", *STAGES):
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
