@@ -142,7 +142,7 @@ def measure(data: Path, encoder_spec: str, smallest: int, limit: int | None, see
         dense = encoder.logits([picture])[0]
         grids = tokenizers["felzenszwalb"].regionizer.see([picture])
         targets = grids[0].frame.to_grid(PixelMasks.from_coco(segmentations, picture.size))
-        found = {name: tokenizer.regionizer.trail(grids[0])[-1] for name, tokenizer in tokenizers.items()}
+        found = {name: tokenizer.regionizer.trails(grids)[0][-1] for name, tokenizer in tokenizers.items()}
         named = {name: region_logits(dense, regions) for name, regions in found.items()}
         for category, target in zip(categories, targets, strict=True):
             truth.append(category)

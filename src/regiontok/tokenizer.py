@@ -128,18 +128,21 @@ class Regionizer:
                 grids = [transform.one(grid) for grid in grids]
         return grids
 
-    def trail(self, grid: PatchGrid) -> list[Regions]:
-        """The regions of one view before the first step (every valid patch its own) and after each."""
-        trail = [Regions.singletons(grid.grid, grid.valid)]
+    def trails(self, grids: Sequence[PatchGrid]) -> list[list[Regions]]:
+        """For each view its regions before the first step (every valid patch its own) and after each."""
+        stages = [[Regions.singletons(grid.grid, grid.valid) for grid in grids]]
         for step in self.steps:
-            trail.append(step.one(trail[-1], grid))
-        return trail
+            if hasattr(step, "many"):
+                stages.append(step.many(stages[-1], grids))
+            else:
+                stages.append([step.one(regions, grid) for regions, grid in zip(stages[-1], grids, strict=True)])
+        return [list(trail) for trail in zip(*stages, strict=True)]
 
     def __call__(self, pictures: Sequence[Picture]) -> tuple[list[PatchGrid], Members]:
         """Grids, and the regions of the batch laid flat."""
         with torch.no_grad():
             grids = self.see(pictures)
-            return grids, Members.of([self.trail(grid)[-1] for grid in grids])
+            return grids, Members.of([trail[-1] for trail in self.trails(grids)])
 
 
 class RMSNorm(nn.RMSNorm):
@@ -271,7 +274,7 @@ class RegionTokenizer(nn.Module):
         with torch.no_grad():
             grids = self.regionizer.see(seen, masks=masks, draw=draw, clock=clock) if grids is None else grids
             with clock("regions"):
-                trails = [self.regionizer.trail(grid) for grid in self._for_steps(grids)]
+                trails = self.regionizer.trails(self._for_steps(grids))
         with clock("pool"):
             tokens = self.head(grids, Members.of([trail[-1] for trail in trails]))
         return Run(tokens, seen, grids, trails, clock.seconds)

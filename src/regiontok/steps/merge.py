@@ -9,6 +9,8 @@ regions and keeps gaps. Neighbours share an edge of the grid (4-neighbourhood; f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
@@ -16,7 +18,7 @@ import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.steps._sequence import grid_edges, merge_sequence
+from regiontok.steps._sequence import MergeSequence, grid_edges, merge_sequence
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,51 @@ class Merge:
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Merge one view; regions come out by first patch, `source` stays where all parts had the same."""
-        labels = regions.labels.flatten()
-        flat = grid.features.flatten(0, -2).detach()
-        features = (flat if flat.dtype.itemsize >= 4 else flat.float()).cpu().numpy()
-        sequence = merge_sequence(features, grid_edges(grid.grid), labels.cpu().numpy(), threshold=self.threshold, k=self.k)
-        merged = torch.from_numpy(sequence.labels(threshold=self.threshold, k=self.k)).to(labels.device)
-        return Regions.from_labels(merged.view(grid.grid), _sources(regions, labels, merged))
+        return _merged(regions, grid, threshold=self.threshold, k=self.k).cut(self.threshold, k=self.k)
+
+    def many(self, regions: Sequence[Regions], grids: Sequence[PatchGrid]) -> list[Regions]:
+        """Merge many views, as many at a time as torch has threads: the kernel lets go of the interpreter."""
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            return list(threads.map(self.one, regions, grids))
+
+
+@dataclass(frozen=True, eq=False)
+class MergeTree:
+    """Every merge of one view, once: each threshold and each exact number of regions is a cut of it.
+
+    >>> from regiontok.core.frame import Frame
+    >>> grid = PatchGrid(torch.tensor([[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]]), Frame.stretch((1, 3), (1, 3), (1, 1)))
+    >>> tree = merge_tree(Regions.singletons((1, 3)), grid)
+    >>> [len(tree.cut(k=k)) for k in (1, 2, 3)], len(tree.cut(0.9))
+    ([1, 2, 3], 2)
+    """
+
+    start: Regions
+    sequence: MergeSequence
+
+    def cut(self, threshold: float | None = None, *, k: int | None = None) -> Regions:
+        """The regions before the first merge below `threshold`, or the k regions on the way; heights are not monotone.
+
+        Raises:
+            ValueError: a k above the regions there were or below the connected parts; both or neither given.
+        """
+        if (threshold is None) == (k is None):
+            raise ValueError("give exactly one of threshold and k")
+        before = self.start.labels.flatten()
+        after = torch.from_numpy(self.sequence.labels(threshold=threshold, k=k)).to(before.device)
+        return Regions.from_labels(after.view(self.start.grid), _sources(self.start, before, after))
+
+
+def merge_tree(regions: Regions, grid: PatchGrid) -> MergeTree:
+    """Merge until nothing adjacent is left, and keep the whole sequence."""
+    return _merged(regions, grid)
+
+
+def _merged(regions: Regions, grid: PatchGrid, *, threshold: float | None = None, k: int | None = None) -> MergeTree:
+    flat = grid.features.flatten(0, -2).detach()
+    features = (flat if flat.dtype.itemsize >= 4 else flat.float()).cpu().numpy()
+    labels = regions.labels.flatten().cpu().numpy()
+    return MergeTree(regions, merge_sequence(features, grid_edges(grid.grid), labels, threshold=threshold, k=k))
 
 
 def _sources(regions: Regions, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
