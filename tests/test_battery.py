@@ -42,6 +42,15 @@ CASES = {
         Case("windows(1)"),
         Case("windows(5)", refuses={"one patch": "cannot cut 1 patches into 5 windows"}),
         Case("windows(6, shape='grid')", refuses={"one patch": "cannot cut 1 patches into 6 windows", **FLAT}),
+        Case("windows(7, shape='photo')", refuses={"one patch": "cannot cut 1 patches into 7 windows", **FLAT}),
+        Case("random(3, seed=1)", partition=False, refuses={"one patch": "cannot keep 3 of 1 patches"}),
+        Case("stride(4)", partition=False, refuses={"one patch": "cannot keep 4 of 1 patches", **FLAT}),
+        Case("tome(4)", refuses={"one patch": "cannot merge 1 patches into 4 tokens"}),
+        Case("tome(4, r=2)", refuses={"one patch": "cannot merge 1 patches into 4 tokens"}),
+        Case("prumerge", partition=False),
+        Case("prumerge(4, neighbours=2)", partition=False, refuses={"one patch": "cannot make 4 regions of 1 patches"}),
+        Case("visionzip(5)", refuses={"one patch": "cannot make 5 regions of 1 patches"}),
+        Case("visionzip(5, contextual=3)", refuses={"one patch": "cannot make 5 regions of 1 patches"}),
         Case("segments", partition=False, refuses=FLAT),
         Case("segments(0.5, mapping='flat1d', unit='pixels', compare='>=')", partition=False, refuses=FLAT),
         Case("segments(0.3, resolve='smallest', vanished='best')", partition=False, refuses=FLAT),
@@ -91,6 +100,7 @@ def view(frame=None, *, grid=(4, 6), frames=None, width=4, seed=0, **extra):
     masks[0, :, : frame.image[1] // 2] = True
     masks[1, frame.image[0] // 3 :] = True
     masks[2, :2, :1] = True
+    extra = {"cls_attention": draw(seed + 2, *features.shape[:-1]) + 2, **extra}
     return PatchGrid(features, frame, masks=PixelMasks.from_dense(masks), key="a picture", **extra)
 
 

@@ -20,6 +20,7 @@ FLOORS = {
     "diagnose": 1,
     "draw": 1,
     "miniworld": 1,
+    "clips": 1,
     "tokenizer": 2,
     "commands": 7,
     "cli": 8,

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,12 +55,17 @@ def demo(
 
 @app.command()
 def tokenize(
-    paths: Annotated[list[str], typer.Argument(help="Images, folders, globs; - reads a list on standard input.")],
+    paths: Annotated[list[str], typer.Argument(help="Images, videos, folders, globs; - reads a list on standard input.")],
     encoder: Encoder = "lite",
     regions: Regions = None,
     segmenter: Segmenter = "",
     pool: Pool = "mean",
     out: Annotated[Path, typer.Option(help="Output folder: one folder an image.")] = Path("out"),
+    clip: Annotated[bool, typer.Option("--clip", help="Every path is one clip: a video, or a folder of frames.")] = False,
+    fps: Annotated[float | None, typer.Option(help="Clips: frames a second to take. Default: all.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Clips: frames a second that a folder of frames holds.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Clips: more frames than this are an error.")] = 256,
+    keep_cut: Annotated[bool, typer.Option("--keep-cut", help="Clips: of a video cut off, take the whole frames.")] = False,
     norm: Annotated[str, typer.Option(help="Normalise features before pooling: none or rms.")] = "none",
     whole: Annotated[bool, typer.Option("--whole", help="A token of the whole image in front.")] = False,
     cls: Annotated[bool, typer.Option("--cls", help="The encoder's CLS or summary tokens in front.")] = False,
@@ -82,13 +88,17 @@ def tokenize(
 
     `regiontok tokenize photos/ --regions patches --regions "merge(k=64) | sort('com')" --out tokens --resume`
 
+    `regiontok tokenize clip.mp4 --fps 4`, `regiontok tokenize frames/ --clip --rate 24 --fps 4`
+
     `ls photos/*.jpg | regiontok tokenize - --segmenter felzenszwalb --regions "segments(0.07) | cover('rest') | sort('com')"`
     """
     with _clear_errors():
+        from regiontok.commands.clip import Sampling, divide, tokenize_clips
         from regiontok.commands.collect import collect
         from regiontok.core.recipe import TokenizerSettings
 
-        items = collect(paths, sys.stdin)
+        clips, rest = divide(paths, clips=clip, stdin=sys.stdin)
+        items = collect(rest, sys.stdin) if rest or not clips else []
         words = {"encoder": encoder, "segmenter": segmenter, "pool": pool, "norm": norm, "padding": padding}
         settings = TokenizerSettings.model_validate({**words, "whole": whole, "cls": cls})
         from regiontok.commands.tokenize import Job
@@ -96,10 +106,11 @@ def tokenize(
 
         job = Job(settings, regions or [], name=name, device=device)
         if dry_run:
-            _plan(items, job.specs, out)
+            _plan([*clips, *items], job.specs, out)
             return
-        done = run(job, items, out, batch=batch, resume=resume, rle=rle, picture=picture)
-        failed = _watch(done, len(items), out)
+        write: dict[str, bool] = {"resume": resume, "rle": rle, "picture": picture}
+        films = tokenize_clips(job, clips, out, Sampling(fps, rate, most, "keep" if keep_cut else "error"), **write)
+        failed = _watch(chain(films, run(job, items, out, batch=batch, **write)), len(clips) + len(items), out)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -136,6 +147,50 @@ def _watch(done: Iterator[Any], total: int, out: Path) -> int:
     counts = {"images": len(reports), "resumed": resumed, "set_aside": len(failed)}
     _json({"command": "tokenize", **counts, "settings": summary(reports) if reports else [], "failed": failed, "out": str(out)})
     return len(failed)
+
+
+@app.command()
+def frontier(
+    paths: Annotated[list[str], typer.Argument(help="Images, folders, globs; - reads a list on standard input.")],
+    encoder: Encoder = "lite",
+    segmenter: Segmenter = "felzenszwalb",
+    budget: Annotated[str, typer.Option(help="Numbers of tokens, with commas.")] = "16,32,64,144,288",
+    source: Annotated[
+        list[str] | None, typer.Option(help="Only this source; may repeat. Default: all that the encoder serves.")
+    ] = None,
+    humans: Annotated[Path | None, typer.Option(help="Folder of human segmentations, NAME.mat (BSDS500) or NAME.png.")] = None,
+    plot: Annotated[bool, typer.Option(help="Draw the curves; needs matplotlib (extra plot).")] = True,
+    out: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("frontier.png"),
+    device: Device = "cpu",
+) -> None:
+    """Every way to fewer tokens at the same budgets: what they keep, whether they follow what people draw, what they cost.
+
+    Examples:
+
+    `regiontok frontier photos/`
+
+    `regiontok frontier bsds/images --humans bsds/groundTruth --budget 16,64,144 --source merge --source ToMe --source "grid pooling"`
+    """
+    with _clear_errors():
+        from regiontok.commands import frontier as command
+        from regiontok.commands.collect import collect
+        from regiontok.commands.rivals import Bench
+        from regiontok.commands.table import progress
+        from regiontok.core.need import need
+        from regiontok.draw.sheet import save_image
+
+        if plot:
+            need("matplotlib.figure", extra="plot")  # before the work, not after it
+        items, budgets = collect(paths, sys.stdin), command.numbers(budget)
+        bench = Bench(encoder, segmenter, budgets, source or (), device)
+        with progress(_err()) as bar:
+            task = bar.add_task("images", total=len(items))
+            rows = command.frontier(bench, items, humans, tick=lambda: bar.advance(task))
+        _tables(command.results(rows))
+        if plot:
+            save_image(command.plot(rows, encoder), out)
+            _out().print(f"look at [bold]{out}[/bold]")
+        _json({"command": "frontier", "encoder": encoder, "rows": rows, "plot": str(out) if plot else None})
 
 
 @app.command()

@@ -19,7 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from regiontok import clips
 from regiontok.core import spec
+from regiontok.core.clip import Clip
 from regiontok.core.files import replacing
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
@@ -36,13 +38,13 @@ class Run:
 
     Attributes:
         tokens: of all pictures, in their order.
-        pictures, grids: one a picture.
+        pictures, grids: one a picture or clip.
         trails: for each picture its regions before the first step, and after each.
         seconds: by stage, for all pictures together: decode, segment, encode (with transforms), regions, pool.
     """
 
     tokens: Tokens
-    pictures: list[Picture]
+    pictures: list[Any]
     grids: list[PatchGrid]
     trails: list[list[Regions]]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -112,17 +114,23 @@ class Regionizer:
         return json.dumps(parts)
 
     def see(
-        self, pictures: Sequence[Picture], *, masks: bool | None = None, draw: int = 0, clock: Clock | None = None
+        self, pictures: Sequence[Picture | Clip], *, masks: bool | None = None, draw: int = 0, clock: Clock | None = None
     ) -> list[PatchGrid]:
-        """Segment (if some step reads masks, or `masks` says so) and encode."""
+        """Segment (if some step reads masks, or `masks` says so) and encode.
+
+        Raises:
+            ValueError: masks of a clip: segmenters see single pictures, whose masks have no identity over time.
+        """
         clock = clock or Clock()
         wanted = self.reads_masks if masks is None else masks
+        if wanted and self.segmenter and any(isinstance(picture, Clip) for picture in pictures):
+            raise ValueError("a clip has no pixel masks: take steps that read features, say regions='merge(0.5)'")
         with clock("segment"):
             found = self.segmenter(pictures) if wanted and self.segmenter else [None] * len(pictures)
         with clock("encode"):
             grids = [
                 grid.but(masks=own, padding=self.padding, draw=draw)
-                for grid, own in zip(self.encoder.encode(list(pictures)), found, strict=True)
+                for grid, own in zip(clips.encode(self.encoder, pictures), found, strict=True)
             ]
             for transform in self.transforms:
                 grids = [transform.one(grid) for grid in grids]
@@ -138,7 +146,7 @@ class Regionizer:
                 stages.append([step.one(regions, grid) for regions, grid in zip(stages[-1], grids, strict=True)])
         return [list(trail) for trail in zip(*stages, strict=True)]
 
-    def __call__(self, pictures: Sequence[Picture]) -> tuple[list[PatchGrid], Members]:
+    def __call__(self, pictures: Sequence[Picture | Clip]) -> tuple[list[PatchGrid], Members]:
         """Grids, and the regions of the batch laid flat."""
         with torch.no_grad():
             grids = self.see(pictures)
@@ -250,7 +258,7 @@ class RegionTokenizer(nn.Module):
             self.head = VisualHead(self.regionizer.encoder.width, norm=norm, pool=self._pool, whole=whole, cls=cls).to(device)
 
     def forward(self, images: Any) -> Tokens:
-        """Tokens of one image or many: paths, bytes, Pillow images, arrays, tensors, of any sizes.
+        """Tokens of one image or many: paths, bytes, Pillow images, arrays, tensors, of any sizes; a `Clip` counts as one image.
 
         Gradients reach the head only. A batch gives what its images give one by one, up to floating point: regions and order are
         the same, values differ by at most 1e-4 of their scale (convolutions and matrix products choose their algorithm by batch size).
@@ -373,11 +381,11 @@ def build_encoder(text: str) -> Any:
     return spec.build("encoder", text)
 
 
-def pictures(images: Any) -> list[Picture]:
-    """Decode one image or many; an array or tensor with four axes is a batch."""
+def pictures(images: Any) -> list[Picture | Clip]:
+    """Decode one image or many; an array or tensor with four axes is a batch. A `Clip` stays one."""
     if getattr(images, "ndim", None) == 4 or (isinstance(images, Iterable) and not _one(images)):
-        return [Picture.of(image) for image in images]
-    return [Picture.of(images)]
+        return [image if isinstance(image, Clip) else Picture.of(image) for image in images]
+    return [images if isinstance(images, Clip) else Picture.of(images)]
 
 
 def _one(images: Any) -> bool:

@@ -18,12 +18,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from regiontok.core.checkpoint import fingerprint
 from regiontok.core.need import MissingPackage
 from regiontok.core.picture import Picture
 from regiontok.core.spec import SpecError, build, names, summary
 from regiontok.encoders import transformers as ours
 from regiontok.encoders._canvas import canvases
-from regiontok.encoders._checkpoint import fingerprint
 from regiontok.encoders._preprocess import Preprocess
 from regiontok.encoders.transformers import Transformers
 
@@ -530,6 +530,48 @@ def test_a_missing_package_names_the_extra(monkeypatch, checkpoints):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingPackage, match=r"needs huggingface_hub"):
         _ = Transformers("some/clip").identity
+
+
+# ---- attention of CLS -------------------------------------------------------------------------------------------------------------
+
+WITH_CLS = [name for name in CASES if CASES[name].summaries and name != "dinov3"]
+
+
+@pytest.mark.parametrize("name", WITH_CLS)
+@pytest.mark.parametrize(("layer", "block"), [(-1, 1), (-2, 0), (2, 1)])
+def test_attention_of_cls_equals_the_librarys_eager_one(checkpoints, name, layer, block):
+    path = checkpoints[name]
+    images = [picture(48, 71), picture(60, 50, seed=1)]
+    grids = encoder(path, f", layer={layer}, cls_attention=True").encode(images)
+    eager = getattr(hub, family(path).tower).from_pretrained(path, attn_implementation="eager").eval()
+    for image, grid in zip(images, grids, strict=True):
+        with torch.no_grad():
+            weights = eager(pixel_values=processed(path, image), output_attentions=True).attentions[block]
+        expected = weights[0, :, 0, CASES[name].prefix :].mean(0).view(grid.grid)
+        torch.testing.assert_close(grid.cls_attention, expected, rtol=1e-5, atol=1e-6)
+        assert 0 < float(grid.cls_attention.sum()) < 1
+
+
+def test_attention_of_cls_changes_no_feature_and_leaves_no_hook(checkpoints):
+    image = picture(42, 42)
+    watching, plain = encoder(checkpoints["clip"], ", cls_attention=True"), encoder(checkpoints["clip"])
+    [seen], [unseen] = watching.encode([image]), plain.encode([image])
+    assert unseen.cls_attention is None
+    assert torch.equal(seen.features, unseen.features)
+    assert watching._module is plain._module
+    names = dict(plain._module.named_modules())
+    assert not any(part._forward_hooks for name, part in names.items() if name.endswith(("q_proj", "k_proj")))
+
+
+def test_attention_of_cls_where_there_is_none(checkpoints):
+    image = [picture(42, 42)]
+    with pytest.raises(ValueError, match="SiglipVisionModel has no CLS token, so cls_attention=True has nothing to give"):
+        encoder(checkpoints["siglip"], ", cls_attention=True").encode(image)
+    with pytest.raises(ValueError, match="DINOv3ViTModel turns queries and keys by position, so cls_attention=True"):
+        encoder(checkpoints["dinov3"], ", cls_attention=True").encode(image)
+    for layer in (0, -3):
+        with pytest.raises(ValueError, match=f"layer={layer} is before the first block, where there is no attention"):
+            encoder(checkpoints["clip"], f", layer={layer}, cls_attention=True").encode(image)
 
 
 # ---- identity ---------------------------------------------------------------------------------------------------------------------

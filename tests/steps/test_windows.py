@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.steps._tiling import cut
 from regiontok.steps.windows import Windows
 
 
@@ -116,5 +119,36 @@ def test_windows_that_cannot_be():
         Windows(0)
     with pytest.raises(ValueError, match="cannot cut 6 patches into 7 windows"):
         tiled(Windows(7), blank(2, 3))
-    with pytest.raises(ValueError, match="5 windows do not tile a 3 x 4 grid; take another k or shape='bands'"):
+    with pytest.raises(ValueError, match="5 windows do not tile a 3 x 4 grid; take another k, shape='bands' or"):
         tiled(Windows(5, "grid"), blank(3, 4))
+
+
+def test_blocks_are_square_on_the_photo_not_on_the_stretched_grid():
+    wide, upright = Frame.stretch((100, 400), (4, 4), (1, 1)), Frame.stretch((400, 100), (4, 4), (1, 1))
+    assert tiled(Windows(4, "photo"), blank(0, 0, wide)).labels.tolist() == [[0, 1, 2, 3]] * 4
+    assert tiled(Windows(4, "photo"), blank(0, 0, upright)).labels.T.tolist() == [[0, 1, 2, 3]] * 4
+    assert tiled(Windows(4, "grid"), blank(0, 0, wide)).labels.tolist() == [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2
+
+
+@pytest.mark.parametrize(("k", "reached", "down"), [(4, 4, 2), (7, 6, 2), (11, 12, 3), (12, 12, 3), (5, 4, 2)])
+def test_blocks_of_a_k_that_does_not_tile_are_the_nearest_that_do(k, reached, down):
+    regions = tiled(Windows(k, "photo"), blank(3, 4))  # 7 is as far from 6 as from 8: the fewer
+    assert len(regions) == reached
+    assert regions.is_partition()
+    assert len(regions.labels[:, 0].unique()) == down
+
+
+def test_blocks_of_a_letterbox_lie_on_the_photo():
+    frame = Frame.letterbox((4, 8), (8, 8), (2, 2))
+    dropped = tiled(Windows(2, "photo"), blank(0, 0, frame))
+    assert dropped.labels[1:3].tolist() == [[0, 0, 1, 1]] * 2
+    assert dropped.counts[[0, 3]].sum() == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([0.5, 1.0, 1.3]), st.data())
+def test_cut_finds_what_trying_every_pair_finds(h, w, aspect, data):
+    k = data.draw(st.integers(1, h * w))
+    pairs = [(down, across) for down in range(1, h + 1) for across in range(1, w + 1)]
+    best = min(pairs, key=lambda p: (abs(p[0] * p[1] - k), p[0] * p[1], abs(math.log(aspect * (h / p[0]) / (w / p[1])))))
+    assert cut(k, h, w, aspect) == best

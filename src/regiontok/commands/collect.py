@@ -41,7 +41,7 @@ def collect(paths: Sequence[str], stdin: TextIO | None = None) -> list[Item]:
             found.setdefault(item.path, item)
     if not found:
         raise NoImages("no image given: name files, folders, globs, or - for a list on standard input")
-    return _distinct(found.values())
+    return distinct(found.values())
 
 
 def _words(paths: Sequence[str], stdin: TextIO | None) -> Iterable[str]:
@@ -80,7 +80,7 @@ def _walk(folder: Path) -> list[Item]:
     return [Item(path, path.relative_to(folder).as_posix()) for path in found]
 
 
-def _distinct(items: Iterable[Item]) -> list[Item]:
+def distinct(items: Iterable[Item]) -> list[Item]:
     """Names that two images share get a piece of their path's hash, so that no output overwrites another."""
     items = list(items)
     counts = Counter(item.name for item in items)

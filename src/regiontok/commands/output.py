@@ -66,10 +66,20 @@ def write_image(
         for setting in settings:
             name = slug(setting.spec)
             save_file(setting.run.tokens.of(index).to("cpu").to_tensors(), part / f"{name}.safetensors")
-            _write_json(part / f"{name}.regions.json", _regions_json(setting, index, rle))
+            write_json(part / f"{name}.regions.json", _regions_json(setting, index, rle))
         if picture:
             save_image(side_by_side(panels(index, settings)), part / "regions.png")
-        _write_json(part / REPORT, report)
+        write_json(part / REPORT, report)
+
+
+def check_target(folder: Path) -> None:
+    """Writing replaces the folder: what stands there must be an output of before, never the image or the frames themselves.
+
+    Raises:
+        ValueError: something else is there.
+    """
+    if folder.exists() and not (folder / REPORT).is_file():
+        raise ValueError(f"{folder} is there and is no output of tokenize; choose another output folder")
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -126,7 +136,7 @@ def caption(setting: Setting, index: int) -> str:
 def _regions_json(setting: Setting, index: int, rle: bool) -> dict[str, Any]:
     run = setting.run
     regions, grid = run.regions[index].to("cpu"), run.grids[index]
-    boxes = grid.frame.boxes_to_pixels(_grid_boxes(regions)).tolist()
+    boxes = grid.frame.boxes_to_pixels(grid_boxes(regions)).tolist()
     rows = []
     for at, patch in enumerate(regions.patch.split(regions.sizes.tolist())):
         row: dict[str, Any] = {
@@ -139,12 +149,12 @@ def _regions_json(setting: Setting, index: int, rle: bool) -> dict[str, Any]:
         rows.append(row)
     found: dict[str, Any] = {"spec": setting.spec, "grid": list(regions.grid), "frame": asdict(grid.frame), "regions": rows}
     if rle:
-        found |= {"size": list(grid.frame.image), "masks": _pixel_masks(regions, grid.frame).to_coco()}
+        found |= {"size": list(grid.frame.image), "masks": pixel_masks(regions, grid.frame).to_coco()}
     return found
 
 
-def _grid_boxes(regions: Regions) -> torch.Tensor:
-    """`[k 4]` xyxy in patches."""
+def grid_boxes(regions: Regions) -> torch.Tensor:
+    """`[k 4]` xyxy in patches; of a clip over all frames."""
     at = torch.stack(torch.unravel_index(regions.patch, regions.grid), 1)[:, -2:].double()
     index = regions.region[:, None].expand(-1, 2)
     low = torch.full((len(regions), 2), torch.inf, dtype=torch.float64).scatter_reduce(0, index, at, "amin")
@@ -152,10 +162,12 @@ def _grid_boxes(regions: Regions) -> torch.Tensor:
     return torch.cat([low.flip(1), high.flip(1)], 1)
 
 
-def _pixel_masks(regions: Regions, frame: Frame) -> PixelMasks:
+def pixel_masks(regions: Regions, frame: Frame) -> PixelMasks:
+    """The pixels of each region of one view."""
     parts = [PixelMasks.from_dense(frame.to_pixels(chunk)).counts for chunk in regions.masks.split(32)]
     return PixelMasks(frame.image, tuple(code for part in parts for code in part))
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """One line of strict JSON."""
     path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

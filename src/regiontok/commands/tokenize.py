@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from regiontok.commands.collect import Item
-from regiontok.commands.output import Setting, read_report, write_image
+from regiontok.commands.output import Setting, check_target, read_report, write_image
 from regiontok.core import spec
+from regiontok.core.clip import Clip
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import TokenizerSettings
@@ -72,8 +73,8 @@ class Job:
         return hashlib.sha256(json.dumps([parts, self.naming]).encode()).hexdigest()[:32]
 
     @torch.no_grad()
-    def run(self, pictures: Sequence[Picture]) -> list[Setting]:
-        """One `Setting` a spec, over the same pictures: they are segmented and encoded once."""
+    def run(self, pictures: Sequence[Picture | Clip]) -> list[Setting]:
+        """One `Setting` a spec, over the same pictures and clips: they are segmented and encoded once."""
         first, *others = self.tokenizers
         masks = any(tokenizer.regionizer.reads_masks for tokenizer in self.tokenizers)
         runs = [first.run(pictures, masks=masks)]
@@ -134,6 +135,7 @@ class _Decoded:
 def _decode(item: Item, folder: Path, fingerprint: str | None) -> _Decoded | Done:
     start = time.perf_counter()
     try:
+        check_target(folder)
         picture = Picture.of(item.path)
     except ValueError as error:
         return Done(item, error=str(error))

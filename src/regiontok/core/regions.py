@@ -163,6 +163,26 @@ class Regions:
         kept = kept[torch.argsort(region[kept], stable=True)]
         return Regions(self.patch[kept], region[kept], self.grid, self.source[order])
 
+    def frame(self, at: int) -> tuple[Regions, Int[Tensor, "j"]]:
+        """The regions of a clip on its frame `at`, and which of the clip's regions they are.
+
+        >>> own, ids = Regions.from_labels(torch.tensor([[[0, 1]], [[2, 1]]])).frame(1)
+        >>> own.labels.tolist(), ids.tolist()
+        ([[1, 0]], [1, 2])
+
+        Raises:
+            ValueError: regions of a single picture.
+            IndexError: the clip has no such frame.
+        """
+        if len(self.grid) != 3:
+            raise ValueError(f"only a clip's regions, on a grid (t, h, w), have frames; these lie on {self.grid}")
+        if not 0 <= at < self.grid[0]:
+            raise IndexError(f"frame {at} of a clip of {self.grid[0]}")
+        each = self.grid[1] * self.grid[2]
+        inside = self.patch // each == at
+        ids, region = self.region[inside].unique(return_inverse=True)
+        return Regions(self.patch[inside] - at * each, region, self.grid[1:], self.source[ids]), ids
+
     def to(self, device: torch.device | str) -> Regions:
         """On another device."""
         return Regions(self.patch.to(device), self.region.to(device), self.grid, self.source.to(device))

@@ -23,7 +23,7 @@ from regiontok.draw._palette import colours, neighbours
 from regiontok.draw._text import printable
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float, Int, UInt8
 
 Style = Literal["borders", "colours", "means"]
 USUAL = 640  # longer side in pixels of the drawing that line widths and letters are meant for
@@ -41,6 +41,7 @@ def draw_regions(
     names: Sequence[str | None] | None = None,
     numbers: bool = False,
     longest: int = USUAL,
+    hues: UInt8[np.ndarray, "k 3"] | None = None,
 ) -> Image.Image:
     """The photo with its regions, RGB, `longest` pixels on its longer side (small photos are enlarged).
 
@@ -54,6 +55,7 @@ def draw_regions(
             no accents and only Latin letters: "café" reads "cafe", and a name of which nothing is left gives way to the index.
         numbers: label regions by their index, in front of the name if there is one.
         longest: pixels along the longer side.
+        hues: the colour of each region for "colours", to have the same ones in several drawings; None chooses them.
 
     Raises:
         ValueError: an unknown style, or parts that do not belong together.
@@ -62,9 +64,9 @@ def draw_regions(
     >>> draw_regions(photo, frame, Regions.singletons((2, 2)), style="means", longest=300).size
     (300, 200)
     """
-    _check(picture, frame, regions, style, names, longest)
+    _check(picture, frame, regions, style, names, longest, hues)
     scene = _Scene.of(picture, frame, regions, longest)
-    pixels = _filled(scene, style)
+    pixels = _filled(scene, style, hues)
     _mark_unseen(scene, pixels)
     _draw_borders(scene, pixels, style)
     image = Image.fromarray(np.round(np.clip(pixels, 0, 255)).astype(np.uint8))
@@ -76,7 +78,15 @@ def draw_regions(
     return image
 
 
-def _check(picture: Picture, frame: Frame, regions: Regions, style: str, names: Sequence | None, longest: int) -> None:
+def _check(
+    picture: Picture,
+    frame: Frame,
+    regions: Regions,
+    style: str,
+    names: Sequence | None,
+    longest: int,
+    hues: UInt8[np.ndarray, "k 3"] | None,
+) -> None:
     if style not in get_args(Style):
         raise ValueError(f"unknown style {style!r}; expected one of {', '.join(get_args(Style))}")
     if picture.size != tuple(frame.image):
@@ -87,6 +97,8 @@ def _check(picture: Picture, frame: Frame, regions: Regions, style: str, names: 
         )
     if names is not None and len(names) != len(regions):
         raise ValueError(f"expected a name (or None) for each of {len(regions)} regions, got {len(names)}")
+    if hues is not None and hues.shape != (len(regions), 3):
+        raise ValueError(f"expected a colour for each of {len(regions)} regions, got shape {list(hues.shape)}")
     if longest < 1:
         raise ValueError(f"expected at least 1 pixel along the longer side, got longest={longest}")
 
@@ -116,7 +128,7 @@ class _Scene:
         down, right = size[0] / high, size[1] / wide
         small = replace(frame, image=size, crop=(y0 * down, x0 * right, y1 * down, x1 * right))
         patch = small.to_pixels(torch.arange(regions.patches).view(regions.grid)).numpy()
-        return cls(photo, patch, _members(regions), regions.sizes.cpu().numpy())
+        return cls(photo, patch, members_of(regions), regions.sizes.cpu().numpy())
 
     @property
     def scale(self) -> float:
@@ -157,7 +169,8 @@ class _Scene:
         return np.append(values.ravel(), unseen)[self.patch]  # patch -1 reads the last
 
 
-def _members(regions: Regions) -> Int[np.ndarray, "h w m"]:
+def members_of(regions: Regions) -> Int[np.ndarray, "*grid m"]:
+    """The regions of each patch, the smallest first, -1 behind the last."""
     patch, region, sizes = (part.cpu().numpy() for part in (regions.patch, regions.region, regions.sizes))
     order = np.lexsort((region, sizes[region], patch))
     patch, region = patch[order], region[order]
@@ -168,14 +181,15 @@ def _members(regions: Regions) -> Int[np.ndarray, "h w m"]:
     return members.reshape(*regions.grid, -1)
 
 
-def _filled(scene: _Scene, style: str) -> Float[np.ndarray, "H W 3"]:
+def _filled(scene: _Scene, style: str, hues: UInt8[np.ndarray, "k 3"] | None) -> Float[np.ndarray, "H W 3"]:
     """The photo in the style's colours; what lies in no region is left for `_mark_unseen`, which paints over it."""
     if style == "borders":
         return scene.photo.copy()
     nothing = np.zeros((2, 3), np.float32)  # rows -1 and -2
     if style == "means":
         return np.concatenate([_means(scene), nothing])[scene.shown]
-    paint = TINT * colours(scene.sizes, neighbours(scene.members)).astype(np.float32)
+    hues = colours(scene.sizes, neighbours(scene.members)) if hues is None else hues
+    paint = TINT * hues.astype(np.float32)
     pixels = np.concatenate([paint, nothing])[scene.shown]
     pixels += ((1 - TINT) * _grey(scene.photo))[..., None]
     return pixels

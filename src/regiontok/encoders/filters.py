@@ -123,23 +123,33 @@ class Filters:
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features and values `[h w d]` float32. Pictures do not depend on each other."""
-        return [self._grid(picture, self.frame(picture.size)) for picture in pictures]
+        return [self._grid(*self._raw(picture), self.frame(picture.size), picture.key) for picture in pictures]
 
-    def _grid(self, picture: Picture, frame: Frame) -> PatchGrid:
-        valid = frame.valid.numpy()
+    def encode_clip(self, pictures: Sequence[Picture]) -> PatchGrid:
+        """One grid of all frames of a clip, `[t h w d]`: as `encode`, but standardised over the clip, not over each frame."""
+        numbers, both = (np.stack(part) for part in zip(*(self._raw(picture) for picture in pictures), strict=True))
+        return self._grid(numbers, both, self.frame(pictures[0].size), "")
+
+    def _raw(self, picture: Picture) -> tuple[Float[np.ndarray, "h w 28"], Float[np.ndarray, "h w 56"]]:
+        """The 28 numbers of each patch, and the 56 with the smoothed ones, in their own units."""
+        frame = self.frame(picture.size)
         padded = frame.resized != frame.canvas
         red, green, blue = picture.pixels.mean((0, 1)).round().astype(int).tolist() if padded else (0, 0, 0)
         canvas = canvases([picture], [frame], fill=(red, green, blue), shuffle=self.shuffle)[0].permute(1, 2, 0).numpy()
         numbers = describe(canvas, self.patch)
-        both = np.concatenate([numbers, smoothed(numbers, valid)], axis=-1)
+        return numbers, np.concatenate([numbers, smoothed(numbers, frame.valid.numpy())], axis=-1)
+
+    def _grid(self, numbers: np.ndarray, both: np.ndarray, frame: Frame, key: str) -> PatchGrid:
+        """Standardise over all patches, of one picture or of a clip."""
+        valid = np.broadcast_to(frame.valid.numpy(), both.shape[:-1])
         _, weight, centre, spread = (np.tile(column, 2) for column in _columns())
         seen = both[valid]
         own = (both - seen.mean(0)) / np.maximum(seen.std(0), FLOOR * spread) * noticed(numbers, valid)[..., None]
         fixed = (both - centre) / spread
         features, values = (torch.from_numpy(self._joined(z * weight)).to(self.device) for z in (own, fixed))
-        return PatchGrid(features, frame, values=values, key=picture.key)
+        return PatchGrid(features, frame, values=values, key=key)
 
-    def _joined(self, z: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w d"]:
+    def _joined(self, z: Float[np.ndarray, "*grid c"]) -> Float[np.ndarray, "*grid d"]:
         """The weighted numbers, and beside them the Fourier features, or a constant, on the same scale."""
         length = np.sqrt(2 * sum(numbers * weight**2 for numbers, weight, *_ in CUES))
         if self.fourier:
@@ -147,7 +157,7 @@ class Filters:
             beside = np.cos(z @ waves + phases) * (length * np.sqrt(2 / self.fourier))
         else:
             rest = self.width - z.shape[-1]
-            beside = np.full((*z.shape[:2], rest), REST * length / np.sqrt(rest))
+            beside = np.full((*z.shape[:-1], rest), REST * length / np.sqrt(rest))
         return np.concatenate([z, beside], axis=-1).astype(np.float32)
 
 
@@ -193,7 +203,7 @@ def smoothed(numbers: Float[np.ndarray, "h w c"], valid: Bool[np.ndarray, "h w"]
     return total[..., :-1] / np.maximum(total[..., -1:], 1e-12)
 
 
-def noticed(numbers: Float[np.ndarray, "h w 28"], valid: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def noticed(numbers: Float[np.ndarray, "*grid 28"], valid: Bool[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
     """0 where a patch cannot be told from the picture's mean colour, 1 above twice a just noticeable difference, between them a ramp.
 
     The distance is the root mean square over the patch's PIXELS, so that stripes around the mean colour are noticed.

@@ -27,7 +27,7 @@ On one core 44 to 64 ms a picture, and 190 for its logits (processor time, busy 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -132,14 +132,16 @@ class Lite:
         Raises:
             ValueError: the weights' file is not the one this was written for.
         """
-        frames = [self.frame(picture.size) for picture in pictures]
-        grids = []
-        for part in batches(len(pictures), self.batch):
-            levels = self._levels(self._input(pictures[part], frames[part]), frames[0])
-            for at, (picture, frame) in enumerate(zip(pictures[part], frames[part], strict=True)):
-                own = [level[at].permute(1, 2, 0) for level in levels]
-                grids.append(self._grid(own, frame, picture.key))
-        return grids
+        found = zip(pictures, self._raw(pictures), strict=True)
+        return [self._grid(levels, self.frame(picture.size), picture.key) for picture, levels in found]
+
+    def encode_clip(self, pictures: Sequence[Picture]) -> PatchGrid:
+        """One grid of all frames of a clip, `[t h w d]`: as `encode`, but standardised over the clip, not over each frame.
+
+        What one frame alone would blow up stays small, and a thing keeps its features while the rest of the picture changes.
+        """
+        raw = [torch.stack(level) for level in zip(*self._raw(pictures), strict=True)]
+        return self._grid(raw, self.frame(pictures[0].size), "")
 
     @torch.no_grad()
     def logits(self, pictures: Sequence[Picture], size: int = 576) -> list[Float[Tensor, "h w c"]]:
@@ -176,6 +178,14 @@ class Lite:
             placed.append(canvases([picture], [frame], fill=(red, green, blue), shuffle=self.shuffle))
         return (torch.cat(placed).to(self.device).float() - 127) / 128
 
+    def _raw(self, pictures: Sequence[Picture]) -> Iterator[list[Float[Tensor, "h w d"]]]:
+        """Each picture's levels on the patch grid, before anything is standardised."""
+        frames = [self.frame(picture.size) for picture in pictures]
+        for part in batches(len(pictures), self.batch):
+            levels = self._levels(self._input(pictures[part], frames[part]), frames[0])
+            for at in range(len(frames[part])):
+                yield [level[at].permute(1, 2, 0) for level in levels]
+
     @torch.no_grad()
     def _levels(self, pixels: Float[Tensor, "b 3 H W"], frame: Frame) -> list[Float[Tensor, "b d h w"]]:
         network = _network(self.device, True)
@@ -186,8 +196,9 @@ class Lite:
                 levels.append(on_patches(hidden, STRIDES[stage], frame.patch[0], frame.grid))
         return levels
 
-    def _grid(self, levels: list[Float[Tensor, "h w d"]], frame: Frame, key: str) -> PatchGrid:
-        valid = frame.valid.to(self.device)
+    def _grid(self, levels: list[Float[Tensor, "*grid d"]], frame: Frame, key: str) -> PatchGrid:
+        grid = levels[0].shape[:-1]  # (h, w), or (t, h, w): everything below is over all of it
+        valid = frame.valid.to(self.device).expand(grid)
         alike = [(self._channels / len(levels) / CHANNELS[stage]) ** 0.5 for stage in self.stages]
         fixed = [level / SPREAD[stage] for stage, level in zip(self.stages, levels, strict=True)]
         off = [level - level[valid].mean(0) for level in fixed]
@@ -195,7 +206,7 @@ class Lite:
         distance = torch.stack([level.square().mean(-1) for level in off]).mean(0)  # squared, in spreads
         gain = (1 - FLOOR**2 / distance.clamp(min=FLOOR**2))[..., None]
         rest = self.width - self._channels
-        constant = levels[0].new_full((*frame.grid, rest), REST * (self._channels / rest) ** 0.5)
+        constant = levels[0].new_full((*grid, rest), REST * (self._channels / rest) ** 0.5)
         features, values = (
             torch.cat([*(scale * level for scale, level in zip(alike, part, strict=True)), constant], -1)
             for part in (own, fixed)

@@ -9,7 +9,12 @@ blocks is its last block without the norm.
 
 Loading. Safetensors only, no remote code; weights that are missing are an error, never a random layer. A hub name is downloaded into
 the hub's cache (json and safetensors only). Position embeddings are interpolated by the model's own code where the canvas is not the
-size it was made for; every family here can do that (DINOv3 is rotary and needs none).
+size it was made for; every family here can do that (DINOv3 is rotary and needs none). A smaller `size` is image down-sampling, the
+baseline of token reducers: 168 px at patch 14 are 144 tokens.
+
+Attention of CLS. `cls_attention=True` gives each grid the attention of CLS on the patches in the block whose output `layer` takes, mean
+over heads, as the library's eager attention has it; registers and CLS itself hold the rest of the sum of 1. Whatever attention function
+runs, no n x n weights are kept.
 
 Differs: pixels go through Frame and Pillow, not through the checkpoint's image processor; on 80 photos (23 of them upright) they equal
 transformers' PIL backend bit for bit. transformers' default, the torchvision backend, is itself 2 to 14 levels of 255 off its PIL
@@ -21,8 +26,7 @@ SigLIP2's NaFlex checkpoints (`model_type` siglip2) have no fixed canvas and are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,15 +34,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from weakref import WeakValueDictionary
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from regiontok.core.checkpoint import fingerprint, locate, pretrained, quiet, read_json, weight_files
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.need import need
 from regiontok.core.picture import Picture
 from regiontok.encoders._canvas import batches, canvases
-from regiontok.encoders._checkpoint import fingerprint, first_line, locate, read_json, weight_files
+from regiontok.encoders._cls_attention import attention_of_first, watched
 from regiontok.encoders._preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -55,6 +59,7 @@ class Family:
         tower: the transformers class of the vision tower; of a checkpoint with a text tower it takes its own part.
         summaries: CLS tokens in front of the sequence.
         registers: the config field that counts the register tokens behind them, or nothing.
+        rotary: positions turn queries and keys inside the attention, so that projections alone do not give the weights.
         asks: another canvas than the model's own needs `interpolate_pos_encoding=True`; False: the model adapts unasked.
         build: further arguments of the class.
     """
@@ -62,6 +67,7 @@ class Family:
     tower: str
     summaries: int = 1
     registers: str = ""
+    rotary: bool = False
     asks: bool = False
     build: tuple[tuple[str, Any], ...] = ()
 
@@ -78,7 +84,7 @@ FAMILIES = {
     "metaclip_2_vision_model": _METACLIP,
     "dinov2": Family("Dinov2Model"),
     "dinov2_with_registers": Family("Dinov2WithRegistersModel", registers="num_register_tokens"),
-    "dinov3_vit": Family("DINOv3ViTModel", registers="num_register_tokens"),
+    "dinov3_vit": Family("DINOv3ViTModel", registers="num_register_tokens", rotary=True),
     # No pooler: classification checkpoints have none, and patch features need none.
     "vit": Family("ViTModel", asks=True, build=(("add_pooling_layer", False),)),
 }
@@ -100,6 +106,7 @@ class Transformers:
         attention: which of transformers' attention functions runs.
         revision: branch, tag or commit of a hub name.
         shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in place.
+        cls_attention: also give the attention of CLS on the patches, what `prumerge` and `visionzip` choose by.
         device: where the model runs; features stay there.
         batch: pictures a forward pass. A layer other than -1 keeps all hidden states of a batch: 0.5 GB for 8 pictures in CLIP
             ViT-L/14-336 and float32.
@@ -117,6 +124,7 @@ class Transformers:
     attention: Literal["sdpa", "eager"] = "sdpa"
     revision: str | None = None
     shuffle: int | None = None
+    cls_attention: bool = False
     device: str = field(default="cpu", metadata={"run": True})
     batch: int = field(default=8, metadata={"run": True})
 
@@ -151,7 +159,7 @@ class Transformers:
         for part in batches(len(pictures), self.batch):
             chosen = pictures[part], frames[part]
             pixels = canvases(*chosen, resample=look.resample, fill=look.fill, shuffle=self.shuffle)
-            grids += [self._grid(*one) for one in zip(*chosen, self._hidden(pixels), strict=True)]
+            grids += [self._grid(*one) for one in zip(*chosen, *self._hidden(pixels), strict=True)]
         return grids
 
     @property
@@ -177,7 +185,9 @@ class Transformers:
         """
         return fingerprint(self._folder, "pixels: pillow")
 
-    def _grid(self, picture: Picture, frame: Frame, hidden: Float[Tensor, "n d"]) -> PatchGrid:
+    def _grid(
+        self, picture: Picture, frame: Frame, hidden: Float[Tensor, "n d"], attention: Float[Tensor, "n"] | None
+    ) -> PatchGrid:
         """One picture's tokens as a grid. Copies: a view would keep the whole batch in memory, and in whatever it is saved to."""
         registers = getattr(self._config, self._family.registers) if self._family.registers else 0
         prefix, (h, w) = self.summaries + registers, frame.grid
@@ -188,11 +198,13 @@ class Transformers:
             frame,
             prefix=hidden[:prefix].clone() if prefix else None,
             summaries=self.summaries,
+            cls_attention=None if attention is None else attention[prefix:].reshape(h, w).clone(),
             key=picture.key,
         )
 
     @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
-    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"]) -> Float[Tensor, "b n d"]:
+    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
+        """Hidden states, and the attention of CLS on all tokens (None each, unless it was asked for)."""
         blocks = self._config.num_hidden_layers
         if not -blocks - 1 <= self.layer <= blocks:
             raise ValueError(
@@ -203,8 +215,29 @@ class Transformers:
         values = table[torch.arange(3, device=self.device)[:, None, None], pixels.to(self.device).long()]
         other = tuple(pixels.shape[2:]) != self._pair("image_size")
         options = {"interpolate_pos_encoding": True} if self._family.asks and other else {}
-        output = self._module(pixel_values=values, output_hidden_states=self.layer != -1, **options)
-        return output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
+        options["output_hidden_states"] = self.layer != -1
+        attention: Sequence[Tensor | None] = [None] * len(pixels)
+        if self.cls_attention:
+            with watched(self._module, self._block()) as kept:
+                output = self._module(pixel_values=values, **options)
+            attention = list(attention_of_first(kept[0], kept[1], self._config.num_attention_heads))
+        else:
+            output = self._module(pixel_values=values, **options)
+        return output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer], attention
+
+    def _block(self) -> int:
+        """The block whose output `layer` takes, from 0.
+
+        Raises:
+            ValueError: there is no such block, no CLS token, or no attention that projections alone give.
+        """
+        block = self.layer - 1 if self.layer >= 0 else self._config.num_hidden_layers + self.layer
+        if block < 0:
+            raise ValueError(f"layer={self.layer} is before the first block, where there is no attention; take a later one")
+        if not self.has_cls or self._family.rotary:
+            why = "turns queries and keys by position" if self.has_cls else "has no CLS token"
+            raise ValueError(f"{self.model}: {self._family.tower} {why}, so cls_attention=True has nothing to give")
+        return block
 
     def _pair(self, name: str) -> Pair:
         value = getattr(self._config, name)
@@ -241,7 +274,7 @@ class Transformers:
         auto = need("transformers", extra="hub").AutoImageProcessor
         options = {"backend": "pil", "trust_remote_code": False, "local_files_only": True}
         try:
-            with _quiet():
+            with quiet():
                 processor = auto.from_pretrained(str(self._folder), **options)
         except OSError:
             raise ValueError(
@@ -260,42 +293,12 @@ class Transformers:
         return module
 
     def _load(self) -> nn.Module:
-        tower = getattr(need("transformers", extra="hub"), self._family.tower)
-        try:
-            with _quiet():
-                module, report = tower.from_pretrained(
-                    str(self._folder),
-                    config=self._config,
-                    dtype=getattr(torch, self.dtype),
-                    attn_implementation=self.attention,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                    **dict(self._family.build),
-                )
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise ValueError(
-                f"{self.model}: damaged, or of other shapes than config.json says ({first_line(error)})"
-            ) from error
-        missing = sorted(report["missing_keys"])
-        if missing:
-            raise ValueError(
-                f"{self.model}: {len(missing)} weights of {self._family.tower} are not in the checkpoint and would be random: "
-                f"{', '.join(missing[:3])}"
-            )
-        return module
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar and no list of the text tower's weights as unexpected: what matters is raised."""
-    logging = need("transformers", extra="hub").utils.logging
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
+        return pretrained(
+            getattr(need("transformers", extra="hub"), self._family.tower),
+            self._folder,
+            self.model,
+            config=self._config,
+            dtype=getattr(torch, self.dtype),
+            attn_implementation=self.attention,
+            **dict(self._family.build),
+        )

@@ -1,4 +1,4 @@
-"""Masks that somebody computed before: COCO, panoptic, label maps, run lengths, npz; read, not made.
+"""Masks that somebody computed before: a mask store, COCO, panoptic, label maps, run lengths, npz; read, not made.
 
 After: nothing; the formats are COCO's and Segment Anything's own, VOC's and ADE20K's label maps, numpy's archives.
 Differs: nothing known.
@@ -17,11 +17,12 @@ from typing import Any, ClassVar, Literal
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.segment import _coco
-from regiontok.segment._catalogue import Catalogue, Entry
+from regiontok.segment._catalogue import Catalogue, Entry, fits
 from regiontok.segment._labelmaps import label_map, npz_masks
 from regiontok.segment._rle import image_masks, read_json
+from regiontok.segment._store import MaskStore, is_store
 
-Format = Literal["auto", "coco", "results", "panoptic", "labels", "rle", "npz"]
+Format = Literal["auto", "store", "coco", "results", "panoptic", "labels", "rle", "npz"]
 SUFFIX: dict[Format, str] = {"labels": ".png", "rle": ".json", "npz": ".npz"}
 
 
@@ -32,8 +33,11 @@ class Stored:
     The stem must be equal; where several folders of the store have it, the folder must agree too. The order of pictures never
     matters. Masks of another size than the picture are an error: nothing is resized. Empty masks are kept.
 
+    A mask store (`regiontok masks`) is the exception: it knows a picture by the hash of its bytes (`Picture.key`), whatever its name.
+
     | format | `path` |
     | --- | --- |
+    | `store` | a folder that `regiontok masks` wrote |
     | `coco` | a JSON with `images` and `annotations` (polygons or run lengths) |
     | `results` | a JSON list of `image_id`, `segmentation`, `score`; file names come from `images` |
     | `panoptic` | a JSON with `segments_info`; its PNGs lie in `pngs`, or in the folder of its own name beside it |
@@ -41,8 +45,8 @@ class Stored:
     | `rle` | `<stem>.json`: `{"size": [H, W], "masks": [...]}`, a list of run lengths, SAM's list, or SA-1B's file |
     | `npz` | `<stem>.npz` with `masks` `[k H W]` or `labels` `[H W]` |
 
-    The last three are folders, walked to the bottom, or a single file. Categories, and the labels of a label map, become `names`;
-    `score` and `predicted_iou` become `scores`. A JSON of many images is read once and kept.
+    `labels`, `rle` and `npz` are folders, walked to the bottom, or a single file. Categories, and the labels of a label map, become
+    `names`; `score` and `predicted_iou` become `scores`. A JSON of many images is read once and kept.
 
     Attributes:
         path: file or folder.
@@ -79,7 +83,12 @@ class Stored:
 
     @cached_property
     def identity(self) -> str:
-        """What the spec text cannot say: a hash of the file; of a folder, of its files' names, sizes and times."""
+        """What the spec text cannot say: a hash of the file; of a folder, of its files' names, sizes and times.
+
+        Of a mask store, its fingerprint: that and a picture's key decide the masks, unless what is missing counts as empty.
+        """
+        if self._store is not None and self.missing == "error":
+            return self._store.fingerprint
         digest = hashlib.sha256()
         roots = [Path(name).expanduser() for name in (self.path, self.images, self.pngs) if name]
         for root in (*roots, roots[0].with_suffix("")):  # the last: where a panoptic JSON has its PNGs
@@ -91,7 +100,32 @@ class Stored:
                 digest.update(f"{path.relative_to(root)} {state.st_size} {state.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:32]
 
+    @cached_property
+    def _store(self) -> MaskStore | None:
+        root = Path(self.path).expanduser()
+        if self.format != "store" and not (self.format == "auto" and is_store(root)):
+            return None
+        self._check(root, "store")
+        return MaskStore(root)
+
+    def _kept(self, store: MaskStore, picture: Picture) -> PixelMasks:
+        masks = store.get(picture.key)
+        if masks is None and self.missing == "empty":
+            return PixelMasks(picture.size, ())
+        if masks is None:
+            raise ValueError(
+                f"{picture.name}: {self.path} has no masks of these bytes (key {picture.key}) among its {len(store)} images; "
+                "add them with `regiontok masks`, or missing='empty' goes on without"
+            )
+        try:
+            fits(masks.size, picture.size)
+        except ValueError as error:
+            raise ValueError(f"{picture.name}: its masks in {self.path}: {error}") from error
+        return masks
+
     def _one(self, picture: Picture) -> PixelMasks:
+        if self._store is not None:
+            return self._kept(self._store, picture)
         catalogue = self._catalogue
         try:
             entry = catalogue.find(picture.name)

@@ -1,14 +1,15 @@
-"""Windows that tile the grid: bands of the raster, or true 2-D windows.
+"""Windows that tile the grid: bands of the raster, 2-D windows, or the blocks of grid pooling.
 
 After: OG-LLaVA, section 5.4.4, figure 12 (row O9: k disjoint windows that tile the grid, k = 1, 5, 10; with pool `select` all V rows are
-kept in window order).
+kept in window order). With pool `mean`, `shape="photo"` is grid pooling, the baseline that every token reducer is held against.
 Differs: the paper does not say how 576 patches are cut into 5 or 10: bands cut the raster as evenly as possible, which need not be
-whole rows; `shape="grid"` takes the factorisation of k whose windows are most nearly square.
+whole rows; `shape="grid"` takes the factorisation of k whose windows are most nearly square in patches; `shape="photo"` the one whose
+blocks are most nearly square in pixels of the photo, and where k has none that fits the nearest k that has (its count is the number of
+regions). Nearest means nearest: 23 blocks are 1 x 23 stripes.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.steps._tiling import cut, on_photo, seen
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Windows:
     """
 
     k: int
-    shape: Literal["bands", "grid"] = "bands"
+    shape: Literal["bands", "grid", "photo"] = "bands"
     version: ClassVar[int] = 1
     source: ClassVar[bool] = True
 
@@ -42,7 +44,7 @@ class Windows:
         count = int(valid.sum())
         if self.k > count:
             raise ValueError(f"cannot cut {count} patches into {self.k} windows")
-        labels = self._bands(valid, count) if self.shape == "bands" else self._grid(valid)
+        labels = self._bands(valid, count) if self.shape == "bands" else self._grid(valid, grid)
         return Regions.from_labels(labels)
 
     def _bands(self, valid: Tensor, count: int) -> Tensor:
@@ -50,23 +52,16 @@ class Windows:
         labels[valid] = torch.arange(count, device=valid.device) * self.k // count
         return labels
 
-    def _grid(self, valid: Tensor) -> Tensor:
+    def _grid(self, valid: Tensor, grid: PatchGrid) -> Tensor:
         if valid.ndim != 2:
             raise ValueError("2-D windows need a grid (h, w); use shape='bands' for a clip")
-        seen = valid.nonzero()
-        low, high = seen.min(0).values, seen.max(0).values + 1
-        h, w = (high - low).tolist()
-        down, across = _most_square(self.k, h, w)
+        box = seen(valid)
+        h, w = (side.stop - side.start for side in box)
+        down, across = cut(self.k, h, w, on_photo(grid) if self.shape == "photo" else 1.0)
+        if self.shape == "grid" and down * across != self.k:
+            raise ValueError(f"{self.k} windows do not tile a {h} x {w} grid; take another k, shape='bands' or shape='photo'")
         rows = torch.arange(h, device=valid.device) * down // h
         cols = torch.arange(w, device=valid.device) * across // w
         labels = torch.full(valid.shape, -1, dtype=torch.int64, device=valid.device)
-        labels[low[0] : high[0], low[1] : high[1]] = rows[:, None] * across + cols[None, :]
+        labels[box] = rows[:, None] * across + cols[None, :]
         return labels
-
-
-def _most_square(k: int, h: int, w: int) -> tuple[int, int]:
-    """(down, across) with down * across = k whose windows of an h x w grid are most nearly square."""
-    pairs = [(a, k // a) for a in range(1, k + 1) if k % a == 0 and a <= h and k // a <= w]
-    if not pairs:
-        raise ValueError(f"{k} windows do not tile a {h} x {w} grid; take another k or shape='bands'")
-    return min(pairs, key=lambda pair: abs(math.log((h / pair[0]) / (w / pair[1]))))

@@ -1,14 +1,17 @@
-"""What encoders from the hub share: a name or folder -> the folder of one checkpoint, its safetensors files, and their hash."""
+"""Checkpoints of the hub: a name or folder -> one folder, its safetensors files, their hash, and a model with every weight in place."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from regiontok.core.need import need
 
@@ -60,6 +63,42 @@ def weight_files(folder: Path) -> list[Path]:
     if gone:
         raise ValueError(f"{folder} lacks {len(gone)} of its {len(names)} weight files: {', '.join(gone[:3])}")
     return [folder / name for name in names]
+
+
+def pretrained(cls: Any, folder: Path, model: str, **options: Any) -> Any:
+    """`cls.from_pretrained` on a folder's safetensors, without remote code or network; `model` is what messages call it.
+
+    Raises:
+        ValueError: damaged, of other shapes than its config.json says, or without some of the weights, which would then be random.
+    """
+    rules = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False, "output_loading_info": True}
+    try:
+        with quiet():
+            module, report = cls.from_pretrained(str(folder), **rules, **options)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{model}: damaged, or of other shapes than config.json says ({first_line(error)})") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"{model}: {len(missing)} weights of {type(module).__name__} are not in the checkpoint and would be random: "
+            f"{', '.join(missing[:3])}"
+        )
+    return module
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bar of transformers, and no list of unexpected weights (another tower's, say): what matters is raised."""
+    logging = need("transformers", extra="hub").utils.logging
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def fingerprint(folder: Path, *more: str) -> str:

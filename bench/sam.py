@@ -1,0 +1,183 @@
+"""SAM's everything-mode against transformers' own pipeline, in one run, on the same random weights and the same picture.
+
+    python bench/sam.py --size toy
+    python bench/sam.py --size small --points 16
+    python bench/sam.py --size large --device cuda --dtype bfloat16     # SAM 2.1 large's architecture
+
+Real weights are not needed for time, but a random decoder's masks cover everything, whatever the prompt, and then nothing is suppressed
+or written as in earnest. So steep cones around the prompts are added to its logits, in our runs and in the pipeline's. The threshold
+on the estimated IoU is the median of the model's own estimates. "search" is granularity="study" at 1/4 of its prompts a side, from one
+embedding. The picture is square, where the pipeline's prompts cover it. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from skimage import data
+
+from regiontok.core.picture import Picture
+from regiontok.segment._granularity import SEARCHES, Search
+from regiontok.segment.sam import Sam
+
+LARGE = {
+    "hidden_size": 144,
+    "blocks_per_stage": [2, 6, 36, 4],
+    "embed_dim_per_stage": [144, 288, 576, 1152],
+    "num_attention_heads_per_stage": [2, 4, 8, 16],
+    "window_size_per_stage": [8, 4, 16, 8],
+    "global_attention_blocks": [23, 33, 43],
+}
+TOY = {
+    "hidden_size": 8,
+    "blocks_per_stage": [1, 2, 2, 1],
+    "embed_dim_per_stage": [8, 16, 32, 64],
+    "num_attention_heads_per_stage": [1, 1, 2, 2],
+    "window_size_per_stage": [4, 4, 4, 4],
+    "global_attention_blocks": [4],
+}
+# canvas, encoder (nothing given: Hiera tiny's), width of neck and decoder
+SIZES: dict[str, tuple[int, dict[str, Any], int]] = {
+    "toy": (128, TOY, 32),
+    "small": (512, {}, 256),
+    "large": (1024, LARGE, 256),
+}
+
+
+def checkpoint(folder: Path, size: str) -> None:
+    """A SAM 2 of random weights."""
+    canvas, encoder, width = SIZES[size]
+    torch.manual_seed(0)
+    backbone = {"model_type": "sam2_hiera_det_model", "image_size": [canvas, canvas], **encoder}
+    neck = {
+        "backbone_config": backbone,
+        "backbone_channel_list": list(reversed(encoder.get("embed_dim_per_stage", [96, 192, 384, 768]))),
+        "backbone_feature_sizes": [[canvas // side, canvas // side] for side in (4, 8, 16)],
+        "fpn_hidden_size": width,
+    }
+    config = transformers.Sam2Config(
+        vision_config=neck,
+        prompt_encoder_config={"image_size": canvas, "hidden_size": width},
+        mask_decoder_config={"hidden_size": width, "iou_head_hidden_dim": width},
+    )
+    model = transformers.Sam2Model(config)
+    for where, weights in model.named_parameters():
+        if weights.ndim > 1:
+            weights.data.normal_(0, weights[0].numel() ** -0.5)
+        else:
+            weights.data.normal_(float("norm" in where and where.endswith("weight")), 0.1)
+    model.save_pretrained(folder)
+    transformers.Sam2ImageProcessor(size={"height": canvas, "width": canvas}).save_pretrained(folder)
+
+
+def cones(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
+    """Add a steep cone around each prompt to the logits, the decoder's own brought to a spread of 4."""
+    logits = output.pred_masks
+    h, w = logits.shape[-2:]
+    at = inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size
+    line = (torch.arange(h, device=logits.device) + 0.5) / h, (torch.arange(w, device=logits.device) + 0.5) / w
+    y, x = torch.meshgrid(*line, indexing="ij")
+    away = ((x - at[..., 0, None, None]) ** 2 + (y - at[..., 1, None, None]) ** 2).sqrt()
+    reach = torch.tensor([0.03, 0.07, 0.15], device=logits.device)[:, None, None]
+    output.pred_masks = logits * (4 / logits.std()) + 60 * (1 - away[:, :, None] / reach)
+    return output
+
+
+def seconds(job: Callable[[], Any], runs: int, device: str) -> tuple[float, Any]:
+    """The median time of a job and its last result, after one that warms up: of the processor on a CPU, which others may share."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    taken, result = [], job()
+    for _ in range(runs):
+        begin = clock()
+        result = job()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        taken.append(clock() - begin)
+    return statistics.median(taken), result
+
+
+def agreement(some: torch.Tensor, others: torch.Tensor) -> tuple[float, float]:
+    """The mean over masks of the best IoU with one of the others, and the share of masks where that is above 0.999."""
+    a, b = some.flatten(1).float(), others.flatten(1).float()
+    both = a @ b.T
+    best = (both / (a.sum(1)[:, None] + b.sum(1) - both)).amax(1)
+    return best.mean().item(), (best > 0.999).float().mean().item()
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--size", choices=list(SIZES), default="toy")
+    words.add_argument("--points", type=int, default=24)
+    words.add_argument("--stability", type=float, default=0.9)
+    words.add_argument("--points-per-batch", type=int, default=64)
+    words.add_argument("--device", default="cpu")
+    words.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="ours; the pipeline runs in the same"
+    )
+    words.add_argument("--runs", type=int, default=3)
+    asked = words.parse_args()
+    picture = Picture.of(np.ascontiguousarray(data.astronaut()), "astronaut")
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint(Path(folder), asked.size)
+        shared = {"model": folder, "device": asked.device, "dtype": asked.dtype, "points_per_batch": asked.points_per_batch}
+        first = Sam(**shared)
+        model = first._model
+        model.module.register_forward_hook(cones, with_kwargs=True)
+        pipe = transformers.pipeline("mask-generation", model=folder, device=asked.device, dtype=getattr(torch, asked.dtype))
+        pipe.model.register_forward_hook(cones, with_kwargs=True)
+        with torch.no_grad():
+            encoded = model.encode([picture])
+            iou = float(model.decode(encoded, encoded.places[0].prompts(8)[None])[1].median().clamp(0, 1))
+        level = {"points": asked.points, "iou": iou, "stability": asked.stability}
+        SEARCHES["study"] = Search(
+            tuple(one._replace(points=one.points // 4, iou=iou) for one in SEARCHES["study"].levels), start=1, bounds=(80, 160)
+        )
+        theirs = {"points_per_crop": asked.points, "pred_iou_thresh": iou, "stability_score_thresh": asked.stability}
+        theirs["points_per_batch"] = asked.points_per_batch
+        jobs: dict[str, Callable[[], Any]] = {
+            "encode": lambda: model.module.get_image_embeddings(torch.zeros_like(pixels)),
+            "fast": lambda: Sam(granularity="fast", **level, **shared)([picture])[0],
+            "exact": lambda: Sam(granularity="fast", exact=True, **level, **shared)([picture])[0],
+            "search": lambda: Sam(granularity="study", **shared)([picture])[0],
+            "pipeline": lambda: pipe(picture.pil, **theirs),
+        }
+        pixels = model.processor(images=[picture.pil], return_tensors="pt")["pixel_values"].to(
+            asked.device, getattr(torch, asked.dtype)
+        )
+        figures: dict[str, Any] = {
+            **vars(asked),
+            "iou": round(iou, 3),
+            "machine": platform.machine(),
+            "torch": torch.__version__,
+        }
+        figures["threads"] = torch.get_num_threads()
+        results = {}
+        for name, job in jobs.items():
+            figures[name], results[name] = seconds(job, asked.runs, asked.device)
+    dense = {name: results[name].dense() for name in ("fast", "exact", "search")}
+    dense["pipeline"] = torch.stack(list(results["pipeline"]["masks"])).cpu()
+    for name in jobs:
+        count = f"{len(dense[name]):5d} masks" if name in dense else ""
+        print(
+            f"{name:9s} {1000 * figures[name]:10.1f} ms  {figures['pipeline'] / figures[name]:6.1f} x the pipeline's pace  {count}"
+        )
+    for one, other in (("exact", "pipeline"), ("pipeline", "exact"), ("fast", "pipeline"), ("pipeline", "fast")):
+        figures[f"{one} in {other}"] = mean, same = agreement(dense[one], dense[other])
+        print(f"{one} in {other}: best IoU {mean:.4f} in the mean, {same:.1%} of the masks to the pixel")
+    figures["masks"] = {name: len(masks) for name, masks in dense.items()}
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Keep k patches drawn at random: the baseline that a selection must beat.
+
+After: the matched-budget baselines of VTC-Bench (arXiv 2510.07143).
+Differs: nothing known; the seed is said, and every image and epoch draws its own patches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from regiontok.core.grid import PatchGrid
+from regiontok.core.regions import Regions
+from regiontok.steps.sort import Sort
+
+
+@dataclass(frozen=True)
+class Random:
+    """`k` of the valid patches, one region each, in raster order; a source: it stands first in a spec.
+
+    They are the first k of `sort('random', seed)`, so a larger k with the same seed keeps what a smaller one kept.
+
+    Raises:
+        ValueError: k below 1, or above the number of patches.
+    """
+
+    k: int
+    seed: int = 0
+    version: ClassVar[int] = 1
+    source: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"needs at least one patch, got k={self.k}")
+
+    def one(self, regions: Regions, grid: PatchGrid) -> Regions:
+        """Draw from one view; the regions that come in are replaced."""
+        every = Regions.singletons(grid.grid, grid.valid)
+        if self.k > len(every):
+            raise ValueError(f"cannot keep {self.k} of {len(every)} patches")
+        drawn = Sort("random", seed=self.seed).one(every, grid).take(range(self.k))
+        return Sort("raster").one(drawn, grid)
