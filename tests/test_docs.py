@@ -70,6 +70,7 @@ def test_every_command_of_the_readme_exists():
     from regiontok.cli import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
     used = set(re.findall(r"^regiontok (\w+)", "\n".join(blocks(ROOT / "README.md", "bash")), re.M))
     assert used
     assert used <= known

@@ -23,7 +23,9 @@ FLOORS = {
     "clips": 1,
     "tokenizer": 2,
     "commands": 7,
-    "cli": 8,
+    "terminal": 8,
+    "cli_masks": 9,
+    "cli": 10,
 }
 
 

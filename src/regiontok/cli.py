@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from regiontok.cli_masks import masks_app
+from regiontok.terminal import clear_errors, closing_json, stderr, stdout, tables
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +20,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Region tokens for vision-language models: photos in, regions and their tokens out.",
 )
+
+app.add_typer(masks_app, name="masks")
 
 Encoder = Annotated[str, typer.Option(help="Encoder spec, hub name or local folder; `regiontok ls encoder` lists them.")]
 Regions = Annotated[
@@ -41,16 +44,16 @@ def demo(
 
     Example: `regiontok demo --out demo`
     """
-    with _clear_errors():
+    with clear_errors():
         from regiontok.commands import demo as command
         from regiontok.commands.table import progress, results, summary
 
-        with progress(_err()) as bar:
+        with progress(stderr()) as bar:
             task = bar.add_task("photos", total=len(command.PHOTOS))
             reports = command.demo(out, device=device, tick=lambda: bar.advance(task))
-        _tables(results(reports))
-        _out().print(f"look at [bold]{out / 'contact_sheet.png'}[/bold]")
-        _json({"command": "demo", "images": len(reports), "settings": summary(reports), "out": str(out)})
+        tables(results(reports))
+        stdout().print(f"look at [bold]{out / 'contact_sheet.png'}[/bold]")
+        closing_json({"command": "demo", "images": len(reports), "settings": summary(reports), "out": str(out)})
 
 
 @app.command()
@@ -92,7 +95,7 @@ def tokenize(
 
     `ls photos/*.jpg | regiontok tokenize - --segmenter felzenszwalb --regions "segments(0.07) | cover('rest') | sort('com')"`
     """
-    with _clear_errors():
+    with clear_errors():
         from regiontok.commands.clip import Sampling, divide, tokenize_clips
         from regiontok.commands.collect import collect
         from regiontok.core.recipe import TokenizerSettings
@@ -116,10 +119,10 @@ def tokenize(
 
 def _plan(items: list[Any], specs: list[str], out: Path) -> None:
     for item in items[:20]:
-        _out().print(f"{item.path} -> {out / item.name}", highlight=False)
+        stdout().print(f"{item.path} -> {out / item.name}", highlight=False)
     if len(items) > 20:
-        _out().print(f"... and {len(items) - 20} more")
-    _json({"command": "tokenize", "dry_run": True, "images": len(items), "specs": specs, "out": str(out)})
+        stdout().print(f"... and {len(items) - 20} more")
+    closing_json({"command": "tokenize", "dry_run": True, "images": len(items), "specs": specs, "out": str(out)})
 
 
 def _watch(done: Iterator[Any], total: int, out: Path) -> int:
@@ -128,7 +131,7 @@ def _watch(done: Iterator[Any], total: int, out: Path) -> int:
 
     reports, failed, resumed = [], [], 0
     try:
-        with progress(_err()) as bar:
+        with progress(stderr()) as bar:
             task = bar.add_task("images", total=total)
             for one in done:
                 resumed += one.resumed
@@ -138,14 +141,16 @@ def _watch(done: Iterator[Any], total: int, out: Path) -> int:
                     reports.append({**one.report, "name": one.item.name})
                 bar.update(task, advance=1, description=f"images ({len(failed)} set aside)" if failed else "images")
     except KeyboardInterrupt:
-        _err().print(f"stopped: {len(reports)} of {total} images are done; go on with --resume", highlight=False)
+        stderr().print(f"stopped: {len(reports)} of {total} images are done; go on with --resume", highlight=False)
         raise typer.Exit(130) from None
-    _tables([*results(reports), *set_aside(failed)])
-    _out().print(
+    tables([*results(reports), *set_aside(failed)])
+    stdout().print(
         f"{len(reports)} images done ({resumed} of them before), {len(failed)} set aside; written under {out}", highlight=False
     )
     counts = {"images": len(reports), "resumed": resumed, "set_aside": len(failed)}
-    _json({"command": "tokenize", **counts, "settings": summary(reports) if reports else [], "failed": failed, "out": str(out)})
+    closing_json(
+        {"command": "tokenize", **counts, "settings": summary(reports) if reports else [], "failed": failed, "out": str(out)}
+    )
     return len(failed)
 
 
@@ -171,7 +176,7 @@ def frontier(
 
     `regiontok frontier bsds/images --humans bsds/groundTruth --budget 16,64,144 --source merge --source ToMe --source "grid pooling"`
     """
-    with _clear_errors():
+    with clear_errors():
         from regiontok.commands import frontier as command
         from regiontok.commands.collect import collect
         from regiontok.commands.rivals import Bench
@@ -183,14 +188,14 @@ def frontier(
             need("matplotlib.figure", extra="plot")  # before the work, not after it
         items, budgets = collect(paths, sys.stdin), command.numbers(budget)
         bench = Bench(encoder, segmenter, budgets, source or (), device)
-        with progress(_err()) as bar:
+        with progress(stderr()) as bar:
             task = bar.add_task("images", total=len(items))
             rows = command.frontier(bench, items, humans, tick=lambda: bar.advance(task))
-        _tables(command.results(rows))
+        tables(command.results(rows))
         if plot:
             save_image(command.plot(rows, encoder), out)
-            _out().print(f"look at [bold]{out}[/bold]")
-        _json({"command": "frontier", "encoder": encoder, "rows": rows, "plot": str(out) if plot else None})
+            stdout().print(f"look at [bold]{out}[/bold]")
+        closing_json({"command": "frontier", "encoder": encoder, "rows": rows, "plot": str(out) if plot else None})
 
 
 @app.command()
@@ -201,7 +206,7 @@ def ls(
 
     Examples: `regiontok ls`, `regiontok ls step`
     """
-    with _clear_errors():
+    with clear_errors():
         from regiontok.commands.ls import describe_recipes, methods
 
         kind = kind[:-1] if kind and kind.endswith("s") and kind != "recipes" else kind
@@ -217,7 +222,7 @@ def ls(
             rows.add_column(overflow="fold")
             for name, what in table.items():
                 rows.add_row(name, escape(what))
-            _out().print(rows, "")
+            stdout().print(rows, "")
 
 
 @app.command()
@@ -230,68 +235,31 @@ def show(
 
     Examples: `regiontok show merge`, `regiontok show quick/cluster tokenizer.pool=select`, `regiontok show out/photo.jpg`
     """
-    with _clear_errors():
+    with clear_errors():
         from regiontok.commands.show import show_method, show_output, show_recipe
 
         if Path(what).is_dir():
             _regions(show_output(Path(what)))
         else:
             text = show_method(what) or show_recipe(what, scale=scale, overrides=tuple(overrides or ()))
-            _out().print(text, highlight=False, markup=False)
+            stdout().print(text, highlight=False, markup=False)
 
 
 def _regions(settings: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> None:
     for setting, regions in settings:
         steps = " -> ".join(f"{step['step']} {step['regions']}" for step in setting["steps"])
-        _out().print(f"{setting['spec']}: {setting['tokens']} tokens ({steps})", style="bold", highlight=False, markup=False)
+        stdout().print(f"{setting['spec']}: {setting['tokens']} tokens ({steps})", style="bold", highlight=False, markup=False)
         for region in regions[:10]:
             name = f"  {region['name']} ({100 * region['name_share']:.0f} %)" if "name" in region else ""
             box = " ".join(f"{side:.0f}" for side in region["box"])
-            _out().print(f"  {len(region['patches']):4d} patches  box {box}{name}", highlight=False, markup=False)
+            stdout().print(f"  {len(region['patches']):4d} patches  box {box}{name}", highlight=False, markup=False)
         if len(regions) > 10:
-            _out().print(f"  ... and {len(regions) - 10} smaller", highlight=False)
+            stdout().print(f"  ... and {len(regions) - 10} smaller", highlight=False)
 
 
 def main() -> None:
     """The entry point of the `regiontok` command."""
     app()
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """A user's mistake is one line on stderr and exit status 2, never a traceback."""
-    try:
-        yield
-    except (ValueError, ImportError, OSError) as error:
-        _err().print(f"regiontok: {' '.join(str(error).split())}", style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        _err().print("stopped")
-        raise typer.Exit(130) from None
-
-
-def _tables(tables: Iterable[Any]) -> None:
-    for table in tables:
-        _out().print(table, "")
-
-
-def _console(stderr: bool) -> Any:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=140)  # a pipe has no width: keep tables whole
-
-
-def _out() -> Any:
-    return _console(stderr=False)
-
-
-def _err() -> Any:
-    return _console(stderr=True)
-
-
-def _json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -21,7 +20,7 @@ import torch
 from regiontok.commands.mask_sources import Source
 from regiontok.core import spec
 from regiontok.core.files import replacing
-from regiontok.core.picture import Picture
+from regiontok.core.picture import Picture, key_of
 from regiontok.segment._store import Maker, MaskStore, is_store, parts, shards
 from regiontok.segment._store_care import set_aside_corrupt
 from regiontok.segment._store_file import packed_row
@@ -182,11 +181,6 @@ def _finished(waiting: dict[Future, None], writer: MaskWriter, failed: dict[Sour
             else:
                 writer.add_row(row)
                 yield Done(source, row["key"], len(row["runs"]))
-
-
-def key_of(data: bytes) -> str:
-    """The key that `Picture.of` gives these bytes, without decoding them."""
-    return hashlib.sha256(data).hexdigest()[:32]
 
 
 Answer = tuple[Source, dict[str, Any] | None, str | None]

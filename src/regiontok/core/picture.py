@@ -113,6 +113,15 @@ class Picture:
         return np.array(self.pil.resize((w, h), method, box=(x0, y0, x1, y1)))
 
 
+def key_of(data: bytes) -> str:
+    """The key of a picture read from these bytes, known before they are decoded.
+
+    >>> key_of(b"")[:8]
+    'e3b0c442'
+    """
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
 def _read(path: Path) -> bytes:
     try:
         if not path.exists():
@@ -137,7 +146,7 @@ def _decode(data: bytes, name: str) -> Picture:
         if image.format == "PNG":
             _check_png(data, image, name)
         pixels = _rgb(image, name)
-    return Picture(_frozen(pixels), hashlib.sha256(data).hexdigest()[:32], name)
+    return Picture(_frozen(pixels), key_of(data), name)
 
 
 @contextmanager
