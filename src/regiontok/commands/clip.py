@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
-from regiontok.commands.collect import Item, NoImages, distinct
+from regiontok.commands.collect import Item, NoImages, distinct, listed
 from regiontok.commands.output import (
     COLOURED,
-    REPORT,
     Setting,
     caption,
     check_target,
     grid_boxes,
     pixel_masks,
     read_report,
-    slug,
-    write_json,
+    regions_table,
+    scaled,
+    write_folder,
 )
 from regiontok.commands.tokenize import Done, Job, report_of
 from regiontok.core.clip import MOST, VIDEOS, Clip, Cut
-from regiontok.core.files import replacing
 from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
 from regiontok.diagnose.naming import name_regions
 from regiontok.draw.regions import Style
-from regiontok.draw.sheet import Panel, column_width, contact_sheet, save_image
+from regiontok.draw.sheet import Panel, column_width, contact_sheet
 from regiontok.draw.strip import FRAMES, draw_strip, shown, title
 
 NUMBERED = 40  # regions of a strip: up to so many with numbers, which are small there
@@ -57,21 +55,13 @@ def divide(paths: Sequence[str], *, clips: bool = False, stdin: TextIO | None = 
     Raises:
         NoImages: with `clips`, a word that leads nowhere.
     """
-    words = list(_lines(paths, stdin)) if clips else list(paths)
+    words = list(listed(paths, stdin)) if clips else list(paths)
     chosen = [word for word in words if clips or _is_video(Path(word))]
     for word in chosen:
         if not Path(word).exists():
             raise NoImages(f"{word}: no such file or folder")
     items = {Path(word): Item(Path(word), Path(word).resolve().name) for word in chosen}
     return distinct(items.values()), [word for word in words if word not in chosen]
-
-
-def _lines(paths: Iterable[str], stdin: TextIO | None) -> Iterator[str]:
-    for word in paths:
-        if word == "-":
-            yield from (line.strip() for line in stdin or () if line.strip())
-        else:
-            yield word
 
 
 def _is_video(path: Path) -> bool:
@@ -94,7 +84,6 @@ def tokenize_clips(
     frames is not done again.
     """
     fingerprint = hashlib.sha256(f"{job.fingerprint} {asdict(sampling)}".encode()).hexdigest()[:32]
-    warm = False
     for item in items:
         start = time.perf_counter()
         try:
@@ -105,9 +94,7 @@ def tokenize_clips(
             if before and before.get("fingerprint") == fingerprint and before.get("key") == clip.key:
                 yield Done(item, report=before, resumed=True)
                 continue
-            if not warm:
-                job.warm()
-                warm = True
+            job.warm()
             settings = _named(job, job.run([clip]))
         except ValueError as error:
             yield Done(item, error=str(error))
@@ -136,23 +123,16 @@ def write_clip(folder: Path, settings: Sequence[Setting], report: dict[str, Any]
         rle: also write each region's pixels as COCO run lengths, a list a region with one entry a frame (null where it is not).
         picture: also draw the strip.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(folder) as part:
-        part.mkdir()
-        for setting in settings:
-            name = slug(setting.spec)
-            save_file(setting.run.tokens.of(0).to("cpu").to_tensors(), part / f"{name}.safetensors")
-            write_json(part / f"{name}.regions.json", _regions_json(setting, rle))
-        if picture:
-            save_image(strip(settings), part / "regions.png")
-        write_json(part / REPORT, report)
+    tables = [_regions_json(setting, rle) for setting in settings]
+    drawing = strip(settings) if picture else None
+    write_folder(folder, [setting.run.tokens.of(0) for setting in settings], tables, drawing, report)
 
 
 def strip(settings: Sequence[Setting], most: int = FRAMES) -> Image.Image:
     """Frames from left to right; under the photos one row a setting, each region in one colour."""
     clip: Clip = settings[0].run.pictures[0]
     frame = settings[0].run.grids[0].frame
-    rows = [[Panel(_small(clip, at), title(clip, at)) for at in shown(len(clip), most)]]
+    rows = [[Panel(scaled(clip.frames[at], column_width(FRAMES)), title(clip, at)) for at in shown(len(clip), most)]]
     for setting in settings:
         regions = setting.run.regions[0]
         style: Style = "colours" if len(regions) <= COLOURED * len(clip) else "borders"
@@ -164,30 +144,12 @@ def strip(settings: Sequence[Setting], most: int = FRAMES) -> Image.Image:
     )
 
 
-def _small(clip: Clip, at: int) -> Image.Image:
-    high, wide = clip.size
-    scale = column_width(FRAMES) / max(high, wide)
-    size = (max(1, round(high * scale)), max(1, round(wide * scale)))
-    return Image.fromarray(clip.frames[at].resized(size, (0, 0, high, wide), "bicubic"))
-
-
 def _regions_json(setting: Setting, rle: bool) -> dict[str, Any]:
-    run = setting.run
-    regions, frame = run.regions[0].to("cpu"), run.grids[0].frame
-    union = frame.boxes_to_pixels(grid_boxes(regions)).tolist()
+    regions, frame = setting.run.regions[0].to("cpu"), setting.run.grids[0].frame
     boxes, masks = _over_time(regions, frame, rle)
-    rows = []
-    for at, patch in enumerate(regions.patch.split(regions.sizes.tolist())):
-        row: dict[str, Any] = {
-            "patches": patch.tolist(),
-            "box": [round(v, 2) for v in union[at]],
-            "boxes": boxes[at],
-            "source": int(regions.source[at]),
-        }
-        if setting.names:
-            row |= {"name": setting.names[at].name, "name_share": round(setting.names[at].share, 4)}
-        rows.append(row)
-    found = {"spec": setting.spec, "grid": list(regions.grid), "frame": asdict(frame), "regions": rows}
+    found = regions_table(setting, regions, frame)
+    for row, own in zip(found["regions"], boxes, strict=True):
+        row["boxes"] = own
     return found | ({"size": list(frame.image), "masks": masks} if rle else {})
 
 

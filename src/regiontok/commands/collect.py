@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -36,7 +36,7 @@ def collect(paths: Sequence[str], stdin: TextIO | None = None) -> list[Item]:
         NoImages: nothing there, a folder without images, a folder that cannot be read.
     """
     found: dict[Path, Item] = {}
-    for word in _words(paths, stdin):
+    for word in listed(paths, stdin):
         for item in _items(word):
             found.setdefault(item.path, item)
     if not found:
@@ -44,7 +44,8 @@ def collect(paths: Sequence[str], stdin: TextIO | None = None) -> list[Item]:
     return distinct(found.values())
 
 
-def _words(paths: Sequence[str], stdin: TextIO | None) -> Iterable[str]:
+def listed(paths: Sequence[str], stdin: TextIO | None) -> Iterator[str]:
+    """The words, with the lines of `stdin` in the place of "-"."""
     for word in paths:
         if word == "-":
             yield from (line.strip() for line in stdin or () if line.strip())

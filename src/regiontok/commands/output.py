@@ -18,6 +18,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
+from regiontok.core.tokens import Tokens
 from regiontok.diagnose.naming import Naming
 from regiontok.draw.regions import draw_regions
 from regiontok.draw.sheet import Panel, save_image, side_by_side
@@ -60,15 +61,28 @@ def write_image(
         rle: also write each region's pixels as COCO run lengths, which the `stored` segmenter reads back.
         picture: also draw.
     """
+    tables = [_regions_json(setting, index, rle) for setting in settings]
+    drawing = side_by_side(panels(index, settings)) if picture else None
+    write_folder(folder, [setting.run.tokens.of(index) for setting in settings], tables, drawing, report)
+
+
+def write_folder(
+    folder: Path,
+    tokens: Sequence[Tokens],
+    regions: Sequence[dict[str, Any]],
+    drawing: Image.Image | None,
+    report: dict[str, Any],
+) -> None:
+    """Write one output folder whole, or not at all: tokens and regions a setting, the drawing if there is one, the report last."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as part:
         part.mkdir()
-        for setting in settings:
-            name = slug(setting.spec)
-            save_file(setting.run.tokens.of(index).to("cpu").to_tensors(), part / f"{name}.safetensors")
-            write_json(part / f"{name}.regions.json", _regions_json(setting, index, rle))
-        if picture:
-            save_image(side_by_side(panels(index, settings)), part / "regions.png")
+        for own, table in zip(tokens, regions, strict=True):
+            name = slug(table["spec"])
+            save_file(own.to("cpu").to_tensors(), part / f"{name}.safetensors")
+            write_json(part / f"{name}.regions.json", table)
+        if drawing is not None:
+            save_image(drawing, part / "regions.png")
         write_json(part / REPORT, report)
 
 
@@ -93,7 +107,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 def panels(index: int, settings: Sequence[Setting], *, longest: int = 640) -> list[Panel]:
     """The photo, and a panel for each setting."""
     photo, grid = settings[0].run.pictures[index], settings[0].run.grids[index]
-    shown = [Panel(_photo(photo, longest), "photo", f"{photo.size[1]} × {photo.size[0]} px")]
+    shown = [Panel(scaled(photo, longest), "photo", f"{photo.size[1]} × {photo.size[0]} px")]
     for setting in settings:
         regions = setting.run.regions[index]
         names = _largest(setting.names, regions) if setting.names else None
@@ -113,10 +127,12 @@ def panels(index: int, settings: Sequence[Setting], *, longest: int = 640) -> li
 def _largest(names: Sequence[Naming], regions: Regions) -> list[str | None]:
     """Names for the largest regions whose name is more than a guess; more names would hide the picture."""
     sure = [at for at in regions.sizes.argsort(descending=True, stable=True).tolist() if names[at].share >= SURE]
-    return [naming.name if at in set(sure[:NAMED]) else None for at, naming in enumerate(names)]
+    chosen = set(sure[:NAMED])
+    return [naming.name if at in chosen else None for at, naming in enumerate(names)]
 
 
-def _photo(picture: Picture, longest: int) -> Image.Image:
+def scaled(picture: Picture, longest: int) -> Image.Image:
+    """The picture with its longer side at `longest` pixels."""
     high, wide = picture.size
     scale = longest / max(high, wide)
     size = (max(1, round(high * scale)), max(1, round(wide * scale)))
@@ -134,9 +150,16 @@ def caption(setting: Setting, index: int) -> str:
 
 
 def _regions_json(setting: Setting, index: int, rle: bool) -> dict[str, Any]:
-    run = setting.run
-    regions, grid = run.regions[index].to("cpu"), run.grids[index]
-    boxes = grid.frame.boxes_to_pixels(grid_boxes(regions)).tolist()
+    regions, frame = setting.run.regions[index].to("cpu"), setting.run.grids[index].frame
+    found = regions_table(setting, regions, frame)
+    if rle:
+        found |= {"size": list(frame.image), "masks": pixel_masks(regions, frame).to_coco()}
+    return found
+
+
+def regions_table(setting: Setting, regions: Regions, frame: Frame) -> dict[str, Any]:
+    """What the JSON of a setting says of any regions, of an image or a clip: patches, box, source, and the name if there is one."""
+    boxes = frame.boxes_to_pixels(grid_boxes(regions)).tolist()
     rows = []
     for at, patch in enumerate(regions.patch.split(regions.sizes.tolist())):
         row: dict[str, Any] = {
@@ -147,10 +170,7 @@ def _regions_json(setting: Setting, index: int, rle: bool) -> dict[str, Any]:
         if setting.names:
             row |= {"name": setting.names[at].name, "name_share": round(setting.names[at].share, 4)}
         rows.append(row)
-    found: dict[str, Any] = {"spec": setting.spec, "grid": list(regions.grid), "frame": asdict(grid.frame), "regions": rows}
-    if rle:
-        found |= {"size": list(grid.frame.image), "masks": pixel_masks(regions, grid.frame).to_coco()}
-    return found
+    return {"spec": setting.spec, "grid": list(regions.grid), "frame": asdict(frame), "regions": rows}
 
 
 def grid_boxes(regions: Regions) -> torch.Tensor:

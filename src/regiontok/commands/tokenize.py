@@ -56,6 +56,7 @@ class Job:
         self.tokenizers = [RegionTokenizer(encoder, r, segmenter=segmenter, **options, device=device) for r in specs]
         self.encoder = self.tokenizers[0].regionizer.encoder
         self.naming = name
+        self._warm = False
         if name and not hasattr(self.encoder, "logits"):
             raise ValueError(
                 f"--name needs an encoder with a classifier of its own, say lite; {spec.name_of(self.encoder)} has none"
@@ -86,7 +87,10 @@ class Job:
 
     @torch.no_grad()
     def warm(self) -> None:
-        """Load and compile what the first image would otherwise be charged for."""
+        """Load and compile, once, what the first image would otherwise be charged for."""
+        if self._warm:
+            return
+        self._warm = True
         blank = Picture.of(np.zeros((64, 64, 3), np.uint8))
         for tokenizer in self.tokenizers:
             if not tokenizer.regionizer.reads_masks:
@@ -110,7 +114,7 @@ def tokenize(
     A bad image is set aside with its reason and the rest go on. With `resume`, an image whose report says the same settings and the
     same bytes is not done again.
     """
-    fingerprint, warm = job.fingerprint, False
+    fingerprint = job.fingerprint
     for start in range(0, len(items), batch):
         waiting: list[_Decoded] = []
         for item in items[start : start + batch]:
@@ -119,9 +123,8 @@ def tokenize(
                 yield done
             else:
                 waiting.append(done)
-        if waiting and not warm:
+        if waiting:
             job.warm()
-            warm = True
         yield from _batch(job, waiting, out, fingerprint, rle=rle, picture=picture)
 
 
