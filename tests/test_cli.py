@@ -73,6 +73,14 @@ class TestTokenize:
         assert result.exit_code == 0
         assert last(result)["specs"][0].startswith("merge(0.")
 
+    def test_specs_whose_file_names_would_be_the_same_get_different_ones(self, photos, tmp_path):
+        specs = ["merge(0.5)", "merge(-0.5)", "merge(threshold=0.5)"]
+        words = [word for text in specs for word in ("--regions", text)]
+        result = run("tokenize", photos / "a.png", "--encoder", "filters", "--no-picture", *words, "--out", tmp_path / "out")
+        assert [row["spec"] for row in last(result)["settings"]] == ["merge(0.5)", "merge(-0.5)"]
+        found = {json.loads(path.read_text())["spec"] for path in (tmp_path / "out" / "a.png").glob("*.regions.json")}
+        assert found == {"merge(0.5)", "merge(-0.5)"}
+
     def test_a_picture_is_drawn(self, photos, tmp_path):
         result = run("tokenize", photos / "a.png", "--encoder", "filters", "--regions", "merge(k=6)", "--out", tmp_path)
         assert result.exit_code == 0, result.output
@@ -146,6 +154,13 @@ class TestResume:
         Image.fromarray(make_scene(9, (80, 100)).pixels).save(photos / "a.png")
         assert last(run(*words, "--regions", "windows(4)"))["resumed"] == 2
         assert last(run(*words, "--regions", "windows(5)"))["resumed"] == 0
+
+    def test_what_a_run_did_not_write_is_written_when_it_is_asked_for(self, photos, tmp_path):
+        words = ["tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out", "--resume"]
+        run(*words)
+        assert last(run(*words, "--rle"))["resumed"] == 0
+        assert "masks" in json.loads((tmp_path / "out" / "a.png" / "windows-4.regions.json").read_text())
+        assert last(run(*words, "--rle"))["resumed"] == 1
 
     def test_a_broken_report_is_done_again(self, photos, tmp_path):
         words = ["tokenize", photos, *FAST, "--out", tmp_path / "out", "--resume"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -83,7 +82,7 @@ def tokenize_clips(
     A bad clip is set aside with its reason and the rest go on. With `resume`, a clip whose report says the same settings and the same
     frames is not done again.
     """
-    fingerprint = hashlib.sha256(f"{job.fingerprint} {asdict(sampling)}".encode()).hexdigest()[:32]
+    fingerprint = job.fingerprint(rle, picture, asdict(sampling))
     for item in items:
         start = time.perf_counter()
         try:

@@ -52,7 +52,7 @@ def demo(out: Path, *, device: str = "cpu", tick: Callable[[], None] = lambda: N
     reports, rows = [], []
     for picture in pictures:
         named = job.named(job.run([picture]), 0)
-        report = {"name": picture.name, "key": picture.key, "fingerprint": job.fingerprint, **report_of(named, 0)}
+        report = {"name": picture.name, "key": picture.key, "fingerprint": job.fingerprint(), **report_of(named, 0)}
         write_image(out / picture.name, 0, named, report, rle=False, picture=True)
         drawn = panels(0, named, longest=column_width(len(heads)))
         rows.append([replace(panel, title=title) for panel, title in zip(drawn, heads, strict=True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -48,6 +49,17 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")[:80] or "patches"
 
 
+def slugs(specs: Sequence[str]) -> list[str]:
+    """A file name for each spec, all different: names that would be the same get a piece of their spec's hash.
+
+    >>> slugs(["merge(0.5)", "merge(-0.5)", "patches"])
+    ['merge-0.5~862c1727', 'merge-0.5~64007873', 'patches']
+    """
+    names = [slug(text) for text in specs]
+    hashes = [hashlib.sha256(text.encode()).hexdigest()[:8] for text in specs]
+    return [f"{n}~{h}" if names.count(n) > 1 else n for n, h in zip(names, hashes, strict=True)]
+
+
 def write_image(
     folder: Path, index: int, settings: Sequence[Setting], report: dict[str, Any], *, rle: bool, picture: bool
 ) -> None:
@@ -77,8 +89,7 @@ def write_folder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as part:
         part.mkdir()
-        for own, table in zip(tokens, regions, strict=True):
-            name = slug(table["spec"])
+        for own, table, name in zip(tokens, regions, slugs([table["spec"] for table in regions]), strict=True):
             save_file(own.to("cpu").to_tensors(), part / f"{name}.safetensors")
             write_json(part / f"{name}.regions.json", table)
         if drawing is not None:

@@ -50,10 +50,14 @@ class Job:
         self, settings: TokenizerSettings, regions: Sequence[str] = (), *, name: bool = False, device: str = "cpu"
     ) -> None:
         encoder = build_encoder(settings.encoder)
-        specs = list(dict.fromkeys(regions)) or [settings.regions or f"merge({encoder.threshold}) | sort('com')"]
+        specs = list(regions) or [settings.regions or f"merge({encoder.threshold}) | sort('com')"]
         options = settings.model_dump(exclude={"encoder", "regions", "segmenter"})
         segmenter = spec.build("segmenter", settings.segmenter) if settings.segmenter else None
-        self.tokenizers = [RegionTokenizer(encoder, r, segmenter=segmenter, **options, device=device) for r in specs]
+        by_spec: dict[str, RegionTokenizer] = {}
+        for text in specs:
+            tokenizer = RegionTokenizer(encoder, text, segmenter=segmenter, **options, device=device)
+            by_spec.setdefault(tokenizer.regionizer.spec, tokenizer)  # two ways to write one spec are one
+        self.tokenizers = list(by_spec.values())
         self.encoder = self.tokenizers[0].regionizer.encoder
         self.naming = name
         self._warm = False
@@ -67,11 +71,10 @@ class Job:
         """The region specs, as they are shown."""
         return [tokenizer.regionizer.spec for tokenizer in self.tokenizers]
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of everything that decides the output, so that a resumed run never keeps what other settings made."""
+    def fingerprint(self, *options: Any) -> str:
+        """Hash of everything that decides the output, `options` of writing too: a resumed run never keeps what other settings made."""
         parts = [tokenizer.regionizer.fingerprint + tokenizer.settings.model_dump_json() for tokenizer in self.tokenizers]
-        return hashlib.sha256(json.dumps([parts, self.naming]).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps([parts, self.naming, options]).encode()).hexdigest()[:32]
 
     @torch.no_grad()
     def run(self, pictures: Sequence[Picture | Clip]) -> list[Setting]:
@@ -114,7 +117,7 @@ def tokenize(
     A bad image is set aside with its reason and the rest go on. With `resume`, an image whose report says the same settings and the
     same bytes is not done again.
     """
-    fingerprint = job.fingerprint
+    fingerprint = job.fingerprint(rle, picture)
     for start in range(0, len(items), batch):
         waiting: list[_Decoded] = []
         for item in items[start : start + batch]:
