@@ -28,6 +28,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.recipe import Recipe, TokenizerSettings, load_recipe, to_toml
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import CLS, WHOLE, Tokens, interleave
+from regiontok.encoders._catalogue import route
 
 STAGES = ("decode", "segment", "encode", "regions", "pool")
 
@@ -162,7 +163,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class VisualHead(nn.Module):
-    """Norm and pool: (grids, members) -> Tokens. Everything that learns lives here.
+    """Norm, pool and connector: (grids, members) -> Tokens. Everything that learns lives here.
 
     Args:
         width: of the encoder's features.
@@ -170,14 +171,27 @@ class VisualHead(nn.Module):
         pool: a built pool.
         whole: a token (under `select` a block) of the whole image in front; it goes through the same pool (row D11, O6).
         cls: the encoder's CLS or summary tokens in front, one each, never a register (row D11).
+        connector: a built connector that takes every token to the width `out` of a language model; None leaves the encoder's width.
+        out: see `connector`.
     """
 
-    def __init__(self, width: int, *, norm: str = "none", pool: Any, whole: bool = False, cls: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        norm: str = "none",
+        pool: Any,
+        whole: bool = False,
+        cls: bool = False,
+        connector: Any = None,
+        out: int | None = None,
+    ) -> None:
         super().__init__()
         if norm not in ("none", "rms"):
             raise ValueError(f"norm must be 'none' or 'rms', not {norm!r}{spec.nearest(norm, ('none', 'rms'))}")
         self.norm = RMSNorm(width, eps=1e-6) if norm == "rms" else nn.Identity()
         self.pool = pool.build(width)
+        self.connector = connector.build(width, out) if connector else nn.Identity()
         self.whole, self.cls = whole, cls
 
     def forward(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
@@ -189,7 +203,8 @@ class VisualHead(nn.Module):
             parts.insert(0, self.pool(values, Members.of(all_valid, members.image), kind=WHOLE))
         if self.cls:
             parts.insert(0, self._cls(grids, members))
-        return interleave(parts) if len(parts) > 1 else parts[0]
+        tokens = interleave(parts) if len(parts) > 1 else parts[0]
+        return tokens.but(self.connector(tokens.values))
 
     def _cls(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
         prefixes = [grid.prefix[: grid.summaries] for grid in grids if grid.prefix is not None and grid.summaries]
@@ -375,10 +390,8 @@ class Clock:
 
 
 def build_encoder(text: str) -> Any:
-    """An encoder from its spec; a hub name or a folder is short for `transformers('...')`."""
-    if "(" not in text and ("/" in text or "\\" in text or Path(text).is_dir()):
-        return spec.build("encoder", spec.Call("transformers", (text,)))
-    return spec.build("encoder", text)
+    """An encoder from its spec or short name ("dinov2-l"); a hub name or a folder goes to the encoder that reads its config."""
+    return spec.build("encoder", route(text))
 
 
 def pictures(images: Any) -> list[Picture | Clip]:

@@ -228,3 +228,60 @@ def test_encoder_and_segmenter_are_checked_by_name(settings, message):
 
 def test_a_hub_name_is_no_unknown_encoder():
     assert resolve({"what": "w", "tokenizer": {"encoder": "openai/clip-vit-large-patch14-336"}}, name="r").tokenizer.encoder
+
+
+STAGED = """
+what = "two stages"
+[model]
+language_model = "lmsys/vicuna-7b-v1.5"
+[[stage]]
+name = "alignment"
+data = [{ records = "blip.json", images = "pictures" }]
+batch = 256
+[[stage]]
+name = "tuning"
+data = [{ records = "mix.json", images = "pictures", weight = 2.0 }]
+train = ["connector", "language_model"]
+learning_rate = 2e-5
+lora = { rank = 8, alpha = 16 }
+[scale.mini.model]
+language_model = "mini"
+[scale.mini.every_stage]
+steps = 2
+batch = 4
+"""
+
+
+def test_stages_and_what_a_scale_changes_in_each(tmp_path):
+    path = tmp_path / "staged.toml"
+    path.write_text(STAGED)
+    mini, paper = load_recipe(path, scale="mini"), load_recipe(path, scale="paper")
+    assert [(stage.steps, stage.batch) for stage in mini.stage] == [(2, 4), (2, 4)]
+    assert [(stage.steps, stage.batch) for stage in paper.stage] == [(None, 256), (None, 256)]
+    assert (mini.model.language_model, paper.model.language_model) == ("mini", "lmsys/vicuna-7b-v1.5")
+    assert paper.stage[1].lora.rank == 8
+    changed = load_recipe(path, scale="paper", overrides=["every_stage.max_length=512"])
+    assert [stage.max_length for stage in changed.stage] == [512, 512]
+
+
+def test_staged_recipe_survives_toml(tmp_path):
+    path = tmp_path / "staged.toml"
+    path.write_text(STAGED)
+    recipe = load_recipe(path, scale="paper")
+    again = tmp_path / "again.toml"
+    again.write_text(to_toml(recipe))
+    assert load_recipe(again, scale="paper") == recipe
+
+
+def test_a_misspelt_key_of_a_stage_names_the_nearest(tmp_path):
+    path = tmp_path / "staged.toml"
+    path.write_text(STAGED.replace("batch = 256", "bacth = 256"))
+    with pytest.raises(RecipeError, match=r"unknown key 'stage\.0\.bacth' \(did you mean 'batch'\?\)"):
+        load_recipe(path)
+
+
+def test_every_stage_without_a_stage_is_an_error(tmp_path):
+    path = tmp_path / "none.toml"
+    path.write_text('what = "x"\n[every_stage]\nsteps = 2\n')
+    with pytest.raises(RecipeError, match="each \\[\\[stage\\]\\]"):
+        load_recipe(path)

@@ -66,6 +66,79 @@ class TokenizerSettings(_Settings):
     seed: int = 0
 
 
+class ModelSettings(_Settings):
+    """The language model behind the region tokenizer, and what stands between them.
+
+    Attributes:
+        language_model: hub name or folder of a causal language model; "mini" is a small one made on the spot, with a byte tokenizer.
+        connector: spec.
+        template: how a conversation becomes text: a name the data floor knows, or "" for the model's own chat template.
+    """
+
+    language_model: str = "mini"
+    connector: str = "mlp"
+    template: str = ""
+
+
+class Data(_Settings):
+    """One source of training records.
+
+    Attributes:
+        records: a JSON or JSON-lines file in LLaVA's form, or a generated source such as "miniworld(2000)".
+        images: the folder that the records' paths are relative to.
+        weight: how often a record of it is drawn, against 1.
+    """
+
+    records: str
+    images: str = ""
+    weight: float = 1.0
+
+
+class Lora(_Settings):
+    """Low-rank adapters in the language model."""
+
+    rank: int = 128
+    alpha: int = 256
+    dropout: float = 0.05
+
+
+class Stage(_Settings):
+    """One stage of training (row D13, O4).
+
+    Attributes:
+        train: what learns: connector (with norm, pool and places), encoder, language_model.
+        rates: other learning rates by part, for the rest `learning_rate`.
+        batch: samples an optimiser step, over all processes and accumulation.
+        steps: ends the stage early; None: `epochs` decide.
+        warmup: share of the steps.
+        overflow: what becomes of a sample longer than `max_length`: an error, or set aside and counted. Nothing is ever cut in silence.
+        group_by_length: batches of samples of nearly one true length (visual tokens counted).
+        pack: several samples in one row, none of which sees another.
+    """
+
+    name: str
+    data: list[Data]
+    train: list[Literal["connector", "encoder", "language_model"]] = ["connector"]
+    learning_rate: float = 1e-3
+    rates: dict[str, float] = {}
+    batch: int = 256
+    epochs: float = 1.0
+    steps: int | None = None
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    max_length: int = 2048
+    overflow: Literal["error", "skip"] = "error"
+    group_by_length: bool = False
+    pack: bool = False
+    checkpointing: bool = False
+    precision: Literal["bf16", "fp32"] = "bf16"
+    lora: Lora | None = None
+    template: str | None = None
+    seed: int = 42
+
+
 class Recipe(_Settings):
     """One recipe, resolved at one scale."""
 
@@ -75,6 +148,8 @@ class Recipe(_Settings):
     source: Source | None = None
     expect: dict[str, float] = {}
     tokenizer: TokenizerSettings = TokenizerSettings()
+    model: ModelSettings | None = None
+    stage: list[Stage] = []
 
 
 def load_recipe(path: str | Path, *, scale: str = "mini", overrides: Sequence[str] = ()) -> Recipe:
@@ -112,6 +187,7 @@ def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrid
         settings = _merged(table, scales.get(one, {}))
         for change in changed:
             settings = _merged(settings, change)
+        settings = _into_stages(settings, name)
         if "scale" in settings:
             raise RecipeError(f"{name}: the scale is chosen when loading (scale='paper'), not by a key or an override")
         try:
@@ -125,11 +201,13 @@ def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrid
 def to_toml(recipe: Recipe) -> str:
     """The resolved recipe as TOML that `load_recipe` reads back (at any scale: it has become the same at all)."""
     lines = [f"name = {_toml(recipe.name)}", f"what = {_toml(recipe.what)}"]
-    parts = {"source": recipe.source, "expect": recipe.expect, "tokenizer": recipe.tokenizer}
+    parts = {"source": recipe.source, "expect": recipe.expect, "tokenizer": recipe.tokenizer, "model": recipe.model}
     for title, part in parts.items():
         values = part if isinstance(part, dict) else part.model_dump() if part else {}
         if values:
-            lines += ["", f"[{title}]", *(f"{_key(key)} = {_toml(value)}" for key, value in values.items())]
+            lines += ["", f"[{title}]", *_lines(values)]
+    for stage in recipe.stage:
+        lines += ["", "[[stage]]", *_lines(stage.model_dump())]
     return "\n".join(lines) + "\n"
 
 
@@ -139,6 +217,16 @@ def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merged(merged[key], value) if both else value
     return merged
+
+
+def _into_stages(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """`[every_stage]` (of a scale, or an override `every_stage.steps=2`) merged into each `[[stage]]`."""
+    every = settings.pop("every_stage", {})
+    if not isinstance(every, Mapping) or (every and not settings.get("stage")):
+        raise RecipeError(f"{name}: [every_stage] is a table of what changes in each [[stage]], and there must be one")
+    if every:
+        settings["stage"] = [_merged(stage, every) for stage in settings["stage"]]
+    return settings
 
 
 def _override(text: str, name: str) -> dict[str, Any]:
@@ -160,13 +248,23 @@ def _first(error: ValidationError) -> str:
     problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     at = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"": Recipe, "source": Source, "tokenizer": TokenizerSettings}
         parent, _, key = at.rpartition(".")
-        known = list(models[parent].model_fields) if parent in models else []
+        known = list(_PARTS[place].model_fields) if (place := re.sub(r"\.\d+", "", parent)) in _PARTS else []
         return f"unknown key {at!r}{nearest(key, known)}; known: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"the key {at!r} is missing"
     return f"{at}: {problem['msg']}, got {problem['input']!r}"
+
+
+_PARTS: dict[str, type[BaseModel]] = {
+    "": Recipe,
+    "source": Source,
+    "tokenizer": TokenizerSettings,
+    "model": ModelSettings,
+    "stage": Stage,
+    "stage.data": Data,
+    "stage.lora": Lora,
+}
 
 
 def _check_specs(recipe: Recipe) -> None:
@@ -174,11 +272,18 @@ def _check_specs(recipe: Recipe) -> None:
     texts = {"segmenter": own.segmenter, "transform": own.transforms, "step": own.regions, "pool": own.pool}
     if own.encoder.isidentifier() or "(" in own.encoder:  # anything else is a hub name or a folder
         texts["encoder"] = own.encoder
+    if recipe.model:
+        texts["connector"] = recipe.model.connector
     for kind, text in texts.items():
         try:
             spec.check(kind, text)
         except spec.SpecError as error:
             raise RecipeError(f"{recipe.name}: {error}") from None
+
+
+def _lines(values: Mapping[str, Any]) -> list[str]:
+    """`key = value`; TOML has no word for None, which is the default wherever it may stand."""
+    return [f"{_key(key)} = {_toml(value)}" for key, value in values.items() if value is not None]
 
 
 def _key(key: str) -> str:
@@ -190,5 +295,9 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items() if inner is not None) + " }"
     # JSON's escapes are TOML's, but for DEL
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,1 @@
+"""Text and visual tokens -> a language model that answers."""

@@ -1,0 +1,48 @@
+"""What a RegionVLM is made of, as a transformers config: the region tokenizer's settings, the connector, the language model's config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+from regiontok.core.recipe import TokenizerSettings
+
+
+class RegionVLMConfig(PretrainedConfig):
+    """Settings of a `RegionVLM`.
+
+    Args:
+        text_config: of any causal language model of transformers.
+        visual: the fields of `TokenizerSettings`: encoder, segmenter, transforms, regions, norm, pool, whole, cls, padding, seed.
+        visual_width: the encoder's width; kept, so that a checkpoint loads without asking the encoder.
+        visual_identity: of the encoder's weights that the head was trained on; another encoder is refused.
+        connector: spec.
+        image_token_id: the placeholder of one picture; it may lie outside the vocabulary.
+    """
+
+    model_type = "regiontok_vlm"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - transformers' own form
+
+    def __init__(
+        self,
+        text_config: Any = None,
+        visual: dict[str, Any] | None = None,
+        visual_width: int = 0,
+        visual_identity: str = "",
+        connector: str = "mlp",
+        image_token_id: int = -1,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**{**text_config, "model_type": text_config.get("model_type", "llama")})
+        self.text_config = text_config if text_config is not None else AutoConfig.for_model("llama")
+        self.visual = TokenizerSettings.model_validate(visual or {}).model_dump()
+        self.visual_width, self.visual_identity = visual_width, visual_identity
+        self.connector, self.image_token_id = connector, image_token_id
+        super().__init__(**{"tie_word_embeddings": bool(getattr(self.text_config, "tie_word_embeddings", False)), **kwargs})
+
+    @property
+    def settings(self) -> TokenizerSettings:
+        """The region tokenizer's settings, checked."""
+        return TokenizerSettings.model_validate(self.visual)
