@@ -37,7 +37,7 @@ $(VENV)/.ready-demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.ready-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing regiontok and what its tests need into $(VENV) (7 GB with the standard torch build; once)"
-	$(PIP) -e '.[hub,plot,store,video,dev]'
+	$(PIP) -e '.[hub,plot,store,video,train,log,dev]'
 	@touch $@ $(VENV)/.ready-demo
 
 clean:
