@@ -2,12 +2,14 @@
 
     python bench/sam.py --size toy
     python bench/sam.py --size small --points 16
-    python bench/sam.py --size large --device cuda --dtype bfloat16     # SAM 2.1 large's architecture
+    python bench/sam.py --size large --device cuda --dtype bfloat16 --compile     # SAM 2.1 large's architecture
 
 Real weights are not needed for time, but a random decoder's masks cover everything, whatever the prompt, and then nothing is suppressed
 or written as in earnest. So steep cones around the prompts are added to its logits, in our runs and in the pipeline's. The threshold
 on the estimated IoU is the median of the model's own estimates. "search" is granularity="study" at 1/4 of its prompts a side, from one
-embedding. The picture is square, where the pipeline's prompts cover it. The last line is JSON.
+embedding. "encode" and "decode" are parts of "fast" alone: the encoder on pixels, and all prompts from its embedding to logits.
+`--compile` is ours alone; "first" is then what the first picture takes, compilation and all. The picture is square, where the pipeline's
+prompts cover it. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -97,14 +99,14 @@ def cones(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
 def seconds(job: Callable[[], Any], runs: int, device: str) -> tuple[float, Any]:
     """The median time of a job and its last result, after one that warms up: of the processor on a CPU, which others may share."""
     clock = time.process_time if device == "cpu" else time.perf_counter
-    taken, result = [], job()
-    for _ in range(runs):
+    taken, result = [], None
+    for _ in range(runs + 1):
         begin = clock()
         result = job()
         if device != "cpu":
             torch.cuda.synchronize()
         taken.append(clock() - begin)
-    return statistics.median(taken), result
+    return statistics.median(taken[1:]), result
 
 
 def agreement(some: torch.Tensor, others: torch.Tensor) -> tuple[float, float]:
@@ -125,20 +127,23 @@ def main() -> None:
     words.add_argument(
         "--dtype", choices=["float32", "bfloat16"], default="float32", help="ours; the pipeline runs in the same"
     )
+    words.add_argument("--compile", action="store_true", help="ours through torch.compile; the pipeline stays as it is")
     words.add_argument("--runs", type=int, default=3)
     asked = words.parse_args()
     picture = Picture.of(np.ascontiguousarray(data.astronaut()), "astronaut")
     with tempfile.TemporaryDirectory() as folder:
         checkpoint(Path(folder), asked.size)
-        shared = {"model": folder, "device": asked.device, "dtype": asked.dtype, "points_per_batch": asked.points_per_batch}
+        shared = {name: getattr(asked, name) for name in ("device", "dtype", "points_per_batch", "compile")} | {"model": folder}
         first = Sam(**shared)
         model = first._model
         model.module.register_forward_hook(cones, with_kwargs=True)
         pipe = transformers.pipeline("mask-generation", model=folder, device=asked.device, dtype=getattr(torch, asked.dtype))
         pipe.model.register_forward_hook(cones, with_kwargs=True)
+        begin = time.perf_counter()
         with torch.no_grad():
             encoded = model.encode([picture])
             iou = float(model.decode(encoded, encoded.places[0].prompts(8)[None])[1].median().clamp(0, 1))
+        first_picture = time.perf_counter() - begin
         level = {"points": asked.points, "iou": iou, "stability": asked.stability}
         SEARCHES["study"] = Search(
             tuple(one._replace(points=one.points // 4, iou=iou) for one in SEARCHES["study"].levels), start=1, bounds=(80, 160)
@@ -146,7 +151,8 @@ def main() -> None:
         theirs = {"points_per_crop": asked.points, "pred_iou_thresh": iou, "stability_score_thresh": asked.stability}
         theirs["points_per_batch"] = asked.points_per_batch
         jobs: dict[str, Callable[[], Any]] = {
-            "encode": lambda: model.module.get_image_embeddings(torch.zeros_like(pixels)),
+            "encode": lambda: model.module.get_image_embeddings(pixels),
+            "decode": lambda: [model.decode(encoded, some[None]) for some in prompts.split(asked.points_per_batch)],
             "fast": lambda: Sam(granularity="fast", **level, **shared)([picture])[0],
             "exact": lambda: Sam(granularity="fast", exact=True, **level, **shared)([picture])[0],
             "search": lambda: Sam(granularity="study", **shared)([picture])[0],
@@ -155,13 +161,15 @@ def main() -> None:
         pixels = model.processor(images=[picture.pil], return_tensors="pt")["pixel_values"].to(
             asked.device, getattr(torch, asked.dtype)
         )
+        prompts = encoded.places[0].prompts(asked.points)
         figures: dict[str, Any] = {
             **vars(asked),
             "iou": round(iou, 3),
-            "machine": platform.machine(),
+            "machine": torch.cuda.get_device_name() if asked.device != "cpu" else platform.machine(),
             "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "first": first_picture,
         }
-        figures["threads"] = torch.get_num_threads()
         results = {}
         for name, job in jobs.items():
             figures[name], results[name] = seconds(job, asked.runs, asked.device)

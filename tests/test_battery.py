@@ -59,6 +59,7 @@ CASES = {
         Case("split(min_patches=4)"),
         Case("split(eps=1.2, min_samples=2, min_patches=4, noise='singletons')"),
         Case("split(min_patches=4, noise='nearest')"),
+        Case("split(min_patches=4, by='sklearn')"),
         Case("cover"),
         Case("cover('singletons')"),
         Case("cover('nearest')"),
@@ -71,7 +72,17 @@ CASES = {
         Case("drop(duplicates=True)", partition=False),
     ],
     "pool": [Case("mean"), Case("select"), Case("attend(heads=2)"), Case("attend(heads=4, residual=True)")],
-    "transform": [Case("rms"), Case("rms(eps=0.01)"), Case("standardise"), Case("standardise(floor=0.0)")],
+    "transform": [
+        Case("rms"),
+        Case("rms(eps=0.01)"),
+        Case("standardise"),
+        Case("standardise(floor=0.0)"),
+        Case("globalfilter"),
+        Case("globalfilter(0.2, radius=1)"),
+        Case("globalfilter(regions='masks')"),
+        Case("fill_outliers(deviations=0.5, ratio=1.1)"),
+        Case(f"denoise({str(Path(__file__).parent / 'transform' / 'four_channels.safetensors')!r})"),
+    ],
 }
 NAMES = {kind: spec.names(kind) for kind in CASES}  # at collection: other tests may register methods of their own
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

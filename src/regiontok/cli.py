@@ -23,7 +23,7 @@ app = typer.Typer(
 
 app.add_typer(masks_app, name="masks")
 
-Encoder = Annotated[str, typer.Option(help="Encoder spec, hub name or local folder; `regiontok ls encoder` lists them.")]
+Encoder = Annotated[str, typer.Option(help="Encoder spec, hub name or local folder; `regiontok ls encoders` lists them.")]
 Regions = Annotated[
     list[str] | None,
     typer.Option(help="Region spec such as \"merge(0.5) | sort('com')\"; may repeat. Default: the encoder's own clustering."),
@@ -204,10 +204,10 @@ def ls(
 ) -> None:
     """List methods and recipes with one line each.
 
-    Examples: `regiontok ls`, `regiontok ls step`
+    Examples: `regiontok ls`, `regiontok ls encoders`
     """
     with clear_errors():
-        from regiontok.commands.ls import describe_recipes, methods
+        from regiontok.commands.ls import describe_recipes, encoder_table, methods
 
         kind = kind[:-1] if kind and kind.endswith("s") and kind != "recipes" else kind
         tables = {} if kind in ("recipe", "recipes") else methods(kind)
@@ -223,6 +223,49 @@ def ls(
             for name, what in table.items():
                 rows.add_row(name, escape(what))
             stdout().print(rows, "")
+        if kind == "encoder":
+            stdout().print(encoder_table(), "")
+        elif kind is None:
+            stdout().print("encoders by name: regiontok ls encoders")
+
+
+@app.command()
+def check(
+    weights: Annotated[bool, typer.Option("--weights", help="Also hold checkpoints against their published outputs.")] = False,
+    photos: Annotated[
+        Path | None, typer.Option(envvar="REGIONTOK_DATA", help="For --weights: folder under which the photos lie.")
+    ] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="For --weights: folder of local checkpoints, ORG/NAME or NAME.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="For --weights: fetch what is not here from the hub.")] = False,
+    device: Device = "cpu",
+) -> None:
+    """Say what works on this machine: versions, devices, extras, encoders, segmenters, caches; and do one small run.
+
+    Exit status 1 if something basic is broken, or a checkpoint does not give its published outputs.
+
+    Examples: `regiontok check`, `regiontok check --weights --photos photos/ --download`
+    """
+    with clear_errors():
+        from regiontok.commands import check as command
+
+        findings = command.check()
+        tables(command.results(findings))
+        said, bad = {"command": "check", **command.report(findings)}, bool(command.broken(findings))
+        if weights:
+            from regiontok.commands import check_weights as slices
+            from regiontok.commands.table import progress
+
+            verdicts = []
+            with progress(stderr()) as bar:
+                task = bar.add_task("published outputs", total=len(slices.SLICES))
+                for one in slices.check_weights(photos=photos, checkpoints=checkpoints, download=download, device=device):
+                    verdicts.append(one)
+                    bar.advance(task)
+            tables(slices.results(verdicts))
+            said["weights"] = slices.report(verdicts)
+            bad = bad or any(one.state in ("fails", "broken") for one in verdicts)
+        closing_json(said)
+    raise typer.Exit(1 if bad else 0)
 
 
 @app.command()

@@ -70,6 +70,26 @@ def test_words_of_a_command_line_are_divided(tmp_path):
     assert [item.name for item in clips] == ["a.mp4", "frames.mp4"]
 
 
+def write_gif(path, count):
+    first, *rest = (Image.fromarray(np.full((64, 96, 3), 20 * at, np.uint8)) for at in range(count))
+    first.save(path, save_all=True, append_images=rest, duration=100)
+    return path
+
+
+def test_an_animation_named_by_itself_is_a_clip_and_one_of_one_frame_an_image(job, tmp_path):
+    words = [
+        str(write_gif(tmp_path / name, count)) for name, count in (("a.gif", 4), ("b.GIF", 2), ("c.webp", 4), ("d.gif", 1))
+    ]
+    clips, rest = divide(words)
+    assert ([item.name for item in clips], rest) == (["a.gif", "b.GIF", "c.webp"], words[3:])
+    assert divide([str(tmp_path)]) == ([], [str(tmp_path)])
+    (done,) = do(job, tmp_path / "a.gif", tmp_path / "out", Sampling(fps=5))
+    assert done.report is not None
+    assert (done.report["frames"], done.report["fps"], done.report["times"]) == (2, 5, [0.0, 0.2])
+    (done,) = do(job, tmp_path / "d.gif", tmp_path / "out")
+    assert str(done.error).endswith("d.gif: one frame, so it is a picture and no clip; tokenize it as an image")
+
+
 def test_a_word_that_leads_nowhere(tmp_path):
     with pytest.raises(NoImages, match=r"gone\.mp4: no such file or folder"):
         divide([str(tmp_path / "gone.mp4")])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 
 from regiontok.core import clip as module
+from regiontok.core.animation import animated
 from regiontok.core.clip import Clip, ClipError, frame_files, natural
 from regiontok.core.need import MissingPackage
 from regiontok.core.picture import Picture, PictureError
@@ -214,6 +217,93 @@ def test_what_is_no_video_is_refused_and_playlists_open_nothing(film, tmp_path, 
     path.write_bytes(data.replace(b"OTHER", str(other).encode()))
     with pytest.raises(ClipError, match=r"a\.mp4: no video of a known format"):
         Clip.of(path)
+
+
+# ---- animations -------------------------------------------------------------------------------------------------------------------
+
+
+def animation(path: Path, frames, durations, **options) -> Path:
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, **options)
+    return path
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.gif", {}), ("a.webp", {"lossless": True})])
+def test_an_animation_is_its_frames_at_their_times(name, options, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)  # no decoder of videos is asked
+    path = animation(tmp_path / name, numbered(6), [100, 100, 200, 100, 300, 100], **options)
+    clip = Clip.of(path)
+    np.testing.assert_allclose(clip.times, [0, 0.1, 0.2, 0.4, 0.5, 0.8])
+    assert (levels(clip), clip.fps, clip.damage) == ([0, 1, 2, 3, 4, 5], pytest.approx(6 / 0.9), "")
+    assert clip.key == Clip.of(np.stack(numbered(6))).key
+    slower = Clip.of(path, fps=5)  # at 0, 0.2, 0.4, 0.6 and 0.8 s
+    assert (levels(slower), slower.fps) == ([0, 2, 3, 4, 5], 5)
+    with pytest.raises(ClipError, match=rf"{name}: more than 3 frames; take fewer a second"):
+        Clip.of(path, most=3)
+
+
+def test_frames_without_a_duration_last_a_tenth_of_a_second(tmp_path):
+    assert Clip.of(animation(tmp_path / "a.gif", numbered(3), 0)).times == pytest.approx((0, 0.1, 0.2))
+
+
+def test_what_is_see_through_lies_over_white(tmp_path):
+    frames = [np.dstack([frame, np.full((16, 24), 255, np.uint8)]) for frame in numbered(2)]
+    for frame in frames:
+        frame[:, :12, 3] = 0
+    clip = Clip.of(animation(tmp_path / "a.gif", frames, 100, disposal=2))
+    assert [frame.pixels[0, [0, 12], 0].tolist() for frame in clip.frames] == [[255, 0], [255, 10]]
+
+
+@pytest.mark.parametrize("name", ["one.gif", "one.webp"])
+def test_an_animation_of_one_frame_is_a_picture(name, tmp_path):
+    Image.fromarray(numbered(2)[1]).save(tmp_path / name, lossless=True)
+    assert not animated(tmp_path / name)
+    with pytest.raises(ClipError, match=rf"{name}: one frame, so it is a picture and no clip; tokenize it as an image"):
+        Clip.of(tmp_path / name)
+    assert Picture.of(tmp_path / name).pixels[0, 0, 0] == 10
+
+
+def test_a_gif_cut_anywhere_is_an_error_or_its_whole_frames(tmp_path):
+    path = animation(tmp_path / "a.gif", noise(5), 100)
+    whole, frames = path.read_bytes(), Clip.of(path).frames
+    cut, found = tmp_path / "cut.gif", []
+    for end in [*range(20, len(whole) - 1, 397), len(whole) - 1]:
+        cut.write_bytes(whole[:end])
+        with pytest.raises(
+            ClipError, match=r"cut\.gif: (cut off or damaged after|no GIF or WebP that can be read, or one cut)"
+        ):
+            Clip.of(cut)
+        with contextlib.suppress(ClipError):  # before the first frame is whole
+            kept = Clip.of(cut, cut="keep")
+            assert kept.damage
+            assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(kept.frames, frames, strict=False))
+            found.append(len(kept))
+    assert (set(found), found) == ({1, 2, 3, 4, 5}, sorted(found))
+
+
+def test_what_follows_the_end_of_a_gif_does_not_matter_and_a_cut_webp_is_none(tmp_path):
+    path = animation(tmp_path / "a.gif", numbered(3), 100)
+    path.write_bytes(path.read_bytes() + b"more")
+    assert len(Clip.of(path)) == 3
+    path = animation(tmp_path / "a.webp", noise(3), 100)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ClipError, match=r"a\.webp: no GIF or WebP that can be read"):
+        Clip.of(path, cut="keep")
+
+
+def test_an_animation_that_is_too_much_is_refused(tmp_path, monkeypatch):
+    path = animation(tmp_path / "a.gif", numbered(3), 100)
+    with monkeypatch.context() as few:
+        few.setattr("regiontok.core.clip.MAX_DECODED", 2)
+        with pytest.raises(ClipError, match="more than 2 frames; cut the animation first"):
+            Clip.of(path, fps=1)
+    monkeypatch.setattr("regiontok.core.clip.MAX_PIXELS", 16 * 24 * 2)
+    with pytest.raises(ClipError, match="3 frames of 24 x 16 are more than 768 pixels"):
+        Clip.of(path, most=3)
+    monkeypatch.setattr("regiontok.core.animation.MAX_BYTES", 2**20 - 1)
+    (tmp_path / "c.gif").write_bytes(path.read_bytes() + bytes(2**20))
+    with pytest.raises(ClipError, match="an animation may have 0 MiB; write it as a video"):
+        Clip.of(tmp_path / "c.gif")
 
 
 def test_a_photo_is_no_video(tmp_path):

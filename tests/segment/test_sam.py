@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from skimage import data as photos
 
 from regiontok.core.need import MissingPackage
 from regiontok.core.picture import Picture
-from regiontok.core.spec import SpecError, build
+from regiontok.core.spec import SpecError, build, render
 from regiontok.segment import sam as ours
 from regiontok.segment._everything import Candidates, Place, passed
 from regiontok.segment._granularity import SEARCHES, Level, Search
@@ -431,6 +432,36 @@ def test_half_precision_keeps_prompts_whole(checkpoints, local):
     torch.testing.assert_close(scores, others, atol=0.05, rtol=0)
 
 
+@FAMILIES
+def test_half_precision_from_picture_to_masks(name, checkpoints, local):
+    half = sam(checkpoints[name], dtype="bfloat16")
+    hook = half._model.module.register_forward_hook(near_the_prompt, with_kwargs=True)
+    (masks,), (whole,) = half([SQUARE]), sam(checkpoints[name])([SQUARE])
+    hook.remove()
+    assert 0.8 < len(masks) / len(whole) < 1.25
+    a, b = masks.dense().flatten(1).float(), whole.dense().flatten(1).float()
+    iou = (a @ b.T) / (a.sum(1)[:, None] + b.sum(1) - a @ b.T)
+    assert iou.amax(1).mean() > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), reason="torch.compile wants a C++ compiler"
+)
+def test_compiled_gives_the_same_masks(checkpoints, local):
+    photos = [SQUARE, picture(SHAPES["3:2"])]
+    compiled = sam(checkpoints["sam2"], compile=True)
+    module = compiled._model.module
+    assert (module is local["sam2"].module, module.vision_encoder._compiled_call_impl is None) == (False, False)
+    hook = module.register_forward_hook(near_the_prompt, with_kwargs=True)
+    found = compiled(photos)
+    hook.remove()
+    for masks, own in zip(found, sam(checkpoints["sam2"])(photos), strict=True):
+        assert len(masks) == len(own) > 20
+        np.testing.assert_allclose(masks.scores, own.scores, atol=1e-5)
+        assert overlap(masks.dense(), own.dense()).min() > 0.999
+
+
 # ---- loading ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -478,7 +509,7 @@ def test_damaged_folders(copied):
     with pytest.raises(ValueError, match=r"damaged, or of other shapes than config\.json says"):
         sam(copied)([SQUARE])
     (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"pickled weights \(pytorch_model\.bin\) are not read"):
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin.* not read"):
         sam(copied)([SQUARE])
 
 
@@ -520,4 +551,7 @@ def test_one_model_in_memory_for_all_settings(checkpoints):
     first, second = sam(checkpoints["sam2"]), sam(checkpoints["sam2"], "study", exact=True)
     assert first._model is second._model
     assert first._model is not sam(checkpoints["sam2"], dtype="bfloat16")._model
+    compiled = sam(checkpoints["sam2"], compile=True)  # compiles nothing before it is called
+    assert first._model is not compiled._model
+    assert (render(compiled, full=True), compiled.identity) == (render(first, full=True), first.identity)
     assert len(ours._LOADED) >= 1

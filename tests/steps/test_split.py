@@ -1,6 +1,9 @@
-"""Split: scikit-learn's DBSCAN with its own metric, and what becomes of noise, by hand."""
+"""Split: scikit-learn's DBSCAN with its own metric, and what becomes of noise, by hand; libraries' DBSCAN in its place."""
 
 from __future__ import annotations
+
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,7 +13,9 @@ from sklearn.preprocessing import normalize
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
+from regiontok.core.need import MissingPackage
 from regiontok.core.regions import Regions
+from regiontok.core.spec import SpecError, build, render
 from regiontok.steps.split import Split
 
 
@@ -130,6 +135,67 @@ def test_equals_scikit_learns_own_metric_region_by_region(seed):
         parts = [[patch for patch, label in zip(own, labels, strict=True) if label == wanted] for wanted in np.unique(labels)]
         expected += sorted(parts)
     assert patches_of(Split(eps=eps, min_samples=samples, min_patches=2).one(start, grid)) == expected
+
+
+def clumps(seed):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(5, 16))[rng.integers(0, 5, (8, 9))] + rng.normal(size=(8, 9, 16)) * rng.choice([0.2, 0.4, 0.6])
+    return view(torch.from_numpy(features).float()), Regions.from_masks(torch.from_numpy(rng.random((4, 8, 9)) < 0.4))
+
+
+class StandInForCuml:
+    """Not cuML: its DBSCAN's signature, with scikit-learn's answers under other numbers, as cuML numbers clusters in its own order."""
+
+    calls: list[tuple]
+
+    def __init__(self, *, eps=0.5, min_samples=5, metric="euclidean", output_type=None):
+        self.settings = eps, min_samples, metric, output_type
+
+    def fit_predict(self, X, y=None, sample_weight=None, *, out_dtype="int32"):
+        eps, min_samples, metric, _ = self.settings
+        self.calls.append((*self.settings, X.shape))
+        found = DBSCAN(eps=eps, min_samples=min_samples, metric=metric).fit_predict(X)
+        return np.where(found < 0, -1, found.max() - found).astype(out_dtype)
+
+
+@pytest.fixture
+def cuml(monkeypatch):
+    module = ModuleType("cuml")
+    StandInForCuml.calls = []
+    module.DBSCAN = StandInForCuml
+    monkeypatch.setitem(sys.modules, "cuml", module)
+    return StandInForCuml
+
+
+@pytest.mark.parametrize("noise", ["one", "singletons", "nearest"])
+@pytest.mark.parametrize("library", ["sklearn", "cuml"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_library_s_clusters_make_the_same_regions(seed, library, noise, cuml):
+    grid, start = clumps(seed)
+    settings = {"eps": (0.4, 0.7, 1.0)[seed % 3], "min_samples": 1 + seed % 4, "min_patches": 5, "noise": noise}
+    own, other = Split(**settings).one(start, grid), Split(**settings, by=library).one(start, grid)
+    assert patches_of(own) == patches_of(other)
+    assert own.source.tolist() == other.source.tolist()
+    assert len(own) > len(start)
+
+
+def test_cuml_is_called_once_a_segment_on_unit_vectors(cuml):
+    grid, start = clumps(0)
+    Split(by="cuml", min_patches=25).one(start, grid)
+    large = [size for size in start.sizes.tolist() if size >= 25]
+    assert 0 < len(large) < len(start)
+    assert cuml.calls == [(0.7, 3, "euclidean", "numpy", (size, 16)) for size in large]
+
+
+def test_who_clusters_is_part_of_the_spec(monkeypatch):
+    assert render(build("step", "split(by='sklearn')")) == "split(by='sklearn')"
+    assert "by='own'" in render(Split(), full=True)
+    with pytest.raises(SpecError, match="by must be one of 'own', 'sklearn', 'cuml', not 'cumls'"):
+        build("step", "split(by='cumls')")
+    monkeypatch.setitem(sys.modules, "cuml", None)
+    grid, start = clumps(0)
+    with pytest.raises(MissingPackage, match=r"needs cuml, which is not installed: pip install 'regiontok\[cuml\]'"):
+        Split(by="cuml").one(start, grid)
 
 
 @pytest.mark.parametrize("noise", ["one", "singletons", "nearest"])

@@ -25,6 +25,7 @@ from regiontok.commands.output import (
     write_folder,
 )
 from regiontok.commands.tokenize import Done, Job, report_of
+from regiontok.core.animation import SUFFIXES, animated
 from regiontok.core.clip import MOST, VIDEOS, Clip, Cut
 from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
@@ -49,7 +50,8 @@ class Sampling:
 def divide(paths: Sequence[str], *, clips: bool = False, stdin: TextIO | None = None) -> tuple[list[Item], list[str]]:
     """The words of a command line that are clips, and the rest, which `collect` takes.
 
-    A file with a video's suffix is a clip (a GIF counts as an image); with `clips` every word is one: a video, or a folder of frames.
+    A file with a video's suffix is a clip, and so is a GIF or WebP of more than one frame that is named by itself (in a folder of images
+    its first frame counts as one); with `clips` every word is one: a video, or a folder of frames.
 
     Raises:
         NoImages: with `clips`, a word that leads nowhere.
@@ -64,7 +66,9 @@ def divide(paths: Sequence[str], *, clips: bool = False, stdin: TextIO | None = 
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS - {".gif"} and not path.is_dir()
+    if path.suffix.lower() in SUFFIXES:
+        return animated(path)
+    return path.suffix.lower() in VIDEOS and not path.is_dir()
 
 
 def tokenize_clips(

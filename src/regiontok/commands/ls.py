@@ -1,12 +1,18 @@
-"""`regiontok ls`: every method and recipe with one line each, without importing any of them."""
+"""`regiontok ls`: every method and recipe with one line each, without importing any of them; encoders by short name as a table."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from regiontok.core import spec
+from regiontok.core.hub import cache_folder, here
 from regiontok.core.recipe import load_recipe
+from regiontok.encoders._catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def methods(kind: str | None = None) -> dict[str, dict[str, str]]:
@@ -40,3 +46,48 @@ def find_recipe(text: str) -> Path:
 def describe_recipes() -> dict[str, str]:
     """Name -> what it reproduces."""
     return {name: load_recipe(path).what for name, path in recipes().items()}
+
+
+def encoders() -> list[dict[str, Any]]:
+    """The catalogue, and whether each encoder is on this machine: "yes", "partly" or "no". Touches neither network nor weights."""
+    return [
+        {
+            "name": entry.name,
+            "grid": entry.grid,
+            "width": entry.width,
+            "tokens": entry.tokens,
+            "licence": entry.licence,
+            "threshold": entry.threshold,
+            "here": here(entry.hub) if entry.hub else "yes",
+            "hub": entry.hub,
+            "spec": entry.spec,
+            "note": entry.note,
+        }
+        for entry in CATALOGUE
+    ]
+
+
+def encoder_table() -> Table:
+    """The catalogue for a terminal."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=f"encoders by name (here: in {escape(str(cache_folder()))})",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        header_style="dim",
+        pad_edge=False,
+    )
+    table.add_column("name", no_wrap=True, style="cyan")
+    for head in ("grid", "width", "tokens"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("here", no_wrap=True)
+    table.add_column("weights' licence", overflow="fold", max_width=22)
+    table.add_column("stands for", overflow="fold")
+    for row in encoders():
+        grid = "×".join(map(str, row["grid"])) if row["grid"] else "photo's"
+        tokens = str(row["tokens"] or (f"{row['grid'][0] * row['grid'][1]}+" if row["grid"] else "-"))
+        table.add_row(row["name"], grid, str(row["width"]), tokens, row["here"], escape(row["licence"]), escape(row["spec"]))
+    return table

@@ -6,8 +6,10 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from regiontok.commands.collect import Item
 from regiontok.commands.output import Setting, check_target, read_report, write_image
 from regiontok.core import spec
+from regiontok.core.ahead import WORKERS, ahead
 from regiontok.core.clip import Clip
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
@@ -110,25 +113,30 @@ class Job:
 
 
 def tokenize(
-    job: Job, items: Sequence[Item], out: Path, *, batch: int = 8, resume: bool = False, rle: bool = False, picture: bool = True
+    job: Job,
+    items: Sequence[Item],
+    out: Path,
+    *,
+    batch: int = 8,
+    workers: int = WORKERS,
+    resume: bool = False,
+    rle: bool = False,
+    picture: bool = True,
 ) -> Iterator[Done]:
-    """Do the images batch by batch, and yield each when its folder is written.
+    """Do the images batch by batch, and yield each when its folder is written; `workers` threads decode the next batch meanwhile.
 
     A bad image is set aside with its reason and the rest go on. With `resume`, an image whose report says the same settings and the
     same bytes is not done again.
     """
     fingerprint = job.fingerprint(rle, picture)
-    for start in range(0, len(items), batch):
-        waiting: list[_Decoded] = []
-        for item in items[start : start + batch]:
-            done = _decode(item, out / item.name, fingerprint if resume else None)
-            if isinstance(done, Done):
-                yield done
-            else:
-                waiting.append(done)
-        if waiting:
-            job.warm()
-        yield from _batch(job, waiting, out, fingerprint, rle=rle, picture=picture)
+    decode = partial(_decode, out=out, fingerprint=fingerprint if resume else None)
+    with closing(ahead(decode, items, workers=workers, most=batch)) as decoded:
+        while part := list(islice(decoded, batch)):
+            yield from (done for done in part if isinstance(done, Done))
+            waiting = [done for done in part if isinstance(done, _Decoded)]
+            if waiting:
+                job.warm()
+            yield from _batch(job, waiting, out, fingerprint, rle=rle, picture=picture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +146,8 @@ class _Decoded:
     seconds: float
 
 
-def _decode(item: Item, folder: Path, fingerprint: str | None) -> _Decoded | Done:
-    start = time.perf_counter()
+def _decode(item: Item, *, out: Path, fingerprint: str | None) -> _Decoded | Done:
+    start, folder = time.perf_counter(), out / item.name
     try:
         check_target(folder)
         picture = Picture.of(item.path)

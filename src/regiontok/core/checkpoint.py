@@ -1,27 +1,40 @@
-"""Checkpoints of the hub: a name or folder -> one folder, its safetensors files, their hash, and a model with every weight in place."""
+"""Checkpoints of the hub: a name or folder -> one folder, its weight files, their hash, and a model with every weight in place.
+
+Safetensors where there are any. A folder that has only pickled weights (pytorch_model.bin, or one .pth) is read by torch with
+`weights_only=True`, which makes tensors and nothing else: what would need more is refused with the command that converts it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from regiontok.core.need import need
 
 CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json")
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
 
 
 def locate(model: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: itself, or where the hub's cache has it (downloaded first, if need be; json and safetensors only).
+    """The folder of a checkpoint: itself, or where the hub's cache has it, downloaded first if need be.
+
+    json and safetensors only, but where a name has no safetensors: then its pickled weights, to be read as tensors.
 
     Raises:
         ValueError: neither a folder nor to be had; a revision of a folder.
@@ -37,7 +50,11 @@ def locate(model: str, revision: str | None = None) -> Path:
     hub = need("huggingface_hub", extra="hub")
     wanted = [*CONFIGS, INDEX, WEIGHTS, "model-*.safetensors"]
     try:
-        return Path(hub.snapshot_download(model, revision=revision, allow_patterns=wanted))
+        folder = Path(hub.snapshot_download(model, revision=revision, allow_patterns=wanted))
+        if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
+            wanted += [PICKLED, PICKLED_INDEX, "pytorch_model-*.bin"]
+            folder = Path(hub.snapshot_download(model, revision=revision, allow_patterns=wanted))
+        return folder
     except (OSError, ValueError) as error:  # no network, no such name, gated, or not even a name
         raise ValueError(
             f"{model!r} is neither a folder nor a model that the hub or its cache gives ({first_line(error)}); "
@@ -46,44 +63,129 @@ def locate(model: str, revision: str | None = None) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint: one, or the shards of its index.
+    """The weight files of a checkpoint: one, or the shards of its index; pickled ones only where there are no safetensors.
 
     Raises:
-        ValueError: there are none (pickles do not count), or some are absent.
+        ValueError: there are none, or some are absent.
     """
-    names = [WEIGHTS]
-    if not (folder / WEIGHTS).is_file() and (folder / INDEX).is_file():
-        names = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
+    for single, index in ((WEIGHTS, INDEX), (PICKLED, PICKLED_INDEX)):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            return _shards(folder, index)
+    pickled = sorted(path for end in ("*.pth", "*.pt", "*.bin") for path in folder.glob(end))
+    if len(pickled) == 1:
+        return pickled
+    found = f"; of the pickled files ({', '.join(path.name for path in pickled[:3])}) none is {PICKLED}" if pickled else ""
+    raise ValueError(f"{folder} has no {WEIGHTS}, and no {PICKLED} either{found}")
+
+
+def _shards(folder: Path, index: str) -> list[Path]:
+    names = sorted(set(read_json(folder / index).get("weight_map", {}).values()))
     gone = [name for name in names if not (folder / name).is_file()]
-    if gone == [WEIGHTS]:
-        raise ValueError(
-            f"{folder} has no {WEIGHTS}; pickled weights (pytorch_model.bin) are not read, because a pickle can run code: save the "
-            "model anew with save_pretrained, or name a revision that has safetensors (on the hub often a pull request: 'refs/pr/1')"
-        )
-    if gone:
+    if gone or not names:
         raise ValueError(f"{folder} lacks {len(gone)} of its {len(names)} weight files: {', '.join(gone[:3])}")
     return [folder / name for name in names]
 
 
-def pretrained(cls: Any, folder: Path, model: str, **options: Any) -> Any:
-    """`cls.from_pretrained` on a folder's safetensors, without remote code or network; `model` is what messages call it.
+def tensors(folder: Path) -> dict[str, Tensor]:
+    """All weights of a checkpoint by name, on the CPU. No code of a pickle runs.
+
+    Raises:
+        ValueError: a damaged file; a pickle that holds anything but tensors by name.
+    """
+    found: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        found |= _safe(path) if path.suffix == ".safetensors" else _unpickled(path)
+    return found
+
+
+def _safe(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged ({first_line(error)})") from error
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    """Tensors by name out of a pickle; one level of "state_dict" or "model" around them is taken off."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ValueError(f"{path} was not read: {first_line(error)}. {_conversion(path)}") from None
+    for around in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(around), dict):
+            found = found[around]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        kinds = {type(value).__name__ for value in found.values()} if isinstance(found, dict) else {type(found).__name__}
+        raise ValueError(
+            f"{path} holds {', '.join(sorted(kinds)[:3]) or 'nothing'}, expected tensors by name. {_conversion(path)}"
+        )
+    warnings.warn(f"{path} is a pickle, read as tensors only. {_conversion(path, safe=True)}", stacklevel=2)
+    return found
+
+
+def _conversion(path: Path, *, safe: bool = False) -> str:
+    """How to make safetensors of a pickle. Only the command that is not `safe` runs the pickle's code; nothing here does."""
+    target = path.parent / WEIGHTS
+    when = "" if safe else ", only if you trust where it comes from, because this runs what is in it"
+    return (
+        f'To convert it once{when}: python -c "import torch; from safetensors.torch import save_file; '
+        f"found = torch.load({str(path)!r}, map_location='cpu', weights_only={safe}); "
+        "found = found.get('state_dict', found.get('model', found)); "
+        "save_file({name: value.clone().contiguous() for name, value in found.items() if torch.is_tensor(value)}, "
+        f"{str(target)!r}, metadata={{'format': 'pt'}})\""
+    )
+
+
+def pretrained(cls: Any, folder: Path, model: str, *, within: str = "", **options: Any) -> Any:
+    """`cls.from_pretrained` on a folder's weights, without remote code or network; `model` is what messages call it.
+
+    `within` names the attribute that is wanted of the model, a vision tower say: it is given back alone, and only its weights count.
 
     Raises:
         ValueError: damaged, of other shapes than its config.json says, or without some of the weights, which would then be random.
     """
     rules = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False, "output_loading_info": True}
+    rules["ignore_mismatched_sizes"] = True  # raised below by name: transformers prints a table, and its error says "see above"
+    source: str | None = str(folder)
+    if weight_files(folder)[0].suffix != ".safetensors":
+        options.setdefault("config", cls.config_class.from_pretrained(str(folder), local_files_only=True))
+        source, options = None, options | {"state_dict": tensors(folder)}
     try:
         with quiet():
-            module, report = cls.from_pretrained(str(folder), **rules, **options)
+            module, report = cls.from_pretrained(source, **rules, **options)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{model}: damaged, or of other shapes than config.json says ({first_line(error)})") from error
-    missing = sorted(report["missing_keys"])
+    tower = getattr(module, within) if within else module
+    _check_report(report, tower, within, model)
+    return tower
+
+
+def _check_report(report: Mapping[str, Any], module: nn.Module, within: str, model: str) -> None:
+    """Raise if any weight of the module was not in the checkpoint, or not in its shape; `report` is transformers' loading info."""
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        if name.startswith(within):
+            shapes = f"{name} is {list(found)} in the file, {list(expected)} by config.json"
+            raise ValueError(f"{model}: damaged, or of other shapes than config.json says ({shapes}); is it of another family?")
+    refuse_missing(
+        (name for name in report["missing_keys"] if name.startswith(within)), report["unexpected_keys"], module, model
+    )
+
+
+def refuse_missing(missing: Iterable[str], others: Iterable[str], module: nn.Module, model: str) -> None:
+    """Raise if a module's weights are missing; `others` is what the checkpoint holds instead, `model` what the message calls it.
+
+    Raises:
+        ValueError: any is missing. Where most are, the checkpoint may be of another family, and the message says so.
+    """
+    missing, others = sorted(missing), sorted(others)
     if missing:
-        raise ValueError(
-            f"{model}: {len(missing)} weights of {type(module).__name__} are not in the checkpoint and would be random: "
-            f"{', '.join(missing[:3])}"
-        )
-    return module
+        text = f"{model}: {len(missing)} weights of {type(module).__name__} are not in the checkpoint and would be random: "
+        text += ", ".join(missing[:3])
+        if others and 2 * len(missing) > len(module.state_dict()):
+            text += f"; the file holds {', '.join(others[:3])} ...: is it of another family?"
+        raise ValueError(text)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Clip: frames of one size in order. The only place that decodes a video.
 
-A video file (through PyAV, `regiontok[video]`), a folder of frames, a list of pictures or one array leaves as a tuple of pictures.
+A video file (through PyAV, `regiontok[video]`), an animated GIF or WebP, a folder of frames, a list of pictures or one array leaves as a
+tuple of pictures.
 
 Sampling. A video, or frames of a known `rate`, is sampled by timestamps: at `fps` the frames on screen at 0, 1/fps, 2/fps ... seconds after
 the first one, each frame once, so that a video slower than `fps` gives all its frames. Timestamps may be off by 1 ms (Matroska rounds
@@ -23,12 +24,13 @@ from typing import Any, BinaryIO, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from regiontok.core.animation import Animation, is_animation_format
 from regiontok.core.need import need
 from regiontok.core.picture import SUFFIXES, Picture
 
-VIDEOS = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .flv .ogv .wmv .gif".split())
+VIDEOS = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .flv .ogv .wmv".split())
 # Containers that hold their own frames: a playlist (HLS, concat) would open the files and addresses that it names.
-CONTAINERS = "mov,matroska,avi,mpeg,mpegts,flv,ogg,asf,gif"
+CONTAINERS = "mov,matroska,avi,mpeg,mpegts,flv,ogg,asf"
 MOST = 256  # frames of a clip unless it is told otherwise
 MAX_PIXELS = 2**29  # of all frames together: 1.5 GiB, or 256 frames of 1920 x 1080
 MAX_DECODED = 500_000  # frames looked at: more than four hours at 30 a second
@@ -94,20 +96,20 @@ class Clip:
         cut: Cut = "error",
         name: str | None = None,
     ) -> Clip:
-        """A clip from a video file, a folder of frames (in natural order: 2 before 10), a list of pictures, or an array `[T H W 3]`.
+        """A clip from a video or animation, a folder of frames (in natural order: 2 before 10), a list of pictures, an array `[T H W 3]`.
 
         Args:
             source: see above; frames may be anything `Picture.of` takes.
             fps: frames a second to take, see the module's docstring; None takes all.
-            rate: frames a second of a source that has no timestamps (all but videos). Where it is None, all frames are taken, and
-                `fps` is what they are taken to run at.
+            rate: frames a second of a source that has no timestamps (all but videos and animations). Where it is None, all frames are
+                taken, and `fps` is what they are taken to run at.
             most: a clip of more frames is an error, never a shorter clip.
             cut: what to do with a video that is cut off or damaged: "error", or "keep" the whole frames before it (`damage` then says
                 what happened). A container that does not say how long it is (MPEG-TS, a live recording) hides a cut.
             name: what to call it.
 
         Raises:
-            ClipError: no frames, too many, too large, of several sizes, cut off, or no video at all.
+            ClipError: no frames, too many, too large, of several sizes, cut off, no video at all, or a GIF or WebP of one frame.
             PictureError: a frame that cannot be decoded.
             MissingPackage: a video without PyAV installed.
             ValueError: `fps`, `rate` or `most` that is no positive number.
@@ -221,6 +223,8 @@ def _of_video(path: Path, fps: float | None, most: int, cut: Cut, name: str) -> 
         raise ClipError(f"{name}: {'a device, not a video' if path.exists() else 'no such file or folder'}")
     if not path.stat().st_size:
         raise ClipError(f"{name}: empty (0 bytes)")
+    if is_animation_format(path):
+        return _of_animation(path, fps, most, cut, name)
     av = need("av", extra="video")
     with path.open("rb") as file:
         try:
@@ -237,13 +241,38 @@ def _of_video(path: Path, fps: float | None, most: int, cut: Cut, name: str) -> 
                 times.append(start)
                 if frames[-1].size != frames[0].size:
                     raise ClipError(f"{name}: its frames change size, {frames[0].size} to {frames[-1].size} at {start:.2f} s")
-    if video.damage and cut == "error":
-        raise ClipError(
-            f"{name}: cut off or damaged after {video.decoded} frames ({video.damage}); cut='keep' takes those that are whole"
-        )
-    if not frames:
-        raise ClipError(f"{name}: no frames{f' ({video.damage})' if video.damage else ''}")
+    _sound(video.damage, video.decoded, cut, name)
     return _clip(frames, min(fps or video.rate, video.rate), name, times, video.damage)
+
+
+def _of_animation(path: Path, fps: float | None, most: int, cut: Cut, name: str) -> Clip:
+    try:
+        animation = Animation(path)
+    except ValueError as error:
+        raise ClipError(f"{name}: {error}") from None
+    _roomy(1, animation.size, name)
+    frames: list[Picture] = []
+    times: list[float] = []
+    decoded, end = 0, 0.0
+    for decoded, (start, end, frame) in enumerate(animation.shown(name), start=1):
+        if decoded > MAX_DECODED:
+            raise ClipError(f"{name}: more than {MAX_DECODED} frames; cut the animation first")
+        if fps is None or _wanted(start, end, fps):
+            _bounded(len(frames) + 1, most, name)
+            _roomy(len(frames) + 1, animation.size, name)
+            frames.append(frame)
+            times.append(start)
+    _sound(animation.damage, decoded, cut, name)
+    if decoded == 1 and not animation.damage:
+        raise ClipError(f"{name}: one frame, so it is a picture and no clip; tokenize it as an image")
+    return _clip(frames, min(fps or decoded / end, decoded / end), name, times, animation.damage)
+
+
+def _sound(damage: str, decoded: int, cut: Cut, name: str) -> None:
+    if damage and cut == "error":
+        raise ClipError(f"{name}: cut off or damaged after {decoded} frames ({damage}); cut='keep' takes those that are whole")
+    if not decoded:
+        raise ClipError(f"{name}: no frames{f' ({damage})' if damage else ''}")
 
 
 class _Video:

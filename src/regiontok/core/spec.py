@@ -4,6 +4,8 @@ A method is one file: `steps/merge.py` holds the class `Merge` and is called "me
 a leading underscore is no method), so nothing has to be entered anywhere. Parsing, listing and checking names import no method; a class
 is imported when it is built. Specs are parsed with `ast`, never evaluated.
 
+A short name has hyphens and stands for a whole spec: ``clip-l14-336(layer=-2)``. The tables that `SHORT` names hold them.
+
 Differs: the plan had a hand-written table of "module:class" strings; the folder itself says the same and cannot go stale.
 """
 
@@ -13,10 +15,11 @@ import ast
 import difflib
 import importlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +35,9 @@ FOLDERS = {
     "place": "regiontok.place",
     "connector": "regiontok.connect",
 }
+# kind -> "module:table" of its short names; no method's name has a hyphen, so the two cannot meet
+SHORT = {"encoder": "regiontok.encoders._catalogue:SPECS"}
+_HYPHENS = re.compile(r"[A-Za-z]\w*(?:-\w+)+")
 LONGEST = 3000  # characters of a spec: Python's parser recurses, and a message quotes the text
 _REGISTERED: dict[str, dict[str, str]] = {kind: {} for kind in FOLDERS}
 
@@ -84,10 +90,15 @@ def parse(text: str) -> tuple[Call, ...]:
 
 
 def _call(node: ast.expr, text: str) -> Call:
+    part = ast.get_source_segment(text, node) or ""
+    if isinstance(node, ast.BinOp) and (found := _HYPHENS.match(part)):
+        # To Python a difference, whose last term may be called. A plain name of the same length keeps places right for messages.
+        plain = ast.parse("_" * found.end() + part[found.end() :], mode="eval").body
+        if not isinstance(plain, ast.BinOp):
+            return replace(_call(plain, part), name=found[0])
     if isinstance(node, ast.Name):
         return Call(node.id)
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        part = ast.get_source_segment(text, node)
         raise SpecError(f"cannot read {part!r} in the spec {text!r}; expected a name or name(arguments)")
     if any(keyword.arg is None for keyword in node.keywords):
         raise SpecError(f"cannot read '**' in the spec {text!r}; name the arguments")
@@ -127,6 +138,37 @@ def names(kind: str) -> list[str]:
     return sorted(found | set(_REGISTERED[kind]))
 
 
+def short_names(kind: str) -> Mapping[str, str]:
+    """Short names of a kind and the spec each stands for. Imports the table, no method.
+
+    >>> short_names("encoder")["dinov2-l"]
+    "transformers('facebook/dinov2-large')"
+    """
+    _folder(kind)
+    if kind not in SHORT:
+        return {}
+    module, table = SHORT[kind].split(":")
+    return getattr(importlib.import_module(module), table)
+
+
+def expand(kind: str, call: Call) -> Call:
+    """What a short name stands for, with the arguments that were given to it; any other call as it is.
+
+    Raises:
+        SpecError: an argument without its name.
+
+    >>> str(expand("encoder", parse("dinov2-l(layer=-2)")[0]))
+    "transformers('facebook/dinov2-large', layer=-2)"
+    """
+    meaning = short_names(kind).get(call.name) if "-" in call.name else None
+    if meaning is None:
+        return call
+    if call.args:
+        raise SpecError(f"{kind} {call}: {call.name} stands for {meaning}; name its further arguments")
+    (meant,) = parse(meaning)
+    return Call(meant.name, meant.args, tuple({**dict(meant.kwargs), **dict(call.kwargs)}.items()))
+
+
 def summary(kind: str, name: str) -> str:
     """What a method is, in one line: the first line of its module's docstring, read without importing it."""
     module = _target(kind, name).split(":")[0]
@@ -148,6 +190,7 @@ def build(kind: str, call: Call | str) -> Any:
         if len(calls) != 1:
             raise SpecError(f"expected one {kind}, got {call!r}")
         call = calls[0]
+    call = expand(kind, call)
     cls = load(kind, call.name)
     arguments = _bind(cls, call, kind)
     try:
@@ -167,7 +210,7 @@ def check(kind: str, text: str) -> tuple[Call, ...]:
     """Parse, and refuse unknown names; imports no method."""
     calls = parse(text)
     for call in calls:
-        _target(kind, call.name)
+        _target(kind, expand(kind, call).name)
     return calls
 
 
@@ -214,10 +257,14 @@ def render_pipeline(methods: Iterable[Any], *, full: bool = False) -> str:
     return " | ".join(render(method, full=full) for method in methods)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)``, or nothing: the end of an error message."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def nearest(name: str, known: Iterable[str], most: int = 1) -> str:
+    """`` (did you mean 'x'?)``, or nothing: the end of an error message. Up to `most` names, the nearest first.
+
+    >>> nearest("mrege", ["merge", "sort"]), nearest("dino-l", ["dinov2-l", "dinov3-l", "radio-l"], most=2)
+    (" (did you mean 'merge'?)", " (did you mean 'dinov3-l' or 'dinov2-l'?)")
+    """
+    close = difflib.get_close_matches(name, list(known), n=most, cutoff=0.5)
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def _folder(kind: str) -> str:
@@ -229,7 +276,10 @@ def _folder(kind: str) -> str:
 def _target(kind: str, name: str) -> str:
     known = names(kind)
     if name not in known:
-        raise SpecError(f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        short = short_names(kind)
+        close = nearest(name, [*known, *short], most=3 if short else 1)
+        more = f"; and {len(short)} short names: regiontok ls {kind}s" if short else ""
+        raise SpecError(f"unknown {kind} {name!r}{close}; known: {', '.join(known)}{more}")
     default = f"{_folder(kind)}.{name}:{''.join(part.capitalize() for part in name.split('_'))}"
     return _REGISTERED[kind].get(name, default)
 

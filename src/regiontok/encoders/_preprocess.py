@@ -1,7 +1,12 @@
-"""What a checkpoint's image processor does, as settings of a Frame and a table from bytes to the numbers a model is fed."""
+"""What a checkpoint's image processor does, as settings of a Frame and a table from bytes to the numbers a model is fed.
+
+Differs: a canvas that is not square is cropped to differently from transformers, whose shortest edge would cut half away from a 2:1
+picture under a 2:1 canvas: here the crop is the largest central part of the canvas's shape, less what the processor itself cuts off.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,27 +69,62 @@ class Preprocess:
         resample = {code: filters for filters, code in RESAMPLE.items()}[int(processor.resample)]
         return cls(framing, canvas, edge, resample, float(processor.rescale_factor), _triple(mean), _triple(std))
 
+    @classmethod
+    def of_timm(cls, config: Mapping[str, Any], name: str, framing: Framing | None) -> Preprocess:
+        """Read `timm.data.resolve_model_data_config`; a `framing` that is given takes the place of its crop.
+
+        Raises:
+            ValueError: it squashes to more than the canvas and then crops, and no framing was given.
+        """
+        _, high, wide = config["input_size"]
+        share, mode = float(config["crop_pct"]), config.get("crop_mode") or "center"
+        if framing is None and mode != "center" and share != 1:
+            raise ValueError(
+                f"{name}: crop_mode {mode!r} with crop_pct {share} is no framing of one fixed canvas; name one: "
+                "framing='stretch', 'letterbox' or 'crop'"
+            )
+        own: Framing = {"center": "crop", "squash": "stretch", "border": "letterbox"}[mode]  # type: ignore[assignment]
+        edge = int(max(high, wide) / share) if mode == "center" else None
+        mean, std = _triple(config["mean"]), _triple(config["std"])
+        return cls(own, (high, wide), edge, config["interpolation"], 1 / 255, mean, std)
+
     @property
     def fill(self) -> tuple[int, int, int]:
         """The colour of padding: the mean, cut to whole numbers as LLaVA cuts it."""
         red, green, blue = (int(255 * value) for value in self.mean)
         return red, green, blue
 
-    def resized(self, size: int | None) -> Pair:
-        """The canvas, or a square of another size."""
-        return self.canvas if size is None else (size, size)
+    def resized(self, size: int | Pair | None) -> Pair:
+        """The canvas, or one of another size: a side, or (height, width)."""
+        return sides(size) or self.canvas
 
-    def frame(self, image: Pair, patch: Pair, *, framing: Framing | None, size: int | None) -> Frame:
+    def frame(self, image: Pair, patch: Pair, *, framing: Framing | None, size: int | Pair | None) -> Frame:
         """An image's frame; `framing` and `size` override the processor's, and the shortest edge grows with the canvas."""
         canvas = self.resized(size)
+        framing = framing or self.framing
+        if framing == "crop" and size is not None and canvas[0] != canvas[1]:
+            return self._cover(image, canvas, patch)
         edge = self.edge and round(self.edge * max(canvas) / max(self.canvas))
-        return Frame.fit(framing or self.framing, image, canvas, patch, edge)
+        return Frame.fit(framing, image, canvas, patch, edge)
+
+    def _cover(self, image: Pair, canvas: Pair, patch: Pair) -> Frame:
+        """The central part of the canvas's shape; `edge / canvas` (256 / 224, say) is what is resized but cut off."""
+        beyond = (self.edge or max(self.canvas)) / max(self.canvas)
+        scale = max(side / length for side, length in zip(canvas, image, strict=True)) * beyond
+        high, wide = (min(side / scale, float(length)) for side, length in zip(canvas, image, strict=True))
+        top, left = (image[0] - high) / 2, (image[1] - wide) / 2
+        return Frame(image, (top, left, top + high, left + wide), canvas, (0, 0), canvas, patch)
 
     def table(self) -> Float[Tensor, "3 256"]:
         """What a byte becomes in each channel, rounded as transformers rounds it: the product in float64, the rest in float32."""
         scaled = (np.arange(256) * self.factor).astype(np.float32)
         mean, std = (np.asarray(value, np.float32)[:, None] for value in (self.mean, self.std))
         return torch.from_numpy((scaled - mean) / std)
+
+
+def sides(size: int | Pair | None) -> Pair | None:
+    """(height, width) of a canvas: a square's side, or both."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def _lengths(size: Any) -> dict[str, int]:

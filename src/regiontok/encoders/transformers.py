@@ -1,16 +1,23 @@
-"""Any vision transformer of the transformers library, by hub name or folder: CLIP, SigLIP, DINOv2, DINOv3, ViT, MetaCLIP 2.
+"""Any vision transformer of the transformers library, by hub name or folder: CLIP, SigLIP, DINOv2, DINOv3, AIMv2, MLCD, RICE, ViT.
 
 After: diagnostic study, appendix E.1 (CLIP ViT-L/14-336 and SigLIP2 so400m-patch14-384, frozen); LLaVA-1.5's `pad` and its layer -2.
 
-Layers. `layer=-1` is `last_hidden_state` as the model returns it: SigLIP, DINOv2, DINOv3 and ViT have put it through their final norm,
-CLIP and MetaCLIP 2 have not. Every other number indexes `hidden_states`, which no final norm has touched: 0 the embeddings (CLIP's
-after its first norm), k the output of block k, -2 that of the block before the last (LLaVA's choice). So layer=24 of a model with 24
-blocks is its last block without the norm.
+Families. CLIP, SigLIP and SigLIP 2 of fixed size, MetaCLIP 2, DINOv2 with and without registers, DINOv3, AIMv2, MLCD and RICE (which is
+an MLCD), ViT, ViT-MSN, I-JEPA, Pixio, TIPSv2. The Perception Encoder and what else only timm has: `timm('...')`.
 
-Loading. Safetensors only, no remote code; weights that are missing are an error, never a random layer. A hub name is downloaded into
-the hub's cache (json and safetensors only). Position embeddings are interpolated by the model's own code where the canvas is not the
-size it was made for; every family here can do that (DINOv3 is rotary and needs none). A smaller `size` is image down-sampling, the
-baseline of token reducers: 168 px at patch 14 are 144 tokens.
+Layers. `layer=-1` is `last_hidden_state` as the model returns it: CLIP, MetaCLIP 2, MLCD and RICE have not put it through a final norm,
+all others have (AIMv2's is an RMSNorm). Every other number indexes `hidden_states`, which no final norm has touched: 0 the embeddings
+(those of CLIP and MLCD after their first norm), k the output of block k, -2 that of the block before the last (LLaVA's choice). So
+layer=24 of a model with 24 blocks is its last block without the norm.
+
+Loading. Safetensors, no remote code; weights that are missing are an error, never a random layer. Pickled weights, where there are no
+others, are read as tensors only (`regiontok.core.checkpoint`). A hub name is downloaded into the hub's cache.
+
+Sizes. Position embeddings are interpolated by the model's own code where the canvas is not the size it was made for. DINOv3, MLCD and
+RICE are rotary and need none, nor does AIMv2-native (sines); for AIMv2's learned table transformers has no such code, and timm's is used
+(bicubic, antialiased; timm's AIMv2 gives the same numbers). `size=(224, 448)` is a canvas 224 high and 448 wide. A smaller `size` is
+image down-sampling, the baseline of token reducers: 168 px at patch 14 are 144 tokens. Under `crop`, a canvas that is not square takes
+the largest central part of its own shape, as far in as the checkpoint's processor crops.
 
 Attention of CLS. `cls_attention=True` gives each grid the attention of CLS on the patches in the block whose output `layer` takes, mean
 over heads, as the library's eager attention has it; registers and CLS itself hold the rest of the sum of 1. Whatever attention function
@@ -21,19 +28,21 @@ transformers' PIL backend bit for bit. transformers' default, the torchvision ba
 backend; DINOv3 has no other, and lies within one level of ours.
 `framing="letterbox"` resizes, then pads with the mean colour; LLaVA pads, then resizes: a shift of less than a canvas pixel, 0.7 levels
 in the mean over 40 photos.
-SigLIP2's NaFlex checkpoints (`model_type` siglip2) have no fixed canvas and are refused.
+SigLIP2's NaFlex checkpoints (`model_type` siglip2) have no fixed canvas: `naflex('...')` reads them. RADIO: `radio('...')`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from weakref import WeakValueDictionary
 
 import torch
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from regiontok.core.checkpoint import fingerprint, locate, pretrained, quiet, read_json, weight_files
@@ -43,7 +52,7 @@ from regiontok.core.need import need
 from regiontok.core.picture import Picture
 from regiontok.encoders._canvas import batches, canvases
 from regiontok.encoders._cls_attention import attention_of_first, watched
-from regiontok.encoders._preprocess import Preprocess
+from regiontok.encoders._preprocess import Preprocess, sides
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -57,24 +66,32 @@ class Family:
 
     Attributes:
         tower: the transformers class of the vision tower; of a checkpoint with a text tower it takes its own part.
-        summaries: CLS tokens in front of the sequence.
+        summaries: CLS tokens in front of the sequence, or the config field that counts them.
         registers: the config field that counts the register tokens behind them, or nothing.
         rotary: positions turn queries and keys inside the attention, so that projections alone do not give the weights.
         asks: another canvas than the model's own needs `interpolate_pos_encoding=True`; False: the model adapts unasked.
+        within: the attribute of `tower` that is the vision tower, where the tower's own class would not find its weights.
+        table: the learned position table that the model itself does not interpolate.
         build: further arguments of the class.
     """
 
     tower: str
-    summaries: int = 1
+    summaries: int | str = 1
     registers: str = ""
     rotary: bool = False
     asks: bool = False
+    within: str = ""
+    table: str = ""
     build: tuple[tuple[str, Any], ...] = ()
 
 
 _CLIP = Family("CLIPVisionModel", asks=True)
 _SIGLIP = Family("SiglipVisionModel", summaries=0, asks=True)
 _METACLIP = Family("MetaClip2VisionModel", asks=True)
+_AIMV2 = Family("Aimv2VisionModel", summaries=0, table="embeddings.position_embedding")
+_MLCD = Family("MLCDVisionModel", rotary=True)
+# TIPSv2's one register is a second CLS token, taught with synthetic captions; transformers and timm count it as a register, and so do we.
+_TIPS = Family("Tipsv2VisionModel", registers="num_register_tokens")
 FAMILIES = {
     "clip": _CLIP,
     "clip_vision_model": _CLIP,
@@ -85,9 +102,22 @@ FAMILIES = {
     "dinov2": Family("Dinov2Model"),
     "dinov2_with_registers": Family("Dinov2WithRegistersModel", registers="num_register_tokens"),
     "dinov3_vit": Family("DINOv3ViTModel", registers="num_register_tokens", rotary=True),
+    # Aimv2VisionModel on a checkpoint with a text tower comes back random, with no more than a line in a report.
+    "aimv2": replace(_AIMV2, tower="Aimv2Model", within="vision_model"),
+    "aimv2_vision_model": _AIMV2,
+    "mlcd": _MLCD,
+    "mlcd_vision_model": _MLCD,
     # No pooler: classification checkpoints have none, and patch features need none.
     "vit": Family("ViTModel", asks=True, build=(("add_pooling_layer", False),)),
+    "vit_msn": Family("ViTMSNModel", asks=True),
+    "ijepa": Family("IJepaModel", summaries=0, asks=True),
+    "pixio": Family("PixioModel", summaries="n_cls_tokens"),
+    "tipsv2": replace(_TIPS, tower="Tipsv2Model", within="vision_model"),
+    "tipsv2_vision_model": _TIPS,
 }
+
+# What other encoders read. SigLIP 2's type is NaFlex's: its fixed-size checkpoints have the type siglip.
+ELSEWHERE = {"siglip2": "naflex", "siglip2_vision_model": "naflex", "radio": "radio"}
 
 # Models in memory by their files and settings, for as long as an encoder holds them: a sweep over layers loads once.
 _LOADED: WeakValueDictionary[tuple, nn.Module] = WeakValueDictionary()
@@ -100,7 +130,7 @@ class Transformers:
     Attributes:
         model: hub name (`"openai/clip-vit-large-patch14"`), or a folder that `save_pretrained` wrote with a preprocessor_config.json.
         layer: which hidden state; see the module's docstring.
-        size: side of a square canvas in pixels; None is the checkpoint's own.
+        size: side of a square canvas in pixels, or (height, width); None is the checkpoint's own.
         framing: "stretch", "letterbox" or "crop"; None is the checkpoint's own (CLIP, DINOv2: crop; SigLIP, ViT: stretch).
         dtype: of weights and features.
         attention: which of transformers' attention functions runs.
@@ -118,7 +148,7 @@ class Transformers:
 
     model: str
     layer: int = -1
-    size: int | None = None
+    size: int | Pair | None = None
     framing: Framing | None = None
     dtype: Dtype = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
@@ -136,7 +166,7 @@ class Transformers:
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
             raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
-        if self.batch < 1 or (self.size is not None and self.size < 1):
+        if self.batch < 1 or min(sides(self.size) or (1,)) < 1:
             raise ValueError(f"batch and size must be at least 1, got batch={self.batch}, size={self.size}")
 
     def frame(self, size: Pair) -> Frame:
@@ -170,7 +200,8 @@ class Transformers:
     @property
     def summaries(self) -> int:
         """CLS tokens at the front of the prefix; registers are none."""
-        return self._family.summaries
+        count = self._family.summaries
+        return int(getattr(self._config, count)) if isinstance(count, str) else count
 
     @property
     def has_cls(self) -> bool:
@@ -217,13 +248,32 @@ class Transformers:
         options = {"interpolate_pos_encoding": True} if self._family.asks and other else {}
         options["output_hidden_states"] = self.layer != -1
         attention: Sequence[Tensor | None] = [None] * len(pixels)
-        if self.cls_attention:
-            with watched(self._module, self._block()) as kept:
+        with self._positions((pixels.shape[2], pixels.shape[3])):
+            if self.cls_attention:
+                with watched(self._module, self._block()) as kept:
+                    output = self._module(pixel_values=values, **options)
+                attention = list(attention_of_first(kept[0], kept[1], self._config.num_attention_heads))
+            else:
                 output = self._module(pixel_values=values, **options)
-            attention = list(attention_of_first(kept[0], kept[1], self._config.num_attention_heads))
-        else:
-            output = self._module(pixel_values=values, **options)
         return output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer], attention
+
+    @contextmanager
+    def _positions(self, canvas: Pair) -> Iterator[None]:
+        """While it is open, a position table that the model cannot interpolate itself answers for the canvas's own grid."""
+        patch, image = self._pair("patch_size"), self._pair("image_size")
+        grid, own = ((size[0] // patch[0], size[1] // patch[1]) for size in (canvas, image))
+        # AIMv2-native has no table, its positions are sines of any grid
+        table = dict(self._module.named_modules()).get(self._family.table) if self._family.table else None
+        if table is None or grid == own:
+            yield
+            return
+        handle = table.register_forward_hook(
+            lambda _module, _input, out: resample_abs_pos_embed(out, list(grid), list(own), num_prefix_tokens=0)
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def _block(self) -> int:
         """The block whose output `layer` takes, from 0.
@@ -253,21 +303,30 @@ class Transformers:
 
     @property
     def _config(self) -> Any:
-        return self._read[1]
+        """Of the vision tower."""
+        return getattr(self._read[1], "vision_config", self._read[1])
 
     @cached_property
     def _read(self) -> tuple[Family, Any]:
-        """The checkpoint's family, and the config of its vision tower."""
+        """The checkpoint's family, and its whole config."""
         library = need("transformers", extra="hub")
         path = self._folder / "config.json"
         if not path.is_file():
             raise ValueError(f"{self._folder} has no config.json: it is no folder that transformers' save_pretrained wrote")
-        kind = read_json(path).get("model_type")
+        found = read_json(path)
+        kind = found.get("model_type")
         if kind not in FAMILIES:
-            naflex = " (NaFlex; the fixed-size SigLIP2 checkpoints have the type siglip)" if "siglip2" in str(kind) else ""
-            raise ValueError(f"{self.model}: model_type {kind!r}{naflex} is not one of {', '.join(FAMILIES)}")
-        config = library.AutoConfig.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
-        return FAMILIES[kind], getattr(config, "vision_config", config)
+            other = ELSEWHERE.get(str(kind)) or ("timm" if "architecture" in found else "")
+            hint = f" (that is read by {other}({self.model!r}))" if other else ""
+            raise ValueError(f"{self.model}: model_type {kind!r}{hint} is not one of {', '.join(FAMILIES)}")
+        if FAMILIES[kind].within and "vision_config" not in found:
+            kind, found = f"{kind}_vision_model", {key: value for key, value in found.items() if key != "model_type"}
+            return FAMILIES[kind], library.AutoConfig.for_model(kind, **found)  # a tower alone, under the whole model's type
+        if not hasattr(library, FAMILIES[kind].tower):
+            raise ValueError(f"{self.model}: transformers {library.__version__} has no {FAMILIES[kind].tower}; a newer one has")
+        return FAMILIES[kind], library.AutoConfig.from_pretrained(
+            str(self._folder), trust_remote_code=False, local_files_only=True
+        )
 
     @cached_property
     def _preprocess(self) -> Preprocess:
@@ -297,7 +356,8 @@ class Transformers:
             getattr(need("transformers", extra="hub"), self._family.tower),
             self._folder,
             self.model,
-            config=self._config,
+            within=self._family.within,
+            config=self._read[1] if self._family.within else self._config,
             dtype=getattr(torch, self.dtype),
             attn_implementation=self.attention,
             **dict(self._family.build),

@@ -43,7 +43,7 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
     config_class = RegionVLMConfig
     config: RegionVLMConfig
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012 - transformers' own form
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -89,8 +89,8 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             model.head.to_empty(device=language_model.device)
             model.head.to(language_model.dtype)
             for module in model.head.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
         model.generation_config = language_model.generation_config
         return model
 
@@ -164,6 +164,8 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             **kwargs: for the language model.
         """
         if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("give input_ids (and pictures), or inputs_embeds")
             made = self.spliced(input_ids, attention_mask, pictures, labels=labels, segments=segments)
             inputs_embeds, labels = made.embeds, made.labels
             if self.training and not made.visual.ge(0).any():
@@ -179,7 +181,9 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         return sum((parameter.flatten()[0] * 0 for parameter in self.head.parameters()), torch.zeros((), device=self.device))
 
     @torch.no_grad()
-    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, pictures: Any = None, **kwargs: Any) -> Any:
+    def generate(  # type: ignore[override]  # pictures stand beside the ids
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, pictures: Any = None, **kwargs: Any
+    ) -> Any:
         """Answers `[b l + new]`: the prompts as they came (placeholders and all), then what was generated. See transformers' `generate`."""
         made = self.spliced(input_ids, attention_mask, pictures, side="left")
         kwargs.setdefault("generation_config", self.generation_config)

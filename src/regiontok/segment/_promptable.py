@@ -41,8 +41,8 @@ class Promptable:
     device: str
 
     @classmethod
-    def load(cls, folder: Path, model: str, dtype: torch.dtype, device: str) -> Promptable:
-        """Read a checkpoint.
+    def load(cls, folder: Path, model: str, dtype: torch.dtype, device: str, *, compiled: bool = False) -> Promptable:
+        """Read a checkpoint; `compiled` has torch.compile make kernels of its own for encoder and decoder at their first calls.
 
         Raises:
             ValueError: it cannot be read, lacks weights, or is of a family that makes no masks from points.
@@ -55,7 +55,12 @@ class Promptable:
             where = deepcopy(module.prompt_encoder.shared_embedding)
             module = module.to(dtype)
             module.prompt_encoder.shared_embedding = where
-        return cls(module.to(device).eval().requires_grad_(False), processor(folder), device)
+        module = module.to(device).eval().requires_grad_(False)
+        if compiled:
+            # Apart, as the prompt encoder between them takes no time. The granularities' prompts fill batches of 64, so that shapes stay.
+            module.vision_encoder.compile()
+            module.mask_decoder.compile()
+        return cls(module, processor(folder), device)
 
     def encode(self, pictures: Sequence[Picture]) -> Encoded:
         """The image encoder, once for all prompts."""

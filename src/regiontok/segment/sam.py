@@ -6,6 +6,7 @@ Differs: a picture is encoded once and all granularities are decoded from that. 
 low-resolution masks, before suppression; only masks that stay are made at the picture's size (`exact=True` measures all of them there,
 as the pipeline does). The prompts cover a picture of any shape: the pipeline's, for families that stretch it over a square canvas (all
 but SAM and SAM-HQ), leave the right or lower part of one that is not square without any. No crops of the picture, no filling of holes.
+Meta's own generator keeps a mask whose stability is the threshold itself, and resizes pixels without rounding them to whole levels.
 How a search ends where it would turn back is ours (`_granularity.py`); the paper does not say.
 """
 
@@ -53,6 +54,8 @@ class Sam:
         device: where the model runs.
         points_per_batch: prompts decoded at a time, of each of `batch` pictures.
         batch: pictures encoded at a time.
+        compile: run encoder and decoder through `torch.compile`: the first picture takes minutes and wants a C++ compiler (on a GPU
+            Triton), later ones less time. Scores differ by rounding, which in bfloat16 moves masks across the thresholds.
 
     Raises:
         ValueError: a value out of range, or one that a search decides.
@@ -73,6 +76,7 @@ class Sam:
     device: str = field(default="cpu", metadata={"run": True})
     points_per_batch: int = field(default=64, metadata={"run": True})
     batch: int = field(default=1, metadata={"run": True})
+    compile: bool = field(default=False, metadata={"run": True})
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -157,10 +161,11 @@ class Sam:
     def _model(self) -> Promptable:
         family(self._folder, self.model)
         stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in weight_files(self._folder))
-        key = (stamps, self.dtype, self.device)
+        key = (stamps, self.dtype, self.device, self.compile)
         model = _LOADED.get(key)
         if model is None:
-            model = _LOADED[key] = Promptable.load(self._folder, self.model, getattr(torch, self.dtype), self.device)
+            dtype = getattr(torch, self.dtype)
+            model = _LOADED[key] = Promptable.load(self._folder, self.model, dtype, self.device, compiled=self.compile)
         return model
 
 

@@ -1,4 +1,4 @@
-"""DBSCAN over many segments at once, without a loop over segments or patches; on the device of its input.
+"""DBSCAN over many segments at once, without a loop over segments or patches; on the device of its input. Or by a library, one by one.
 
 After: Ester et al. 1996; cluster numbers, border points and all as scikit-learn's DBSCAN gives them (tested).
 """
@@ -6,10 +6,12 @@ After: Ester et al. 1996; cluster numbers, border points and all as scikit-learn
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+
+from regiontok.core.need import need
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -60,6 +62,36 @@ def density_clusters(pairs: Pairs, eps: float, min_samples: int) -> Int[Tensor, 
     touched = core[other] & ~core[point]
     border = torch.full_like(label, pairs.count).scatter_reduce(0, point[touched], label[other[touched]], "amin")
     return torch.where(core, label, torch.where(border < pairs.count, border, -1))
+
+
+def library_clusters(
+    library: Literal["sklearn", "cuml"],
+    segment: Int[Tensor, "m"],
+    points: Float[Tensor, "m d"],
+    eps: float,
+    min_samples: int,
+) -> Int[Tensor, "m"]:
+    """The cluster of each point by a library's DBSCAN, a call a segment, named by its first member; -1 for noise.
+
+    `segment` is sorted. cuML gets points on the GPU if they lie there, scikit-learn as a NumPy array.
+
+    Raises:
+        MissingPackage: the library is not installed.
+    """
+    maker = need("sklearn.cluster", extra="sklearn") if library == "sklearn" else need("cuml", extra="cuml")
+    settings = {} if library == "sklearn" else {"output_type": "numpy"}
+    parts, first = [], 0
+    for rows in points.split(torch.bincount(segment).tolist()):
+        own = rows if library == "cuml" and rows.is_cuda else rows.cpu().numpy()
+        found = maker.DBSCAN(eps=eps, min_samples=min_samples, metric="euclidean", **settings).fit_predict(own)
+        label = torch.as_tensor(found, dtype=torch.int64)
+        at = torch.arange(len(label))
+        names = torch.full_like(at, len(label)).scatter_reduce(
+            0, label.clamp(min=0), torch.where(label < 0, len(label), at), "amin"
+        )
+        parts.append(torch.where(label < 0, -1, names[label.clamp(min=0)] + first))
+        first += len(label)
+    return torch.cat(parts).to(points.device)
 
 
 def nearest_clusters(pairs: Pairs, label: Int[Tensor, "m"]) -> Int[Tensor, "m"]:

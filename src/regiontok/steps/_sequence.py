@@ -1,4 +1,4 @@
-"""The sequence of merges, its cuts, and what the kernel is given: the numpy face of exact greedy merging."""
+"""The sequence of merges, its cuts, and what the kernels are given: the face of exact greedy merging."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from regiontok.steps._greedy import BITS, NOTHING, ONE, merge
+from regiontok.steps._greedy import BITS, LAST, MASK, NOTHING, ONE, merge
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +49,17 @@ class MergeSequence:
         if threshold is not None:
             done = self._cut(_one_stop(threshold, k))
         elif k is not None:
-            most = len(np.unique(self.start[self.start >= 0]))
+            most = int(np.count_nonzero(self.start == np.arange(len(self.start))))
             if not most - done <= k <= most:
                 raise ValueError(f"k={k} regions: this sequence goes from {most} regions down to {most - done}")
             done = most - k
-        root = np.arange(len(self.start))
+        patch = np.arange(len(self.start))
+        root = patch.copy()
         root[self.pairs[:done, 1]] = self.pairs[:done, 0]
         while not np.array_equal(further := root[root], root):
             root = further
-        inside = self.start >= 0
-        labels = np.full(len(self.start), -1, dtype=np.int64)
-        labels[inside] = np.unique(root[self.start[inside]], return_inverse=True)[1]
-        return labels
+        number = np.cumsum((self.start == patch) & (root == patch)) - 1
+        return np.where(self.start >= 0, number[root[self.start]], -1)
 
     def _cut(self, threshold: float) -> int:
         below = np.flatnonzero(self.heights < threshold)
@@ -97,31 +98,91 @@ def merge_sequence(
     array([[0, 1]])
     """
     _check(features, edges, start)
-    ids, first, inverse = np.unique(start, return_index=True, return_inverse=True)
-    canonical = np.where(start == -1, -1, first[inverse])
-    most = len(ids) - int(-1 in ids)
-    lowest, spare = NOTHING, most
-    if threshold is not None:
-        lowest = math.ceil(max(-1.0, min(_one_stop(threshold, k), 2.0)) * ONE)
-    elif k is not None:
-        if k > most:
-            raise ValueError(f"k={k} regions cannot be reached: the start has {most}, and merging makes fewer")
-        spare = most - k
+    begin = _Begin.of(start, threshold, k)
     # numba compiles anew for every kind of array: read-only and strided ones are copied instead
     patches, touching = np.require(_scaled(features), requirements=["C", "W"]), np.require(edges, np.int64, ["C", "W"])
-    pairs, similarities, ahead, dots = merge(patches, touching, canonical, lowest, spare, np.empty((0, 2), np.int64))
+    pairs, similarities, ahead, dots = merge(
+        patches, touching, begin.start, begin.lowest, begin.spare, np.empty((0, 2), np.int64)
+    )
     if dots < 0:
-        bad = int((~np.isfinite(features)).any(axis=1).sum())
-        raise ValueError(f"features must be finite; {bad} of {len(features)} patches hold NaN or infinity")
-    reached = most - len(pairs)
-    if k is not None and reached != k:
-        raise ValueError(f"k={k} regions cannot be reached: the start has {reached} connected parts, and only neighbours merge")
-    floor = -math.inf
-    if threshold is not None and lowest > -ONE:
-        floor = float(threshold)
-    elif ahead != NOTHING:
-        floor = math.nextafter(ahead / ONE, math.inf)
-    return MergeSequence(canonical, pairs, similarities / ONE, floor)
+        raise _not_finite(int((~np.isfinite(features)).any(axis=1).sum()), len(features))
+    return begin.sequence(pairs, similarities, ahead)
+
+
+def merge_sequences(
+    features: Float[Tensor, "v n d"],
+    edges: Int[np.ndarray, "e 2"],
+    starts: Int[np.ndarray, "v n"],
+    *,
+    threshold: float | None = None,
+    k: int | None = None,
+) -> list[MergeSequence]:
+    """As `merge_sequence`, for v views at once on their features' GPU; what comes back to the host is a number a merge.
+
+    Features may be of any floating type; n patches and e edges are few enough (`_greedy_cuda.fits`).
+
+    Raises:
+        ValueError: as `merge_sequence`; of several views that cannot be merged it names the first.
+    """
+    from regiontok.steps._greedy_cuda import merge_batch  # here, because triton is not on every machine
+
+    begins = [_Begin.of(start, threshold, k) for start in starts]
+    starting = torch.from_numpy(np.stack([begin.start for begin in begins]))
+    spare = torch.tensor([begin.spare for begin in begins])
+    merged = merge_batch(features, torch.from_numpy(edges), starting, begins[0].lowest, spare).cpu().numpy()
+    sequences = []
+    for own, begin, keys in zip(features, begins, merged, strict=True):
+        done = int(keys[-1])
+        if done < 0:
+            raise _not_finite(int((~own.isfinite()).any(-1).sum()), len(own))
+        similarities = ONE - (keys[: done + 1] >> 2 * BITS)  # the last one is that of the merge that would come next
+        ahead = NOTHING if keys[done] == LAST else int(similarities[done])
+        pairs = np.stack([keys[:done] >> BITS & MASK, keys[:done] & MASK], axis=1)
+        sequences.append(begin.sequence(pairs, similarities[:done], ahead))
+    return sequences
+
+
+@dataclass(frozen=True, eq=False)
+class _Begin:
+    """One view before merging: its regions, and where to stop."""
+
+    start: Int[np.ndarray, "n"]  # named by their first patches
+    most: int  # regions
+    lowest: int  # similarity, in 1 / ONE
+    spare: int  # merges
+    threshold: float | None
+    k: int | None
+
+    @classmethod
+    def of(cls, start: np.ndarray, threshold: float | None, k: int | None) -> _Begin:
+        ids, first, inverse = np.unique(start, return_index=True, return_inverse=True)
+        most = len(ids) - int(-1 in ids)
+        lowest, spare = NOTHING, most
+        if threshold is not None:
+            lowest = math.ceil(max(-1.0, min(_one_stop(threshold, k), 2.0)) * ONE)
+        elif k is not None:
+            if k > most:
+                raise ValueError(f"k={k} regions cannot be reached: the start has {most}, and merging makes fewer")
+            spare = most - k
+        return cls(np.where(start == -1, -1, first[inverse]), most, lowest, spare, threshold, k)
+
+    def sequence(self, pairs: np.ndarray, similarities: np.ndarray, ahead: int) -> MergeSequence:
+        """What was merged, and down to where that is all there is; `ahead`: the similarity of the next merge, NOTHING = none."""
+        reached = self.most - len(pairs)
+        if self.k is not None and reached != self.k:
+            raise ValueError(
+                f"k={self.k} regions cannot be reached: the start has {reached} connected parts, and only neighbours merge"
+            )
+        floor = -math.inf
+        if self.threshold is not None and self.lowest > -ONE:
+            floor = float(self.threshold)
+        elif ahead != NOTHING:
+            floor = math.nextafter(ahead / ONE, math.inf)
+        return MergeSequence(self.start, pairs, similarities / ONE, floor)
+
+
+def _not_finite(bad: int, patches: int) -> ValueError:
+    return ValueError(f"features must be finite; {bad} of {patches} patches hold NaN or infinity")
 
 
 def grid_edges(shape: tuple[int, ...]) -> Int[np.ndarray, "e 2"]:

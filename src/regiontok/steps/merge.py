@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.steps._sequence import MergeSequence, grid_edges, merge_sequence
+from regiontok.steps._sequence import MergeSequence, grid_edges, merge_sequence, merge_sequences
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ class Merge:
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Merge one view; regions come out by first patch, `source` stays where all parts had the same."""
-        return _merged(regions, grid, threshold=self.threshold, k=self.k).cut(self.threshold, k=self.k)
+        return self.many([regions], [grid])[0]
 
     def many(self, regions: Sequence[Regions], grids: Sequence[PatchGrid]) -> list[Regions]:
-        """Merge many views, as many at a time as torch has threads: the kernel lets go of the interpreter."""
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            return list(threads.map(self.one, regions, grids))
+        """Merge many views: those on a GPU there, all of one shape at once; others as many at a time as torch has threads."""
+        trees = merge_trees(regions, grids, threshold=self.threshold, k=self.k)
+        return [tree.cut(self.threshold, k=self.k) for tree in trees]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,27 +81,79 @@ class MergeTree:
         """
         if (threshold is None) == (k is None):
             raise ValueError("give exactly one of threshold and k")
-        before = self.start.labels.flatten()
-        after = torch.from_numpy(self.sequence.labels(threshold=threshold, k=k)).to(before.device)
-        return Regions.from_labels(after.view(self.start.grid), _sources(self.start, before, after))
+        after = torch.from_numpy(self.sequence.labels(threshold=threshold, k=k)).to(self.start.patch.device)
+        return Regions.from_labels(after.view(self.start.grid), _sources(self.start, after))
 
 
 def merge_tree(regions: Regions, grid: PatchGrid) -> MergeTree:
     """Merge until nothing adjacent is left, and keep the whole sequence."""
-    return _merged(regions, grid)
+    return merge_trees([regions], [grid])[0]
 
 
-def _merged(regions: Regions, grid: PatchGrid, *, threshold: float | None = None, k: int | None = None) -> MergeTree:
+def merge_trees(
+    regions: Sequence[Regions], grids: Sequence[PatchGrid], *, threshold: float | None = None, k: int | None = None
+) -> list[MergeTree]:
+    """The sequence of each view, down to `threshold` or k regions or else to the end."""
+    starts = _labels(regions)
+    batches: dict[tuple, list[int]] = {}
+    for view, grid in enumerate(grids):
+        alike = (grid.features.device, grid.features.dtype, grid.features.shape) if _on_gpu(grid) else ()
+        batches.setdefault(alike, []).append(view)
+    sequences: dict[int, MergeSequence] = {}
+    for alike, views in batches.items():
+        if alike:
+            features = torch.stack([grids[view].features.detach().flatten(0, -2) for view in views])
+            own = np.stack([starts[view] for view in views])
+            found = merge_sequences(features, grid_edges(grids[views[0]].grid), own, threshold=threshold, k=k)
+        else:
+            with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # the kernel lets go of the interpreter
+                found = list(threads.map(lambda view: _on_host(grids[view], starts[view], threshold, k), views))
+        sequences |= zip(views, found, strict=True)
+    return [MergeTree(own, sequences[view]) for view, own in enumerate(regions)]
+
+
+def _on_gpu(grid: PatchGrid) -> bool:
+    """Whether the batched kernel can take this view: it needs Triton, a GPU that Triton knows and a grid that is not too large."""
+    if not grid.features.is_cuda or not _has_triton():
+        return False
+    from regiontok.steps._greedy_cuda import fits
+
+    pairs = sum(grid.patches - grid.patches // side for side in grid.grid)
+    return fits(grid.patches, pairs)
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _on_host(grid: PatchGrid, start: np.ndarray, threshold: float | None, k: int | None) -> MergeSequence:
     flat = grid.features.flatten(0, -2).detach()
     features = (flat if flat.dtype.itemsize >= 4 else flat.float()).cpu().numpy()
-    labels = regions.labels.flatten().cpu().numpy()
-    return MergeTree(regions, merge_sequence(features, grid_edges(grid.grid), labels, threshold=threshold, k=k))
+    return merge_sequence(features, grid_edges(grid.grid), start, threshold=threshold, k=k)
 
 
-def _sources(regions: Regions, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+def _labels(regions: Sequence[Regions]) -> list[np.ndarray]:
+    """Region of each patch of each view, -1 = in none; one copy to the host for all of them."""
+    if not regions:
+        return []
+    device = regions[0].patch.device
+    flat = torch.cat([torch.stack([own.patch, own.region]).to(device) for own in regions], dim=1).cpu().numpy()
+    starts, at = [], 0
+    for own in regions:
+        patch, region = flat[:, at : at + len(own.patch)]
+        at += len(own.patch)
+        labels = np.full(own.patches, -1)
+        labels[patch] = region
+        if np.count_nonzero(labels >= 0) < len(patch):
+            labels = own.labels.flatten().cpu().numpy()  # regions overlap: it says so, and what to do
+        starts.append(labels)
+    return starts
+
+
+def _sources(regions: Regions, after: torch.Tensor) -> torch.Tensor:
     """`[k]`: the source that all parts of a merged region share, -1 where they differ."""
-    inside = after >= 0
-    part, whole = regions.source[before[inside]], after[inside]
+    part, whole = regions.source[regions.region], after[regions.patch]
     count = int(whole.max()) + 1 if len(whole) else 0
     low = torch.full((count,), torch.iinfo(torch.int64).max, device=part.device).scatter_reduce(0, whole, part, "amin")
     high = torch.full((count,), -1, dtype=torch.int64, device=part.device).scatter_reduce(0, whole, part, "amax")

@@ -4,8 +4,9 @@ After: diagnostic study, section 4.2 and appendix E.2 (row D6: masks of at least
 eps 0.7, min_samples 3).
 Differs: where noise points go is not said there: `noise="one"` makes one region of all noise of a segment. eps 0.7 on unit vectors is
 a cosine distance of 0.245 (the text calls it "equivalent to cosine"). All segments of a view are clustered at once, on the features' own
-device, in float64; the clusters are those of scikit-learn's DBSCAN. Patches of zeros stay zeros: they are 0 from each other and 1
-from any other patch.
+device, in float64; the clusters are those of scikit-learn's DBSCAN, which `by="sklearn"` calls itself. The study took cuML where it is
+installed: that is `by="cuml"`, checked against its signature only; a patch near two clusters and core of neither may go to the other
+there. Patches of zeros stay zeros: they are 0 from each other and 1 from any other patch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.steps._density import Pairs, density_clusters, nearest_clusters
+from regiontok.steps._density import Pairs, density_clusters, library_clusters, nearest_clusters
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Split:
         min_patches: regions with fewer patches stay whole.
         noise: what becomes of noise: `one` region for all noise of a segment, `singletons`, or `nearest`: the cluster of the closest
             clustered patch in feature space. A segment of noise alone stays whole, except under `singletons`.
+        by: who clusters: this module, all segments at once, or a library's DBSCAN one by one.
 
     Raises:
         ValueError: eps or a count out of range.
@@ -40,6 +42,7 @@ class Split:
     min_samples: int = 3
     min_patches: int = 10
     noise: Literal["one", "singletons", "nearest"] = "one"
+    by: Literal["own", "sklearn", "cuml"] = "own"
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -50,7 +53,11 @@ class Split:
             )
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
-        """Split one view; parts of a region stand where it stood, by first patch, and keep its `source`."""
+        """Split one view; parts of a region stand where it stood, by first patch, and keep its `source`.
+
+        Raises:
+            MissingPackage: `by` names a library that is not installed.
+        """
         if not len(regions):
             return regions
         large = (regions.sizes >= self.min_patches)[regions.region]
@@ -70,10 +77,14 @@ class Split:
         features = grid.features.flatten(0, -2).detach().double()
         unit = torch.nn.functional.normalize(features, dim=1, eps=1e-12)
         _, segment = regions.region[at].unique(return_inverse=True)
-        pairs = Pairs.within(segment, regions.patch[at], unit)
-        label = density_clusters(pairs, self.eps, self.min_samples)
+        patch, pairs = regions.patch[at], None
+        if self.by == "own":
+            pairs = Pairs.within(segment, patch, unit)
+            label = density_clusters(pairs, self.eps, self.min_samples)
+        else:
+            label = library_clusters(self.by, segment, unit[patch], self.eps, self.min_samples)
         if self.noise == "nearest":
-            label = nearest_clusters(pairs, label)
+            label = nearest_clusters(pairs or Pairs.within(segment, patch, unit), label)
         lost = label < 0
         if self.noise == "singletons":
             alone = torch.arange(len(at), device=at.device)

@@ -1,0 +1,222 @@
+"""SigLIP 2 NaFlex: every picture in its own aspect ratio, on as many patches as fit a budget.
+
+After: Tschannen et al., SigLIP 2, 2025, section 2.4.2 (NaFlex); row D1 has SigLIP2 at a fixed size (`transformers`).
+
+A picture is resized, by less than a patch out of its aspect ratio, to the largest whole number of patches within `patches`: 256 patches
+are 16 x 16 of a square picture and 13 x 19 of one of 2:3. So every picture has its own grid, and its Frame says the exact size; nothing is
+padded or cropped. Positions are interpolated by the model's own code. There is no CLS token.
+
+Layers. `layer=-1` is `last_hidden_state`, behind the final norm; every other number indexes `hidden_states`, which no final norm has
+touched: 0 the embeddings, k the output of block k.
+
+Differs: pictures go through the model one by one, each as long as it is, where transformers pads all of a batch to `patches` and masks
+the rest: the same numbers (2e-7 apart on features of size 1, random weights, 80 photos), and no picture pays for another. Pixels go
+through Frame and Pillow: on these photos (25 upright) bit for bit what transformers' PIL backend makes; its default, the torchvision
+backend, lies within one level of 255 of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+
+from regiontok.core.checkpoint import fingerprint, locate, pretrained, quiet, read_json, weight_files
+from regiontok.core.frame import Frame, Pair
+from regiontok.core.grid import PatchGrid
+from regiontok.core.need import need
+from regiontok.core.picture import RESAMPLE, Picture
+from regiontok.encoders._canvas import canvases
+from regiontok.encoders._preprocess import Preprocess
+from regiontok.encoders.transformers import Dtype
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+FINEST = 1e-5  # between two scales, where transformers' search ends; another number would give other canvases
+LARGEST = 100.0  # times: a picture of few pixels grows no further
+
+# Models in memory by their files and settings, for as long as an encoder holds them: a sweep over budgets and layers loads once.
+_LOADED: WeakValueDictionary[tuple, nn.Module] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class Naflex:
+    """A frozen SigLIP 2 NaFlex vision tower as a patch encoder. Nothing is read before its first use.
+
+    Attributes:
+        model: hub name (`"google/siglip2-base-patch16-naflex"`), or a folder that `save_pretrained` wrote with a preprocessor_config.json.
+        patches: at most so many a picture; None is the checkpoint's own (256).
+        layer: which hidden state; see the module's docstring.
+        dtype: of weights and features.
+        revision: branch, tag or commit of a hub name.
+        shuffle: seed of the pre-shuffle of the picture's patches (row D10); None leaves them in place.
+        device: where the model runs; features stay there.
+
+    >>> from regiontok.core.spec import build, render
+    >>> render(build("encoder", "naflex('google/siglip2-base-patch16-naflex', patches=576)"))
+    "naflex('google/siglip2-base-patch16-naflex', patches=576)"
+    """
+
+    model: str
+    patches: int | None = None
+    layer: int = -1
+    dtype: Dtype = "float32"
+    revision: str | None = None
+    shuffle: int | None = None
+    device: str = field(default="cpu", metadata={"run": True})
+
+    version: ClassVar[int] = 1
+    threshold: ClassVar[float] = 0.7  # for `merge`: the study's, for SigLIP2 of fixed size
+    summaries: ClassVar[int] = 0
+    has_cls: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in get_args(Dtype):
+            raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
+        if self.patches is not None and self.patches < 1:
+            raise ValueError(f"patches must be at least 1, got {self.patches}")
+
+    def frame(self, size: Pair) -> Frame:
+        """How an image of `size` = (H, W) pixels lies under its grid."""
+        patch = int(self._config.patch_size)
+        return Frame.stretch(size, canvas_of(size, patch, self.patches or self._processor.max_num_patches), (patch, patch))
+
+    def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
+        """A grid a picture: features `[h w d]` in `dtype`. No gradient.
+
+        Raises:
+            ValueError: the checkpoint cannot be read (the message says why), it has no such layer, or features are not finite.
+        """
+        grids = []
+        for picture in pictures:
+            frame = self.frame(picture.size)
+            canvas = canvases([picture], [frame], resample=self._look.resample, shuffle=self.shuffle)
+            features = self._hidden(canvas[0], frame.grid)
+            grids.append(PatchGrid(features.reshape(*frame.grid, -1).clone(), frame, key=picture.key))
+        return grids
+
+    @property
+    def width(self) -> int:
+        """d, the length of a feature."""
+        return int(self._config.hidden_size)
+
+    @cached_property
+    def identity(self) -> str:
+        """What a cache key holds beside the spec: a hash of the weights' files, the json files beside them, and who resizes pixels."""
+        return fingerprint(self._folder, "pixels: pillow")
+
+    @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
+    def _hidden(self, pixels: UInt8[Tensor, "3 H W"], grid: Pair) -> Float[Tensor, "n d"]:
+        count = self._config.num_hidden_layers
+        if not -count - 1 <= self.layer <= count:
+            raise ValueError(
+                f"{self.model} has {count} blocks: layer must be 0 (embeddings) to {count}, or -1 (the model's output) "
+                f"down to {-count - 1}; got {self.layer}"
+            )
+        (h, w), patch = grid, self._config.patch_size
+        table = self._look.table().to(self.device, getattr(torch, self.dtype))
+        values = table[torch.arange(3, device=self.device)[:, None, None], pixels.to(self.device).long()]
+        packed = (
+            values.reshape(3, h, patch, w, patch).permute(1, 3, 2, 4, 0).reshape(1, h * w, -1)
+        )  # a patch is (row, column, channel)
+        output = self._module(
+            pixel_values=packed,
+            pixel_attention_mask=torch.ones(1, h * w, dtype=torch.int32, device=self.device),
+            spatial_shapes=torch.tensor([grid]),
+            output_hidden_states=self.layer != -1,
+        )
+        return (output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer])[0]
+
+    @cached_property
+    def _folder(self) -> Path:
+        return locate(self.model, self.revision)
+
+    @cached_property
+    def _config(self) -> Any:
+        """The config of the vision tower."""
+        library = need("transformers", extra="hub")
+        path = self._folder / "config.json"
+        if not path.is_file():
+            raise ValueError(f"{self._folder} has no config.json: it is no folder that transformers' save_pretrained wrote")
+        kind = read_json(path).get("model_type")
+        if kind not in ("siglip2", "siglip2_vision_model"):
+            fixed = "; SigLIP 2 of fixed size has the type siglip: transformers('...') reads it" if kind == "siglip" else ""
+            raise ValueError(f"{self.model}: expected model_type siglip2 or siglip2_vision_model (NaFlex), got {kind!r}{fixed}")
+        config = library.AutoConfig.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
+        return getattr(config, "vision_config", config)
+
+    @cached_property
+    def _processor(self) -> Any:
+        auto = need("transformers", extra="hub").AutoImageProcessor
+        try:
+            with quiet():
+                processor = auto.from_pretrained(
+                    str(self._folder), backend="pil", trust_remote_code=False, local_files_only=True
+                )
+        except OSError:
+            raise ValueError(
+                f"{self._folder} has no preprocessor_config.json, which says how pixels are resized and normalised: copy it there from "
+                "where the weights come from, or save an image processor into the folder"
+            ) from None
+        if getattr(processor, "max_num_patches", None) is None or processor.patch_size != self._config.patch_size:
+            raise ValueError(
+                f"{self.model}: expected a processor for patches of {self._config.patch_size} pixels (Siglip2ImageProcessor), got "
+                f"{type(processor).__name__} for {getattr(processor, 'patch_size', None)}"
+            )
+        return processor
+
+    @cached_property
+    def _look(self) -> Preprocess:
+        """What becomes of bytes; the canvas differs from picture to picture, so the one named here is a single patch."""
+        one, processor = (int(self._config.patch_size),) * 2, self._processor
+        if not (processor.do_resize and processor.do_rescale and processor.do_normalize):
+            steps = ", ".join(f"{step}={getattr(processor, step)}" for step in ("do_resize", "do_rescale", "do_normalize"))
+            raise ValueError(f"{self.model}: expected an image processor that resizes, rescales and normalises, got {steps}")
+        resample = {code: name for name, code in RESAMPLE.items()}[int(processor.resample)]
+        mean, std = tuple(processor.image_mean), tuple(processor.image_std)
+        return Preprocess("stretch", one, None, resample, float(processor.rescale_factor), mean, std)
+
+    @cached_property
+    def _module(self) -> nn.Module:
+        stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in weight_files(self._folder))
+        key = (stamps, self.dtype, self.device)
+        module = _LOADED.get(key)
+        if module is None:
+            tower, options = need("transformers", extra="hub").Siglip2VisionModel, {"dtype": getattr(torch, self.dtype)}
+            loaded = pretrained(tower, self._folder, self.model, config=self._config, **options)
+            module = _LOADED[key] = loaded.to(self.device).eval().requires_grad_(False)
+        return module
+
+
+def canvas_of(image: Pair, patch: int, patches: int) -> Pair:
+    """(height, width) in pixels: whole patches, at most `patches`, in the picture's aspect ratio as nearly as rounding up allows.
+
+    Bisection over the scale with transformers' limits and step, so that every picture gets its very canvas.
+
+    >>> canvas_of((480, 640), patch=16, patches=256)
+    (224, 288)
+    >>> canvas_of((10, 4000), patch=16, patches=256)
+    (16, 4096)
+    """
+
+    def at(scale: float) -> Pair:
+        high, wide = (max(1, math.ceil(side * scale / patch)) for side in image)
+        return high, wide
+
+    low, high = FINEST / 10, LARGEST
+    while high - low >= FINEST:
+        middle = (low + high) / 2
+        if math.prod(at(middle)) <= patches:
+            low = middle
+        else:
+            high = middle
+    h, w = at(low)
+    return h * patch, w * patch

@@ -1,0 +1,317 @@
+"""Any plain vision transformer of timm by name, hub name or folder: Perception Encoder, AIMv2, DINOv3, C-RADIO, EVA, SigLIP 2, ViT.
+
+After: rows D1 and R9-R13 (encoders that transformers lacks: the Perception Encoder); timm's `forward_intermediates`.
+
+Layers, as in `transformers`: `layer=k` is the output of block k without the final norm, 0 what goes into the first block, -2 the block
+before the last. `layer=-1` is the last block behind the final norm, what `forward_features` returns; models that norm only what they
+pooled have none there (Perception Encoder spatial and lang, EVA-02, C-RADIO).
+
+Loading. A timm name (`'vit_pe_core_large_patch14_336.fb'`) is looked up in timm's own list for its hub name; a folder has timm's
+config.json and model.safetensors (`timm.models.save_for_hf`). Weights pass through the model's own `checkpoint_filter_fn`; any that are
+missing are an error. `weights='random'` is the architecture with seeded random weights, a control, and touches no hub.
+
+Sizes. `dynamic_img_size=True`: timm interpolates learned positions (bicubic, antialiased) and computes rotary ones anew. The canvas is
+cut to whole patches before the model sees it, which is what its patch convolution does at the native size (384 px at patch 14: 378).
+Models that have no such option (BEiT) take their own size only.
+
+Differs: pixels go through Frame and Pillow with the mean, deviation, filter and crop of `timm.data.resolve_model_data_config`. The crop's
+corner is rounded down, torchvision's to the even number; where they differ the picture lies half a pixel apart.
+A hierarchical or windowed model (Swin, Hiera, SAM's) and NaFlexViT are refused: they have no single grid of tokens with a prefix.
+C-RADIO's summary tokens behind the first count as registers here, because timm counts them so; positions at other sizes than 512 follow
+timm's `vit_*_radio_*`, not NVIDIA's own code. `radio` reads NVIDIA's checkpoints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from weakref import WeakValueDictionary
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from regiontok.core.checkpoint import fingerprint, first_line, locate, read_json, refuse_missing, tensors, weight_files
+from regiontok.core.frame import Frame, Framing, Pair
+from regiontok.core.grid import PatchGrid
+from regiontok.core.picture import Picture
+from regiontok.core.spec import nearest
+from regiontok.encoders._canvas import batches, canvases
+from regiontok.encoders._preprocess import Preprocess, sides
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+# Models in memory by their files and settings, for as long as an encoder holds them: a sweep over layers loads once.
+_LOADED: WeakValueDictionary[tuple, nn.Module] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class Timm:
+    """A frozen vision transformer of timm, as a patch encoder. Nothing is read before its first use.
+
+    Attributes:
+        model: timm's name, with or without its tag; a hub name (`"timm/vit_small_patch14_dinov2.lvd142m"`); or a folder.
+        layer: which block's output; see the module's docstring.
+        size: side of a square canvas in pixels, or (height, width); None is the checkpoint's own.
+        framing: "stretch", "letterbox" or "crop"; None is the checkpoint's own.
+        dtype: of weights and features.
+        weights: "pretrained", or "random": the architecture alone, a control.
+        seed: of random weights.
+        revision: branch, tag or commit of a hub name.
+        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in place.
+        device: where the model runs; features stay there.
+        batch: pictures a forward pass.
+
+    >>> from regiontok.core.spec import build, render
+    >>> render(build("encoder", "timm('vit_pe_core_large_patch14_336.fb', layer=-2, size=(224, 448))"))
+    "timm('vit_pe_core_large_patch14_336.fb', layer=-2, size=(224, 448))"
+    """
+
+    model: str
+    layer: int = -1
+    size: int | Pair | None = None
+    framing: Framing | None = None
+    dtype: Dtype = "float32"
+    weights: Literal["pretrained", "random"] = "pretrained"
+    seed: int = 0
+    revision: str | None = None
+    shuffle: int | None = None
+    device: str = field(default="cpu", metadata={"run": True})
+    batch: int = field(default=8, metadata={"run": True})
+
+    version: ClassVar[int] = 1
+    # The study's, which used it with other encoders; an exact budget, merge(k=...), is the safer choice.
+    threshold: ClassVar[float] = 0.7
+
+    def __post_init__(self) -> None:
+        if self.dtype not in get_args(Dtype):
+            raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
+        if self.batch < 1 or min(sides(self.size) or (1,)) < 1:
+            raise ValueError(f"batch and size must be at least 1, got batch={self.batch}, size={self.size}")
+
+    def frame(self, size: Pair) -> Frame:
+        """How an image of `size` = (H, W) pixels lies under the grid.
+
+        Raises:
+            ValueError: the model takes its own size only, and this is another.
+        """
+        frame = self._preprocess.frame(size, self._shell.patch_embed.patch_size, framing=self.framing, size=self.size)
+        own = self._preprocess.canvas
+        if not self._flexible and frame.canvas != own:
+            raise ValueError(f"{self.model}: {type(self._shell).__name__} takes its own size {own} only, got size={self.size}")
+        return frame
+
+    def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
+        """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient.
+
+        Raises:
+            ValueError: the checkpoint cannot be read (the message says why), it has no such layer, or features are not finite.
+        """
+        frames = [self.frame(picture.size) for picture in pictures]
+        look = self._preprocess
+        grids = []
+        for part in batches(len(pictures), self.batch):
+            chosen = pictures[part], frames[part]
+            pixels = canvases(*chosen, resample=look.resample, fill=look.fill, shuffle=self.shuffle)
+            grids += [self._grid(*one) for one in zip(*chosen, self._hidden(pixels, frames[part][0]), strict=True)]
+        return grids
+
+    @property
+    def width(self) -> int:
+        """d, the length of a feature."""
+        return int(self._shell.embed_dim)
+
+    @property
+    def summaries(self) -> int:
+        """CLS tokens at the front of the prefix (two with a distillation token); registers are none."""
+        registers = getattr(self._shell, "reg_token", None)
+        return self._shell.num_prefix_tokens - (0 if registers is None else registers.shape[1])
+
+    @property
+    def has_cls(self) -> bool:
+        """Whether there is a CLS token."""
+        return self.summaries > 0
+
+    @cached_property
+    def identity(self) -> str:
+        """What a cache key holds beside the spec: a hash of the weights' files and the json beside them; of random weights themselves."""
+        if self.weights == "pretrained":
+            return fingerprint(self._folder, "pixels: pillow")
+        digest = hashlib.sha256()
+        for name, value in sorted(self._module.state_dict().items()):
+            digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+    def _grid(self, picture: Picture, frame: Frame, hidden: Float[Tensor, "n d"]) -> PatchGrid:
+        """One picture's tokens as a grid. Copies: a view would keep the whole batch in memory."""
+        prefix, (h, w) = self._shell.num_prefix_tokens, frame.grid
+        if len(hidden) != prefix + h * w:
+            raise ValueError(f"{self.model}: expected {prefix} prefix tokens and {h} x {w} patches, got {len(hidden)} tokens")
+        return PatchGrid(
+            hidden[prefix:].reshape(h, w, -1).clone(),
+            frame,
+            prefix=hidden[:prefix].clone() if prefix else None,
+            summaries=self.summaries,
+            key=picture.key,
+        )
+
+    @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
+    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> Float[Tensor, "b n d"]:
+        blocks = len(self._shell.blocks)
+        if not -blocks - 1 <= self.layer <= blocks:
+            raise ValueError(
+                f"{self.model} has {blocks} blocks: layer must be 0 (embeddings) to {blocks}, or -1 (the model's output) "
+                f"down to {-blocks - 1}; got {self.layer}"
+            )
+        if self._flexible:
+            pixels = pixels[..., : frame.grid[0] * frame.patch[0], : frame.grid[1] * frame.patch[1]]
+        table = self._preprocess.table().to(self.device, getattr(torch, self.dtype))
+        values = table[torch.arange(3, device=self.device)[:, None, None], pixels.to(self.device).long()]
+        index = self.layer if self.layer >= 0 else blocks + 1 + self.layer
+        if index == 0:
+            return self._embeddings(values)
+        [found] = self._blocks(values, index - 1)
+        # Without prefix tokens timm gives a bare tensor, or (Eva) fails: it is asked for them only where there are some.
+        return found if isinstance(found, Tensor) else torch.cat([found[1], found[0]], 1)
+
+    def _blocks(self, values: Float[Tensor, "b 3 H W"], block: int) -> Sequence[Any]:
+        return self._module.forward_intermediates(
+            values,
+            indices=[block],
+            norm=self.layer == -1,
+            output_fmt="NLC",
+            intermediates_only=True,
+            stop_early=True,
+            return_prefix_tokens=self._shell.num_prefix_tokens > 0,
+        )
+
+    def _embeddings(self, values: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b n d"]:
+        """What goes into the first block, prefix tokens included."""
+        kept: list[Tensor] = []
+        handle = self._module.blocks[0].register_forward_pre_hook(lambda _module, inputs: kept.append(inputs[0]))
+        try:
+            self._blocks(values, 0)
+        finally:
+            handle.remove()
+        return kept[0]
+
+    @property
+    def _name(self) -> str:
+        """What `timm.create_model` calls it."""
+        local = Path(self.model).expanduser().is_dir()
+        return f"local-dir:{self._folder}" if local or "/" in self.model else self.model
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Where config.json and the weights lie; a timm name is fetched by the hub name that timm's list gives it."""
+        model = self.model
+        if "/" not in model and not Path(model).is_dir():
+            found = timm.get_pretrained_cfg(model) if timm.is_model(_known(model)) else None
+            hub = found.hf_hub_id if found else None
+            if not hub:
+                raise ValueError(f"timm names no hub checkpoint for {model!r}; weights='random' is its architecture alone")
+            model = f"{hub}{model}" if hub.endswith("/") else hub
+        folder = locate(model, self.revision)
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder} has no config.json: it is no folder in timm's hub format (timm.models.save_for_hf)")
+        architecture = read_json(folder / "config.json").get("architecture")
+        if not architecture or not timm.is_model(architecture):
+            what = (
+                f"the architecture {architecture!r}, unknown to timm {timm.__version__}" if architecture else "no architecture"
+            )
+            raise ValueError(
+                f"{folder}: config.json names {what}; a checkpoint of transformers is transformers({str(folder)!r})"
+            )
+        return folder
+
+    def _create(self) -> nn.Module:
+        """The architecture, its positions free where it can."""
+        if self._name == self.model:
+            _known(self.model)
+        try:
+            return timm.create_model(self._name, pretrained=False, num_classes=0, dynamic_img_size=True)
+        except TypeError:  # this class has no such option
+            return timm.create_model(self._name, pretrained=False, num_classes=0)
+        except RuntimeError as error:  # an unknown tag, say
+            raise ValueError(f"{self.model}: {first_line(error)}") from error
+
+    @cached_property
+    def _shell(self) -> Any:
+        """The model without its weights: what it says of itself costs no memory."""
+        with torch.device("meta"):
+            shell = self._create()
+        asked = inspect.signature(getattr(shell, "forward_intermediates", self._create)).parameters
+        plain = all(hasattr(shell, name) for name in ("blocks", "num_prefix_tokens", "patch_embed", "embed_dim"))
+        if not plain or "return_prefix_tokens" not in asked:
+            raise ValueError(
+                f"{self.model}: {type(shell).__name__} is no plain vision transformer (one grid of patch tokens behind a prefix); "
+                "take a ViT or EVA of timm"
+            )
+        return shell
+
+    @property
+    def _flexible(self) -> bool:
+        return bool(getattr(self._shell, "dynamic_img_size", False))
+
+    @cached_property
+    def _preprocess(self) -> Preprocess:
+        return Preprocess.of_timm(resolve_model_data_config(self._shell), self.model, self.framing)
+
+    @cached_property
+    def _module(self) -> Any:
+        if self.weights == "random":
+            key: tuple = (self._name, self.seed, self.dtype, self.device)
+        else:
+            files = weight_files(self._folder)
+            key = (*((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files), self.dtype, self.device)
+        module = _LOADED.get(key)
+        if module is None:
+            module = self._load() if self.weights == "pretrained" else self._random()
+            module = _LOADED[key] = module.to(self.device, getattr(torch, self.dtype)).eval().requires_grad_(False)
+        return module
+
+    def _random(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self._create()
+
+    def _load(self) -> nn.Module:
+        module, found = self._random(), tensors(self._folder)
+        adapt = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+        try:
+            found = adapt(found, module) if adapt else found
+            missing, others = module.load_state_dict(found, strict=False)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ValueError(f"{self.model}: of other shapes than config.json says ({_shapes(error)})") from error
+        refuse_missing(missing, others, module, self.model)
+        return module
+
+
+def _known(model: str) -> str:
+    """The architecture of a timm name.
+
+    Raises:
+        ValueError: timm has none of that name; the nearest is named.
+    """
+    name = model.split(".")[0]
+    if not timm.is_model(name):
+        raise ValueError(
+            f"timm {timm.__version__} has no model {name!r}{nearest(name, timm.list_models())}, and it is no folder"
+        )
+    return name
+
+
+def _shapes(error: Exception) -> str:
+    """torch's first line only names the class; the second says which tensor."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[min(1, len(lines) - 1)] if lines else type(error).__name__
