@@ -11,7 +11,7 @@ Each round times, in turn and over the same photos and batches (so that a busy m
     whole    paths in, grids out, one after the other (decode, then `Regionizer.see`)
     ahead    the same with the next batch decoded by threads meanwhile (`decoded_ahead`), as `regiontok tokenize` does
 
-Medians over rounds of milliseconds a photo. "adds" is whole - decode - forward as a share of decode + forward, "without resize" the same
+Medians over rounds of milliseconds a photo. "adds" is whole - decode - forward as a share of decode + forward, "but res." the same
 with the resize, which any pipeline needs, on the other side. "busy" is forward / ahead: 1 means that the device never waits.
 Without --images the photos are scikit-image's, as JPEG files of at most 640 pixels. The last line is JSON.
 """
@@ -42,6 +42,7 @@ from regiontok.tokenizer import Regionizer
 
 # name -> (width, blocks, heads, canvas, patch, dtype)
 TOWERS = {"CLIP ViT-B/16": (768, 12, 12, 224, 16, "float32"), "CLIP ViT-L/14-336": (1024, 24, 16, 336, 14, "bfloat16")}
+STAGES = ("decode", "resize", "forward", "whole", "ahead")
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "cat", "motorcycle_left", "hubble_deep_field", "immunohistochemistry")
 
 
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves them")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode ahead")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time of the process: for a busy machine")
     parser.add_argument("--only", choices=["lite", *TOWERS], action="append")
     args = parser.parse_args()
     if args.threads:
@@ -63,15 +65,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = photos(Path(folder), args.images, args.count)
         rows = [measure(name, build(name, Path(folder), device, args.batch), paths, args) for name in names]
-    head = f"{'ms a photo':18s}{'decode':>8s}{'resize':>8s}{'forward':>9s}{'whole':>8s}{'ahead':>8s}{'adds':>8s}{'without resize':>16s}{'busy':>7s}"
-    print(
-        f"{len(paths)} photos, batches of {args.batch}, {args.rounds} rounds, {device}, {torch.get_num_threads()} threads\n{head}"
-    )
+    clock = "processor" if args.cpu_time else "wall"
+    print(f"{len(paths)} photos, batches of {args.batch}, {args.rounds} rounds, {device}, {torch.get_num_threads()} threads")
+    print(f"{f'{clock} ms a photo':20s}" + "".join(f"{head:>9s}" for head in (*STAGES, "adds", "but res.", "busy")))
     for row in rows:
-        times = f"{row['decode']:8.2f}{row['resize']:8.2f}{row['forward']:9.2f}{row['whole']:8.2f}{row['ahead']:8.2f}"
-        print(f"{row['encoder']:18s}{times}{row['adds']:8.1%}{row['adds_without_resize']:16.1%}{row['busy']:7.2f}")
+        times = "".join(f"{row[stage]:9.2f}" for stage in STAGES)
+        print(f"{row['encoder']:20s}{times}{row['adds']:9.1%}{row['adds_but_resize']:9.1%}{row['busy']:9.2f}")
     machine = {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__, "cpu": platform.processor()}
-    print(json.dumps({"bench": "encode", "photos": len(paths), "batch": args.batch, **machine, "rows": rows}))
+    print(json.dumps({"bench": "encode", "clock": clock, "photos": len(paths), "batch": args.batch, **machine, "rows": rows}))
 
 
 def photos(folder: Path, images: Path | None, count: int) -> list[Path]:
@@ -141,23 +142,24 @@ def measure(name: str, encoder: Any, paths: list[Path], args: argparse.Namespace
         "whole": whole,
         "ahead": ahead,
     }
+    clock = time.process_time if args.cpu_time else time.perf_counter
     times: dict[str, list[float]] = {stage: [] for stage in stages}
     for turn in range(args.rounds + 1):
         for stage, run in stages.items():
-            start = time.perf_counter()
+            start = clock()
             with torch.no_grad():
                 run()
             if encoder.device == "cuda":
                 torch.cuda.synchronize()
             if turn:
-                times[stage].append(1000 * (time.perf_counter() - start) / len(paths))
+                times[stage].append(1000 * (clock() - start) / len(paths))
     ms = {stage: median(found) for stage, found in times.items()}
     base = ms["decode"] + ms["forward"]
     return {
         "encoder": name,
         **{stage: round(value, 3) for stage, value in ms.items()},
         "adds": round((ms["whole"] - base) / base, 4),
-        "adds_without_resize": round((ms["whole"] - base - ms["resize"]) / (base + ms["resize"]), 4),
+        "adds_but_resize": round((ms["whole"] - base - ms["resize"]) / (base + ms["resize"]), 4),
         "busy": round(ms["forward"] / ms["ahead"], 4),
     }
 

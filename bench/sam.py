@@ -93,6 +93,7 @@ def cones(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
     away = ((x - at[..., 0, None, None]) ** 2 + (y - at[..., 1, None, None]) ** 2).sqrt()
     reach = torch.tensor([0.03, 0.07, 0.15], device=logits.device)[:, None, None]
     output.pred_masks = logits * (4 / logits.std()) + 60 * (1 - away[:, :, None] / reach)
+    output.iou_scores = output.iou_scores.float()  # the pipeline hands them to torchvision's nms beside boxes in float32
     return output
 
 

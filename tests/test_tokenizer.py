@@ -351,3 +351,23 @@ def test_regions_of_a_scene_follow_its_objects():
         overlap = (pixels[:, None] & mask[None]).sum((2, 3)) / (pixels[:, None] | mask[None]).sum((2, 3))
         best[name] = float(overlap.max(0).values.max())
     assert best["merge"] > best["windows"]
+
+
+def test_a_denoising_artifact_belongs_to_its_encoder_and_to_the_cache_key(tmp_path):
+    from regiontok.transform.denoise import mean_artifact, save_artifact
+
+    encoder = build_encoder("filters(size=112)")
+    grids = encoder.encode([Picture.of(np.random.default_rng(i).integers(0, 255, (40, 60, 3), dtype=np.uint8)) for i in range(2)])
+    path = tmp_path / "mean.safetensors"
+    save_artifact(path, mean_artifact(grids), encoder=encoder, images=2)
+    first = Regionizer("filters(size=112)", transforms=f"denoise({str(path)!r})").fingerprint
+    save_artifact(path, mean_artifact(grids[:1]), encoder=encoder, images=1)
+    assert Regionizer("filters(size=112)", transforms=f"denoise({str(path)!r})").fingerprint != first
+    with pytest.raises(ValueError, match=r"lite|weights"):
+        Regionizer("lite", transforms=f"denoise({str(path)!r})")
+
+
+def test_a_transform_that_reads_masks_brings_the_segmenter_in():
+    assert Regionizer("filters", segmenter="felzenszwalb", transforms="globalfilter(regions='masks')").reads_masks
+    with pytest.raises(ValueError, match="needs pixel masks"):
+        Regionizer("filters", transforms="globalfilter(regions='masks')")

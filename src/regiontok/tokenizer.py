@@ -88,11 +88,14 @@ class Regionizer:
             raise ValueError(f"{self.spec!r} needs pixel masks: name a segmenter, say segmenter='felzenszwalb'")
         if self.reads_masks and getattr(self.encoder, "shuffle", None) is not None:
             raise ValueError("masks do not follow shuffled patches: use regions without a segmenter, or no shuffle")
+        for transform in self.transforms:
+            if hasattr(transform, "check"):
+                transform.check(self.encoder)
 
     @property
     def reads_masks(self) -> bool:
-        """True if some step reads the segmenter's masks."""
-        return any(getattr(step, "reads_masks", False) for step in self.steps)
+        """True if some transform or step reads the segmenter's masks."""
+        return any(getattr(method, "reads_masks", False) for method in (*self.transforms, *self.steps))
 
     @property
     def spec(self) -> str:
@@ -108,6 +111,7 @@ class Regionizer:
             "segmenter": spec.render(self.segmenter, full=True) if self.segmenter and self.reads_masks else "",
             "segmented": getattr(self.segmenter, "identity", "") if self.segmenter and self.reads_masks else "",
             "transforms": spec.render_pipeline(self.transforms, full=True),
+            "transformed": [getattr(transform, "identity", "") for transform in self.transforms],
             "steps": spec.render_pipeline(self.steps, full=True),
             "padding": self.padding,
             "decoding": f"pillow {version('pillow')}",

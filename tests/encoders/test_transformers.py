@@ -21,7 +21,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from regiontok.core.checkpoint import fingerprint
+from regiontok.core.checkpoint import fingerprint, pretrained
 from regiontok.core.need import MissingPackage
 from regiontok.core.picture import Picture
 from regiontok.core.spec import SpecError, build, names, render, summary
@@ -29,6 +29,7 @@ from regiontok.encoders import transformers as ours
 from regiontok.encoders._canvas import canvases
 from regiontok.encoders._preprocess import Preprocess
 from regiontok.encoders.transformers import Transformers
+from regiontok.tokenizer import RegionTokenizer
 
 hub = pytest.importorskip("transformers")
 
@@ -349,6 +350,24 @@ def test_a_folder_with_a_text_tower_reads_like_its_vision_tower_alone(checkpoint
     image = picture(50, 90)
     [both], [alone] = encoder(checkpoints["clip"]).encode([image]), encoder(tmp_path).encode([image])
     assert torch.equal(both.features, alone.features)
+
+
+@FAMILIES
+def test_cls_is_given_or_refused_before_anything_is_encoded(checkpoints, name):
+    read, count = encoder(checkpoints[name]), CASES[name].summaries
+    assert (read.summaries, read.has_cls) == (count, count > 0)
+    if count:
+        tokens = RegionTokenizer(render(read), regions="windows(2)", cls=True)([picture(42, 42)])
+        assert tokens.values.shape == (2 + count, 32)
+    else:
+        with pytest.raises(ValueError, match=r"has no CLS or summary token; set cls=False"):
+            RegionTokenizer(render(read), regions="windows(2)", cls=True)
+
+
+def test_a_family_that_this_transformers_lacks_is_named(checkpoints, monkeypatch):
+    monkeypatch.setattr(ours, "FAMILIES", {"mlcd_vision_model": ours.Family("ModelOfTomorrow")})
+    with pytest.raises(ValueError, match=r"transformers \d+\.\d+\.\S+ has no ModelOfTomorrow; a newer one has"):
+        encoder(checkpoints["mlcd"]).frame((42, 42))
 
 
 def test_what_an_encoder_says_of_itself(checkpoints):
@@ -898,3 +917,14 @@ def test_the_hubs_cache_has_the_identity_of_a_plain_copy_without_reading_weights
     for name in ("config.json", "preprocessor_config.json"):
         shutil.copy(source / name, snapshot)
     assert fingerprint(snapshot, "pixels: pillow") == encoder(source).identity
+
+
+def test_an_auto_class_reads_pickled_tensors_too(checkpoints, copied):
+    """What segmenters load with; transformers' own Auto classes take no tensors."""
+    torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
+    (copied / "model.safetensors").unlink()
+    with pytest.warns(UserWarning, match="read as tensors only"):
+        module = pretrained(hub.AutoModel, copied, "copy", dtype=torch.float32)
+    saved = CASES["clip"].model.state_dict()
+    assert type(module).__name__ == "CLIPModel"
+    assert all(torch.equal(value, saved[key]) for key, value in module.state_dict().items())

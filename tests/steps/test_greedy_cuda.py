@@ -75,13 +75,31 @@ def test_in_tritons_interpreter():
         [*tests, __file__], env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "12 passed" in run.stdout, run.stdout
+    assert "10 passed" in run.stdout, run.stdout
 
 
-@pytest.mark.parametrize("d", [1, 3])
-def test_ties_zeros_and_sums_that_cancel(device, d):
-    rng = np.random.default_rng(d)
-    for shape in ((1, 1), (1, 5), (4, 4), (2, 3, 2)):
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
+@pytest.mark.parametrize("limit", ["i32", "i64"])
+def test_compiles_for_a_gpu_also_where_there_is_none(limit):
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from regiontok.steps import _greedy_cuda
+
+    types = dict.fromkeys(("gram", "norms", "masses"), "*fp64") | dict.fromkeys(("start", "pairs", "spare", "out"), "*i64")
+    types |= {"n": "i32", "e": "i32", "limit": limit, "N": "constexpr", "E": "constexpr"}
+    source = ASTSource(fn=_greedy_cuda._run, signature=types, constexprs={"N": 1024, "E": 2048})
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8, "enable_fp_fusion": False})
+    assert (
+        made.asm["ptx"].count("div.rn.f64") == 16
+    )  # exact division, once for each of 2048 / 256 pairs: before and in the loop
+    assert "ld.global.nc" not in made.asm["ptx"]  # rows are read again after they were written
+
+
+def test_ties_zeros_and_sums_that_cancel(device):
+    rng = np.random.default_rng(1)
+    for shape, d in (((1, 1), 1), ((1, 5), 1), ((4, 4), 1), ((4, 4), 2), ((2, 3, 2), 3)):
         assert_same(whole_numbers(rng, 3, shape, d), shape, alone(3, shape), device)
 
 
@@ -103,7 +121,7 @@ def test_any_start_and_both_stops(device):
         assert_same(whole_numbers(rng, 3, shape, 3), shape, halves, device, k=k)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_real_features_of_every_type(device, dtype):
     rng = np.random.default_rng(3)
     features = torch.cat([smooth(rng, 2, 6, 33), torch.from_numpy(rng.standard_normal((1, 36, 33)) + 1)])
@@ -300,8 +318,8 @@ def count_differences(seeds):
 
 @pytest.mark.skipif(INTERPRETED, reason="reads nothing of Triton's")
 def test_the_gram_matrix_decides_as_sums_do():
-    grids, merges, heights, partitions = count_differences(range(4))
-    assert (grids, merges) == (24, 8 * (575 + 255 + 575))
+    grids, merges, heights, partitions = count_differences(range(2))
+    assert (grids, merges) == (12, 4 * (575 + 255 + 575))
     assert (heights, partitions) == (0, 0)
 
 

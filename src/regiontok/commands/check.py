@@ -104,7 +104,7 @@ def _packages(requirements: Sequence[str] | None = None) -> Iterator[Finding]:
         extra = extras[1] if extras else ""
         if found and extra != "dev":
             yield _package(found[1], found[2], text, extra)
-            if found[1] == "transformers":
+            if found[1] == "transformers" and extra == "hub":  # other extras name it too
                 yield from _transformers()
 
 

@@ -60,6 +60,7 @@ class Options:
         seed: of the grey blocks and of the sample.
         resume: go on where a run with the same settings stopped.
         date: what the results say; the command line gives today's.
+        about: what the photos are, in words, for the page and the leaderboard.
 
     Raises:
         ValueError: an unknown variant, or a sample below two photos.
@@ -73,6 +74,7 @@ class Options:
     seed: int = 0
     resume: bool = False
     date: str = ""
+    about: str = ""
 
     def __post_init__(self) -> None:
         for name in self.variants:
@@ -133,6 +135,7 @@ class Diagnosis:
             "versions": _versions(),
             "photos": {
                 "count": len(self.photos),
+                "about": self._options.about,
                 "hash": key_of(sorted(photo.key for photo in self.photos)),
                 "names": [photo.item.name for photo in self.photos],
                 "position_sample": len(self._sample),

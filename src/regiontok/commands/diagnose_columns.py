@@ -78,7 +78,7 @@ COLUMNS = (
         "position_r2",
         "position R²",
         "Mean of R² for row and column: ridge regression of a patch’s place from its feature, on photos it has not seen. 1: "
-        "position is there to be read; 0 or below: it is not (far below 0: too few photos for the width).",
+        "position is there to be read; about 0 or below: it is not (or the photos are too few to say).",
         digits=2,
         better="low",
         headline=True,
@@ -222,7 +222,7 @@ def shown(row: Mapping[str, Any], column: Column) -> str:
     number = value(row, column.key)
     if number is None:
         return "–"
-    return f"{number:.{column.digits}f}".replace("-", "−")
+    return f"{round(number, column.digits) or 0.0:.{column.digits}f}".replace("-", "−")  # `or`: minus zero is zero
 
 
 def subject_of(row: Mapping[str, Any]) -> str:

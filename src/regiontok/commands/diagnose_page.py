@@ -25,8 +25,9 @@ def page(results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     aside = f", {len(results['failed'])} set aside" if results["failed"] else ""
     dated = f"{results['date']} · " if results["date"] else ""
+    which = f": {photos['about']}" if photos["about"] else ""
     about = (
-        f"{dated}{photos['count']} photos (set {photos['hash'][:12]}){aside}, {photos['with_humans']} with human "
+        f"{dated}{photos['count']} photos{which} (set {photos['hash'][:12]}){aside}, {photos['with_humans']} with human "
         f"segmentations; position read out of {photos['position_sample']} · {versions}"
     )
     body = [

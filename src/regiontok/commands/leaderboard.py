@@ -68,9 +68,10 @@ def _set(group: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) 
     photos, last = group[-1]["photos"], group[-1]
     versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
     dates = " to ".join(dict.fromkeys((group[0]["date"], last["date"])))
+    which = f": {photos['about']}" if photos["about"] else ""
     about = (
-        f"{dates}; {photos['count']} photos (set `{photos['hash'][:12]}`), {photos['with_humans']} of them with human segmentations; "
-        f"position read out of {photos['position_sample']}. {versions}."
+        f"{dates}; {photos['count']} photos{which} (set `{photos['hash'][:12]}`), {photos['with_humans']} of them with human "
+        f"segmentations; position read out of {photos['position_sample']}. {versions}."
     )
     first = [row for row in rows if row["variant"] == "raw"]
     remedies = list(_remedies(rows))
@@ -133,14 +134,14 @@ def _definitions() -> str:
 
 
 def _more() -> str:
-    names = " ".join(HUB)
     return f"""## More rows
 
-On a machine with a model hub, one command measures more encoders on the same photos, and one writes this page anew:
+A random-weight control (`--control`) needs an encoder with the field `weights='random'`. On a machine with a model hub, one command
+measures more encoders, on the photos that the section above names, and one writes this page anew:
 
 ```bash
-regiontok diagnose {names} --layers -1,-2 \\
-    --images DATA/bsds500/images/train --humans DATA/bsds500/groundTruth/train --out runs/hub --resume
-regiontok diagnose --leaderboard runs/here runs/hub --page docs/encoders.md
+regiontok diagnose {" ".join(HUB)} \\
+    --layers -1,-2 --images PHOTOS --humans DATA/bsds500/groundTruth/train --out runs/hub --resume
+regiontok diagnose --leaderboard runs/here --leaderboard runs/hub --out docs/encoders.md
 ```
 """

@@ -150,7 +150,10 @@ def pretrained(cls: Any, folder: Path, model: str, *, within: str = "", **option
     rules["ignore_mismatched_sizes"] = True  # raised below by name: transformers prints a table, and its error says "see above"
     source: str | None = str(folder)
     if weight_files(folder)[0].suffix != ".safetensors":
-        options.setdefault("config", cls.config_class.from_pretrained(str(folder), local_files_only=True))
+        auto = need("transformers", extra="hub").AutoConfig
+        options.setdefault("config", auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False))
+        if hasattr(cls, "_model_mapping"):  # an Auto class takes no state_dict; the class that it stands for does
+            cls = cls._model_mapping[type(options["config"])]
         source, options = None, options | {"state_dict": tensors(folder)}
     try:
         with quiet():

@@ -319,11 +319,11 @@ class Transformers:
             other = ELSEWHERE.get(str(kind)) or ("timm" if "architecture" in found else "")
             hint = f" (that is read by {other}({self.model!r}))" if other else ""
             raise ValueError(f"{self.model}: model_type {kind!r}{hint} is not one of {', '.join(FAMILIES)}")
-        if FAMILIES[kind].within and "vision_config" not in found:
-            kind, found = f"{kind}_vision_model", {key: value for key, value in found.items() if key != "model_type"}
-            return FAMILIES[kind], library.AutoConfig.for_model(kind, **found)  # a tower alone, under the whole model's type
         if not hasattr(library, FAMILIES[kind].tower):
             raise ValueError(f"{self.model}: transformers {library.__version__} has no {FAMILIES[kind].tower}; a newer one has")
+        if FAMILIES[kind].within and "vision_config" not in found:  # a tower alone, under the whole model's type
+            kind, found = f"{kind}_vision_model", {key: value for key, value in found.items() if key != "model_type"}
+            return FAMILIES[kind], library.AutoConfig.for_model(kind, **found)
         return FAMILIES[kind], library.AutoConfig.from_pretrained(
             str(self._folder), trust_remote_code=False, local_files_only=True
         )
