@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -70,6 +71,22 @@ def test_a_scale_is_drawn_once_under_the_last_panel_that_has_it(figure):
     assert sheet.bars[0].y > last.y + last.high
     other = Figure([[panel(scale=Scale(0, 1))], [panel(scale=Scale(0, 2))]], ["head"], ["", ""])
     assert len(arrange(other).bars) == 2
+
+
+def test_numbers_of_a_scale_are_evenly_spaced_and_stand_apart_on_a_short_bar():
+    for wide in (420, 120):
+        sheet = arrange(Figure([[panel((wide, 80), scale=Scale(3, 24))]], ["norm"], [""]))
+        numbers = [words for words in sheet.words if words.text.isdigit()]
+        assert [words.text for words in numbers] == (["5", "10", "15", "20"] if wide == 420 else ["10", "20"])
+        for left, right in pairwise(numbers):
+            assert left.x + width(left.text, left.size) < right.x
+
+
+def test_a_row_title_of_many_lines_ends_in_three_points():
+    title = "one-two-three-four-five-six " * 4
+    words = [words.text for words in arrange(Figure([[panel()]], ["head"], [title])).words if words.upright]
+    assert len(words) == 3
+    assert words[0].endswith("…")
 
 
 def test_the_bar_runs_from_the_lowest_colour_to_the_highest():

@@ -832,6 +832,23 @@ def test_a_hub_name_is_fetched_without_pickles(monkeypatch, checkpoints):
         encoder(checkpoints["clip"], ", revision='main'").frame((4, 4))
 
 
+def test_a_hub_name_without_safetensors_is_asked_for_its_pickles(monkeypatch, copied):
+    torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
+    (copied / "model.safetensors").unlink()
+    asked: list[list[str]] = []
+
+    def snapshot(_name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(list(allow_patterns))
+        return str(copied)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    with pytest.warns(UserWarning, match="read as tensors only"):
+        assert Transformers("some/clip").encode([picture(42, 42)])[0].grid == (3, 3)
+    first, second = asked
+    assert not any(pattern.endswith(".bin") for pattern in first)
+    assert set(second) - set(first) == {"pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"}
+
+
 def test_a_missing_package_names_the_extra(monkeypatch, checkpoints):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingPackage, match=r"needs transformers, which is not installed: pip install 'regiontok\[hub\]'"):

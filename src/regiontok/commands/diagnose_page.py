@@ -68,10 +68,10 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
     for row in rows:
         name = subject_of(row)
         plain = row["variant"] == rows[0]["variant"]
-        kinds = " ".join(["remedy" * (not plain), "start" * (name != before and before != "")]).strip()
+        kinds = " ".join(["remedy" * (not plain), "again" if name == before else "start"]).strip()
         grid = " × ".join(map(str, row["grid"]))
         cells = [
-            f'<td class="words">{escape(name)}</td><td class="words">{escape(row["variant"])}</td>',
+            f'<td class="words"><span>{escape(name)}</span></td><td class="words">{escape(row["variant"])}</td>',
             f'<td data-v="{row["grid"][0] * row["grid"][1]}">{grid}</td><td data-v="{row["width"]}">{row["width"]}</td>',
         ]
         for column in columns:

@@ -39,6 +39,7 @@ th.words:first-child, td.words:first-child { position: sticky; left: 0; backgrou
 td.words:first-child { max-width: 270px; white-space: normal; overflow-wrap: anywhere; min-width: 130px; }
 td.best { font-weight: 680; color: var(--accent); }
 tr.remedy td { color: var(--soft); }
+tr.again td.words:first-child span { display: none; }
 tr.start td { border-top: 1px solid var(--soft); }
 tbody tr:hover td { background: var(--raised); }
 th button { all: unset; cursor: pointer; position: relative; color: inherit; white-space: normal; }
@@ -99,7 +100,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       return down ? -order : order;
     });
     table.tBodies[0].append(...rows);
-    rows.forEach((row) => row.classList.remove("start"));
+    rows.forEach((row) => row.classList.remove("start", "again"));
   }));
 }
 </script>

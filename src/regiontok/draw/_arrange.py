@@ -88,7 +88,9 @@ def _beside(figure: Figure, cell: int) -> dict[str, tuple[int, list[str]]]:
     found = {}
     for title, room in high.items():
         size = HEAD if len(folded(title, HEAD, room)) <= 2 else CAPTION
-        found[title] = size, [line for line in folded(title, size, room) if line][:3]
+        first, second, *rest = [*(line for line in folded(title, size, room) if line), "", ""]
+        third = shortened(" ".join(filter(None, rest)), size, room, bold=True)
+        found[title] = size, [line for line in (first, second, third) if line]
     return found
 
 
@@ -176,15 +178,24 @@ def _weight(panel: Panel, wide: int, high: int) -> float:
 def _scale(sheet: Sheet, scale: Scale, x: int, y: int, wide: int) -> int:
     """A colour bar with numbers below, its label under them."""
     sheet.bars.append(Bar(x, y, wide, scale))
-    free = 0.0  # numbers that would touch the one before are left out
-    for place, number in scale.ticks():
-        at, room = x + place * wide, width(number, NUMBER)
-        start = min(max(at - room / 2, x), x + wide - room)
-        if start < free:
-            continue
-        free = start + room + NUMBER // 2
+    for at, start, number in _numbers(scale, 3, x, wide) or _numbers(scale, 2, x, wide):
         sheet.strokes.append(Stroke(at, y + BAR, at, y + BAR + TICK))
         sheet.words.append(Words(start, y + BAR + TICK + NUMBER, number, NUMBER, GREY))
     end = y + BAR + TICK + round(LEADING * NUMBER)
     text = shortened(printable(scale.label), NUMBER, wide)
     return _lines(sheet, x + (wide - width(text, NUMBER)) / 2, end, [text], NUMBER, GREY) if text else end
+
+
+def _numbers(scale: Scale, least: int, x: int, wide: int) -> list[tuple[float, float, str]]:
+    """(tick, where its number starts, number) of each; with the fewest ticks as many as stand apart, with more all or none."""
+    found: list[tuple[float, float, str]] = []
+    free = float(x)
+    for place, number in scale.ticks(least):
+        at, room = x + place * wide, width(number, NUMBER)
+        start = min(max(at - room / 2, x), x + wide - room)
+        if start >= free:
+            found.append((at, start, number))
+            free = start + room + NUMBER // 2
+        elif least > 2:
+            return []
+    return found
