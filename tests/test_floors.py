@@ -30,6 +30,7 @@ FLOORS = {
     "commands": 7,
     "terminal": 8,
     "cli_masks": 9,
+    "cli_diagnose": 9,
     "cli": 10,
 }
 

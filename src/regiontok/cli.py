@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from regiontok.cli_diagnose import diagnose
 from regiontok.cli_masks import masks_app
 from regiontok.terminal import clear_errors, closing_json, stderr, stdout, tables
 
@@ -64,7 +65,9 @@ def tokenize(
     segmenter: Segmenter = "",
     pool: Pool = "mean",
     out: Annotated[Path, typer.Option(help="Output folder: one folder an image.")] = Path("out"),
-    clip: Annotated[bool, typer.Option("--clip", help="Every path is one clip: a video, or a folder of frames.")] = False,
+    clip: Annotated[
+        bool, typer.Option("--clip", help="Every path is one clip: a video, an animation, or a folder of frames.")
+    ] = False,
     fps: Annotated[float | None, typer.Option(help="Clips: frames a second to take. Default: all.")] = None,
     rate: Annotated[float | None, typer.Option(help="Clips: frames a second that a folder of frames holds.")] = None,
     most: Annotated[int, typer.Option(min=1, help="Clips: more frames than this are an error.")] = 256,
@@ -198,6 +201,9 @@ def frontier(
         closing_json({"command": "frontier", "encoder": encoder, "rows": rows, "plot": str(out) if plot else None})
 
 
+app.command()(diagnose)
+
+
 @app.command()
 def ls(
     kind: Annotated[str | None, typer.Argument(help="encoder, segmenter, transform, step, pool or recipes.")] = None,
@@ -235,7 +241,9 @@ def check(
     photos: Annotated[
         Path | None, typer.Option(envvar="REGIONTOK_DATA", help="For --weights: folder under which the photos lie.")
     ] = None,
-    checkpoints: Annotated[Path | None, typer.Option(help="For --weights: folder of local checkpoints, ORG/NAME or NAME.")] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="For --weights: folder of local checkpoints, ORG/NAME or NAME.")
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="For --weights: fetch what is not here from the hub.")] = False,
     device: Device = "cpu",
 ) -> None:

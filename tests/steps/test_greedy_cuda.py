@@ -323,6 +323,22 @@ def test_the_gram_matrix_decides_as_sums_do():
     assert (heights, partitions) == (0, 0)
 
 
+@pytest.mark.skipif(INTERPRETED, reason="reads nothing of Triton's")
+@pytest.mark.parametrize(("ratio", "seen"), [(3_000, False), (100_000, True)])
+def test_where_patches_nearly_cancel_the_gram_matrix_knows_less(ratio, seen):
+    rng = np.random.default_rng(0)
+    different = 0
+    for _ in range(300):
+        x, rest, other = rng.standard_normal((3, 64))
+        features = np.stack([x, 2 * rest / ratio - x, other + rest])  # the first two cancel but for 1 / ratio of their lengths
+        gram, total = features @ features.T, features[0] + features[1]
+        square = (gram[0, 0] + gram[0, 1]) + (gram[0, 1] + gram[1, 1])
+        on_gram = (gram[0, 2] + gram[1, 2]) / math.sqrt(square * gram[2, 2])
+        exact = total @ features[2] / math.sqrt(total @ total * gram[2, 2])
+        different += math.floor(on_gram * ONE + 0.5) != math.floor(exact * ONE + 0.5)
+    assert (different > 0) == seen
+
+
 @pytest.mark.slow
 def test_the_gram_matrix_decides_as_sums_do_in_600_grids():
     grids, merges, heights, partitions = count_differences(range(100))

@@ -269,7 +269,7 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": "diagnose",
         "date": results["date"],
-        "photos": results["photos"],
+        "photos": {key: each for key, each in results["photos"].items() if key != "names"},
         "set_aside": len(results["failed"]),
         "rows": rows,
     }

@@ -137,6 +137,6 @@ def panel_side(columns: int) -> int:
     """Pixels of the longer side of a panel in a figure of so many columns: pictures drawn at that size stay crisp.
 
     >>> panel_side(2), panel_side(5)
-    (420, 280)
+    (420, 276)
     """
     return min(LARGEST, (WIDE - 2 * MARGIN - SIDE - (columns - 1) * GUTTER) // columns)

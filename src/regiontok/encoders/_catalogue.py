@@ -4,11 +4,11 @@ Grid, width and tokens are what the checkpoint gives at its own size; `size=` ma
 preprocessing: DINOv2 is resized and cropped to 224 px although its positions were made for 518. Licences are those of the WEIGHTS, as
 their publisher states them on the hub; read them there before any use. Nothing here is fetched or imported when a name is looked up.
 
-Checked, November 2026: on copies of the hub's pages, names and licences of SigLIP2, MLCD (the 448's licence is the 336's) and C-RADIOv3, the
-name of AIMv2 (its licence on its sisters), and the name alone of DINOv2-L with registers, RICE, DINOv3 and RADIO-H; RADIO's licence on its
-sister RADIO-g. In timm 1.0.31: names, sizes, widths, prefix tokens and licences of the Perception Encoder, widths, prefix tokens and
-licences of C-RADIOv3 and DINOv3. RADIO-B and RADIO-L stand in NVlabs' README. NOT checked, for want of a copy: clip-vit-base-patch16, RICE's
-licence, and which of the CLIPs has safetensors on its main branch. OpenAI states no licence for CLIP's weights (its code is MIT).
+Checked, November 2026: on copies of the hub's pages, names and licences of SigLIP2, MLCD (the 448's licence is the 336's) and C-RADIOv3,
+the name of AIMv2 (its licence on its sisters), and the name alone of DINOv2-L with registers, RICE, DINOv3 and RADIO-H; RADIO's licence on
+its sister RADIO-g. In timm 1.0.31: names, sizes, widths, prefix tokens and licences of the Perception Encoder, widths, prefix tokens and
+licences of C-RADIOv3 and DINOv3. RADIO-B and RADIO-L stand in NVlabs' README. NOT checked, for want of a copy: clip-vit-base-patch16,
+RICE's licence, and which of the CLIPs has safetensors on its main branch. OpenAI states no licence for CLIP's weights (its code is MIT).
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ SigLIP2's NaFlex checkpoints (`model_type` siglip2) have no fixed canvas: `nafle
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -175,7 +176,7 @@ class Transformers:
         return self._preprocess.frame(size, patch, framing=self.framing, size=self.size)
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient.
+        """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient, but see `tuned`.
 
         What a picture shares its batch with changes nothing but rounding: 6e-7 at most on features of size 3, measured in float32 on two
         layers (matrix products of another shape may add in another order).
@@ -213,8 +214,31 @@ class Transformers:
         """What a cache key holds beside the spec: a hash of the weights' files, the json files beside them, and who resizes pixels.
 
         Versions of libraries are no part of it: they are provenance.
+
+        Raises:
+            ValueError: of an encoder that learns.
         """
+        if self._learns:
+            raise ValueError(f"{self.model} is being tuned: nothing may be cached by weights that change")
         return fingerprint(self._folder, "pixels: pillow")
+
+    def blank(self) -> nn.Module:
+        """The vision tower without the checkpoint's weights (of which nothing is read): what a tuned copy's weights go into."""
+        config = copy.deepcopy(self._read[1] if self._family.within else self._config)
+        config._attn_implementation = self.attention
+        made = getattr(need("transformers", extra="hub"), self._family.tower)(config, **dict(self._family.build))
+        return getattr(made, self._family.within) if self._family.within else made
+
+    def tunable(self) -> nn.Module:
+        """A copy of the vision tower that may learn, with the checkpoint's weights; no other encoder shares it."""
+        return self._load().to(self.device).requires_grad_(True)
+
+    def tuned(self, module: nn.Module) -> Transformers:
+        """This encoder with the weights of `module` (of `tunable` or `blank`), on its device and in its type; gradients reach them."""
+        made = copy.copy(self)  # with all that was read of the folder
+        made.__dict__.pop("identity", None)
+        made.__dict__.update(_module=module, _learning=True)
+        return made
 
     def _grid(
         self, picture: Picture, frame: Frame, hidden: Float[Tensor, "n d"], attention: Float[Tensor, "n"] | None
@@ -233,17 +257,22 @@ class Transformers:
             key=picture.key,
         )
 
-    @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
     def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
         """Hidden states, and the attention of CLS on all tokens (None each, unless it was asked for)."""
+        # not inference_mode, whose tensors could not take part in the training of what comes after
+        with torch.set_grad_enabled(self._learns and torch.is_grad_enabled()):
+            return self._forward(pixels)
+
+    def _forward(self, pixels: UInt8[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
         blocks = self._config.num_hidden_layers
         if not -blocks - 1 <= self.layer <= blocks:
             raise ValueError(
                 f"{self.model} has {blocks} blocks: layer must be 0 (embeddings) to {blocks}, or -1 (the model's output) "
                 f"down to {-blocks - 1}; got {self.layer}"
             )
-        table = self._preprocess.table().to(self.device, getattr(torch, self.dtype))
-        values = table[torch.arange(3, device=self.device)[:, None, None], pixels.to(self.device).long()]
+        weight = next(self._module.parameters())  # says where and in what type: a tuned module is moved with its model
+        table = self._preprocess.table().to(weight.device, weight.dtype)
+        values = table[torch.arange(3, device=weight.device)[:, None, None], pixels.to(weight.device).long()]
         other = tuple(pixels.shape[2:]) != self._pair("image_size")
         options = {"interpolate_pos_encoding": True} if self._family.asks and other else {}
         options["output_hidden_states"] = self.layer != -1
@@ -252,10 +281,14 @@ class Transformers:
             if self.cls_attention:
                 with watched(self._module, self._block()) as kept:
                     output = self._module(pixel_values=values, **options)
-                attention = list(attention_of_first(kept[0], kept[1], self._config.num_attention_heads))
+                attention = list(attention_of_first(kept[0], kept[1], self._config.num_attention_heads).detach())
             else:
                 output = self._module(pixel_values=values, **options)
-        return output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer], attention
+        hidden = output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
+        if hidden.requires_grad:  # zero gradients, not None, for what lies behind the layer: DDP waits for every parameter that learns
+            behind = [output.last_hidden_state, getattr(output, "pooler_output", None)]
+            hidden = hidden + sum(part.mean() * 0 for part in behind if part is not None)
+        return hidden, attention
 
     @contextmanager
     def _positions(self, canvas: Pair) -> Iterator[None]:
@@ -341,6 +374,10 @@ class Transformers:
                 "where the weights come from, or save an image processor into the folder"
             ) from None
         return Preprocess.of(processor, self.model)
+
+    @property
+    def _learns(self) -> bool:
+        return bool(self.__dict__.get("_learning"))
 
     @cached_property
     def _module(self) -> nn.Module:

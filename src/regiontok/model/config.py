@@ -19,6 +19,7 @@ class RegionVLMConfig(PretrainedConfig):
         visual_identity: of the encoder's weights that the head was trained on; another encoder is refused.
         connector: spec.
         image_token_id: the placeholder of one picture; it may lie outside the vocabulary.
+        tune_encoder: the encoder learns too: its weights belong to the model and lie in the checkpoint.
     """
 
     model_type = "regiontok_vlm"
@@ -32,6 +33,7 @@ class RegionVLMConfig(PretrainedConfig):
         visual_identity: str = "",
         connector: str = "mlp",
         image_token_id: int = -1,
+        tune_encoder: bool = False,
         **kwargs: Any,
     ) -> None:
         if isinstance(text_config, dict):
@@ -40,9 +42,13 @@ class RegionVLMConfig(PretrainedConfig):
         self.visual = TokenizerSettings.model_validate(visual or {}).model_dump()
         self.visual_width, self.visual_identity = visual_width, visual_identity
         self.connector, self.image_token_id = connector, image_token_id
+        self.tune_encoder = tune_encoder
         super().__init__(**{"tie_word_embeddings": bool(getattr(self.text_config, "tie_word_embeddings", False)), **kwargs})
 
     @property
     def settings(self) -> TokenizerSettings:
         """The region tokenizer's settings, checked."""
         return TokenizerSettings.model_validate(self.visual)
+
+
+AutoConfig.register(RegionVLMConfig.model_type, RegionVLMConfig, exist_ok=True)

@@ -2,26 +2,38 @@
 
 After: diagnostic study, sections 3.2 and 4 (rows D8 to D13); OG-LLaVA, section 5.1 (row O3).
 Differs: a picture's regions and tokens come from `RegionTokenizer`'s own parts, the same in training and inference; one placeholder a
-picture stays in the text until `splice`. The frozen encoder is named in the config with a hash of its weights, never copied into the
-checkpoint.
+picture stays in the text until `splice`. A frozen encoder is named in the config with a hash of its weights, never copied into the
+checkpoint; a tuned one (`tune_encoder`) is part of it. A sequence longer than the language model knows is an error, never cut.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+    SuppressTokensLogitsProcessor,
+)
+from transformers.masking_utils import create_masks_for_generate
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from regiontok.core import spec
+from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import TokenizerSettings
-from regiontok.core.regions import Members
+from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.splice import Spliced, splice
@@ -37,7 +49,8 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
     Attributes:
         head: norm, pool and connector: what turns regions into tokens of the language model's width.
         language_model: any causal language model.
-        regionizer: frozen: encoder, segmenter, transforms, steps. Nothing of it is in the checkpoint.
+        vision: the encoder's weights if they are tuned; there is none with a frozen encoder.
+        regionizer: encoder, segmenter, transforms, steps. Nothing of it is in the checkpoint, but a tuned encoder's weights.
     """
 
     config_class = RegionVLMConfig
@@ -52,25 +65,29 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: RegionVLMConfig) -> None:
         super().__init__(config)
-        own = config.settings
-        self.head = VisualHead(
-            config.visual_width,
-            norm=own.norm,
-            pool=spec.build("pool", own.pool),
-            whole=own.whole,
-            cls=own.cls,
-            connector=spec.build("connector", config.connector),
-            out=config.text_config.hidden_size,
-        )
+        self.head = _head(config)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        if config.tune_encoder:
+            self.vision = _tunable(config.settings.encoder).blank()
+        self._frozen: tuple[torch.device, Regionizer] | None = None
         self.post_init()
 
     @classmethod
     def from_parts(
-        cls, language_model: PreTrainedModel, visual: TokenizerSettings, *, image_token_id: int, connector: str = "mlp"
+        cls,
+        language_model: PreTrainedModel,
+        visual: TokenizerSettings,
+        *,
+        image_token_id: int,
+        connector: str = "mlp",
+        tune_encoder: bool = False,
     ) -> RegionVLM:
-        """A new model around a language model that is already loaded; only the head starts fresh (seeded by `visual.seed`)."""
-        encoder = build_encoder(visual.encoder)
+        """A new model around a language model that is already loaded; only the head starts fresh (seeded by `visual.seed`).
+
+        Raises:
+            ValueError: `cls` of an encoder that has no such token; `tune_encoder` of one that cannot learn.
+        """
+        encoder = _tunable(visual.encoder) if tune_encoder else build_encoder(visual.encoder)
         if visual.cls and not encoder.has_cls:
             raise ValueError(f"{visual.encoder} has no CLS or summary token; set cls=False")
         config = RegionVLMConfig(
@@ -80,46 +97,78 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             visual_identity=encoder.identity,
             connector=connector,
             image_token_id=image_token_id,
+            tune_encoder=tune_encoder,
         )
+        with torch.device("meta"):
+            model = cls(config)
+        model.language_model = language_model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(visual.seed)
-            with torch.device("meta"):
-                model = cls(config)
-            model.language_model = language_model
-            model.head.to_empty(device=language_model.device)
-            model.head.to(language_model.dtype)
-            for module in model.head.modules():
-                if callable(reset := getattr(module, "reset_parameters", None)):
-                    reset()
+            model.head = _head(config).to(language_model.device, language_model.dtype)
+        if tune_encoder:
+            model.vision = encoder.tunable().to(language_model.device, language_model.dtype)
         model.generation_config = language_model.generation_config
         return model
 
-    @cached_property
-    def regionizer(self) -> Regionizer:
-        """Built at its first use.
+    @classmethod
+    def from_pretrained(cls, name: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """As transformers has it, but no weight is ever left random.
 
         Raises:
-            ValueError: the encoder's weights are others than the head was trained on.
+            ValueError: a checkpoint of another kind of model; one whose weights are not those its settings ask for.
         """
-        own = self.config.settings
-        made = Regionizer(
-            own.encoder, segmenter=own.segmenter, transforms=own.transforms, steps=own.regions, padding=own.padding
-        )
-        if self.config.visual_identity not in ("", made.encoder.identity):
-            raise ValueError(
-                f"this model was trained on other weights of {own.encoder} ({self.config.visual_identity}) than are here "
-                f"({made.encoder.identity})"
-            )
+        folder = Path(name) if name is not None else None
+        if folder is not None and (folder / "config.json").is_file():
+            kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+            if kind != RegionVLMConfig.model_type:
+                raise ValueError(f"{name} holds a {kind!r} model, not a {RegionVLMConfig.model_type!r} one")
+        kwargs.setdefault("ignore_mismatched_sizes", True)  # raised below by name, not by a table
+        model, report = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        _refuse(report, str(name))
+        return (model, report) if output_loading_info else model
+
+    @property
+    def regionizer(self) -> Regionizer:
+        """Built at its first use, on the model's device.
+
+        Raises:
+            ValueError: the encoder's weights are others than the model was made with.
+        """
+        if self._frozen is None or self._frozen[0] != self.device:
+            self._frozen = self.device, self._regionizer()
+        made = self._frozen[1]
+        if self.config.tune_encoder:  # each time: peft may have wrapped the module
+            made = copy.copy(made)
+            made.encoder = made.encoder.tuned(self.vision)
         return made
 
+    def _regionizer(self) -> Regionizer:
+        own = self.config.settings
+        encoder = build_encoder(own.encoder)
+        if self.config.visual_identity not in ("", encoder.identity):
+            raise ValueError(
+                f"this model was made with other weights of {own.encoder} ({self.config.visual_identity}) than are here "
+                f"({encoder.identity})"
+            )
+        if hasattr(encoder, "device"):
+            encoder = replace(encoder, device=str(self.device))
+        return Regionizer(encoder, segmenter=own.segmenter, transforms=own.transforms, steps=own.regions, padding=own.padding)
+
     def see(self, pictures: Sequence[Picture | PatchGrid], *, draw: int = 0) -> Tokens:
-        """Visual tokens of the language model's width; a `PatchGrid` is taken as the encoder's answer."""
-        with torch.no_grad():
-            raw = [picture for picture in pictures if not isinstance(picture, PatchGrid)]
+        """Visual tokens of the language model's width; a `PatchGrid` is taken as the encoder's answer.
+
+        Raises:
+            ValueError: a `PatchGrid`, where the encoder is tuned: it holds what the weights were.
+        """
+        raw = [picture for picture in pictures if not isinstance(picture, PatchGrid)]
+        if self.config.tune_encoder and len(raw) < len(pictures):
+            raise ValueError("cached features do not follow an encoder that is tuned: pass pictures, or set tune_encoder=False")
+        with torch.set_grad_enabled(self.config.tune_encoder and torch.is_grad_enabled()):
             fresh = iter(self.regionizer.see(raw, draw=draw) if raw else [])
             grids = [picture if isinstance(picture, PatchGrid) else next(fresh) for picture in pictures]
             grids = [_on(grid, self.device, self.head_dtype) for grid in grids]
-            read = grids
+        with torch.no_grad():
+            read = [grid.but(features=grid.features.detach()) for grid in grids]
             if self.config.settings.partition_on == "normed":
                 read = [grid.but(features=self.head.norm(grid.features), values=grid.pooled) for grid in grids]
             members = Members.of([trail[-1] for trail in self.regionizer.trails(read)])
@@ -167,26 +216,81 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             if input_ids is None:
                 raise ValueError("give input_ids (and pictures), or inputs_embeds")
             made = self.spliced(input_ids, attention_mask, pictures, labels=labels, segments=segments)
-            inputs_embeds, labels = made.embeds, made.labels
+            self._check_length(made)
+            inputs_embeds, labels, attention_mask = made.embeds, made.labels, made.mask
             if self.training and not made.visual.ge(0).any():
-                inputs_embeds = inputs_embeds + self._untouched()
-            attention_mask = made.mask if segments is None else made.attention()
+                inputs_embeds = inputs_embeds + self._idle()
             kwargs.setdefault("position_ids", made.positions)
             if segments is not None:
-                kwargs["use_cache"] = False
+                attention_mask = self._packed(made)
+                kwargs["use_cache"] = False  # with a cache transformers takes no mask of packed rows
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
 
-    def _untouched(self) -> Tensor:
-        """Zero, through every weight of the head: a batch of text alone must not leave ranks of DDP waiting for its gradient."""
-        return sum((parameter.flatten()[0] * 0 for parameter in self.head.parameters()), torch.zeros((), device=self.device))
+    def _packed(self, made: Spliced) -> Any:
+        """Who may attend to whom in packed rows, in the form the attention function takes; sliding windows too.
+
+        Raises:
+            ValueError: flash attention, which takes no such mask and would let samples see each other.
+        """
+        config, segments = self.language_model.config, made.segments
+        assert segments is not None
+        if "flash" in (config._attn_implementation or ""):
+            raise ValueError(f"packed rows need attn_implementation 'sdpa' or 'eager', not {config._attn_implementation!r}")
+
+        def same(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return segments[row, query] == segments[row, key]
+
+        return create_masks_for_generate(
+            config=config.get_text_config(),
+            inputs_embeds=made.embeds,
+            attention_mask=made.mask,
+            past_key_values=None,
+            position_ids=made.positions,
+            and_mask_function=same,
+        )
+
+    def _check_length(self, made: Spliced, new: int = 0) -> None:
+        """Raise if a row (of packed rows, a sample) and `new` tokens are more than the language model has positions for.
+
+        Raises:
+            ValueError: it is; nothing is ever cut.
+        """
+        most = getattr(self.config.text_config.get_text_config(), "max_position_embeddings", None)
+        taken = made.positions.amax(1) + 1 + new if made.positions.numel() else made.lengths
+        if most is None or not bool((taken > most).any()):
+            return
+        row = int(taken.argmax())
+        seen = int((made.visual[row] >= 0).sum())
+        raise ValueError(
+            f"row {row} has {int(made.lengths[row]) - seen} text and {seen} visual tokens{f', and {new} to come' if new else ''}; the "
+            f"language model takes {most}: shorten the text, show fewer images, or take fewer regions (merge(k=...))"
+        )
+
+    def _idle(self) -> Tensor:
+        """Zero, through the head (and a tuned encoder): a batch of text alone must not leave ranks of DDP waiting for gradients."""
+        if self.config.tune_encoder:
+            grids = self.regionizer.encoder.encode([Picture.of(torch.zeros(1, 1, 3, dtype=torch.uint8))])
+            grids = [_on(grid, self.device, self.head_dtype) for grid in grids]
+        else:
+            nothing = torch.zeros(1, 1, self.config.visual_width, device=self.device, dtype=self.head_dtype)
+            grids = [PatchGrid(nothing, Frame.stretch((1, 1), (1, 1), (1, 1)), prefix=nothing[0], summaries=1)]
+        members = Members.of([Regions.singletons(grid.grid, grid.valid) for grid in grids])
+        return (self.head(grids, members).values * 0).sum()
 
     @torch.no_grad()
     def generate(  # type: ignore[override]  # pictures stand beside the ids
         self, input_ids: Tensor, attention_mask: Tensor | None = None, pictures: Any = None, **kwargs: Any
     ) -> Any:
-        """Answers `[b l + new]`: the prompts as they came (placeholders and all), then what was generated. See transformers' `generate`."""
+        """Answers `[b l + new]`: the prompts as they came (placeholders and all), then what was generated. See transformers' `generate`.
+
+        The placeholder of a picture is never generated.
+        """
         made = self.spliced(input_ids, attention_mask, pictures, side="left")
+        self._check_length(made, new=1)
         kwargs.setdefault("generation_config", self.generation_config)
+        if 0 <= self.config.image_token_id < self.get_input_embeddings().num_embeddings:
+            never = SuppressTokensLogitsProcessor([self.config.image_token_id], device=self.device)
+            kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or ()), never])
         new = self.language_model.generate(inputs_embeds=made.embeds, attention_mask=made.mask.long(), **kwargs)
         ids = new if isinstance(new, Tensor) else new.sequences
         whole = torch.cat([input_ids.repeat_interleave(len(ids) // len(input_ids), 0), ids], 1)
@@ -216,3 +320,41 @@ def _on(grid: PatchGrid, device: torch.device, dtype: torch.dtype) -> PatchGrid:
     """Features as they are (steps read them exactly), what is pooled in the head's type."""
     prefix = None if grid.prefix is None else grid.prefix.to(device, dtype)
     return grid.but(features=grid.features.to(device), values=grid.pooled.to(device, dtype), prefix=prefix)
+
+
+def _head(config: RegionVLMConfig) -> VisualHead:
+    own = config.settings
+    return VisualHead(
+        config.visual_width,
+        norm=own.norm,
+        pool=spec.build("pool", own.pool),
+        whole=own.whole,
+        cls=own.cls,
+        connector=spec.build("connector", config.connector),
+        out=config.text_config.get_text_config().hidden_size,
+    )
+
+
+def _tunable(text: str) -> Any:
+    """The encoder, if it can learn."""
+    encoder = build_encoder(text)
+    if not hasattr(encoder, "tunable"):
+        raise ValueError(f"the encoder {text} cannot be tuned: tune_encoder=True takes one of transformers('...')")
+    return encoder
+
+
+def _refuse(report: dict[str, Any], name: str) -> None:
+    """Raise if a checkpoint does not hold exactly what its model has."""
+    for key, found, expected in sorted(report["mismatched_keys"]):
+        raise ValueError(
+            f"{name}: {key} is {list(found)} in the checkpoint, {list(expected)} by its settings: another recipe or encoder?"
+        )
+    for what, keys in (("lacks", report["missing_keys"]), ("holds besides", report["unexpected_keys"])):
+        if keys := sorted(keys):
+            raise ValueError(
+                f"{name}: the checkpoint {what} {len(keys)} weights ({', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}): "
+                "its settings are another recipe's"
+            )
+
+
+AutoModelForImageTextToText.register(RegionVLMConfig, RegionVLM, exist_ok=True)

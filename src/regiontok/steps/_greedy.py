@@ -15,9 +15,10 @@ with them.
 A patch that is still alone is read where it lies, in float32 if it came so; products and sums are float64 all the same. At
 24x24x1024 0.69 ms against 0.85 ms with patches in float64, at 64x64 14.5 against 19.5 ms (26 with the conversion), and half the memory.
 
-Threads share only what they read. Two of them merge 1.77 / 1.72 times as much as one at 24x24 / 48x48, their dot products alone 1.88 /
-1.77 times (wall clock, 8 views, best of 40 / 20 turns on two cores that others used too); at 64x64 the processor time of a view grows by
-9 %, that of its dot products by 5 %. Arrays kept from call to call would gain nothing: after the first calls no page faults are left.
+Threads share only what they read. Two of them merged 1.77 / 1.72 times as much as one at 24x24 / 48x48 where the dot products alone gave
+1.88 / 1.77 (wall clock, 8 views, best of 40 / 20 turns on two cores that others used too; no median of that machine means anything). In
+processor time a view at 64x64 grows by 9 % beside another, its dot products by 5 %. Arrays kept from call to call would gain nothing:
+after the first calls no page faults are left.
 """
 
 from __future__ import annotations
