@@ -9,7 +9,7 @@ Each round times, in turn and over the same photos and batches (so that a busy m
     resize   each picture laid on its canvas (`_canvas.canvases`): bytes, in memory
     forward  the network alone on tensors that are ready on its device
     whole    paths in, grids out, one after the other (decode, then `Regionizer.see`)
-    ahead    the same with the next batch decoded by threads meanwhile (`decoded_ahead`), as `regiontok tokenize` does
+    ahead    the same with the next batch decoded and laid on its canvas by threads meanwhile, as `regiontok tokenize` does
 
 Medians over rounds of milliseconds a photo. "adds" is whole - decode - forward as a share of decode + forward, "but res." the same
 with the resize, which any pipeline needs, on the other side. "busy" is forward / ahead: 1 means that the device never waits.
@@ -33,7 +33,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from regiontok.core.ahead import decoded_ahead
+from regiontok.core.ahead import ahead as iter_ahead
 from regiontok.core.picture import SUFFIXES, Picture
 from regiontok.encoders._canvas import batches, canvases
 from regiontok.encoders.lite import Lite, _network
@@ -131,8 +131,13 @@ def measure(name: str, encoder: Any, paths: list[Path], args: argparse.Namespace
             regionizer.see([Picture.of(path) for path in paths[part]])
 
     def ahead() -> None:
-        decoded = decoded_ahead(paths, workers=args.workers, most=args.batch)
-        while batch := [picture for _, picture in islice(decoded, args.batch)]:
+        def ready(path: Path) -> Picture:
+            picture = Picture.of(path)
+            encoder.prepare(picture)
+            return picture
+
+        decoded = iter_ahead(ready, paths, workers=args.workers, most=args.batch)
+        while batch := list(islice(decoded, args.batch)):
             regionizer.see(batch)
 
     stages: dict[str, Callable[[], Any]] = {
@@ -177,9 +182,8 @@ def bare(encoder: Any, pictures: list[Picture], frames: list[Any]) -> tuple[Call
             return hidden
 
         return forward, [encoder._input(pictures[part], frames[part]) for part in parts]
-    table = encoder._preprocess.table().to(encoder.device, getattr(torch, encoder.dtype))
-    rows = torch.arange(3, device=encoder.device)[:, None, None]
-    ready = [table[rows, canvases(pictures[part], frames[part]).to(encoder.device).long()] for part in parts]
+    dtype = getattr(torch, encoder.dtype)
+    ready = [encoder._preprocess.values(canvases(pictures[part], frames[part]), encoder.device, dtype) for part in parts]
     return lambda values: encoder._module(pixel_values=values), ready
 
 

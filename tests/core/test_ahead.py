@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from regiontok.core.ahead import ahead, decoded_ahead
-from regiontok.core.picture import Picture, PictureError
+from regiontok.core.ahead import ahead
 
 WAIT = 10  # seconds after which a test has hung
 
@@ -109,23 +108,6 @@ def test_without_workers_nothing_is_done_before_it_is_asked_for():
     assert begun == []
     next(results)
     assert begun == ["a"]
-
-
-def test_pictures_are_those_decoded_one_by_one_and_a_bad_one_comes_with_its_error():
-    sources = [png(9), b"no picture", png(200)]
-    found = list(decoded_ahead(sources, workers=2))
-    assert [source for source, _ in found] == sources
-    for source, picture in (found[0], found[2]):
-        alone = Picture.of(source)
-        assert (picture.pixels == alone.pixels).all()
-        assert picture.key == alone.key
-    assert isinstance(found[1][1], PictureError)
-    assert "not an image of a known format" in str(found[1][1])
-
-
-def test_a_source_of_a_wrong_kind_is_the_callers_mistake():
-    with pytest.raises(TypeError, match="expected a path, bytes"):
-        list(decoded_ahead([3], workers=1))
 
 
 @pytest.mark.parametrize(("workers", "most"), [(-1, None), (2, 0)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -123,13 +123,15 @@ def tokenize(
     rle: bool = False,
     picture: bool = True,
 ) -> Iterator[Done]:
-    """Do the images batch by batch, and yield each when its folder is written; `workers` threads decode the next batch meanwhile.
+    """Do the images batch by batch, and yield each when its folder is written. `workers` threads decode the next batch meanwhile and lay
+    its pictures on the encoder's canvas.
 
     A bad image is set aside with its reason and the rest go on. With `resume`, an image whose report says the same settings and the
     same bytes is not done again.
     """
     fingerprint = job.fingerprint(rle, picture)
-    decode = partial(_decode, out=out, fingerprint=fingerprint if resume else None)
+    prepare = getattr(job.encoder, "prepare", None) if workers else None
+    decode = partial(_decode, out=out, fingerprint=fingerprint if resume else None, prepare=prepare)
     with closing(ahead(decode, items, workers=workers, most=batch)) as decoded:
         while part := list(islice(decoded, batch)):
             yield from (done for done in part if isinstance(done, Done))
@@ -146,7 +148,9 @@ class _Decoded:
     seconds: float
 
 
-def _decode(item: Item, *, out: Path, fingerprint: str | None) -> _Decoded | Done:
+def _decode(
+    item: Item, *, out: Path, fingerprint: str | None, prepare: Callable[[Picture], None] | None = None
+) -> _Decoded | Done:
     start, folder = time.perf_counter(), out / item.name
     try:
         check_target(folder)
@@ -156,6 +160,8 @@ def _decode(item: Item, *, out: Path, fingerprint: str | None) -> _Decoded | Don
     before = read_report(folder) if fingerprint else None
     if before and before.get("fingerprint") == fingerprint and before.get("key") == picture.key:
         return Done(item, report=before, resumed=True)
+    if prepare:
+        prepare(picture)
     return _Decoded(item, picture, time.perf_counter() - start)
 
 

@@ -5,17 +5,16 @@ Threads are enough: reading, hashing, Pillow's decoders and its resize let go of
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
-from regiontok.core.picture import Picture
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-WORKERS = 4
+WORKERS = max(2, min(16, os.cpu_count() or 2))
 
 
 def ahead(
@@ -55,21 +54,3 @@ def _pooled(work: Callable[[Item], Result], items: Iterable[Item], workers: int,
             yield begun.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def decoded_ahead(
-    sources: Iterable[Any], *, workers: int = WORKERS, most: int | None = None
-) -> Generator[tuple[Any, Picture | ValueError], None, None]:
-    """(source, its picture) in order, decoded ahead; a source that cannot be decoded comes with its error, and the rest go on.
-
-    >>> [(source, str(error)) for source, error in decoded_ahead([b""], workers=1)]
-    [(b'', 'bytes: empty (0 bytes)')]
-    """
-    return ahead(_decoded, sources, workers=workers, most=most)
-
-
-def _decoded(source: Any) -> tuple[Any, Picture | ValueError]:
-    try:
-        return source, Picture.of(source)
-    except ValueError as error:
-        return source, error

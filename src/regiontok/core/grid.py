@@ -52,7 +52,7 @@ class PatchGrid:
         if self.values is not None and self.values.shape[:-1] != self.features.shape[:-1]:
             raise ValueError(f"values {list(self.values.shape)} lie on another grid than features {list(self.features.shape)}")
         for what, tensor in (("features", self.features), ("values", self.values)):
-            if tensor is not None and not bool(torch.isfinite(tensor).all()):
+            if tensor is not None and not _finite(tensor):
                 bad = int((~torch.isfinite(tensor)).any(-1).sum())
                 raise ValueError(f"{what} of {self.key or 'an image'} are NaN or infinite at {bad} of {self.patches} patches")
 
@@ -81,3 +81,8 @@ class PatchGrid:
     def but(self, **changes) -> PatchGrid:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all values are: a finite sum says so for a twentieth of the time of looking at each."""
+    return bool(torch.isfinite(tensor.sum(dtype=torch.float32))) or bool(torch.isfinite(tensor).all())

@@ -18,7 +18,7 @@ from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.picture import RESAMPLE
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, UInt8
 
 Triple = tuple[float, float, float]
 
@@ -120,6 +120,19 @@ class Preprocess:
         scaled = (np.arange(256) * self.factor).astype(np.float32)
         mean, std = (np.asarray(value, np.float32)[:, None] for value in (self.mean, self.std))
         return torch.from_numpy((scaled - mean) / std)
+
+    def values(
+        self, pixels: UInt8[Tensor, "b 3 *rest"], device: torch.device | str, dtype: torch.dtype
+    ) -> Float[Tensor, "b 3 *rest"]:
+        """What the network is fed, on its device: bytes travel, and are looked up there (by `index_select`: on CPU 3.7 ms for 8 canvases of
+        336 x 336, by a fancy index 24)."""
+        device = torch.device(device)
+        if device.type == "cuda":
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        table = self.table().to(device, dtype)
+        channels = pixels.to(device).int().unbind(1)
+        looked = [row.index_select(0, byte.flatten()).view(byte.shape) for row, byte in zip(table, channels, strict=True)]
+        return torch.stack(looked, 1)
 
 
 def sides(size: int | Pair | None) -> Pair | None:

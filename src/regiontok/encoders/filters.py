@@ -36,7 +36,7 @@ from skimage.filters import gaussian
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.encoders._canvas import canvases
+from regiontok.encoders._canvas import canvases, lay_ahead, mean_fill
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
@@ -121,6 +121,11 @@ class Filters:
         """How an image of `size` = (H, W) pixels lies under the grid."""
         return Frame.fit(self.framing, size, (self.size, self.size), (self.patch, self.patch))
 
+    def prepare(self, picture: Picture) -> None:
+        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
+        frame = self.frame(picture.size)
+        lay_ahead(picture, frame, fill=mean_fill(picture, frame), shuffle=self.shuffle)
+
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features and values `[h w d]` float32. Pictures do not depend on each other."""
         return [self._grid(*self._raw(picture), self.frame(picture.size), picture.key) for picture in pictures]
@@ -133,9 +138,7 @@ class Filters:
     def _raw(self, picture: Picture) -> tuple[Float[np.ndarray, "h w 28"], Float[np.ndarray, "h w 56"]]:
         """The 28 numbers of each patch, and the 56 with the smoothed ones, in their own units."""
         frame = self.frame(picture.size)
-        padded = frame.resized != frame.canvas
-        red, green, blue = picture.pixels.mean((0, 1)).round().astype(int).tolist() if padded else (0, 0, 0)
-        canvas = canvases([picture], [frame], fill=(red, green, blue), shuffle=self.shuffle)[0].permute(1, 2, 0).numpy()
+        canvas = canvases([picture], [frame], fill=mean_fill(picture, frame), shuffle=self.shuffle)[0].permute(1, 2, 0).numpy()
         numbers = describe(canvas, self.patch)
         return numbers, np.concatenate([numbers, smoothed(numbers, frame.valid.numpy())], axis=-1)
 

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.encoders._canvas import batches, canvases
+from regiontok.encoders._canvas import batches, canvases, lay_ahead, mean_fill
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -123,6 +123,11 @@ class Lite:
         """How an image of `size` = (H, W) pixels lies under the grid."""
         return Frame.fit(self.framing, size, (self.size, self.size), (self.patch, self.patch))
 
+    def prepare(self, picture: Picture) -> None:
+        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
+        frame = self.frame(picture.size)
+        lay_ahead(picture, frame, fill=mean_fill(picture, frame), shuffle=self.shuffle)
+
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features and values `[h w d]` float32. No gradient.
 
@@ -173,9 +178,7 @@ class Lite:
     def _input(self, pictures: Sequence[Picture], frames: Sequence[Frame]) -> Float[Tensor, "b 3 H W"]:
         placed = []
         for picture, frame in zip(pictures, frames, strict=True):
-            padded = frame.resized != frame.canvas
-            red, green, blue = picture.pixels.mean((0, 1)).round().astype(int).tolist() if padded else (0, 0, 0)
-            placed.append(canvases([picture], [frame], fill=(red, green, blue), shuffle=self.shuffle))
+            placed.append(canvases([picture], [frame], fill=mean_fill(picture, frame), shuffle=self.shuffle))
         return (torch.cat(placed).to(self.device).float() - 127) / 128
 
     def _raw(self, pictures: Sequence[Picture]) -> Iterator[list[Float[Tensor, "h w d"]]]:

@@ -33,7 +33,7 @@ from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.need import need
 from regiontok.core.picture import RESAMPLE, Picture
-from regiontok.encoders._canvas import canvases
+from regiontok.encoders._canvas import canvases, lay_ahead
 from regiontok.encoders._preprocess import Preprocess
 from regiontok.encoders.transformers import Dtype
 
@@ -89,6 +89,10 @@ class Naflex:
         patch = int(self._config.patch_size)
         return Frame.stretch(size, canvas_of(size, patch, self.patches or self._processor.max_num_patches), (patch, patch))
 
+    def prepare(self, picture: Picture) -> None:
+        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
+        lay_ahead(picture, self.frame(picture.size), resample=self._look.resample, shuffle=self.shuffle)
+
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features `[h w d]` in `dtype`. No gradient.
 
@@ -122,8 +126,7 @@ class Naflex:
                 f"down to {-count - 1}; got {self.layer}"
             )
         (h, w), patch = grid, self._config.patch_size
-        table = self._look.table().to(self.device, getattr(torch, self.dtype))
-        values = table[torch.arange(3, device=self.device)[:, None, None], pixels.to(self.device).long()]
+        values = self._look.values(pixels[None], self.device, getattr(torch, self.dtype))[0]
         packed = (
             values.reshape(3, h, patch, w, patch).permute(1, 3, 2, 4, 0).reshape(1, h * w, -1)
         )  # a patch is (row, column, channel)

@@ -41,7 +41,7 @@ from regiontok.core.checkpoint import fingerprint, locate, weight_files
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.encoders._canvas import batches, canvases
+from regiontok.encoders._canvas import batches, canvases, lay_ahead
 from regiontok.encoders._radio import Tower
 from regiontok.encoders._radio_layout import Layout, load, read
 from regiontok.encoders.transformers import Dtype
@@ -113,6 +113,11 @@ class Radio:
                 f"{self.model}: size must be a multiple of the patch, {patch}; got {canvas}, the nearest is {near}"
             )
         return look.frame(size, (patch, patch), framing=self.framing, size=self.size)
+
+    def prepare(self, picture: Picture) -> None:
+        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
+        look = self._layout.look
+        lay_ahead(picture, self.frame(picture.size), resample=look.resample, fill=look.fill, shuffle=self.shuffle)
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features `[h w d]` in `dtype`, summary tokens and then registers in `prefix` `[r d]`. No gradient.

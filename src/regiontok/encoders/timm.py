@@ -43,7 +43,7 @@ from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.spec import nearest
-from regiontok.encoders._canvas import batches, canvases
+from regiontok.encoders._canvas import batches, canvases, lay_ahead
 from regiontok.encoders._preprocess import Preprocess, sides
 
 if TYPE_CHECKING:
@@ -111,6 +111,11 @@ class Timm:
             raise ValueError(f"{self.model}: {type(self._shell).__name__} takes its own size {own} only, got size={self.size}")
         return frame
 
+    def prepare(self, picture: Picture) -> None:
+        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
+        look = self._preprocess
+        lay_ahead(picture, self.frame(picture.size), resample=look.resample, fill=look.fill, shuffle=self.shuffle)
+
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient.
 
@@ -175,8 +180,7 @@ class Timm:
             )
         if self._flexible:
             pixels = pixels[..., : frame.grid[0] * frame.patch[0], : frame.grid[1] * frame.patch[1]]
-        table = self._preprocess.table().to(self.device, getattr(torch, self.dtype))
-        values = table[torch.arange(3, device=self.device)[:, None, None], pixels.to(self.device).long()]
+        values = self._preprocess.values(pixels, self.device, getattr(torch, self.dtype))
         index = self.layer if self.layer >= 0 else blocks + 1 + self.layer
         if index == 0:
             return self._embeddings(values)

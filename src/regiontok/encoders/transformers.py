@@ -51,7 +51,7 @@ from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.need import need
 from regiontok.core.picture import Picture
-from regiontok.encoders._canvas import batches, canvases
+from regiontok.encoders._canvas import batches, canvases, lay_ahead
 from regiontok.encoders._cls_attention import attention_of_first, watched
 from regiontok.encoders._preprocess import Preprocess, sides
 
@@ -175,6 +175,11 @@ class Transformers:
         patch = self._pair("patch_size")  # first, so that a folder that is no checkpoint at all is called that
         return self._preprocess.frame(size, patch, framing=self.framing, size=self.size)
 
+    def prepare(self, picture: Picture) -> None:
+        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
+        look = self._preprocess
+        lay_ahead(picture, self.frame(picture.size), resample=look.resample, fill=look.fill, shuffle=self.shuffle)
+
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient, but see `tuned`.
 
@@ -229,9 +234,9 @@ class Transformers:
         made = getattr(need("transformers", extra="hub"), self._family.tower)(config, **dict(self._family.build))
         return getattr(made, self._family.within) if self._family.within else made
 
-    def tunable(self) -> nn.Module:
-        """A copy of the vision tower that may learn, with the checkpoint's weights; no other encoder shares it."""
-        return self._load().to(self.device).requires_grad_(True)
+    def tunable(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """A copy of the vision tower that may learn, with the checkpoint's weights, of type `dtype`; no other encoder shares it."""
+        return self._load(dtype).to(self.device).requires_grad_(True)
 
     def tuned(self, module: nn.Module) -> Transformers:
         """This encoder with the weights of `module` (of `tunable` or `blank`), on its device and in its type; gradients reach them."""
@@ -271,8 +276,7 @@ class Transformers:
                 f"down to {-blocks - 1}; got {self.layer}"
             )
         weight = next(self._module.parameters())  # says where and in what type: a tuned module is moved with its model
-        table = self._preprocess.table().to(weight.device, weight.dtype)
-        values = table[torch.arange(3, device=weight.device)[:, None, None], pixels.to(weight.device).long()]
+        values = self._preprocess.values(pixels, weight.device, weight.dtype)
         other = tuple(pixels.shape[2:]) != self._pair("image_size")
         options = {"interpolate_pos_encoding": True} if self._family.asks and other else {}
         options["output_hidden_states"] = self.layer != -1
@@ -285,7 +289,8 @@ class Transformers:
             else:
                 output = self._module(pixel_values=values, **options)
         hidden = output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
-        if hidden.requires_grad:  # zero gradients, not None, for what lies behind the layer: DDP waits for every parameter that learns
+        if hidden.requires_grad:
+            # what lies behind the layer gets zero gradients, not None: DDP waits for every parameter that learns
             behind = [output.last_hidden_state, getattr(output, "pooler_output", None)]
             hidden = hidden + sum(part.mean() * 0 for part in behind if part is not None)
         return hidden, attention
@@ -388,14 +393,14 @@ class Transformers:
             module = _LOADED[key] = self._load().to(self.device).eval().requires_grad_(False)
         return module
 
-    def _load(self) -> nn.Module:
+    def _load(self, dtype: torch.dtype | None = None) -> nn.Module:
         return pretrained(
             getattr(need("transformers", extra="hub"), self._family.tower),
             self._folder,
             self.model,
             within=self._family.within,
             config=self._read[1] if self._family.within else self._config,
-            dtype=getattr(torch, self.dtype),
+            dtype=dtype or getattr(torch, self.dtype),
             attn_implementation=self.attention,
             **dict(self._family.build),
         )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
+from regiontok.core.regions import Regions
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 Cut = Literal["stitched", "tile"]
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,8 @@ class ImageTokens:
         deep: `[t e]` for each deep-stacked layer; empty where the family has none.
         view, region: `[t]` int64: the view and the region of it; -1 for the model's own tokens.
         at: `[t 2]` float64 (y, x), a region's centroid in patches of its view's grid (the first patch's centre is 0).
-        grids: (h, w) of each view.
+        frames: of each view: how the image lies under its grid.
+        regions: of each view; empty for the model's own tokens.
     """
 
     values: Float[Tensor, "t e"]
@@ -66,7 +68,13 @@ class ImageTokens:
     view: Int[Tensor, "t"]
     region: Int[Tensor, "t"]
     at: Float[Tensor, "t 2"]
-    grids: tuple[Pair, ...]
+    frames: tuple[Frame, ...]
+    regions: tuple[Regions, ...] = ()
+
+    @property
+    def grids(self) -> tuple[Pair, ...]:
+        """(h, w) of each view."""
+        return tuple(frame.grid for frame in self.frames)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -101,6 +109,12 @@ class Family(Protocol):
         ...
 
 
-def flat(view: View, source: Sequence[Tensor]) -> list[Tensor]:
-    """`[h*w d]` of each level, float32: what pools read."""
-    return [level.reshape(view.grid.patches, -1).to(torch.float32) for level in source]
+@contextmanager
+def tapped(projector: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """While it is open, what the projector read and gave at each call: the features are the model's own, whatever layer it selects."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    handle = projector.register_forward_hook(lambda _module, inputs, output: kept.append((inputs[0], output)))
+    try:
+        yield kept
+    finally:
+        handle.remove()

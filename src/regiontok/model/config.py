@@ -49,6 +49,3 @@ class RegionVLMConfig(PretrainedConfig):
     def settings(self) -> TokenizerSettings:
         """The region tokenizer's settings, checked."""
         return TokenizerSettings.model_validate(self.visual)
-
-
-AutoConfig.register(RegionVLMConfig.model_type, RegionVLMConfig, exist_ok=True)

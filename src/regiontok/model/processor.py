@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import AutoProcessor, BatchFeature, ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import load_image
 
 from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
-from regiontok.model.config import RegionVLMConfig
 
 KEPT = ("input_ids", "attention_mask", "offset_mapping", "special_tokens_mask")
 IMAGE_KEYS = ("image", "url", "path", "base64")
@@ -95,6 +94,10 @@ class RegionVLMProcessor(ProcessorMixin):
         >>> RegionVLMProcessor(mini_tokenizer()).apply_chat_template([{"role": "user", "content": parts}])
         '<s>user: <image>\\nWhat?\\n'
         """
+        if kwargs.get("sanitize_control_tokens"):
+            raise ValueError(
+                "sanitize_control_tokens would take placeholders for a user's words: give pictures as parts without it"
+            )
         many = bool(conversation) and isinstance(conversation[0], list | tuple)
         plain, images = zip(*(self._plain(one) for one in (conversation if many else [conversation])), strict=True)
         if kwargs.get("tokenize"):
@@ -110,7 +113,9 @@ class RegionVLMProcessor(ProcessorMixin):
         messages = []
         for message in conversation:
             content = message.get("content")
-            messages.append(message if not isinstance(content, list | tuple) else {**message, "content": self._text(content, images)})
+            messages.append(
+                message if not isinstance(content, list | tuple) else {**message, "content": self._text(content, images)}
+            )
         return messages, images
 
     def _text(self, parts: Sequence[dict[str, Any]], images: list[Any]) -> str:
@@ -132,11 +137,15 @@ class RegionVLMProcessor(ProcessorMixin):
 
 def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """What the tokenizer gets."""
-    options = {key: value for key, value in kwargs.items() if not key.endswith("_kwargs")} | dict(kwargs.get("text_kwargs") or {})
+    options = {key: value for key, value in kwargs.items() if not key.endswith("_kwargs")} | dict(
+        kwargs.get("text_kwargs") or {}
+    )
     for name in ("return_tensors", "return_text_replacement_offsets", "return_mm_token_type_ids"):
         options.pop(name, None)
     if options.get("truncation"):
-        raise ValueError("text is never cut here, and a picture's tokens are not counted yet: shorten the text, not by truncation=True")
+        raise ValueError(
+            "text is never cut here, and a picture's tokens are not counted yet: shorten the text, not by truncation=True"
+        )
     if kwargs.get("return_tensors"):
         options.setdefault("padding", True)
     return options
@@ -161,6 +170,3 @@ def _picture(image: Any) -> Picture | Clip:
     if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
         return Picture.of(load_image(image), image[:60])
     return Picture.of(image)
-
-
-AutoProcessor.register(RegionVLMConfig, RegionVLMProcessor, exist_ok=True)

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoProcessor,
     GenerationMixin,
     LogitsProcessorList,
     PreTrainedModel,
@@ -36,6 +38,7 @@ from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
 from regiontok.model.config import RegionVLMConfig
+from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.splice import Spliced, splice
 from regiontok.tokenizer import Regionizer, VisualHead, build_encoder
 
@@ -99,33 +102,39 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             image_token_id=image_token_id,
             tune_encoder=tune_encoder,
         )
-        with torch.device("meta"):
-            model = cls(config)
-        model.language_model = language_model
         with torch.random.fork_rng(devices=[]):
+            with torch.device("meta"):
+                model = cls(config)
             torch.manual_seed(visual.seed)
             model.head = _head(config).to(language_model.device, language_model.dtype)
+        model.language_model = language_model
         if tune_encoder:
-            model.vision = encoder.tunable().to(language_model.device, language_model.dtype)
+            model.vision = encoder.tunable(language_model.dtype).to(language_model.device)
         model.generation_config = language_model.generation_config
         return model
 
     @classmethod
-    def from_pretrained(cls, name: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """As transformers has it, but no weight is ever left random.
 
         Raises:
             ValueError: a checkpoint of another kind of model; one whose weights are not those its settings ask for.
         """
-        folder = Path(name) if name is not None else None
-        if folder is not None and (folder / "config.json").is_file():
-            kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-            if kind != RegionVLMConfig.model_type:
-                raise ValueError(f"{name} holds a {kind!r} model, not a {RegionVLMConfig.model_type!r} one")
+        name = str(pretrained_model_name_or_path)
+        settings = Path(name) / "config.json"
+        kind = (
+            json.loads(settings.read_text(encoding="utf-8")).get("model_type")
+            if settings.is_file()
+            else cls.config_class.model_type
+        )
+        if kind != cls.config_class.model_type:
+            raise ValueError(f"{name} holds a {kind!r} model, not a {cls.config_class.model_type!r} one")
+        told = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("ignore_mismatched_sizes", True)  # raised below by name, not by a table
-        model, report = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
-        _refuse(report, str(name))
-        return (model, report) if output_loading_info else model
+        found: Any = super().from_pretrained(pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs)
+        model, report = found
+        _refuse(report, name)
+        return (model, report) if told else model
 
     @property
     def regionizer(self) -> Regionizer:
@@ -184,10 +193,12 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         input_ids: Int[Tensor, "b l"],
         attention_mask: Tensor | None = None,
         pictures: Sequence[Picture | PatchGrid] | Tokens | None = None,
+        *,
+        draw: int = 0,
         **options: Any,
     ) -> Spliced:
-        """The sequence that the language model gets: see `splice`."""
-        tokens = pictures if isinstance(pictures, Tokens) else self.see(pictures) if pictures else None
+        """The sequence that the language model gets: see `splice`; `draw` is the epoch, by which seeded steps draw anew."""
+        tokens = pictures if isinstance(pictures, Tokens) else self.see(pictures, draw=draw) if pictures else None
         embed = self.get_input_embeddings()
         return splice(input_ids, attention_mask, tokens, placeholder=self.config.image_token_id, embed=embed, **options)
 
@@ -199,6 +210,7 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         labels: Int[Tensor, "b l"] | None = None,
         segments: Int[Tensor, "b l"] | None = None,
         inputs_embeds: Tensor | None = None,
+        draw: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits `[b s c]` over the spliced rows (longer than the ids), and the loss if there are labels.
@@ -210,12 +222,13 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             labels: -100 where nothing is supervised.
             segments: the sample of each token, in packed rows.
             inputs_embeds: rows that are already spliced; then nothing else of a picture is taken.
+            draw: the epoch: seeded steps draw anew (features from a cache hold their own).
             **kwargs: for the language model.
         """
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids (and pictures), or inputs_embeds")
-            made = self.spliced(input_ids, attention_mask, pictures, labels=labels, segments=segments)
+            made = self.spliced(input_ids, attention_mask, pictures, labels=labels, segments=segments, draw=draw)
             self._check_length(made)
             inputs_embeds, labels, attention_mask = made.embeds, made.labels, made.mask
             if self.training and not made.visual.ge(0).any():
@@ -287,9 +300,9 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         """
         made = self.spliced(input_ids, attention_mask, pictures, side="left")
         self._check_length(made, new=1)
-        kwargs.setdefault("generation_config", self.generation_config)
-        if 0 <= self.config.image_token_id < self.get_input_embeddings().num_embeddings:
-            never = SuppressTokensLogitsProcessor([self.config.image_token_id], device=self.device)
+        self.language_model.generation_config = self.generation_config  # one for both: what was loaded with this model
+        if 0 <= self.config.image_token_id < self.config.text_config.get_text_config().vocab_size:
+            never = SuppressTokensLogitsProcessor([self.config.image_token_id], device=str(self.device))
             kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or ()), never])
         new = self.language_model.generate(inputs_embeds=made.embeds, attention_mask=made.mask.long(), **kwargs)
         ids = new if isinstance(new, Tensor) else new.sequences
@@ -357,4 +370,7 @@ def _refuse(report: dict[str, Any], name: str) -> None:
             )
 
 
+# whoever imports RegionVLM has the Auto classes and pipelines
+AutoConfig.register(RegionVLMConfig.model_type, RegionVLMConfig, exist_ok=True)
 AutoModelForImageTextToText.register(RegionVLMConfig, RegionVLM, exist_ok=True)
+AutoProcessor.register(RegionVLMConfig, RegionVLMProcessor, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Training data: records -> ids, labels and pictures, in an order that resumes."""

@@ -1,0 +1,1 @@
+"""Training RegionVLM: stages, exact resuming, evaluation, and the plan before it."""

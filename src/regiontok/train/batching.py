@@ -1,0 +1,53 @@
+"""A stage's batch, divided into processes, devices and accumulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the samples of one optimiser step are divided.
+
+    Attributes:
+        world: processes.
+        each: samples (rows, where several are packed) of one forward and backward in one process.
+        accumulate: forward and backward passes before the optimiser's step.
+    """
+
+    world: int
+    each: int
+    accumulate: int
+
+    @property
+    def batch(self) -> int:
+        """Samples an optimiser step."""
+        return self.world * self.each * self.accumulate
+
+    def parts(self, batch: list[int], rank: int) -> list[list[int]]:
+        """The micro-batches of one process out of the samples of one step.
+
+        >>> Division(world=2, each=1, accumulate=2).parts([10, 11, 12, 13], rank=1)
+        [[11], [13]]
+        """
+        size = self.world * self.each
+        starts = range(rank * self.each, len(batch), size)
+        return [batch[start : start + self.each] for start in starts]
+
+
+def divide(batch: int, *, world: int = 1, largest: int) -> Division:
+    """The fewest passes that hold at most `largest` samples each; the batch is met exactly.
+
+    Raises:
+        ValueError: a batch that the processes cannot share equally.
+
+    >>> divide(128, world=4, largest=12)
+    Division(world=4, each=8, accumulate=4)
+    """
+    if largest < 1:
+        raise ValueError(f"a device takes at least one sample, got {largest}")
+    if batch % world:
+        raise ValueError(f"a batch of {batch} cannot be shared equally by {world} processes: choose a multiple of {world}")
+    own = batch // world
+    each = max(size for size in range(1, min(largest, own) + 1) if own % size == 0)
+    return Division(world, each, own // each)
