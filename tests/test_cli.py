@@ -263,7 +263,7 @@ class TestBadInput:
             (["{photos}", "--regions", "merge(0.5"], "cannot read the spec"),
             (["{photos}", "--regions", "sort('centre')"], "order must be one of"),
             (["{photos}", "--regions", "segments(0.07)"], "name a segmenter"),
-            (["{photos}", "--encoder", "filtres"], "did you mean 'filters'?"),
+            (["{photos}", "--encoder", "filtres"], "did you mean 'filters' or 'lite'?"),
             (["{photos}", "--pool", "meen"], "did you mean 'mean'?"),
             (["{photos}", "--segmenter", "slik"], "did you mean 'slic'?"),
             (["{photos}", "--padding", "drap"], "padding"),

@@ -23,6 +23,7 @@ FLOORS = {
     "draw": 1,
     "miniworld": 1,
     "clips": 1,
+    "tiles": 1,
     "tokenizer": 2,
     "model": 3,
     "data": 4,

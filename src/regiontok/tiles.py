@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from regiontok.core.tiling import Tiling, unpadded, window
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped
-
-Cut = Literal["stitched", "tile"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +46,10 @@ class Cutting:
         frame = tiling.frame(picture.size, base.canvas, base.patch)
         pixels, (high, wide) = frame.place(picture), base.canvas
         parts = []
-        for number, (y, x) in enumerate(_corners(frame, base.canvas)):
+        for number, (y, x) in enumerate(_corners(frame, base.canvas), 1):
             part = np.ascontiguousarray(pixels[y : y + high, x : x + wide])
             part.flags.writeable = False
-            parts.append(Picture(part, f"{picture.key}/tile{number}", f"{picture.name}, tile {number}"))
+            parts.append(Picture(part, f"{picture.key}/{number}", f"{picture.name}, tile {number}"))
         return cls(frame, base.canvas, parts)
 
 
@@ -70,8 +68,8 @@ def prepared(encoder: Any) -> Any:
     return encoder if encoder.framing == "stretch" else replace(encoder, framing="stretch")
 
 
-def encode(
-    encoder: Any, pictures: Sequence[Picture | Clip], tiling: Tiling, *, cut: Cut = "stitched", padding: str = "drop"
+def views_of(
+    encoder: Any, pictures: Sequence[Picture | Clip], tiling: Tiling, *, cut: str = "stitched", padding: str = "drop"
 ) -> list[PatchGrid]:
     """The views of each picture, picture by picture: the base view, then the stitched grid, or its tiles row by row.
 
@@ -141,13 +139,14 @@ def _stitched(tiles: Sequence[PatchGrid], cutting: Cutting, padding: str, key: s
     features = joined([grid.features for grid in tiles])
     start = rows.start * patch[0], columns.start * patch[1]
     left = window(frame, start, ((rows.stop - rows.start) * patch[0], (columns.stop - columns.start) * patch[1]))
-    assert features is not None and left is not None  # there is a tile, and unpadding leaves part of the image
+    assert features is not None
+    assert left is not None  # unpadding leaves part of the image
     return PatchGrid(
         features,
         left,
         values=joined([grid.values for grid in tiles]),
         cls_attention=joined([grid.cls_attention for grid in tiles]),
-        key=f"{key}/stitched",
+        key=f"{key}/1",
     )
 
 

@@ -23,12 +23,14 @@ from regiontok import clips
 from regiontok.core import spec
 from regiontok.core.clip import Clip
 from regiontok.core.files import replacing
-from regiontok.core.grid import PatchGrid
+from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import Recipe, TokenizerSettings, load_recipe, to_toml
 from regiontok.core.regions import Members, Regions
-from regiontok.core.tokens import CLS, WHOLE, Tokens, interleave
+from regiontok.core.tiling import Tiling
+from regiontok.core.tokens import CLS, NEWLINE, WHOLE, Tokens, interleave
 from regiontok.encoders._catalogue import route
+from regiontok.tiles import prepared, views_of
 
 STAGES = ("decode", "segment", "encode", "regions", "pool")
 
@@ -39,8 +41,9 @@ class Run:
 
     Attributes:
         tokens: of all pictures, in their order.
-        pictures, grids: one a picture or clip.
-        trails: for each picture its regions before the first step, and after each.
+        pictures: as they came.
+        grids: of each picture or clip its views; without tiles there is one.
+        trails: for each view its regions before the first step, and after each.
         seconds: by stage, for all pictures together: decode, segment, encode (with transforms), regions, pool.
     """
 
@@ -52,8 +55,12 @@ class Run:
 
     @property
     def regions(self) -> list[Regions]:
-        """The regions of each picture."""
+        """The regions of each view."""
         return [trail[-1] for trail in self.trails]
+
+    def views(self, image: int) -> list[int]:
+        """Which of `grids`, `trails` and `regions` are those of one picture."""
+        return [place for place, owner in enumerate(images_of(self.grids)) if owner == image]
 
 
 class Regionizer:
@@ -62,22 +69,37 @@ class Regionizer:
     Args:
         encoder, segmenter, transforms, steps: built methods, or their specs.
         padding: "drop" keeps patches that see only padding out of every region; "keep" is LLaVA's behaviour.
+        tiles: "" shows the encoder the whole image once. Otherwise that, and the image cut into tiles of the encoder's canvas: "2x2",
+            "anyres" (LLaVA-NeXT's five grids), "anyres(6)", "1x2,2x1,2x2"; see `Tiling.of`.
+        cut: regions of the tiles stitched to one grid ("stitched"), or of each tile by itself ("tile").
 
     Raises:
         SpecError: a spec that cannot be built.
-        ValueError: a source that does not stand first, segments without a segmenter, a segmenter under shuffled patches.
+        ValueError: a source that does not stand first, segments without a segmenter, a segmenter under shuffled patches, tiles of an
+            encoder that lays pictures out otherwise.
     """
 
     def __init__(
-        self, encoder: Any = "lite", *, segmenter: Any = None, transforms: Any = "", steps: Any = "", padding: str = "drop"
-    ):
-        if padding not in ("drop", "keep"):
-            raise ValueError(f"padding must be 'drop' or 'keep', not {padding!r}{spec.nearest(padding, ('drop', 'keep'))}")
+        self,
+        encoder: Any = "lite",
+        *,
+        segmenter: Any = None,
+        transforms: Any = "",
+        steps: Any = "",
+        padding: str = "drop",
+        tiles: str = "",
+        cut: str = "stitched",
+    ) -> None:
+        _one_of("padding", padding, ("drop", "keep"))
+        _one_of("cut", cut, ("stitched", "tile"))
         self.encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
         self.segmenter = spec.build("segmenter", segmenter) if isinstance(segmenter, str) and segmenter else segmenter or None
         self.transforms = spec.build_pipeline("transform", transforms) if isinstance(transforms, str) else tuple(transforms)
         self.steps = spec.build_pipeline("step", steps) if isinstance(steps, str) else tuple(steps)
-        self.padding = padding
+        self.padding, self.tiles, self.cut = padding, tiles, cut
+        self.tiling = Tiling.of(tiles) if tiles else None
+        if self.tiling:
+            self.encoder = prepared(self.encoder)
         self._check()
 
     def _check(self) -> None:
@@ -98,6 +120,11 @@ class Regionizer:
         return any(getattr(method, "reads_masks", False) for method in (*self.transforms, *self.steps))
 
     @property
+    def newline(self) -> bool:
+        """True if a token ends each row of the tiles, as in LLaVA-NeXT: where their patches are kept as they are."""
+        return self.tiling is not None and self.cut == "stitched" and not self.steps
+
+    @property
     def spec(self) -> str:
         """The steps as a spec; the empty one is "patches"."""
         return spec.render_pipeline(self.steps) or "patches"
@@ -114,6 +141,7 @@ class Regionizer:
             "transformed": [getattr(transform, "identity", "") for transform in self.transforms],
             "steps": spec.render_pipeline(self.steps, full=True),
             "padding": self.padding,
+            "tiles": [self.tiling.grids, self.cut] if self.tiling else [],
             "decoding": f"pillow {version('pillow')}",
         }
         return json.dumps(parts)
@@ -121,10 +149,12 @@ class Regionizer:
     def see(
         self, pictures: Sequence[Picture | Clip], *, masks: bool | None = None, draw: int = 0, clock: Clock | None = None
     ) -> list[PatchGrid]:
-        """Segment (if some step reads masks, or `masks` says so) and encode.
+        """Segment (if some step reads masks, or `masks` says so) and encode: the views of each picture, picture by picture.
+
+        Masks are those of the whole picture; they reach each view through its own frame.
 
         Raises:
-            ValueError: masks of a clip: segmenters see single pictures, whose masks have no identity over time.
+            ValueError: masks of a clip: segmenters see single pictures, whose masks have no identity over time. Tiles of a clip.
         """
         clock = clock or Clock()
         wanted = self.reads_masks if masks is None else masks
@@ -133,13 +163,19 @@ class Regionizer:
         with clock("segment"):
             found = self.segmenter(pictures) if wanted and self.segmenter else [None] * len(pictures)
         with clock("encode"):
+            views = self._encode(pictures)
             grids = [
-                grid.but(masks=own, padding=self.padding, draw=draw)
-                for grid, own in zip(clips.encode(self.encoder, pictures), found, strict=True)
+                grid.but(masks=found[image], padding=self.padding, draw=draw)
+                for grid, image in zip(views, images_of(views), strict=True)
             ]
             for transform in self.transforms:
                 grids = [transform.one(grid) for grid in grids]
         return grids
+
+    def _encode(self, pictures: Sequence[Picture | Clip]) -> list[PatchGrid]:
+        if self.tiling is None:
+            return clips.encode(self.encoder, pictures)
+        return views_of(self.encoder, pictures, self.tiling, cut=self.cut, padding=self.padding)
 
     def trails(self, grids: Sequence[PatchGrid]) -> list[list[Regions]]:
         """For each view its regions before the first step (every valid patch its own) and after each."""
@@ -155,7 +191,7 @@ class Regionizer:
         """Grids, and the regions of the batch laid flat."""
         with torch.no_grad():
             grids = self.see(pictures)
-            return grids, Members.of([trail[-1] for trail in self.trails(grids)])
+            return grids, Members.of([trail[-1] for trail in self.trails(grids)], images_of(grids))
 
 
 class RMSNorm(nn.RMSNorm):
@@ -177,6 +213,7 @@ class VisualHead(nn.Module):
         cls: the encoder's CLS or summary tokens in front, one each, never a register (row D11).
         connector: a built connector that takes every token to the width `out` of a language model; None leaves the encoder's width.
         out: see `connector`.
+        newline: a learned token ends each row of the views beside the base view; their regions must be single patches.
     """
 
     def __init__(
@@ -189,34 +226,63 @@ class VisualHead(nn.Module):
         cls: bool = False,
         connector: Any = None,
         out: int | None = None,
+        newline: bool = False,
     ) -> None:
         super().__init__()
-        if norm not in ("none", "rms"):
-            raise ValueError(f"norm must be 'none' or 'rms', not {norm!r}{spec.nearest(norm, ('none', 'rms'))}")
+        _one_of("norm", norm, ("none", "rms"))
         self.norm = RMSNorm(width, eps=1e-6) if norm == "rms" else nn.Identity()
         self.pool = pool.build(width)
         self.connector = connector.build(width, out) if connector else nn.Identity()
         self.whole, self.cls = whole, cls
+        # LLaVA-NeXT's scale, so that it starts as long as a token is
+        self.newline = nn.Parameter(torch.randn(out or width) * (out or width) ** -0.5) if newline else None
 
     def forward(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
-        """Tokens of a batch: CLS, whole image, regions, image by image."""
+        """Tokens of a batch: CLS, whole image, regions (view by view), image by image."""
         values = self.norm(torch.cat([grid.pooled.flatten(0, -2) for grid in grids]))
         parts = [self.pool(values, members)]
-        if self.whole:
-            all_valid = [Regions.from_masks(grid.valid[None]) for grid in grids]
-            parts.insert(0, self.pool(values, Members.of(all_valid, members.image), kind=WHOLE))
+        if self.newline is not None:
+            parts = [_with_line_ends(parts[0], grids, members)]
+        if self.whole:  # the other views show the same image
+            bases = [Regions.from_masks(grid.valid[None] & (grid.view == 0)) for grid in grids]
+            parts.insert(0, self.pool(values, Members.of(bases, members.image), kind=WHOLE))
         if self.cls:
-            parts.insert(0, self._cls(grids, members))
+            parts.insert(0, self._cls(grids))
         tokens = interleave(parts) if len(parts) > 1 else parts[0]
-        return tokens.but(self.connector(tokens.values))
+        values = self.connector(tokens.values)
+        if self.newline is not None:
+            values = torch.where((tokens.kind == NEWLINE)[:, None], self.newline.to(values.dtype), values)
+        return tokens.but(values)
 
-    def _cls(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
-        prefixes = [grid.prefix[: grid.summaries] for grid in grids if grid.prefix is not None and grid.summaries]
-        if len(prefixes) < len(grids):
+    def _cls(self, grids: Sequence[PatchGrid]) -> Tokens:
+        bases = [grid for grid in grids if grid.view == 0]
+        prefixes = [grid.prefix[: grid.summaries] for grid in bases if grid.prefix is not None and grid.summaries]
+        if len(prefixes) < len(bases):
             raise ValueError("this encoder has no CLS or summary token; set cls=False")
         rows = torch.cat(prefixes)
-        slots = [Regions.singletons((1, grid.summaries)).to(rows.device) for grid in grids]
-        return Tokens.of_regions(self.norm(rows), Members.of(slots, members.image), CLS)
+        slots = [Regions.singletons((1, grid.summaries)).to(rows.device) for grid in bases]
+        return Tokens.of_regions(self.norm(rows), Members.of(slots), CLS)
+
+
+def _with_line_ends(tokens: Tokens, grids: Sequence[PatchGrid], members: Members) -> Tokens:
+    """Tokens of single patches, and behind each row of a view that is no base view one of kind newline, whose value is yet to come."""
+    device = tokens.values.device
+    if len(tokens) != len(members.patch) or bool((members.sizes > 1).any()):
+        raise ValueError("newlines end rows of patches: they need regions of one patch each")
+    width, follows = (
+        torch.tensor(each, device=device) for each in zip(*((g.grid[-1], g.view > 0) for g in grids), strict=True)
+    )
+    view = members.view
+    row = torch.stack([view, (members.patch - members.patches[view]) // width[view]])
+    ends = torch.ones(len(tokens), dtype=torch.bool, device=device)
+    ends[:-1] = (row.diff() != 0).any(0)
+    at = (ends & follows[view]).nonzero()[:, 0]
+    index = torch.cat([torch.arange(len(tokens), device=device), at]).sort().values
+    new = torch.zeros_like(index, dtype=torch.bool)
+    new[1:] = index.diff() == 0  # a token taken twice: the second time it stands for the end of its row
+    taken = tokens.take(index)
+    region, patch = (ids.masked_fill(new, -1) for ids in (taken.region, taken.patch))
+    return replace(taken, region=region, patch=patch, kind=taken.kind.masked_fill(new, NEWLINE))
 
 
 class RegionTokenizer(nn.Module):
@@ -232,7 +298,7 @@ class RegionTokenizer(nn.Module):
         partition_on: "raw", or "normed": steps read what the norm gives (row D7).
         pool: spec: "mean", "attend(heads=16)", "select".
         whole, cls: tokens in front, see `VisualHead`.
-        padding: see `Regionizer`.
+        padding, tiles, cut: see `Regionizer`.
         seed: of the head's initialisation.
         device: where encoder and head run.
 
@@ -256,6 +322,8 @@ class RegionTokenizer(nn.Module):
         whole: bool = False,
         cls: bool = False,
         padding: str = "drop",
+        tiles: str = "",
+        cut: str = "stitched",
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
@@ -266,7 +334,13 @@ class RegionTokenizer(nn.Module):
             raise ValueError("partition_on='normed' needs a norm: say norm='rms'")
         encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
         self.regionizer = Regionizer(
-            _on(encoder, device), segmenter=segmenter, transforms=transforms, steps=regions, padding=padding
+            _on(encoder, device),
+            segmenter=segmenter,
+            transforms=transforms,
+            steps=regions,
+            padding=padding,
+            tiles=tiles,
+            cut=cut,
         )
         self._pool = spec.build("pool", pool) if isinstance(pool, str) else pool
         self._norm, self._partition_on, self._seed = norm, partition_on, seed
@@ -274,7 +348,8 @@ class RegionTokenizer(nn.Module):
             raise ValueError(f"{spec.render(encoder)} has no CLS or summary token; set cls=False")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.head = VisualHead(self.regionizer.encoder.width, norm=norm, pool=self._pool, whole=whole, cls=cls).to(device)
+            options: dict[str, Any] = {"whole": whole, "cls": cls, "newline": self.regionizer.newline}
+            self.head = VisualHead(self.regionizer.encoder.width, norm=norm, pool=self._pool, **options).to(device)
 
     def forward(self, images: Any) -> Tokens:
         """Tokens of one image or many: paths, bytes, Pillow images, arrays, tensors, of any sizes; a `Clip` counts as one image.
@@ -303,7 +378,7 @@ class RegionTokenizer(nn.Module):
             with clock("regions"):
                 trails = self.regionizer.trails(self._for_steps(grids))
         with clock("pool"):
-            tokens = self.head(grids, Members.of([trail[-1] for trail in trails]))
+            tokens = self.head(grids, Members.of([trail[-1] for trail in trails], images_of(grids)))
         return Run(tokens, seen, grids, trails, clock.seconds)
 
     def _for_steps(self, grids: list[PatchGrid]) -> list[PatchGrid]:
@@ -327,6 +402,8 @@ class RegionTokenizer(nn.Module):
                 "whole": self.head.whole,
                 "cls": self.head.cls,
                 "padding": frozen.padding,
+                "tiles": frozen.tiles,
+                "cut": frozen.cut,
                 "seed": self._seed,
             }
         )
@@ -403,6 +480,11 @@ def pictures(images: Any) -> list[Picture | Clip]:
     if getattr(images, "ndim", None) == 4 or (isinstance(images, Iterable) and not _one(images)):
         return [image if isinstance(image, Clip) else Picture.of(image) for image in images]
     return [images if isinstance(images, Clip) else Picture.of(images)]
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{what} must be {' or '.join(map(repr, known))}, not {value!r}{spec.nearest(value, known)}")
 
 
 def _one(images: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 
 import numpy as np
@@ -32,6 +33,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import Llava
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (  # noqa: E402
     LlavaOnevisionImageProcessorPil,
 )
+from transformers.utils import is_flash_attn_2_available  # noqa: E402
 
 from regiontok.core.masks import PixelMasks  # noqa: E402
 from regiontok.core.picture import PictureError  # noqa: E402
@@ -134,11 +136,34 @@ def test_the_empty_pipeline_is_the_untouched_model(kind: str, at: str) -> None:
         assert torch.equal(vlm.generate(images=PHOTOS, prompts=TEXTS, **options), model.generate(**own, **options))
 
 
-def test_eager_attention_too() -> None:
-    model, processor = released("llava", "eager")
+@pytest.mark.parametrize("attention", ["eager", "flash_attention_2"])
+def test_other_attention_too(attention: str) -> None:
+    if attention != "eager" and not (is_flash_attn_2_available() and torch.cuda.is_available()):
+        pytest.skip("no flash attention here")
+    model, processor = released("llava", attention)
+    own = untouched("llava", PHOTOS, TEXTS, "left", attention)
+    if attention != "eager":
+        model = model.to("cuda", torch.bfloat16)
+        own = own.to("cuda", torch.bfloat16)
     with torch.no_grad():
-        ours = from_vlm(model, processor)(images=PHOTOS, prompts=TEXTS).logits
-        assert torch.equal(ours, model(**untouched("llava", PHOTOS, TEXTS, "left", "eager")).logits)
+        assert torch.equal(from_vlm(model, processor)(images=PHOTOS, prompts=TEXTS).logits, model(**own).logits)
+
+
+def test_half_precision_and_no_cache() -> None:
+    model, processor = released("llava_next")
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    own = untouched("llava_next", PHOTOS, TEXTS, "left")
+    with torch.no_grad():
+        ours = from_vlm(half, processor)(images=PHOTOS, prompts=TEXTS).logits
+        assert torch.equal(ours, half(**own).logits)
+    made = from_vlm(half, processor, regions="merge(0.5)").prepare(PHOTOS, TEXTS)
+    assert {tokens.values.dtype for tokens in made.tokens} == {torch.bfloat16}
+    vlm = from_vlm(model, processor, regions="merge(0.5)")
+    cached, whole = (
+        vlm.generate(images=PHOTOS, prompts=TEXTS, max_new_tokens=4, do_sample=False, suppress_tokens=[3], use_cache=use)
+        for use in (True, False)
+    )
+    assert torch.equal(cached, whole)
 
 
 def test_onevision_gives_images_of_one_prompt_one_view_each_if_they_come_by_prompt() -> None:

@@ -86,7 +86,7 @@ def released(kind: str, attention: str = "sdpa"):
     images = transformers.Qwen2VLImageProcessor(
         patch_size=PATCH, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
     )
-    return made, processor(images, tokenizer(), getattr(transformers, CLASSES[kind][3])())
+    return made, processor(images, tokenizer(), video())
 
 
 def photo(seed: int, size: tuple[int, int]) -> Image.Image:
@@ -117,7 +117,9 @@ def positioned(ids: list[list[int]], mask: list[list[int]], images: list[ImageTo
     inner = SimpleNamespace(rope_deltas=None)
     family = Qwen.__new__(Qwen)
     family.model = SimpleNamespace(config=SimpleNamespace(image_token_id=2), model=inner)
-    return family.positions(torch.tensor(ids), torch.tensor(mask), images), inner
+    given = (torch.tensor(ids), torch.tensor(mask), images)
+    family.started(*given)
+    return family.positions(*given), inner
 
 
 def test_positions_by_eye():
@@ -155,6 +157,7 @@ def test_positions_of_the_empty_pipeline_are_the_models_own(kind: str, side: str
     made = vlm(kind).prepare(PHOTOS, TEXTS, side=side)
     assert torch.equal(made.input_ids, own["input_ids"])
     assert torch.equal(made.more["position_ids"][1:], expected.float())
+    vlm(kind)(made)
     assert torch.equal(model.model.rope_deltas, deltas)
 
 
@@ -266,20 +269,54 @@ def test_decoding_with_regions_agrees_with_an_uncached_recomputation(kind: str):
     assert torch.equal(mine.generate(made, **rules, use_cache=False), out.sequences)
 
 
+RULES = {"do_sample": False, "suppress_tokens": [2, 3], "return_dict_in_generate": True, "output_logits": True}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_turn_goes_on_from_the_cache_at_the_right_place(kind: str):
     mine = vlm(kind, regions="merge(0.6)")
     made = mine.prepare(PHOTOS, TEXTS)
-    rules = {"do_sample": False, "suppress_tokens": [2, 3], "return_dict_in_generate": True, "output_logits": True}
-    first = mine.generate(made, max_new_tokens=3, **rules)
+    mine.prepare(PHOTOS[2], f"{IMAGE} of another conversation")
+    first = mine.generate(made, max_new_tokens=3, **RULES)
     more = torch.cat([first.sequences, torch.tensor([[60, 61]] * 3)], 1)
     mask = torch.cat([made.attention_mask, torch.ones_like(more[:, made.input_ids.shape[1] :])], 1)
-    second = mine.model.generate(
-        input_ids=more, attention_mask=mask, past_key_values=first.past_key_values, max_new_tokens=3, **rules
-    )
+    cached = {"past_key_values": first.past_key_values, "max_new_tokens": 3}
+    second = mine.model.generate(input_ids=more, attention_mask=mask, **cached, **RULES)
     again = uncached(mine, made, second.sequences)
     for step, logits in enumerate(second.logits):
         assert torch.allclose(logits, again[:, more.shape[1] + step - 1], atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_turn_with_a_new_image_reads_only_that_one(kind: str):
+    mine = vlm(kind, regions="merge(0.6)")
+    text = f"{IMAGE} is"
+    with torch.no_grad():
+        cache = mine(images=PHOTOS[0], prompts=text, use_cache=True).past_key_values
+    whole = mine.prepare(PHOTOS[:2], f"{text} so. {IMAGE} then")
+    fresh = mine.generate(whole, max_new_tokens=3, **RULES)
+    turn = mine.generate(whole, past_key_values=cache, max_new_tokens=3, **RULES)
+    assert torch.equal(turn.sequences, fresh.sequences)
+    for one, other in zip(turn.logits, fresh.logits, strict=True):
+        assert torch.allclose(one, other, atol=2e-5)
+
+
+def test_a_cache_of_something_else_is_refused():
+    mine = vlm("qwen2_5_vl", regions="windows(3)")
+    with torch.no_grad():
+        cache = mine(images=PHOTOS[0], prompts=f"{IMAGE} is", use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="the cache holds 8 tokens, the prompts 7: prepare the whole conversation"):
+        mine.generate(images=PHOTOS[0], prompts=f"{IMAGE}so", past_key_values=cache)
+    with pytest.raises(ValueError, match=r"the cache ends inside an image \(after 8 tokens\)"):
+        mine.generate(images=PHOTOS[0], prompts=f"a lon {IMAGE} is", past_key_values=cache)
+
+
+def test_prompts_that_decoding_cannot_go_on_from_are_refused():
+    mine = vlm("qwen2_5_vl", regions="windows(3)")
+    with pytest.raises(ValueError, match="last column, which is padding here"):
+        mine.generate(mine.prepare(PHOTOS, TEXTS, side="right"))
+    with pytest.raises(ValueError, match="ends with an image"):
+        mine.generate(images=PHOTOS[0], prompts="is <|image_pad|>")
 
 
 class Square:

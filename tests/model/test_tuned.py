@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def clip(tmp_path_factory) -> Path:
     return folder
 
 
-def made(clip: Path, *, layer: int = -2, regions: str = "merge(k=4)", tune: bool = True, pool: str = "mean") -> RegionVLM:
+def made(clip: Path, *, layer: int = -2, regions: str = "merge(k=4)", tune: bool = True, **more: Any) -> RegionVLM:
     torch.manual_seed(1)
     language_model = hub.LlamaForCausalLM(hub.LlamaConfig(**TEXT))
     visual = TokenizerSettings(
@@ -192,6 +193,42 @@ def test_other_weights_of_the_encoder_are_refused(clip, tmp_path):
     model.config.visual = model.config.visual | {"encoder": f"transformers({str(folder)!r}, layer=-2)"}
     with pytest.raises(ValueError, match="made with other weights of transformers"):
         model(IDS, MASK, PICTURES)
+
+
+@pytest.mark.parametrize("tiles", ["", "2x2"])
+def test_class_tokens_and_tiles_with_a_tuned_encoder(clip, tiles):
+    model = made(clip, regions="", tiles=tiles, cls=True, whole=True).train()
+    model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
+    assert all(value.grad is not None for value in model.parameters())
+    model.zero_grad()
+    model(IDS.clamp(min=4), labels=IDS.clamp(min=4)).loss.backward()
+    assert all(value.grad is not None for value in model.parameters())
+
+
+def rank(place: int, clip: Path, tune: bool, at: Path) -> None:
+    """One of two processes: the first sees pictures, the other text alone."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{at}/meet", rank=place, world_size=2)
+    model = made(clip, tune=tune, pool="attend(heads=2)", cls=True).train()
+    together = torch.nn.parallel.DistributedDataParallel(model)
+    ids = IDS if place == 0 else IDS.clamp(min=4)
+    for _ in range(2):  # a gradient that never came shows at the second step
+        together.zero_grad()
+        together(input_ids=ids, pictures=None if place else PICTURES, labels=ids).loss.backward()
+    if place == 0:
+        torch.save({name: value.grad for name, value in model.named_parameters()}, at / "found.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tune", [False, True])
+def test_two_processes_one_with_text_alone(clip, tmp_path, tune):
+    torch.multiprocessing.spawn(rank, (clip, tune, tmp_path), nprocs=2)
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    model = made(clip, tune=tune, pool="attend(heads=2)", cls=True).train()
+    for ids, pictures in ((IDS, PICTURES), (IDS.clamp(min=4), None)):
+        (model(ids, pictures=pictures, labels=ids).loss / 2).backward()
+    for name, value in model.named_parameters():
+        assert torch.allclose(found[name], value.grad, rtol=0, atol=1e-7), name
 
 
 @pytest.mark.parametrize("attention", [False, True])

@@ -18,6 +18,7 @@ from regiontok.core.tokens import Tokens
 from regiontok.model.mini import mini_language_model
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
+from regiontok.tokenizer import RegionTokenizer
 
 hub = pytest.importorskip("transformers")
 
@@ -236,6 +237,7 @@ def test_a_sample_in_a_packed_row_does_not_see_its_neighbours(attention, family,
     ids = torch.tensor([ROWS[0] + ROWS[1] + ROWS[2], ROWS[0] + [0] * 12])
     segments = torch.tensor([[0] * 4 + [1] * 7 + [2] * 5, [0] * 4 + [-1] * 12])
     found = model(ids, ids.ne(0).long(), [*PICTURES[:3], PICTURES[3]], segments=segments, labels=ids.masked_fill(ids < 4, -100))
+    assert found.past_key_values is None
     start = 0
     for row, own in zip(ROWS, (PICTURES[:1], PICTURES[1:3], []), strict=True):
         alone = model(torch.tensor([row]), None, own).logits
@@ -371,6 +373,35 @@ def test_checkpoints_of_something_else_are_refused(tmp_path):
     other = RegionVLM.from_pretrained(with_settings(encoder="filters(size=56)", visual_identity="0123"))
     with pytest.raises(ValueError, match=r"made with other weights of filters\(size=56\) \(0123\) than are here"):
         other.see(PICTURES[:1])
+
+
+@pytest.mark.parametrize(
+    ("regions", "cut"), [("", "stitched"), ("", "tile"), ("merge(0.6) | sort('com')", "stitched"), ("merge(k=2)", "tile")]
+)
+def test_tiles(tmp_path, regions, cut):
+    visual = VISUAL.model_copy(update={"encoder": "filters(size=32)", "regions": regions, "tiles": "2x2", "cut": cut})
+    model, (ids, mask) = made(visual=visual), padded(ROWS, "right")
+    torch.manual_seed(0)
+    own = RegionTokenizer(**visual.model_dump())
+    expected = own.run(PICTURES[:3])
+    tokens = model.see(PICTURES[:3])
+    assert tokens.counts.tolist() == expected.tokens.counts.tolist()
+    for name in ("image", "view", "region", "patch", "kind"):
+        assert torch.equal(getattr(tokens, name), getattr(expected.tokens, name))
+    assert (tokens.count("newline") > 0) is (regions == "" and cut == "stitched")
+    cached = model(ids, mask, model.regionizer.see(PICTURES[:3])).logits
+    assert torch.equal(cached, model(ids, mask, PICTURES[:3]).logits)
+    found = gradients(model.train(), torch.tensor(ROWS[2:]), labels=torch.tensor(ROWS[2:]))
+    assert all(f"head.{name}" in found for name, _ in model.head.named_parameters())
+    model.save_pretrained(tmp_path)
+    assert same_state(model, RegionVLM.from_pretrained(tmp_path))
+
+
+def test_steps_draw_anew_with_each_epoch():
+    model, ids = made(visual=VISUAL.model_copy(update={"regions": "sort('random', seed=1)"})), torch.tensor([ROWS[0]])
+    first, again, second = (model(ids, None, PICTURES[:1], draw=draw).logits for draw in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, second)
 
 
 def test_ready_tokens_take_the_place_of_pictures():

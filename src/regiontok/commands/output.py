@@ -117,21 +117,23 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 
 def panels(index: int, settings: Sequence[Setting], *, longest: int = 640) -> list[Panel]:
     """The photo, and a panel for each setting."""
-    photo, grid = settings[0].run.pictures[index], settings[0].run.grids[index]
+    photo = settings[0].run.pictures[index]
     shown = [Panel(scaled(photo, longest), "photo", f"{photo.size[1]} × {photo.size[0]} px")]
     for setting in settings:
-        regions = setting.run.regions[index]
-        names = _largest(setting.names, regions) if setting.names else None
-        drawn = draw_regions(
-            photo,
-            grid.frame,
-            regions,
-            style="colours" if len(regions) <= COLOURED else "borders",
-            names=names,
-            numbers=names is None and len(regions) <= NUMBERED,
-            longest=longest,
-        )
-        shown.append(Panel(drawn, setting.spec, caption(setting, index)))
+        for view in setting.run.views(index):
+            grid, regions = setting.run.grids[view], setting.run.regions[view]
+            names = _largest(setting.names, regions) if setting.names else None
+            drawn = draw_regions(
+                photo,
+                grid.frame,
+                regions,
+                style="colours" if len(regions) <= COLOURED else "borders",
+                names=names,
+                numbers=names is None and len(regions) <= NUMBERED,
+                longest=longest,
+            )
+            told = f"view {grid.view} · {len(regions)} regions of {grid.patches}" if grid.view else caption(setting, index)
+            shown.append(Panel(drawn, setting.spec, told))
     return shown
 
 
@@ -153,18 +155,25 @@ def scaled(picture: Picture, longest: int) -> Image.Image:
 def caption(setting: Setting, index: int) -> str:
     """What stands under a picture: regions, tokens, and what share of the patch tokens they are."""
     run = setting.run
-    tokens, patches = int(run.tokens.counts[index]), run.grids[index].patches
-    regions = len(run.regions[index])
+    tokens, views = int(run.tokens.counts[index]), run.views(index)
+    patches = sum(run.grids[view].patches for view in views)
+    regions = sum(len(run.regions[view]) for view in views)
     if regions == tokens == patches:
         return f"{patches} patches, a token each"
     return f"{regions} regions · {tokens} tokens · {100 * tokens / patches:.0f} % of {patches}"
 
 
 def _regions_json(setting: Setting, index: int, rle: bool) -> dict[str, Any]:
-    regions, frame = setting.run.regions[index].to("cpu"), setting.run.grids[index].frame
-    found = regions_table(setting, regions, frame)
+    views = setting.run.views(index)
+    seen = [(setting.run.regions[view].to("cpu"), setting.run.grids[view].frame) for view in views]
+    tables = [regions_table(setting, *view) for view in seen]
+    found = tables[0]
+    if len(views) > 1:  # one list of regions, each of which says its view
+        rows = [{"view": number, **row} for number, table in enumerate(tables) for row in table["regions"]]
+        found |= {"views": [{"grid": table["grid"], "frame": table["frame"]} for table in tables], "regions": rows}
     if rle:
-        found |= {"size": list(frame.image), "masks": pixel_masks(regions, frame).to_coco()}
+        masks = [mask for view in seen for mask in pixel_masks(*view).to_coco()]
+        found |= {"size": list(seen[0][1].image), "masks": masks}
     return found
 
 

@@ -68,6 +68,8 @@ class Job:
             raise ValueError(
                 f"--name needs an encoder with a classifier of its own, say lite; {spec.name_of(self.encoder)} has none"
             )
+        if name and settings.tiles:
+            raise ValueError("--name names the regions of whole images: leave out the tiles")
 
     @property
     def specs(self) -> list[str]:
@@ -190,33 +192,42 @@ def report_of(settings: Sequence[Setting], index: int, decode: float = 0.0) -> d
 
     Times of a batch are shared evenly among its images; `decode` are the seconds that decoding this one took.
     """
-    grid = settings[0].run.grids[index]
+    grids = [settings[0].run.grids[view] for view in settings[0].run.views(index)]
     rows = [_row(setting, index, decode) for setting in settings]
-    return {"size": list(grid.frame.image), "grid": list(grid.grid), "patches": grid.patches, "settings": rows}
+    told: dict[str, Any] = {"size": list(grids[0].frame.image), "grid": list(grids[0].grid)}
+    if len(grids) > 1:
+        told["views"] = [list(grid.grid) for grid in grids]
+    return told | {"patches": sum(grid.patches for grid in grids), "settings": rows}
 
 
 def _row(setting: Setting, index: int, decode: float) -> dict[str, Any]:
-    run, grid = setting.run, setting.run.grids[index]
-    count = len(run.pictures)
+    run, views = setting.run, setting.run.views(index)
+    grids, trails = [run.grids[view] for view in views], [run.trails[view] for view in views]
+    patches, count = sum(grid.patches for grid in grids), len(run.pictures)
     seconds = {stage: run.seconds[stage] / count for stage in STAGES} | {"decode": decode}
     tokens = run.tokens.of(index)
     return {
         "spec": setting.spec,
-        "steps": [_step(step, regions, grid) for step, regions in zip((None, *setting.steps), run.trails[index], strict=True)],
-        "regions": len(run.regions[index]),
+        "steps": [_step(step, parts, grids) for step, parts in zip((None, *setting.steps), zip(*trails, strict=True), strict=True)],
+        "regions": sum(len(trail[-1]) for trail in trails),
         "tokens": len(tokens),
-        "kept": round(len(tokens) / grid.patches, 4),
+        "kept": round(len(tokens) / patches, 4),
         "ms": {stage: round(1000 * value, 3) for stage, value in seconds.items()},
     }
 
 
-def _step(step: Any, regions: Regions, grid: PatchGrid) -> dict[str, Any]:
-    """Regions after one step (None: before the first), the valid patches that lie in none, and the masks that have no region."""
+def _step(step: Any, regions: Sequence[Regions], grids: Sequence[PatchGrid]) -> dict[str, Any]:
+    """Regions after one step (None: before the first), the valid patches that lie in none, and the masks that have no region.
+
+    Of all views of an image together; a mask has a region if it has one in any view.
+    """
     left = {
         "step": spec.render(step) if step else "patches",
-        "regions": len(regions),
-        "uncovered": int((grid.valid & (regions.counts == 0)).sum()),
+        "regions": sum(map(len, regions)),
+        "uncovered": sum(int((grid.valid & (own.counts == 0)).sum()) for own, grid in zip(regions, grids, strict=True)),
     }
-    if getattr(step, "reads_masks", False) and grid.masks is not None:
-        left |= {"masks": len(grid.masks), "vanished": len(grid.masks) - len(regions.source.unique())}
+    masks = grids[0].masks
+    if getattr(step, "reads_masks", False) and masks is not None:
+        found = torch.cat([own.source for own in regions]).unique()
+        left |= {"masks": len(masks), "vanished": len(masks) - len(found)}
     return left

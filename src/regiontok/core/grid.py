@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +31,7 @@ class PatchGrid:
         padding: "drop" leaves patches that see only padding out of every region; "keep" treats them as any other (LLaVA's behaviour).
         key: of the picture; with `draw` (the epoch in training) it seeds steps that draw.
         draw: see `key`.
+        view: of its image; in a list of grids a 0 begins the next image.
 
     Raises:
         ValueError: features that do not fit the frame's grid, or hold NaN.
@@ -45,6 +47,7 @@ class PatchGrid:
     padding: Literal["drop", "keep"] = "drop"
     key: str = ""
     draw: int = 0
+    view: int = 0
 
     def __post_init__(self) -> None:
         if self.features.ndim not in (3, 4) or tuple(self.features.shape[-3:-1]) != self.frame.grid:
@@ -81,6 +84,15 @@ class PatchGrid:
     def but(self, **changes) -> PatchGrid:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+
+def images_of(grids: Sequence[PatchGrid]) -> list[int]:
+    """The image of each view, counted from 0: what `Members.of` takes beside the regions."""
+    count, owners = -1, []
+    for grid in grids:
+        count += grid.view == 0
+        owners.append(count)
+    return owners
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from regiontok.core import spec
 from regiontok.core.spec import nearest
+from regiontok.core.tiling import Tiling
 
 SCALES = ("mini", "small", "paper")
 
@@ -63,6 +64,8 @@ class TokenizerSettings(_Settings):
     whole: bool = False
     cls: bool = False
     padding: Literal["drop", "keep"] = "drop"
+    tiles: str = ""
+    cut: Literal["stitched", "tile"] = "stitched"
     seed: int = 0
 
 
@@ -278,6 +281,11 @@ def _check_specs(recipe: Recipe) -> None:
         try:
             spec.check(kind, text)
         except spec.SpecError as error:
+            raise RecipeError(f"{recipe.name}: {error}") from None
+    if own.tiles:
+        try:
+            Tiling.of(own.tiles)
+        except ValueError as error:
             raise RecipeError(f"{recipe.name}: {error}") from None
 
 

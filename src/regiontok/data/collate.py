@@ -20,7 +20,7 @@ class Example:
     Attributes:
         input_ids: one placeholder a picture.
         labels: as many; `IGNORE` where nothing is supervised.
-        pictures: decoded, or the encoder's answers out of a cache; in the order of their placeholders.
+        pictures: decoded, or the encoder's answers out of a cache (of tiles all views); in the order of their placeholders.
     """
 
     input_ids: list[int]
@@ -82,7 +82,8 @@ class Collator:
 
     def _check(self, example: Example) -> None:
         stand = example.input_ids.count(self.placeholder)
-        if stand != len(example.pictures):
-            raise ValueError(f"an example has {stand} placeholders (id {self.placeholder}) and {len(example.pictures)} pictures")
+        given = sum(not isinstance(picture, PatchGrid) or picture.view == 0 for picture in example.pictures)
+        if stand != given:
+            raise ValueError(f"an example has {stand} placeholders (id {self.placeholder}) and {given} pictures")
         if len(example.labels) != len(example.input_ids) or not example.input_ids:
             raise ValueError(f"an example needs as many labels as ids: {len(example.labels)} for {len(example.input_ids)}")

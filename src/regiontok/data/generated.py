@@ -138,6 +138,9 @@ def _asked(scene: Scene, seed: int, kinds: Sequence[str]) -> list[tuple[str, str
     there = [(item.colour, item.shape) for item in scene.objects]
     if rng.random() < 0.5:
         pair = there[rng.integers(len(there))]
-    asked["presence"] = f"Is there {'an' if pair[0][0] in 'aeiou' else 'a'} {pair[0]} {pair[1]}?", "yes" if pair in there else "no"
+    asked["presence"] = (
+        f"Is there {'an' if pair[0][0] in 'aeiou' else 'a'} {pair[0]} {pair[1]}?",
+        "yes" if pair in there else "no",
+    )
     order = rng.permutation(len(QUESTIONS))
     return [asked[QUESTIONS[at]] for at in order if QUESTIONS[at] in asked and QUESTIONS[at] in kinds]

@@ -41,7 +41,9 @@ class Labeller:
 
     def __init__(self, tokenizer: Any, template: str = "", *, placeholder: int | None = None) -> None:
         if not getattr(tokenizer, "is_fast", False):
-            raise ValueError(f"{type(tokenizer).__name__} gives no offsets: spans need a fast tokenizer (AutoTokenizer's default)")
+            raise ValueError(
+                f"{type(tokenizer).__name__} gives no offsets: spans need a fast tokenizer (AutoTokenizer's default)"
+            )
         self.tokenizer = _with_image(tokenizer)
         self.image_id = int(self.tokenizer.convert_tokens_to_ids(IMAGE))
         self.placeholder = self.image_id if placeholder is None else placeholder
@@ -96,7 +98,7 @@ def _with_image(tokenizer: Any) -> Any:
     ]:
         return tokenizer
     own = copy.deepcopy(tokenizer)
-    own.add_special_tokens({"additional_special_tokens": [AddedToken(IMAGE, normalized=False, special=True)]}, False)
+    own.add_tokens([AddedToken(IMAGE, normalized=False, special=True)], special_tokens=True)
     return own
 
 

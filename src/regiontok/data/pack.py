@@ -13,7 +13,9 @@ from typing import Literal
 import numpy as np
 
 
-def pack(lengths: Sequence[int] | np.ndarray, most: int, *, how: Literal["decreasing", "sequential"] = "decreasing") -> list[list[int]]:
+def pack(
+    lengths: Sequence[int] | np.ndarray, most: int, *, how: Literal["decreasing", "sequential"] = "decreasing"
+) -> list[list[int]]:
     """Rows of places in `lengths`, each of at most `most` tokens together; a row's samples in ascending order.
 
     Raises:

@@ -171,7 +171,8 @@ class EpochOrder:
         return self._grouped(rows, rng) if self.group else rows
 
     def _packed(self, drawn: np.ndarray) -> list[Row]:
-        assert self.lengths is not None and self.pack_to
+        assert self.lengths is not None
+        assert self.pack_to is not None
         rows: list[Row] = []
         for first in range(0, len(drawn), WINDOW):
             own = drawn[first : first + WINDOW]

@@ -62,7 +62,9 @@ class Template:
         self._begin = _begin(tokenizer)
         self._jinja = "" if name else _jinja(tokenizer)
         if name and name not in NAMED:
-            raise ValueError(f"unknown template {name!r}{nearest(name, NAMED)}; known: {', '.join(NAMED)}, or '' for the model's own")
+            raise ValueError(
+                f"unknown template {name!r}{nearest(name, NAMED)}; known: {', '.join(NAMED)}, or '' for the model's own"
+            )
         if name == "vicuna_v1" and not tokenizer.eos_token:
             raise ValueError("the template vicuna_v1 ends answers with the tokenizer's end token, and this tokenizer has none")
         if not name:
@@ -112,12 +114,13 @@ class Template:
         conversation = [{"role": turn.role, "content": turn.text} for turn in turns]
         variables = getattr(self.tokenizer, "special_tokens_map", {})
         try:
-            texts, found = render_jinja_template(
+            rendered: Any = render_jinja_template(
                 [conversation], chat_template=self._jinja, return_assistant_tokens_mask=marks, **variables
             )
         except (TemplateError, TypeError) as error:  # TypeError: it takes content as a list of parts, say
             raise RecordError(f"the chat template refuses it ({str(error).splitlines()[0] if str(error) else error})") from None
-        return texts[0], list(found[0]) if marks else []
+        texts, found = rendered
+        return texts[0], [(int(start), int(stop)) for start, stop in found[0]] if marks else []
 
     def _by_marks(self, turns: Sequence[Turn]) -> Rendered:
         text, marks = self._rendered(turns, marks=True)
@@ -130,7 +133,7 @@ class Template:
             words = answer if answer in own else answer.strip()
             at = own.find(words)
             end = own[at + len(words) :]
-            if at < 0 or own[:at].strip() or not _END(self.tokenizer).fullmatch(end):
+            if at < 0 or own[:at].strip() or not _end(self.tokenizer).fullmatch(end):
                 raise RecordError("what the chat template marks as generated is not the answer and an end token")
             spans.append(Span(start + at, start + at + len(words), stop))
         return Rendered(text, tuple(spans))
@@ -152,7 +155,7 @@ class Template:
         spans, at = [], 0
         for before, words, after in zip(pieces, said, pieces[1:], strict=False):
             at += len(before)
-            end = _END(self.tokenizer).match(after)
+            end = _end(self.tokenizer).match(after)
             if end is None:
                 raise RecordError(f"the chat template puts no end token behind an answer ({after[:20]!r} stands there)")
             spans.append(Span(at, at + len(words), at + len(words) + end.end()))
@@ -164,7 +167,7 @@ def _sentinel(at: int) -> str:
     return f"Zq{at}sentinel{at}qZ"
 
 
-def _END(tokenizer: Any) -> re.Pattern[str]:  # noqa: N802 - a pattern that depends on the tokenizer
+def _end(tokenizer: Any) -> re.Pattern[str]:
     """White space, and one special token that may end an answer."""
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     special |= {str(tokenizer.eos_token)} if tokenizer.eos_token else set()

@@ -34,6 +34,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.need import need
 from regiontok.core.picture import RESAMPLE, Picture
 from regiontok.encoders._canvas import canvases, lay_ahead
+from regiontok.encoders._layers import check_layer
 from regiontok.encoders._preprocess import Preprocess
 from regiontok.encoders.transformers import Dtype
 
@@ -108,6 +109,11 @@ class Naflex:
         return grids
 
     @property
+    def blocks(self) -> int:
+        """How many blocks the network has."""
+        return int(self._config.num_hidden_layers)
+
+    @property
     def width(self) -> int:
         """d, the length of a feature."""
         return int(self._config.hidden_size)
@@ -119,12 +125,7 @@ class Naflex:
 
     @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
     def _hidden(self, pixels: UInt8[Tensor, "3 H W"], grid: Pair) -> Float[Tensor, "n d"]:
-        count = self._config.num_hidden_layers
-        if not -count - 1 <= self.layer <= count:
-            raise ValueError(
-                f"{self.model} has {count} blocks: layer must be 0 (embeddings) to {count}, or -1 (the model's output) "
-                f"down to {-count - 1}; got {self.layer}"
-            )
+        check_layer(self.model, self.layer, self.blocks)
         (h, w), patch = grid, self._config.patch_size
         values = self._look.values(pixels[None], self.device, getattr(torch, self.dtype))[0]
         packed = (

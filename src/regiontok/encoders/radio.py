@@ -42,6 +42,7 @@ from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.encoders._canvas import batches, canvases, lay_ahead
+from regiontok.encoders._layers import check_layer
 from regiontok.encoders._radio import Tower
 from regiontok.encoders._radio_layout import Layout, load, read
 from regiontok.encoders.transformers import Dtype
@@ -135,6 +136,11 @@ class Radio:
         return grids
 
     @property
+    def blocks(self) -> int:
+        """How many blocks the network has."""
+        return int(self._layout.config.num_hidden_layers)
+
+    @property
     def width(self) -> int:
         """d, the length of a feature."""
         return int(self._layout.config.hidden_size)
@@ -162,13 +168,8 @@ class Radio:
 
     @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
     def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"]) -> Float[Tensor, "b n d"]:
-        count = self._layout.config.num_hidden_layers
-        if not -count - 1 <= self.layer <= count:
-            raise ValueError(
-                f"{self.model} has {count} blocks: layer must be 0 (embeddings) to {count}, or -1 (the model's output) "
-                f"down to {-count - 1}; got {self.layer}"
-            )
-        blocks = None if self.layer == -1 else self.layer if self.layer >= 0 else count + 1 + self.layer
+        check_layer(self.model, self.layer, self.blocks)
+        blocks = None if self.layer == -1 else self.layer if self.layer >= 0 else self.blocks + 1 + self.layer
         return self._tower(pixels.to(self.device), blocks, self._aligned)
 
     @property

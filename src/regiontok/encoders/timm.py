@@ -44,6 +44,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.spec import nearest
 from regiontok.encoders._canvas import batches, canvases, lay_ahead
+from regiontok.encoders._layers import check_layer
 from regiontok.encoders._preprocess import Preprocess, sides
 
 if TYPE_CHECKING:
@@ -132,6 +133,11 @@ class Timm:
         return grids
 
     @property
+    def blocks(self) -> int:
+        """How many blocks the network has."""
+        return len(self._shell.blocks)
+
+    @property
     def width(self) -> int:
         """d, the length of a feature."""
         return int(self._shell.embed_dim)
@@ -172,16 +178,11 @@ class Timm:
 
     @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
     def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> Float[Tensor, "b n d"]:
-        blocks = len(self._shell.blocks)
-        if not -blocks - 1 <= self.layer <= blocks:
-            raise ValueError(
-                f"{self.model} has {blocks} blocks: layer must be 0 (embeddings) to {blocks}, or -1 (the model's output) "
-                f"down to {-blocks - 1}; got {self.layer}"
-            )
+        check_layer(self.model, self.layer, self.blocks)
         if self._flexible:
             pixels = pixels[..., : frame.grid[0] * frame.patch[0], : frame.grid[1] * frame.patch[1]]
         values = self._preprocess.values(pixels, self.device, getattr(torch, self.dtype))
-        index = self.layer if self.layer >= 0 else blocks + 1 + self.layer
+        index = self.layer if self.layer >= 0 else self.blocks + 1 + self.layer
         if index == 0:
             return self._embeddings(values)
         [found] = self._blocks(values, index - 1)

@@ -53,6 +53,7 @@ from regiontok.core.need import need
 from regiontok.core.picture import Picture
 from regiontok.encoders._canvas import batches, canvases, lay_ahead
 from regiontok.encoders._cls_attention import attention_of_first, watched
+from regiontok.encoders._layers import check_layer
 from regiontok.encoders._preprocess import Preprocess, sides
 
 if TYPE_CHECKING:
@@ -199,6 +200,11 @@ class Transformers:
         return grids
 
     @property
+    def blocks(self) -> int:
+        """How many blocks the network has."""
+        return int(self._config.num_hidden_layers)
+
+    @property
     def width(self) -> int:
         """d, the length of a feature."""
         return int(self._config.hidden_size)
@@ -269,12 +275,7 @@ class Transformers:
             return self._forward(pixels)
 
     def _forward(self, pixels: UInt8[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
-        blocks = self._config.num_hidden_layers
-        if not -blocks - 1 <= self.layer <= blocks:
-            raise ValueError(
-                f"{self.model} has {blocks} blocks: layer must be 0 (embeddings) to {blocks}, or -1 (the model's output) "
-                f"down to {-blocks - 1}; got {self.layer}"
-            )
+        check_layer(self.model, self.layer, self.blocks)
         weight = next(self._module.parameters())  # says where and in what type: a tuned module is moved with its model
         values = self._preprocess.values(pixels, weight.device, weight.dtype)
         other = tuple(pixels.shape[2:]) != self._pair("image_size")
@@ -319,7 +320,7 @@ class Transformers:
         Raises:
             ValueError: there is no such block, no CLS token, or no attention that projections alone give.
         """
-        block = self.layer - 1 if self.layer >= 0 else self._config.num_hidden_layers + self.layer
+        block = self.layer - 1 if self.layer >= 0 else self.blocks + self.layer
         if block < 0:
             raise ValueError(f"layer={self.layer} is before the first block, where there is no attention; take a later one")
         if not self.has_cls or self._family.rotary:

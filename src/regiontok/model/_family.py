@@ -108,6 +108,10 @@ class Family(Protocol):
         """Position ids of expanded rows where the model does not make the right ones itself, else None."""
         ...
 
+    def started(self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]) -> None:
+        """Before each forward pass and generation, only of a family that gives positions: what the model keeps for the next turn."""
+        ...
+
 
 @contextmanager
 def tapped(projector: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:

@@ -76,26 +76,32 @@ class Qwen:
         """Text, time, height and width of each token; zeros on padding.
 
         A token of an image that starts at p stands at (p, p + y, p + x), text goes on at p + max(h, w) as in the untouched model. An
-        image without a token takes no room. The model keeps how far it is from counting tokens (`rope_deltas`), as it does when it
-        makes positions itself: a second turn of a chat goes on from the cache at the right place.
+        image without a token takes no room.
 
         Raises:
             ValueError: ids with another number of image tokens than the images have; both are said.
         """
         keep = mask.bool()
+        out = torch.zeros(4, *ids.shape, dtype=torch.float32, device=ids.device)
+        out[0] = (keep.cumsum(1) - 1).masked_fill(~keep, 0)
+        for row, (axes, _) in enumerate(self._rows(ids, keep, images)):
+            out[1:, row, keep[row]] = axes.to(out)
+        return out
+
+    def started(self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]) -> None:
+        """Let the model keep how far its next position is from counting tokens, as when it makes positions itself.
+
+        A second turn of a chat then goes on from the cache at the right place.
+        """
+        behind = [end - axes.shape[1] for axes, end in self._rows(ids, mask.bool(), images)]
+        self.model.model.rope_deltas = torch.tensor(behind, device=ids.device)[:, None]
+
+    def _rows(self, ids: Tensor, keep: Tensor, images: Sequence[ImageTokens]) -> list[tuple[Tensor, int]]:
         visual = (ids == self.model.config.image_token_id) & keep
         if int(visual.sum()) != (total := sum(map(len, images))):
             raise ValueError(f"the ids hold {int(visual.sum())} image tokens, the images have {total}")
-        out = torch.zeros(4, *ids.shape, dtype=torch.float32, device=ids.device)
-        out[0] = (keep.cumsum(1) - 1).masked_fill(~keep, 0)
         left = iter([image for image in images if len(image)])
-        behind = torch.zeros(len(ids), 1, dtype=torch.long, device=ids.device)
-        for row, own in enumerate(keep):
-            axes, end = _walk(visual[row, own], left)
-            out[1:, row, own] = axes.to(out)
-            behind[row] = end - axes.shape[1]
-        self.model.model.rope_deltas = behind
-        return out
+        return [_walk(own[kept], left) for own, kept in zip(visual, keep, strict=True)]
 
 
 def _walk(visual: Bool[Tensor, "s"], left: Iterator[ImageTokens]) -> tuple[Float[Tensor, "3 s"], int]:

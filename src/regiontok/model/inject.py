@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -222,12 +223,41 @@ class ReleasedVLM(nn.Module):
     def generate(self, prepared: Prepared | None = None, *, images: Any = None, prompts: Any = None, **options: Any) -> Any:
         """What transformers' `generate` gives: ids `[b s + new]` with the expanded prompts in front. Options go to it.
 
-        Without a cache every step reads all ids again, and a generated placeholder would want a visual token: it is suppressed.
+        Without a cache every step reads all ids again, and a generated placeholder would want a visual token: it is suppressed. With
+        `past_key_values` of an earlier turn, `prepared` is the whole conversation; what the cache holds is not read again.
+
+        Raises:
+            ValueError: padding on the right; a cache that is not of a beginning of these prompts; a prompt that ends with an image in a
+                family with positions of its own.
         """
         made = self._given(prepared, images, prompts)
+        self._check_ends(made)
+        if (past := options.get("past_key_values")) is not None:
+            made = self._beyond(made, past.get_seq_length())
         if options.get("use_cache") is False:
             options.setdefault("suppress_tokens", [self.image_token_id])
         return self.model.generate(**{**made.inputs(), **options})
+
+    def _check_ends(self, made: Prepared) -> None:
+        """Decoding goes on from the last column: it must be text, and no padding."""
+        if not made.attention_mask[:, -1].all():
+            raise ValueError("generation goes on from the last column, which is padding here: prepare(..., side='left')")
+        if "position_ids" in made.more and (made.input_ids[:, -1] == self.image_token_id).any():
+            raise ValueError("a prompt ends with an image, where this model would go on at a wrong position: end it with text")
+
+    def _beyond(self, made: Prepared, length: int) -> Prepared:
+        """Without the images whose tokens are in the cache."""
+        if length >= made.input_ids.shape[1]:
+            raise ValueError(
+                f"the cache holds {length} tokens, the prompts {made.input_ids.shape[1]}: prepare the whole conversation, what is cached "
+                "and what is new"
+            )
+        stands = (made.input_ids == self.image_token_id) & made.attention_mask.bool()
+        new = [bool((own >= length).any()) for own in stands.nonzero()[:, 1].split(made.counts)]
+        cached = [bool((own < length).any()) for own in stands.nonzero()[:, 1].split(made.counts)]
+        if any(one and other for one, other in zip(new, cached, strict=True)):
+            raise ValueError(f"the cache ends inside an image (after {length} tokens): it is of another conversation")
+        return replace(made, tokens=tuple(own for own, kept in zip(made.tokens, new, strict=True) if kept))
 
     def answer(self, images: Any, prompts: str | Sequence[str], **options: Any) -> list[str]:
         """The new text of each prompt, special tokens left out. Options go to `generate`."""
@@ -243,7 +273,10 @@ class ReleasedVLM(nn.Module):
     def _given(self, prepared: Prepared | None, images: Any, prompts: Any) -> Prepared:
         if (prepared is None) == (prompts is None):
             raise ValueError("give either what prepare() made, or images=... and prompts=...")
-        return self.prepare(images, prompts) if prepared is None else prepared
+        made = self.prepare(images, prompts) if prepared is None else prepared
+        if "position_ids" in made.more:
+            self.family.started(made.input_ids, made.attention_mask, made.tokens)
+        return made
 
 
 def from_vlm(
@@ -295,7 +328,10 @@ def _load(name: str, device: str, dtype: str, attention: str | None, revision: s
     folder = locate(name, revision)
     if not Path(name).expanduser().is_dir():  # the tokenizer's files, which locate does not bring, lie beside the weights
         hub = need("huggingface_hub", extra="hub")
-        folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*TEXT_FILES, "*.safetensors"]))
+        try:
+            folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*TEXT_FILES, "*.safetensors"]))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{name!r}: its tokenizer cannot be had from the hub or its cache ({first_line(error)})") from None
     found = weight_files(folder)[0]
     if found.suffix != ".safetensors":
         raise ValueError(f"{name} has pickled weights only ({found.name}): convert them to safetensors first")
@@ -364,6 +400,7 @@ def visual_outputs(tokens: Sequence[ImageTokens]) -> dict[str, Any]:
     return {"image": visual}
 
 
+@cache
 def _visual_class() -> type:
     """An output class that keeps its lists `Ragged` also when generation writes them anew for beams."""
     from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures

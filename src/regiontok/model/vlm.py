@@ -32,7 +32,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from regiontok.core import spec
 from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
+from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.regions import Members, Regions
@@ -161,10 +161,20 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             )
         if hasattr(encoder, "device"):
             encoder = replace(encoder, device=str(self.device))
-        return Regionizer(encoder, segmenter=own.segmenter, transforms=own.transforms, steps=own.regions, padding=own.padding)
+        return Regionizer(
+            encoder,
+            segmenter=own.segmenter,
+            transforms=own.transforms,
+            steps=own.regions,
+            padding=own.padding,
+            tiles=own.tiles,
+            cut=own.cut,
+        )
 
     def see(self, pictures: Sequence[Picture | PatchGrid], *, draw: int = 0) -> Tokens:
         """Visual tokens of the language model's width; a `PatchGrid` is taken as the encoder's answer.
+
+        With tiles, cached views of a picture follow one another, the base view first.
 
         Raises:
             ValueError: a `PatchGrid`, where the encoder is tuned: it holds what the weights were.
@@ -173,14 +183,14 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         if self.config.tune_encoder and len(raw) < len(pictures):
             raise ValueError("cached features do not follow an encoder that is tuned: pass pictures, or set tune_encoder=False")
         with torch.set_grad_enabled(self.config.tune_encoder and torch.is_grad_enabled()):
-            fresh = iter(self.regionizer.see(raw, draw=draw) if raw else [])
-            grids = [picture if isinstance(picture, PatchGrid) else next(fresh) for picture in pictures]
-            grids = [_on(grid, self.device, self.head_dtype) for grid in grids]
+            fresh = iter(_by_image(self.regionizer.see(raw, draw=draw)) if raw else [])
+            views = [[picture] if isinstance(picture, PatchGrid) else next(fresh) for picture in pictures]
+            grids = [_on(grid, self.device, self.head_dtype) for own in views for grid in own]
         with torch.no_grad():
             read = [grid.but(features=grid.features.detach()) for grid in grids]
             if self.config.settings.partition_on == "normed":
                 read = [grid.but(features=self.head.norm(grid.features), values=grid.pooled) for grid in grids]
-            members = Members.of([trail[-1] for trail in self.regionizer.trails(read)])
+            members = Members.of([trail[-1] for trail in self.regionizer.trails(read)], images_of(grids))
         return self.head(grids, members)
 
     @property
@@ -236,7 +246,7 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             kwargs.setdefault("position_ids", made.positions)
             if segments is not None:
                 attention_mask = self._packed(made)
-                kwargs["use_cache"] = False  # with a cache transformers takes no mask of packed rows
+                kwargs["use_cache"] = False  # nothing is decoded from packed rows
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
 
     def _packed(self, made: Spliced) -> Any:
@@ -335,6 +345,12 @@ def _on(grid: PatchGrid, device: torch.device, dtype: torch.dtype) -> PatchGrid:
     return grid.but(features=grid.features.to(device), values=grid.pooled.to(device, dtype), prefix=prefix)
 
 
+def _by_image(grids: Sequence[PatchGrid]) -> list[list[PatchGrid]]:
+    """The views of each picture."""
+    starts = [place for place, grid in enumerate(grids) if grid.view == 0]
+    return [list(grids[start:stop]) for start, stop in zip(starts, [*starts[1:], len(grids)], strict=True)]
+
+
 def _head(config: RegionVLMConfig) -> VisualHead:
     own = config.settings
     return VisualHead(
@@ -344,6 +360,7 @@ def _head(config: RegionVLMConfig) -> VisualHead:
         whole=own.whole,
         cls=own.cls,
         connector=spec.build("connector", config.connector),
+        newline=bool(own.tiles) and own.cut == "stitched" and not spec.parse(own.regions),
         out=config.text_config.get_text_config().hidden_size,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Division:
         """Samples an optimiser step."""
         return self.world * self.each * self.accumulate
 
-    def parts(self, batch: list[int], rank: int) -> list[list[int]]:
+    def parts(self, batch: list[Any], rank: int) -> list[list[Any]]:
         """The micro-batches of one process out of the samples of one step.
 
         >>> Division(world=2, each=1, accumulate=2).parts([10, 11, 12, 13], rank=1)

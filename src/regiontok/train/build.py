@@ -76,26 +76,39 @@ def tokenizer_for(settings: ModelSettings) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def build(recipe: Recipe, *, device: str | torch.device = "cpu") -> Built:
+def build(recipe: Recipe) -> Built:
     """A new model: a loaded language model, a fresh connector.
 
     Weights are float32 where any stage trains them (bfloat16 computes under autocast), else bfloat16 if every stage may.
     """
     settings = settings_of(recipe)
     tokenizer = tokenizer_for(settings)
-    learns = any("language_model" in stage.train and not stage.lora for stage in recipe.stage)
-    half = not learns and torch.device(device).type == "cuda" and all(stage.precision == "bf16" for stage in recipe.stage)
     if settings.language_model == "mini":
         language_model: PreTrainedModel = mini_language_model(recipe.tokenizer.seed)
     else:
-        dtype = torch.bfloat16 if half else torch.float32
+        dtype = torch.bfloat16 if is_half(recipe) else torch.float32
         language_model = AutoModelForCausalLM.from_pretrained(settings.language_model, dtype=dtype)
-    placeholder = tokenizer.convert_tokens_to_ids(IMAGE)
     model = RegionVLM.from_parts(
-        language_model.to(device), recipe.tokenizer, image_token_id=placeholder, connector=settings.connector
+        language_model,
+        recipe.tokenizer,
+        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
+        connector=settings.connector,
+        tune_encoder=tunes_encoder(recipe),
     )
     model.head.float()  # what learns stays exact
     return Built(model, tokenizer)
+
+
+def tunes_encoder(recipe: Recipe) -> bool:
+    """True if some stage trains the encoder: then its weights belong to the model from the start."""
+    return any("encoder" in stage.train for stage in recipe.stage)
+
+
+def is_half(recipe: Recipe, *, cuda: bool | None = None) -> bool:
+    """True if the language model's weights stand in bfloat16: a GPU, bf16 everywhere, and no stage trains them in full."""
+    learns = any("language_model" in stage.train and not stage.lora for stage in recipe.stage)
+    there = torch.cuda.is_available() and torch.cuda.is_bf16_supported() if cuda is None else cuda
+    return there and not learns and all(stage.precision == "bf16" for stage in recipe.stage)
 
 
 def sketch(recipe: Recipe) -> RegionVLM:
@@ -110,6 +123,7 @@ def sketch(recipe: Recipe) -> RegionVLM:
         visual_width=encoder.width,
         connector=settings.connector,
         image_token_id=3,
+        tune_encoder=tunes_encoder(recipe),
     )
     with torch.device("meta"):
         return RegionVLM(config)

@@ -39,17 +39,17 @@ class Order:
     """The samples of this process, micro-batch by micro-batch, from any step on: a batch sampler of `DataLoader`.
 
     Args:
-        batches: step -> the indices of the whole step's samples.
+        batches: step -> the rows of the whole step.
         steps: of the stage.
         division: see `Division`.
         rank: of this process.
         start: the first step.
     """
 
-    def __init__(self, batches: Callable[[int], list[int]], steps: int, division: Division, rank: int, start: int = 0) -> None:
+    def __init__(self, batches: Callable[[int], list[Any]], steps: int, division: Division, rank: int, start: int = 0) -> None:
         self.batches, self.steps, self.division, self.rank, self.start = batches, steps, division, rank, start
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         for step in range(self.start, self.steps):
             yield from self.division.parts(self.batches(step), self.rank)
 
@@ -70,7 +70,9 @@ class StageTrainer(Trainer):
         checkpoints: folder.
         record: takes every entry of the log (in the first process).
         judge: model -> metrics, for evaluation; None: no evaluation.
+        name: what a row is called in messages.
         keep: checkpoints that stay.
+        callbacks: of transformers' kind.
         options: further fields of `TrainingArguments`.
     """
 
@@ -85,10 +87,12 @@ class StageTrainer(Trainer):
         checkpoints: Path,
         record: Callable[[dict[str, Any]], None],
         judge: Callable[[nn.Module], dict[str, float]] | None = None,
+        name: Callable[[Any], str] = str,
         keep: int = 2,
+        callbacks: Sequence[TrainerCallback] = (),
         **options: Any,
     ) -> None:
-        self.stage, self.order, self.record, self.judge, self.keep = stage, order, record, judge, keep
+        self.stage, self.order, self.record, self.judge, self.name, self.keep = stage, order, record, judge, name, keep
         self._folder, self._staging = checkpoints, False
         super().__init__(
             model,
@@ -96,6 +100,7 @@ class StageTrainer(Trainer):
             data_collator=collate,
             train_dataset=dataset,
             eval_dataset=dataset if judge else None,  # only asked whether there is one: `evaluate` is ours
+            callbacks=list(callbacks),
         )
         self.model_accepts_loss_kwargs = True
 
@@ -135,11 +140,11 @@ class StageTrainer(Trainer):
         step = self.state.global_step
         known = steps_kept(self._folder)
         batch = self.order.batches(step - 1)
-        names = [str(name(index)) for index in batch[:16]] if (name := getattr(self.train_dataset, "name", None)) else batch[:16]
+        names = [self.name(row) for row in batch[:16]]
         last = f"the last good checkpoint is {list(known.values())[-1]}" if known else "there is no checkpoint before it"
         raise TrainingStopped(
             f"stage {self.stage.name!r}, step {step}: the loss is {loss} or its gradient is not finite; {last}. "
-            f"The batch: {', '.join(map(str, names))}{' ...' if len(batch) > 16 else ''}. "
+            f"The batch: {', '.join(names)}{' ...' if len(batch) > 16 else ''}. "
             f"Lower learning_rate ({self.stage.learning_rate}), raise warmup or set precision = 'fp32'"
         )
 

@@ -1,0 +1,203 @@
+"""True lengths before training: text tokens and visual tokens of every record, and which records do not fit.
+
+After: nothing published (LLaVA takes an image as 128 words, and cuts what is longer than 2,048 tokens, answers included).
+Differs: nothing is cut: a record longer than `max_length` is an error, or set aside and counted, as the stage says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from regiontok.core import spec
+from regiontok.core.files import replacing
+from regiontok.core.picture import Picture, PictureError
+from regiontok.core.recipe import TokenizerSettings
+from regiontok.data.generated import is_generated
+from regiontok.data.labels import Labeller
+from regiontok.data.records import RecordError, Records, open_picture
+from regiontok.tokenizer import RegionTokenizer
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+
+# steps that make exactly k regions of a grid with k patches or more, whatever is on them
+COUNTED = ("merge", "windows", "visionzip", "tome", "random")
+
+
+class VisualTokens:
+    """`count(images)` -> visual tokens of each: one number where the spec fixes it, else measured by running the tokenizer once.
+
+    With `partition_on="normed"` regions follow a norm that training changes: then what is measured is where training starts.
+
+    Args:
+        settings: of the region tokenizer.
+        folder: where measured numbers are kept, by file (path, size, time of change) and settings; None keeps them in memory.
+        device: where pictures are encoded.
+    """
+
+    def __init__(self, settings: TokenizerSettings, folder: str | Path | None = None, *, device: str = "cpu") -> None:
+        self.tokenizer = RegionTokenizer(**settings.model_dump(), device=device)
+        self.fixed = self._fixed()
+        own = json.dumps([self.tokenizer.regionizer.fingerprint, settings.model_dump()])
+        self._path = Path(folder) / f"visual-{sha256(own.encode()).hexdigest()[:16]}.json" if folder else None
+        self._known: dict[str, int] = _kept(self._path)
+
+    def __call__(self, images: Sequence[str], *, batch: int = 16) -> list[int | str]:
+        """Tokens of each image, or why it has none (it cannot be decoded)."""
+        if self.fixed is not None:
+            return [self.fixed] * len(images)
+        keys = [_changed(image) for image in images]
+        bad: dict[str, str] = {}
+        waiting: dict[str, Picture] = {}
+        for image, key in zip(images, keys, strict=True):
+            if key not in self._known and key not in bad and key not in waiting:
+                try:
+                    waiting[key] = open_picture(image)
+                except PictureError as error:
+                    bad[key] = _reason(error, image)
+            if len(waiting) >= batch:
+                self._measure(waiting)
+        self._measure(waiting)
+        return [bad.get(key) or self._known[key] for key in keys]
+
+    def save(self) -> None:
+        """Keep on disk what was measured."""
+        if self._path is not None and self.fixed is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self._path) as part:
+                part.write_text(json.dumps(self._known), encoding="utf-8")
+
+    def _measure(self, waiting: dict[str, Picture]) -> None:
+        if waiting:
+            counts = self.tokenizer.run(list(waiting.values())).tokens.counts.tolist()
+            self._known.update(zip(list(waiting), counts, strict=True))
+            waiting.clear()
+
+    def _fixed(self) -> int | None:
+        """The count, if every picture has the same grid without padding and the steps make a fixed number of regions of it."""
+        names = [spec.name_of(step) for step in self.tokenizer.regionizer.steps]
+        first = self.tokenizer.regionizer.steps[0] if names and names[0] in COUNTED else None
+        rest = names[1:] if first is not None and getattr(first, "k", None) else names
+        tiled = self.tokenizer.regionizer.tiling is not None
+        if tiled or any(name != "sort" for name in rest) or spec.name_of(self.tokenizer._pool) == "select":
+            return None
+        shapes = ((64, 64), (48, 512), (512, 48))  # a frame that pads or keeps ratios gives them other grids
+        run = self.tokenizer.run([Picture.of(np.full((*shape, 3), 128, np.uint8)) for shape in shapes], masks=False)
+        counts = run.tokens.counts.tolist()
+        one = len({grid.grid for grid in run.grids}) == 1 and all(bool(grid.valid.all()) for grid in run.grids)
+        return counts[0] if one and len(set(counts)) == 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """What is known of every record before training.
+
+    Attributes:
+        text: `[records]` text tokens, placeholders not counted; 0 where a record is set aside.
+        visual: `[records]` visual tokens.
+        reasons: record -> why it is set aside.
+    """
+
+    text: Int[np.ndarray, "r"]
+    visual: Int[np.ndarray, "r"]
+    reasons: dict[int, str]
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, "r"]:
+        """`[records]` tokens that the language model sees."""
+        return self.text + self.visual
+
+    @cached_property
+    def keep(self) -> Bool[np.ndarray, "r"]:
+        """`[records]` True where a record is trained on."""
+        keep = np.ones(len(self.text), bool)
+        keep[list(self.reasons)] = False
+        return keep
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many records are set aside, by reason."""
+        return Counter(self.reasons.values())
+
+
+def measure(
+    records: Records,
+    labeller: Labeller,
+    visual: VisualTokens,
+    *,
+    max_length: int,
+    overflow: Literal["error", "skip"] = "error",
+    at_once: int = 256,
+) -> Measure:
+    """Label and count every record once. Ids and labels are not kept: they are made again when a record is drawn.
+
+    Raises:
+        ValueError: under "error" some record is longer than `max_length`; no record is left.
+    """
+    text, seen = np.zeros(len(records), np.int64), np.zeros(len(records), np.int64)
+    reasons: dict[int, str] = {}
+    for first in range(0, len(records), at_once):
+        images: list[tuple[int, str]] = []
+        for place in range(first, min(first + at_once, len(records))):
+            record = records[place]
+            try:
+                ids, _ = labeller(record.turns)
+            except RecordError as error:
+                reasons[place] = str(error)
+                continue
+            text[place] = len(ids) - len(record.images)
+            images += [(place, image) for image in record.images]
+        for (place, _), found in zip(images, visual([image for _, image in images]), strict=True):
+            if isinstance(found, str):
+                reasons[place] = found
+            else:
+                seen[place] += found
+    visual.save()
+    for place in reasons:
+        text[place] = seen[place] = 0
+    long = np.flatnonzero(text + seen > max_length)
+    if len(long) and overflow == "error":
+        worst = int(np.argmax(text + seen))
+        raise ValueError(
+            f"{len(long)} of {len(records)} records are longer than max_length={max_length}; the longest, {records[worst].id}, has "
+            f"{text[worst]} text and {seen[worst]} visual tokens. Raise max_length, take fewer regions, or set overflow='skip' "
+            "(they are set aside and counted); text and labels are never cut"
+        )
+    reasons |= {int(place): f"longer than max_length={max_length}" for place in long}
+    if len(reasons) == len(records):
+        raise ValueError(f"no record is left to train on: {Counter(reasons.values()).most_common(3)}")
+    return Measure(text, seen, reasons)
+
+
+def _changed(image: str) -> str:
+    """What tells one content of a file from another without reading it."""
+    if is_generated(image):
+        return image
+    try:
+        stat = Path(image).stat()
+    except OSError:
+        return image
+    return f"{Path(image).resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _reason(error: PictureError, image: str) -> str:
+    return str(error).replace(f"{image}: ", "picture: ", 1)
+
+
+def _kept(path: Path | None) -> dict[str, int]:
+    if path is None or not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}  # a damaged list is measured anew
+    return found if isinstance(found, dict) else {}

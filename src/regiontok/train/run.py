@@ -1,0 +1,291 @@
+"""A whole run: stages one after the other, each carried on from the one before; stopped at any moment, it goes on exactly.
+
+After: diagnostic study, section 4 (row D13: connector, then connector and language model); OG-LLaVA, section 5.1 (row O4).
+Differs: any number of stages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState, GradientState
+
+from regiontok.core.files import replacing
+from regiontok.core.recipe import Recipe, Stage
+from regiontok.model.vlm import RegionVLM
+from regiontok.train.batching import Division, divide
+from regiontok.train.build import Built, build, choose, counts, is_half, merged, settings_of, tokenizer_for
+from regiontok.train.evaluate import evaluate
+from regiontok.train.feed import Feed, feed
+from regiontok.train.folder import RunFolder, provenance, steps_kept
+from regiontok.train.plan import most_samples
+from regiontok.train.trackers import trackers
+from regiontok.train.trainer import Order, StageTrainer, StopAfter, TrainingStopped, interruptible, out_of_memory, what_to_lower
+
+EACH_CPU = 16
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is not of the recipe: where and how it runs.
+
+    Attributes:
+        per_device: samples of one pass on a device; 0: what fits by the formulas of `plan` (on a CPU at most 16).
+        save_every: steps between checkpoints; keep: how many stay.
+        held_out: records kept back for evaluation.
+        evaluate_every: steps between evaluations; 0: at the end of each stage.
+        answers: held-out records that are answered greedily.
+        workers: processes that load data, for each training process.
+        log: "", "tensorboard", "trackio" or "wandb", beside the own log.
+        cache: folder for frozen features; "": none.
+        stop_after: steps of this session, then a checkpoint; for queues with a time limit.
+        device: "auto", or "cpu".
+    """
+
+    per_device: int = 0
+    save_every: int = 500
+    keep: int = 2
+    held_out: int = 0
+    evaluate_every: int = 0
+    answers: int = 64
+    workers: int = 0
+    log: str = ""
+    cache: str = ""
+    stop_after: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("per_device", "held_out", "evaluate_every", "answers", "workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+        for name in ("save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        if self.stop_after is not None and self.stop_after < 1:
+            raise ValueError(f"stop_after is at least 1, not {self.stop_after}")
+        if self.evaluate_every and not self.held_out:
+            raise ValueError("evaluation needs records that are held out: say --held-out 64, or no --evaluate-every")
+
+    @property
+    def of_the_result(self) -> dict[str, Any]:
+        """Those that decide what is learned: a resumed run has the same."""
+        return {"held_out": self.held_out}
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    options: Options | None = None,
+    resume: bool = False,
+    given: str = "",
+    tell: Callable[[dict[str, Any]], None] = lambda entry: None,
+) -> dict[str, Any]:
+    """Train all stages; returns the metrics of each that is done, and `stopped`: why it ended early, or "".
+
+    Args:
+        recipe: resolved at its scale.
+        out: the run's folder.
+        options: see `Options`.
+        resume: go on with what stands in `out`; it must be of the same recipe.
+        given: the recipe's text as it was read, to be kept.
+        tell: called with every entry of the log, in the first process.
+
+    Raises:
+        ValueError: a recipe that cannot be trained; a folder that holds another run; training that ran into NaN or out of memory.
+    """
+    options = options or Options()
+    settings_of(recipe)
+    first = PartialState(cpu=options.device == "cpu").is_main_process
+    folder = RunFolder(Path(out))
+    folder.begin(recipe, given, options.of_the_result, resume=resume, write=first)
+    PartialState().wait_for_everyone()
+    done = [index for index, stage in enumerate(recipe.stage) if folder.stage(index, stage.name).is_dir()]
+    start = len(done)
+    built = reload(recipe, folder.stage(start - 1, recipe.stage[start - 1].name)) if start else build(recipe)
+    if first:
+        weights = {"encoder": built.model.config.visual_identity, "language_model": settings_of(recipe).language_model}
+        folder.note("provenance.json", provenance(recipe, weights))
+    session = _Session(recipe, folder, options, tell if first else lambda entry: None, first)
+    results: dict[str, Any] = {}
+    with interruptible() as flag:
+        stop = StopAfter(options.stop_after, flag)
+        for index in range(start, len(recipe.stage)):
+            built, found = session.stage(built, index, stop)
+            if stop.stopped:
+                name = recipe.stage[index].name
+                return {"stages": results, "stopped": f"stage {name!r} at step {found['step']}; go on with --resume"}
+            results[recipe.stage[index].name] = found
+    return {"stages": results, "stopped": ""}
+
+
+def reload(recipe: Recipe, folder: Path) -> Built:
+    """The model that a stage left behind."""
+    model = RegionVLM.from_pretrained(folder, dtype=torch.float32)
+    if is_half(recipe):
+        model.language_model.to(torch.bfloat16)
+    return Built(model, tokenizer_for(settings_of(recipe)))
+
+
+@dataclass(frozen=True)
+class _Session:
+    recipe: Recipe
+    folder: RunFolder
+    options: Options
+    tell: Callable[[dict[str, Any]], None]
+    first: bool
+
+    def stage(self, built: Built, index: int, stop: StopAfter) -> tuple[Built, dict[str, Any]]:
+        """Train one stage and save it."""
+        stage, started = self.recipe.stage[index], time.perf_counter()
+        for state in (AcceleratorState, GradientState):  # a stage may have another precision than the one before
+            state._reset_state()
+        world = PartialState().num_processes
+        rows = self._feed(built, stage)
+        model = choose(built.model, stage)
+        division = divide(stage.batch, world=world, largest=self._largest(model, stage, rows))
+        checkpoints = self.folder.checkpoints(index, stage.name)
+        kept = steps_kept(checkpoints)
+        step = max(kept, default=0)
+        if self.first:
+            self.folder.rewind(index, step)
+        self._record(index, {"kind": "stage", "step": step, "name": stage.name, "steps": rows.steps, **asdict(division),
+                             "samples": rows.samples, "aside": rows.aside, "parts": counts(model)})  # fmt: skip
+        trainer = self._trainer(built, stage, index, rows, division, step, stop)
+        with _checkpointing(model, stage.checkpointing):
+            self._run(trainer, stage, division, kept.get(step))
+        if stop.stopped:
+            return built, {"step": trainer.state.global_step}
+        found = self._finish(trainer, built, stage, index, time.perf_counter() - started)
+        self._save(trainer, built, stage, index, found)
+        return (reload(self.recipe, self.folder.stage(index, stage.name)) if _divided(trainer) else built), found
+
+    def _feed(self, built: Built, stage: Stage) -> Feed:
+        options = self.options
+        with PartialState().main_process_first():  # the first process measures what has no known length, the others read it
+            return feed(
+                self.recipe,
+                stage,
+                tokenizer=built.tokenizer,
+                placeholder=built.model.config.image_token_id,
+                held_out=options.held_out,
+                cache=options.cache,
+                folder=self.folder.path / ".measured",
+                device=str(PartialState().device),
+            )
+
+    def _trainer(
+        self, built: Built, stage: Stage, index: int, rows: Feed, division: Division, step: int, stop: StopAfter
+    ) -> StageTrainer:
+        options = self.options
+
+        def judge(model: torch.nn.Module) -> dict[str, float]:
+            words: dict[str, Any] = {"each": division.each, "answers": options.answers}
+            return evaluate(model, rows.held_out(), rows.collate, built.tokenizer, **words)
+
+        every = options.evaluate_every
+        return StageTrainer(
+            built.model,
+            stage,
+            dataset=rows.dataset,
+            collate=rows.collate,
+            order=Order(rows.at, rows.steps, division, PartialState().process_index, step),
+            checkpoints=self.folder.checkpoints(index, stage.name),
+            record=lambda entry: self._record(index, entry),
+            judge=judge if options.held_out else None,
+            name=rows.name,
+            keep=options.keep,
+            callbacks=[stop, *trackers(options.log, self.folder.path, f"{index + 1}_{stage.name}")],
+            save_strategy="steps",
+            save_steps=options.save_every,
+            eval_strategy="steps" if every else "no",
+            eval_steps=every or None,
+            dataloader_num_workers=options.workers,
+            use_cpu=options.device == "cpu",
+            report_to=[options.log] if options.log in ("trackio", "wandb") else [],
+        )
+
+    def _run(self, trainer: StageTrainer, stage: Stage, division: Division, checkpoint: Path | None) -> None:
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise TrainingStopped(
+                f"stage {stage.name!r}: out of memory at step {trainer.state.global_step + 1}. What to lower, cheapest first: "
+                f"{what_to_lower(stage, division)}. Go on with --resume"
+            ) from error
+
+    def _finish(self, trainer: StageTrainer, built: Built, stage: Stage, index: int, seconds: float) -> dict[str, Any]:
+        steps = [e for e in self.folder.entries() if e["stage"] == index + 1 and e["kind"] == "step"]
+        found: dict[str, Any] = {"step": trainer.state.global_step, "seconds": seconds}
+        if steps:
+            last = steps[-min(len(steps), 20) :]
+            found["loss"] = sum(entry["loss"] for entry in last) / len(last)
+        if trainer.judge is not None:
+            found |= trainer.evaluate()
+        return found
+
+    def _save(self, trainer: StageTrainer, built: Built, stage: Stage, index: int, found: dict[str, Any]) -> None:
+        divided = _divided(trainer)
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if divided else None
+        if not divided:
+            merged(built.model)
+        built.model.requires_grad_(True)
+        if self.first:
+            self.folder.note("metrics.json", found, key=stage.name)
+            with replacing(self.folder.stage(index, stage.name)) as part:
+                built.model.save_pretrained(part, **({"state_dict": state} if divided else {}))
+                processor(built).save_pretrained(part)
+        self._record(index, {"kind": "done", **found})
+        PartialState().wait_for_everyone()
+
+    def _largest(self, model: RegionVLM, stage: Stage, rows: Feed) -> int:
+        if self.options.per_device:
+            return self.options.per_device
+        if self.options.device == "cpu" or not torch.cuda.is_available():
+            return EACH_CPU
+        free = torch.cuda.get_device_properties(0).total_memory
+        return most_samples(model, stage, row=rows.longest, memory_bytes=free, half=is_half(self.recipe))
+
+    def _record(self, index: int, entry: dict[str, Any]) -> None:
+        if self.first:
+            whole = {"stage": index + 1, **entry}
+            self.folder.record(whole)
+            self.tell(whole)
+
+
+def processor(built: Built) -> Any:
+    """What is saved beside a model, so that it can be asked."""
+    from regiontok.model.processor import RegionVLMProcessor
+
+    return RegionVLMProcessor(built.tokenizer)
+
+
+def _divided(trainer: StageTrainer) -> bool:
+    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+
+
+@contextmanager
+def _checkpointing(model: RegionVLM, on: bool):
+    """Gradient checkpointing while a stage trains; and no cache of keys and values, which training never reads."""
+    config = model.language_model.config
+    before = getattr(config, "use_cache", None)
+    config.use_cache = False
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    disable = getattr(model, "activation_checkpointing_disable", None) or model.gradient_checkpointing_disable
+    if on:
+        enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if on:
+            disable()
+        config.use_cache = before
