@@ -48,9 +48,7 @@ def clip(tmp_path_factory) -> Path:
 def made(clip: Path, *, layer: int = -2, regions: str = "merge(k=4)", tune: bool = True, **more: Any) -> RegionVLM:
     torch.manual_seed(1)
     language_model = hub.LlamaForCausalLM(hub.LlamaConfig(**TEXT))
-    visual = TokenizerSettings(
-        encoder=f"transformers({str(clip)!r}, layer={layer})", regions=regions, padding="keep", pool=pool
-    )
+    visual = TokenizerSettings(encoder=f"transformers({str(clip)!r}, layer={layer})", regions=regions, padding="keep", **more)
     return RegionVLM.from_parts(language_model, visual, image_token_id=IMAGE, tune_encoder=tune).eval()
 
 

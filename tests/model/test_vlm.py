@@ -379,7 +379,7 @@ def test_checkpoints_of_something_else_are_refused(tmp_path):
     ("regions", "cut"), [("", "stitched"), ("", "tile"), ("merge(0.6) | sort('com')", "stitched"), ("merge(k=2)", "tile")]
 )
 def test_tiles(tmp_path, regions, cut):
-    visual = VISUAL.model_copy(update={"encoder": "filters(size=32)", "regions": regions, "tiles": "2x2", "cut": cut})
+    visual = VISUAL.model_copy(update={"encoder": "filters(size=56)", "regions": regions, "tiles": "2x2", "cut": cut})
     model, (ids, mask) = made(visual=visual), padded(ROWS, "right")
     torch.manual_seed(0)
     own = RegionTokenizer(**visual.model_dump())

@@ -208,7 +208,9 @@ def _row(setting: Setting, index: int, decode: float) -> dict[str, Any]:
     tokens = run.tokens.of(index)
     return {
         "spec": setting.spec,
-        "steps": [_step(step, parts, grids) for step, parts in zip((None, *setting.steps), zip(*trails, strict=True), strict=True)],
+        "steps": [
+            _step(step, parts, grids) for step, parts in zip((None, *setting.steps), zip(*trails, strict=True), strict=True)
+        ],
         "regions": sum(len(trail[-1]) for trail in trails),
         "tokens": len(tokens),
         "kept": round(len(tokens) / patches, 4),

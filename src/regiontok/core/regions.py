@@ -48,14 +48,16 @@ class Regions:
             if len(self.source):
                 raise ValueError(f"{len(self.source)} regions without a patch; an empty region does not exist")
             return
-        if int(self.patch.min()) < 0 or int(self.patch.max()) >= self.patches:
-            raise ValueError(f"patch indices must lie in 0..{self.patches - 1} on the grid {self.grid}")
         order = self.region * self.patches + self.patch
-        if not bool((order[1:] > order[:-1]).all()):
+        steps = self.region.diff(prepend=self.region.new_full((1,), -1))
+        ascending = (order[1:] > order[:-1]).all()
+        ends = [self.patch.min(), self.patch.max(), ascending.long(), self.region[0], self.region[-1], steps.max()]
+        low, high, is_sorted, first, last, widest = torch.stack(ends).tolist()  # together: a GPU is waited for once
+        if low < 0 or high >= self.patches:
+            raise ValueError(f"patch indices must lie in 0..{self.patches - 1} on the grid {self.grid}")
+        if not is_sorted:
             raise ValueError("memberships must be sorted by region, then patch, without repeats")
-        steps = self.region.diff()
-        whole = int(self.region[0]) == 0 and int(self.region[-1]) + 1 == len(self.source)
-        if not whole or (len(steps) and int(steps.max()) > 1):
+        if first != 0 or last + 1 != len(self.source) or widest > 1:
             raise ValueError(f"regions must be numbered 0..{len(self.source) - 1}, each with at least one patch")
 
     @classmethod
