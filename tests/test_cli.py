@@ -341,7 +341,7 @@ class TestOtherCommands:
         assert "Differs:" in result.stdout
 
     def test_show_recipe_with_an_override_and_a_scale(self):
-        result = run("show", "study/table1_clip_cluster", "tokenizer.pool=mean", "--scale", "paper")
+        result = run("show", "study/table1_clip_cluster_rms", "tokenizer.pool=mean", "--scale", "paper")
         assert result.exit_code == 0, result.output
         assert 'pool = "mean"' in result.stdout
         assert "openai/clip-vit-large-patch14-336" in result.stdout

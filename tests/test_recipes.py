@@ -1,37 +1,75 @@
-"""Every recipe loads at every scale; at scale mini each is built, run and stepped twice."""
+"""Every recipe loads at every scale, and at scale mini is built, run and stepped twice; the study's rows agree with each other.
+
+`python tests/test_recipes.py` writes the table of docs/recipes.md anew.
+"""
 
 from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 import torch
 
-from regiontok.commands.ls import recipes
-from regiontok.core.recipe import SCALES, load_recipe
+from regiontok.commands.ls import group_recipes, recipes
+from regiontok.core import spec
+from regiontok.core.recipe import SCALES, Recipe, load_recipe
 from regiontok.miniworld.scenes import make_scene
 from regiontok.tokenizer import RegionTokenizer
 
 RECIPES = recipes()
+PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
+MARKS = ("<!-- recipes: begin -->", "<!-- recipes: end -->")
+OURS = ("quick", "train")
 
 
-@pytest.mark.parametrize("name", RECIPES)
+def load(name: str, scale: str = "mini", *overrides: str) -> Recipe:
+    return load_recipe(RECIPES[name], scale=scale, overrides=overrides)
+
+
+def setting(recipe: Recipe) -> str:
+    """All that decides what is trained and asked."""
+    parts = (recipe.tokenizer, recipe.answering, recipe.model, *recipe.stage)
+    return "\n".join(part.model_dump_json() if part else "" for part in parts)
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The first recipe of each setting at scale mini, where many rows are the same."""
+    return list({setting(load(name)): name for name in reversed(names)}.values())[::-1]
+
+
+TRAINED = [name for name in RECIPES if load(name).stage]
+# One of each source of regions is trained in every run, the others with the slow tests.
+FAST = ("study/table1_clip_patch", "study/table1_clip_cluster_rms")
+
+
 @pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_loads(name, scale):
-    recipe = load_recipe(RECIPES[name], scale=scale)
+    recipe = load(name, scale)
     assert recipe.scale == scale
     assert recipe.what
-    folder = name.split("/")[0]
-    assert (recipe.source is None) == (folder == "quick")
+    assert (recipe.source is None) == (name.split("/")[0] in OURS)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
-def test_builds_runs_and_steps_twice(name):
-    tokenizer = RegionTokenizer.from_recipe(load_recipe(RECIPES[name]))
-    images = [make_scene(seed, (120, 160)).pixels for seed in range(2)]
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_method_of_a_recipe_can_be_built(scale):
+    texts = set()
+    for name in RECIPES:
+        recipe = load(name, scale)
+        for own in (recipe.tokenizer, recipe.answering):
+            texts |= {("encoder", own.encoder), ("segmenter", own.segmenter), ("pool", own.pool)}
+            texts |= {("pipeline", own.regions)}
+    for kind, text in sorted(texts):
+        if kind == "pipeline":
+            spec.build_pipeline("step", text)
+        elif text:
+            assert spec.name_of(spec.build(kind, text)) == re.match(r"\w+", text)[0]
+
+
+def steps_twice(tokenizer: RegionTokenizer, images: list) -> None:
     parameters = list(tokenizer.parameters())
-    if not parameters:
-        assert len(tokenizer(images)) > 0
-        return
     optimiser = torch.optim.AdamW(parameters, lr=1e-2)
     before = [parameter.detach().clone() for parameter in parameters]
     for _ in range(2):
@@ -40,3 +78,154 @@ def test_builds_runs_and_steps_twice(name):
         optimiser.step()
     assert all(torch.isfinite(parameter).all() for parameter in parameters)
     assert any(not torch.equal(one, other) for one, other in zip(before, parameters, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in TRAINED])
+def test_builds_runs_and_steps_twice(name):
+    tokenizer = RegionTokenizer.from_recipe(load(name))
+    images = [make_scene(seed, (120, 160)).pixels for seed in range(2)]
+    if list(tokenizer.parameters()):
+        steps_twice(tokenizer, images)
+    else:
+        assert len(tokenizer(images)) > 0
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in distinct(TRAINED)]
+)
+def test_trains_two_steps_of_each_stage(name, tmp_path):
+    pytest.importorskip("accelerate")
+    from regiontok.train.run import Options, train
+
+    recipe = load(name, "mini", "every_stage.steps=2", "every_stage.batch=4")
+    found = train(recipe, tmp_path / "run", options=Options(device="cpu"))
+    assert not found["stopped"]
+    assert list(found["stages"]) == [stage.name for stage in recipe.stage]
+    assert all(stage["step"] == 2 and 0 < stage["loss"] < 20 for stage in found["stages"].values())
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if load(name).inference])
+def test_answers_otherwise_than_it_was_trained(name):
+    recipe = load(name)
+    images = [make_scene(seed, (120, 160)).pixels for seed in range(2)]
+    trained, asked = (RegionTokenizer(**settings.model_dump()) for settings in (recipe.tokenizer, recipe.answering))
+    asked.load_state_dict(trained.state_dict())
+    one, other = trained(images), asked(images)
+    assert one.counts.tolist() == other.counts.tolist()
+    assert not torch.allclose(one.values, other.values)
+
+
+class TestStudy:
+    """The rows of the diagnostic study's tables, read from the text; a setting's name follows its table's."""
+
+    ROWS = {name: re.fullmatch(r"study/(supplement1|table\d[a-i]?)_(.+)", name) for name in RECIPES if name[:6] == "study/"}
+    # Where two tables print different figures of one model; a comment in the recipe says so.
+    SLIPS = {
+        ("siglip2_patch", "pope_f1"),
+        ("siglip2_cluster_rms", "pope_f1"),
+        ("clip_patch_rms_random", "pope_f1"),
+        ("radio384_patch_nocls", "pope_f1"),
+        ("radio384_patch_rms", "pope_f1"),
+        ("radio384_patch_rms", "cvbench"),
+    }
+
+    def by_setting(self) -> dict[str, list[Recipe]]:
+        groups = defaultdict(list)
+        for name, row in self.ROWS.items():
+            groups[row[2]].append(load(name, "paper"))
+        return groups
+
+    def test_every_row_of_the_tables_has_a_recipe(self):
+        assert all(self.ROWS.values())
+        counts = defaultdict(int)
+        for row in self.ROWS.values():
+            counts[row[1][:6] if row[1].startswith("table") else row[1]] += 1
+        rows = {"table1": 6, "table2": 7, "table3": 9, "table4": 8, "table5": 4, "table6": 38, "supplement1": 26}
+        assert counts == rows
+
+    def test_one_name_is_one_setting_and_another_name_another(self):
+        found = {}
+        for name, group in self.by_setting().items():
+            assert len({setting(recipe) for recipe in group}) == 1, name
+            assert found.setdefault(setting(group[0]), name) == name
+        assert len(found) == 41
+
+    def test_figures_of_one_model_agree_between_tables(self):
+        differ = set()
+        for name, group in self.by_setting().items():
+            for key in {key for recipe in group for key in recipe.expect}:
+                figures = [recipe.expect[key] for recipe in group if key in recipe.expect]
+                if max(figures) - min(figures) > (0.5 if key.startswith("mme_") else 0):  # the supplement rounds MME
+                    differ.add((name, key))
+        assert differ == self.SLIPS
+
+    def test_parts_sum_to_the_printed_total(self):
+        checked = 0
+        for group in self.by_setting().values():
+            totals = {recipe.expect["ocrbench"] for recipe in group if "ocrbench" in recipe.expect}
+            parts = [[v for k, v in recipe.expect.items() if k.startswith("ocrbench_")] for recipe in group]
+            for part in filter(None, parts):
+                assert len(part) == 5
+                assert totals <= {sum(part)}
+                checked += bool(totals)
+        assert checked >= 30
+
+    def test_keys_are_those_of_the_page(self):
+        listed = set(re.findall(r"^\| `([a-z0-9_]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+        assert {key for name in self.ROWS for key in load(name).expect} == listed
+
+    def test_training_is_row_d13(self):
+        for name in self.ROWS:
+            recipe = load(name, "paper")
+            one, two = recipe.stage
+            assert (one.train, one.batch, one.learning_rate) == (["connector"], 256, 1e-3)
+            assert (two.train, two.batch, two.learning_rate) == (["connector", "language_model"], 128, 2e-5)
+            assert {(s.epochs, s.precision, s.schedule, s.warmup, s.weight_decay, s.seed) for s in recipe.stage} == {
+                (1, "bf16", "cosine", 0.03, 0, 42)
+            }
+            assert recipe.model.language_model == ("Qwen/Qwen3-8B" if "qwen3" in name else "lmsys/vicuna-7b-v1.5")
+
+    @pytest.mark.parametrize(
+        ("name", "wanted"),
+        [
+            ("table2_radio384_cluster_rms", {"norm": "rms", "partition_on": "normed", "pool": "attend(heads=16)"}),
+            ("table4_radio384_cluster", {"norm": "none", "partition_on": "raw", "pool": "attend(heads=16)"}),
+            ("table5_radio768_segment_mean", {"pool": "mean", "whole": True, "cls": True}),
+            ("table3h_radio768_combined_nocls_noglobal", {"norm": "none", "whole": False, "cls": False}),
+            ("table1_siglip2_patch", {"regions": "", "cls": False, "norm": "none", "segmenter": ""}),
+            ("table3d_radio384_patch_random", {"regions": "sort('random', seed=42)", "norm": "none", "cls": True}),
+        ],
+    )
+    def test_settings_one_can_check_by_eye(self, name, wanted):
+        found = load(f"study/{name}", "paper").tokenizer.model_dump()
+        assert {key: found[key] for key in wanted} == wanted
+
+
+def table() -> str:
+    """All recipes, by folder and table."""
+    lines = []
+    for title, group in group_recipes().items():
+        lines += ["", f"### {title}", "", "| recipe | what |" + (" row |" if ":" in title else "")]
+        lines += ["| --- | --- |" + (" --- |" if ":" in title else "")]
+        for name, what in group.items():
+            source = load(name).source
+            row = f" {source.row or source.section} |" if source else ""
+            lines.append(f"| `{name}` | {what} |{row}")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_lists_them_all():
+    text = PAGE.read_text(encoding="utf-8")
+    begin, end = (text.index(mark) for mark in MARKS)
+    assert text[begin + len(MARKS[0]) : end].strip() == table().strip(), "run: python tests/test_recipes.py"
+
+
+def rewrite() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    begin, end = (text.index(mark) for mark in MARKS)
+    PAGE.write_text(f"{text[:begin]}{MARKS[0]}\n{table()}\n{text[end:]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    rewrite()

@@ -2,8 +2,8 @@
 
 After: LLaVA-NeXT (`process_anyres_image`, `pack_image_features`); RICE, row R9 (2x2+1).
 Differs: the canvas of all tiles is resized with Pillow's bicubic filter, LLaVA's choice, whatever filter the encoder names for its own.
-A tile that shows nothing but padding is no view of its own. Padding is black, as LLaVA has it: an encoder that standardises over a
-picture (`lite`, `filters`) does so over all tiles of it together, padding included.
+A tile that shows nothing but padding is no view of its own. An encoder that standardises over a picture (`lite`, `filters`) does so over
+all tiles of it together, padding included; there padding has the picture's mean colour, elsewhere it is black, as LLaVA has it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Cutting:
     tiles: list[Picture]
 
     @classmethod
-    def of(cls, picture: Picture, tiling: Tiling, base: Frame) -> Cutting:
-        """Cut a picture for an encoder whose frame of the whole picture is `base`."""
+    def of(cls, picture: Picture, tiling: Tiling, base: Frame, fill: tuple[int, int, int] = (0, 0, 0)) -> Cutting:
+        """Cut a picture for an encoder whose frame of the whole picture is `base`; padding has the colour `fill`."""
         frame = tiling.frame(picture.size, base.canvas, base.patch)
-        pixels, (high, wide) = frame.place(picture), base.canvas
+        pixels, (high, wide) = frame.place(picture, fill=fill), base.canvas
         parts = []
         for number, (y, x) in enumerate(_corners(frame, base.canvas), 1):
             part = np.ascontiguousarray(pixels[y : y + high, x : x + wide])
@@ -88,7 +88,8 @@ def views_of(
     own = [picture for picture in pictures if isinstance(picture, Picture)]
     if len(own) < len(pictures):
         raise ValueError("a clip's frames are not cut into tiles: set tiles=''")
-    cuttings = [Cutting.of(picture, tiling, encoder.frame(picture.size)) for picture in own]
+    fills = [_mean_colour(picture) if hasattr(encoder, "encode_clip") else (0, 0, 0) for picture in own]
+    cuttings = [Cutting.of(one, tiling, encoder.frame(one.size), fill) for one, fill in zip(own, fills, strict=True)]
     views = []
     for base, tiles, cutting in zip(*_encoded(encoder, own, cuttings), cuttings, strict=True):
         rest = [_stitched(tiles, cutting, padding, base.key)] if cut == "stitched" else _apart(tiles, cutting)
@@ -153,6 +154,11 @@ def _stitched(tiles: Sequence[PatchGrid], cutting: Cutting, padding: str, key: s
 def _laid(parts: Sequence[Tensor], columns: int) -> Shaped[Tensor, "h w *rest"]:
     """Grids row by row, `columns` in a row, as one."""
     return torch.cat([torch.cat(list(parts[at : at + columns]), 1) for at in range(0, len(parts), columns)])
+
+
+def _mean_colour(picture: Picture) -> tuple[int, int, int]:
+    red, green, blue = picture.pixels.mean((0, 1)).round().astype(int).tolist()
+    return red, green, blue
 
 
 def _corners(frame: Frame, tile: tuple[int, int]) -> list[tuple[int, int]]:

@@ -285,3 +285,115 @@ def test_every_stage_without_a_stage_is_an_error(tmp_path):
     path.write_text('what = "x"\n[every_stage]\nsteps = 2\n')
     with pytest.raises(RecipeError, match="each \\[\\[stage\\]\\]"):
         load_recipe(path)
+
+
+class TestExtends:
+    BASE = """
+    what = "A base"
+    [source]
+    paper = "another"
+    [expect]
+    tokens = 576
+    [tokenizer]
+    encoder = "lite"
+    norm = "rms"
+    [[stage]]
+    name = "alignment"
+    data = [{ records = "a.json" }]
+    [scale.paper.tokenizer]
+    encoder = "filters(size=448)"
+    """
+
+    @pytest.fixture
+    def write(self, tmp_path):
+        (tmp_path / "_base.toml").write_text(self.BASE)
+        (tmp_path / "_attend.toml").write_text('[tokenizer]\npool = "attend"\nnorm = "none"')
+
+        def written(text):
+            path = tmp_path / "row.toml"
+            path.write_text(text)
+            return path
+
+        return written
+
+    def test_the_file_stands_over_its_base(self, write):
+        path = write('extends = "_base.toml"\nwhat = "A row"\n[tokenizer]\npool = "attend"')
+        recipe = load_recipe(path)
+        assert (recipe.tokenizer.encoder, recipe.tokenizer.norm, recipe.tokenizer.pool) == ("lite", "rms", "attend")
+        assert [stage.name for stage in recipe.stage] == ["alignment"]
+        assert load_recipe(path, scale="paper").tokenizer.encoder == "filters(size=448)"
+
+    def test_what_a_paper_says_of_the_base_is_not_said_of_the_row(self, write):
+        recipe = load_recipe(write('extends = "_base.toml"\nwhat = "A row"'))
+        assert (recipe.what, recipe.source, recipe.expect) == ("A row", None, {})
+        with pytest.raises(RecipeError, match="the key 'what' is missing"):
+            load_recipe(write('extends = "_base.toml"'))
+
+    def test_of_several_the_later_wins(self, write):
+        for names, norm in ((["_base.toml", "_attend.toml"], "none"), (["_attend.toml", "_base.toml"], "rms")):
+            tokenizer = load_recipe(write(f'extends = {names}\nwhat = "A row"')).tokenizer
+            assert (tokenizer.encoder, tokenizer.pool, tokenizer.norm) == ("lite", "attend", norm)
+
+    def test_shown_resolved_it_stands_alone(self, write, tmp_path):
+        recipe = load_recipe(write('extends = ["_base.toml", "_attend.toml"]\nwhat = "A row"'))
+        alone = tmp_path / "elsewhere" / "row.toml"
+        alone.parent.mkdir()
+        alone.write_text(to_toml(recipe))
+        assert "extends" not in alone.read_text()
+        assert load_recipe(alone) == recipe
+
+    def test_mistakes_are_told(self, write, tmp_path):
+        with pytest.raises(
+            RecipeError, match=r"row.toml: it extends '_bse.toml', and there is no such file \(did you mean '_base.toml'\?\)"
+        ):
+            load_recipe(write('extends = "_bse.toml"\nwhat = "A row"'))
+        for wrong in ("1", "[1]", '""', "{ a = 1 }"):
+            with pytest.raises(RecipeError, match="extends is a file beside this one, or a list of such"):
+                load_recipe(write(f'extends = {wrong}\nwhat = "A row"'))
+        (tmp_path / "_deep.toml").write_text('extends = "_base.toml"')
+        with pytest.raises(
+            RecipeError, match=r"which itself extends '_base.toml'; a base extends nothing: name both in a list"
+        ):
+            load_recipe(write('extends = "_deep.toml"\nwhat = "A row"'))
+        (tmp_path / "_wrong.toml").write_text("[tokenizer]\nnrm = 1")
+        with pytest.raises(RecipeError, match=r"unknown key 'tokenizer.nrm' \(did you mean 'norm'"):
+            load_recipe(write('extends = "_wrong.toml"\nwhat = "A row"'))
+        with pytest.raises(RecipeError, match="unknown key 'extends'"):
+            resolve({"what": "A row", "extends": "_base.toml"}, name="row")
+
+
+class TestInference:
+    def test_what_it_does_not_say_is_as_trained(self):
+        table = {
+            "what": "x",
+            "tokenizer": {"norm": "rms", "regions": "merge(0.5)"},
+            "inference": {"tokenizer": {"regions": "sort('random')"}},
+            "scale": {"paper": {"tokenizer": {"encoder": "a/b"}}, "small": {"inference": {"tokenizer": {"cls": True}}}},
+        }
+        recipe = resolve(table, name="x", scale="paper")
+        assert recipe.tokenizer.regions == "merge(0.5)"
+        assert recipe.answering == TokenizerSettings(encoder="a/b", norm="rms", regions="sort('random')")
+        assert resolve(table, name="x", scale="small").answering.cls
+        assert resolve({"what": "x"}, name="x").answering == TokenizerSettings()
+
+    def test_round_trip(self, tmp_path):
+        recipe = resolve({"what": "x", "inference": {"tokenizer": {"regions": "merge(0.5)"}}}, name="x")
+        path = tmp_path / "x.toml"
+        path.write_text(to_toml(recipe))
+        assert load_recipe(path) == recipe
+
+    @pytest.mark.parametrize(("key", "value"), [("pool", "attend"), ("norm", "rms")])
+    def test_what_has_weights_is_trained(self, key, value):
+        with pytest.raises(RecipeError, match=rf"x: inference.tokenizer.{key} is '{value}', but the model is trained with"):
+            resolve({"what": "x", "inference": {"tokenizer": {key: value}}}, name="x")
+
+    def test_mistakes_are_told(self):
+        for wrong, said in (
+            ({"regions": ""}, "unknown key 'inference.regions'; known: tokenizer"),
+            ({"tokenizer": {"region": ""}}, "unknown key 'inference.tokenizer.region' .did you mean 'regions'"),
+            ({"tokenizer": {"regions": "mrge(0.5)"}}, "did you mean 'merge'"),
+            ({"tokenizer": 1}, "inference.tokenizer"),
+            (1, "inference"),
+        ):
+            with pytest.raises(RecipeError, match=said):
+                resolve({"what": "x", "inference": wrong}, name="x")

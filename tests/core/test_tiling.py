@@ -28,7 +28,7 @@ def test_spec(text, grids):
 
 @pytest.mark.parametrize("text", ["", "2", "2x", "x2", "2x2x2", "anyres()", "anyres(672,672)", "2x2,", "2X2", "-1x2", "2x2+2"])
 def test_a_spec_that_is_none_is_told_what_is(text):
-    with pytest.raises(ValueError, match="rows x columns.*anyres"):
+    with pytest.raises(ValueError, match=r"rows x columns.*anyres"):
         Tiling.of(text)
 
 
@@ -38,10 +38,19 @@ def test_too_many_tiles_or_none(text):
         Tiling.of(text)
 
 
-def test_the_best_grid_of_some_images():
-    anyres = Tiling.of("anyres")
-    found = {size: anyres.best(size, (336, 336)) for size in ((480, 640), (480, 1000), (200, 100), (100, 1000), (1000, 100))}
-    assert found == {(480, 640): (2, 2), (480, 1000): (1, 2), (200, 100): (2, 1), (100, 1000): (1, 3), (1000, 100): (3, 1)}
+@pytest.mark.parametrize(
+    ("size", "best"),
+    [
+        ((480, 640), (2, 2)),
+        ((336, 672), (1, 2)),
+        ((672, 336), (2, 1)),
+        ((100, 1000), (1, 3)),
+        ((1000, 100), (3, 1)),
+        ((200, 100), (1, 2)),  # whole in any of them, with equal waste: the first, as in LLaVA
+    ],
+)
+def test_the_best_grid_of_some_images(size, best):
+    assert Tiling.of("anyres").best(size, (336, 336)) == best
 
 
 @settings(max_examples=150, deadline=None)
@@ -69,7 +78,7 @@ def test_a_strip_thinner_than_a_patch_keeps_the_patches_that_see_it():
     frame = Tiling.of("2x2").frame((10, 2000), (56, 56), (14, 14))
     rows, columns = unpadded(frame)
     assert frame.valid[rows, columns].all()
-    assert (rows, columns) == (slice(3, 5), slice(0, 8))
+    assert (rows, columns) == (slice(3, 4), slice(0, 8))
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
 from regiontok.core.masks import PixelMasks  # noqa: E402 - after the skip
+from regiontok.model._door import visual_outputs  # noqa: E402
 from regiontok.model._internvl import InternVL  # noqa: E402
-from regiontok.model.inject import ReleasedVLM, visual_outputs  # noqa: E402
+from regiontok.model.inject import ReleasedVLM  # noqa: E402
 
 EDGE, PATCH = 32, 4  # a tile is 4 x 4 cells of 8 pixels
 SPECIAL = ("<pad>", "</s>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")

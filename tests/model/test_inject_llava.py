@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-transformers = pytest.importorskip("transformers", minversion="5.18")
+pytest.importorskip("transformers", minversion="5.18")
 
-from transformers import (  # noqa: E402 - after the skip
+from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -27,19 +27,22 @@ from transformers import (  # noqa: E402 - after the skip
     LlavaProcessor,
     SiglipVisionConfig,
 )
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil  # noqa: E402
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil  # noqa: E402
-from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil  # noqa: E402
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (  # noqa: E402
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
-from transformers.utils import is_flash_attn_2_available  # noqa: E402
+from transformers.utils import is_flash_attn_2_available
 
-from regiontok.core.masks import PixelMasks  # noqa: E402
-from regiontok.core.picture import PictureError  # noqa: E402
-from regiontok.model import inject  # noqa: E402
-from regiontok.model.inject import ReleasedVLM, from_vlm, rewrapped  # noqa: E402
-from regiontok.model.mini import mini_tokenizer  # noqa: E402
+from regiontok.core.clip import Clip
+from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import PictureError
+from regiontok.model import _door
+from regiontok.model._door import rewrapped
+from regiontok.model._release import check_kind
+from regiontok.model.inject import FAMILIES, ReleasedVLM, from_vlm
+from regiontok.model.mini import mini_tokenizer
 
 SIDE, PATCH = 32, 8
 PINS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
@@ -309,6 +312,14 @@ def test_segments_of_a_square_become_one_token_and_an_image_without_regions_none
     assert len(empty.answer([pixels], ["<s>x<image>y"], max_new_tokens=2)) == 1
 
 
+def test_a_cls_token_that_the_model_reads_is_in_no_region() -> None:
+    model, processor = released("llava_full")
+    own = from_vlm(model, processor).prepare(PHOTOS[0], "<image>").tokens[0]
+    made = from_vlm(model, processor, regions="windows(16)").prepare(PHOTOS[0], "<image>").tokens[0]
+    assert (len(own), len(made)) == (17, 16)
+    torch.testing.assert_close(made.values, own.values[1:], atol=1e-5, rtol=1e-4)
+
+
 def test_patches_of_a_region_with_select() -> None:
     model, processor = released("llava")
     vlm = from_vlm(model, processor, regions="segments", segmenter=Bright(), pool="select", at="after")
@@ -381,7 +392,16 @@ def test_what_is_refused(monkeypatch) -> None:
         from_vlm(model, processor).generate()
     with pytest.raises(ValueError, match="takes no mm_encoder_outputs"):
         from_vlm(model.model.language_model, processor)
-    monkeypatch.setattr(inject.transformers, "__version__", "5.17.1")
+    with pytest.raises(ValueError, match="'vipllava' is not one of llava, llava_next"):
+        check_kind("vipllava", FAMILIES)
+    with pytest.raises(ValueError, match="chooses by the attention of CLS"):
+        from_vlm(model, processor, regions="visionzip(4)").prepare(PHOTOS[0], "<image>")
+    right = from_vlm(model, processor).prepare(PHOTOS, TEXTS, side="right")
+    with pytest.raises(ValueError, match="padding here: prepare"):
+        from_vlm(model, processor).generate(right)
+    with pytest.raises(ValueError, match="a clip has no placeholder"):
+        from_vlm(model, processor).prepare(Clip.of([np.zeros((8, 8, 3), np.uint8)] * 2), "<image>")
+    monkeypatch.setattr(_door.transformers, "__version__", "5.17.1")
     with pytest.raises(ValueError, match="ignores ready-made visual tokens in silence"):
         from_vlm(model, processor)
 

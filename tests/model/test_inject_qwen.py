@@ -15,9 +15,10 @@ transformers = pytest.importorskip("transformers", minversion="5.18")
 
 from regiontok.core.frame import Frame  # noqa: E402 - after the skip
 from regiontok.core.masks import PixelMasks  # noqa: E402
+from regiontok.model._door import visual_outputs  # noqa: E402
 from regiontok.model._family import ImageTokens  # noqa: E402
 from regiontok.model._qwen import Qwen  # noqa: E402
-from regiontok.model.inject import ReleasedVLM, visual_outputs  # noqa: E402
+from regiontok.model.inject import ReleasedVLM  # noqa: E402
 
 KINDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 CLASSES = {

@@ -87,6 +87,8 @@ def test_what_does_not_fit_is_refused(processor):
         processor(text="abc", videos=[PHOTOS])
     with pytest.raises(ValueError, match="of type 'text' or 'image', got 'video'"):
         processor.apply_chat_template([{"role": "user", "content": [{"type": "video"}]}])
+    with pytest.raises(ValueError, match="sanitize_control_tokens would take placeholders"):
+        processor.apply_chat_template([{"role": "user", "content": "a"}], sanitize_control_tokens=True)
 
 
 def test_a_tokenizer_that_does_not_know_the_placeholder_learns_it():

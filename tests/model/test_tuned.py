@@ -133,7 +133,7 @@ def test_checkpointing_of_a_tuned_encoder_gives_equal_gradients(clip):
     for checkpointed in (False, True):
         model = made(clip).train()
         if checkpointed:
-            model.activation_checkpointing_enable()
+            model.gradient_checkpointing_enable({"use_reentrant": False})
         model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
         found.append({name: value.grad for name, value in model.named_parameters()})
     assert all(torch.allclose(value, found[1][name], rtol=0, atol=1e-7) for name, value in found[0].items())

@@ -16,6 +16,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.tokens import Tokens
 from regiontok.model.mini import mini_language_model
+from regiontok.model.packed import packed_mask
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.tokenizer import RegionTokenizer
@@ -90,11 +91,22 @@ def test_saved_and_loaded_it_is_the_same_to_the_last_bit(tmp_path, family, tied)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "generation_config.json", "model.safetensors"]
 
 
-def test_pools_with_own_parameters_start_as_they_were_made():
-    model = made(visual=VISUAL.model_copy(update={"pool": "attend(heads=1)"}))
-    assert torch.equal(model.head.pool.query_bias, torch.zeros_like(model.head.pool.query_bias))
-    again = made(visual=VISUAL.model_copy(update={"pool": "attend(heads=1)"}))
-    assert same_state(model.head, again.head)
+def test_a_fresh_head_is_decided_by_its_seed_and_nothing_else():
+    visual = VISUAL.model_copy(update={"pool": "attend(heads=1)"})
+    heads = []
+    for outside, seed in ((0, 3), (1, 3), (0, 4)):
+        language_model = FAMILIES["llama"]()
+        torch.manual_seed(outside)
+        before = torch.get_rng_state()
+        own = visual.model_copy(update={"seed": seed})
+        heads.append(RegionVLM.from_parts(language_model, own, image_token_id=IMAGE).head)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert same_state(heads[0], heads[1])
+    assert not same_state(heads[0], heads[2])
+    # as the pool makes it: no transformers' initialisation over it, no memory as it was
+    assert torch.equal(heads[0].pool.query_bias, torch.zeros_like(heads[0].pool.query_bias))
+    bound = (6 / (2 * heads[0].pool.query.weight.shape[0])) ** 0.5
+    assert 0.9 * bound < float(heads[0].pool.query.weight.detach().abs().max()) <= bound
 
 
 def test_config_through_auto_classes(tmp_path):
@@ -202,9 +214,7 @@ def test_checkpointing_gives_equal_gradients(family):
     ids, mask = padded(ROWS, "right")
     labels = ids.masked_fill((ids == IMAGE) | (mask == 0), -100)
     plain = gradients(model, ids, mask, PICTURES[:3], labels=labels)
-    model.activation_checkpointing_enable() if hasattr(
-        model, "activation_checkpointing_enable"
-    ) else model.gradient_checkpointing_enable()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
     again = gradients(model, ids, mask, PICTURES[:3], labels=labels)
     assert plain.keys() == again.keys() == {name for name, _ in model.named_parameters()}
     for name, value in plain.items():
@@ -256,6 +266,12 @@ def test_packed_rows_and_flash_attention_are_refused():
     ids = torch.tensor([ROWS[2] + ROWS[2]])
     with pytest.raises(ValueError, match=r"packed rows need attn_implementation 'sdpa' or 'eager', not 'flash_attention_2'"):
         model(ids, segments=torch.tensor([[0] * 5 + [1] * 5]))
+
+
+def test_rows_that_are_not_packed_take_their_own_mask():
+    model = made()
+    with pytest.raises(ValueError, match="these rows are not packed: pass their mask"):
+        packed_mask(model.spliced(torch.tensor([ROWS[2]])), model.language_model.config)
 
 
 def test_attention_of_the_language_model_alone(tmp_path):

@@ -22,9 +22,10 @@ def methods(kind: str | None = None) -> dict[str, dict[str, str]]:
 
 
 def recipes() -> dict[str, Path]:
-    """Name ("study/table1_clip_cluster") -> file, of the recipes that come with the package."""
+    """Name ("study/table1_clip_cluster_rms") -> file, of the recipes that come with the package; a file `_x.toml` is a base of others."""
     root = Path(__file__).parents[1] / "recipes"
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.toml"))}
+    found = (path for path in sorted(root.rglob("*.toml")) if not path.name.startswith("_"))
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in found}
 
 
 def find_recipe(text: str) -> Path:
@@ -46,6 +47,17 @@ def find_recipe(text: str) -> Path:
 def describe_recipes() -> dict[str, str]:
     """Name -> what it reproduces."""
     return {name: load_recipe(path).what for name, path in recipes().items()}
+
+
+def group_recipes() -> dict[str, dict[str, str]]:
+    """Folder and, in it, paper and table -> name -> what it reproduces, in the order of the names."""
+    groups: dict[str, dict[str, str]] = {}
+    for name, path in recipes().items():
+        recipe = load_recipe(path)
+        where = ", ".join(filter(None, (recipe.source.paper, recipe.source.table))) if recipe.source else ""
+        title = f"{name.split('/')[0]}: {where}" if where else name.split("/")[0]
+        groups.setdefault(title, {})[name] = recipe.what
+    return groups
 
 
 def encoders() -> list[dict[str, Any]]:

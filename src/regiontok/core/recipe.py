@@ -14,6 +14,12 @@ A recipe names one setting of the papers' tables, or one of ours, and everything
     regions = "merge(k=124) | sort('com')"
     [scale.paper.tokenizer]       # what changes at another scale
     encoder = "transformers('openai/clip-vit-large-patch14-336')"
+    [inference.tokenizer]         # what changes between training and answering
+    regions = "merge(k=124) | sort('random', seed=42)"
+
+`extends = "_base.toml"` (or a list) stands first: files beside this one, read before it, the later over the earlier and this one over all.
+Tables are merged key by key; lists, `[[stage]]` too, are replaced. `name`, `what`, `[source]` and `[expect]` are a file's own, and a
+base extends nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +38,8 @@ from regiontok.core.spec import nearest
 from regiontok.core.tiling import Tiling
 
 SCALES = ("mini", "small", "paper")
+_LEARNED = ("norm", "pool")  # what has weights
+_OWN = ("name", "what", "source", "expect")  # of a file: another setting's published figures are not this one's
 
 
 class RecipeError(ValueError):
@@ -142,6 +150,12 @@ class Stage(_Settings):
     seed: int = 42
 
 
+class Inference(_Settings):
+    """What differs when the trained model answers: the tokenizer's settings, all of them once resolved."""
+
+    tokenizer: TokenizerSettings
+
+
 class Recipe(_Settings):
     """One recipe, resolved at one scale."""
 
@@ -153,22 +167,53 @@ class Recipe(_Settings):
     tokenizer: TokenizerSettings = TokenizerSettings()
     model: ModelSettings | None = None
     stage: list[Stage] = []
+    inference: Inference | None = None
+
+    @property
+    def answering(self) -> TokenizerSettings:
+        """The tokenizer's settings when the model answers: those it was trained with, unless the recipe has an `[inference]`."""
+        return self.inference.tokenizer if self.inference else self.tokenizer
 
 
 def load_recipe(path: str | Path, *, scale: str = "mini", overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe at a scale; `overrides` are ``"tokenizer.pool=attend"``.
 
     Raises:
-        RecipeError: a missing file, broken TOML, an unknown key, a value of the wrong type, a spec with an unknown method.
+        RecipeError: a missing file, broken TOML, an unknown key, a value of the wrong type, a spec with an unknown method; a base that
+            is not there, or extends another.
     """
     path = Path(path)
+    return resolve(_extended(_read(path), path), name=path.stem, scale=scale, overrides=overrides)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise RecipeError(f"{path}: not a readable TOML file ({error})") from None
-    return resolve(table, name=path.stem, scale=scale, overrides=overrides)
+
+
+def _extended(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The table over those it extends."""
+    given = table.pop("extends", [])
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise RecipeError(f"{path}: extends is a file beside this one, or a list of such, not {given!r}")
+    merged: dict[str, Any] = {}
+    for name in names:
+        under = path.parent / name
+        if not under.is_file():
+            beside = [other.name for other in under.parent.glob("*.toml") if other.name != path.name]
+            raise RecipeError(f"{path}: it extends {name!r}, and there is no such file{nearest(under.name, beside)}")
+        base = _read(under)
+        if "extends" in base:
+            raise RecipeError(
+                f"{path}: it extends {name!r}, which itself extends {base['extends']!r}; a base extends nothing: name both in a list"
+            )
+        merged = _merged(merged, {key: value for key, value in base.items() if key not in _OWN})
+    return _merged(merged, table)
 
 
 def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrides: Sequence[str] = ()) -> Recipe:
@@ -190,7 +235,7 @@ def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrid
         settings = _merged(table, scales.get(one, {}))
         for change in changed:
             settings = _merged(settings, change)
-        settings = _into_stages(settings, name)
+        settings = _into_inference(_into_stages(settings, name))
         if "scale" in settings:
             raise RecipeError(f"{name}: the scale is chosen when loading (scale='paper'), not by a key or an override")
         try:
@@ -204,7 +249,14 @@ def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrid
 def to_toml(recipe: Recipe) -> str:
     """The resolved recipe as TOML that `load_recipe` reads back (at any scale: it has become the same at all)."""
     lines = [f"name = {_toml(recipe.name)}", f"what = {_toml(recipe.what)}"]
-    parts = {"source": recipe.source, "expect": recipe.expect, "tokenizer": recipe.tokenizer, "model": recipe.model}
+    parts: dict[str, Any] = {
+        "source": recipe.source,
+        "expect": recipe.expect,
+        "tokenizer": recipe.tokenizer,
+        "model": recipe.model,
+    }
+    if recipe.inference:
+        parts["inference.tokenizer"] = recipe.inference.tokenizer
     for title, part in parts.items():
         values = part if isinstance(part, dict) else part.model_dump() if part else {}
         if values:
@@ -230,6 +282,14 @@ def _into_stages(settings: dict[str, Any], name: str) -> dict[str, Any]:
     if every:
         settings["stage"] = [_merged(stage, every) for stage in settings["stage"]]
     return settings
+
+
+def _into_inference(settings: dict[str, Any]) -> dict[str, Any]:
+    """`[inference.tokenizer]` says what changes; resolved, it is whole."""
+    found, base = settings.get("inference"), settings.get("tokenizer", {})
+    if not isinstance(found, Mapping) or not isinstance(found.get("tokenizer"), Mapping) or not isinstance(base, Mapping):
+        return settings  # absent, or refused by its type
+    return settings | {"inference": {**found, "tokenizer": _merged(base, found["tokenizer"])}}
 
 
 def _override(text: str, name: str) -> dict[str, Any]:
@@ -263,6 +323,8 @@ _PARTS: dict[str, type[BaseModel]] = {
     "": Recipe,
     "source": Source,
     "tokenizer": TokenizerSettings,
+    "inference": Inference,
+    "inference.tokenizer": TokenizerSettings,
     "model": ModelSettings,
     "stage": Stage,
     "stage.data": Data,
@@ -271,22 +333,31 @@ _PARTS: dict[str, type[BaseModel]] = {
 
 
 def _check_specs(recipe: Recipe) -> None:
-    own = recipe.tokenizer
+    try:
+        _check_tokenizer(recipe.tokenizer)
+        if recipe.inference:
+            _check_tokenizer(recipe.inference.tokenizer)
+        if recipe.model:
+            spec.check("connector", recipe.model.connector)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: {error}") from None
+    for key in _LEARNED if recipe.inference else ():
+        trained, asked = getattr(recipe.tokenizer, key), getattr(recipe.answering, key)
+        if trained != asked:
+            raise RecipeError(
+                f"{recipe.name}: inference.tokenizer.{key} is {asked!r}, but the model is trained with {trained!r}, and its weights are "
+                "made for that; train it so instead"
+            )
+
+
+def _check_tokenizer(own: TokenizerSettings) -> None:
     texts = {"segmenter": own.segmenter, "transform": own.transforms, "step": own.regions, "pool": own.pool}
     if own.encoder.isidentifier() or "(" in own.encoder:  # anything else is a hub name or a folder
         texts["encoder"] = own.encoder
-    if recipe.model:
-        texts["connector"] = recipe.model.connector
     for kind, text in texts.items():
-        try:
-            spec.check(kind, text)
-        except spec.SpecError as error:
-            raise RecipeError(f"{recipe.name}: {error}") from None
+        spec.check(kind, text)
     if own.tiles:
-        try:
-            Tiling.of(own.tiles)
-        except ValueError as error:
-            raise RecipeError(f"{recipe.name}: {error}") from None
+        Tiling.of(own.tiles)
 
 
 def _lines(values: Mapping[str, Any]) -> list[str]:

@@ -32,7 +32,7 @@ class Tiling:
 
     >>> Tiling.of("2x2+1").grids, len(Tiling.of("anyres").grids), len(Tiling.of("anyres(6)").grids)
     (((2, 2),), 5, 36)
-    >>> Tiling.of("anyres").best((480, 1000), (336, 336))
+    >>> Tiling.of("anyres").best((336, 672), (336, 336))
     (1, 2)
     """
 

@@ -184,7 +184,7 @@ def _read(path: Path) -> list[PatchGrid]:
     grids = []
     for at, rest in enumerate(about["views"]):
         frame = Frame(**{name: tuple(value) for name, value in rest.pop("frame").items()})
-        parts = {name: tensors.get(f"{at}.{name}") for name in _TENSORS}
+        parts: dict[str, Any] = {name: tensors.get(f"{at}.{name}") for name in _TENSORS}
         grids.append(PatchGrid(frame=frame, masks=masks, **parts, **rest))
     return grids
 

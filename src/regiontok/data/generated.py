@@ -17,10 +17,11 @@ import numpy as np
 
 from regiontok.core import spec
 from regiontok.core.picture import Picture
-from regiontok.miniworld.scenes import Scene, make_scene
+from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import COLOURS, SHAPES
 
 QUESTIONS = ("colour", "shape", "count", "presence")
+QUESTIONS_VERSION = 1  # raise it with every change of a question or of how it is drawn
 TRIES = 64  # scenes looked at for one that the questions can be asked of; with one object the first always is
 _STRIDE = 1_000_003  # from one such scene to the next, beyond any source's length
 
@@ -73,6 +74,11 @@ class Miniworld(Sequence[dict[str, Any]]):
     def kinds(self) -> tuple[str, ...]:
         """The questions as a tuple."""
         return tuple(kind.strip() for kind in self.questions.split(",") if kind.strip())
+
+    @property
+    def digest(self) -> str:
+        """What decides all records, as text."""
+        return f"{self} of scenes {SCENES_VERSION}, questions {QUESTIONS_VERSION}"
 
     def __len__(self) -> int:
         return self.n

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import unicodedata
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from tokenizers import AddedToken
@@ -48,6 +49,12 @@ class Labeller:
         self.image_id = int(self.tokenizer.convert_tokens_to_ids(IMAGE))
         self.placeholder = self.image_id if placeholder is None else placeholder
         self.template = Template(self.tokenizer, template)
+
+    @property
+    def identity(self) -> str:
+        """Hash of what decides ids and labels: the tokenizer, the template, the placeholder."""
+        parts = (self.tokenizer.backend_tokenizer.to_str(), self.template.identity, str(self.placeholder))
+        return sha256("\n".join(parts).encode()).hexdigest()
 
     def __call__(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
         """Ids with one placeholder a picture, and labels, as many.

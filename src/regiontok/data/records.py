@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -105,7 +106,7 @@ class Records(Sequence[Record]):
         aside: what was set aside while reading.
     """
 
-    def __init__(self, parts: Sequence[Sequence[Any]], sources: Sequence[Source], aside: Sequence[Aside]) -> None:
+    def __init__(self, parts: Sequence[Rows | Miniworld], sources: Sequence[Source], aside: Sequence[Aside]) -> None:
         self._parts, self.sources, self.aside = tuple(parts), tuple(sources), tuple(aside)
 
     def __len__(self) -> int:
@@ -126,6 +127,14 @@ class Records(Sequence[Record]):
         return next(source for source in self.sources if index < source.stop)
 
     @cached_property
+    def digest(self) -> str:
+        """Hash of all records: the same digest, the same records at the same places."""
+        found = sha256()
+        for part in self._parts:
+            found.update(part.digest.encode())
+        return found.hexdigest()
+
+    @cached_property
     def counts(self) -> Counter[str]:
         """How many records were set aside, by reason."""
         return Counter(one.reason for one in self.aside)
@@ -141,6 +150,11 @@ class Rows(Sequence[Record]):
 
     def __len__(self) -> int:
         return len(self._ends)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all rows."""
+        return sha256(self._buffer + self._ends.tobytes()).hexdigest()
 
     def __getitem__(self, index: Any) -> Any:
         start = int(self._ends[index - 1]) if index else 0
@@ -158,7 +172,7 @@ def read(sources: Sequence[Data], *, look: bool = True) -> Records:
     Raises:
         ValueError: a file that is not there, is no JSON, or has no record that can be trained on; a weight that is not positive.
     """
-    parts: list[Sequence[Any]] = []
+    parts: list[Rows | Miniworld] = []
     found: list[Source] = []
     aside: list[Aside] = []
     for data in sources:

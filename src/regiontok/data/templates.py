@@ -60,6 +60,7 @@ class Template:
         self.name = name or "chat template"
         self.tokenizer = tokenizer
         self._begin = _begin(tokenizer)
+        self._end = _end(tokenizer)
         self._jinja = "" if name else _jinja(tokenizer)
         if name and name not in NAMED:
             raise ValueError(
@@ -77,6 +78,11 @@ class Template:
                     f"the chat template of {owner} cannot give the spans of answers: {error}. Name a template "
                     f"({', '.join(NAMED)}), or put {{% generation %}} marks around the assistant's words and end token in it"
                 ) from None
+
+    @property
+    def identity(self) -> str:
+        """What decides the text and its spans."""
+        return f"{self.name}: {self._jinja} {self.tokenizer.special_tokens_map} {self._begin}"
 
     def render(self, turns: Sequence[Turn]) -> Rendered:
         """The text of a conversation and the spans of its answers.
@@ -133,7 +139,7 @@ class Template:
             words = answer if answer in own else answer.strip()
             at = own.find(words)
             end = own[at + len(words) :]
-            if at < 0 or own[:at].strip() or not _end(self.tokenizer).fullmatch(end):
+            if at < 0 or own[:at].strip() or not self._end.fullmatch(end):
                 raise RecordError("what the chat template marks as generated is not the answer and an end token")
             spans.append(Span(start + at, start + at + len(words), stop))
         return Rendered(text, tuple(spans))
@@ -155,7 +161,7 @@ class Template:
         spans, at = [], 0
         for before, words, after in zip(pieces, said, pieces[1:], strict=False):
             at += len(before)
-            end = _end(self.tokenizer).match(after)
+            end = self._end.match(after)
             if end is None:
                 raise RecordError(f"the chat template puts no end token behind an answer ({after[:20]!r} stands there)")
             spans.append(Span(at, at + len(words), at + len(words) + end.end()))

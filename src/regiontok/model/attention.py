@@ -71,7 +71,7 @@ class Watch:
         self._past = int(cache.get_seq_length()) if cache is not None else 0
         self.steps.append({})
 
-    def _keep(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None, causal: bool) -> None:
+    def _keep(self, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None, causal: bool) -> None:
         at = self._wanted(query)
         b, heads, q, d = query.shape
         kv, n = key.shape[1], key.shape[2]
@@ -92,7 +92,7 @@ class Watch:
             columns = self.keys.to(rows.device)
             seen = (columns >= 0) & (columns < total)
             rows = rows.take_along_dim(columns.clamp(0, total - 1)[:, None, None], -1) * seen[:, None, None]
-        self.steps[-1][int(module.layer_idx)] = rows
+        self.steps[-1][layer] = rows
 
     def _wanted(self, query: Tensor) -> Int[Tensor, "b r"]:
         """Rows of these queries."""
@@ -112,7 +112,9 @@ class Watch:
 
 
 @contextmanager
-def watch(model: nn.Module, rows: Sequence[int] | Tensor | None = None, keys: Sequence[int] | Tensor | None = None) -> Iterator[Watch]:
+def watch(
+    model: nn.Module, rows: Sequence[int] | Tensor | None = None, keys: Sequence[int] | Tensor | None = None
+) -> Iterator[Watch]:
     """Keep attention rows of every call of `model` inside the `with` block; its logits are those of SDPA.
 
     Args:
@@ -128,10 +130,11 @@ def watch(model: nn.Module, rows: Sequence[int] | Tensor | None = None, keys: Se
             already; rows that a call does not have.
 
     >>> from regiontok.model.mini import mini_language_model
-    >>> with watch(mini_language_model(), rows=[-1]) as seen:
-    ...     _ = mini_language_model.__name__
-    >>> len(seen.steps)
-    0
+    >>> model = mini_language_model(width=24, layers=2, heads=3)
+    >>> with watch(model) as seen:
+    ...     _ = model(torch.tensor([[5, 6, 7, 8]]))
+    >>> seen.attention().shape
+    torch.Size([2, 1, 3, 1, 4])
     """
     decoder = text_decoder(model)
     _check(decoder)
@@ -161,9 +164,12 @@ def text_decoder(model: Any) -> Any:
     Raises:
         ValueError: there is none.
     """
-    model = getattr(model, "language_model", None) or getattr(model, "model", None) or model
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    if decoder is None or not hasattr(decoder, "config"):
+    while not hasattr(model, "get_decoder") and hasattr(model, "model"):
+        model = model.model  # a `ReleasedVLM` holds the released model
+    decoder, outer = model, None
+    while decoder is not outer and hasattr(decoder, "get_decoder"):  # a `RegionVLM` has a whole language model as its decoder
+        decoder, outer = decoder.get_decoder(), decoder
+    if outer is None or not hasattr(decoder, "config"):
         raise ValueError(f"{type(model).__name__} has no decoder of text to watch (get_decoder gives none)")
     return decoder
 
@@ -188,7 +194,7 @@ def _table(columns: Sequence[int] | Tensor | None) -> Tensor | None:
 
 
 def _attend(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """SDPA; the wanted rows on the side."""
     own = _WATCHED.get(module)
@@ -198,7 +204,7 @@ def _attend(
         causal = kwargs.get("is_causal")
         causal = getattr(module, "is_causal", True) if causal is None else causal
         with torch.no_grad():
-            own._keep(module, query, key, attention_mask, kwargs.get("scaling"), bool(causal))
+            own._keep(int(module.layer_idx), query, key, attention_mask, kwargs.get("scaling"), bool(causal))
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
@@ -246,7 +252,9 @@ class RegionAttention:
         return self.regions / self.visual if self.visual else self.regions
 
 
-def region_attention(rows: Float[Tensor, "layers heads r t"], tokens: Tokens, regions: int, *, view: int = 0) -> RegionAttention:
+def region_attention(
+    rows: Float[Tensor, "layers heads r t"], tokens: Tokens, regions: int, *, view: int = 0
+) -> RegionAttention:
     """Which regions of a picture the rows look at.
 
     Args:
@@ -264,7 +272,7 @@ def region_attention(rows: Float[Tensor, "layers heads r t"], tokens: Tokens, re
     >>> found.regions.tolist(), found.whole, found.text
     ([0.5, 0.0], 0.25, 0.25)
     """
-    if rows.ndim != 4 or rows.shape[-1] != len(tokens) or not rows[..., 0].numel() and len(tokens):
+    if rows.ndim != 4 or rows.shape[-1] != len(tokens) or not rows.shape[:-1].numel():
         raise ValueError(f"expected rows [layers heads r {len(tokens)}], a column a visual token, got {list(rows.shape)}")
     mean = rows.double().flatten(0, 2).mean(0).cpu()
     kind, region = tokens.kind.cpu(), tokens.region.cpu()

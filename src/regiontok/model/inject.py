@@ -8,27 +8,22 @@ grid, are kept where the pipeline is empty and dropped where there are regions: 
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import transformers
-from packaging.version import Version
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from regiontok.core import spec
-from regiontok.core.checkpoint import first_line, locate, pretrained, quiet, weight_files
 from regiontok.core.clip import Clip
-from regiontok.core.need import need
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Members, Regions
+from regiontok.model._door import check_door, rewrapped, visual_outputs
 from regiontok.model._family import Cut, Family, ImageTokens, Seen
+from regiontok.model._release import check_kind, load
 from regiontok.tokenizer import Regionizer, pictures
 
 if TYPE_CHECKING:
@@ -43,8 +38,6 @@ FAMILIES = {
     "qwen2_5_vl": ("_qwen", "Qwen"),
     "qwen3_vl": ("_qwen", "Qwen"),
 }
-OLDEST = "5.18"  # 5.17 swallows mm_encoder_outputs in silence: the logits are those of bare placeholders
-TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 At = Literal["before", "after"]
 Side = Literal["left", "right"]
 
@@ -316,52 +309,11 @@ def from_vlm(
     if isinstance(model, str | Path):
         if processor is not None:
             raise ValueError("a processor belongs to a model that is loaded; a name or folder brings its own")
-        model, processor = _load(str(model), device, dtype, attention, revision)
+        model, processor = load(str(model), FAMILIES, device=device, dtype=dtype, attention=attention, revision=revision)
     elif processor is None:
         raise ValueError(f"{type(model).__name__} is loaded already: give its processor as the second argument")
     options = {"regions": regions, "segmenter": segmenter, "transforms": transforms, "pool": pool}
     return ReleasedVLM(model, processor, **options, at=at, cut=cut, padding=padding)
-
-
-def _load(name: str, device: str, dtype: str, attention: str | None, revision: str | None) -> tuple[Any, Any]:
-    """Model and processor of a checkpoint."""
-    folder = locate(name, revision)
-    if not Path(name).expanduser().is_dir():  # the tokenizer's files, which locate does not bring, lie beside the weights
-        hub = need("huggingface_hub", extra="hub")
-        try:
-            folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*TEXT_FILES, "*.safetensors"]))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{name!r}: its tokenizer cannot be had from the hub or its cache ({first_line(error)})") from None
-    found = weight_files(folder)[0]
-    if found.suffix != ".safetensors":
-        raise ValueError(f"{name} has pickled weights only ({found.name}): convert them to safetensors first")
-    rules = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet():
-            kind = AutoConfig.from_pretrained(str(folder), **rules).model_type
-            _check_kind(kind)
-            processor = AutoProcessor.from_pretrained(str(folder), **rules)
-    except OSError as error:
-        raise ValueError(f"{name}: config, tokenizer or processor cannot be read ({first_line(error)})") from None
-    options = {} if attention is None else {"attn_implementation": attention}
-    model = pretrained(AutoModelForImageTextToText, folder, name, dtype=dtype, **options)
-    return model.to(device).eval(), processor
-
-
-def check_door(model: Any) -> None:
-    """Refuse a transformers, or a model of it, that takes no ready-made visual tokens.
-
-    Raises:
-        ValueError: it would ignore them in silence, or has no such argument.
-    """
-    if Version(transformers.__version__) < Version(OLDEST):
-        raise ValueError(
-            f"transformers {transformers.__version__} ignores ready-made visual tokens in silence; version {OLDEST} or newer takes them"
-        )
-    if "mm_encoder_outputs" not in inspect.signature(model.forward).parameters:
-        raise ValueError(
-            f"{type(model).__name__} of transformers {transformers.__version__} takes no mm_encoder_outputs: region tokens have no way in"
-        )
 
 
 def family_of(model: Any, processor: Any) -> Family:
@@ -370,47 +322,8 @@ def family_of(model: Any, processor: Any) -> Family:
     Raises:
         ValueError: nothing is.
     """
-    module, name = FAMILIES[_check_kind(model.config.model_type)]
+    module, name = FAMILIES[check_kind(model.config.model_type, FAMILIES)]
     return getattr(import_module(f"regiontok.model.{module}"), name)(model, processor)
-
-
-def _check_kind(kind: str) -> str:
-    if kind not in FAMILIES:
-        raise ValueError(f"model_type {kind!r} is not one of {', '.join(FAMILIES)}{spec.nearest(kind, FAMILIES)}")
-    return kind
-
-
-class Ragged(list):
-    """Tokens of each image, of different counts: some families join the list themselves, others call `.to` on it."""
-
-    def to(self, *args: Any, **options: Any) -> Tensor:
-        """All as one tensor, moved."""
-        return torch.cat(list(self)).to(*args, **options)
-
-
-def visual_outputs(tokens: Sequence[ImageTokens]) -> dict[str, Any]:
-    """`mm_encoder_outputs`: the tokens in the form in which transformers takes a vision tower's answer; fresh for one call.
-
-    Deep-stacked features are a list of layers, each a list of images.
-    """
-    visual = _visual_class()()
-    visual.pooler_output = [own.values for own in tokens]
-    if tokens and tokens[0].deep:
-        visual.deepstack_features = [Ragged(layer) for layer in zip(*(own.deep for own in tokens), strict=True)]
-    return {"image": visual}
-
-
-@cache
-def _visual_class() -> type:
-    """An output class that keeps its lists `Ragged` also when generation writes them anew for beams."""
-    from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
-
-    class Visual(BaseModelOutputWithDeepstackFeatures):
-        def __setattr__(self, name: str, value: Any) -> None:
-            ragged = name == "pooler_output" and isinstance(value, list | tuple)
-            super().__setattr__(name, Ragged(value) if ragged else value)
-
-    return Visual
 
 
 class _Expansion:
@@ -430,22 +343,6 @@ class _Expansion:
             return rewrapped(text, self.vlm.processor.image_token, len(self.tokens[image_idx]))
 
         return replace_image_token
-
-
-def rewrapped(text: str, token: str, count: int) -> str:
-    """A run of placeholders and what stands around it, with `count` placeholders.
-
-    >>> rewrapped("<img>xxxx</img>", "x", 2), rewrapped("<img>xxxx</img>", "x", 0)
-    ('<img>xx</img>', '<img></img>')
-
-    Raises:
-        ValueError: no run, or several.
-    """
-    before, found, rest = text.partition(token)
-    inside, _, after = (found + rest).rpartition(token)
-    if not found or inside.replace(token, ""):
-        raise ValueError(f"expected one run of {token} for an image, got {text[:80]!r}")
-    return before + token * count + after
 
 
 def _own(image: Seen) -> ImageTokens:

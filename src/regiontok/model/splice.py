@@ -49,20 +49,6 @@ class Spliced:
         """Tokens of each row."""
         return self.mask.sum(1)
 
-    def attention(self) -> Bool[Tensor, "b 1 s s"]:
-        """Who may attend to whom in packed rows: causally, within the own segment; a pad attends to itself (a row of no key is NaN).
-
-        Raises:
-            ValueError: rows that are not packed; they take `mask`.
-        """
-        if self.segments is None:
-            raise ValueError("these rows are not packed: pass their mask, not a [b 1 s s] one")
-        length = self.mask.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=self.mask.device).tril()
-        same = self.segments[:, :, None] == self.segments[:, None, :]
-        own = torch.eye(length, dtype=torch.bool, device=self.mask.device)
-        return (((same & self.mask[:, None, :] & self.mask[:, :, None]) | own) & causal)[:, None]
-
 
 def splice(
     ids: Int[Tensor, "b l"],
@@ -135,6 +121,25 @@ def splice(
         laid(column.masked_fill(is_visual, -1), -1),
         supervised,
         pieces,
+    )
+
+
+def check_length(made: Spliced, most: int | None, new: int = 0) -> None:
+    """Raise if a row (of packed rows, a sample) and `new` tokens to come are more than the language model's `most` positions.
+
+    Raises:
+        ValueError: it is; nothing is ever cut.
+    """
+    if most is None or not made.positions.numel():
+        return
+    taken = made.positions.amax(1) + 1 + new
+    if not bool((taken > most).any()):
+        return
+    row = int(taken.argmax())
+    seen = int((made.visual[row] >= 0).sum())
+    raise ValueError(
+        f"row {row} has {int(made.lengths[row]) - seen} text and {seen} visual tokens{f', and {new} to come' if new else ''}; the "
+        f"language model takes {most}: shorten the text, show fewer images, or take fewer regions (merge(k=...))"
     )
 
 

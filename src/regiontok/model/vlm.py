@@ -9,10 +9,8 @@ checkpoint; a tuned one (`tune_encoder`) is part of it. A sequence longer than t
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +25,6 @@ from transformers import (
     PreTrainedModel,
     SuppressTokensLogitsProcessor,
 )
-from transformers.masking_utils import create_masks_for_generate
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from regiontok.core import spec
@@ -37,9 +34,11 @@ from regiontok.core.picture import Picture
 from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
+from regiontok.model.checked import check_kind, check_report
 from regiontok.model.config import RegionVLMConfig
+from regiontok.model.packed import packed_mask
 from regiontok.model.processor import RegionVLMProcessor
-from regiontok.model.splice import Spliced, splice
+from regiontok.model.splice import Spliced, check_length, splice
 from regiontok.tokenizer import Regionizer, VisualHead, build_encoder
 
 if TYPE_CHECKING:
@@ -121,19 +120,12 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             ValueError: a checkpoint of another kind of model; one whose weights are not those its settings ask for.
         """
         name = str(pretrained_model_name_or_path)
-        settings = Path(name) / "config.json"
-        kind = (
-            json.loads(settings.read_text(encoding="utf-8")).get("model_type")
-            if settings.is_file()
-            else cls.config_class.model_type
-        )
-        if kind != cls.config_class.model_type:
-            raise ValueError(f"{name} holds a {kind!r} model, not a {cls.config_class.model_type!r} one")
+        check_kind(name, cls.config_class.model_type)
         told = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("ignore_mismatched_sizes", True)  # raised below by name, not by a table
         found: Any = super().from_pretrained(pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs)
         model, report = found
-        _refuse(report, name)
+        check_report(report, name)
         return (model, report) if told else model
 
     @property
@@ -239,55 +231,20 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             if input_ids is None:
                 raise ValueError("give input_ids (and pictures), or inputs_embeds")
             made = self.spliced(input_ids, attention_mask, pictures, labels=labels, segments=segments, draw=draw)
-            self._check_length(made)
+            check_length(made, self._longest)
             inputs_embeds, labels, attention_mask = made.embeds, made.labels, made.mask
             if self.training and not made.visual.ge(0).any():
                 inputs_embeds = inputs_embeds + self._idle()
             kwargs.setdefault("position_ids", made.positions)
             if segments is not None:
-                attention_mask = self._packed(made)
+                attention_mask = packed_mask(made, self.language_model.config)
                 kwargs["use_cache"] = False  # nothing is decoded from packed rows
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
 
-    def _packed(self, made: Spliced) -> Any:
-        """Who may attend to whom in packed rows, in the form the attention function takes; sliding windows too.
-
-        Raises:
-            ValueError: flash attention, which takes no such mask and would let samples see each other.
-        """
-        config, segments = self.language_model.config, made.segments
-        assert segments is not None
-        if "flash" in (config._attn_implementation or ""):
-            raise ValueError(f"packed rows need attn_implementation 'sdpa' or 'eager', not {config._attn_implementation!r}")
-
-        def same(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return segments[row, query] == segments[row, key]
-
-        return create_masks_for_generate(
-            config=config.get_text_config(),
-            inputs_embeds=made.embeds,
-            attention_mask=made.mask,
-            past_key_values=None,
-            position_ids=made.positions,
-            and_mask_function=same,
-        )
-
-    def _check_length(self, made: Spliced, new: int = 0) -> None:
-        """Raise if a row (of packed rows, a sample) and `new` tokens are more than the language model has positions for.
-
-        Raises:
-            ValueError: it is; nothing is ever cut.
-        """
-        most = getattr(self.config.text_config.get_text_config(), "max_position_embeddings", None)
-        taken = made.positions.amax(1) + 1 + new if made.positions.numel() else made.lengths
-        if most is None or not bool((taken > most).any()):
-            return
-        row = int(taken.argmax())
-        seen = int((made.visual[row] >= 0).sum())
-        raise ValueError(
-            f"row {row} has {int(made.lengths[row]) - seen} text and {seen} visual tokens{f', and {new} to come' if new else ''}; the "
-            f"language model takes {most}: shorten the text, show fewer images, or take fewer regions (merge(k=...))"
-        )
+    @property
+    def _longest(self) -> int | None:
+        """Positions that the language model has, if it says so."""
+        return getattr(self.config.text_config.get_text_config(), "max_position_embeddings", None)
 
     def _idle(self) -> Tensor:
         """Zero, through the head (and a tuned encoder): a batch of text alone must not leave ranks of DDP waiting for gradients."""
@@ -309,7 +266,7 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         The placeholder of a picture is never generated.
         """
         made = self.spliced(input_ids, attention_mask, pictures, side="left")
-        self._check_length(made, new=1)
+        check_length(made, self._longest, new=1)
         self.language_model.generation_config = self.generation_config  # one for both: what was loaded with this model
         if 0 <= self.config.image_token_id < self.config.text_config.get_text_config().vocab_size:
             never = SuppressTokensLogitsProcessor([self.config.image_token_id], device=str(self.device))
@@ -371,20 +328,6 @@ def _tunable(text: str) -> Any:
     if not hasattr(encoder, "tunable"):
         raise ValueError(f"the encoder {text} cannot be tuned: tune_encoder=True takes one of transformers('...')")
     return encoder
-
-
-def _refuse(report: dict[str, Any], name: str) -> None:
-    """Raise if a checkpoint does not hold exactly what its model has."""
-    for key, found, expected in sorted(report["mismatched_keys"]):
-        raise ValueError(
-            f"{name}: {key} is {list(found)} in the checkpoint, {list(expected)} by its settings: another recipe or encoder?"
-        )
-    for what, keys in (("lacks", report["missing_keys"]), ("holds besides", report["unexpected_keys"])):
-        if keys := sorted(keys):
-            raise ValueError(
-                f"{name}: the checkpoint {what} {len(keys)} weights ({', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}): "
-                "its settings are another recipe's"
-            )
 
 
 # whoever imports RegionVLM has the Auto classes and pipelines

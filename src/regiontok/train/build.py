@@ -6,6 +6,7 @@ Differs: LoRA is merged at the end of its stage, so that every stage's folder ho
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from regiontok.core import spec
 from regiontok.core.need import need
 from regiontok.core.recipe import ModelSettings, Recipe, Stage
 from regiontok.model.config import RegionVLMConfig
@@ -66,7 +68,7 @@ def _check(stage: Stage) -> None:
 
 def tokenizer_for(settings: ModelSettings) -> PreTrainedTokenizerBase:
     """The language model's tokenizer with `<image>` as one id (outside the embedding, if it is new)."""
-    if settings.language_model == "mini":
+    if _is_mini(settings):
         return mini_tokenizer()
     tokenizer = AutoTokenizer.from_pretrained(settings.language_model)
     if IMAGE not in tokenizer.get_vocab():
@@ -76,6 +78,11 @@ def tokenizer_for(settings: ModelSettings) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def placeholder_of(tokenizer: Any) -> int:
+    """The id that stands for a picture."""
+    return int(tokenizer.convert_tokens_to_ids(IMAGE))
+
+
 def build(recipe: Recipe) -> Built:
     """A new model: a loaded language model, a fresh connector.
 
@@ -83,20 +90,33 @@ def build(recipe: Recipe) -> Built:
     """
     settings = settings_of(recipe)
     tokenizer = tokenizer_for(settings)
-    if settings.language_model == "mini":
-        language_model: PreTrainedModel = mini_language_model(recipe.tokenizer.seed)
+    if _is_mini(settings):
+        language_model: PreTrainedModel = _mini(settings, recipe.tokenizer.seed)
     else:
         dtype = torch.bfloat16 if is_half(recipe) else torch.float32
         language_model = AutoModelForCausalLM.from_pretrained(settings.language_model, dtype=dtype)
     model = RegionVLM.from_parts(
         language_model,
         recipe.tokenizer,
-        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_id=placeholder_of(tokenizer),
         connector=settings.connector,
         tune_encoder=tunes_encoder(recipe),
     )
     model.head.float()  # what learns stays exact
     return Built(model, tokenizer)
+
+
+def _is_mini(settings: ModelSettings) -> bool:
+    return settings.language_model.partition("(")[0] == "mini"
+
+
+def _mini(settings: ModelSettings, seed: int = 0) -> PreTrainedModel:
+    """ "mini", or one of another size: "mini(width=96, layers=2, heads=4)"."""
+    (call,) = spec.parse(settings.language_model)
+    try:
+        return mini_language_model(seed, **dict(call.kwargs))
+    except TypeError:
+        raise ValueError(f"{settings.language_model!r}: mini takes width, layers and heads") from None
 
 
 def tunes_encoder(recipe: Recipe) -> bool:
@@ -105,7 +125,12 @@ def tunes_encoder(recipe: Recipe) -> bool:
 
 
 def is_half(recipe: Recipe, *, cuda: bool | None = None) -> bool:
-    """True if the language model's weights stand in bfloat16: a GPU, bf16 everywhere, and no stage trains them in full."""
+    """True if the language model's weights stand in bfloat16: a GPU, bf16 everywhere, and no stage trains them in full.
+
+    Under FSDP2 and ZeRO-3 never: what is divided as one has one type, and what learns is float32.
+    """
+    if any(os.environ.get(name, "").lower() == "true" for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")):
+        return False
     learns = any("language_model" in stage.train and not stage.lora for stage in recipe.stage)
     there = torch.cuda.is_available() and torch.cuda.is_bf16_supported() if cuda is None else cuda
     return there and not learns and all(stage.precision == "bf16" for stage in recipe.stage)
@@ -114,8 +139,7 @@ def is_half(recipe: Recipe, *, cuda: bool | None = None) -> bool:
 def sketch(recipe: Recipe) -> RegionVLM:
     """The model of a recipe on the meta device: shapes and counts without weights (a hub's config is read, nothing more)."""
     settings = settings_of(recipe)
-    mini = settings.language_model == "mini"
-    text = mini_language_model().config if mini else AutoConfig.from_pretrained(settings.language_model)
+    text = _mini(settings).config if _is_mini(settings) else AutoConfig.from_pretrained(settings.language_model)
     encoder = build_encoder(recipe.tokenizer.encoder)
     config = RegionVLMConfig(
         text_config=text,
@@ -138,7 +162,9 @@ def choose(model: RegionVLM, stage: Stage) -> RegionVLM:
     model.requires_grad_(False)
     if stage.lora:
         peft = need("peft", extra="train")
-        linear = {name.rpartition(".")[2] for name, module in model.language_model.named_modules() if isinstance(module, nn.Linear)}
+        linear = {
+            name.rpartition(".")[2] for name, module in model.language_model.named_modules() if isinstance(module, nn.Linear)
+        }
         config = peft.LoraConfig(
             r=stage.lora.rank,
             lora_alpha=stage.lora.alpha,

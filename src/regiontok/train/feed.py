@@ -88,7 +88,9 @@ def feed(
     found = measure(records, labeller, visual, max_length=stage.max_length, overflow=stage.overflow)
     train, held = split(records, held_out, seed=stage.seed)
     held = held[found.keep[held]]
-    own = replace(found, reasons=found.reasons | dict.fromkeys(held.tolist(), HELD_OUT))  # nor may one stand in for a bad record
+    own = replace(
+        found, reasons=found.reasons | dict.fromkeys(held.tolist(), HELD_OUT)
+    )  # nor may one stand in for a bad record
     kept = FeatureCache(cache, recipe.tokenizer, device=device) if cache else None
     order = _order(records, own, stage, train)
     aside = folder / f"replaced_{stage.name}.jsonl" if folder else None
@@ -124,10 +126,12 @@ def _order(records: Records, own: Measure, stage: Stage, train: np.ndarray) -> E
 
 def _examples(dataset: Conversations, indices: np.ndarray) -> list[Example]:
     """Those that can be read: a bad picture here is left out, and the number of examples says so."""
-    found = []
+    found: list[Example] = []
     for index in indices.tolist():
         try:
-            found.append(dataset[index])
+            one = dataset[index]
+            assert isinstance(one, Example)  # an index, not a packed row
+            found.append(one)
         except (PictureError, RecordError):
             continue
     return found

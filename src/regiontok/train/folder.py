@@ -1,10 +1,10 @@
 """A run's folder: the recipe, where it came from, the log, checkpoints; nothing half-written in it counts.
 
-    recipe.toml         as it was given          resolved.toml   at its scale, with overrides: what resuming compares
-    options.json        what else decides the result      provenance.json  versions, hardware, seeds, hashes; one entry a start
-    log.jsonl           one JSON object a step, evaluation or event
-    metrics.json        of each finished stage
-    1_NAME/             the saved model of a stage, once it is whole; .checkpoints/1_NAME/checkpoint-N while it runs
+recipe.toml         as it was given          resolved.toml   at its scale, with overrides: what resuming compares
+options.json        what else decides the result      provenance.json  versions, hardware, seeds, hashes; one entry a start
+log.jsonl           one JSON object a step, evaluation or event
+metrics.json        of each finished stage
+1_NAME/             the saved model of a stage, once it is whole; .checkpoints/1_NAME/checkpoint-N while it runs
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RunFolder:
         """Where a running stage keeps its checkpoints."""
         return self.path / ".checkpoints" / f"{index + 1}_{name}"
 
-    def begin(self, recipe: Recipe, given: str, options: dict[str, Any], *, resume: bool, write: bool = True) -> None:
+    def begin(self, recipe: Recipe, given: str, options: dict[str, Any], *, resume: bool) -> None:
         """Write what the run is, or check that it is the one that stands here.
 
         Args:
@@ -61,7 +61,6 @@ class RunFolder:
             given: the recipe's text as it was read.
             options: what else decides the result.
             resume: go on with what stands here (or start, if nothing does).
-            write: False in all processes but the first.
 
         Raises:
             OtherRecipe: resuming what another recipe or other options began.
@@ -76,7 +75,7 @@ class RunFolder:
             _same(self.path, *(json.dumps(which, indent=1, sort_keys=True) for which in (before, options)))
         elif self.path.is_dir() and any(self.path.iterdir()) and not resume:
             raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
-        elif write:
+        else:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write("options.json", json.dumps(options, indent=1, sort_keys=True) + "\n")
             self._write("recipe.toml", given)
@@ -85,8 +84,8 @@ class RunFolder:
     def note(self, name: str, entry: dict[str, Any], *, key: str | None = None) -> None:
         """Add to a JSON file: to its list, or under `key`."""
         path = self.path / name
-        held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else ([] if key is None else {})
-        held = [*held, entry] if key is None else {**held, key: entry}
+        held: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else ([] if key is None else {})
+        held = [*held, entry] if key is None else held | {key: entry}
         self._write(name, json.dumps(held, indent=1, ensure_ascii=False) + "\n")
 
     def record(self, entry: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Named hardware for plans: memory and dense bf16 peak from the makers' data sheets, and the share of it a training run is assumed to reach.
+"""Named hardware for plans: memory and dense bf16 peak from the makers' data sheets, and the share of it that training is assumed to reach.
 
 After: NVIDIA's data sheets of H200, H100 (SXM), A100 (80 GB SXM), L40S and RTX 4090, figures without sparsity.
 Differs: `MFU` is an assumption, not a measurement: dense language models of this size are reported between 0.3 and 0.5.
@@ -41,7 +41,7 @@ KNOWN = {
 
 
 def hardware(text: str) -> Hardware:
-    """"h100x4" -> four of them; without a number one.
+    """ "h100x4" -> four of them; without a number one.
 
     Raises:
         ValueError: an unknown name; the nearest known one is said.
@@ -52,6 +52,8 @@ def hardware(text: str) -> Hardware:
     found = re.fullmatch(r"(.+?)(?:x(\d+))?", text.strip().lower())
     name, count = (found[1], int(found[2] or 1)) if found else (text, 1)
     if name not in KNOWN or count < 1:
-        raise ValueError(f"unknown hardware {text!r}{nearest(name, KNOWN)}; known: {', '.join(KNOWN)}, with a number such as h100x4")
+        raise ValueError(
+            f"unknown hardware {text!r}{nearest(name, KNOWN)}; known: {', '.join(KNOWN)}, with a number such as h100x4"
+        )
     memory, peak = KNOWN[name]
     return Hardware(text, count, memory * 1e9, peak * 1e12)

@@ -6,6 +6,7 @@ Differs: any number of stages.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from regiontok.core.files import replacing
 from regiontok.core.recipe import Recipe, Stage
+from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.train.batching import Division, divide
 from regiontok.train.build import Built, build, choose, counts, is_half, merged, settings_of, tokenizer_for
@@ -105,7 +107,8 @@ def train(
     settings_of(recipe)
     first = PartialState(cpu=options.device == "cpu").is_main_process
     folder = RunFolder(Path(out))
-    folder.begin(recipe, given, options.of_the_result, resume=resume, write=first)
+    if first:  # the others would meet what it has just written
+        folder.begin(recipe, given, options.of_the_result, resume=resume)
     PartialState().wait_for_everyone()
     done = [index for index, stage in enumerate(recipe.stage) if folder.stage(index, stage.name).is_dir()]
     start = len(done)
@@ -159,13 +162,15 @@ class _Session:
         self._record(index, {"kind": "stage", "step": step, "name": stage.name, "steps": rows.steps, **asdict(division),
                              "samples": rows.samples, "aside": rows.aside, "parts": counts(model)})  # fmt: skip
         trainer = self._trainer(built, stage, index, rows, division, step, stop)
+        if trainer.divided and stage.lora:
+            raise ValueError(f"stage {stage.name!r}: LoRA cannot be merged into a divided model: take ddp.yaml, or no lora")
         with _checkpointing(model, stage.checkpointing):
             self._run(trainer, stage, division, kept.get(step))
         if stop.stopped:
             return built, {"step": trainer.state.global_step}
         found = self._finish(trainer, built, stage, index, time.perf_counter() - started)
         self._save(trainer, built, stage, index, found)
-        return (reload(self.recipe, self.folder.stage(index, stage.name)) if _divided(trainer) else built), found
+        return (reload(self.recipe, self.folder.stage(index, stage.name)) if trainer.divided else built), found
 
     def _feed(self, built: Built, stage: Stage) -> Feed:
         options = self.options
@@ -186,8 +191,8 @@ class _Session:
     ) -> StageTrainer:
         options = self.options
 
-        def judge(model: torch.nn.Module) -> dict[str, float]:
-            words: dict[str, Any] = {"each": division.each, "answers": options.answers}
+        def judge(model: torch.nn.Module, whole: bool) -> dict[str, float]:
+            words: dict[str, Any] = {"each": division.each, "answers": options.answers if whole else 0}
             return evaluate(model, rows.held_out(), rows.collate, built.tokenizer, **words)
 
         every = options.evaluate_every
@@ -234,7 +239,7 @@ class _Session:
         return found
 
     def _save(self, trainer: StageTrainer, built: Built, stage: Stage, index: int, found: dict[str, Any]) -> None:
-        divided = _divided(trainer)
+        divided = trainer.divided
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if divided else None
         if not divided:
             merged(built.model)
@@ -242,8 +247,9 @@ class _Session:
         if self.first:
             self.folder.note("metrics.json", found, key=stage.name)
             with replacing(self.folder.stage(index, stage.name)) as part:
-                built.model.save_pretrained(part, **({"state_dict": state} if divided else {}))
-                processor(built).save_pretrained(part)
+                built.model.save_pretrained(part, state_dict=state)
+                RegionVLMProcessor(built.tokenizer).save_pretrained(part)
+            shutil.rmtree(self.folder.checkpoints(index, stage.name), ignore_errors=True)  # the stage itself is kept now
         self._record(index, {"kind": "done", **found})
         PartialState().wait_for_everyone()
 
@@ -260,17 +266,6 @@ class _Session:
             whole = {"stage": index + 1, **entry}
             self.folder.record(whole)
             self.tell(whole)
-
-
-def processor(built: Built) -> Any:
-    """What is saved beside a model, so that it can be asked."""
-    from regiontok.model.processor import RegionVLMProcessor
-
-    return RegionVLMProcessor(built.tokenizer)
-
-
-def _divided(trainer: StageTrainer) -> bool:
-    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from regiontok.core.recipe import Stage
 from regiontok.train.batching import Division
@@ -69,7 +69,7 @@ class StageTrainer(Trainer):
         order: see `Order`.
         checkpoints: folder.
         record: takes every entry of the log (in the first process).
-        judge: model -> metrics, for evaluation; None: no evaluation.
+        judge: (model, may it generate) -> metrics, for evaluation; None: no evaluation.
         name: what a row is called in messages.
         keep: checkpoints that stay.
         callbacks: of transformers' kind.
@@ -86,14 +86,14 @@ class StageTrainer(Trainer):
         order: Order,
         checkpoints: Path,
         record: Callable[[dict[str, Any]], None],
-        judge: Callable[[nn.Module], dict[str, float]] | None = None,
+        judge: Callable[[nn.Module, bool], dict[str, float]] | None = None,
         name: Callable[[Any], str] = str,
         keep: int = 2,
         callbacks: Sequence[TrainerCallback] = (),
         **options: Any,
     ) -> None:
         self.stage, self.order, self.record, self.judge, self.name, self.keep = stage, order, record, judge, name, keep
-        self._folder, self._staging = checkpoints, False
+        self._folder, self._staging, self._bare = checkpoints, False, model
         super().__init__(
             model,
             arguments(stage, order, checkpoints, **options),
@@ -102,7 +102,15 @@ class StageTrainer(Trainer):
             eval_dataset=dataset if judge else None,  # only asked whether there is one: `evaluate` is ours
             callbacks=list(callbacks),
         )
-        self.model_accepts_loss_kwargs = True
+        self.model_accepts_loss_kwargs = (
+            True  # `forward` hands num_items_in_batch on: accumulation averages over tokens, not passes
+        )
+        self.remove_callback(PrinterCallback)  # the run's own log says it
+
+    @property
+    def divided(self) -> bool:
+        """True under FSDP and DeepSpeed: no process holds the whole model."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Not prepared by accelerate: `Order` already gives this process its share."""
@@ -120,7 +128,7 @@ class StageTrainer(Trainer):
         """AdamW with a learning rate a part."""
         if self.optimizer is None:
             cls, words = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer = cls(groups(self.model, self.stage), **words)
+            self.optimizer = cls(groups(self._bare, self.stage), **words)
         return self.optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -151,8 +159,11 @@ class StageTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Judge the model on the held-out part; every process does all of it, so that divided models stay in step."""
         assert self.judge is not None
-        found = {f"eval_{key}": value for key, value in self.judge(self.accelerator.unwrap_model(self.model)).items()}
+        # a divided model is whole in its own forward only, so that it cannot generate
+        judged = self.judge(self.model_wrapped if self.divided else self._bare, not self.divided)
+        found = {f"eval_{key}": value for key, value in judged.items()}
         self.log(dict(found))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -172,16 +183,17 @@ class StageTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             publish(staged / f"checkpoint-{self.state.global_step}", self._folder, keep=self.keep)
+            shutil.rmtree(staged)
         self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """What learns, as safetensors: nothing frozen, and no pickled arguments."""
         if not self.args.should_save:
             return
-        named = dict(self.model.named_parameters())
+        named = dict(self._bare.named_parameters())
         learning = {name for name, parameter in named.items() if parameter.requires_grad}
         held = named if state_dict is None else state_dict
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or self._folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: held[name].detach().cpu().contiguous() for name in sorted(learning)}, folder / WEIGHTS)
 
@@ -191,7 +203,7 @@ class StageTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         saved = load_file(path)
-        learning = {name: p for name, p in (model or self.model).named_parameters() if p.requires_grad}
+        learning = {name: p for name, p in (model or self._bare).named_parameters() if p.requires_grad}
         if set(saved) != set(learning):
             odd = sorted(set(saved) ^ set(learning))
             raise ValueError(f"{path} holds other weights than this stage trains: {', '.join(odd[:4])} ({len(odd)} in all)")
@@ -273,7 +285,9 @@ def what_to_lower(stage: Stage, division: Division, options: Sequence[str] = ())
     """What a user lowers when memory is out, cheapest first."""
     ways = list(options)
     if division.each > 1:
-        ways.append(f"--per-device {division.each // 2} (now {division.each}; the batch of {division.batch} stays, in more passes)")
+        ways.append(
+            f"--per-device {division.each // 2} (now {division.each}; the batch of {division.batch} stays, in more passes)"
+        )
     if not stage.checkpointing:
         ways.append("every_stage.checkpointing=true (activations are computed twice, a third more time)")
     if "language_model" in stage.train and stage.lora is None:

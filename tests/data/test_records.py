@@ -1,0 +1,174 @@
+"""LLaVA's records: read as published; what does not fit is set aside with its reason; generated scenes in the same form."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from regiontok.core.picture import PictureError
+from regiontok.core.recipe import Data
+from regiontok.data.generated import QUESTIONS, Miniworld
+from regiontok.data.records import Record, RecordError, open_picture, read, split
+from regiontok.miniworld.scenes import make_scene
+
+
+def talk(*texts: str) -> list[dict[str, str]]:
+    return [{"from": "gpt" if at % 2 else "human", "value": text} for at, text in enumerate(texts)]
+
+
+GOOD = [
+    {"id": "a", "image": "one.png", "conversations": talk("<image>\nWhat?", "red", "And?", "blue")},
+    {"id": 7, "image": ["one.png", "two.png"], "conversations": talk("<image> or <image>?", "two")},
+    {"id": "text", "conversations": [{"from": "system", "value": "Be brief."}, *talk("Hi", "Hello")]},
+    {"id": "last", "image": "two.png", "conversations": talk("What is it?\n<image>", "green")},
+]
+BAD = [
+    ({"id": "n", "image": "one.png", "conversations": talk("What?", "red")}, "0 <image> in the conversation, but 1 images"),
+    ({"id": "m", "conversations": talk("<image><image>?", "red")}, "2 <image> in the conversation, but 0 images"),
+    ({"id": "o", "conversations": talk("Hi", "Hello", "Bye")}, "speakers do not alternate from user to assistant"),
+    ({"id": "p", "conversations": talk("Hi", " ")}, "an empty message of assistant"),
+    ({"id": "q", "conversations": [{"from": "robot", "value": "x"}]}, "unknown speaker"),
+    ({"id": "r", "image": "three.png", "conversations": talk("<image>", "x")}, "image file is missing"),
+    ({"id": "s", "image": "../one.png", "conversations": talk("<image>", "x")}, "image path leaves its folder"),
+    ({"id": "t", "conversations": talk("Hi", "an <image>")}, "<image> in a message of assistant"),
+    ({"id": "u", "image": 3, "conversations": talk("<image>", "x")}, "image is neither a path nor a list of paths"),
+    ({"id": "v"}, "not an object with a list of conversations"),
+    ({"id": "w", "conversations": [{"value": 3}]}, "a message without from and value"),
+    ([1, 2], "not an object with a list of conversations"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (8, 6), "red").save(tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_published_files_are_read_and_what_does_not_fit_is_counted(folder, lines):
+    rows = [*GOOD, *(row for row, _ in BAD)]
+    path = folder / "data.json"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n\n" if lines else json.dumps(rows), encoding="utf-8")
+    records = read([Data(records=str(path))])
+    assert [record.id for record in records] == ["a", "7", "text", "last"]
+    assert records[1].images == (str(folder / "one.png"), str(folder / "two.png"))
+    assert [turn.role for turn in records[2].turns] == ["system", "user", "assistant"]
+    assert len(records) + len(records.aside) == len(rows)
+    for (_, reason), one in zip(BAD, records.aside, strict=True):
+        assert one.reason.startswith(reason)
+    assert [one.place for one in records.aside] == list(range(4, 16))
+    assert records.counts["not an object with a list of conversations"] == 2
+
+
+def test_one_picture_stands_in_front_several_stay_where_they_are(folder):
+    (folder / "data.json").write_text(json.dumps(GOOD), encoding="utf-8")
+    records = read([Data(records=str(folder / "data.json"))])
+    assert records[3].turns[0].text == "<image>\nWhat is it?"
+    assert records[1].turns[0].text == "<image> or <image>?"
+
+
+def test_a_line_that_is_no_json_is_set_aside(folder):
+    text = "\n".join([json.dumps(GOOD[2]), '{"id": ', json.dumps(GOOD[2])])
+    (folder / "data.jsonl").write_text(text, encoding="utf-8")
+    records = read([Data(records=str(folder / "data.jsonl"))])
+    assert len(records) == 2
+    assert [(one.place, one.reason) for one in records.aside] == [(1, "a line that is no JSON")]
+
+
+def test_sources_lie_one_after_the_other_and_survive_pickling(folder):
+    (folder / "data.json").write_text(json.dumps(GOOD), encoding="utf-8")
+    sources = [Data(records=str(folder / "data.json"), weight=0.5), Data(records="miniworld(3, size=64)")]
+    records = pickle.loads(pickle.dumps(read(sources)))
+    assert [(source.start, source.stop, source.weight) for source in records.sources] == [(0, 4, 0.5), (4, 7, 1.0)]
+    assert records.source_of(4).name == "miniworld(3, size=64)"
+    assert records[4] == records[-3] == Record.of(Miniworld(3, size=64)[0])
+    assert len(list(records)) == 7
+    with pytest.raises(IndexError):
+        records[7]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[{]", "not a readable JSON file"),
+        ('[{"id": 1}]', "no record that can be trained on.*conversations"),
+        ("", "it is empty"),
+    ],
+)
+def test_files_that_hold_nothing_are_refused(tmp_path, text, message):
+    (tmp_path / "data.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read([Data(records=str(tmp_path / "data.json"))])
+
+
+def test_sources_that_are_not_there_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no such file of records, and no generated source"):
+        read([Data(records=str(tmp_path / "none.json"))])
+    with pytest.raises(ValueError, match="no such folder of images"):
+        read([Data(records=str(tmp_path / "none.json"), images=str(tmp_path / "none"))])
+    with pytest.raises(ValueError, match="must be positive, not 0"):
+        read([Data(records="miniworld(2)", weight=0.0)])
+    with pytest.raises(ValueError, match="no source of records"):
+        read([])
+
+
+def test_split_holds_out_and_loses_nothing():
+    records = read([Data(records="miniworld(20, size=64)")])
+    train, held = split(records, 5, seed=3)
+    assert sorted([*train, *held]) == list(range(20))
+    assert np.array_equal(held, split(records, 5, seed=3)[1])
+    assert len(held) == 5
+    with pytest.raises(ValueError, match="20 of 20 records cannot be held out"):
+        split(records, 20)
+
+
+def test_scenes_answer_their_questions():
+    """Every answer is checked against the scene's own truth."""
+    kinds: Counter[str] = Counter()
+    for row in Miniworld(40, start=100, size=64):
+        scene = make_scene(int(row["id"].split("-")[1]), size=64, objects=(2, 6))
+        assert np.array_equal(open_picture(row["image"]).pixels, scene.pixels)
+        texts = [message["value"].removeprefix("<image>\n") for message in row["conversations"]]
+        for question, answer in zip(texts[::2], texts[1::2], strict=True):
+            words = question.rstrip("?").split()
+            if question == "How many objects are there?":
+                assert answer == str(len(scene.objects))
+            elif question.startswith("What colour"):
+                assert [item.colour for item in scene.objects if item.shape == words[-1]] == [answer]
+            elif question.startswith("What shape"):
+                assert [item.shape for item in scene.objects if item.colour == words[-2]] == [answer]
+            else:
+                there = (words[-2], words[-1]) in [(item.colour, item.shape) for item in scene.objects]
+                assert answer == ("yes" if there else "no")
+            kinds[answer] += answer in ("yes", "no")
+    assert min(kinds["yes"], kinds["no"]) > 8
+
+
+def test_a_kind_of_question_may_be_chosen_and_mistakes_are_named():
+    row = Miniworld.of("miniworld(2, size=64, fewest=1, most=1, questions='colour')")[1]
+    assert len(row["conversations"]) == 2
+    assert row["conversations"][0]["value"].startswith("<image>\nWhat colour is the ")
+    assert QUESTIONS == ("colour", "shape", "count", "presence")
+    for text, message in {
+        "miniworld": "needs 'n'",
+        "miniworld(2, sise=64)": "no 'sise'.*size",
+        "miniworld('2')": "n is int, not '2'",
+        "miniworld(2, questions='color')": "unknown question 'color'",
+        "miniworld(0)": "expected 1 to",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            Miniworld.of(text)
+
+
+def test_a_picture_that_is_none_is_a_picture_error(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    with pytest.raises(PictureError, match="not an image"):
+        open_picture(str(tmp_path / "x.png"))
+    with pytest.raises(RecordError, match="not an object"):
+        Record.of(3)

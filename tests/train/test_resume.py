@@ -1,0 +1,158 @@
+"""Resuming: a run that was stopped, killed or interrupted goes on to the last bit; another recipe is refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from regiontok.core.recipe import resolve, to_toml
+from regiontok.model.vlm import RegionVLM
+from regiontok.train.folder import OtherRecipe, RunFolder, steps_kept
+from regiontok.train.run import Options, train
+
+DATA = "miniworld(12, size=64, fewest=1, most=1, questions='colour')"
+ALIGN = {"name": "align", "data": [{"records": DATA}], "batch": 4, "steps": 4, "precision": "fp32", "max_length": 512}
+TUNE = {
+    **ALIGN,
+    "name": "tune",
+    "train": ["connector", "language_model"],
+    "lora": {"rank": 2, "alpha": 4, "dropout": 0.5},
+    "rates": {"language_model": 0.01},
+    "weight_decay": 0.1,
+    "checkpointing": True,
+    "warmup": 0.5,
+}
+
+
+def recipe(*stages, **more):
+    table = {
+        "what": "test",
+        "tokenizer": {"encoder": "filters(size=56)", "regions": "windows(2)", "norm": "rms"},
+        "model": {"language_model": "mini(width=32, layers=1, heads=2)"},
+        "stage": [dict(stage) for stage in (stages or (ALIGN, TUNE))],
+        **more,
+    }
+    return resolve(table, name="toy")
+
+
+def go(made, out, *, resume=False, **options):
+    return train(made, out, options=Options(device="cpu", save_every=3, **options), resume=resume, given="as given")
+
+
+def losses(out):
+    return [(e["stage"], e["step"], e["loss"], e["grad_norm"]) for e in RunFolder(out).entries() if e["kind"] == "step"]
+
+
+def weights(folder):
+    return {name: value.clone() for name, value in RegionVLM.from_pretrained(folder).state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    go(recipe(), out, held_out=2)
+    return out
+
+
+@pytest.mark.parametrize("after", [6, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 3, 4, 7))])
+def test_a_run_that_is_stopped_goes_on_to_the_last_bit(whole, tmp_path, after):
+    """In the first stage and in the second one (dropout, checkpointing, LoRA); between checkpoints, at one, at a stage's end."""
+    out = tmp_path / "run"
+    stopped = go(recipe(), out, held_out=2, stop_after=after)
+    assert "go on with --resume" in stopped["stopped"]
+    assert len(losses(out)) == after
+    assert go(recipe(), out, held_out=2, resume=True)["stopped"] == ""
+    assert losses(out) == losses(whole)
+    for stage in ("1_align", "2_tune"):
+        first, second = weights(whole / stage), weights(out / stage)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
+    out = tmp_path / "run"
+    go(recipe(), out, held_out=2, stop_after=3)
+    folder = RunFolder(out).checkpoints(0, "align")
+    (folder / ".writing" / "checkpoint-4").mkdir(parents=True)
+    (folder / ".writing" / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
+    with (out / "log.jsonl").open("a") as file:
+        file.write('{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n{"stage": 1, "ki')
+    assert list(steps_kept(folder)) == [3]
+    go(recipe(), out, held_out=2, resume=True)
+    assert losses(out) == losses(whole)
+
+
+def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
+    out = whole
+    with pytest.raises(
+        OtherRecipe, match=r"was begun with another setting: there 'learning_rate = 0.001', now 'learning_rate = 0.5'"
+    ):
+        go(recipe({**ALIGN, "learning_rate": 0.5}, TUNE), out, held_out=2, resume=True)
+    with pytest.raises(OtherRecipe, match=r'"held_out": 2'):
+        go(recipe(), out, held_out=3, resume=True)
+    with pytest.raises(ValueError, match="holds a run already: go on with --resume"):
+        go(recipe(), out, held_out=2)
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    with pytest.raises(ValueError, match="is not empty and holds no run"):
+        go(recipe(), tmp_path)
+    assert go(recipe(), out, held_out=2, resume=True) == {"stages": {}, "stopped": ""}
+
+
+CHILD = """
+import sys
+from regiontok.core.recipe import load_recipe
+from regiontok.train.run import Options, train
+print(train(load_recipe(sys.argv[1]), sys.argv[2], options=Options(device="cpu", save_every=3), resume=True)["stopped"])
+"""
+
+
+def child(path, out):
+    """A run in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", CHILD, str(path), str(out)]
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(out, steps):
+    deadline = time.monotonic() + 120
+    while len(losses(out)) < steps:
+        assert time.monotonic() < deadline, "the run does not get on"
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_last_bit(tmp_path):
+    made = recipe({**ALIGN, "steps": 40}, {**TUNE, "steps": 40})
+    path = tmp_path / "toy.toml"
+    path.write_text(to_toml(made))
+    assert child(path, tmp_path / "whole").wait() == 0
+    for steps in (11, 52):
+        process = child(path, tmp_path / "run")
+        wait_for(tmp_path / "run", steps)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert len(losses(tmp_path / "run")) < 80
+    assert child(path, tmp_path / "run").wait() == 0
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    first, second = weights(tmp_path / "whole" / "2_tune"), weights(tmp_path / "run" / "2_tune")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    made = recipe({**ALIGN, "steps": 200})
+    path = tmp_path / "toy.toml"
+    path.write_text(to_toml(made))
+    process = child(path, tmp_path / "run")
+    wait_for(tmp_path / "run", 4)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    taken = len(losses(tmp_path / "run"))
+    assert process.returncode == 0
+    assert f"stage 'align' at step {taken}; go on with --resume" in said
+    assert max(steps_kept(RunFolder(tmp_path / "run").checkpoints(0, "align"))) == taken < 200

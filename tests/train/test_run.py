@@ -1,0 +1,177 @@
+"""Runs: stages, what they leave behind, how batches are divided, and how a run ends that cannot go on."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from regiontok.core.recipe import resolve
+from regiontok.model.vlm import RegionVLM
+from regiontok.train.build import build
+from regiontok.train.folder import RunFolder, publish, steps_kept
+from regiontok.train.run import Options, train
+from regiontok.train.trainer import StageTrainer, TrainingStopped
+
+DATA = "miniworld(12, size=64, fewest=1, most=1, questions='colour')"
+ALIGN = {"name": "align", "data": [{"records": DATA}], "batch": 4, "steps": 4, "precision": "fp32", "max_length": 512}
+TUNE = {
+    **ALIGN,
+    "name": "tune",
+    "train": ["connector", "language_model"],
+    "lora": {"rank": 2, "alpha": 4, "dropout": 0.5},
+    "rates": {"language_model": 0.01},
+    "weight_decay": 0.1,
+    "checkpointing": True,
+    "warmup": 0.5,
+}
+
+
+def recipe(*stages, **more):
+    table = {
+        "what": "test",
+        "tokenizer": {"encoder": "filters(size=56)", "regions": "windows(2)", "norm": "rms"},
+        "model": {"language_model": "mini(width=32, layers=1, heads=2)"},
+        "stage": [dict(stage) for stage in (stages or (ALIGN, TUNE))],
+        **more,
+    }
+    return resolve(table, name="toy")
+
+
+def go(made, out, *, resume=False, **options):
+    return train(made, out, options=Options(device="cpu", save_every=3, **options), resume=resume, given="as given")
+
+
+def losses(out):
+    return [(e["stage"], e["step"], e["loss"], e["grad_norm"]) for e in RunFolder(out).entries() if e["kind"] == "step"]
+
+
+def weights(folder):
+    return {name: value.clone() for name, value in RegionVLM.from_pretrained(folder).state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    found = go(recipe(), out, held_out=2)
+    return out, found
+
+
+def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
+    out, found = whole
+    assert found["stopped"] == ""
+    assert list(found["stages"]) == ["align", "tune"]
+    assert [(stage, step) for stage, step, *_ in losses(out)] == [(s, n) for s in (1, 2) for n in (1, 2, 3, 4)]
+    assert (out / "recipe.toml").read_text() == "as given"
+    assert "[[stage]]" in (out / "resolved.toml").read_text()
+    papers = json.loads((out / "provenance.json").read_text())[0]
+    assert papers["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert papers["seeds"] == {"tokenizer": 0, "align": 42, "tune": 42}
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["tune"]["eval_examples"] == 2.0
+    assert 0.0 <= metrics["tune"]["eval_exact_match"] <= 1.0
+    stages = [entry for entry in RunFolder(out).entries() if entry["kind"] == "stage"]
+    assert stages[0]["aside"] == {"held out for evaluation": 2}
+    assert stages[0]["parts"]["language_model"][0] == 0
+    assert not list((out / ".checkpoints").glob("*"))
+    assert not [path.name for path in out.rglob("*") if path.suffix in (".bin", ".pt", ".pkl", ".pth")]
+
+
+def test_a_stage_changes_its_parts_only_and_carries_on_the_one_before(whole):
+    out, _ = whole
+    one, two = weights(out / "1_align"), weights(out / "2_tune")
+    start = build(recipe()).model.state_dict()
+    assert set(one) == set(two) == set(start)
+    for name in start:
+        assert name.startswith("head.") or torch.equal(one[name], start[name])
+    assert not torch.equal(one["head.norm.weight"], start["head.norm.weight"])
+    adapted = [name for name in one if name.startswith("language_model.model.layers") and not torch.equal(one[name], two[name])]
+    assert len(adapted) == 7  # the seven matrices of the one layer; its norms are not adapted
+    untouched = "language_model.model.embed_tokens.weight"
+    assert torch.equal(one[untouched], two[untouched])
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):
+    """A mean over the supervised tokens of the batch, not of means of passes: answers have different lengths."""
+    go(recipe(ALIGN), tmp_path / "one", held_out=2, per_device=1)
+    whole_steps = [row for row in losses(whole[0]) if row[0] == 1]
+    for (_, _, loss, norm), (_, _, other, other_norm) in zip(losses(tmp_path / "one"), whole_steps, strict=True):
+        assert loss == pytest.approx(other, abs=2e-5)
+        assert norm == pytest.approx(other_norm, rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(tmp_path, monkeypatch):
+    before = StageTrainer.training_step
+
+    def broken(self, *args, **kwargs):
+        loss = before(self, *args, **kwargs)
+        return loss * math.nan if self.state.global_step == 3 else loss
+
+    monkeypatch.setattr(StageTrainer, "training_step", broken)
+    with pytest.raises(
+        TrainingStopped, match=r"step 4: the loss is nan .* last good checkpoint is .*checkpoint-3.*: miniworld-\d+"
+    ):
+        go(recipe(ALIGN), tmp_path / "run")
+    assert list(steps_kept(RunFolder(tmp_path / "run").checkpoints(0, "align"))) == [3]
+
+
+def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(StageTrainer, "training_step", full)
+    with pytest.raises(TrainingStopped, match=r"at step 1.*--per-device 2 \(now 4.*checkpointing=true.*max_length \(now 512\)"):
+        go(recipe(ALIGN), tmp_path / "run")
+
+
+def test_packed_rows_and_cached_features_train(tmp_path):
+    stage = {**ALIGN, "pack": True, "max_length": 300, "batch": 2, "steps": None, "epochs": 1.0}
+    go(recipe(stage), tmp_path / "run", cache=str(tmp_path / "features"))
+    steps = losses(tmp_path / "run")
+    assert 1 <= len(steps) <= 3  # 12 samples of some 60 tokens, two rows of 300 a step
+    assert list((tmp_path / "features").rglob("*.safetensors"))
+
+
+def test_the_batch_is_grouped_weighted_and_evaluated_on_the_way(tmp_path):
+    stage = {
+        **ALIGN,
+        "group_by_length": True,
+        "data": [{"records": DATA, "weight": 0.5}, {"records": DATA.replace("12,", "6,")}],
+    }
+    go(recipe({**stage, "steps": None}), tmp_path / "run", held_out=2, evaluate_every=1, answers=1)
+    kinds = [entry["kind"] for entry in RunFolder(tmp_path / "run").entries()]
+    assert kinds.count("eval") == kinds.count("step") + 1
+    assert kinds.count("step") == 3  # half of the first source's, all of the second's: some 11 records in batches of 4
+
+
+def test_a_checkpoint_takes_its_place_at_once_and_old_ones_go(tmp_path):
+    for step in (1, 2, 10):
+        staged = tmp_path / ".writing" / f"checkpoint-{step}"
+        staged.mkdir(parents=True)
+        (staged / "x").write_text(str(step))
+        publish(staged, tmp_path, keep=2)
+    assert list(steps_kept(tmp_path)) == [2, 10]
+    assert (tmp_path / "checkpoint-10" / "x").read_text() == "10"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".writing", "checkpoint-10", "checkpoint-2"]
+
+
+def test_tensorboard_gets_the_curve(tmp_path):
+    pytest.importorskip("tensorboard")
+    go(recipe({**ALIGN, "steps": 1}), tmp_path / "run", log="tensorboard")
+    assert list((tmp_path / "run" / "tensorboard" / "1_align").glob("events.*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"evaluate_every": 5}, "evaluation needs records that are held out"),
+        ({"save_every": 0}, "save_every is at least 1"),
+        ({"held_out": -1}, "held_out is 0 or more"),
+        ({"stop_after": 0}, "stop_after is at least 1"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Options(**options)
