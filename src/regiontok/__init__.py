@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from regiontok.core.regions import Members, Regions
     from regiontok.core.spec import register
     from regiontok.core.tokens import Tokens
+    from regiontok.model.vlm import RegionVLM
     from regiontok.tokenizer import Regionizer, RegionTokenizer, VisualHead
 
 _WHERE = {
@@ -28,6 +29,7 @@ _WHERE = {
     "Picture": "core.picture",
     "PixelMasks": "core.masks",
     "RegionTokenizer": "tokenizer",
+    "RegionVLM": "model.vlm",
     "Regionizer": "tokenizer",
     "Regions": "core.regions",
     "Tokens": "core.tokens",
@@ -42,6 +44,7 @@ __all__ = [
     "Picture",
     "PixelMasks",
     "RegionTokenizer",
+    "RegionVLM",
     "Regionizer",
     "Regions",
     "Tokens",

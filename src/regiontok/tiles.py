@@ -20,7 +20,8 @@ from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.core.tiling import Tiling, unpadded, window
+from regiontok.core.tiled import tiled, unpadded, window
+from regiontok.core.tiling import Tiling
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped
@@ -43,7 +44,7 @@ class Cutting:
     @classmethod
     def of(cls, picture: Picture, tiling: Tiling, base: Frame, fill: tuple[int, int, int] = (0, 0, 0)) -> Cutting:
         """Cut a picture for an encoder whose frame of the whole picture is `base`; padding has the colour `fill`."""
-        frame = tiling.frame(picture.size, base.canvas, base.patch)
+        frame = tiled(tiling, picture.size, base.canvas, base.patch)
         pixels, (high, wide) = frame.place(picture, fill=fill), base.canvas
         parts = []
         for number, (y, x) in enumerate(_corners(frame, base.canvas), 1):

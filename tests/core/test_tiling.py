@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regiontok.core.frame import Frame
-from regiontok.core.tiling import ANYRES, Tiling, unpadded, window
+from regiontok.core.tiled import tiled, unpadded, window
+from regiontok.core.tiling import ANYRES, Tiling
 
 sides = st.integers(1, 900)
 
@@ -62,7 +63,7 @@ def test_grid_size_and_unpadding_are_those_of_transformers(high, wide, text):
     tiling, side, patch = Tiling.of(text), 336, 14
     pinpoints = [(rows * side, columns * side) for rows, columns in tiling.grids]
     best = library.select_best_resolution((high, wide), pinpoints)
-    frame = tiling.frame((high, wide), (side, side), (patch, patch))
+    frame = tiled(tiling, (high, wide), (side, side), (patch, patch))
     assert frame.canvas == best
     shape = torch.empty(3, high, wide).numpy()
     assert frame.resized == transforms.get_patch_output_size(shape, best, input_data_format="channels_first")
@@ -75,7 +76,7 @@ def test_grid_size_and_unpadding_are_those_of_transformers(high, wide, text):
 
 
 def test_a_strip_thinner_than_a_patch_keeps_the_patches_that_see_it():
-    frame = Tiling.of("2x2").frame((10, 2000), (56, 56), (14, 14))
+    frame = tiled(Tiling.of("2x2"), (10, 2000), (56, 56), (14, 14))
     rows, columns = unpadded(frame)
     assert frame.valid[rows, columns].all()
     assert (rows, columns) == (slice(3, 4), slice(0, 8))
@@ -85,7 +86,7 @@ def test_a_strip_thinner_than_a_patch_keeps_the_patches_that_see_it():
 @given(sides, sides, st.integers(1, 3), st.integers(1, 3))
 def test_windows_share_out_the_grid_of_the_canvas(high, wide, rows, columns):
     """A mask's shares on the tiles are those on the whole canvas, cut up; where there is no window there is no image."""
-    frame = Tiling(((rows, columns),)).frame((high, wide), (28, 28), (14, 14))
+    frame = tiled(Tiling(((rows, columns),)), (high, wide), (28, 28), (14, 14))
     mask = torch.zeros(1, high, wide)
     mask[:, high // 4 : high // 2 + 1, wide // 3 :] = 1
     whole = frame.to_grid(mask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -164,7 +165,7 @@ class Trained:
             seconds["encode"] += encoded - start
             seconds["regions"] += perf_counter() - encoded
             frames = tuple(grid.frame for grid in grids)
-            self._seen[picture.key] = Shown(picture, tokens, frames, lambda: self._regions(grids))
+            self._seen[picture.key] = Shown(picture, tokens, frames, cache(lambda: self._regions(grids)))
         return self._seen[picture.key]
 
     @torch.no_grad()

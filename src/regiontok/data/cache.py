@@ -62,7 +62,7 @@ class FeatureCache:
         self.what = json.dumps({**parts, "form": 1})
         self.folder = Path(folder) / sha256(self.what.encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _beside(self.folder / "what.json") as part:
+        with beside(self.folder / "what.json") as part:
             part.write_text(self.what + "\n", encoding="utf-8")
 
     @property
@@ -165,7 +165,7 @@ class FeatureCache:
             about["masks"] = {"size": masks.size, "counts": codes, "scores": scores, "names": masks.names}
         path = self._path(key)
         path.parent.mkdir(exist_ok=True)
-        with _beside(path) as part:
+        with beside(path) as part:
             save_file(tensors, part, metadata={"about": json.dumps(about)})
         self.counts.made += 1
 
@@ -210,8 +210,8 @@ def _identified(image: str | Picture) -> tuple[str, Picture | bytes]:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """`replacing` is for one writer a path; workers that meet at one picture each write their own file, and the last rename stays."""
+def beside(path: Path) -> Iterator[Path]:
+    """`replacing` for several processes at once: each writes a file of its own, and the last rename stays."""
     own = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
     with replacing(own) as part:
         yield part

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from regiontok.core import spec
-from regiontok.core.files import replacing
 from regiontok.core.picture import Picture, PictureError
 from regiontok.core.recipe import TokenizerSettings
+from regiontok.data.cache import beside
 from regiontok.data.generated import is_generated
 from regiontok.data.labels import Labeller
 from regiontok.data.records import RecordError, Records, open_picture
@@ -216,5 +216,5 @@ def _kept(path: Path | None) -> dict[str, Any]:
 def _keep(path: Path | None, what: dict[str, Any]) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
+        with beside(path) as part:
             part.write_text(json.dumps(what), encoding="utf-8")

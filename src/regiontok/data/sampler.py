@@ -182,10 +182,8 @@ class EpochOrder:
     def _grouped(self, rows: list[Row], rng: np.random.Generator) -> list[Row]:
         """Mega-batches sorted by length (stably) and cut into batches, whose order is drawn; a short batch stays at the end."""
         assert self.lengths is not None
-        if self.pack_to:
-            size = np.array([self.lengths[list(row)].sum() for row in rows if isinstance(row, tuple)])
-        else:
-            size = self.lengths[rows]
+        packed = [self.lengths[list(row)].sum() for row in rows if isinstance(row, tuple)]
+        size = np.array(packed) if packed else self.lengths[rows]
         batches: list[np.ndarray] = []
         for first in range(0, len(rows), MEGA * self.batch):
             own = np.arange(first, min(first + MEGA * self.batch, len(rows)))

@@ -128,6 +128,16 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         check_report(report, name)
         return (model, report) if told else model
 
+    @staticmethod
+    def from_vlm(model: Any, processor: Any = None, **settings: Any) -> Any:
+        """Region tokens inside a released model (LLaVA, InternVL, Qwen-VL ...), without training: see `regiontok.model.inject.from_vlm`.
+
+        What comes back is a `ReleasedVLM`: the model as it is, around it what makes its visual tokens.
+        """
+        from regiontok.model.inject import from_vlm
+
+        return from_vlm(model, processor, **settings)
+
     @property
     def regionizer(self) -> Regionizer:
         """Built at its first use, on the model's device.
