@@ -7,15 +7,13 @@ Differs: records are checked for their form, not for their image files (a `stat`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from regiontok.core.recipe import ModelSettings, Recipe, Stage
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import VisualTokens, measure
-from regiontok.data.records import Record, Records, Source, read, split
+from regiontok.data.records import Records, Rows, Source, read, split
 from regiontok.data.sampler import EpochOrder, pools
 from regiontok.train.batching import divide
 from regiontok.train.build import choose, is_half, merged, placeholder_of, settings_of, sketch, tokenizer_for
@@ -87,6 +85,4 @@ def _some(records: Records, count: int) -> Records:
     if count >= len(records):
         return records
     places = np.linspace(0, len(records) - 1, count).astype(int).tolist()
-    picked: Sequence[Record] = [records[place] for place in places]
-    parts: list[Sequence[Any]] = [picked]
-    return Records(parts, [Source("sampled", 1.0, 0, len(picked))], [])
+    return Records([Rows([records[place] for place in places])], [Source("sampled", 1.0, 0, len(places))], [])

@@ -126,6 +126,8 @@ def train(
                 name = recipe.stage[index].name
                 return {"stages": results, "stopped": f"stage {name!r} at step {found['step']}; go on with --resume"}
             results[recipe.stage[index].name] = found
+            if stop.due and index + 1 < len(recipe.stage):
+                return {"stages": results, "stopped": f"after stage {recipe.stage[index].name!r}; go on with --resume"}
     return {"stages": results, "stopped": ""}
 
 

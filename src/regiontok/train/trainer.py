@@ -218,10 +218,15 @@ class StopAfter(TrainerCallback):
     def __init__(self, steps: int | None, flag: threading.Event) -> None:
         self.left, self.flag, self.stopped = steps, flag, False
 
+    @property
+    def due(self) -> bool:
+        """True if no further step shall be taken."""
+        return self.left == 0 or self.flag.is_set()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop, unless the stage is done anyway."""
         self.left = None if self.left is None else self.left - 1
-        if (self.left == 0 or self.flag.is_set()) and state.global_step < state.max_steps:
+        if self.due and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = self.stopped = True
 
 
