@@ -76,6 +76,10 @@ def tokenize(
     whole: Annotated[bool, typer.Option("--whole", help="A token of the whole image in front.")] = False,
     cls: Annotated[bool, typer.Option("--cls", help="The encoder's CLS or summary tokens in front.")] = False,
     padding: Annotated[str, typer.Option(help="Patches that see only padding: drop or keep.")] = "drop",
+    tiles: Annotated[str, typer.Option(help="Also encode the image in tiles: 2x2, 1x2,2x1,2x2, anyres, anyres(6).")] = "",
+    cut: Annotated[
+        str, typer.Option(help="Regions of the tiles stitched to one grid, or of each tile: stitched, tile.")
+    ] = "stitched",
     name: Annotated[bool, typer.Option("--name", help="Say what the encoder's own classifier sees in each region.")] = False,
     rle: Annotated[bool, typer.Option("--rle", help="Also write each region's pixels as COCO run lengths.")] = False,
     picture: Annotated[bool, typer.Option(help="Draw the regions of each image.")] = True,
@@ -106,7 +110,7 @@ def tokenize(
         clips, rest = divide(paths, clips=clip, stdin=sys.stdin)
         items = collect(rest, sys.stdin) if rest or not clips else []
         words = {"encoder": encoder, "segmenter": segmenter, "pool": pool, "norm": norm, "padding": padding}
-        settings = TokenizerSettings.model_validate({**words, "whole": whole, "cls": cls})
+        settings = TokenizerSettings.model_validate({**words, "tiles": tiles, "cut": cut, "whole": whole, "cls": cls})
         from regiontok.commands.tokenize import Job
         from regiontok.commands.tokenize import tokenize as run
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from regiontok.commands.train import plan, results, show, train
-from regiontok.train.run import Options
+from regiontok.train.options import Options
 
 FEW = ["every_stage.steps=2", "every_stage.batch=2"]
 

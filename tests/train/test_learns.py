@@ -9,7 +9,7 @@ from regiontok.commands.train import train
 from regiontok.data.records import open_picture
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
-from regiontok.train.run import Options
+from regiontok.train.options import Options
 
 
 @pytest.mark.slow

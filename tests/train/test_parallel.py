@@ -35,7 +35,8 @@ records = "miniworld(12, size=64)"
 DDP = """
 import sys
 from regiontok.core.recipe import load_recipe
-from regiontok.train.run import Options, train
+from regiontok.train.options import Options
+from regiontok.train.run import train
 train(load_recipe(sys.argv[1]), sys.argv[2], options=Options(device="cpu", per_device=1, held_out=2), resume=len(sys.argv) > 3)
 """
 

@@ -12,8 +12,8 @@ from regiontok.train.build import build, choose, counts, groups, is_half, merged
 from regiontok.train.dry import plan_run
 from regiontok.train.feed import feed
 from regiontok.train.hardware import MFU, hardware
+from regiontok.train.options import Options
 from regiontok.train.plan import Shape, activations, memory, most_samples, operations, shape_of
-from regiontok.train.run import Options
 
 STAGE = {"name": "one", "data": [{"records": "miniworld(12, size=64)"}], "batch": 4, "steps": 4, "precision": "fp32"}
 

@@ -14,7 +14,8 @@ import torch
 from regiontok.core.recipe import resolve, to_toml
 from regiontok.model.vlm import RegionVLM
 from regiontok.train.folder import OtherRecipe, RunFolder, steps_kept
-from regiontok.train.run import Options, train
+from regiontok.train.options import Options
+from regiontok.train.run import train
 
 DATA = "miniworld(12, size=64, fewest=1, most=1, questions='colour')"
 ALIGN = {"name": "align", "data": [{"records": DATA}], "batch": 4, "steps": 4, "precision": "fp32", "max_length": 512}
@@ -106,7 +107,8 @@ def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
 CHILD = """
 import sys
 from regiontok.core.recipe import load_recipe
-from regiontok.train.run import Options, train
+from regiontok.train.options import Options
+from regiontok.train.run import train
 print(train(load_recipe(sys.argv[1]), sys.argv[2], options=Options(device="cpu", save_every=3), resume=True)["stopped"])
 """
 

@@ -12,8 +12,10 @@ from regiontok.core.recipe import resolve
 from regiontok.model.vlm import RegionVLM
 from regiontok.train.build import build
 from regiontok.train.folder import RunFolder, publish, steps_kept
-from regiontok.train.run import Options, train
-from regiontok.train.trainer import StageTrainer, TrainingStopped
+from regiontok.train.options import Options
+from regiontok.train.run import train
+from regiontok.train.stopping import TrainingStopped
+from regiontok.train.trainer import StageTrainer
 
 DATA = "miniworld(12, size=64, fewest=1, most=1, questions='colour')"
 ALIGN = {"name": "align", "data": [{"records": DATA}], "batch": 4, "steps": 4, "precision": "fp32", "max_length": 512}

@@ -12,8 +12,8 @@ from regiontok.core.recipe import load_recipe
 from regiontok.train import run
 from regiontok.train.dry import plan_run
 from regiontok.train.hardware import hardware
+from regiontok.train.options import Options
 from regiontok.train.plan import StagePlan
-from regiontok.train.run import Options
 from regiontok.train.trackers import check
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""A stage's batch, divided into processes, devices and accumulation."""
+"""A stage's batch, divided into processes and passes; and the order in which a process meets its samples, from any step on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,3 +53,26 @@ def divide(batch: int, *, world: int = 1, largest: int) -> Division:
     own = batch // world
     each = max(size for size in range(1, min(largest, own) + 1) if own % size == 0)
     return Division(world, each, own // each)
+
+
+class Order:
+    """The samples of this process, micro-batch by micro-batch, from any step on: a batch sampler of `DataLoader`.
+
+    Args:
+        batches: step -> the rows of the whole step.
+        steps: of the stage.
+        division: see `Division`.
+        rank: of this process.
+        start: the first step.
+    """
+
+    def __init__(self, batches: Callable[[int], list[Any]], steps: int, division: Division, rank: int, start: int = 0) -> None:
+        self.batches, self.steps, self.division, self.rank, self.start = batches, steps, division, rank, start
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for step in range(self.start, self.steps):
+            yield from self.division.parts(self.batches(step), self.rank)
+
+    def __len__(self) -> int:
+        """Of the whole stage, also after a resume: Trainer counts epochs by it."""
+        return self.steps * self.division.accumulate

@@ -18,8 +18,8 @@ from regiontok.data.sampler import EpochOrder, pools
 from regiontok.train.batching import divide
 from regiontok.train.build import choose, is_half, merged, placeholder_of, settings_of, sketch, tokenizer_for
 from regiontok.train.hardware import Hardware
+from regiontok.train.options import Options
 from regiontok.train.plan import StagePlan, most_samples, plan_stage
-from regiontok.train.run import Options
 
 
 def plan_run(recipe: Recipe, options: Options, on: Hardware, *, sharded: bool = False, samples: int = 256) -> list[StagePlan]:

@@ -49,8 +49,9 @@ def hardware(text: str) -> Hardware:
     >>> hardware("h100x4").devices, hardware("rtx4090").memory
     (4, 24000000000.0)
     """
-    found = re.fullmatch(r"(.+?)(?:x(\d+))?", text.strip().lower())
-    name, count = (found[1], int(found[2] or 1)) if found else (text, 1)
+    name, count = text.strip().lower(), 1
+    if name not in KNOWN and (found := re.fullmatch(r"(.+)x(\d+)", name)):  # rtx4090 ends in x and digits too
+        name, count = found[1], int(found[2])
     if name not in KNOWN or count < 1:
         raise ValueError(
             f"unknown hardware {text!r}{nearest(name, KNOWN)}; known: {', '.join(KNOWN)}, with a number such as h100x4"

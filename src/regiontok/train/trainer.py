@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +20,13 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from regiontok.core.recipe import Stage
-from regiontok.train.batching import Division
+from regiontok.train.batching import Order
 from regiontok.train.build import groups
 from regiontok.train.folder import publish, steps_kept
+from regiontok.train.stopping import TrainingStopped
 
 WEIGHTS = "model.safetensors"
 STAGED = ".writing"
-
-
-class TrainingStopped(ValueError):
-    """Training ended before its last step; the message says why, and how to go on."""
-
-
-class Order:
-    """The samples of this process, micro-batch by micro-batch, from any step on: a batch sampler of `DataLoader`.
-
-    Args:
-        batches: step -> the rows of the whole step.
-        steps: of the stage.
-        division: see `Division`.
-        rank: of this process.
-        start: the first step.
-    """
-
-    def __init__(self, batches: Callable[[int], list[Any]], steps: int, division: Division, rank: int, start: int = 0) -> None:
-        self.batches, self.steps, self.division, self.rank, self.start = batches, steps, division, rank, start
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        for step in range(self.start, self.steps):
-            yield from self.division.parts(self.batches(step), self.rank)
-
-    def __len__(self) -> int:
-        """Of the whole stage, also after a resume: Trainer counts epochs by it."""
-        return self.steps * self.division.accumulate
 
 
 class StageTrainer(Trainer):
@@ -212,24 +183,6 @@ class StageTrainer(Trainer):
                 parameter.copy_(saved[name])
 
 
-class StopAfter(TrainerCallback):
-    """Ends training with a checkpoint: after so many steps of this session, or when `flag` is set."""
-
-    def __init__(self, steps: int | None, flag: threading.Event) -> None:
-        self.left, self.flag, self.stopped = steps, flag, False
-
-    @property
-    def due(self) -> bool:
-        """True if no further step shall be taken."""
-        return self.left == 0 or self.flag.is_set()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Save and stop, unless the stage is done anyway."""
-        self.left = None if self.left is None else self.left - 1
-        if self.due and state.global_step < state.max_steps:
-            control.should_save = control.should_training_stop = self.stopped = True
-
-
 def arguments(stage: Stage, order: Order, folder: Path, **options: Any) -> TrainingArguments:
     """A stage as transformers' arguments."""
     bf16 = stage.precision == "bf16" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
@@ -259,43 +212,3 @@ def arguments(stage: Stage, order: Order, folder: Path, **options: Any) -> Train
         ddp_find_unused_parameters=False,
         **options,
     )
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that the step is finished and saved; a second one stops at once."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """True if a device or the host had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower()
-
-
-def what_to_lower(stage: Stage, division: Division, options: Sequence[str] = ()) -> str:
-    """What a user lowers when memory is out, cheapest first."""
-    ways = list(options)
-    if division.each > 1:
-        ways.append(
-            f"--per-device {division.each // 2} (now {division.each}; the batch of {division.batch} stays, in more passes)"
-        )
-    if not stage.checkpointing:
-        ways.append("every_stage.checkpointing=true (activations are computed twice, a third more time)")
-    if "language_model" in stage.train and stage.lora is None:
-        ways.append("LoRA in the stage, or accelerate's fsdp2.yaml or zero3.yaml over several devices")
-    ways.append(f"max_length (now {stage.max_length}) or fewer visual tokens, merge(k=...)")
-    return "; ".join(ways)
