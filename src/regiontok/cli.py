@@ -217,12 +217,10 @@ def ls(
     Examples: `regiontok ls`, `regiontok ls encoders`
     """
     with clear_errors():
-        from regiontok.commands.ls import describe_recipes, encoder_table, methods
+        from regiontok.commands.ls import encoder_table, group_recipes, methods
 
         kind = kind[:-1] if kind and kind.endswith("s") and kind != "recipes" else kind
-        tables = {} if kind in ("recipe", "recipes") else methods(kind)
-        if kind in (None, "recipe", "recipes"):
-            tables["recipe"] = describe_recipes()
+        tables = group_recipes() if kind in ("recipe", "recipes") else methods(kind)
         from rich.markup import escape
         from rich.table import Table
 
@@ -236,7 +234,7 @@ def ls(
         if kind == "encoder":
             stdout().print(encoder_table(), "")
         elif kind is None:
-            stdout().print("encoders by name: regiontok ls encoders")
+            stdout().print("encoders by name: regiontok ls encoders; recipes by table: regiontok ls recipes")
 
 
 @app.command()

@@ -152,32 +152,47 @@ def test_two_pictures_in_two_turns(chat):
     assert shares[0].text == pytest.approx(1 - shares[0].visual)
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_chat(chat, monkeypatch):
+def third(calls):
+    """Raises KeyboardInterrupt at its third call, once."""
+    calls.append(1)
+    if len(calls) == 3:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_between_tokens_stops_the_answer_and_not_the_chat(chat, monkeypatch):
     chat.show(square("green"))
-    put, calls = torch.Tensor.tolist, []
-
-    class Impatient:
-        def __init__(self, inner):
-            self.inner = inner
-
-        def __getattr__(self, name):
-            return getattr(self.inner, name)
-
-        def decode(self, *args, **kwargs):
-            calls.append(1)
-            if len(calls) == 3:
-                raise KeyboardInterrupt
-            return self.inner.decode(*args, **kwargs)
-
-    monkeypatch.setattr(chat.speaker, "tokenizer", Impatient(chat.speaker.tokenizer))
+    decode, calls = chat.speaker.tokenizer.decode, []
+    monkeypatch.setattr(chat.speaker.tokenizer, "decode", lambda *args, **kwargs: third(calls) or decode(*args, **kwargs))
     answer = chat.ask("Colour?")
-    assert answer.stopped
-    assert answer.text == "gre"
-    assert answer.tokens["answer"] == 3
+    assert (answer.stopped, answer.text, answer.tokens["answer"]) == (True, "gre", 3)
     assert len(answer.looks) == 1
     assert chat.speaker.model.language_model.config._attn_implementation == "sdpa"
     assert not chat.ask("Colour?").stopped
-    assert put is torch.Tensor.tolist
+
+
+def test_ctrl_c_inside_the_model_drops_the_half_made_row(chat):
+    chat.show(square("green"))
+    calls = []
+    last = chat.speaker.model.language_model.model.layers[-1]
+    hook = last.register_forward_pre_hook(lambda *_: third(calls))
+    desk = Heard(None)
+    converse(chat, ["Colour?"], desk)
+    hook.remove()
+    assert desk.text == "gr [stopped]\n"
+    (stopped,) = chat.answers
+    assert stopped.tokens["answer"] == 2
+    assert stopped.looks[0].views[0].visual > 0
+
+
+def test_a_model_whose_attention_cannot_be_kept_chats_on(chat, monkeypatch):
+    config = chat.speaker.model.language_model.config
+    monkeypatch.setattr(config, "attn_logit_softcapping", 30.0, raising=False)
+    blind, desk = Chat(chat.speaker, longest=8), Heard(None)
+    blind.show(square("red"))
+    converse(blind, ["Colour?", "/regions"], desk)
+    assert desk.text.startswith("red\n")
+    assert "attn_logit_softcapping" in desk.text
+    assert blind.answers[0].report()["attention"] == []
 
 
 def test_commands(chat, tmp_path):

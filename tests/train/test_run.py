@@ -104,6 +104,11 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):
         assert norm == pytest.approx(other_norm, rel=1e-3)
 
 
+def test_worker_processes_change_nothing(whole, tmp_path):
+    go(recipe(ALIGN), tmp_path / "run", held_out=2, workers=2)
+    assert losses(tmp_path / "run") == [row for row in losses(whole[0]) if row[0] == 1]
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(tmp_path, monkeypatch):
     before = StageTrainer.training_step
 

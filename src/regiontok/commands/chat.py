@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.markup import escape
 from rich.table import Table
@@ -77,6 +77,16 @@ class Desk:
     say: Callable[[str], None]
     table: Callable[[Table], None]
     out: Path
+
+
+def written(stream: TextIO) -> Callable[[str], None]:
+    """Writes pieces of text at once."""
+
+    def say(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    return say
 
 
 def typed(read: Callable[[str], str], say: Callable[[str], None]) -> Iterator[str]:

@@ -182,7 +182,9 @@ class Trained:
 
 
 class Released:
-    """A released model; the tower sees each picture once, and what it takes counts as encode, regions included.
+    """A released model; the tower sees the pictures of a conversation once, until another is added (some models see several together).
+
+    What `prepare` takes counts as encode, regions included.
 
     Raises:
         ValueError: its processor has no chat template.

@@ -44,11 +44,6 @@ def find_recipe(text: str) -> Path:
     )
 
 
-def describe_recipes() -> dict[str, str]:
-    """Name -> what it reproduces."""
-    return {name: load_recipe(path).what for name, path in recipes().items()}
-
-
 def group_recipes() -> dict[str, dict[str, str]]:
     """Folder and, in it, paper and table -> name -> what it reproduces, in the order of the names."""
     groups: dict[str, dict[str, str]] = {}

@@ -102,7 +102,7 @@ def results(plans: Sequence[StagePlan], on: str) -> list[Table]:
         division, held = one.division, one.memory
         batch = f"{division.batch} = {division.world} x {division.each} x {division.accumulate}"
         parts = (held.weights, held.gradients, held.optimiser, held.activations, one.checkpointed.activations)
-        sizes = (f"{part / 1e9:.1f} GB" for part in parts)
+        sizes = (f"{part / 1e9:.1f} GB" if part >= 1e8 else f"{part / 1e6:.1f} MB" for part in parts)
         takes.add_row(one.name, str(one.steps), batch, *sizes, "yes" if one.fits else "no", f"{one.hours:.2g}")
     return [learns, reads, takes]
 

@@ -1,6 +1,7 @@
-"""The order in which regions reach the language model: centre of mass, raster, random or area.
+"""The order in which regions reach the language model: centre of mass, raster, random, area or the segmenter's score.
 
-After: diagnostic study, section 3.3 (row D10: sorted by centre of mass in scanline order; random order as the ablation).
+After: diagnostic study, section 3.3 (row D10: sorted by centre of mass in scanline order; random order as the ablation). OG-LLaVA (row
+O2) says no order of its masks: its release reads them by the text of their file names (mask_0, mask_1, mask_10, ...).
 Differs: "scanline order" of centres is not defined there: lexicographic (y, x) of the float centroid, ties by first patch.
 """
 
@@ -22,14 +23,23 @@ class Sort:
     """Reorder the regions of one view.
 
     Attributes:
-        order: `com` centre of mass, (y, x) or (t, y, x); `raster` first patch; `random`; `area` largest first. Ties by first patch.
+        order: `com` centre of mass, (y, x) or (t, y, x); `raster` first patch; `random`; `area` most patches first; `score` the
+            segmenter's highest first, regions of no mask last. Ties by first patch, of equal ones in the order they came in.
         seed: of `random`, which draws from (seed, the image's key, the epoch): no two images share an order because they happen to
             have equally many regions.
+
+    Raises:
+        ValueError: `score` of masks that have none.
     """
 
-    order: Literal["com", "raster", "random", "area"] = "com"
+    order: Literal["com", "raster", "random", "area", "score"] = "com"
     seed: int = 0
     version: ClassVar[int] = 1
+
+    @property
+    def reads_masks(self) -> bool:
+        """True if it sorts by the segmenter's scores."""
+        return self.order == "score"
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Sort one view."""
@@ -43,6 +53,18 @@ class Sort:
             order = np.lexsort((first, *regions.centroids.cpu().numpy().T[::-1]))
         elif self.order == "area":
             order = np.lexsort((first, -regions.sizes.cpu().numpy()))
+        elif self.order == "score":
+            order = np.lexsort((first, -_scores(regions, grid)))
         else:
             order = np.argsort(first, kind="stable")
         return regions.take(torch.from_numpy(order))
+
+
+def _scores(regions: Regions, grid: PatchGrid) -> np.ndarray:
+    if grid.masks is None or grid.masks.scores is None:
+        raise ValueError(
+            "sort('score') needs masks with scores, and these have none: take a segmenter that scores its masks (sam)"
+        )
+    source = regions.source.cpu().numpy()
+    scores = np.r_[grid.masks.scores, -np.inf]  # of source -1
+    return np.nan_to_num(scores[source], nan=-np.inf, neginf=-np.inf, posinf=np.inf)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from transformers import TrainerCallback
 
 from regiontok.core.recipe import Stage
@@ -33,8 +35,18 @@ class StopAfter(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop, unless the stage is done anyway."""
         self.left = None if self.left is None else self.left - 1
+        if _anywhere(self.flag.is_set()):  # Ctrl-C reaches processes at different steps: all stop at the same one
+            self.flag.set()
         if self.due and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = self.stopped = True
+
+
+def _anywhere(here: bool) -> bool:
+    """True if it is so in any process."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return here
+    return bool(reduce(torch.tensor(float(here), device=state.device), "sum") > 0)
 
 
 @contextmanager

@@ -1,0 +1,397 @@
+"""What a language model saves with fewer visual tokens: prefill, decoding, memory, training steps; and what making them costs.
+
+    python bench/llm.py                                                # a small Llama on the CPU
+    python bench/llm.py --device cuda --size 7b --dtype bfloat16       # Vicuna-7B's and CLIP ViT-L/14-336's shapes on a GPU
+
+Weights are random: times and bytes do not depend on them. Everything goes through `RegionVLM`, so splicing is part of it. A prompt is 60
+text tokens and one image; an image is so many visual tokens (576: LLaVA's patches; the others: averages the study reports). Per round
+all numbers of tokens run in turn, so that a busy machine slows all alike; what is shown are medians over rounds.
+
+    prefill   splice, and the language model over text and image to the first token's logits
+    decode    one further token against that cache
+    KV        bytes of the cache that an image takes (by formula, held against the real cache in the run)
+    peak      memory over what stood before, in prefill and decoding (CUDA's allocator; on Linux the process's resident set)
+    encoder   the vision network alone, on pixels that lie ready on the device
+    +regions  the same and `merge(k=...) | sort('com')` on its features (nothing where all patches are kept); "alone": only that
+    first     encoder, regions, pool and connector, prefill: an image to its first token
+    stage 1   a training step of the connector through the frozen language model; stage 2: language model (full or LoRA) and connector;
+              forward, backward, AdamW; features are cached, so encoder and regions are not in it
+
+The last line is JSON. On a GPU the goals stand beside what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import skimage.data
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+
+from regiontok.core.grid import PatchGrid, images_of
+from regiontok.core.picture import Picture
+from regiontok.core.recipe import Data, Lora, Stage, TokenizerSettings
+from regiontok.core.regions import Members
+from regiontok.core.tokens import Tokens
+from regiontok.draw.plot import Line, Panel, draw_panels
+from regiontok.encoders._canvas import canvases
+from regiontok.model.vlm import RegionVLM
+from regiontok.tokenizer import Regionizer
+from regiontok.train.build import choose, groups
+
+PATCHES, TEXT, IMAGE = 576, 60, 3
+# (width, layers, heads, inner width), of language model and encoder
+SIZES = {
+    "small": ((512, 8, 8, 1376), (384, 12, 6, 1536)),
+    "7b": ((4096, 32, 32, 11008), (1024, 24, 16, 4096)),
+}
+GOALS = {"prefill": 2.5, "kv": 4.6, "regions": 0.05}  # at 124 tokens on an H200; see `verdict`
+Job = Callable[[], Any]
+
+
+def kv_bytes(config: Any, tokens: int, *, itemsize: int, batch: int = 1) -> int:
+    """Bytes that `tokens` positions take in the cache: layers x (keys, values) x kv heads x head's width. For full attention."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return batch * tokens * config.num_hidden_layers * 2 * heads * width * itemsize
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of a real cache of transformers."""
+    return sum(kept.nbytes for layer in cache.layers for kept in (layer.keys, layer.values))
+
+
+def build(size: str, device: str, dtype: torch.dtype, folder: Path) -> RegionVLM:
+    """A `RegionVLM` of random weights: CLIP's shape, two-layer MLP, Llama's shape."""
+    (width, layers, heads, inner), (seen, blocks, eyes, within) = SIZES[size]
+    vision = CLIPVisionConfig(
+        hidden_size=seen,
+        num_hidden_layers=blocks,
+        num_attention_heads=eyes,
+        intermediate_size=within,
+        image_size=336,
+        patch_size=14,
+    )
+    torch.manual_seed(0)
+    CLIPVisionModel(vision).to(dtype).save_pretrained(folder)
+    square = {"height": 336, "width": 336}
+    look = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336}, "crop_size": square}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**look, "do_resize": True, "do_center_crop": True}))
+    text = LlamaConfig(
+        vocab_size=32000, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner
+    )
+    with torch.device(device):
+        language_model = LlamaForCausalLM(text).to(dtype)
+    name = str(dtype).removeprefix("torch.")
+    settings = TokenizerSettings(encoder=f"transformers({str(folder)!r}, dtype={name!r})")
+    return RegionVLM.from_parts(language_model, settings, image_token_id=IMAGE).eval()
+
+
+class Prompt:
+    """A batch of prompts with one image each, for one number of visual tokens."""
+
+    def __init__(self, model: RegionVLM, count: int, batch: int) -> None:
+        self.model, self.count, self.batch = model, count, batch
+        self.ids = torch.randint(4, 32000, (batch, TEXT + 1), device=model.device)
+        self.ids[:, 8] = IMAGE
+        image = torch.arange(batch, device=model.device).repeat_interleave(count)
+        rest = torch.zeros_like(image)
+        values = torch.randn(len(image), model.config.text_config.hidden_size, device=model.device, dtype=model.head_dtype)
+        self.tokens = Tokens(values, image, rest, rest, rest - 1, rest, batch)
+        self.cache: Any = None
+
+    def prefill(self, tokens: Tokens | None = None) -> Any:
+        """To the logits of the first new token; keeps the cache."""
+        with torch.inference_mode():
+            out = self.model(self.ids, pictures=tokens or self.tokens, use_cache=True, logits_to_keep=1)
+        self.cache = out.past_key_values
+        return out
+
+    def decode(self, steps: int) -> None:
+        """So many further tokens; the cache is as before afterwards."""
+        length = self.cache.get_seq_length()
+        with torch.inference_mode():
+            for _ in range(steps):
+                self.model.language_model(input_ids=self.ids[:, :1], past_key_values=self.cache, use_cache=True)
+        self.cache.crop(length)
+
+
+class Eye:
+    """Pictures, the bare network, and regions of one number of tokens on what it gave."""
+
+    def __init__(self, model: RegionVLM, count: int, pictures: list[Picture]) -> None:
+        encoder = model.regionizer.encoder
+        self.model = model
+        self.regionizer = Regionizer(encoder, steps=f"merge(k={count}) | sort('com')" if count < PATCHES else "")
+        frames = [encoder.frame(picture.size) for picture in pictures]
+        look, dtype = encoder._preprocess, getattr(torch, encoder.dtype)
+        pixels = canvases(pictures, frames, resample=look.resample, fill=look.fill)
+        self.values = look.values(pixels, encoder.device, dtype)
+        self.network = encoder._module
+        self.grids: list[PatchGrid] = self.regionizer.see(pictures)
+
+    def encode(self) -> None:
+        """The network alone."""
+        with torch.inference_mode():
+            self.network(pixel_values=self.values)
+
+    def alone(self) -> Members:
+        """Regions on what was encoded before."""
+        with torch.no_grad():
+            return Members.of([trail[-1] for trail in self.regionizer.trails(self.grids)], images_of(self.grids))
+
+    def regions(self) -> Members:
+        """Encode, then regions."""
+        self.encode()
+        return self.alone()
+
+    def tokens(self) -> Tokens:
+        """Encode, regions, pool and connector."""
+        members = self.regions()
+        with torch.no_grad():
+            return self.model.head(self.grids, members)
+
+
+def timed(jobs: dict[Any, Job], rounds: int, device: str) -> dict[Any, float]:
+    """Median milliseconds of each job, all of them run in turn; the first round warms up."""
+    taken: dict[Any, list[float]] = {name: [] for name in jobs}
+    for turn in range(rounds + 1):
+        for name, job in jobs.items():
+            wait(device)
+            start = time.perf_counter()
+            job()
+            wait(device)
+            if turn:
+                taken[name].append(1000 * (time.perf_counter() - start))
+    return {name: median(found) for name, found in taken.items()}
+
+
+def wait(device: str) -> None:
+    """Until the GPU has done its work."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def peak(job: Job, device: str) -> int | None:
+    """Bytes over what stood before, while the job ran; None where nobody counts them."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        job()
+        return torch.cuda.max_memory_allocated() - before
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        before = _resident("VmRSS")
+        job()
+        return _resident("VmHWM") - before
+    except OSError:
+        return None
+
+
+def _resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def inference(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[str, Any]]) -> None:
+    """Prefill, decoding, memory and an image's way to its first token, into `rows`."""
+    photos = [Picture.of(pixels) for pixels in (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())]
+    item = torch.finfo(model.dtype).bits // 8
+    for batch in given.batches:
+        prompts = {count: Prompt(model, count, batch) for count in given.tokens}
+        prefill = timed({count: one.prefill for count, one in prompts.items()}, given.rounds, given.device)
+        jobs = {count: lambda one=one: one.decode(given.decode) for count, one in prompts.items()}
+        decode = timed(jobs, given.rounds, given.device)
+        pictures = [photos[at % len(photos)] for at in range(batch)]
+        eyes = {count: Eye(model, count, pictures) for count in given.tokens}
+        looks: dict[Any, Job] = {}
+        for count, eye in eyes.items():
+            looks[count, "encoder"], looks[count, "regions"], looks[count, "alone"] = eye.encode, eye.regions, eye.alone
+            looks[count, "first"] = lambda eye=eye, one=prompts[count]: one.prefill(eye.tokens())
+        look = timed(looks, given.rounds, given.device)
+        for count, one in prompts.items():
+            whole = kv_bytes(model.config.text_config, count + TEXT, itemsize=item, batch=batch)
+            if (real := cache_bytes(one.cache)) != whole:
+                raise AssertionError(f"the cache holds {real} bytes, the formula says {whole}")
+            one.cache = None
+            made = {"prefill_ms": prefill[count], "decode_ms": decode[count] / given.decode}
+            made |= {f"{name}_ms": look[count, name] for name in ("encoder", "regions", "alone", "first")}
+            rows[count][f"batch_{batch}"] = made | {
+                "adds": look[count, "regions"] / look[count, "encoder"] - 1,
+                "kv_bytes_image": kv_bytes(model.config.text_config, count, itemsize=item),
+                "peak_bytes": peak(lambda one=one: (one.prefill(), one.decode(1)), given.device),
+            }
+            one.cache = None
+
+
+def training(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[str, Any]]) -> None:
+    """A step of each stage, into `rows`. The model is not the same afterwards."""
+    data = [Data(records="-")]
+    lora = Lora(rank=128, alpha=256, dropout=0.0) if given.stage2 == "lora" else None
+    stages = {
+        "stage1": Stage(name="stage1", data=data, train=["connector"]),
+        "stage2": Stage(name="stage2", data=data, train=["connector", "language_model"], lora=lora),
+    }
+    photo = [Picture.of(skimage.data.astronaut())] * given.train_batch
+    if given.checkpointing:
+        model.gradient_checkpointing_enable()
+    model.head.float()
+    held = {count: (eye.grids, eye.alone()) for count in given.tokens for eye in [Eye(model, count, photo)]}
+    prompts = {count: Prompt(model, count, given.train_batch) for count in given.tokens}
+    for name, stage in stages.items():
+        choose(model, stage).train()
+        optimizer = torch.optim.AdamW(groups(model, stage))
+
+        def step(count: int, optimizer: Any = optimizer) -> None:
+            prompt = prompts[count]
+            labels = prompt.ids.masked_fill(torch.arange(TEXT + 1, device=model.device) < TEXT // 2, -100)
+            with torch.autocast(given.device.split(":")[0], torch.bfloat16, enabled=model.dtype == torch.bfloat16):
+                tokens = model.head(cast(held[count][0], model.head_dtype), held[count][1])
+                loss: Tensor = model(prompt.ids, pictures=tokens, labels=labels, use_cache=False).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        found = timed({count: lambda count=count: step(count) for count in given.tokens}, given.rounds, given.device)
+        for count in given.tokens:
+            rows[count][f"{name}_ms"] = found[count]
+
+
+def cast(grids: Iterable[PatchGrid], dtype: torch.dtype) -> list[PatchGrid]:
+    """What is pooled, in the connector's type."""
+    return [grid.but(features=grid.features, values=grid.pooled.to(dtype)) for grid in grids]
+
+
+def table(rows: dict[int, dict[str, Any]], batches: list[int]) -> str:
+    """Markdown; in brackets how many times less than with the most tokens."""
+    most = max(rows)
+    heads = ["visual tokens"]
+    for batch in batches:
+        heads += [f"{what}, batch {batch}" for what in ("prefill", "decode", "first token", "peak MB")]
+    heads += [
+        "KV of an image, MB",
+        *(stage for stage in ("stage 1", "stage 2") if f"{stage.replace(' ', '')}_ms" in rows[most]),
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    for count, row in rows.items():
+
+        def cell(get: Callable[[dict[str, Any]], float], row: dict[str, Any] = row) -> str:
+            return f"{get(row):.4g} ({get(rows[most]) / get(row):.2f}x)"
+
+        cells = [str(count)]
+        for batch in batches:
+            own = f"batch_{batch}"
+            cells += [cell(lambda r, n=n, o=own: r[o][n]) for n in ("prefill_ms", "decode_ms", "first_ms")]
+            cells.append("-" if row[own]["peak_bytes"] is None else f"{row[own]['peak_bytes'] / 2**20:.0f}")
+        cells.append(cell(lambda r: r[f"batch_{batches[0]}"]["kv_bytes_image"] / 2**20))
+        cells += [cell(lambda r, n=n: r[n]) for n in ("stage1_ms", "stage2_ms") if n in row]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def plot(rows: dict[int, dict[str, Any]], batches: list[int], title: str) -> Image.Image:
+    """Each as a share of itself at the most tokens."""
+    most = max(rows)
+
+    def line(name: str, get: Callable[[dict[str, Any]], float]) -> Line:
+        return Line(name, tuple(map(float, rows)), tuple(get(row) / get(rows[most]) for row in rows.values()))
+
+    def of(batch: int, key: str) -> Callable[[dict[str, Any]], float]:
+        return lambda row: row[f"batch_{batch}"][key]
+
+    time_lines = [line(f"prefill, batch {batch}", of(batch, "prefill_ms")) for batch in batches]
+    time_lines += [line(f"image to first token, batch {batch}", of(batch, "first_ms")) for batch in batches[-1:]]
+    time_lines += [line(f"decode, batch {batch}", of(batch, "decode_ms")) for batch in batches[-1:]]
+    panels = [Panel("Answering", "visual tokens", f"time, share of that at {most}", tuple(time_lines), low=0)]
+    if "stage1_ms" in rows[most]:
+        steps = [line(f"stage {n}", lambda row, n=n: row[f"stage{n}_ms"]) for n in (1, 2)]
+        panels.append(Panel("A training step", "visual tokens", f"time, share of that at {most}", tuple(steps), low=0))
+    kept = [line("KV cache of the image", of(batches[0], "kv_bytes_image"))]
+    if rows[most][f"batch_{batches[-1]}"]["peak_bytes"]:
+        kept.append(line(f"peak, batch {batches[-1]}", of(batches[-1], "peak_bytes")))
+    panels.append(Panel("Memory", "visual tokens", f"bytes, share of those at {most}", tuple(kept), low=0))
+    return draw_panels(panels, title="What fewer visual tokens save", subtitle=title)
+
+
+def verdict(rows: dict[int, dict[str, Any]], batch: int) -> list[str]:
+    """Goal and figure side by side; empty where 576, 124 or the batch were not measured."""
+    most, few = (rows.get(count, {}).get(f"batch_{batch}") for count in (PATCHES, 124))
+    if most is None or few is None:
+        return []
+    prefill, kept = most["prefill_ms"] / few["prefill_ms"], most["kv_bytes_image"] / few["kv_bytes_image"]
+    return [
+        f"prefill at 124 of 576 tokens, batch {batch}: {prefill:.2f}x faster (goal: at least {GOALS['prefill']}x)",
+        f"KV memory of the image: {kept:.2f}x smaller (goal: {GOALS['kv']}x)",
+        f"regions add {few['adds']:.1%} to the encoder (goal: at most {GOALS['regions']:.0%})",
+    ]
+
+
+def main() -> None:
+    """Measure, print a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--size", choices=[*SIZES])
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[576, 334, 257, 124, 101])
+    parser.add_argument("--batches", type=int, nargs="+", help="default: 1 4, on a GPU 1 16")
+    parser.add_argument("--train-batch", type=int, help="default: 2, on a GPU 16; 0 leaves training out")
+    parser.add_argument("--stage2", choices=["full", "lora"], help="default: lora at 7b, else full")
+    parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, help="of gradients; default: at 7b")
+    parser.add_argument("--rounds", type=int, default=5, help="medians are over so many")
+    parser.add_argument("--decode", type=int, default=8, help="tokens a round")
+    parser.add_argument("--plot", type=Path, help="where the plot goes")
+    given = parser.parse_args()
+    cuda = given.device.startswith("cuda")
+    given.size = given.size or ("7b" if cuda else "small")
+    given.batches = given.batches or ([1, 16] if cuda else [1, 4])
+    given.train_batch = (16 if cuda else 2) if given.train_batch is None else given.train_batch
+    given.stage2 = given.stage2 or ("lora" if given.size == "7b" else "full")
+    given.checkpointing = given.size == "7b" if given.checkpointing is None else given.checkpointing
+    rows: dict[int, dict[str, Any]] = {count: {} for count in sorted(given.tokens, reverse=True)}
+    with tempfile.TemporaryDirectory() as folder:
+        model = build(given.size, given.device, getattr(torch, given.dtype), Path(folder))
+        inference(model, given, rows)
+        if given.train_batch:
+            training(model, given, rows)
+    device = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads"
+    title = f"{given.size} Llama of random weights, {given.dtype}, {device}; {TEXT} text tokens"
+    print(title + f"; milliseconds, medians of {given.rounds} rounds (decode: a token)\n\n{table(rows, given.batches)}\n")
+    for batch in given.batches:
+        adds = ", ".join(
+            f"{count} tokens {own['regions_ms']:.4g} ms against {own['encoder_ms']:.4g} ({own['adds']:+.1%}; alone {own['alone_ms']:.3g})"
+            for count, own in ((count, row[f"batch_{batch}"]) for count, row in rows.items())
+        )
+        print(f"encoder and regions against encoder, batch {batch}: {adds}")
+    if cuda:
+        print("\n".join(verdict(rows, given.batches[-1])))
+    if given.plot:
+        save(given.plot, plot(rows, given.batches, title))
+    machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "gpu": device if cuda else None}
+    said = {name: value for name, value in vars(given).items() if name != "plot"}
+    print(json.dumps({"bench": "llm", **said, "rows": rows, **machine, **versions}))
+
+
+def save(path: Path, image: Image.Image) -> None:
+    """WebP without loss is a third of PNG here."""
+    image.save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
+
+
+if __name__ == "__main__":
+    main()
