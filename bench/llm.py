@@ -38,132 +38,17 @@ from typing import Any
 import skimage.data
 import torch
 import transformers
-from PIL import Image
+from llm_parts import SIZES, TEXT, Eye, Prompt, build, cache_bytes, kv_bytes
+from llm_tables import plot, save, table, verdict
 from torch import Tensor
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
-from regiontok.core.grid import PatchGrid, images_of
+from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import Data, Lora, Stage, TokenizerSettings
-from regiontok.core.regions import Members
-from regiontok.core.tokens import Tokens
-from regiontok.draw.plot import Line, Panel, draw_panels
-from regiontok.encoders._canvas import canvases
+from regiontok.core.recipe import Data, Lora, Stage
 from regiontok.model.vlm import RegionVLM
-from regiontok.tokenizer import Regionizer
 from regiontok.train.build import choose, groups
 
-PATCHES, TEXT, IMAGE = 576, 60, 3
-# (width, layers, heads, inner width), of language model and encoder
-SIZES = {
-    "small": ((512, 8, 8, 1376), (384, 12, 6, 1536)),
-    "7b": ((4096, 32, 32, 11008), (1024, 24, 16, 4096)),
-}
-GOALS = {"prefill": 2.5, "kv": 4.6, "regions": 0.05}  # at 124 tokens on an H200; see `verdict`
 Job = Callable[[], Any]
-
-
-def kv_bytes(config: Any, tokens: int, *, itemsize: int, batch: int = 1) -> int:
-    """Bytes that `tokens` positions take in the cache: layers x (keys, values) x kv heads x head's width. For full attention."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return batch * tokens * config.num_hidden_layers * 2 * heads * width * itemsize
-
-
-def cache_bytes(cache: Any) -> int:
-    """Bytes of a real cache of transformers."""
-    return sum(kept.nbytes for layer in cache.layers for kept in (layer.keys, layer.values))
-
-
-def build(size: str, device: str, dtype: torch.dtype, folder: Path) -> RegionVLM:
-    """A `RegionVLM` of random weights: CLIP's shape, two-layer MLP, Llama's shape."""
-    (width, layers, heads, inner), (seen, blocks, eyes, within) = SIZES[size]
-    vision = CLIPVisionConfig(
-        hidden_size=seen,
-        num_hidden_layers=blocks,
-        num_attention_heads=eyes,
-        intermediate_size=within,
-        image_size=336,
-        patch_size=14,
-    )
-    torch.manual_seed(0)
-    CLIPVisionModel(vision).to(dtype).save_pretrained(folder)
-    square = {"height": 336, "width": 336}
-    look = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336}, "crop_size": square}
-    (folder / "preprocessor_config.json").write_text(json.dumps({**look, "do_resize": True, "do_center_crop": True}))
-    text = LlamaConfig(
-        vocab_size=32000, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner
-    )
-    with torch.device(device):
-        language_model = LlamaForCausalLM(text).to(dtype)
-    name = str(dtype).removeprefix("torch.")
-    settings = TokenizerSettings(encoder=f"transformers({str(folder)!r}, dtype={name!r})")
-    return RegionVLM.from_parts(language_model, settings, image_token_id=IMAGE).eval()
-
-
-class Prompt:
-    """A batch of prompts with one image each, for one number of visual tokens."""
-
-    def __init__(self, model: RegionVLM, count: int, batch: int) -> None:
-        self.model, self.count, self.batch = model, count, batch
-        self.ids = torch.randint(4, 32000, (batch, TEXT + 1), device=model.device)
-        self.ids[:, 8] = IMAGE
-        image = torch.arange(batch, device=model.device).repeat_interleave(count)
-        rest = torch.zeros_like(image)
-        values = torch.randn(len(image), model.config.text_config.hidden_size, device=model.device, dtype=model.head_dtype)
-        self.tokens = Tokens(values, image, rest, rest, rest - 1, rest, batch)
-        self.cache: Any = None
-
-    def prefill(self, tokens: Tokens | None = None) -> Any:
-        """To the logits of the first new token; keeps the cache."""
-        with torch.inference_mode():
-            out = self.model(self.ids, pictures=tokens or self.tokens, use_cache=True, logits_to_keep=1)
-        self.cache = out.past_key_values
-        return out
-
-    def decode(self, steps: int) -> None:
-        """So many further tokens; the cache is as before afterwards."""
-        length = self.cache.get_seq_length()
-        with torch.inference_mode():
-            for _ in range(steps):
-                self.model.language_model(input_ids=self.ids[:, :1], past_key_values=self.cache, use_cache=True)
-        self.cache.crop(length)
-
-
-class Eye:
-    """Pictures, the bare network, and regions of one number of tokens on what it gave."""
-
-    def __init__(self, model: RegionVLM, count: int, pictures: list[Picture]) -> None:
-        encoder = model.regionizer.encoder
-        self.model = model
-        self.regionizer = Regionizer(encoder, steps=f"merge(k={count}) | sort('com')" if count < PATCHES else "")
-        frames = [encoder.frame(picture.size) for picture in pictures]
-        look, dtype = encoder._preprocess, getattr(torch, encoder.dtype)
-        pixels = canvases(pictures, frames, resample=look.resample, fill=look.fill)
-        self.values = look.values(pixels, encoder.device, dtype)
-        self.network = encoder._module
-        self.grids: list[PatchGrid] = self.regionizer.see(pictures)
-
-    def encode(self) -> None:
-        """The network alone."""
-        with torch.inference_mode():
-            self.network(pixel_values=self.values)
-
-    def alone(self) -> Members:
-        """Regions on what was encoded before."""
-        with torch.no_grad():
-            return Members.of([trail[-1] for trail in self.regionizer.trails(self.grids)], images_of(self.grids))
-
-    def regions(self) -> Members:
-        """Encode, then regions."""
-        self.encode()
-        return self.alone()
-
-    def tokens(self) -> Tokens:
-        """Encode, regions, pool and connector."""
-        members = self.regions()
-        with torch.no_grad():
-            return self.model.head(self.grids, members)
 
 
 def timed(jobs: dict[Any, Job], rounds: int, device: str) -> dict[Any, float]:
@@ -278,70 +163,6 @@ def cast(grids: Iterable[PatchGrid], dtype: torch.dtype) -> list[PatchGrid]:
     return [grid.but(features=grid.features, values=grid.pooled.to(dtype)) for grid in grids]
 
 
-def table(rows: dict[int, dict[str, Any]], batches: list[int]) -> str:
-    """Markdown; in brackets how many times less than with the most tokens."""
-    most = max(rows)
-    heads = ["visual tokens"]
-    for batch in batches:
-        heads += [f"{what}, batch {batch}" for what in ("prefill", "decode", "first token", "peak MB")]
-    heads += [
-        "KV of an image, MB",
-        *(stage for stage in ("stage 1", "stage 2") if f"{stage.replace(' ', '')}_ms" in rows[most]),
-    ]
-    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
-    for count, row in rows.items():
-
-        def cell(get: Callable[[dict[str, Any]], float], row: dict[str, Any] = row) -> str:
-            return f"{get(row):.4g} ({get(rows[most]) / get(row):.2f}x)"
-
-        cells = [str(count)]
-        for batch in batches:
-            own = f"batch_{batch}"
-            cells += [cell(lambda r, n=n, o=own: r[o][n]) for n in ("prefill_ms", "decode_ms", "first_ms")]
-            cells.append("-" if row[own]["peak_bytes"] is None else f"{row[own]['peak_bytes'] / 2**20:.0f}")
-        cells.append(cell(lambda r: r[f"batch_{batches[0]}"]["kv_bytes_image"] / 2**20))
-        cells += [cell(lambda r, n=n: r[n]) for n in ("stage1_ms", "stage2_ms") if n in row]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def plot(rows: dict[int, dict[str, Any]], batches: list[int], title: str) -> Image.Image:
-    """Each as a share of itself at the most tokens."""
-    most = max(rows)
-
-    def line(name: str, get: Callable[[dict[str, Any]], float]) -> Line:
-        return Line(name, tuple(map(float, rows)), tuple(get(row) / get(rows[most]) for row in rows.values()))
-
-    def of(batch: int, key: str) -> Callable[[dict[str, Any]], float]:
-        return lambda row: row[f"batch_{batch}"][key]
-
-    time_lines = [line(f"prefill, batch {batch}", of(batch, "prefill_ms")) for batch in batches]
-    time_lines += [line(f"image to first token, batch {batch}", of(batch, "first_ms")) for batch in batches[-1:]]
-    time_lines += [line(f"decode, batch {batch}", of(batch, "decode_ms")) for batch in batches[-1:]]
-    panels = [Panel("Answering", "visual tokens", f"time, share of that at {most}", tuple(time_lines), low=0)]
-    if "stage1_ms" in rows[most]:
-        steps = [line(f"stage {n}", lambda row, n=n: row[f"stage{n}_ms"]) for n in (1, 2)]
-        panels.append(Panel("A training step", "visual tokens", f"time, share of that at {most}", tuple(steps), low=0))
-    kept = [line("KV cache of the image", of(batches[0], "kv_bytes_image"))]
-    if rows[most][f"batch_{batches[-1]}"]["peak_bytes"]:
-        kept.append(line(f"peak, batch {batches[-1]}", of(batches[-1], "peak_bytes")))
-    panels.append(Panel("Memory", "visual tokens", f"bytes, share of those at {most}", tuple(kept), low=0))
-    return draw_panels(panels, title="What fewer visual tokens save", subtitle=title)
-
-
-def verdict(rows: dict[int, dict[str, Any]], batch: int) -> list[str]:
-    """Goal and figure side by side; empty where 576, 124 or the batch were not measured."""
-    most, few = (rows.get(count, {}).get(f"batch_{batch}") for count in (PATCHES, 124))
-    if most is None or few is None:
-        return []
-    prefill, kept = most["prefill_ms"] / few["prefill_ms"], most["kv_bytes_image"] / few["kv_bytes_image"]
-    return [
-        f"prefill at 124 of 576 tokens, batch {batch}: {prefill:.2f}x faster (goal: at least {GOALS['prefill']}x)",
-        f"KV memory of the image: {kept:.2f}x smaller (goal: {GOALS['kv']}x)",
-        f"regions add {few['adds']:.1%} to the encoder (goal: at most {GOALS['regions']:.0%})",
-    ]
-
-
 def main() -> None:
     """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -386,11 +207,6 @@ def main() -> None:
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "gpu": device if cuda else None}
     said = {name: value for name, value in vars(given).items() if name != "plot"}
     print(json.dumps({"bench": "llm", **said, "rows": rows, **machine, **versions}))
-
-
-def save(path: Path, image: Image.Image) -> None:
-    """WebP without loss is a third of PNG here."""
-    image.save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
 
 
 if __name__ == "__main__":

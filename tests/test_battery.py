@@ -1,4 +1,4 @@
-"""One battery over every registered step, pool and transform: what each must do, whatever else it does."""
+"""One battery over every registered step, pool, place and transform: what each must do, whatever else it does."""
 
 from __future__ import annotations
 
@@ -70,8 +70,22 @@ CASES = {
         Case("sort('area')"),
         Case("drop(below=2)", partition=False),
         Case("drop(duplicates=True)", partition=False),
+        Case("budget(5)", partition=False),
+        Case("budget(5, policy='round_robin')", partition=False),
+        Case("budget(5, policy='merge_rest')", partition=False),
+        Case("budget(2, policy='merge_rest', of='regions')", partition=True),
     ],
     "pool": [Case("mean"), Case("select"), Case("attend(heads=2)"), Case("attend(heads=4, residual=True)")],
+    "place": [
+        Case("delimiter"),
+        Case("delimiter('begin')"),
+        Case("delimiter(learned=False)"),
+        Case("delimiter(token='<eom>')"),
+        Case("posenc('sin1d')"),
+        Case("posenc('learn1d', masks=9)"),
+        Case("posenc('sin2d')"),
+        Case("posenc('learn2d', grid=(3, 5))"),
+    ],
     "transform": [
         Case("rms"),
         Case("rms(eps=0.01)"),
@@ -434,6 +448,100 @@ def test_pool_answers_on_the_device_of_its_input(case, device):
     here = pool_of(case)(torch.cat(values), Members.of(views))
     assert there.values.device.type == device
     torch.testing.assert_close(there.values.cpu(), here.values)
+
+
+# ---- places ----
+
+
+def rows_of(width=8, dtype=torch.float64):
+    """Rows of the masks of four views, one view an image, and the views."""
+    values, views = batch(width, dtype)
+    grids = [
+        PatchGrid(own.view(*regions.grid, width), Frame.stretch(regions.grid, regions.grid, (1, 1)))
+        for own, regions in zip(values, views, strict=True)
+    ]
+    return spec.build("pool", "select").build(width)(torch.cat(values), Members.of(views)), grids, views
+
+
+def place_of(case, width=8, dtype=torch.float64):
+    torch.manual_seed(0)
+    return spec.build("place", case.spec).build(width).to(dtype)
+
+
+@over("place")
+def test_place_of_a_batch_equals_a_loop(case):
+    tokens, grids, _ = rows_of()
+    place = place_of(case)
+    whole = place(tokens, grids)
+    for index, grid in enumerate(grids):
+        alone, part = place(tokens.of(index), [grid]), whole.of(index)
+        for name in ("values", "region", "patch", "view", "kind"):
+            assert torch.equal(getattr(part, name), getattr(alone, name))
+
+
+@over("place")
+def test_place_keeps_every_row_and_its_order(case):
+    tokens, grids, _ = rows_of()
+    after = place_of(case)(tokens, grids)
+    assert [len(part) for part in after.split()] == after.counts.tolist()
+    kept = after.take(after.kind != KINDS.index("delimiter"))
+    for name in ("image", "view", "region", "patch", "kind"):
+        assert torch.equal(getattr(kept, name), getattr(tokens, name))
+
+
+@over("place")
+def test_place_of_nothing_and_of_one_patch(case):
+    place = place_of(case)
+    none, grids, views = rows_of()
+    assert len(place(none.take([]), grids)) == 0
+    assert len(place(spec.build("pool", "select").build(8)(torch.zeros(0, 8).double(), Members.of([])), [])) == 0
+    assert place(none.of(2), grids[2:3]).counts.tolist() == [1]  # the patch itself, so no mask
+    assert len(views[2]) == 1
+
+
+@over("place")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_place_gives_back_the_dtype_it_got(case, dtype):
+    tokens, grids, _ = rows_of(dtype=dtype)
+    place = place_of(case, dtype=torch.float32)
+    after = place(tokens, grids)
+    assert after.values.dtype == dtype
+    exact = place.double()(tokens.to(torch.float64), grids).values
+    torch.testing.assert_close(after.values.double(), exact, rtol=0, atol=4 * max(torch.finfo(dtype).eps, 1e-7))
+
+
+@over("place")
+def test_place_repeats_and_leaves_its_inputs_unchanged(case):
+    tokens, grids, _ = rows_of()
+    before = tokens.values.clone()
+    torch.testing.assert_close(place_of(case)(tokens, grids).values, place_of(case)(tokens, grids).values, rtol=0, atol=0)
+    assert torch.equal(tokens.values, before)
+
+
+@over("place")
+def test_place_hands_gradients_to_rows_and_to_what_it_learns(case):
+    tokens, grids, _ = rows_of()
+    values, place = tokens.values.clone().requires_grad_(), place_of(case)
+    place(tokens.but(values), grids).values.square().sum().backward()
+    assert bool((values.grad.abs().sum(1) > 0).all())
+    assert all(bool(learned.grad.any()) for learned in place.parameters())
+
+
+@over("place")
+def test_place_is_saved_whole(case):
+    place, other = place_of(case), spec.build("place", case.spec).build(8).double()
+    other.load_state_dict(place.state_dict())
+    tokens, grids, _ = rows_of()
+    assert torch.equal(place(tokens, grids).values, other(tokens, grids).values)
+
+
+@over("place")
+@pytest.mark.parametrize("device", DEVICES)
+def test_place_answers_on_the_device_of_its_input(case, device):
+    tokens, grids, _ = rows_of()
+    there = place_of(case).to(device)(tokens.to(device), grids)
+    assert there.values.device.type == device
+    torch.testing.assert_close(there.values.cpu(), place_of(case)(tokens, grids).values)
 
 
 # ---- transforms ----

@@ -61,7 +61,7 @@ def test_specs_in_the_docs_can_be_built():
 
 def test_every_method_has_its_paragraph():
     text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    for kind in ("encoder", "segmenter", "transform", "step", "pool", "connector"):
+    for kind in ("encoder", "segmenter", "transform", "step", "pool", "place", "connector"):
         for name in spec.names(kind):
             assert f"`{name}`" in text, f"docs/methods.md has no paragraph on {kind} {name}"
 

@@ -12,6 +12,7 @@ import typer
 
 from regiontok.cli_diagnose import diagnose
 from regiontok.cli_masks import masks_app
+from regiontok.cli_model import chat, train
 from regiontok.terminal import clear_errors, closing_json, stderr, stdout, tables
 
 app = typer.Typer(
@@ -206,6 +207,8 @@ def frontier(
 
 
 app.command()(diagnose)
+app.command()(train)
+app.command()(chat)
 
 
 @app.command()

@@ -5,6 +5,7 @@ The papers' figure as one file: encoder -> patch features -> regions -> one toke
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -119,6 +120,13 @@ class Regionizer:
         """True if some transform or step reads the segmenter's masks."""
         return any(getattr(method, "reads_masks", False) for method in (*self.transforms, *self.steps))
 
+    def but(self, steps: str) -> Regionizer:
+        """The same encoder, segmenter and transforms with other steps; "" is every patch by itself, which asks no segmenter."""
+        other = copy.copy(self)
+        other.steps = spec.build_pipeline("step", steps)
+        other._check()
+        return other
+
     @property
     def newline(self) -> bool:
         """True if a token ends each row of the tiles, as in LLaVA-NeXT: where their patches are kept as they are."""
@@ -203,7 +211,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class VisualHead(nn.Module):
-    """Norm, pool and connector: (grids, members) -> Tokens. Everything that learns lives here.
+    """Norm, pool, places and connector: (grids, members) -> Tokens. Everything that learns lives here.
 
     Args:
         width: of the encoder's features.
@@ -214,6 +222,11 @@ class VisualHead(nn.Module):
         connector: a built connector that takes every token to the width `out` of a language model; None leaves the encoder's width.
         out: see `connector`.
         newline: a learned token ends each row of the views beside the base view; their regions must be single patches.
+        place_features: built places, in front of the connector (delimiters as vectors of the encoder's width: row O7).
+        place_tokens: built places behind the connector (positions: row O8).
+
+    Raises:
+        ValueError: a place that cannot stand where it is put.
     """
 
     def __init__(
@@ -227,15 +240,20 @@ class VisualHead(nn.Module):
         connector: Any = None,
         out: int | None = None,
         newline: bool = False,
+        place_features: Sequence[Any] = (),
+        place_tokens: Sequence[Any] = (),
     ) -> None:
         super().__init__()
         _one_of("norm", norm, ("none", "rms"))
+        _check_places(place_features, place_tokens)
         self.norm = RMSNorm(width, eps=1e-6) if norm == "rms" else nn.Identity()
         self.pool = pool.build(width)
         self.connector = connector.build(width, out) if connector else nn.Identity()
         self.whole, self.cls = whole, cls
         # LLaVA-NeXT's scale, so that it starts as long as a token is
         self.newline = nn.Parameter(torch.randn(out or width) * (out or width) ** -0.5) if newline else None
+        self.place_features = nn.ModuleList(place.build(width) for place in place_features)
+        self.place_tokens = nn.ModuleList(place.build(out or width) for place in place_tokens)
 
     def forward(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
         """Tokens of a batch: CLS, whole image, regions (view by view), image by image."""
@@ -249,10 +267,15 @@ class VisualHead(nn.Module):
         if self.cls:
             parts.insert(0, self._cls(grids))
         tokens = interleave(parts) if len(parts) > 1 else parts[0]
+        for place in self.place_features:
+            tokens = place(tokens, grids)
         values = self.connector(tokens.values)
         if self.newline is not None:
             values = torch.where((tokens.kind == NEWLINE)[:, None], self.newline.to(values.dtype), values)
-        return tokens.but(values)
+        tokens = tokens.but(values)
+        for place in self.place_tokens:
+            tokens = place(tokens, grids)
+        return tokens
 
     def _cls(self, grids: Sequence[PatchGrid]) -> Tokens:
         bases = [grid for grid in grids if grid.view == 0]
@@ -262,6 +285,18 @@ class VisualHead(nn.Module):
         rows = torch.cat(prefixes)
         slots = [Regions.singletons((1, grid.summaries)).to(rows.device) for grid in bases]
         return Tokens.of_regions(self.norm(rows), Members.of(slots), CLS)
+
+
+def _check_places(features: Sequence[Any], tokens: Sequence[Any]) -> None:
+    """Delimiters of the vocabulary have no value in front of the connector, and cannot be told from others behind it."""
+    if any(getattr(place, "token", "") for place in features):
+        raise ValueError("a token of the vocabulary stands behind the connector: put it in place_tokens, not place_features")
+    named = {place.token for place in tokens if getattr(place, "token", "")}
+    vectors = [place for place in (*features, *tokens) if getattr(place, "token", None) == ""]
+    if len(named) > 1 or (named and vectors):
+        raise ValueError(
+            f"delimiters are vectors or one token of the vocabulary, not both: {sorted(named)} and {len(vectors)} vectors"
+        )
 
 
 def _with_line_ends(tokens: Tokens, grids: Sequence[PatchGrid], members: Members) -> Tokens:
@@ -298,6 +333,8 @@ class RegionTokenizer(nn.Module):
         partition_on: "raw", or "normed": steps read what the norm gives (row D7).
         pool: spec: "mean", "attend(heads=16)", "select".
         whole, cls: tokens in front, see `VisualHead`.
+        place_features, place_tokens: specs of delimiters and positions before and after the connector, see `VisualHead`; without a
+            language model there is no connector, and a delimiter of its vocabulary is zero.
         padding, tiles, cut: see `Regionizer`.
         seed: of the head's initialisation.
         device: where encoder and head run.
@@ -321,6 +358,8 @@ class RegionTokenizer(nn.Module):
         pool: Any = "mean",
         whole: bool = False,
         cls: bool = False,
+        place_features: Any = "",
+        place_tokens: Any = "",
         padding: str = "drop",
         tiles: str = "",
         cut: str = "stitched",
@@ -344,11 +383,15 @@ class RegionTokenizer(nn.Module):
         )
         self._pool = spec.build("pool", pool) if isinstance(pool, str) else pool
         self._norm, self._partition_on, self._seed = norm, partition_on, seed
+        self._places = {
+            key: spec.build_pipeline("place", given) if isinstance(given, str) else tuple(given)
+            for key, given in (("place_features", place_features), ("place_tokens", place_tokens))
+        }
         if cls and not self.regionizer.encoder.has_cls:
             raise ValueError(f"{spec.render(encoder)} has no CLS or summary token; set cls=False")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            options: dict[str, Any] = {"whole": whole, "cls": cls, "newline": self.regionizer.newline}
+            options: dict[str, Any] = {"whole": whole, "cls": cls, "newline": self.regionizer.newline, **self._places}
             self.head = VisualHead(self.regionizer.encoder.width, norm=norm, pool=self._pool, **options).to(device)
 
     def forward(self, images: Any) -> Tokens:
@@ -401,6 +444,7 @@ class RegionTokenizer(nn.Module):
                 "pool": spec.render(self._pool),
                 "whole": self.head.whole,
                 "cls": self.head.cls,
+                **{key: spec.render_pipeline(places) for key, places in self._places.items()},
                 "padding": frozen.padding,
                 "tiles": frozen.tiles,
                 "cut": frozen.cut,

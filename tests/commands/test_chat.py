@@ -12,7 +12,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from regiontok.commands.chat import Desk, converse, draw_answer, region_tables, reports, typed
-from regiontok.commands.chat_models import Released, load_speaker
+from regiontok.commands.chat_models import Released, Trained, load_speaker
 from regiontok.commands.chat_session import Chat, open_chat, ranked
 from regiontok.core.picture import Picture, PictureError
 from regiontok.core.recipe import TokenizerSettings
@@ -209,6 +209,10 @@ def test_commands(chat, tmp_path):
     assert "say where: /save FILE.json" in desk.text
     assert "Ctrl-C stops an answer" in desk.text
     assert desk.text.endswith("the pictures stay\n")
+    assert "blue one.png: " in desk.text
+    assert "of the answer's attention" in desk.text
+    with pytest.raises(ValueError, match="no command /foo"):
+        converse(chat, ["/foo"], desk, strict=True)
     assert len(desk.tables) == 1
     saved = json.loads((tmp_path / "said.json").read_text())
     assert [(turn["question"], turn["answer"]) for turn in saved] == [("Colour?", "blue")]
@@ -234,6 +238,21 @@ def test_one_drawing_a_picture(chat, tmp_path):
     paths = draw_answer(chat.ask("Colour?"), tmp_path / "new" / "folder", 7)
     assert [path.name for path in paths] == ["7-0-red.png", "7-1-blue.png"]
     assert all(path.is_file() for path in paths)
+
+
+def test_tiles_are_views_of_one_picture(tmp_path):
+    processor = RegionVLMProcessor(mini_tokenizer())
+    visual = TokenizerSettings(encoder="filters(size=56)", regions="merge(k=2)", tiles="2x2", cut="tile")
+    language_model = mini_language_model(width=24, layers=1, heads=2)
+    model = RegionVLM.from_parts(language_model, visual, image_token_id=processor.image_token_id).eval()
+    tiled = Chat(Trained(model, processor), longest=2)
+    tiled.show(square("red"))
+    answer = tiled.ask("Colour?")
+    (look,) = answer.looks
+    assert [len(view.regions) for view in look.views] == [2] * 5
+    assert sum(float(view.regions.sum()) for view in look.views) == pytest.approx(look.views[0].visual)
+    assert "4.1" in region_tables(answer)[0].columns[0].cells
+    assert [path.name for path in draw_answer(answer, tmp_path, 1)] == [f"1-red-{view}.png" for view in range(5)]
 
 
 def test_json_lines(chat):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
+from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Regions
 from regiontok.steps.sort import Sort
 
@@ -146,3 +147,24 @@ def test_random_is_the_same_in_another_process():
 def test_no_regions_stay_none():
     nothing = Regions.from_masks(torch.zeros(0, 2, 2))
     assert all(len(Sort(order).one(nothing, view(2, 2))) == 0 for order in ("com", "raster", "random", "area"))
+
+
+def scored(scores):
+    masks = PixelMasks.from_dense(torch.ones(4, 4, 4), scores=scores)
+    return view(4, 4, masks=masks)
+
+
+def test_scores_go_down_ties_by_first_patch_and_regions_of_no_mask_last():
+    assert Sort("score").one(regions(), scored([0.5, 0.9, 0.5, 0.7])).source.tolist() == [1, 3, 2, 0]
+    some = Regions.from_labels(torch.tensor(LABELS), source=torch.tensor([-1, 1, 2, -1]))
+    first = Sort("score").one(some, scored([0.0, -3.0, 0.1, 0.0]))
+    assert first.source.tolist() == [2, 1, -1, -1]
+    assert first.patch[first.starts].tolist()[2:] == [3, 11]
+    assert Sort("score").one(regions(), scored([float("nan"), 0.1, 0.2, 0.3])).source.tolist() == [3, 2, 1, 0]
+
+
+def test_only_the_order_by_score_wants_masks():
+    assert [Sort(order).reads_masks for order in ("com", "score")] == [False, True]
+    for grid in (view(4, 4), scored(None)):
+        with pytest.raises(ValueError, match=r"sort\('score'\) needs masks with scores"):
+            Sort("score").one(regions(), grid)

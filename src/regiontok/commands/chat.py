@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.markup import escape
 from rich.table import Table
 
 from regiontok.commands.chat_session import Answer, Chat, ranked
@@ -32,8 +31,7 @@ def region_tables(answer: Answer) -> list[Table]:
     tables = []
     for look in answer.looks:
         visual = look.views[0].visual
-        title = f"{escape(look.shown.picture.name)}: {percent(visual)} of the answer's attention; means over its tokens, heads, layers"
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0), header_style="dim")
+        table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
         for head in ("region", "of all", "of visual", "box x0 y0 x1 y1"):
             table.add_column(head, justify="right", no_wrap=True)
         for name, share in (("G", look.views[0].whole), ("CLS", look.views[0].cls)):
@@ -51,16 +49,20 @@ def region_tables(answer: Answer) -> list[Table]:
 
 
 def draw_answer(answer: Answer, folder: Path, number: int) -> list[Path]:
-    """A picture for each picture that the answer had: `folder/NUMBER-NAME.png`, of its last view."""
+    """A drawing for each picture that the answer had, and for each of its views if it has several (the base view is 0):
+    `folder/NUMBER[-PICTURE]-NAME[-VIEW].png`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for place, look in enumerate(answer.looks):
-        shown, found = look.shown, look.views[-1]
-        letters = {name: share for name, share in (("G", found.whole), ("CLS", found.cls)) if share}
-        regions = shown.regions()[-1]
-        image = draw_attention(shown.picture, shown.frames[-1], regions, found.regions.numpy(), letters=letters)
-        parts = [str(number), *([str(place)] if len(answer.looks) > 1 else []), slug(Path(shown.picture.name).stem)]
-        paths.append(save_image(image, folder / f"{'-'.join(parts)}.png"))
+        shown = look.shown
+        for view, (found, regions) in enumerate(zip(look.views, shown.regions(), strict=True)):
+            letters = {name: share for name, share in (("G", found.whole), ("CLS", found.cls)) if share}
+            image = draw_attention(shown.picture, shown.frames[view], regions, found.regions.numpy(), letters=letters)
+            several = [str(place)] if len(answer.looks) > 1 else []
+            name = "-".join(
+                [str(number), *several, slug(Path(shown.picture.name).stem), *([str(view)] if len(look.views) > 1 else [])]
+            )
+            paths.append(save_image(image, folder / f"{name}.png"))
     return paths
 
 
@@ -108,8 +110,12 @@ def reports(session: Chat, questions: Iterable[str]) -> Iterator[dict[str, Any]]
             yield {"command": "chat", **session.ask(question.strip()).report()}
 
 
-def converse(session: Chat, lines: Iterable[str], desk: Desk) -> None:
-    """Answer lines one by one, until they end or `/quit`; a mistake is said and the chat goes on."""
+def converse(session: Chat, lines: Iterable[str], desk: Desk, *, strict: bool = False) -> None:
+    """Answer lines one by one, until they end or `/quit`; a mistake is said and the chat goes on.
+
+    Raises:
+        ValueError, OSError: `strict`, and a mistake.
+    """
     for line in lines:
         line = line.strip()
         if line in ("/quit", "/exit"):
@@ -119,6 +125,8 @@ def converse(session: Chat, lines: Iterable[str], desk: Desk) -> None:
         try:
             _one(session, line, desk)
         except (ValueError, OSError) as error:
+            if strict:
+                raise
             desk.say(f"{' '.join(str(error).split())}\n")
 
 
@@ -140,7 +148,9 @@ def _regions(session: Chat, _rest: str, desk: Desk) -> None:
         raise ValueError("no answer yet: ask something first")
     if not session.answers[-1].looks:
         raise ValueError(session.blind or "the last answer had no picture with regions to look at")
-    for table in region_tables(session.answers[-1]):
+    for look, table in zip(session.answers[-1].looks, region_tables(session.answers[-1]), strict=True):
+        share = percent(look.views[0].visual)
+        desk.say(f"{look.shown.picture.name}: {share} of the answer's attention (mean over its tokens, heads and layers)\n")
         desk.table(table)
     for path in draw_answer(session.answers[-1], desk.out, len(session.answers)):
         desk.say(f"look at {path}\n")

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from regiontok.core.checkpoint import quiet
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.core.tokens import DELIMITER, REGION, Tokens, cat
+from regiontok.core.tokens import REGION, Tokens, cat
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.inject import ReleasedVLM, from_vlm
 from regiontok.model.processor import RegionVLMProcessor
@@ -98,7 +99,10 @@ def load_speaker(name: str, *, regions: str = "", segmenter: str = "", device: s
     if folder.is_dir() and _kind(folder) == RegionVLMConfig.model_type:
         if regions or segmenter:
             raise ValueError(f"{name} was trained with its own regions: leave out --regions and --segmenter")
-        return Trained(RegionVLM.from_pretrained(folder).to(device).eval(), _processor(folder))
+        processor = _processor(folder)
+        with quiet():
+            model = RegionVLM.from_pretrained(folder)
+        return Trained(model.to(device).eval(), processor)
     return Released(from_vlm(name, regions=regions, segmenter=segmenter or None, device=device))
 
 
@@ -225,6 +229,5 @@ def _shown(picture: Picture, own: Any) -> Shown:
         regions = (Regions.singletons(own.frames[0].grid),)
         region, view = torch.arange(len(own), device=region.device), torch.zeros_like(view)
     image, patch = torch.zeros_like(region), torch.full_like(region, -1)
-    kind = torch.where(region >= 0, REGION, DELIMITER)
-    tokens = Tokens(own.values, image, view, region, patch, kind, images=1)
+    tokens = Tokens(own.values, image, view, region, patch, torch.full_like(region, REGION), images=1)
     return Shown(picture, tokens, own.frames, lambda: tuple(one.to("cpu") for one in regions))

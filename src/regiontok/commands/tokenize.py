@@ -203,13 +203,14 @@ def report_of(settings: Sequence[Setting], index: int, decode: float = 0.0) -> d
 def _row(setting: Setting, index: int, decode: float) -> dict[str, Any]:
     run, views = setting.run, setting.run.views(index)
     grids, trails = [run.grids[view] for view in views], [run.trails[view] for view in views]
+    stages = list(zip(*trails, strict=True))
     patches, count = sum(grid.patches for grid in grids), len(run.pictures)
     seconds = {stage: run.seconds[stage] / count for stage in STAGES} | {"decode": decode}
     tokens = run.tokens.of(index)
     return {
         "spec": setting.spec,
         "steps": [
-            _step(step, parts, grids) for step, parts in zip((None, *setting.steps), zip(*trails, strict=True), strict=True)
+            _step(step, stages[place], stages[max(place - 1, 0)], grids) for place, step in enumerate((None, *setting.steps))
         ],
         "regions": sum(len(trail[-1]) for trail in trails),
         "tokens": len(tokens),
@@ -218,8 +219,9 @@ def _row(setting: Setting, index: int, decode: float) -> dict[str, Any]:
     }
 
 
-def _step(step: Any, regions: Sequence[Regions], grids: Sequence[PatchGrid]) -> dict[str, Any]:
-    """Regions after one step (None: before the first), the valid patches that lie in none, and the masks that have no region.
+def _step(step: Any, regions: Sequence[Regions], before: Sequence[Regions], grids: Sequence[PatchGrid]) -> dict[str, Any]:
+    """Regions after one step (None: before the first), the valid patches that lie in none, the masks that have no region, and what a
+    step with a budget has left out: regions, and rows (patches of regions).
 
     Of all views of an image together; a mask has a region if it has one in any view.
     """
@@ -232,4 +234,7 @@ def _step(step: Any, regions: Sequence[Regions], grids: Sequence[PatchGrid]) -> 
     if getattr(step, "reads_masks", False) and masks is not None:
         found = torch.cat([own.source for own in regions]).unique()
         left |= {"masks": len(masks), "vanished": len(masks) - len(found)}
+    if getattr(step, "leaves_out", False):
+        rows = [sum(len(own.patch) for own in each) for each in (before, regions)]
+        left["left_out"] = {"rows": rows[0] - rows[1], "regions": sum(map(len, before)) - sum(map(len, regions))}
     return left

@@ -38,7 +38,7 @@ from regiontok.core.spec import nearest
 from regiontok.core.tiling import Tiling
 
 SCALES = ("mini", "small", "paper")
-_LEARNED = ("norm", "pool")  # what has weights
+_LEARNED = ("norm", "pool", "place_features", "place_tokens")  # what has weights
 _OWN = ("name", "what", "source", "expect")  # of a file: another setting's published figures are not this one's
 
 
@@ -71,6 +71,8 @@ class TokenizerSettings(_Settings):
     pool: str = "mean"
     whole: bool = False
     cls: bool = False
+    place_features: str = ""
+    place_tokens: str = ""
     padding: Literal["drop", "keep"] = "drop"
     tiles: str = ""
     cut: Literal["stitched", "tile"] = "stitched"
@@ -84,11 +86,13 @@ class ModelSettings(_Settings):
         language_model: hub name or folder of a causal language model; "mini" is a small one made on the spot, with a byte tokenizer.
         connector: spec.
         template: how a conversation becomes text: a name the data floor knows, or "" for the model's own chat template.
+        positions: "segment": the rows of a mask share the position of its first one (segmentation-aware RoPE, row O8).
     """
 
     language_model: str = "mini"
     connector: str = "mlp"
     template: str = ""
+    positions: Literal["plain", "segment"] = "plain"
 
 
 class Data(_Settings):
@@ -125,6 +129,7 @@ class Stage(_Settings):
         overflow: what becomes of a sample longer than `max_length`: an error, or set aside and counted. Nothing is ever cut in silence.
         group_by_length: batches of samples of nearly one true length (visual tokens counted).
         pack: several samples in one row, none of which sees another.
+        mask_free: share of the samples that are shown every patch and no masks, drawn anew each epoch (row O5).
     """
 
     name: str
@@ -143,6 +148,7 @@ class Stage(_Settings):
     overflow: Literal["error", "skip"] = "error"
     group_by_length: bool = False
     pack: bool = False
+    mask_free: float = 0.0
     checkpointing: bool = False
     precision: Literal["bf16", "fp32"] = "bf16"
     lora: Lora | None = None
@@ -351,10 +357,11 @@ def _check_specs(recipe: Recipe) -> None:
 
 
 def _check_tokenizer(own: TokenizerSettings) -> None:
-    texts = {"segmenter": own.segmenter, "transform": own.transforms, "step": own.regions, "pool": own.pool}
+    texts = [("segmenter", own.segmenter), ("transform", own.transforms), ("step", own.regions), ("pool", own.pool)]
+    texts += [("place", own.place_features), ("place", own.place_tokens)]
     if own.encoder.isidentifier() or "(" in own.encoder:  # anything else is a hub name or a folder
-        texts["encoder"] = own.encoder
-    for kind, text in texts.items():
+        texts.append(("encoder", own.encoder))
+    for kind, text in texts:
         spec.check(kind, text)
     if own.tiles:
         Tiling.of(own.tiles)

@@ -26,7 +26,7 @@ class Tokens:
         values: `[t d]`.
         image: `[t]` int64, ascending.
         view: `[t]` int64: the view of its image (0 when an image has one view).
-        region: `[t]` int64: the region of its view, -1 for tokens of no region (whole image, CLS, delimiter).
+        region: `[t]` int64: the region of its view (a delimiter's is its mask's), -1 for tokens of no region (whole image, CLS).
         patch: `[t]` int64: raster index of the patch on its view's grid, -1 for a pooled token.
         kind: `[t]` int64: index into `KINDS`.
         images: how many images; one of them may have no token at all.

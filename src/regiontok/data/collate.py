@@ -21,11 +21,13 @@ class Example:
         input_ids: one placeholder a picture.
         labels: as many; `IGNORE` where nothing is supervised.
         pictures: decoded, or the encoder's answers out of a cache (of tiles all views); in the order of their placeholders.
+        regions: steps in place of the model's own, "" for no masks; None: its own.
     """
 
     input_ids: list[int]
     labels: list[int]
     pictures: tuple[Picture | PatchGrid, ...] = ()
+    regions: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Collator:
         return cls(placeholder, next((number for number in ids if number is not None and number != placeholder), 0))
 
     def __call__(self, examples: Sequence[Example | Sequence[Example]]) -> dict[str, Any]:
-        """`input_ids`, `attention_mask`, `labels` `[b l]`, `pictures` (flat), and `segments` `[b l]` if rows are packed.
+        """`input_ids`, `attention_mask`, `labels` `[b l]`, `pictures` (flat), `segments` `[b l]` if rows are packed, and `regions` of
+        each picture if some example has its own.
 
         Raises:
             ValueError: an example with another number of placeholders than of pictures, or of labels than of ids.
@@ -59,7 +62,7 @@ class Collator:
         packed = any(not isinstance(example, Example) for example in examples)
         rows = [(row,) if isinstance(row, Example) else tuple(row) for row in examples]
         longest = max((sum(len(example.input_ids) for example in row) for row in rows), default=0)
-        batch = {
+        batch: dict[str, Any] = {
             "input_ids": torch.full((len(rows), longest), self.pad),
             "attention_mask": torch.zeros(len(rows), longest, dtype=torch.int64),
             "labels": torch.full((len(rows), longest), IGNORE),
@@ -78,7 +81,10 @@ class Collator:
                 start = own.stop
         if not packed:
             del batch["segments"]
-        return {**batch, "pictures": [picture for row in rows for example in row for picture in example.pictures]}
+        every = [example for row in rows for example in row]
+        if any(example.regions is not None for example in every):
+            batch["regions"] = [example.regions for example in every for _ in range(example.input_ids.count(self.placeholder))]
+        return {**batch, "pictures": [picture for example in every for picture in example.pictures]}
 
     def _check(self, example: Example) -> None:
         stand = example.input_ids.count(self.placeholder)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -97,6 +97,20 @@ class VisualTokens:
         return counts[0] if one and len(set(counts)) == 1 else None
 
 
+class Counts(Protocol):
+    """What `measure` asks: visual tokens of images. `VisualTokens` does it for one setting."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where measured numbers are kept."""
+
+    def __call__(self, images: Sequence[str]) -> list[int | str]:
+        """Tokens of each image, or why it has none."""
+
+    def save(self) -> None:
+        """Keep on disk what was measured."""
+
+
 @dataclass(frozen=True, eq=False)
 class Measure:
     """What is known of every record before training.
@@ -132,7 +146,7 @@ class Measure:
 def measure(
     records: Records,
     labeller: Labeller,
-    visual: VisualTokens,
+    visual: Counts,
     *,
     max_length: int,
     overflow: Literal["error", "skip"] = "error",

@@ -1,6 +1,6 @@
 """What a language model attends to, without eager attention: SDPA runs, and only the wanted softmax rows are kept, in float32.
 
-After: diagnostic study, section 4.4 (row D16): the attention that answer tokens pay to visual tokens.
+After: diagnostic study (row D16): the attention that answer tokens pay to visual tokens.
 Differs: the row of an answer token is the one that PREDICTS it (the query one place before it), so that the first token of an answer has
 one and a last token that is never read needs none. Rows are computed in float32 from the queries and keys as they are; eager attention
 multiplies in the model's type.
@@ -230,7 +230,7 @@ class RegionAttention:
     Attributes:
         regions: `[k]` float64, of each region of one view (all its tokens together).
         whole, cls: of the whole-image token and the CLS tokens, which are no regions (row D16 leaves them out).
-        other: of the remaining visual tokens: delimiters, newlines, other views.
+        other: of the remaining visual tokens: delimiters, newlines, other views, tokens of no region.
         text: of everything that is not visual, the sequence's first token included.
     """
 

@@ -20,6 +20,8 @@ class RegionVLMConfig(PretrainedConfig):
         connector: spec.
         image_token_id: the placeholder of one picture; it may lie outside the vocabulary.
         tune_encoder: the encoder learns too: its weights belong to the model and lie in the checkpoint.
+        positions: "plain", or "segment": the rows of a mask share the position of its first one, see `regiontok.model.positions`.
+        delimiter_token_id: the token of the vocabulary that delimits masks, if `place_tokens` names one; else -1.
     """
 
     model_type = "regiontok_vlm"
@@ -34,6 +36,8 @@ class RegionVLMConfig(PretrainedConfig):
         connector: str = "mlp",
         image_token_id: int = -1,
         tune_encoder: bool = False,
+        positions: str = "plain",
+        delimiter_token_id: int = -1,
         **kwargs: Any,
     ) -> None:
         if isinstance(text_config, dict):
@@ -43,6 +47,9 @@ class RegionVLMConfig(PretrainedConfig):
         self.visual_width, self.visual_identity = visual_width, visual_identity
         self.connector, self.image_token_id = connector, image_token_id
         self.tune_encoder = tune_encoder
+        if positions not in ("plain", "segment"):
+            raise ValueError(f"positions must be 'plain' or 'segment', not {positions!r}")
+        self.positions, self.delimiter_token_id = positions, delimiter_token_id
         super().__init__(**{"tie_word_embeddings": bool(getattr(self.text_config, "tie_word_embeddings", False)), **kwargs})
 
     @property

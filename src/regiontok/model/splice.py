@@ -34,6 +34,7 @@ class Spliced:
         text: `[b s]` int64: column of the row's ids that a text token came from, -1 for visual tokens and padding.
         labels: `[b s]` int64 or None.
         segments: `[b s]` int64 or None: the sample of a packed row, -1 on padding.
+        shared: `[b s]` int64 or None: positions for the language model where the rows of a mask share one.
     """
 
     embeds: Float[Tensor, "b s e"]
@@ -43,6 +44,7 @@ class Spliced:
     text: Int[Tensor, "b s"]
     labels: Int[Tensor, "b s"] | None = None
     segments: Int[Tensor, "b s"] | None = None
+    shared: Int[Tensor, "b s"] | None = None
 
     @property
     def lengths(self) -> Int[Tensor, "b"]:

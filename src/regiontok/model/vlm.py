@@ -36,7 +36,9 @@ from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
 from regiontok.model.checked import check_kind, check_report
 from regiontok.model.config import RegionVLMConfig
+from regiontok.model.delimiters import check_delimiter, with_embeddings
 from regiontok.model.packed import packed_mask
+from regiontok.model.positions import check_first, check_rotary, read_by, segment_positions, table_of
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.splice import Spliced, check_length, splice
 from regiontok.tokenizer import Regionizer, VisualHead, build_encoder
@@ -67,8 +69,11 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: RegionVLMConfig) -> None:
         super().__init__(config)
+        check_delimiter(config.settings, config.delimiter_token_id, config.text_config.get_text_config().vocab_size)
         self.head = _head(config)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        if config.positions == "segment":
+            check_rotary(self.language_model)
         if config.tune_encoder:
             self.vision = _tunable(config.settings.encoder).blank()
         self._frozen: tuple[torch.device, Regionizer] | None = None
@@ -83,11 +88,14 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         image_token_id: int,
         connector: str = "mlp",
         tune_encoder: bool = False,
+        positions: str = "plain",
+        delimiter_token_id: int = -1,
     ) -> RegionVLM:
         """A new model around a language model that is already loaded; only the head starts fresh (seeded by `visual.seed`).
 
         Raises:
-            ValueError: `cls` of an encoder that has no such token; `tune_encoder` of one that cannot learn.
+            ValueError: `cls` of an encoder that has no such token; `tune_encoder` of one that cannot learn; `positions="segment"` of a
+                language model without rotary positions; a delimiter of the vocabulary without its id.
         """
         encoder = _tunable(visual.encoder) if tune_encoder else build_encoder(visual.encoder)
         if visual.cls and not encoder.has_cls:
@@ -100,6 +108,8 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             connector=connector,
             image_token_id=image_token_id,
             tune_encoder=tune_encoder,
+            positions=positions,
+            delimiter_token_id=delimiter_token_id,
         )
         with torch.random.fork_rng(devices=[]):
             with torch.device("meta"):
@@ -173,27 +183,65 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             cut=own.cut,
         )
 
-    def see(self, pictures: Sequence[Picture | PatchGrid], *, draw: int = 0) -> Tokens:
+    def see(
+        self,
+        pictures: Sequence[Picture | PatchGrid],
+        *,
+        draw: int = 0,
+        regions: str | Sequence[str | None] | None = None,
+    ) -> Tokens:
         """Visual tokens of the language model's width; a `PatchGrid` is taken as the encoder's answer.
 
         With tiles, cached views of a picture follow one another, the base view first.
 
+        Args:
+            pictures: or cached features.
+            draw: see `forward`.
+            regions: steps in place of the model's own, for all pictures or one a picture (None: the model's own). "" is the model
+                without masks (row O5): every patch, through the same weights, and no segmenter is asked. With pool `select` and
+                the whole image in front (row O6) that block is every patch already, and nothing follows it.
+
         Raises:
-            ValueError: a `PatchGrid`, where the encoder is tuned: it holds what the weights were.
+            ValueError: a `PatchGrid`, where the encoder is tuned: it holds what the weights were. Another number of `regions` than of
+                pictures.
         """
         raw = [picture for picture in pictures if not isinstance(picture, PatchGrid)]
         if self.config.tune_encoder and len(raw) < len(pictures):
             raise ValueError("cached features do not follow an encoder that is tuned: pass pictures, or set tune_encoder=False")
+        images = sum(not isinstance(picture, PatchGrid) or picture.view == 0 for picture in pictures)
+        asked = [regions] * images if regions is None or isinstance(regions, str) else list(regions)
+        if len(asked) != images:
+            raise ValueError(f"expected regions for each of {images} pictures, got {len(asked)}")
+        own = self.regionizer
+        by_text = {text: own if text is None else own.but(text) for text in dict.fromkeys(asked)}
         with torch.set_grad_enabled(self.config.tune_encoder and torch.is_grad_enabled()):
-            fresh = iter(_by_image(self.regionizer.see(raw, draw=draw)) if raw else [])
+            masks = any(regionizer.reads_masks for regionizer in by_text.values())
+            fresh = iter(_by_image(own.see(raw, masks=masks, draw=draw)) if raw else [])
             views = [[picture] if isinstance(picture, PatchGrid) else next(fresh) for picture in pictures]
-            grids = [_on(grid, self.device, self.head_dtype) for own in views for grid in own]
+            grids = [_on(grid, self.device, self.head_dtype) for own_views in views for grid in own_views]
         with torch.no_grad():
             read = [grid.but(features=grid.features.detach()) for grid in grids]
             if self.config.settings.partition_on == "normed":
                 read = [grid.but(features=self.head.norm(grid.features), values=grid.pooled) for grid in grids]
-            members = Members.of([trail[-1] for trail in self.regionizer.trails(read)], images_of(grids))
-        return self.head(grids, members)
+            owners = images_of(grids)
+            cut = self._cut(read, [asked[owner] for owner in owners], by_text)
+        tokens = self.head(grids, Members.of(cut, owners))
+        if self.config.delimiter_token_id >= 0:
+            tokens = with_embeddings(tokens, self.config.delimiter_token_id, self.get_input_embeddings())
+        return tokens
+
+    def _cut(
+        self, grids: Sequence[PatchGrid], asked: Sequence[str | None], by_text: dict[str | None, Regionizer]
+    ) -> list[Regions]:
+        """The regions of each view, by the steps that are asked for."""
+        found: dict[int, Regions] = {}
+        blocks = self.config.settings.whole and spec.parse(self.config.settings.pool)[0].name == "select"
+        for text, regionizer in by_text.items():
+            places = [place for place, own in enumerate(asked) if own == text]
+            trails = regionizer.trails([grids[place] for place in places])
+            bare = text is not None and blocks and not regionizer.steps
+            found |= {place: trail[-1].take([]) if bare else trail[-1] for place, trail in zip(places, trails, strict=True)}
+        return [found[place] for place in range(len(grids))]
 
     @property
     def head_dtype(self) -> torch.dtype:
@@ -207,12 +255,24 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         pictures: Sequence[Picture | PatchGrid] | Tokens | None = None,
         *,
         draw: int = 0,
+        regions: str | Sequence[str | None] | None = None,
         **options: Any,
     ) -> Spliced:
-        """The sequence that the language model gets: see `splice`; `draw` is the epoch, by which seeded steps draw anew."""
-        tokens = pictures if isinstance(pictures, Tokens) else self.see(pictures, draw=draw) if pictures else None
+        """The sequence that the language model gets: see `splice`; `draw` is the epoch, by which seeded steps draw anew, `regions` other
+        steps than the model's own: see `see`."""
+        tokens = self._tokens(pictures, draw=draw, regions=regions)
         embed = self.get_input_embeddings()
-        return splice(input_ids, attention_mask, tokens, placeholder=self.config.image_token_id, embed=embed, **options)
+        made = splice(input_ids, attention_mask, tokens, placeholder=self.config.image_token_id, embed=embed, **options)
+        if self.config.positions == "plain":
+            return made
+        shared = segment_positions(made, tokens)
+        check_first(shared, made, self.language_model.config._attn_implementation)
+        return replace(made, shared=shared)
+
+    def _tokens(self, pictures: Sequence[Picture | PatchGrid] | Tokens | None, **words: Any) -> Tokens | None:
+        if isinstance(pictures, Tokens):
+            return pictures
+        return self.see(pictures, **words) if pictures else None
 
     def forward(
         self,
@@ -223,6 +283,7 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         segments: Int[Tensor, "b l"] | None = None,
         inputs_embeds: Tensor | None = None,
         draw: int = 0,
+        regions: str | Sequence[str | None] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits `[b s c]` over the spliced rows (longer than the ids), and the loss if there are labels.
@@ -235,17 +296,19 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             segments: the sample of each token, in packed rows.
             inputs_embeds: rows that are already spliced; then nothing else of a picture is taken.
             draw: the epoch: seeded steps draw anew (features from a cache hold their own).
+            regions: other steps than the model's own, "" for every patch without masks: see `see`.
             **kwargs: for the language model.
         """
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids (and pictures), or inputs_embeds")
-            made = self.spliced(input_ids, attention_mask, pictures, labels=labels, segments=segments, draw=draw)
+            words: dict[str, Any] = {"labels": labels, "segments": segments, "draw": draw, "regions": regions}
+            made = self.spliced(input_ids, attention_mask, pictures, **words)
             check_length(made, self._longest)
             inputs_embeds, labels, attention_mask = made.embeds, made.labels, made.mask
             if self.training and not made.visual.ge(0).any():
                 inputs_embeds = inputs_embeds + self._idle()
-            kwargs.setdefault("position_ids", made.positions)
+            kwargs.setdefault("position_ids", made.positions if made.shared is None else made.shared)
             if segments is not None:
                 attention_mask = packed_mask(made, self.language_model.config)
                 kwargs["use_cache"] = False  # nothing is decoded from packed rows
@@ -269,19 +332,30 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
 
     @torch.no_grad()
     def generate(  # type: ignore[override]  # pictures stand beside the ids
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, pictures: Any = None, **kwargs: Any
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pictures: Any = None,
+        *,
+        regions: str | Sequence[str | None] | None = None,
+        **kwargs: Any,
     ) -> Any:
         """Answers `[b l + new]`: the prompts as they came (placeholders and all), then what was generated. See transformers' `generate`.
 
-        The placeholder of a picture is never generated.
+        The placeholder of a picture is never generated. `regions=""` answers without masks: see `see`.
         """
-        made = self.spliced(input_ids, attention_mask, pictures, side="left")
+        made = self.spliced(input_ids, attention_mask, pictures, side="left", regions=regions)
         check_length(made, self._longest, new=1)
         self.language_model.generation_config = self.generation_config  # one for both: what was loaded with this model
         if 0 <= self.config.image_token_id < self.config.text_config.get_text_config().vocab_size:
             never = SuppressTokensLogitsProcessor([self.config.image_token_id], device=str(self.device))
             kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or ()), never])
-        new = self.language_model.generate(inputs_embeds=made.embeds, attention_mask=made.mask.long(), **kwargs)
+        kwargs |= {"inputs_embeds": made.embeds, "attention_mask": made.mask.long()}
+        if made.shared is None:
+            new = self.language_model.generate(**kwargs)
+        else:
+            with read_by(table_of(made, made.shared), self.language_model):
+                new = self.language_model.generate(**kwargs, position_ids=made.positions)
         ids = new if isinstance(new, Tensor) else new.sequences
         whole = torch.cat([input_ids.repeat_interleave(len(ids) // len(input_ids), 0), ids], 1)
         if isinstance(new, Tensor):
@@ -326,6 +400,8 @@ def _head(config: RegionVLMConfig) -> VisualHead:
         pool=spec.build("pool", own.pool),
         whole=own.whole,
         cls=own.cls,
+        place_features=spec.build_pipeline("place", own.place_features),
+        place_tokens=spec.build_pipeline("place", own.place_tokens),
         connector=spec.build("connector", config.connector),
         newline=bool(own.tiles) and own.cut == "stitched" and not spec.parse(own.regions),
         out=config.text_config.get_text_config().hidden_size,

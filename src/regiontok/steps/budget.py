@@ -13,7 +13,7 @@ The policies, with rows counted (`of="rows"`, what pool `select` hands on):
                   in ascending order, rows floor((2 i + 1) n / 2 q). With a smaller budget than regions the first ones get a row each.
     merge_rest    the largest regions whole, the others merged to one region at the end, each patch of it once; as many stay whole as
                   fit. A budget of all patches loses none that a region held, only repetitions. If the union of all regions is too
-                  large by itself, it is thinned as above.
+                  large by itself, something has to go: as many stay whole as leave the rest a row, and the rest is thinned as above.
 With `of="regions"` (pools `mean` and `attend`: a region is a token) `largest` keeps the k largest, `merge_rest` the k - 1 largest and one
 region, so one token, of the rest. Equal sizes go by their order; regions stay in the order they came in.
 """
@@ -49,6 +49,8 @@ class Budget:
     >>> regions = Regions.from_labels(torch.tensor([[0, 0, 0, 0, 1, 1, 2]]))
     >>> [Budget(4, policy).one(regions, None).sizes.tolist() for policy in ("largest", "round_robin", "merge_rest")]
     [[4], [2, 1, 1], [4]]
+    >>> Budget(5, "merge_rest").one(regions, None).patch.tolist()  # patch 5 stands for 4, 5 and 6
+    [0, 1, 2, 3, 5]
     """
 
     tokens: int
@@ -85,7 +87,7 @@ class Budget:
         return _rows(regions.take(order[:1].tolist()), torch.tensor([self.tokens]))
 
     def _merged(self, regions: Regions, order: np.ndarray, cost: np.ndarray) -> Regions:
-        """`whole` grows while the cost does not fall, so the last that fits is the most."""
+        """With more regions whole the cost never falls, so the last number that fits is the most."""
         device = regions.patch.device
         rank = torch.empty(len(regions), dtype=torch.int64)
         rank[torch.from_numpy(order)] = torch.arange(len(regions))
@@ -96,10 +98,15 @@ class Budget:
         gone = torch.bincount(lowest[lowest >= 0], minlength=len(regions)).cumsum(0).numpy()
         union = gone[-1] - np.r_[0, gone[:-1]] if self.of == "rows" else np.ones(len(regions), np.int64)
         total = np.r_[0, cost[order].cumsum()[:-1]] + union
-        whole = max(int((total <= self.tokens).sum()) - 1, 0)
-        rest = (lowest >= whole).nonzero()[:, 0].to(device)
-        if self.of == "rows" and whole == 0 and len(rest) > self.tokens:
-            rest = rest[_spread(torch.tensor([len(rest)]), torch.tensor([self.tokens])).to(device)]
+        whole = int((total <= self.tokens).sum()) - 1
+        room = None
+        if whole < 0:
+            whole = int((cost[order].cumsum() < self.tokens).sum())
+            room = self.tokens - int(cost[order][:whole].sum())
+        rest = (lowest >= whole).nonzero()[:, 0]
+        if room is not None:
+            rest = rest[_spread(torch.tensor([len(rest)]), torch.tensor([room]))]
+        rest = rest.to(device)
         kept = regions.take(sorted(order[:whole].tolist()))
         return Regions(
             torch.cat([kept.patch, rest]),

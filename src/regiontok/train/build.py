@@ -18,6 +18,7 @@ from regiontok.core import spec
 from regiontok.core.need import need
 from regiontok.core.recipe import ModelSettings, Recipe, Stage
 from regiontok.model.config import RegionVLMConfig
+from regiontok.model.delimiters import delimiter_token
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
 from regiontok.tokenizer import build_encoder
@@ -83,6 +84,20 @@ def placeholder_of(tokenizer: Any) -> int:
     return int(tokenizer.convert_tokens_to_ids(IMAGE))
 
 
+def delimiter_of(recipe: Recipe, tokenizer: Any) -> int:
+    """The id of the token that delimits masks, -1 if none does.
+
+    Raises:
+        ValueError: the tokenizer has no such token.
+    """
+    token = delimiter_token(recipe.tokenizer)
+    if token and token not in tokenizer.get_vocab():
+        raise ValueError(
+            f"{recipe.name}: the delimiter {token!r} is no token of {(recipe.model or ModelSettings()).language_model}"
+        )
+    return int(tokenizer.convert_tokens_to_ids(token)) if token else -1
+
+
 def build(recipe: Recipe) -> Built:
     """A new model: a loaded language model, a fresh connector.
 
@@ -101,6 +116,8 @@ def build(recipe: Recipe) -> Built:
         image_token_id=placeholder_of(tokenizer),
         connector=settings.connector,
         tune_encoder=tunes_encoder(recipe),
+        positions=settings.positions,
+        delimiter_token_id=delimiter_of(recipe, tokenizer),
     )
     model.head.float()  # what learns stays exact
     return Built(model, tokenizer)
@@ -148,6 +165,8 @@ def sketch(recipe: Recipe) -> RegionVLM:
         connector=settings.connector,
         image_token_id=3,
         tune_encoder=tunes_encoder(recipe),
+        positions=settings.positions,
+        delimiter_token_id=0 if delimiter_token(recipe.tokenizer) else -1,
     )
     with torch.device("meta"):
         return RegionVLM(config)

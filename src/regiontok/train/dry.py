@@ -12,7 +12,8 @@ import numpy as np
 
 from regiontok.core.recipe import ModelSettings, Recipe, Stage
 from regiontok.data.labels import Labeller
-from regiontok.data.lengths import VisualTokens, measure
+from regiontok.data.lengths import measure
+from regiontok.data.mask_free import Larger
 from regiontok.data.records import Records, Rows, Source, read, split
 from regiontok.data.sampler import EpochOrder, pools
 from regiontok.train.batching import divide
@@ -36,7 +37,7 @@ def plan_run(recipe: Recipe, options: Options, on: Hardware, *, sharded: bool = 
     """
     settings = settings_of(recipe)
     model, tokenizer = sketch(recipe), tokenizer_for(settings)
-    visual = VisualTokens(recipe.tokenizer)
+    visual = Larger.of(recipe.tokenizer, mask_free=any(stage.mask_free for stage in recipe.stage))
     half = is_half(recipe, cuda=True)
     plans = []
     for stage in recipe.stage:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from regiontok.data.cache import FeatureCache
 from regiontok.data.collate import Collator, Example
 from regiontok.data.conversations import Conversations
 from regiontok.data.labels import Labeller
-from regiontok.data.lengths import Measure, VisualTokens, measure
+from regiontok.data.lengths import Measure, measure
+from regiontok.data.mask_free import Larger, MaskFree
 from regiontok.data.records import RecordError, Records, read, split
 from regiontok.data.sampler import EpochOrder, Row, pools
 
@@ -39,7 +41,7 @@ class Feed:
         longest: tokens of the longest row.
     """
 
-    dataset: Conversations
+    dataset: Conversations | MaskFree
     collate: Collator
     at: Callable[[int], list[Row]]
     steps: int
@@ -51,7 +53,8 @@ class Feed:
 
     def name(self, row: Row) -> str:
         """The ids of a row's records."""
-        return "+".join(self.dataset.records[index].id for index in (row if isinstance(row, tuple) else (row,)))
+        records = self.dataset.records
+        return "+".join(records[index % len(records)].id for index in (row if isinstance(row, tuple) else (row,)))
 
 
 def feed(
@@ -84,7 +87,7 @@ def feed(
     records = read(stage.data)
     template = (recipe.model or ModelSettings()).template if stage.template is None else stage.template
     labeller = Labeller(tokenizer, template, placeholder=placeholder)
-    visual = VisualTokens(recipe.tokenizer, folder, device=device)
+    visual = Larger.of(recipe.tokenizer, folder, device=device, mask_free=stage.mask_free > 0)
     found = measure(records, labeller, visual, max_length=stage.max_length, overflow=stage.overflow)
     train, held = split(records, held_out, seed=stage.seed)
     held = held[found.keep[held]]
@@ -95,10 +98,12 @@ def feed(
     order = _order(records, own, stage, train)
     aside = folder / f"replaced_{stage.name}.jsonl" if folder else None
     longest = stage.max_length if stage.pack else int(own.lengths[own.keep].max())
+    dataset = Conversations(records, labeller, measure=own, cache=kept, aside=aside)
+    mixed = MaskFree(dataset, stage.mask_free, seed=stage.seed)
     return Feed(
-        dataset=Conversations(records, labeller, measure=own, cache=kept, aside=aside),
+        dataset=mixed if stage.mask_free else dataset,
         collate=Collator.of(tokenizer, placeholder),
-        at=order.at,
+        at=partial(mixed.rows, order) if stage.mask_free else order.at,
         steps=stage.steps or order.steps,
         held_out=lambda: _examples(Conversations(records, labeller, cache=kept, strict=True), held),
         samples=int(own.keep.sum()),

@@ -1,0 +1,130 @@
+"""What bench/llm.py times: a `RegionVLM` of random weights, its prompts, its eyes; and the bytes of a cache, by formula and real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from llm_tables import PATCHES
+from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+
+from regiontok.core.grid import PatchGrid, images_of
+from regiontok.core.picture import Picture
+from regiontok.core.recipe import TokenizerSettings
+from regiontok.core.regions import Members
+from regiontok.core.tokens import Tokens
+from regiontok.encoders._canvas import canvases
+from regiontok.model.vlm import RegionVLM
+from regiontok.tokenizer import Regionizer
+
+TEXT, IMAGE = 60, 3
+# (width, layers, heads, inner width), of language model and encoder
+SIZES = {
+    "small": ((512, 8, 8, 1376), (384, 12, 6, 1536)),
+    "7b": ((4096, 32, 32, 11008), (1024, 24, 16, 4096)),
+}
+
+
+def kv_bytes(config: Any, tokens: int, *, itemsize: int, batch: int = 1) -> int:
+    """Bytes that `tokens` positions take in the cache: layers x (keys, values) x kv heads x head's width. For full attention."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return batch * tokens * config.num_hidden_layers * 2 * heads * width * itemsize
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of a real cache of transformers."""
+    return sum(kept.nbytes for layer in cache.layers for kept in (layer.keys, layer.values))
+
+
+def build(size: str, device: str, dtype: torch.dtype, folder: Path) -> RegionVLM:
+    """A `RegionVLM` of random weights: CLIP's shape, two-layer MLP, Llama's shape."""
+    (width, layers, heads, inner), (seen, blocks, eyes, within) = SIZES[size]
+    vision = CLIPVisionConfig(
+        hidden_size=seen,
+        num_hidden_layers=blocks,
+        num_attention_heads=eyes,
+        intermediate_size=within,
+        image_size=336,
+        patch_size=14,
+    )
+    torch.manual_seed(0)
+    CLIPVisionModel(vision).to(dtype).save_pretrained(folder)
+    square = {"height": 336, "width": 336}
+    look = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336}, "crop_size": square}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**look, "do_resize": True, "do_center_crop": True}))
+    text = LlamaConfig(
+        vocab_size=32000, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner
+    )
+    with torch.device(device):
+        language_model = LlamaForCausalLM(text).to(dtype)
+    name = str(dtype).removeprefix("torch.")
+    settings = TokenizerSettings(encoder=f"transformers({str(folder)!r}, dtype={name!r})")
+    return RegionVLM.from_parts(language_model, settings, image_token_id=IMAGE).eval()
+
+
+class Prompt:
+    """A batch of prompts with one image each, for one number of visual tokens."""
+
+    def __init__(self, model: RegionVLM, count: int, batch: int) -> None:
+        self.model, self.count, self.batch = model, count, batch
+        self.ids = torch.randint(4, 32000, (batch, TEXT + 1), device=model.device)
+        self.ids[:, 8] = IMAGE
+        image = torch.arange(batch, device=model.device).repeat_interleave(count)
+        rest = torch.zeros_like(image)
+        values = torch.randn(len(image), model.config.text_config.hidden_size, device=model.device, dtype=model.head_dtype)
+        self.tokens = Tokens(values, image, rest, rest, rest - 1, rest, batch)
+        self.cache: Any = None
+
+    def prefill(self, tokens: Tokens | None = None) -> Any:
+        """To the logits of the first new token; keeps the cache."""
+        with torch.inference_mode():
+            out = self.model(self.ids, pictures=tokens or self.tokens, use_cache=True, logits_to_keep=1)
+        self.cache = out.past_key_values
+        return out
+
+    def decode(self, steps: int) -> None:
+        """So many further tokens; the cache is as before afterwards."""
+        length = self.cache.get_seq_length()
+        with torch.inference_mode():
+            for _ in range(steps):
+                self.model.language_model(input_ids=self.ids[:, :1], past_key_values=self.cache, use_cache=True)
+        self.cache.crop(length - self.cache.get_seq_length())
+
+
+class Eye:
+    """Pictures, the bare network, and regions of one number of tokens on what it gave."""
+
+    def __init__(self, model: RegionVLM, count: int, pictures: list[Picture]) -> None:
+        encoder = model.regionizer.encoder
+        self.model = model
+        self.regionizer = Regionizer(encoder, steps=f"merge(k={count}) | sort('com')" if count < PATCHES else "")
+        frames = [encoder.frame(picture.size) for picture in pictures]
+        look, dtype = encoder._preprocess, getattr(torch, encoder.dtype)
+        pixels = canvases(pictures, frames, resample=look.resample, fill=look.fill)
+        self.values = look.values(pixels, encoder.device, dtype)
+        self.network = encoder._module
+        self.grids: list[PatchGrid] = self.regionizer.see(pictures)
+
+    def encode(self) -> None:
+        """The network alone."""
+        with torch.inference_mode():
+            self.network(pixel_values=self.values)
+
+    def alone(self) -> Members:
+        """Regions on what was encoded before."""
+        with torch.no_grad():
+            return Members.of([trail[-1] for trail in self.regionizer.trails(self.grids)], images_of(self.grids))
+
+    def regions(self) -> Members:
+        """Encode, then regions."""
+        self.encode()
+        return self.alone()
+
+    def tokens(self) -> Tokens:
+        """Encode, regions, pool and connector."""
+        members = self.regions()
+        with torch.no_grad():
+            return self.model.head(self.grids, members)

@@ -1,0 +1,162 @@
+"""What OG-LLaVA's down-sampling operator selects: runs of the flattened mask (as published) against the encoder's own patches.
+
+    python bench/phi_alpha.py --data FOLDER                          # the figures over COCO's and BSDS500's masks
+    python bench/phi_alpha.py --picture docs/phi_alpha.webp          # the picture in the docs, of a photo of scikit-image
+
+Both operators are `segments(0.5, unit='pixels', compare='>=')` (section 5.1.1, row O1), `mapping='flat1d'` as published and
+`mapping='grid2d'`; alpha is half a pixel in both. A mask's true footprint are the patches of its stretched photo that hold one of its
+pixels' centres, found by painting the pixels one by one, not by the code under test. Reported for each source of masks: IoU with the
+footprint (mean over masks, and pooled: sums of intersections and unions), tokens against the footprint's, the tokens of an image
+against its patches, and which share of the tokens a mask of the photo's left half selects. The last line on stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from bsds import data_root, photos
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from regiontok.core.frame import Frame
+from regiontok.core.grid import PatchGrid
+from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Regions
+from regiontok.draw.regions import draw_regions
+from regiontok.draw.sheet import Panel, save_image, side_by_side
+from regiontok.segment._coco import instances
+from regiontok.segment._rle import read_json
+from regiontok.segment.felzenszwalb import Felzenszwalb
+from regiontok.steps.segments import Segments
+
+PATCH = 14
+MAPPINGS = ("flat1d", "grid2d")
+LAST = {"coco": 10_000, "bsds500": 10_000}
+
+
+def select(masks: PixelMasks, frame: Frame, mapping: str) -> torch.Tensor:
+    """`[k n]` bool: the patches that the operator takes for each mask."""
+    step = Segments(0.5, mapping=mapping, unit="pixels", compare=">=")  # type: ignore[arg-type]
+    grid = PatchGrid(torch.zeros(*frame.grid, 1), frame, masks=masks, padding="keep")
+    found = step.one(Regions.singletons(frame.grid), grid)
+    chosen = torch.zeros(len(masks), frame.grid[0] * frame.grid[1], dtype=torch.bool)
+    chosen[found.source[found.region], found.patch] = True
+    return chosen
+
+
+def footprint(mask: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
+    """`[n]` bool: the patches under the centres of a mask's pixels, on the stretched photo."""
+    rows, cols = np.nonzero(mask)
+    (high, wide), (h, w) = mask.shape, grid
+    painted = np.zeros(grid, bool)
+    painted[((rows + 0.5) * h / high).astype(int), ((cols + 0.5) * w / wide).astype(int)] = True
+    return torch.from_numpy(painted.ravel())
+
+
+def coco(root: Path) -> Iterator[PixelMasks]:
+    """The annotated objects of each photo."""
+    path = root / "coco" / "annotations" / "split" / "instances_dev.json"
+    data = read_json(path)
+    sizes = {image["file_name"]: (image["height"], image["width"]) for image in data["images"]}
+    for entry in instances(path, data):
+        masks = entry.read(sizes[entry.name])
+        if len(masks):
+            yield masks
+
+
+def bsds500(root: Path) -> Iterator[PixelMasks]:
+    """The segments of each photo's first annotator."""
+    for photo in photos(root):
+        yield PixelMasks.from_labels(photo.humans()[0].astype(np.int64))
+
+
+def measure(sources: list[PixelMasks], side: int) -> dict[str, dict]:
+    """The figures of one source of masks on a grid of `side` x `side` patches."""
+    rows: dict[str, list] = {mapping: [] for mapping in MAPPINGS}
+    images: dict[str, list[int]] = {mapping: [] for mapping in (*MAPPINGS, "footprint")}
+    halves: dict[str, list[float]] = {mapping: [] for mapping in MAPPINGS}
+    for masks in track(sources, console=Console(stderr=True)):
+        frame = Frame.stretch(masks.size, (side * PATCH, side * PATCH), (PATCH, PATCH))
+        dense = masks.dense().numpy()
+        seen = torch.stack([footprint(mask, frame.grid) for mask in dense])
+        half = torch.zeros(1, *masks.size, dtype=torch.bool)
+        half[:, :, : masks.size[1] // 2] = True
+        images["footprint"].append(int(seen.sum()))
+        for mapping in MAPPINGS:
+            chosen = select(masks, frame, mapping)
+            both, either = ((chosen & seen).sum(1), (chosen | seen).sum(1))
+            rows[mapping] += torch.stack([both, either, chosen.sum(1), seen.sum(1)], dim=1).tolist()
+            images[mapping].append(int(chosen.sum()))
+            halves[mapping].append(float(select(PixelMasks.from_dense(half), frame, mapping).float().mean()))
+    found = {}
+    for mapping in MAPPINGS:
+        both, either, tokens, true = np.array([row for row in rows[mapping] if row[1]]).T
+        found[mapping] = {
+            "masks": len(tokens),
+            "iou_mean": round(float((both / either).mean()), 3),
+            "iou_pooled": round(float(both.sum() / either.sum()), 3),
+            "tokens_against_footprint": round(float(tokens.sum() / true.sum()), 2),
+            "tokens_of_an_image": round(float(np.mean(images[mapping])), 1),
+            "tokens_of_an_image_most": int(np.max(images[mapping])),
+            "share_of_patches_for_a_left_half": round(float(np.mean(halves[mapping])), 3),
+        }
+    return found
+
+
+def picture(path: Path) -> None:
+    """A photo's mask, and what either operator hands to the language model of it."""
+    from skimage import data
+
+    photo = Picture.of(data.chelsea())
+    side = 24
+    frame = Frame.stretch(photo.size, (side * PATCH, side * PATCH), (PATCH, PATCH))
+    (masks,) = Felzenszwalb(scale=400)([photo])
+    dense = masks.dense()
+    mask = dense[int(np.argmax(masks.areas))]
+    print(len(masks), masks.areas.tolist(), file=sys.stderr)
+    one = PixelMasks.from_dense(mask[None])
+    pixels = photo.pixels.copy()
+    pixels[~mask.numpy()] = pixels[~mask.numpy()] // 4
+    panels = [Panel(Image.fromarray(pixels), "the mask", f"{int(mask.sum())} pixels")]
+    for mapping, title in (("flat1d", "flat1d, as published"), ("grid2d", "grid2d, the default")):
+        chosen = select(one, frame, mapping)
+        seen = footprint(mask.numpy(), frame.grid)
+        overlap = float((chosen[0] & seen).sum() / (chosen[0] | seen).sum())
+        regions = Regions.from_masks(chosen.view(1, *frame.grid))
+        drawn = draw_regions(photo, frame, regions, style="colours", longest=max(photo.size))
+        panels.append(Panel(drawn, title, f"{int(chosen.sum())} tokens of 576; IoU with the true footprint {overlap:.2f}"))
+    save_image(side_by_side(panels), path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="the folder of docs/data.md; default $REGIONTOK_DATA")
+    parser.add_argument("--grid", type=int, default=24, help="patches a side: 24 is CLIP ViT-L/14 at 336 px")
+    parser.add_argument("--limit", type=int, help="images of each source")
+    parser.add_argument("--picture", type=Path, help="draw the picture of the docs, and stop")
+    options = parser.parse_args()
+    if options.picture:
+        picture(options.picture)
+        return
+    try:
+        root = data_root(options.data)
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+    found = {}
+    for name, source in (("coco", coco), ("bsds500", bsds500)):
+        found[name] = measure(list(source(root))[: options.limit], options.grid)
+        for mapping, figures in found[name].items():
+            print(f"{name} {mapping}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+    print(json.dumps({"bench": "phi_alpha", "grid": options.grid, **found}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The commands with a language model behind them: train, chat, export."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regiontok.terminal import clear_errors, closing_json, stderr, stdout, tables
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or path; `regiontok ls recipes`.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, say every_stage.steps=100")] = None,
+    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("run"),
+    scale: Annotated[str, typer.Option(help="mini, small or paper.")] = "mini",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what stands in --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and stop.")] = False,
+    hardware: Annotated[str, typer.Option(help="For --dry-run: h100x4, h200, a100x8, rtx4090 ...")] = "h100",
+    sharded: Annotated[bool, typer.Option("--sharded", help="For --dry-run: FSDP2 or ZeRO-3.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="For --dry-run: records measured a stage.")] = 256,
+    log: Annotated[str, typer.Option(help="tensorboard, trackio or wandb, beside log.jsonl.")] = "",
+    per_device: Annotated[int, typer.Option(min=0, help="Samples of one pass; 0: what fits.")] = 0,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
+    keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
+    held_out: Annotated[int, typer.Option(min=0, help="Records kept for evaluation.")] = 0,
+    evaluate_every: Annotated[int, typer.Option(min=0, help="Steps; 0: at each stage's end.")] = 0,
+    answers: Annotated[int, typer.Option(min=0, help="Held-out records answered greedily.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read records.")] = 0,
+    cache: Annotated[str, typer.Option(help="Folder of frozen features.")] = "",
+    stop_after: Annotated[int | None, typer.Option(min=1, help="Steps of this session, then a checkpoint.")] = None,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+) -> None:
+    """Train a recipe's stages.
+
+    Several devices: `accelerate launch --config_file .../regiontok/train/configs/ddp.yaml -m regiontok.cli train ...`.
+
+    Examples: `regiontok train train/colour --out run --held-out 60`, `regiontok train train/colour --dry-run --hardware h100x4`
+    """
+    with clear_errors():
+        from regiontok.commands import train as command
+        from regiontok.train.options import Options
+
+        options = Options(
+            per_device, save_every, keep, held_out, evaluate_every, answers, workers, log, cache, stop_after, device
+        )
+        changes = tuple(overrides or ())
+        if dry_run:
+            plans = command.plan(
+                recipe, scale=scale, overrides=changes, options=options, on=hardware, sharded=sharded, samples=samples
+            )
+            tables(command.results(plans, hardware))
+            closing_json({"command": "train", "dry_run": True, "stages": [one.as_dict() for one in plans]})
+            return
+
+        def tell(entry: dict) -> None:
+            stderr().print(command.show(entry), highlight=False, markup=False)
+
+        found = command.train(recipe, out, scale=scale, overrides=changes, options=options, resume=resume, tell=tell)
+        if command.is_first_process():
+            if found["stopped"]:
+                stderr().print(f"stopped: {found['stopped']}", highlight=False, markup=False)
+            closing_json({"command": "train", **found, "out": str(out)})
+    raise typer.Exit(130 if found["stopped"] and stop_after is None else 0)
+
+
+def chat(
+    model: Annotated[str, typer.Argument(help="Folder of a trained model, or a released one: hub name or folder.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Pictures for the first question.")] = None,
+    ask: Annotated[list[str] | None, typer.Option(help="Ask this and leave; may repeat. Default: read questions.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="For scripts: one JSON line an answer, nothing else.")] = False,
+    regions: Annotated[str, typer.Option(help="For a released model: region spec. Default: its own tokens.")] = "",
+    segmenter: Annotated[str, typer.Option(help="For a released model: segmenter spec, for regions that read masks.")] = "",
+    longest: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 256,
+    out: Annotated[Path, typer.Option(help="Where /regions draws.")] = Path("chat"),
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Talk with a model about pictures, and see which regions an answer looked at.
+
+    On a terminal /help lists the commands; Ctrl-C stops an answer. Otherwise standard input holds one question a line.
+
+    Examples:
+
+    `regiontok chat run/1_colour photo.jpg`
+
+    `regiontok chat run/1_colour photo.jpg --ask "What is on the table?" --json`
+
+    `regiontok chat llava-hf/llava-1.5-7b-hf photo.jpg --regions "merge(0.7)" --device cuda`
+    """
+    with clear_errors():
+        from regiontok.commands import chat as command
+        from regiontok.commands.chat_session import open_chat
+
+        session = open_chat(model, images or (), regions=regions, segmenter=segmenter, longest=longest, device=device)
+        lines = ask or (command.typed(input, command.written(sys.stdout)) if sys.stdin.isatty() and not json else sys.stdin)
+        if json:
+            for report in command.reports(session, lines):
+                closing_json(report)
+        else:
+            desk = command.Desk(command.written(sys.stdout), lambda table: stdout().print(table), out)
+            command.converse(session, lines, desk, strict=bool(ask))
+    if ask and session.answers and session.answers[-1].stopped:
+        raise typer.Exit(130)

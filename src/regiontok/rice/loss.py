@@ -1,0 +1,96 @@
+"""Region cluster discrimination: what a region's cosines with its positive and negative class centres cost.
+
+After: RICE, section 3.3 (rows R5, R6), equations 3 and 4; margin and scale of section 4.1.
+Differs: the negatives' sum runs over negative centres (the text repeats the positive's symbol). The margin is additive on the cosine, as
+written; the angular one of the paper the text cites is an option. `softmax` is the form of the family's released code, for comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+KINDS = ("twosided", "softmax")
+
+
+@dataclass(frozen=True)
+class RegionLoss:
+    """How one region's loss follows from its positive cosines and the log-sum-exp of its scaled negative ones.
+
+    With z_p = scale (cos_p - margin) for a positive, or scale cos(theta_p + margin) if angular, and z_k = scale cos_k for a negative:
+
+    - `twosided`: log(1 + sum_p e^-z_p) + log(1 + sum_k e^z_k). Both terms are absolute: centres whose mean cosine with
+      everything is well above 0 start with a loss of tens, so centroids are centred first (`centred`).
+    - `softmax`: the mean over positives of log(1 + sum_k e^(z_k - z_p)): one softmax a positive, the region's other positives
+      left out of its denominator. With one positive this is margin softmax.
+
+    Attributes:
+        kind: `twosided` or `softmax`.
+        margin: 0.3 in the paper; on the cosine, or in radians if angular.
+        angular: cos(theta + margin) in place of cos(theta) - margin.
+        scale: what cosines are multiplied by, 64 in the paper.
+
+    Raises:
+        ValueError: another kind, a negative or infinite margin, or a scale outside (0, 300]: beyond that even float64 sums overflow.
+    """
+
+    kind: str = "twosided"
+    margin: float = 0.3
+    angular: bool = False
+    scale: float = 64.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown loss {self.kind!r}; there are {', '.join(KINDS)}")
+        if not 0 <= self.margin < math.pi:
+            raise ValueError(f"margin is a number from 0 to below pi, got {self.margin}")
+        if not 0 < self.scale <= 300:
+            raise ValueError(f"scale lies in (0, 300], got {self.scale}")
+
+    def __call__(
+        self, cosine: Float[Tensor, "n m"], valid: Bool[Tensor, "n m"], negative: Float[Tensor, "n"]
+    ) -> Float[Tensor, "n"]:
+        """The loss of each region.
+
+        Args:
+            cosine: with its positives; what stands where `valid` is False does not matter, if finite.
+            valid: which of them are there; at least one a region.
+            negative: log of the sum of exp(scale cos) over its negatives; -inf for none.
+
+        >>> one = torch.tensor([[0.5]]), torch.tensor([[True]])
+        >>> RegionLoss(margin=0.25, scale=4.0)(*one, torch.tensor([0.0]))  # log(1 + e^-1) + log(1 + 1)
+        tensor([1.0064])
+        >>> RegionLoss("softmax", margin=0.25, scale=4.0)(*one, torch.tensor([0.0]))  # log(1 + e^-1)
+        tensor([0.3133])
+        """
+        scores = self.scale * with_margin(cosine, self.margin, self.angular)
+        if self.kind == "softmax":
+            each = torch.logaddexp(torch.zeros_like(scores), negative[:, None] - scores)
+            return torch.where(valid, each, 0.0).sum(1) / valid.sum(1)
+        zero = torch.zeros_like(negative)
+        pulls = torch.cat([zero[:, None], torch.where(valid, -scores, -torch.inf)], dim=1)
+        return pulls.logsumexp(1) + torch.logaddexp(zero, negative)
+
+
+def with_margin(cosine: Float[Tensor, "..."], margin: float, angular: bool = False) -> Float[Tensor, "..."]:
+    """What a positive's cosine counts as; differentiable.
+
+    cos(theta + margin) turns round at theta = pi - margin; from there the value falls with the cosine, by one for one, so that a
+    worse positive always costs more.
+
+    >>> with_margin(torch.tensor([0.5, -0.5]), 0.3)
+    tensor([ 0.2000, -0.8000])
+    """
+    if not angular:
+        return cosine - margin
+    # a sine below 1e-3 is rounding in float32; and its slope, cos / sin, is infinite at theta = 0
+    sine = (1 - cosine.square()).clamp_min(1e-6).sqrt()
+    turn = math.cos(math.pi - margin)
+    return torch.where(cosine > turn, cosine * math.cos(margin) - sine * math.sin(margin), cosine - turn - 1)

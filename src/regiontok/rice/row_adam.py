@@ -1,0 +1,128 @@
+"""Adam by rows for class centres: a row is touched only by steps that sampled it, and is a unit vector again afterwards.
+
+After: RICE, section 4.1 (row R8: AdamW) for the step; that rows are lazy is this project's.
+Differs: no weight decay on centres, and rows that a step did not sample do not move: a dense AdamW moves them by their momentum (30
+degrees in 200 steps after one real step, measured). Bias correction counts a row's own steps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed._functional_collectives as collectives
+from torch import Tensor
+from torch.nn import functional as F
+
+from regiontok.rice.classes import ClassCentres, RowGradient, sharded
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+_ROWS = 8192  # at once: temporary memory does not grow with the rows of a step
+
+
+class RowAdam:
+    """Steps the centres by `centres.gradients`, and empties them.
+
+    Args:
+        centres: whose rows are stepped; they hold state for their own rows only.
+        lr: learning rate; a schedule sets the attribute.
+        betas: decay of the two moments.
+        eps: added to the root of the second.
+
+    Raises:
+        ValueError: a negative rate, or a decay outside [0, 1).
+    """
+
+    def __init__(
+        self, centres: ClassCentres, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        if lr < 0 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"needs lr >= 0 and betas in [0, 1), got lr={lr}, betas={betas}")
+        self.centres, self.lr, self.betas, self.eps = centres, lr, betas, eps
+        self._state: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        for head in centres.heads:
+            rows = centres.local(head.name)
+            steps = torch.zeros(len(rows), dtype=torch.int32, device=rows.device)
+            self._state[head.name] = (torch.zeros_like(rows), torch.zeros_like(rows), steps)
+
+    def gradient_norm(self) -> Tensor:
+        """Of all centres of all ranks: its own, since a trunk's norm is of another kind and size. A collective."""
+        gradients = self.centres.gradients.values()
+        device = self.centres.local(self.centres.heads[0].name).device
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for gradient in gradients:
+            total += gradient.values.norm().double().square()
+        if self.centres.mesh is not None:
+            total = collectives.wait_tensor(collectives.all_reduce(total, "sum", self.centres.mesh))
+        return total.sqrt()
+
+    def clip(self, norm: float) -> Tensor:
+        """Scale the centres' gradients down to a norm at most; their norm before. A collective.
+
+        Raises:
+            ValueError: the norm is not above 0.
+        """
+        if not norm > 0:
+            raise ValueError(f"clips to a norm above 0, got {norm}")
+        before = self.gradient_norm()
+        for gradient in self.centres.gradients.values():
+            gradient.values.mul_((norm / (before + 1e-6)).clamp(max=1.0).to(gradient.values.dtype))
+        return before
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step of the rows that have a gradient. No rank waits for another."""
+        for name, gradient in self.centres.gradients.items():
+            for begin in range(0, len(gradient.rows), _ROWS):
+                part = slice(begin, begin + _ROWS)
+                self._step(name, RowGradient(gradient.rows[part], gradient.values[part]))
+        self.zero_grad()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.centres.gradients.clear()
+
+    def _step(self, name: str, gradient: RowGradient) -> None:
+        mean, square, steps = self._state[name]
+        rows, centres = gradient.rows, self.centres.local(name)
+        steps[rows] += 1
+        count = steps[rows, None].to(mean.dtype)
+        first = mean[rows].lerp_(gradient.values, 1 - self.betas[0])
+        second = square[rows].lerp_(gradient.values.square(), 1 - self.betas[1])
+        mean[rows], square[rows] = first, second
+        corrected = [1 - torch.exp(count * math.log(beta)) if beta else torch.ones_like(count) for beta in self.betas]
+        first.div_(corrected[0]).div_(second.div_(corrected[1]).sqrt_().add_(self.eps))
+        centres[rows] = F.normalize(centres[rows] - self.lr * first, dim=1)
+
+    def usage(self, name: str) -> Tensor:
+        """Share of a head's centres that any step has sampled so far. A collective."""
+        used = (self._state[name][2] > 0).sum().double()
+        if self.centres.mesh is not None:
+            used = collectives.wait_tensor(collectives.all_reduce(used, "sum", self.centres.mesh))
+        return used / self.centres.head(name).classes
+
+    def state_dict(self) -> dict[str, Float[Tensor, "K d"] | Int[Tensor, "K"]]:
+        """Moments and steps of every head, as DTensors where there is a mesh; they share memory with the state, so that
+        `torch.distributed.checkpoint.load` into them is all that loading needs."""
+        return {
+            f"{head.name}.{kind}": sharded(value, head.classes, self.centres.mesh)
+            for head in self.centres.heads
+            for kind, value in zip(("mean", "square", "steps"), self._state[head.name], strict=True)
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over a state of as many ranks.
+
+        Raises:
+            ValueError: other heads or shapes, such as a state of another K.
+        """
+        own = self.state_dict()
+        shapes = [{key: tuple(value.shape) for key, value in each.items()} for each in (own, state)]
+        if shapes[0] != shapes[1]:
+            other = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
+            raise ValueError(f"the state is of other centres; these differ: {other}")
+        for key, value in own.items():
+            value.copy_(state[key])
