@@ -65,7 +65,7 @@ def lay(rows: int, one: int, copies: int, place: str) -> Laid:
     """Text, `rows` visual rows of which `one` stands `copies` times, text.
 
     >>> lay(4, 1, 3, "shared").rows.tolist()[TEXT:-TEXT], lay(4, 1, 3, "shared").positions.tolist()[TEXT:-TEXT]
-    ([0, 1, 1, 2, 1, 3], [16, 17, 17, 18, 17, 19])
+    ([16, 17, 17, 18, 17, 19], [16, 17, 17, 18, 17, 19])
     """
     visual = list(range(rows))
     later = list(range(one + 1, rows))

@@ -51,17 +51,18 @@ from regiontok.train.build import choose, groups
 Job = Callable[[], Any]
 
 
-def timed(jobs: dict[Any, Job], rounds: int, device: str) -> dict[Any, float]:
+def timed(jobs: dict[Any, Job], given: argparse.Namespace) -> dict[Any, float]:
     """Median milliseconds of each job, all of them run in turn; the first round warms up."""
+    clock, device = time.process_time if given.cpu_time else time.perf_counter, given.device
     taken: dict[Any, list[float]] = {name: [] for name in jobs}
-    for turn in range(rounds + 1):
+    for turn in range(given.rounds + 1):
         for name, job in jobs.items():
             wait(device)
-            start = time.perf_counter()
+            start = clock()
             job()
             wait(device)
             if turn:
-                taken[name].append(1000 * (time.perf_counter() - start))
+                taken[name].append(1000 * (clock() - start))
     return {name: median(found) for name, found in taken.items()}
 
 
@@ -100,16 +101,16 @@ def inference(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[
     item = torch.finfo(model.dtype).bits // 8
     for batch in given.batches:
         prompts = {count: Prompt(model, count, batch) for count in given.tokens}
-        prefill = timed({count: one.prefill for count, one in prompts.items()}, given.rounds, given.device)
+        prefill = timed({count: one.prefill for count, one in prompts.items()}, given)
         jobs = {count: lambda one=one: one.decode(given.decode) for count, one in prompts.items()}
-        decode = timed(jobs, given.rounds, given.device)
+        decode = timed(jobs, given)
         pictures = [photos[at % len(photos)] for at in range(batch)]
         eyes = {count: Eye(model, count, pictures) for count in given.tokens}
         looks: dict[Any, Job] = {}
         for count, eye in eyes.items():
             looks[count, "encoder"], looks[count, "regions"], looks[count, "alone"] = eye.encode, eye.regions, eye.alone
             looks[count, "first"] = lambda eye=eye, one=prompts[count]: one.prefill(eye.tokens())
-        look = timed(looks, given.rounds, given.device)
+        look = timed(looks, given)
         for count, one in prompts.items():
             whole = kv_bytes(model.config.text_config, count + TEXT, itemsize=item, batch=batch)
             if (real := cache_bytes(one.cache)) != whole:
@@ -153,7 +154,7 @@ def training(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[s
             optimizer.step()
             optimizer.zero_grad()
 
-        found = timed({count: lambda count=count: step(count) for count in given.tokens}, given.rounds, given.device)
+        found = timed({count: lambda count=count: step(count) for count in given.tokens}, given)
         for count in given.tokens:
             rows[count][f"{name}_ms"] = found[count]
 
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, help="of gradients; default: at 7b")
     parser.add_argument("--rounds", type=int, default=5, help="medians are over so many")
     parser.add_argument("--decode", type=int, default=8, help="tokens a round")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time of the process: for a busy machine, one thread")
     parser.add_argument("--plot", type=Path, help="where the plot goes")
     given = parser.parse_args()
     cuda = given.device.startswith("cuda")
@@ -190,9 +192,10 @@ def main() -> None:
         inference(model, given, rows)
         if given.train_batch:
             training(model, given, rows)
-    device = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if cuda else f"CPU, threads: {torch.get_num_threads()}"
     title = f"{given.size} Llama of random weights, {given.dtype}, {device}; {TEXT} text tokens"
-    print(title + f"; milliseconds, medians of {given.rounds} rounds (decode: a token)\n\n{table(rows, given.batches)}\n")
+    clock = "milliseconds of processor time" if given.cpu_time else "milliseconds"
+    print(title + f"; {clock}, medians of {given.rounds} rounds (decode: a token)\n\n{table(rows, given.batches)}\n")
     for batch in given.batches:
         adds = ", ".join(
             f"{count} tokens {own['regions_ms']:.4g} ms against {own['encoder_ms']:.4g} ({own['adds']:+.1%}; alone {own['alone_ms']:.3g})"

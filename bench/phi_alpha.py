@@ -24,6 +24,7 @@ from bsds import data_root, photos
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from skimage import data
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
@@ -31,15 +32,14 @@ from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.draw.regions import draw_regions
-from regiontok.draw.sheet import Panel, save_image, side_by_side
+from regiontok.draw.sheet import Panel, contact_sheet
 from regiontok.segment._coco import instances
 from regiontok.segment._rle import read_json
-from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.steps.segments import Segments
 
 PATCH = 14
 MAPPINGS = ("flat1d", "grid2d")
-LAST = {"coco": 10_000, "bsds500": 10_000}
+WIDE = 400  # pixels of a panel
 
 
 def select(masks: PixelMasks, frame: Frame, mapping: str) -> torch.Tensor:
@@ -64,9 +64,9 @@ def footprint(mask: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
 def coco(root: Path) -> Iterator[PixelMasks]:
     """The annotated objects of each photo."""
     path = root / "coco" / "annotations" / "split" / "instances_dev.json"
-    data = read_json(path)
-    sizes = {image["file_name"]: (image["height"], image["width"]) for image in data["images"]}
-    for entry in instances(path, data):
+    known = read_json(path)
+    sizes = {image["file_name"]: (image["height"], image["width"]) for image in known["images"]}
+    for entry in instances(path, known):
         masks = entry.read(sizes[entry.name])
         if len(masks):
             yield masks
@@ -111,29 +111,33 @@ def measure(sources: list[PixelMasks], side: int) -> dict[str, dict]:
     return found
 
 
-def picture(path: Path) -> None:
-    """A photo's mask, and what either operator hands to the language model of it."""
-    from skimage import data
+def painted(photo: Picture) -> Iterator[tuple[str, np.ndarray]]:
+    """Two masks of the photo, by hand: the cat's eye, and everything left of the middle."""
+    y, x = np.mgrid[: photo.size[0], : photo.size[1]]
+    yield "an eye", ((y - 115) / 38) ** 2 + ((x - 171) / 43) ** 2 <= 1
+    yield "the left half", x < photo.size[1] // 2
 
+
+def picture(path: Path) -> None:
+    """Masks on a photo, and the patches that either operator hands to the language model of each."""
     photo = Picture.of(data.chelsea())
-    side = 24
-    frame = Frame.stretch(photo.size, (side * PATCH, side * PATCH), (PATCH, PATCH))
-    (masks,) = Felzenszwalb(scale=400)([photo])
-    dense = masks.dense()
-    mask = dense[int(np.argmax(masks.areas))]
-    print(len(masks), masks.areas.tolist(), file=sys.stderr)
-    one = PixelMasks.from_dense(mask[None])
-    pixels = photo.pixels.copy()
-    pixels[~mask.numpy()] = pixels[~mask.numpy()] // 4
-    panels = [Panel(Image.fromarray(pixels), "the mask", f"{int(mask.sum())} pixels")]
-    for mapping, title in (("flat1d", "flat1d, as published"), ("grid2d", "grid2d, the default")):
-        chosen = select(one, frame, mapping)
-        seen = footprint(mask.numpy(), frame.grid)
-        overlap = float((chosen[0] & seen).sum() / (chosen[0] | seen).sum())
-        regions = Regions.from_masks(chosen.view(1, *frame.grid))
-        drawn = draw_regions(photo, frame, regions, style="colours", longest=max(photo.size))
-        panels.append(Panel(drawn, title, f"{int(chosen.sum())} tokens of 576; IoU with the true footprint {overlap:.2f}"))
-    save_image(side_by_side(panels), path)
+    frame = Frame.stretch(photo.size, (24 * PATCH, 24 * PATCH), (PATCH, PATCH))
+    rows, names = [], []
+    for name, mask in painted(photo):
+        seen = footprint(mask, frame.grid)
+        pixels = np.where(mask[:, :, None], photo.pixels, photo.pixels // 4)
+        shown = Image.fromarray(pixels.astype(np.uint8)).resize((WIDE, round(WIDE * mask.shape[0] / mask.shape[1])))
+        row = [Panel(shown, "the mask", f"{int(seen.sum())} patches hold some of it")]
+        for mapping, title in (("flat1d", "flat1d, as published"), ("grid2d", "grid2d, aligned with the encoder")):
+            chosen = select(PixelMasks.from_dense(mask[None]), frame, mapping)
+            overlap = float((chosen[0] & seen).sum() / (chosen[0] | seen).sum())
+            regions = Regions.from_masks(chosen.view(1, *frame.grid))
+            drawn = draw_regions(photo, frame, regions, style="colours", longest=WIDE)
+            row.append(Panel(drawn, title, f"{int(chosen.sum())} tokens; IoU with its patches {overlap:.2f}"))
+        rows.append(row)
+        names.append(name)
+    title = "The patches that hold half a pixel of a mask, or more"
+    contact_sheet(rows, title=title, row_titles=names).save(path, quality=75, method=6)  # 90 is 167 kB
 
 
 def main() -> None:

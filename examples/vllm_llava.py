@@ -3,8 +3,9 @@
     regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144) | sort('com')" --out tokens
     python examples/vllm_llava.py tokens --ask "What is in the picture?"
 
-Needs vLLM 0.15 or newer (`pip install vllm`, in an environment of its own) and a GPU. It was written from vLLM's source and held against
-its input checks in tests/commands/test_export.py; vLLM itself has not been run with it. For a model trained here see docs/serving.md.
+Needs vLLM with its pull request 32493 (of January 2026), in an environment of its own, and a GPU. It was written from vLLM's source
+and held against its input checks (tests/commands/test_export.py); vLLM itself has not been run with it. For a model trained here see
+docs/serving.md.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main() -> None:
     given = parser.parse_args()
     manifest = read_manifest(given.export)
     prompt = given.template.format(question=given.ask)
-    # a byte is at least a token's share of the prompt, so its bytes are a safe bound of its tokens
+    # no token is shorter than a byte, and <image> counts as seven of them: enough, the first token included
     options = serving(manifest, text=len(prompt.encode()) + given.most, model=given.model)
     made = list(requests(given.export, prompt))
     if given.dry_run:

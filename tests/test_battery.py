@@ -85,6 +85,7 @@ CASES = {
         Case("posenc('learn1d', masks=9)"),
         Case("posenc('sin2d')"),
         Case("posenc('learn2d', grid=(3, 5))"),
+        Case("average"),
     ],
     "transform": [
         Case("rms"),

@@ -321,8 +321,9 @@ class TestOtherCommands:
     def test_ls_names_every_kind(self):
         result = run("ls")
         assert result.exit_code == 0
-        for word in ("lite", "felzenszwalb", "merge", "attend", "quick/cluster"):
+        for word in ("lite", "felzenszwalb", "merge", "attend", "mlp", "regiontok ls recipes"):
             assert word in result.stdout
+        assert "quick/cluster" in run("ls", "recipes").stdout
 
     def test_ls_of_one_kind(self):
         result = run("ls", "steps")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 
 from regiontok.commands.ls import group_recipes, recipes
 from regiontok.core import spec
-from regiontok.core.recipe import SCALES, Recipe, load_recipe
+from regiontok.core.recipe import SCALES, Recipe, RecipeError, load_recipe
 from regiontok.miniworld.scenes import make_scene
 from regiontok.tokenizer import RegionTokenizer
 
@@ -62,10 +63,10 @@ def test_every_method_of_a_recipe_can_be_built(scale):
         recipe = load(name, scale)
         for own in (recipe.tokenizer, recipe.answering):
             texts |= {("encoder", own.encoder), ("segmenter", own.segmenter), ("pool", own.pool)}
-            texts |= {("pipeline", own.regions)}
+            texts |= {("step", own.regions), ("place", own.place_features), ("place", own.place_tokens)}
     for kind, text in sorted(texts):
-        if kind == "pipeline":
-            spec.build_pipeline("step", text)
+        if kind in ("step", "place"):
+            spec.build_pipeline(kind, text)
         elif text:
             assert spec.name_of(spec.build(kind, text)) == re.match(r"\w+", text)[0]
 
@@ -114,8 +115,12 @@ def test_answers_otherwise_than_it_was_trained(name):
     trained, asked = (RegionTokenizer(**settings.model_dump()) for settings in (recipe.tokenizer, recipe.answering))
     asked.load_state_dict(trained.state_dict())
     one, other = trained(images), asked(images)
-    assert one.counts.tolist() == other.counts.tolist()
-    assert not torch.allclose(one.values, other.values)
+    if name.startswith("study/"):  # order or pixels
+        assert one.counts.tolist() == other.counts.tolist()
+        assert not torch.allclose(one.values, other.values)
+    else:  # no masks: every patch once, in raster order
+        assert other.counts.tolist() == [144, 144] != one.counts.tolist()
+        assert other.patch.tolist() == [*range(144), *range(144)]
 
 
 ROWS = {name: re.fullmatch(r"study/(supplement1|table\d[a-i]?)_(.+)", name) for name in RECIPES if name[:6] == "study/"}
@@ -210,6 +215,114 @@ class TestStudy:
     def test_settings_one_can_check_by_eye(self, name, wanted):
         found = load(f"study/{name}", "paper").tokenizer.model_dump()
         assert {key: found[key] for key in wanted} == wanted
+
+
+OG = {name.removeprefix("og_llava/"): load(name, "paper") for name in RECIPES if name.startswith("og_llava/")}
+ARO = {
+    "aro_relation": 23_937,
+    "aro_attribution": 28_748,
+    "aro_coco_order": 25_010,
+    "aro_flickr_order": 5_000,
+}  # items (row O11)
+CONME = 24_347
+
+
+class TestOgLlava:
+    """The rows of OG-LLaVA's tables and figures, the released twins, and what only others report."""
+
+    def test_every_own_row_has_a_recipe(self):
+        counts = defaultdict(int)
+        for name in OG:
+            counts[name.split("_")[0]] += 1
+        rows = {"table1": 7, "table3": 3, "figure9": 3, "figure10": 3, "figure11": 5, "figure12": 4}
+        assert counts == rows | {"released": 4, "variant": 3, "fusion": 2, "sit": 1}
+        assert all(recipe.stage for name, recipe in OG.items() if name.split("_")[0] not in ("fusion", "sit"))
+
+    def test_figures_of_one_model_agree_between_tables(self):
+        differ = set()
+        for size, kind in (("7b", "patch"), ("8b", "patch"), ("8b", "fusion")):
+            one, three = OG[f"table1_{size}_665k_{kind}"], OG[f"table3_{size}_665k_{kind}"]
+            assert training(one) == training(three)
+            differ |= {
+                (size, kind, key) for key in one.expect.keys() & three.expect.keys() if one.expect[key] != three.expect[key]
+            }
+        assert differ == {("8b", "fusion", "cvbench")}
+
+    def test_averages_of_table_3_and_the_figures_are_those_of_table_1_weighted_by_items(self):
+        def aro(expect):
+            return sum(expect[key] * items for key, items in ARO.items()) / sum(ARO.values())
+
+        def compositional(expect):  # as the paper weighs it: ARO by the items of one of its parts
+            return (aro(expect) * ARO["aro_relation"] + expect["conme"] * CONME) / (ARO["aro_relation"] + CONME)
+
+        for row in ("7b_665k_patch", "8b_665k_patch", "8b_665k_fusion"):
+            assert aro(OG[f"table1_{row}"].expect) == pytest.approx(OG[f"table3_{row}"].expect["aro"], abs=0.06)
+        found = {
+            row: compositional(OG[f"table1_{row}"].expect) for row in ("8b_665k_fusion", "3b_665k_fusion", "8b_665k_patch")
+        }
+        assert found["8b_665k_fusion"] == pytest.approx(OG["figure10_8b_665k_fusion"].expect["compositional"], abs=0.1)
+        assert found["3b_665k_fusion"] == pytest.approx(OG["figure11_3b_665k_fusion"].expect["compositional"], abs=0.1)
+        assert found["8b_665k_patch"] == pytest.approx(OG["figure12_8b_665k_windows1"].expect["compositional"], abs=0.1)
+
+    def test_training_is_row_o4_and_the_twins_are_the_scripts(self):
+        models = {
+            "3b": "meta-llama/Llama-3.2-3B-Instruct",
+            "7b": "lmsys/vicuna-7b-v1.5",
+            "8b": "meta-llama/Llama-3.1-8B-Instruct",
+        }
+        for name, recipe in OG.items():
+            if not recipe.stage:
+                continue
+            _, size, data, *_ = name.split("_")
+            one, two = recipe.stage
+            rate, warmup, norm = (1e-3, 0.03, 1.0) if name.startswith("released_") else (1e-4, 0.06, 0.3)
+            assert (one.train, one.batch, one.learning_rate) == (["connector"], 8 * 4 * 8, rate)
+            assert (one.warmup, one.max_grad_norm, one.lora) == (warmup, norm, None)
+            assert (two.train, two.batch, two.learning_rate) == (["connector", "language_model"], 4 * 4 * 8, 1e-4)
+            assert (two.warmup, two.max_grad_norm, two.lora.rank, two.lora.alpha) == (0.06, 0.3, 128, 256)
+            both = {(s.epochs, s.schedule, s.weight_decay, s.precision, s.checkpointing, s.rates == {}) for s in recipe.stage}
+            assert both == {(1, "cosine", 0, "bf16", True, True)}
+            assert ("Cambrian7M" in two.data[0].records) == (data == "7m")
+            assert recipe.model.language_model == models[size]
+
+    def test_the_papers_recipes_are_flat_and_know_no_budget(self):
+        for name, recipe in OG.items():
+            assert "budget" not in recipe.tokenizer.regions
+            if "_fusion" in name or name.startswith("figure11"):
+                assert recipe.tokenizer.regions == "segments(0.5, mapping='flat1d', unit='pixels', compare='>=')"
+                assert recipe.answering.regions == recipe.answering.segmenter == ""
+
+    @pytest.mark.parametrize(
+        ("name", "wanted"),
+        [
+            ("figure10_8b_665k_global", {"whole": True, "place_features": ""}),
+            ("figure10_8b_665k_end", {"whole": False, "place_features": "delimiter"}),
+            ("figure11_3b_665k_sin2d", {"place_tokens": "posenc('sin2d')"}),
+            ("released_8b_665k_fusion", {"whole": True, "place_features": "average | delimiter(at='begin')"}),
+            ("table1_8b_665k_fusion", {"whole": False, "place_features": "", "place_tokens": "", "pool": "select"}),
+            ("figure9_8b_665k_sit", {"pool": "mean", "regions": "segments(0.5, unit='pixels', compare='>=')"}),
+        ],
+    )
+    def test_settings_one_can_check_by_eye(self, name, wanted):
+        found = OG[name].tokenizer.model_dump()
+        assert {key: found[key] for key in wanted} == wanted
+
+    def test_only_the_rope_row_shares_positions(self):
+        assert [name for name, recipe in OG.items() if recipe.model and recipe.model.positions == "segment"] == [
+            "figure11_3b_665k_rope"
+        ]
+
+    def test_others_rows_are_quoted_and_no_recipes(self):
+        path = RECIPES["og_llava/sit"].with_name("_quoted.toml")
+        rows = tomllib.loads(path.read_text(encoding="utf-8"))["quoted"]
+        assert [row["row"] for row in rows] == ["LLaVA-NeXT-8B", "Cambrian-1-8B", "Sa2Va-7B"]
+        own = {recipe.source.row for recipe in OG.values()}
+        for row in rows:
+            assert row["figures"].keys() == OG["table3_8b_665k_fusion"].expect.keys()
+            assert set(row["starred"]) <= row["figures"].keys()
+            assert row["row"] not in own
+        with pytest.raises(RecipeError, match="unknown key 'quoted'"):
+            load_recipe(path)
 
 
 def table() -> str:

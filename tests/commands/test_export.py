@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from regiontok.commands.collect import collect
-from regiontok.commands.export import Export, Source, open_source, read_manifest, requests, serving
+from regiontok.commands.export import Export, Source, check_dtype, open_source, read_manifest, requests, serving
 from regiontok.commands.export_llava import write_llava
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import TokenizerSettings
@@ -36,12 +38,12 @@ PROMPT = "<s>USER: <image>\nWhat is it?\nASSISTANT: "
 def check_as_vllm(data, enable_mm_embeds, hidden_size):
     """What vLLM does to `multi_modal_data["image"]` of LLaVA-1.5 before its model gets it, said anew; gives the tensor that reaches it.
 
-    Sources in vllm-project/vllm at its commits 0794945f (parse.py) and 35d3c24b (llava.py), January 2026:
-    vllm/multimodal/parse.py: `MultiModalDataParser.is_embeddings` (a 3-D tensor, or a list of 2-D ones; all else is pixels),
-    `EmbeddingItems._validate_ndim`, `_validate_hidden_size`, `get_feature_size` (rows of an item = placeholders it takes);
-    vllm/multimodal/processing: `_to_mm_items` (refuses embeddings without --enable-mm-embeds);
-    vllm/multimodal/inputs.py: `MultiModalBatchedField._reduce_data` (stacks equal shapes, leaves a list otherwise);
-    vllm/model_executor/models/llava.py: `LlavaImageEmbeddingInputs`, data: torch.Tensor of TensorShape("bn", "ifs", "hs"), none dynamic.
+    From vllm-project/vllm. vllm/multimodal/parse.py (read in a copy newer than 0794945f, its commit not known):
+    `MultiModalDataParser.is_embeddings` (a 3-D tensor or a list of 2-D ones; all else is pixels), `EmbeddingItems._validate_ndim` and
+    `_validate_hidden_size`, `get_feature_size` (rows of an item = placeholders that it takes); the processor's `_to_mm_items` (refuses
+    embeddings without --enable-mm-embeds). vllm/multimodal/inputs.py, `MultiModalBatchedField._reduce_data` (stacks equal shapes, leaves
+    others a list). vllm/model_executor/models/llava.py at 35d3c24b, `LlavaImageEmbeddingInputs`: TensorShape("bn", "ifs", "hs"), none
+    dynamic, so that a list of unequal shapes fails in vllm/utils/tensor_schema.py (2ce30f57).
     """
     is_tensor = isinstance(data, torch.Tensor)
     embeddings = data.ndim == 3 if is_tensor else all(isinstance(one, torch.Tensor) for one in data) and data[0].ndim == 2
@@ -50,7 +52,7 @@ def check_as_vllm(data, enable_mm_embeds, hidden_size):
     items = list(data)
     assert {item.ndim for item in items} == {2}
     assert {item.shape[-1] for item in items} == {hidden_size}
-    assert len({item.shape for item in items}) == 1, "a list reaches the model, whose schema takes a tensor"
+    assert len({item.shape for item in items}) == 1, "data contains inconsistent shapes"
     return torch.stack(items)
 
 
@@ -143,8 +145,19 @@ def test_an_image_with_another_number_of_tokens_is_set_aside(photos, tmp_path):
     assert [entry["image"] for entry in exported(source, photos, tmp_path, k=4)[0].entries] == [str(photos / "b.png")]
 
 
+def test_the_example_says_what_vllm_would_be_told(photos, tmp_path, monkeypatch, capsys):
+    source = Source("llava-hf/llava-1.5-7b-hf", "llava", 8, "x", lambda pictures: [torch.ones(5, 8) for _ in pictures], 4096)
+    exported(source, photos, tmp_path)
+    example = Path(__file__).parents[2] / "examples" / "vllm_llava.py"
+    monkeypatch.setattr("sys.argv", [str(example), str(tmp_path), "--ask", "Why?", "--most", "10", "--dry-run"])
+    runpy.run_path(str(example), run_name="__main__")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["requests"], told["shape"]) == (3, [1, 5, 8])
+    assert told["vllm"]["max_model_len"] == 5 + len("USER: <image>\nWhy?\nASSISTANT:") + 10
+
+
 def test_unequal_counts_would_be_refused_by_vllm():
-    with pytest.raises(AssertionError, match="a list reaches the model"):
+    with pytest.raises(AssertionError, match="inconsistent shapes"):
         check_as_vllm([torch.ones(5, 8), torch.ones(4, 8)], True, 8)
     with pytest.raises(AssertionError, match="for pixels"):
         check_as_vllm(torch.ones(5, 8), True, 8)
@@ -201,7 +214,10 @@ def test_bad_prompts_and_changed_files(photos, tmp_path):
         next(requests(tmp_path, PROMPT))
 
 
-def test_other_models_are_refused(tmp_path):
+def test_other_models_and_types_are_refused(tmp_path):
+    assert check_dtype("float16") == "float16"
+    with pytest.raises(ValueError, match="dtype must be float32, float16, bfloat16, not 'int8'"):
+        check_dtype("int8")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava_next"}))
     with pytest.raises(ValueError, match=r"is a 'llava_next': vLLM takes bare image tokens in its LLaVA-1.5"):
         open_source(str(tmp_path))

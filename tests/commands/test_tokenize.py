@@ -59,3 +59,20 @@ def test_a_run_that_is_left_early_leaves_whole_folders_and_no_thread(photos, job
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.png"]
     done = told(tokenize(job, collect([str(photos)]), tmp_path / "out", workers=2, resume=True, picture=False))
     assert len(done) == 7
+
+
+def test_the_report_counts_what_a_budget_leaves_out(tmp_path):
+    settings = TokenizerSettings(encoder="filters(size=56)", segmenter="slic(4)", pool="select")
+    job = Job(settings, ["segments(0)", "segments(0) | budget(9, policy='round_robin') | sort('area')"])
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "a.png")
+    (done,) = tokenize(job, collect([str(tmp_path / "a.png")]), tmp_path / "out", picture=False)
+    every, kept = done.report["settings"]
+    assert kept["tokens"] == 9
+    step = next(step for step in kept["steps"] if step["step"].startswith("budget"))
+    assert step["left_out"] == {"rows": every["tokens"] - 9, "regions": every["regions"] - step["regions"]}
+    assert every["tokens"] > 9
+    assert [sorted(step) for step in kept["steps"] if not step["step"].startswith("budget")] == [
+        ["regions", "step", "uncovered"],
+        ["masks", "regions", "step", "uncovered", "vanished"],
+        ["regions", "step", "uncovered"],
+    ]

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -196,7 +196,8 @@ def _trained(name: str, regions: str, segmenter: str, device: str, dtype: str) -
 
     text = model.config.text_config.get_text_config()
     head = hashlib.sha256()
-    for key, value in sorted(model.head.state_dict().items()):
+    learned = [model.head, *([model.vision] if model.config.tune_encoder else [])]
+    for key, value in (pair for module in learned for pair in sorted(module.state_dict().items())):
         head.update(key.encode() + value.detach().cpu().float().numpy().tobytes())
     identity = json.dumps([model.config.visual, model.config.visual_identity, head.hexdigest()])
     return Source(
@@ -221,6 +222,17 @@ class Serving:
     limit_mm_per_prompt: dict[str, int]
     max_model_len: int
     dtype: str
+
+
+def check_dtype(text: str) -> Dtype:
+    """The type itself.
+
+    Raises:
+        ValueError: it is none that an export is written in.
+    """
+    if text not in get_args(Dtype):
+        raise ValueError(f"dtype must be {', '.join(get_args(Dtype))}, not {text!r}")
+    return cast(Dtype, text)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

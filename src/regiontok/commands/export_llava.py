@@ -19,7 +19,7 @@ from regiontok.core.files import replacing
 from regiontok.model.vlm import RegionVLM
 
 # 24 x 24 patches: the budget for images that a server takes from the form is LLaVA-1.5's 576 tokens
-BLANK = {
+BLANK: dict[str, Any] = {
     "image_size": 336,
     "patch_size": 14,
     "hidden_size": 64,

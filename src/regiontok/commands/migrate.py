@@ -211,7 +211,7 @@ def read_array(path: Path) -> np.ndarray:
             raise ValueError(f"{path.name}: no array that can be read ({type(error).__name__})") from None
         if shape == (0,) and not dtype.hasobject:
             return np.zeros((0, 0, 0), bool)  # np.save([]) of an image without masks
-        if dtype != np.bool_ or len(shape) not in (2, 3) or fortran:
+        if dtype != np.bool_ or len(shape) not in (2, 3):
             raise ValueError(f"{path.name}: expected bool [H W] or [k H W], got {dtype} {list(shape)}")
         masks, high, wide = (1, *shape) if len(shape) == 2 else shape
         if min(high, wide) < 1 or not 0 <= masks <= MASKS or high * wide > PIXELS:
@@ -219,10 +219,12 @@ def read_array(path: Path) -> np.ndarray:
         left = path.stat().st_size - file.tell()
         if left != masks * high * wide:
             raise ValueError(f"{path.name}: {left} bytes for {masks} x {high} x {wide}; it is cut off, or has more in it")
-        values = np.memmap(file, np.uint8, "r", file.tell(), (masks, high, wide)) if left else np.zeros(shape, np.uint8)
+        # SAM's masks are transposed run-length codes: their files hold columns
+        layout: Literal["F", "C"] = "F" if fortran else "C"
+        values = np.memmap(file, np.uint8, "r", file.tell(), shape, layout) if left else np.zeros(shape, np.uint8)
         if left and int(values.max()) > 1:
             raise ValueError(f"{path.name}: it says bool and holds other values")
-        return values.view(np.bool_)
+        return values.view(np.bool_).reshape(masks, high, wide)
 
 
 def _below(partition: Path, order: Order) -> Iterator[Folder]:

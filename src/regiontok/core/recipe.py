@@ -33,7 +33,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from regiontok.core import spec
+from regiontok.core import pretrain_recipe, spec
+from regiontok.core.pretrain_recipe import Pretrain
 from regiontok.core.spec import nearest
 from regiontok.core.tiling import Tiling
 
@@ -174,6 +175,7 @@ class Recipe(_Settings):
     model: ModelSettings | None = None
     stage: list[Stage] = []
     inference: Inference | None = None
+    pretrain: Pretrain | None = None
 
     @property
     def answering(self) -> TokenizerSettings:
@@ -242,6 +244,8 @@ def resolve(table: Mapping[str, Any], *, name: str, scale: str = "mini", overrid
         for change in changed:
             settings = _merged(settings, change)
         settings = _into_inference(_into_stages(settings, name))
+        if isinstance(settings.get("pretrain"), Mapping):
+            settings["pretrain"] = _into_stages(dict(settings["pretrain"]), name)
         if "scale" in settings:
             raise RecipeError(f"{name}: the scale is chosen when loading (scale='paper'), not by a key or an override")
         try:
@@ -269,6 +273,8 @@ def to_toml(recipe: Recipe) -> str:
             lines += ["", f"[{title}]", *_lines(values)]
     for stage in recipe.stage:
         lines += ["", "[[stage]]", *_lines(stage.model_dump())]
+    if recipe.pretrain:
+        lines += ["", "[pretrain]", *_lines(recipe.pretrain.model_dump())]
     return "\n".join(lines) + "\n"
 
 
@@ -335,6 +341,15 @@ _PARTS: dict[str, type[BaseModel]] = {
     "stage": Stage,
     "stage.data": Data,
     "stage.lora": Lora,
+    "pretrain": Pretrain,
+    "pretrain.model": pretrain_recipe.PretrainModel,
+    "pretrain.data": pretrain_recipe.PretrainData,
+    "pretrain.object": pretrain_recipe.ObjectHead,
+    "pretrain.text": pretrain_recipe.TextHead,
+    "pretrain.loss": pretrain_recipe.PretrainLoss,
+    "pretrain.optimizer": pretrain_recipe.PretrainOptimizer,
+    "pretrain.stage": pretrain_recipe.PretrainStage,
+    "pretrain.evaluate": pretrain_recipe.PretrainEvaluation,
 }
 
 

@@ -14,7 +14,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from regiontok.rice.sampling import Negatives
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float, Int
 
 # Logits a chunk: 4 MB in float32 stay in a processor's cache; a GPU wants large products.
 _LOGITS = {"cpu": 1 << 20}
@@ -22,7 +22,7 @@ _LOGITS_ELSEWHERE = 1 << 26
 _EXP_SAFE = 64.0  # e^64 times a billion classes fits into float32; e^-64 does too, so that no term is lost below it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Share:
     """What one rank does for one head in one step. Classes are counted from the rank's first.
 

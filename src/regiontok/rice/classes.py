@@ -9,7 +9,7 @@ labels, and add sums; results do not depend on how many ranks there are, beyond 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,8 +46,8 @@ class Head:
 
     name: str
     classes: int
-    loss: RegionLoss = RegionLoss()
-    negatives: Negatives = Negatives()
+    loss: RegionLoss = field(default_factory=RegionLoss)
+    negatives: Negatives = field(default_factory=Negatives)
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Head:
             raise ValueError(f"head {self.name!r} needs at least one class, got {self.classes}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RowGradient:
     """The gradient of a rank's centres: rows [r], ascending or not but none twice, counted from the rank's first; values [r d]."""
 
@@ -70,7 +70,7 @@ class RowGradient:
         return RowGradient(rows, values.index_add_(0, place, torch.cat([self.values, other.values])))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeadReport:
     """What one head did in a step, over all ranks.
 

@@ -1,0 +1,297 @@
+"""One training view of an image: a random crop, resized and flipped, with exactly N of its regions.
+
+After: RICE, section 3.2, "Region Sampling" (row R3: N regions without replacement; fewer are all kept and resampled up to N).
+Differs: the paper names no augmentation. Here: a random resized crop (a crop without a region is drawn anew, ten times, then the whole
+image is taken); a flip, but never of an image with text; text that the crop cuts off is left out, half a word has another label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from regiontok.core.frame import Frame
+from regiontok.core.masks import PixelMasks
+from regiontok.data.shard_decode import crop_of
+from regiontok.data.shard_sidecar import KINDS, ImageRegions
+from regiontok.data.shard_tar import ShardError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+Kind = Literal["object", "text"]
+TRIES = 10  # crops drawn before the whole image is taken, as torchvision's RandomResizedCrop does
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """What a view is.
+
+    Attributes:
+        size: (H, W) of the view in pixels.
+        regions: N.
+        scale: share of the image's area that a crop has, from .. to; None takes the whole image, stretched (for evaluation).
+        ratio: the crop's width over height, against the view's own, from .. to.
+        flip: how often an image without text is mirrored.
+        positives: M, at most so many token ids of a text region; objects have one label.
+        patch: side of the patches on which `View.shares` lies; None leaves it out.
+        min_confidence: of text that is used (R2: 0.7).
+        text_visible: share of a text box that must lie within the crop.
+        empty: an image without a region in view is passed over ("next"), gets N times the whole view with label -1 ("ignore"), or is
+            an error.
+
+    Raises:
+        ValueError: a size that the patch does not divide, or a value out of its range.
+    """
+
+    size: tuple[int, int]
+    regions: int = 10
+    scale: tuple[float, float] | None = (0.5, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    positives: int = 10
+    patch: int | None = None
+    min_confidence: float = 0.7
+    text_visible: float = 0.8
+    empty: Literal["next", "ignore", "error"] = "next"
+
+    def __post_init__(self) -> None:
+        if min(*self.size, self.regions, self.positives) < 1:
+            raise ValueError(f"size {self.size}, regions {self.regions} and positives {self.positives} must be at least 1")
+        if self.patch is not None and (self.patch < 1 or self.size[0] % self.patch or self.size[1] % self.patch):
+            raise ValueError(f"a view of {self.size} is not made of whole patches of {self.patch} pixels")
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale must be (from, to) within (0, 1], got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio must be (from, to) above 0, got {self.ratio}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip is a probability, got {self.flip}")
+        if self.empty not in ("next", "ignore", "error"):
+            raise ValueError(f"empty must be 'next', 'ignore' or 'error', not {self.empty!r}")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What labels mean: object classes 0..classes-1; text as the ids below `vocabulary` that `tokenize` gives (None: no text is used)."""
+
+    classes: int
+    vocabulary: int = 0
+    tokenize: Callable[[str], Sequence[int]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One view with N regions.
+
+    Attributes:
+        pixels: `[H W 3]` uint8.
+        boxes: `[N 4]` float32, xyxy in pixels of the view, cut to it.
+        kinds: `[N]` int8: 0 object, 1 text.
+        labels: `[N M]` int64: an object's class first, a text's token ids; -1 where there is none.
+        regions: `[N]` int64, which region of the image; a number that comes twice was resampled; -1 under `empty="ignore"`.
+        shares: `[N h w]` float32, share of each patch that the region's mask (its box, where it has none) covers; or None.
+        crop: (y0, x0, y1, x1) of the image in its pixels.
+        flipped: whether left is right.
+        dropped: regions that are left out: outside the crop, without a pixel of their mask in it, text without a token.
+        shard, index: which image.
+        skipped: images that stood here and could not be used, as "shard, image: reason".
+    """
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    boxes: Float[np.ndarray, "N 4"]
+    kinds: Int[np.ndarray, "N"]
+    labels: Int[np.ndarray, "N M"]
+    regions: Int[np.ndarray, "N"]
+    shares: Float[np.ndarray, "N h w"] | None
+    crop: tuple[int, int, int, int]
+    flipped: bool
+    dropped: int
+    shard: str
+    index: int
+    skipped: tuple[str, ...] = ()
+
+
+class NoRegion(ShardError):
+    """An image without a region in view."""
+
+
+def view_of(
+    row: ImageRegions,
+    read: Callable[[], bytes],
+    settings: ViewSettings,
+    labels: Labels,
+    rng: np.random.Generator,
+    *,
+    shard: str,
+    kind: Kind | None = None,
+) -> View:
+    """Draw a view of one image; every draw comes from `rng`.
+
+    Args:
+        row: its regions.
+        read: gives its bytes; called when the crop is known.
+        kind: use only regions of this kind.
+
+    Raises:
+        ShardError: a label out of range, or pixels of another size than the row says; names shard and image.
+        NoRegion: no region in view, and `empty` is not "ignore".
+        PictureError: the image cannot be decoded.
+    """
+    where = f"{shard}, image {row.index} ({row.key})"
+    usable = _usable(row, settings, labels, kind, where)
+    crop, seen = _crop(row, usable, settings, rng)
+    frame = Frame(row.size, crop, settings.size, (0, 0), settings.size, (1, 1))
+    found = _draw(row, seen, frame, settings, labels, rng, where)
+    mirror = bool(rng.random() < settings.flip) and not (row.kinds == 1).any()
+    pixels = crop_of(read(), row.size, crop, settings.size, where)
+    wide = settings.size[1]
+    boxes, shares = found.boxes, found.shares
+    if mirror:
+        pixels = pixels[:, ::-1]
+        boxes = np.stack([wide - boxes[:, 2], boxes[:, 1], wide - boxes[:, 0], boxes[:, 3]], axis=1)
+        shares = None if shares is None else shares[..., ::-1]
+    dropped = len(usable) - len(seen) + found.dropped
+    return View(
+        pixels, boxes, found.kinds, found.labels, found.regions, shares, crop, mirror, dropped, shard=shard, index=row.index
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    boxes: np.ndarray
+    kinds: np.ndarray
+    labels: np.ndarray
+    regions: np.ndarray
+    shares: np.ndarray | None
+    dropped: int
+
+
+def _usable(row: ImageRegions, settings: ViewSettings, labels: Labels, kind: Kind | None, where: str) -> np.ndarray:
+    """Indices of the regions that may be drawn if they are in view."""
+    bad = (row.kinds == 0) & ((row.labels < -1) | (row.labels >= labels.classes))
+    if bad.any():
+        region = int(np.flatnonzero(bad)[0])
+        raise ShardError(
+            f"{where}: region {region} has the label {row.labels[region]}, expected 0..{labels.classes - 1} (or -1)"
+        )
+    use = np.where(
+        row.kinds == 0, row.labels >= 0, (row.confidences >= settings.min_confidence) & (labels.tokenize is not None)
+    )
+    if kind is not None:
+        use = use & (row.kinds == KINDS.index(kind))
+    return np.flatnonzero(use)
+
+
+def _crop(
+    row: ImageRegions, usable: np.ndarray, settings: ViewSettings, rng: np.random.Generator
+) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """(y0, x0, y1, x1), and the regions whose boxes are in view."""
+    high, wide = row.size
+    for _ in range(TRIES if settings.scale else 0):
+        area = high * wide * rng.uniform(*settings.scale)  # type: ignore[misc]
+        aspect = settings.size[1] / settings.size[0] * np.exp(rng.uniform(*np.log(settings.ratio)))
+        h, w = round(float(np.sqrt(area / aspect))), round(float(np.sqrt(area * aspect)))
+        y, x = rng.integers(0, max(high - h, 0) + 1), rng.integers(0, max(wide - w, 0) + 1)
+        crop = (int(y), int(x), int(y) + h, int(x) + w)
+        fits = 0 < h <= high and 0 < w <= wide
+        seen = _in_view(row, usable, crop, settings) if fits else usable[:0]
+        if len(seen) or (fits and not len(usable)):
+            return crop, seen
+    return (0, 0, high, wide), usable
+
+
+def _in_view(row: ImageRegions, usable: np.ndarray, crop: tuple[int, int, int, int], settings: ViewSettings) -> np.ndarray:
+    boxes = row.boxes[usable].astype(np.float64)
+    y0, x0, y1, x1 = crop
+    inside = np.clip(np.minimum(boxes[:, 2:], (x1, y1)) - np.maximum(boxes[:, :2], (x0, y0)), 0, None).prod(1)
+    least = np.where(row.kinds[usable] == 1, settings.text_visible * (boxes[:, 2:] - boxes[:, :2]).prod(1), 0)
+    return usable[(inside > 0) & (inside >= least)]
+
+
+def _draw(
+    row: ImageRegions,
+    seen: np.ndarray,
+    frame: Frame,
+    settings: ViewSettings,
+    labels: Labels,
+    rng: np.random.Generator,
+    where: str,
+) -> _Drawn:
+    """N of the regions in view: the first N of a shuffle that have a pixel of their mask in view, and a label."""
+    chosen: list[int] = []
+    targets: dict[int, np.ndarray] = {}
+    cells: dict[int, np.ndarray] = {}
+    order, cell = rng.permutation(seen), _cells(frame, settings.patch)
+    for part in (order[at : at + settings.regions] for at in range(0, len(order), settings.regions)):
+        shares = _shares(row, part, cell)
+        for region, own in zip(part.tolist(), shares, strict=True):
+            if len(chosen) == settings.regions:
+                break
+            ids = _targets(row, region, settings, labels, rng, where)
+            if len(ids) and own.any():
+                chosen.append(region)
+                targets[region], cells[region] = ids, own
+        if len(chosen) == settings.regions:
+            break
+    dropped = len(order) - len(chosen) if len(chosen) < settings.regions else 0
+    if not chosen:
+        return _nothing(frame, settings, dropped, where)
+    more = rng.choice(chosen, settings.regions - len(chosen))
+    regions = np.array([*chosen, *more.tolist()], np.int64)
+    table = np.full((settings.regions, settings.positives), -1, np.int64)
+    for at, region in enumerate(regions.tolist()):
+        table[at, : len(targets[region])] = targets[region]
+    boxes = frame.boxes_to_grid(torch.from_numpy(row.boxes[regions])).numpy()
+    shares_of = np.stack([cells[region] for region in regions.tolist()]) if settings.patch else None
+    return _Drawn(boxes, row.kinds[regions], table, regions, shares_of, dropped)
+
+
+def _nothing(frame: Frame, settings: ViewSettings, dropped: int, where: str) -> _Drawn:
+    if settings.empty != "ignore":
+        raise NoRegion(f"{where}: no region in view (see ViewSettings.empty)")
+    count, (high, wide) = settings.regions, settings.size
+    whole = np.tile(np.array([0, 0, wide, high], np.float32), (count, 1))
+    none = np.full((count, settings.positives), -1, np.int64)
+    shares = np.ones((count, *_cells(frame, settings.patch).grid), np.float32) if settings.patch else None
+    return _Drawn(whole, np.zeros(count, np.int8), none, np.full(count, -1, np.int64), shares, dropped)
+
+
+def _targets(
+    row: ImageRegions, region: int, settings: ViewSettings, labels: Labels, rng: np.random.Generator, where: str
+) -> np.ndarray:
+    """The label of an object, or up to M different token ids of a text, in its order."""
+    if row.kinds[region] == 0:
+        return row.labels[region : region + 1]
+    assert labels.tokenize is not None
+    ids = np.array(list(dict.fromkeys(labels.tokenize(row.texts[region]))), np.int64)
+    if len(ids) and (ids.min() < 0 or ids.max() >= labels.vocabulary):
+        raise ShardError(
+            f"{where}: the text of region {region} has token ids {ids.tolist()}, expected 0..{labels.vocabulary - 1}"
+        )
+    if len(ids) > settings.positives:
+        ids = ids[np.sort(rng.choice(len(ids), settings.positives, replace=False))]
+    return ids
+
+
+def _cells(frame: Frame, patch: int | None) -> Frame:
+    """The same crop on patches; without patches on one cell, to see what is in view at all."""
+    size, cell = (frame.canvas, (patch, patch)) if patch else ((1, 1), (1, 1))
+    return Frame(frame.image, frame.crop, size, (0, 0), size, cell)
+
+
+def _shares(row: ImageRegions, part: np.ndarray, frame: Frame) -> np.ndarray:
+    """`[k h w]` float32: share of each cell that a region covers."""
+    x0, y0, x1, y1 = frame.boxes_to_grid(torch.from_numpy(row.boxes[part])).numpy().T[..., None]
+    rows, cols = (np.arange(side, dtype=np.float32) for side in frame.grid)
+    down = np.clip(np.minimum(y1, rows + 1) - np.maximum(y0, rows), 0, None)
+    along = np.clip(np.minimum(x1, cols + 1) - np.maximum(x0, cols), 0, None)
+    shares = down[:, :, None] * along[:, None, :]
+    coded = [at for at, region in enumerate(part.tolist()) if row.masks[region]]
+    if coded:
+        masks = PixelMasks(row.size, tuple(row.masks[part[at]] for at in coded))
+        shares[coded] = frame.to_grid(masks).numpy()
+    return shares
