@@ -202,6 +202,8 @@ def test_what_to_tell_vllm():
         serving(manifest, text=256, images=30)
     with pytest.raises(ValueError, match="vLLM does not know a regiontok_vlm"):
         serving({**manifest, "model_type": "regiontok_vlm"})
+    with pytest.raises(ValueError, match="the export holds no image"):
+        serving({**manifest, "k": None})
 
 
 def test_bad_prompts_and_changed_files(photos, tmp_path):

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from regiontok.core.recipe import Data, resolve
 from regiontok.data.collate import Collator, Example
@@ -15,7 +16,7 @@ from regiontok.data.mask_free import MaskFree
 from regiontok.data.records import read
 from regiontok.data.sampler import EpochOrder, pools
 from regiontok.model.mini import mini_tokenizer
-from regiontok.train.build import placeholder_of
+from regiontok.train.build import build, placeholder_of
 from regiontok.train.feed import feed
 from regiontok.train.folder import RunFolder
 from regiontok.train.run import Options, train
@@ -128,3 +129,18 @@ def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
     losses = [entry["loss"] for entry in RunFolder(tmp_path / "run").entries() if entry["kind"] == "step"]
     assert len(losses) == 2
     assert np.isfinite(losses).all()
+
+
+def test_packed_rows_of_both_kinds_keep_to_their_length(tmp_path):
+    own = recipe(mask_free=0.5, pack=True, max_length=260, batch=2)
+    found = feed(own, own.stage[0], tokenizer=TOKENIZER, placeholder=PLACEHOLDER, cache=str(tmp_path / "features"))
+    model = build(own).model
+    rows = found.at(0)
+    assert any(index >= 24 for index in flat(rows))
+    batch = found.collate([found.dataset[row] for row in rows])
+    made = model.spliced(batch["input_ids"], batch["attention_mask"], batch["pictures"], regions=batch["regions"])
+    assert int(made.lengths.max()) <= 260
+    bare = [number for number, text in enumerate(batch["regions"]) if text == ""]
+    assert bare
+    assert {model.see([batch["pictures"][number]], regions="").counts.item() for number in bare} == {16}
+    assert torch.isfinite(model(**batch).loss)

@@ -43,7 +43,7 @@ def test_equation_3_is_softmax_and_two_absolute_terms():
 def test_softmax_is_cross_entropy_with_the_margin_inside():
     scores = torch.tensor([[0.6, 0.2, -0.3, 0.5]], dtype=torch.float64)
     expected = torch.nn.functional.cross_entropy(
-        64 * (scores - torch.tensor([0.3, 0, 0, 0])), torch.tensor([0]), reduction="none"
+        64 * (scores - torch.tensor([0.3, 0, 0, 0], dtype=torch.float64)), torch.tensor([0]), reduction="none"
     )
     found = RegionLoss("softmax")(*cosines([0.6]), (64 * scores[:, 1:]).logsumexp(1))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
@@ -86,7 +86,12 @@ def test_angular_margin_never_rewards_a_worse_positive():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"kind": "mean"}, "unknown loss 'mean'"), ({"margin": -0.1}, "margin"), ({"scale": 0}, "scale"), ({"scale": 1e3}, "scale")],
+    [
+        ({"kind": "mean"}, "unknown loss 'mean'"),
+        ({"margin": -0.1}, "margin"),
+        ({"scale": 0}, "scale"),
+        ({"scale": 1e3}, "scale"),
+    ],
 )
 def test_wrong_arguments_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):

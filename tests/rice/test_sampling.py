@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import torch
 
@@ -12,8 +14,6 @@ NONE = torch.empty(0, dtype=torch.long)
 
 def test_the_hash_is_splitmix64():
     """Held against the algorithm in Python's own unbounded integers."""
-    import hashlib
-
     word = (1 << 64) - 1
     start = int.from_bytes(hashlib.blake2b(b"3 5 ocr", digest_size=8).digest(), "big")
     expected = []

@@ -56,7 +56,7 @@ def test_rows_and_columns_turn_by_their_own_index():
     torch.testing.assert_close(sin[1 + 1 * 3 + 2], torch.cat([speed, 2 * speed]).sin().repeat(2))
 
 
-def test_a_transposed_image_gives_other_features_but_a_shifted_square_of_equal_patches_does_not():
+def test_rows_are_not_columns():
     vit = mini()
     with torch.no_grad():
         wide, high = vit(pixels(32, 64)), vit(pixels(32, 64).transpose(2, 3))
@@ -79,7 +79,7 @@ def test_checkpointing_changes_no_gradient():
             assert torch.equal(one.grad, other.grad), name
 
 
-def test_bfloat16_is_near_and_its_angles_stay_exact(tmp_path):
+def test_bfloat16_is_near_and_its_angles_stay_exact():
     vit = mini()
     with torch.no_grad():
         exact = vit(pixels(64, 64))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -205,25 +205,6 @@ def _trained(name: str, regions: str, segmenter: str, device: str, dtype: str) -
     )
 
 
-@dataclass(frozen=True)
-class Serving:
-    """Arguments of `vllm.LLM` (or, with dashes, of `vllm serve`) that an export needs; `asdict` gives them.
-
-    Attributes:
-        model: what vLLM loads: a LLaVA checkpoint.
-        enable_mm_embeds: vLLM refuses embeddings without it.
-        limit_mm_per_prompt: no raw image: the vision tower is not loaded; embeddings are not counted against it.
-        max_model_len: positions of text and image tokens together.
-        dtype: of the language model; image tokens are brought to it.
-    """
-
-    model: str
-    enable_mm_embeds: bool
-    limit_mm_per_prompt: dict[str, int]
-    max_model_len: int
-    dtype: str
-
-
 def check_dtype(text: str) -> Dtype:
     """The type itself.
 
@@ -248,17 +229,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def serving(manifest: dict[str, Any], *, text: int = 512, images: int = 1, model: str | None = None) -> dict[str, Any]:
-    """Arguments of `vllm.LLM` for an export; see `Serving`.
+    """Arguments of `vllm.LLM` (with dashes, of `vllm serve`) that an export needs.
+
+    Embeddings are allowed; no raw image is, so that the vision tower is not loaded (embeddings are not counted against that limit);
+    `max_model_len` are the positions of text and image tokens together.
 
     Args:
         manifest: see `read_manifest`.
         text: tokens of prompt and answer together.
         images: the most in one prompt.
-        model: the checkpoint to serve, if it is not the one the tokens were made with; needed for a `RegionVLM`, see `llava_shell`.
+        model: the checkpoint to serve, if it is not the one the tokens were made with; needed for a `RegionVLM`, see `write_llava`.
 
     Raises:
-        ValueError: more positions than the language model has; a RegionVLM itself, which vLLM does not know.
+        ValueError: no image; more positions than the language model has; a RegionVLM itself, which vLLM does not know.
     """
+    if not manifest["k"]:
+        raise ValueError("the export holds no image: all were set aside, its manifest says why")
     if model is None and manifest["model_type"] != "llava":
         raise ValueError(
             f"vLLM does not know a {manifest['model_type']}: write its language model as a LLaVA and give that as model"
@@ -269,7 +255,13 @@ def serving(manifest: dict[str, Any], *, text: int = 512, images: int = 1, model
             f"{images} images of {manifest['k']} tokens and {text} of text are {need}, the language model takes {most}: "
             "take fewer regions (merge(k=...)), fewer images or less text"
         )
-    return asdict(Serving(model or manifest["model"], True, {"image": 0}, need, manifest["dtype"]))
+    return {
+        "model": model or manifest["model"],
+        "enable_mm_embeds": True,
+        "limit_mm_per_prompt": {"image": 0},
+        "max_model_len": need,
+        "dtype": manifest["dtype"],
+    }
 
 
 def requests(folder: Path, prompt: str, *, placeholder: str = "<image>") -> Iterator[dict[str, Any]]:

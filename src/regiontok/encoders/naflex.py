@@ -36,7 +36,7 @@ from regiontok.core.picture import RESAMPLE, Picture
 from regiontok.encoders._canvas import canvases, lay_ahead
 from regiontok.encoders._layers import check_layer
 from regiontok.encoders._preprocess import Preprocess
-from regiontok.encoders.transformers import Dtype
+from regiontok.encoders._tokens_of import Dtype
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8

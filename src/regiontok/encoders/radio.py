@@ -39,13 +39,11 @@ from torch import Tensor
 
 from regiontok.core.checkpoint import fingerprint, locate, weight_files
 from regiontok.core.frame import Frame, Framing, Pair
-from regiontok.core.grid import PatchGrid
-from regiontok.core.picture import Picture
-from regiontok.encoders._canvas import batches, canvases, lay_ahead
 from regiontok.encoders._layers import check_layer
+from regiontok.encoders._preprocess import Preprocess
 from regiontok.encoders._radio import Tower
 from regiontok.encoders._radio_layout import Layout, load, read
-from regiontok.encoders.transformers import Dtype
+from regiontok.encoders._tokens_of import Dtype, TokensOf
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -55,7 +53,7 @@ _LOADED: WeakValueDictionary[tuple, Tower] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
-class Radio:
+class Radio(TokensOf):
     """A frozen RADIO as a patch encoder. Nothing is read before its first use.
 
     Attributes:
@@ -89,16 +87,11 @@ class Radio:
 
     version: ClassVar[int] = 1
     threshold: ClassVar[float] = 0.7  # for `merge`: the study's
-    has_cls: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.dtype not in get_args(Dtype):
-            raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
+        super().__post_init__()
         if self.framing not in get_args(Framing):
             raise ValueError(f"framing must be one of {', '.join(get_args(Framing))}, got {self.framing!r}")
-        sides = (self.size,) if isinstance(self.size, int) else self.size or (1,)
-        if self.batch < 1 or min(sides) < 1:
-            raise ValueError(f"batch and size must be at least 1, got batch={self.batch}, size={self.size}")
 
     def frame(self, size: Pair) -> Frame:
         """How an image of `size` = (H, W) pixels lies under the grid.
@@ -114,26 +107,6 @@ class Radio:
                 f"{self.model}: size must be a multiple of the patch, {patch}; got {canvas}, the nearest is {near}"
             )
         return look.frame(size, (patch, patch), framing=self.framing, size=self.size)
-
-    def prepare(self, picture: Picture) -> None:
-        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
-        look = self._layout.look
-        lay_ahead(picture, self.frame(picture.size), resample=look.resample, fill=look.fill, shuffle=self.shuffle)
-
-    def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """A grid a picture: features `[h w d]` in `dtype`, summary tokens and then registers in `prefix` `[r d]`. No gradient.
-
-        Raises:
-            ValueError: the checkpoint cannot be read (the message says why), it has no such layer, or features are not finite.
-        """
-        frames = [self.frame(picture.size) for picture in pictures]
-        look = self._layout.look
-        grids = []
-        for part in batches(len(pictures), self.batch):
-            chosen = pictures[part], frames[part]
-            pixels = canvases(*chosen, resample=look.resample, fill=look.fill, shuffle=self.shuffle)
-            grids += [self._grid(*one) for one in zip(*chosen, self._hidden(pixels), strict=True)]
-        return grids
 
     @property
     def blocks(self) -> int:
@@ -155,22 +128,19 @@ class Radio:
         """What a cache key holds beside the spec: a hash of the weights' files, the json files beside them, and who resizes pixels."""
         return fingerprint(self._folder, "pixels: pillow")
 
-    def _grid(self, picture: Picture, frame: Frame, hidden: Float[Tensor, "n d"]) -> PatchGrid:
-        """One picture's tokens as a grid. Copies: a view would keep the whole batch in memory."""
-        order = self._tower.prefix
-        return PatchGrid(
-            hidden[len(order) :].reshape(*frame.grid, -1).clone(),
-            frame,
-            prefix=hidden[order],
-            summaries=self._tower.summaries,
-            key=picture.key,
-        )
+    @property
+    def _look(self) -> Preprocess:
+        return self._layout.look
+
+    @property
+    def _prefix(self) -> Sequence[int]:
+        return self._tower.prefix
 
     @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
-    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"]) -> Float[Tensor, "b n d"]:
+    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> tuple[Float[Tensor, "b n d"], Sequence[None]]:
         check_layer(self.model, self.layer, self.blocks)
         blocks = None if self.layer == -1 else self.layer if self.layer >= 0 else self.blocks + 1 + self.layer
-        return self._tower(pixels.to(self.device), blocks, self._aligned)
+        return self._tower(pixels.to(self.device), blocks, self._aligned), [None] * len(pixels)
 
     @property
     def _aligned(self) -> bool:

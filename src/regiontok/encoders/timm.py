@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import WeakValueDictionary
 
 import timm
@@ -40,24 +40,21 @@ from torch import Tensor, nn
 
 from regiontok.core.checkpoint import fingerprint, first_line, locate, read_json, refuse_missing, tensors, weight_files
 from regiontok.core.frame import Frame, Framing, Pair
-from regiontok.core.grid import PatchGrid
-from regiontok.core.picture import Picture
 from regiontok.core.spec import nearest
-from regiontok.encoders._canvas import batches, canvases, lay_ahead
 from regiontok.encoders._layers import check_layer
-from regiontok.encoders._preprocess import Preprocess, sides
+from regiontok.encoders._preprocess import Preprocess
+from regiontok.encoders._tokens_of import Dtype, TokensOf
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 # Models in memory by their files and settings, for as long as an encoder holds them: a sweep over layers loads once.
 _LOADED: WeakValueDictionary[tuple, nn.Module] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
-class Timm:
+class Timm(TokensOf):
     """A frozen vision transformer of timm, as a patch encoder. Nothing is read before its first use.
 
     Attributes:
@@ -94,12 +91,6 @@ class Timm:
     # The study's, which used it with other encoders; an exact budget, merge(k=...), is the safer choice.
     threshold: ClassVar[float] = 0.7
 
-    def __post_init__(self) -> None:
-        if self.dtype not in get_args(Dtype):
-            raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
-        if self.batch < 1 or min(sides(self.size) or (1,)) < 1:
-            raise ValueError(f"batch and size must be at least 1, got batch={self.batch}, size={self.size}")
-
     def frame(self, size: Pair) -> Frame:
         """How an image of `size` = (H, W) pixels lies under the grid.
 
@@ -111,26 +102,6 @@ class Timm:
         if not self._flexible and frame.canvas != own:
             raise ValueError(f"{self.model}: {type(self._shell).__name__} takes its own size {own} only, got size={self.size}")
         return frame
-
-    def prepare(self, picture: Picture) -> None:
-        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
-        look = self._preprocess
-        lay_ahead(picture, self.frame(picture.size), resample=look.resample, fill=look.fill, shuffle=self.shuffle)
-
-    def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient.
-
-        Raises:
-            ValueError: the checkpoint cannot be read (the message says why), it has no such layer, or features are not finite.
-        """
-        frames = [self.frame(picture.size) for picture in pictures]
-        look = self._preprocess
-        grids = []
-        for part in batches(len(pictures), self.batch):
-            chosen = pictures[part], frames[part]
-            pixels = canvases(*chosen, resample=look.resample, fill=look.fill, shuffle=self.shuffle)
-            grids += [self._grid(*one) for one in zip(*chosen, self._hidden(pixels, frames[part][0]), strict=True)]
-        return grids
 
     @property
     def blocks(self) -> int:
@@ -148,11 +119,6 @@ class Timm:
         registers = getattr(self._shell, "reg_token", None)
         return self._shell.num_prefix_tokens - (0 if registers is None else registers.shape[1])
 
-    @property
-    def has_cls(self) -> bool:
-        """Whether there is a CLS token."""
-        return self.summaries > 0
-
     @cached_property
     def identity(self) -> str:
         """What a cache key holds beside the spec: a hash of the weights' files and the json beside them; of random weights themselves."""
@@ -163,21 +129,19 @@ class Timm:
             digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()[:32]
 
-    def _grid(self, picture: Picture, frame: Frame, hidden: Float[Tensor, "n d"]) -> PatchGrid:
-        """One picture's tokens as a grid. Copies: a view would keep the whole batch in memory."""
-        prefix, (h, w) = self._shell.num_prefix_tokens, frame.grid
-        if len(hidden) != prefix + h * w:
-            raise ValueError(f"{self.model}: expected {prefix} prefix tokens and {h} x {w} patches, got {len(hidden)} tokens")
-        return PatchGrid(
-            hidden[prefix:].reshape(h, w, -1).clone(),
-            frame,
-            prefix=hidden[:prefix].clone() if prefix else None,
-            summaries=self.summaries,
-            key=picture.key,
-        )
+    @property
+    def _look(self) -> Preprocess:
+        return self._preprocess
+
+    @property
+    def _prefix(self) -> range:
+        return range(self._shell.num_prefix_tokens)
 
     @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
-    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> Float[Tensor, "b n d"]:
+    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> tuple[Float[Tensor, "b n d"], Sequence[None]]:
+        return self._forward(pixels, frame), [None] * len(pixels)
+
+    def _forward(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> Float[Tensor, "b n d"]:
         check_layer(self.model, self.layer, self.blocks)
         if self._flexible:
             pixels = pixels[..., : frame.grid[0] * frame.patch[0], : frame.grid[1] * frame.patch[1]]

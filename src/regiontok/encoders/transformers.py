@@ -39,7 +39,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import WeakValueDictionary
 
 import torch
@@ -48,18 +48,14 @@ from torch import Tensor, nn
 
 from regiontok.core.checkpoint import fingerprint, locate, pretrained, quiet, read_json, weight_files
 from regiontok.core.frame import Frame, Framing, Pair
-from regiontok.core.grid import PatchGrid
 from regiontok.core.need import need
-from regiontok.core.picture import Picture
-from regiontok.encoders._canvas import batches, canvases, lay_ahead
 from regiontok.encoders._cls_attention import attention_of_first, watched
 from regiontok.encoders._layers import check_layer
-from regiontok.encoders._preprocess import Preprocess, sides
+from regiontok.encoders._preprocess import Preprocess
+from regiontok.encoders._tokens_of import Dtype, TokensOf
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
-
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ _LOADED: WeakValueDictionary[tuple, nn.Module] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
-class Transformers:
+class Transformers(TokensOf):
     """A frozen vision transformer from a transformers checkpoint, as a patch encoder. Nothing is read before its first use.
 
     Attributes:
@@ -165,39 +161,10 @@ class Transformers:
     # family: there an exact budget, merge(k=...), is the safer choice.
     threshold: ClassVar[float] = 0.7
 
-    def __post_init__(self) -> None:
-        if self.dtype not in get_args(Dtype):
-            raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
-        if self.batch < 1 or min(sides(self.size) or (1,)) < 1:
-            raise ValueError(f"batch and size must be at least 1, got batch={self.batch}, size={self.size}")
-
     def frame(self, size: Pair) -> Frame:
         """How an image of `size` = (H, W) pixels lies under the grid."""
         patch = self._pair("patch_size")  # first, so that a folder that is no checkpoint at all is called that
         return self._preprocess.frame(size, patch, framing=self.framing, size=self.size)
-
-    def prepare(self, picture: Picture) -> None:
-        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
-        look = self._preprocess
-        lay_ahead(picture, self.frame(picture.size), resample=look.resample, fill=look.fill, shuffle=self.shuffle)
-
-    def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """A grid a picture: features `[h w d]` in `dtype`, CLS and registers apart in `prefix` `[r d]`. No gradient, but see `tuned`.
-
-        What a picture shares its batch with changes nothing but rounding: 6e-7 at most on features of size 3, measured in float32 on two
-        layers (matrix products of another shape may add in another order).
-
-        Raises:
-            ValueError: the checkpoint cannot be read (the message says why), it has no such layer, or features are not finite.
-        """
-        frames = [self.frame(picture.size) for picture in pictures]
-        look = self._preprocess
-        grids = []
-        for part in batches(len(pictures), self.batch):
-            chosen = pictures[part], frames[part]
-            pixels = canvases(*chosen, resample=look.resample, fill=look.fill, shuffle=self.shuffle)
-            grids += [self._grid(*one) for one in zip(*chosen, *self._hidden(pixels), strict=True)]
-        return grids
 
     @property
     def blocks(self) -> int:
@@ -214,11 +181,6 @@ class Transformers:
         """CLS tokens at the front of the prefix; registers are none."""
         count = self._family.summaries
         return int(getattr(self._config, count)) if isinstance(count, str) else count
-
-    @property
-    def has_cls(self) -> bool:
-        """Whether there is a CLS token."""
-        return self.summaries > 0
 
     @cached_property
     def identity(self) -> str:
@@ -251,25 +213,17 @@ class Transformers:
         made.__dict__.update(_module=module, _learning=True)
         return made
 
-    def _grid(
-        self, picture: Picture, frame: Frame, hidden: Float[Tensor, "n d"], attention: Float[Tensor, "n"] | None
-    ) -> PatchGrid:
-        """One picture's tokens as a grid. Copies: a view would keep the whole batch in memory, and in whatever it is saved to."""
-        registers = getattr(self._config, self._family.registers) if self._family.registers else 0
-        prefix, (h, w) = self.summaries + registers, frame.grid
-        if len(hidden) != prefix + h * w:
-            raise ValueError(f"{self.model}: expected {prefix} prefix tokens and {h} x {w} patches, got {len(hidden)} tokens")
-        return PatchGrid(
-            hidden[prefix:].reshape(h, w, -1).clone(),
-            frame,
-            prefix=hidden[:prefix].clone() if prefix else None,
-            summaries=self.summaries,
-            cls_attention=None if attention is None else attention[prefix:].reshape(h, w).clone(),
-            key=picture.key,
-        )
+    @property
+    def _look(self) -> Preprocess:
+        return self._preprocess
 
-    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
-        """Hidden states, and the attention of CLS on all tokens (None each, unless it was asked for)."""
+    @property
+    def _prefix(self) -> range:
+        return range(self.summaries + (getattr(self._config, self._family.registers) if self._family.registers else 0))
+
+    def _hidden(
+        self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame
+    ) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
         # not inference_mode, whose tensors could not take part in the training of what comes after
         with torch.set_grad_enabled(self._learns and torch.is_grad_enabled()):
             return self._forward(pixels)

@@ -67,7 +67,7 @@ def read_by(table: Int[Tensor, "b s"], language_model: Any) -> Iterator[None]:
     """While it is open, this thread's calls of the language model read position p of row r as `table[r, p]`, and as p where it ends.
 
     `generate` counts on from a prompt's last position, which is wrong behind a prompt that ends in a mask; so it counts plain positions,
-    and they are replaced on their way into the decoder: at prefill and every step, with a cache or without, for each of a row's beams.
+    and they are replaced on their way into the decoder: at prefill and every step, for each of a row's beams.
     """
 
     def replaced(
@@ -78,10 +78,7 @@ def read_by(table: Int[Tensor, "b s"], language_model: Any) -> Iterator[None]:
         plain = kwargs["position_ids"]
         own = table.to(plain.device).repeat_interleave(len(plain) // len(table), 0)
         ids = own.gather(1, plain.clamp(max=own.shape[1] - 1)).where(plain < own.shape[1], plain)
-        changed = {**kwargs, "position_ids": ids}
-        if kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
-            changed["attention_mask"] = torch.ones_like(ids)  # without any mask, repeated positions are taken for packed rows
-        return args, changed
+        return args, {**kwargs, "position_ids": ids}
 
     handle = language_model.get_decoder().register_forward_pre_hook(replaced, with_kwargs=True)
     before = _TABLE.set(table)

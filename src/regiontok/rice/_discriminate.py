@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Logits a chunk: 4 MB in float32 stay in a processor's cache; a GPU wants large products.
 _LOGITS = {"cpu": 1 << 20}
 _LOGITS_ELSEWHERE = 1 << 26
+_SMALLEST = 256  # classes a chunk, however many regions there are
 _EXP_SAFE = 64.0  # e^64 times a billion classes fits into float32; e^-64 does too, so that no term is lost below it
 
 
@@ -89,7 +90,7 @@ class Share:
 
         The tensors are overwritten by the next piece. A region's own positives have 0.
         """
-        size = min(max(256, _LOGITS.get(x.device.type, _LOGITS_ELSEWHERE) // max(len(x), 1)), max(self.negatives, 1))
+        size = min(max(_SMALLEST, _LOGITS.get(x.device.type, _LOGITS_ELSEWHERE) // max(len(x), 1)), max(self.negatives, 1))
         logits, gathered = x.new_empty(len(x) * size), None
         cast = x.to(self.products or x.dtype)
         whole = self.negatives == len(self.centres)

@@ -86,9 +86,10 @@ def load_regions(
     weights = {key.removeprefix("vision_model."): value for key, value in tensors(folder).items()}
     with torch.device("meta"):
         made = RegionTransformer(ViT(config), int(layers), query or found.get(QUERY, "cls"))  # type: ignore[arg-type]
-    made.load_state_dict(_taken(made, weights, str(model)), assign=True)
-    kept = dtype or next(iter(weights.values())).dtype
-    return made.to(kept)
+    taken = _taken(made, weights, str(model))
+    # copies: a mapped file's tensors lie at any address, and products of unaligned weights differ in their last bits
+    made.load_state_dict({key: value.to(dtype or value.dtype, copy=True) for key, value in taken.items()}, assign=True)
+    return made
 
 
 def save(model: ViT | RegionTransformer, folder: str | Path) -> Path:
@@ -149,14 +150,14 @@ def read_config(found: Mapping[str, Any], model: str = "config.json") -> ViTConf
     for field, only in (("num_key_value_groups", 1), ("num_channels", 3), ("attention_dropout", 0)):
         if found.get(field, only) != only:
             raise ValueError(f"{model}: {field}={found[field]} is not built here, only {only}")
-    found = _DEFAULTS | dict(found)
-    absent = [field for field in _FIELDS.values() if field not in found]
+    full: dict[str, Any] = _DEFAULTS | dict(found)
+    absent = [field for field in _FIELDS.values() if field not in full]
     if absent:
         raise ValueError(f"{model}: config.json lacks {', '.join(absent)}")
-    rope = found.get("rope_parameters") or {}
+    rope = full.get("rope_parameters") or {}
     if rope.get("rope_type", "axial") != "axial":
         raise ValueError(f"{model}: rotary positions of type {rope['rope_type']!r} are not built here, only 'axial'")
-    fields = {ours: found[theirs] for ours, theirs in _FIELDS.items()}
+    fields = {ours: full[theirs] for ours, theirs in _FIELDS.items()}
     for side in ("patch", "image_size"):
         fields[side] = _square(fields[side], f"{model}: {_FIELDS[side]}")
     return ViTConfig(**fields, theta=float(rope.get("rope_theta", 10_000.0)))
@@ -187,7 +188,9 @@ def _taken(made: RegionTransformer, weights: Mapping[str, Tensor], model: str) -
     others = {key for key in weights.keys() - used if not key.startswith(_CONSTANT) and key != QUERY}
     refuse_missing(missing, others, made, model)
     if others:
-        raise ValueError(f"{model}: {len(others)} weights have no place in an MLCD vision tower: {', '.join(sorted(others)[:3])}")
+        raise ValueError(
+            f"{model}: {len(others)} weights have no place in an MLCD vision tower: {', '.join(sorted(others)[:3])}"
+        )
     return taken
 
 

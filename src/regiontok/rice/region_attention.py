@@ -99,7 +99,9 @@ class Visible:
             covered = of_image.flatten(1).to(torch.promote_types(of_image.dtype, torch.float32))
             empty = (covered.amax(1) <= 0).nonzero()[:, 0].tolist() if len(covered) else []
             if empty:
-                raise ValueError(f"image {image}: mask {empty[0]} covers nothing of the grid; drop regions that lie outside the crop")
+                raise ValueError(
+                    f"image {image}: mask {empty[0]} covers nothing of the grid; drop regions that lie outside the crop"
+                )
             seen = covered >= share
             most = F.one_hot(covered.argmax(1), covered.shape[1]).bool() if len(covered) else seen
             rows.append(torch.where(seen.any(1, keepdim=True), seen, most))
@@ -185,7 +187,9 @@ class RegionTransformer(nn.Module):
     def __init__(self, vit: ViT, layers: int = 1, query: Query = "cls", seed: int = 0) -> None:
         super().__init__()
         if not 0 <= layers <= vit.config.depth:
-            raise ValueError(f"region layers must be 0 (attention pooling after the last block) to {vit.config.depth}, got {layers}")
+            raise ValueError(
+                f"region layers must be 0 (attention pooling after the last block) to {vit.config.depth}, got {layers}"
+            )
         if query not in ("cls", "learned"):
             raise ValueError(f"query must be 'cls' or 'learned', got {query!r}")
         if query == "learned" and not layers:
@@ -225,6 +229,8 @@ def _check(visible: Visible, images: int, patches: int, device: torch.device, gr
     b, _, n = visible.mask.shape
     if (b, n) != (images, patches) or (grid is not None and visible.grid != grid):
         own = f"{patches} patches" if grid is None else f"a grid of {grid[0]} x {grid[1]}"
-        raise ValueError(f"regions of {b} images on {visible.grid[0]} x {visible.grid[1]} patches, but {images} images on {own}")
+        raise ValueError(
+            f"regions of {b} images on {visible.grid[0]} x {visible.grid[1]} patches, but {images} images on {own}"
+        )
     if visible.mask.device != device:
         raise ValueError(f"regions lie on {visible.mask.device}, tokens on {device}: move them with .to()")

@@ -57,7 +57,9 @@ class ViTConfig:
         if min(self.width, self.depth, self.heads, self.mlp, self.patch) < 1:
             raise ValueError(f"sizes must be at least 1, got {self}")
         if self.width % (4 * self.heads):
-            raise ValueError(f"a head's width must be a multiple of 4 (rows, columns, a pair each): {self.width} / {self.heads} is not")
+            raise ValueError(
+                f"a head's width must be a multiple of 4 (rows, columns, a pair each): {self.width} / {self.heads} is not"
+            )
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         self.grid((self.image_size, self.image_size))
@@ -211,7 +213,14 @@ class ViT(nn.Module):
         width, depth, heads = self.config.width, self.config.depth, self.config.heads
         source = torch.Generator(self.cls.device).manual_seed(seed)
         inward = width**-0.5 * (2 * depth) ** -0.5
-        spread = {"query": inward, "key": inward, "value": inward, "out": width**-0.5, "up": (2 * width) ** -0.5, "down": inward}
+        spread = {
+            "query": inward,
+            "key": inward,
+            "value": inward,
+            "out": width**-0.5,
+            "up": (2 * width) ** -0.5,
+            "down": inward,
+        }
         for name, part in self.named_modules():
             if isinstance(part, nn.Linear):
                 part.weight.normal_(0, spread[name.split(".")[-1]], generator=source)
@@ -240,7 +249,8 @@ class ViT(nn.Module):
         grid = self.config.grid((pixels.shape[2], pixels.shape[3]))
         patches = self.patches(pixels.to(self.patches.weight.dtype)).flatten(2).transpose(1, 2)
         cls = self.cls.to(patches.dtype).expand(len(pixels), 1, -1)
-        return self.norm_in(torch.cat([cls, patches], 1)), self.turn(grid)
+        # the residual stream keeps the parameters' type under autocast, also on devices where the convolution and norms give bfloat16
+        return self.norm_in(torch.cat([cls, patches], 1)).to(self.cls.dtype), self.turn(grid)
 
     def turn(self, grid: tuple[int, int]) -> Turn:
         """Cosines and sines `[1+n e]`, CLS first, in float32 or better."""

@@ -184,11 +184,17 @@ def choose(model: RegionVLM, stage: Stage) -> RegionVLM:
         linear = {
             name.rpartition(".")[2] for name, module in model.language_model.named_modules() if isinstance(module, nn.Linear)
         }
+        row = model.config.delimiter_token_id
+        embedding = next(
+            name for name, module in model.language_model.named_modules() if module is model.get_input_embeddings()
+        )
         config = peft.LoraConfig(
             r=stage.lora.rank,
             lora_alpha=stage.lora.alpha,
             lora_dropout=stage.lora.dropout,
             target_modules=sorted(linear - {"lm_head"}),
+            # a delimiter of the vocabulary learns: one row, in full
+            trainable_token_indices={embedding.rpartition(".")[2]: [row]} if row >= 0 else None,
             task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng(devices=[]):
@@ -202,7 +208,7 @@ def choose(model: RegionVLM, stage: Stage) -> RegionVLM:
                 + (": build it with tune_encoder" if part == "encoder" else "")
             )
         for name, parameter in learning:
-            if part != "language_model" or not stage.lora or "lora_" in name:
+            if part != "language_model" or not stage.lora or "lora_" in name or "trainable_tokens" in name:
                 parameter.requires_grad_(True)
                 parameter.data = parameter.data.float()
     return model

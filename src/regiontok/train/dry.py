@@ -37,6 +37,7 @@ def plan_run(recipe: Recipe, options: Options, on: Hardware, *, sharded: bool = 
     """
     settings = settings_of(recipe)
     model, tokenizer = sketch(recipe), tokenizer_for(settings)
+    # an upper bound where only some samples, or some stages, go without masks
     visual = Larger.of(recipe.tokenizer, mask_free=any(stage.mask_free for stage in recipe.stage))
     half = is_half(recipe, cuda=True)
     plans = []

@@ -1,0 +1,174 @@
+"""How long class centres take, forward and backward, and how much memory, against the same loss written plainly in autograd.
+
+    python bench/classes.py                                  # 10k and 100k classes, all and a tenth of them
+    python bench/classes.py --classes 1000000                # a tenth of a million; --plain-full-million adds the form that takes 15 GB
+    python bench/classes.py --classes 1000000 --regions 2560 --device cuda --bf16
+
+"fused" is `ClassCentres`; "plain" normalises the centres, makes all logits, masks, and lets autograd do the rest. Sampled, there are two
+plain forms: "plain" takes the rows by indexing the parameter, whose gradient is then as large as all centres; "leaf" copies them into a
+leaf first, as published sharded heads do. "products" is the four matrix products of the fused form alone, in chunks of the same size,
+in its type. No form includes an optimizer's step. All forms give the same loss (checked to 1e-4, with --bf16 to 1e-2).
+
+Every form runs in a process of its own, in turn, `--rounds` times over; seconds are the best of all runs of all rounds. "extra" is the
+peak of resident memory (VmHWM, on a GPU what its allocator held) above what was there with the centres made. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from regiontok.rice import _discriminate
+from regiontok.rice.classes import ClassCentres, Head
+from regiontok.rice.loss import RegionLoss
+from regiontok.rice.sampling import Negatives
+
+LOSS = RegionLoss()
+
+
+def status(key: str) -> int:
+    """Bytes of a line of /proc/self/status."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def plain(x: Tensor, w: Tensor, labels: Tensor, rows: Tensor | None, leaf: bool) -> Tensor:
+    """The mean of equation 3, all logits at once; `rows` are the classes drawn, None for all."""
+    if rows is None:
+        columns, own = w, labels
+    else:
+        place = torch.full((len(w),), -1, device=w.device)
+        place[rows] = torch.arange(len(rows), device=w.device)
+        columns, own = (w.detach()[rows].requires_grad_() if leaf else w[rows]), place[labels]
+    unit = F.normalize(x, dim=1)
+    positives = (unit * F.normalize(w.detach()[labels].requires_grad_() if leaf else w[labels], dim=1)).sum(1)
+    logits = LOSS.scale * unit @ F.normalize(columns, dim=1).T
+    hit = own >= 0
+    mask = torch.zeros_like(logits, dtype=torch.bool)
+    mask[hit.nonzero().flatten(), own[hit]] = True
+    negative = logits.masked_fill(mask, -torch.inf).logsumexp(1)
+    return LOSS(positives[:, None], torch.ones_like(own, dtype=torch.bool)[:, None], negative).mean()
+
+
+def products(x: Tensor, w: Tensor, rows: Tensor | None, bf16: bool) -> None:
+    """Logits twice, gradients of centres and of regions."""
+    kind = torch.bfloat16 if bf16 else x.dtype
+    size = max(256, _discriminate._LOGITS.get(x.device.type, _discriminate._LOGITS_ELSEWHERE) // len(x))
+    count, x = len(w) if rows is None else len(rows), x.to(kind)
+    chunk = w[:size].to(kind)
+    logits, gradient, dx = x.new_empty(len(x), size), torch.empty_like(chunk), torch.empty_like(x)
+    for begin in range(0, count, size):
+        c = min(size, count - begin)
+        for _ in range(2):
+            torch.mm(x, chunk[:c].T, out=logits[:, :c])
+        torch.mm(logits[:, :c].T, x, out=gradient[:c])
+        torch.mm(logits[:, :c], chunk[:c], out=dx)
+
+
+def work(form: str, classes: int, args: argparse.Namespace) -> tuple[Callable[[], float], int]:
+    """One run of a form, which returns its loss; and the bytes held before it."""
+    device, draw = torch.device(args.device), torch.Generator().manual_seed(0)
+    negatives = Negatives(rho=args.rho)
+    x = torch.randn(args.regions, args.width, generator=draw).to(device).requires_grad_()
+    labels = torch.randint(classes, (args.regions,), generator=draw).to(device)
+    kind = torch.bfloat16 if args.bf16 else None
+    head = ClassCentres([Head("object", classes, LOSS, negatives)], args.width, products=kind, device=device)
+    w = head.local("object")
+    chosen = negatives.chosen(0, 0, classes, labels, "object") if args.rho < 1 else None
+    rows = None if chosen is None else chosen.nonzero().flatten()
+
+    def run() -> float:
+        x.grad = None
+        head.gradients.clear()
+        if form == "products":
+            products(x.detach(), w, rows, args.bf16)
+            return float("nan")
+        if form == "fused":
+            loss = head(x, {"object": labels}, 0).loss
+        else:
+            leaf = w.detach().requires_grad_()
+            loss = plain(x, leaf, labels, rows, form == "leaf")
+        loss.backward()
+        return loss.item()
+
+    return run, status("VmRSS:") if device.type == "cpu" else torch.cuda.memory_allocated()
+
+
+def child(form: str, classes: int, args: argparse.Namespace) -> dict[str, float]:
+    """Seconds of the best run, bytes above the centres, and the loss."""
+    run, before = work(form, classes, args)
+    if args.device == "cpu":
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of making the centres
+    taken, loss = [], float("nan")
+    for _ in range(args.runs):
+        begin = time.perf_counter()
+        loss = run()
+        if args.device != "cpu":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begin)
+    peak = status("VmHWM:") if args.device == "cpu" else torch.cuda.max_memory_allocated()
+    return {"seconds": min(taken), "extra": peak - before, "loss": loss}
+
+
+def measure(form: str, classes: int, rho: float, args: argparse.Namespace) -> dict[str, float]:
+    """In a process of its own."""
+    words = ["--child", form, "--classes", str(classes), "--rho", str(rho), "--runs", str(args.runs), "--device", args.device]
+    words += ["--regions", str(args.regions), "--width", str(args.width), *(["--bf16"] if args.bf16 else [])]
+    output = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--classes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--rho", type=float, nargs="+", default=[1.0, 0.1])
+    parser.add_argument("--regions", type=int, default=256)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="matrix products of the fused form in bfloat16")
+    parser.add_argument("--plain-full-million", action="store_true", help="also the plain form of all of a million classes")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        args.rho = args.rho[0]
+        print(json.dumps(child(args.child, args.classes[0], args)))
+        return
+    found = []
+    print(f"{'classes':>9} {'rho':>5} {'form':>9} {'seconds':>8} {'extra MB':>9} {'loss':>9}")
+    for classes in args.classes:
+        for rho in args.rho:
+            forms = ["fused", "plain", *(["leaf"] if rho < 1 else []), "products"]
+            if classes * rho >= 1e6 and not args.plain_full_million:
+                forms.remove("plain")
+            rounds = [{form: measure(form, classes, rho, args) for form in forms} for _ in range(args.rounds)]
+            for form in forms:
+                row = {key: min(each[form][key] for each in rounds) for key in ("seconds", "extra", "loss")}
+                found.append({"classes": classes, "rho": rho, "form": form} | row)
+                print(f"{classes:9} {rho:5} {form:>9} {row['seconds']:8.3f} {row['extra'] / 1e6:9.0f} {row['loss']:9.4f}")
+            losses = [row["loss"] for row in found[-len(forms) :] if row["form"] != "products"]
+            if max(losses) - min(losses) > (1e-2 if args.bf16 else 1e-4) * max(losses):
+                raise SystemExit(f"the forms differ: {losses}")
+    machine = {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.processor(),
+        "device": args.device,
+    }
+    settings = {"regions": args.regions, "width": args.width, "bf16": args.bf16, "runs": args.runs, "rounds": args.rounds}
+    print(json.dumps(machine | settings | {"rows": found}))
+
+
+if __name__ == "__main__":
+    main()
