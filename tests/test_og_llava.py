@@ -1,0 +1,87 @@
+"""docs/og_llava.md holds: the token counts of its worked example, made by the recipes themselves, and the tests it names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from regiontok.commands.ls import recipes
+from regiontok.core import spec
+from regiontok.core.frame import Frame
+from regiontok.core.grid import PatchGrid
+from regiontok.core.masks import PixelMasks
+from regiontok.core.recipe import TokenizerSettings, load_recipe
+from regiontok.core.regions import Members, Regions
+from regiontok.core.tokens import Tokens
+from regiontok.tokenizer import VisualHead
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "og_llava.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([VTN1+ ]+) \| (\d+) \|$", PAGE, re.M)
+V, N = 576, 3
+
+
+def example() -> PatchGrid:
+    """The page's picture: its upper half, its left half, a square of 56 px."""
+    masks = torch.zeros(N, 336, 336, dtype=torch.bool)
+    masks[0, :168] = True
+    masks[1, :, :168] = True
+    masks[2, 112:168, 112:168] = True
+    frame = Frame.stretch((336, 336), (336, 336), (14, 14))
+    return PatchGrid(torch.randn(24, 24, 8), frame, masks=PixelMasks.from_dense(masks), padding="keep")
+
+
+def tokens(own: TokenizerSettings, grid: PatchGrid) -> Tokens:
+    """What the settings make of a grid."""
+    regions = Regions.singletons(grid.grid)
+    for step in spec.build_pipeline("step", own.regions):
+        regions = step.one(regions, grid)
+    places = {key: spec.build_pipeline("place", getattr(own, key)) for key in ("place_features", "place_tokens")}
+    head = VisualHead(8, pool=spec.build("pool", own.pool), whole=own.whole, **places)
+    return head([grid], Members.of([regions]))
+
+
+def test_all_formulas_are_in_the_table():
+    assert {formula for _, formula, _ in ROWS} == {"V", "T", "V + T", "T + N", "N", "1 + T + N"}
+    assert len(ROWS) == 11
+
+
+@pytest.mark.parametrize(("name", "formula", "count"), ROWS)
+def test_counts_of_the_worked_example(name, formula, count):
+    recipe = load_recipe(recipes()[f"og_llava/{name}"], scale="paper")
+    grid = example()
+    rows = {"grid2d": 288 + 288 + 16, "flat1d": 288 + 576 + 64}
+    sizes = {"V": V, "N": N, "T": rows["flat1d" if "flat1d" in recipe.tokenizer.regions else "grid2d"]}
+    expected = sum(sizes.get(part) or int(part) for part in formula.split(" + "))
+    assert len(tokens(recipe.tokenizer, grid)) == expected == int(count)
+    if recipe.inference:
+        assert tokens(recipe.answering, grid).patch.tolist() == list(range(V))
+
+
+def test_the_bins_of_the_release_are_no_patches():
+    grid = example()
+    found = {}
+    for mapping in ("grid2d", "flat1d"):
+        step = spec.build("step", f"segments(0.5, mapping='{mapping}', unit='pixels', compare='>=')")
+        found[mapping] = step.one(Regions.singletons(grid.grid), grid).masks.flatten(1)
+    both = (found["grid2d"] & found["flat1d"]).sum(1) / (found["grid2d"] | found["flat1d"]).sum(1)
+    assert found["flat1d"].sum(1).tolist() == [288, 576, 64]
+    assert [round(float(share), 3) for share in both] == [1.0, 0.5, 0.176]
+    assert "overlap it to .176" in PAGE
+
+
+@pytest.mark.parametrize("named", sorted(set(re.findall(r"`(tests/[\w/]+\.py::\w+)`", PAGE))))
+def test_the_tests_it_names_exist(named):
+    path, _, name = named.partition("::")
+    assert re.search(rf"^ *def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.M), named
+
+
+def test_its_recipes_exist():
+    known = {name.split("/")[1] for name in recipes() if name.startswith("og_llava/")}
+    for name, *_ in ROWS:
+        assert name in known
+    for prefix in re.findall(r"`(\w+_)\.\.\.`", PAGE):
+        assert any(name.startswith(prefix) for name in known), prefix
