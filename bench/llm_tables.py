@@ -52,7 +52,7 @@ def plot(rows: dict[int, dict[str, Any]], batches: list[int], title: str) -> Ima
         return lambda row: row[f"batch_{batch}"][key]
 
     time_lines = [line(f"prefill, batch {batch}", of(batch, "prefill_ms")) for batch in batches]
-    time_lines += [line(f"image to first token, batch {batch}", of(batch, "first_ms")) for batch in batches[-1:]]
+    time_lines += [line(f"image to first token, batch {batch}", of(batch, "first_ms")) for batch in batches[:1]]
     time_lines += [line(f"decode, batch {batch}", of(batch, "decode_ms")) for batch in batches[-1:]]
     panels = [Panel("Answering", "visual tokens", f"time, share of that at {most}", tuple(time_lines), low=0)]
     if "stage1_ms" in rows[most]:

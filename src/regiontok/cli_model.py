@@ -41,6 +41,7 @@ def train(
     """
     with clear_errors():
         from regiontok.commands import train as command
+        from regiontok.commands.table import progress
         from regiontok.train.options import Options
 
         options = Options(
@@ -55,10 +56,10 @@ def train(
             closing_json({"command": "train", "dry_run": True, "stages": [one.as_dict() for one in plans]})
             return
 
-        def tell(entry: dict) -> None:
-            stderr().print(command.show(entry), highlight=False, markup=False)
-
-        found = command.train(recipe, out, scale=scale, overrides=changes, options=options, resume=resume, tell=tell)
+        with progress(stderr()) as bar:
+            found = command.train(
+                recipe, out, scale=scale, overrides=changes, options=options, resume=resume, tell=command.follow(bar)
+            )
         if command.is_first_process():
             if found["stopped"]:
                 stderr().print(f"stopped: {found['stopped']}", highlight=False, markup=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
-from regiontok.commands.train import plan, results, show, train
+from regiontok.commands.train import follow, plan, results, show, train
 from regiontok.train.options import Options
 
 FEW = ["every_stage.steps=2", "every_stage.batch=2"]
@@ -55,3 +57,22 @@ def test_mistakes_are_said(tmp_path, words, message):
     with pytest.raises(ValueError, match=message):
         train(**{"text": "train/colour", "out": tmp_path / "run", **words})
     assert not (tmp_path / "run" / "1_colour").exists()
+
+
+def test_a_bar_a_stage_and_sparse_lines_where_nobody_watches():
+    told = StringIO()
+    with Progress(console=Console(file=told, width=200)) as bar:
+        tell = follow(bar)
+        parts = {"connector": (5, 5)}
+        tell(
+            {"kind": "stage", "stage": 1, "name": "first", "step": 0, "steps": 40, "parts": parts, "aside": {}}
+            | {"world": 1, "each": 4, "accumulate": 1}
+        )
+        for step in range(1, 41):
+            tell({"kind": "step", "step": step, "loss": 1 / step, "learning_rate": 1e-3})
+        (task,) = bar.tasks
+        assert (task.completed, task.total) == (40, 40)
+        assert task.description == "first loss 0.0250"
+    lines = [line for line in told.getvalue().splitlines() if line.startswith("step ")]
+    assert len(lines) == 20
+    assert lines[0] == "step 2  loss 0.5000  rate 1.00e-03"

@@ -46,7 +46,9 @@ def make(folder, name: str, numbers, errors=(), regions=2):
     write_tar(tar, files)
     boxes = np.array([[1, 2, 20, 20], [10, 5, 32, 24], [0, 0, 5, 5]], np.float32)[:regions]
     rows = [
-        ImageRegions(at, f"{n:06}", (24, 32), boxes, labels=np.full(regions, n)) for at, n in enumerate(numbers) if n not in errors
+        ImageRegions(at, f"{n:06}", (24, 32), boxes, labels=np.full(regions, n))
+        for at, n in enumerate(numbers)
+        if n not in errors
     ]
     failures = [Failure(at, f"{n:06}", "why") for at, n in enumerate(numbers) if n in errors]
     return tar, write_sidecar(tar, rows, config={"segmenter": "x"}, errors=failures)
@@ -209,7 +211,10 @@ def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
     for ranks in (1, 2, 3):
         for workers in (0, 2):
             parts = [
-                [contents([batch]) for batch in load_steps(views, batch=6, start=2, stop=5, rank=r, ranks=ranks, workers=workers)]
+                [
+                    contents([batch])
+                    for batch in load_steps(views, batch=6, start=2, stop=5, rank=r, ranks=ranks, workers=workers)
+                ]
                 for r in range(ranks)
             ]
             assert [sum(step, []) for step in zip(*parts, strict=True)] == whole[2:5]
@@ -220,7 +225,9 @@ def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
 def test_another_epoch_draws_other_views(tmp_path):
     make(tmp_path, "s-0", range(1, 9), regions=3)
     views = views_of(tmp_path)
-    first, second = ({image: view for image, *view in contents(load_steps(views, batch=8, start=e, stop=e + 1))} for e in (0, 1))
+    first, second = (
+        {image: view for image, *view in contents(load_steps(views, batch=8, start=e, stop=e + 1))} for e in (0, 1)
+    )
     assert first.keys() == second.keys()
     assert all(first[image] != second[image] for image in first)
 
@@ -247,10 +254,11 @@ def test_shards_missing_or_cut_off_are_named_or_left_out(tmp_path):
     assert "s-0.tar: the shard is missing" in views.left_out[0]
     assert "s-1.tar: cut off: 9540 bytes, its side-car was made of 10240" in views.left_out[1]
     tar.write_bytes(bytes(20000))
+    (tmp_path / "s-0.regions.parquet").unlink()
     with pytest.raises(ShardError, match=r"s-1\.tar: another tar: 20000 bytes"):
-        find_shards(Source(tmp_path), skip=False) if not (tmp_path / "s-0.regions.parquet").unlink() else None
+        find_shards(Source(tmp_path))
     (tmp_path / "s-2.tar").unlink()
-    with pytest.raises(ShardError, match=r"no shard with a side-car .* s-2\.tar: the shard is missing"):
+    with pytest.raises(ShardError, match=r"no shard with a side-car .*s-2\.tar: the shard is missing"):
         views_of(tmp_path, skip=True)
 
 
@@ -278,13 +286,16 @@ def test_a_side_car_of_another_tar_is_found(tmp_path):
     make(tmp_path / "a", "s-0", range(4))
     make(tmp_path / "b", "s-0", range(10, 14))  # the same names and lengths
     (tmp_path / "b" / "s-0.tar").replace(tmp_path / "a" / "s-0.tar")
-    with pytest.raises(ShardError, match=r"s-0\.tar: image \d is '00000\d' in the side-car, the tar has '00001\d'"):
+    with pytest.raises(ShardError, match=r"s-0\.tar: image \d is '00000\d' in the side-car, the tar has 00001\d"):
         views_of(tmp_path / "a")[0]
 
 
 def test_images_without_regions_give_their_place_to_the_next(tmp_path):
     tar, _ = make(tmp_path, "s-0", range(4))
-    rows = [ImageRegions(at, f"{at:06}", (24, 32), [[1, 1, 9, 9]] if at else np.zeros((0, 4)), labels=[at][: at and 1]) for at in range(4)]
+    rows = [
+        ImageRegions(at, f"{at:06}", (24, 32), [[1, 1, 9, 9]] if at else np.zeros((0, 4)), labels=[at][: at and 1])
+        for at in range(4)
+    ]
     write_sidecar(tar, rows, config={})
     (batch,) = load_steps(views_of(tmp_path), batch=4, start=0, stop=1)
     assert {index for _, index in batch.images} == {1, 2, 3}

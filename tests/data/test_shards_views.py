@@ -98,9 +98,7 @@ def test_regions_outside_the_crop_are_dropped_and_counted():
     row = row_of(30)
     view = draw(row, settings=ViewSettings((32, 32), regions=30, scale=(0.2, 0.3), ratio=(1, 1)))
     y0, x0, y1, x1 = view.crop
-    inside = [
-        place for place, (a, b, c, d) in enumerate(row.boxes) if min(c, x1) > max(a, x0) and min(d, y1) > max(b, y0)
-    ]
+    inside = [place for place, (a, b, c, d) in enumerate(row.boxes) if min(c, x1) > max(a, x0) and min(d, y1) > max(b, y0)]
     assert sorted(set(view.regions.tolist())) == inside
     assert view.dropped == 30 - len(inside) > 0
     assert (view.boxes[:, :2] >= 0).all()
@@ -165,7 +163,11 @@ def test_labels_out_of_range_name_the_shard_and_the_image():
     with pytest.raises(ShardError, match=r"s-0, image 4 \(img\): region 2 has the label 100, expected 0..99"):
         draw(row_of(3, labels=[0, 99, 100]))
     with pytest.raises(ShardError, match=r"image 4 \(img\): the text of region 1 has token ids \[195, 169\], expected 0..127"):
-        draw(row_of(2, texts=["", "é"], labels=[1, -1]), labels=Labels(100, 128, str.encode), settings=ViewSettings((32, 32), scale=None))
+        draw(
+            row_of(2, texts=["", "é"], labels=[1, -1]),
+            labels=Labels(100, 128, str.encode),
+            settings=ViewSettings((32, 32), scale=None),
+        )
 
 
 def test_pixels_of_another_size_and_damaged_ones_are_named():

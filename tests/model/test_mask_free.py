@@ -103,6 +103,18 @@ def test_a_global_view_is_every_patch_already():
     assert torch.equal(model.see([photo(2)], regions="").values, plain.see([photo(2)]).values)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_all_patches_of_all_views_of_tiles(whole):
+    model = made(FUSION.model_copy(update={"tiles": "2x2", "padding": "drop", "whole": whole}))
+    patches = [int(grid.valid.sum()) for grid in model.regionizer.see([photo(2)], masks=False)]
+    assert len(patches) == 2
+    bare = model.see([photo(2), photo(1)], regions=["", None]).of(0)
+    assert len(bare) == sum(patches)
+    assert sorted(zip(bare.view.tolist(), bare.patch.tolist(), strict=True)) == list(
+        zip(bare.view.tolist(), bare.patch.tolist(), strict=True)
+    )
+
+
 @pytest.mark.parametrize("changes", [{}, {"whole": True}, {"pool": "mean"}, {"pool": "mean", "whole": True}])
 def test_lengths_are_reckoned_with_what_the_model_is_shown(changes):
     own = FUSION.model_copy(update=changes)

@@ -29,14 +29,11 @@ def test_separate_classes_are_named_rightly_and_noise_by_chance():
 
 
 def test_regions_of_the_same_image_never_count():
-    # in each image two equal regions; those of the other images lie apart
-    features = torch.eye(3).repeat_interleave(2, 0)
-    regions = LabelledRegions(features, torch.tensor([0, 0, 1, 1, 0, 0]), torch.tensor([0, 0, 1, 1, 2, 2]))
-    alone = LabelledRegions(features, regions.labels)
-    assert region_knn(alone, k=1).accuracy == 1
-    score = region_knn(regions, k=4)
-    assert score.accuracy == 0  # images 0 and 2: two votes for each class, at one cosine: the lower class; image 1: only 0 is there
-    assert score.chance == pytest.approx((4 * 0.5 + 2 * 0) / 6)
+    features = torch.eye(2).repeat_interleave(2, 0)  # two images, each with two equal regions of its own class
+    labels = torch.tensor([0, 0, 1, 1])
+    assert region_knn(LabelledRegions(features, labels), k=1).accuracy == 1
+    score = region_knn(LabelledRegions(features, labels, labels), k=3)
+    assert (score.accuracy, score.chance, score.majority) == (0, 0, 0.5)
 
 
 def test_majority_then_cosine_decides():

@@ -240,7 +240,8 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
             places = [place for place, own in enumerate(asked) if own == text]
             trails = regionizer.trails([grids[place] for place in places])
             bare = text is not None and blocks and not regionizer.steps
-            found |= {place: trail[-1].take([]) if bare else trail[-1] for place, trail in zip(places, trails, strict=True)}
+            for place, trail in zip(places, trails, strict=True):  # the block in front shows the base view alone
+                found[place] = trail[-1].take([]) if bare and grids[place].view == 0 else trail[-1]
         return [found[place] for place in range(len(grids))]
 
     @property

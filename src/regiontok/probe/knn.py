@@ -28,7 +28,7 @@ class KnnScore:
         accuracy: share of the queries that are named rightly.
         class_accuracy: the same, averaged over the classes of the queries.
         chance: what a neighbour drawn blindly would score: the mean share of a query's own class among its candidates.
-        majority: what the bank's most frequent class would score.
+        majority: what always naming the bank's most frequent class would score (its own image counted).
         queries, bank: how many regions had a label.
     """
 
@@ -57,11 +57,15 @@ class LabelledRegions:
     def __post_init__(self) -> None:
         count = len(self.features)
         if self.features.ndim != 2 or self.labels.shape != (count,):
-            raise ValueError(f"expected features [n d] and labels [n], got {list(self.features.shape)}, {list(self.labels.shape)}")
+            raise ValueError(
+                f"expected features [n d] and labels [n], got {list(self.features.shape)}, {list(self.labels.shape)}"
+            )
         if self.images is not None and self.images.shape != (count,):
             raise ValueError(f"expected an image for each of {count} regions, got shape {list(self.images.shape)}")
         if not self.features.isfinite().all():
-            raise ValueError(f"{int((~self.features.isfinite()).any(1).sum())} of {count} regions have NaN or infinite features")
+            raise ValueError(
+                f"{int((~self.features.isfinite()).any(1).sum())} of {count} regions have NaN or infinite features"
+            )
 
     def labelled(self) -> LabelledRegions:
         """Those with a label, with float32 features of length 1 and an image each."""
@@ -89,7 +93,9 @@ def region_knn(queries: LabelledRegions, bank: LabelledRegions | None = None, *,
     own = queries.labelled()
     other = own if bank is None else bank.labelled()
     if not len(own.labels) or not len(other.labels):
-        raise ValueError(f"needs labelled regions on both sides, got {len(own.labels)} queries and a bank of {len(other.labels)}")
+        raise ValueError(
+            f"needs labelled regions on both sides, got {len(own.labels)} queries and a bank of {len(other.labels)}"
+        )
     if own.features.shape[1] != other.features.shape[1]:
         raise ValueError(f"queries are {own.features.shape[1]} wide, the bank {other.features.shape[1]}")
     classes, target = torch.cat([own.labels, other.labels]).unique(return_inverse=True)
@@ -108,14 +114,14 @@ def region_knn(queries: LabelledRegions, bank: LabelledRegions | None = None, *,
         right.append(_vote(near, allowed, labels, k, len(classes)) == wanted[part])
         chance.append(_blind(wanted[part], labels, allowed))
     hits = torch.cat(right)
-    per_class = torch.zeros(len(classes), device=hits.device).index_add_(0, wanted, hits.float())
+    per_class = torch.zeros(len(classes), dtype=torch.float64, device=hits.device).index_add_(0, wanted, hits.double())
     counts = torch.bincount(wanted, minlength=len(classes))
     frequent = torch.bincount(labels, minlength=len(classes)).argmax()
     return KnnScore(
-        accuracy=float(hits.float().mean()),
+        accuracy=float(hits.double().mean()),
         class_accuracy=float((per_class / counts.clamp(min=1))[counts > 0].mean()),
         chance=float(torch.cat(chance).mean()),
-        majority=float((wanted == frequent).float().mean()),
+        majority=float((wanted == frequent).double().mean()),
         queries=len(wanted),
         bank=len(labels),
     )
@@ -137,5 +143,5 @@ def _blind(wanted: Tensor, labels: Tensor, allowed: Tensor | None) -> Tensor:
     """`[q]`: share of each query's own class among its candidates."""
     same = wanted[:, None] == labels
     if allowed is None:
-        return same.float().mean(1)
-    return (same & allowed).sum(1) / allowed.sum(1)
+        return same.double().mean(1)
+    return (same & allowed).sum(1).double() / allowed.sum(1)
