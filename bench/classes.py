@@ -9,8 +9,9 @@ plain forms: "plain" takes the rows by indexing the parameter, whose gradient is
 leaf first, as published sharded heads do. "products" is the four matrix products of the fused form alone, in chunks of the same size,
 in its type. No form includes an optimizer's step. All forms give the same loss (checked to 1e-4, with --bf16 to 1e-2).
 
-Every form runs in a process of its own, in turn, `--rounds` times over; seconds are the best of all runs of all rounds. "extra" is the
-peak of resident memory (VmHWM, on a GPU what its allocator held) above what was there with the centres made. The last line is JSON.
+Every form runs in a process of its own, in turn, `--rounds` times over. Seconds are the best of all runs of all rounds: of the clock, and
+of the processor ("cpu"; with --threads 1 a busy machine shows little in it). "extra" is the peak of resident memory (VmHWM, on a GPU
+what its allocator held) above what was there with the centres made. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -109,20 +110,23 @@ def child(form: str, classes: int, args: argparse.Namespace) -> dict[str, float]
     run, before = work(form, classes, args)
     if args.device == "cpu":
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of making the centres
-    taken, loss = [], float("nan")
+    taken, busy, loss = [], [], float("nan")
+    torch.set_num_threads(args.threads)
     for _ in range(args.runs):
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         loss = run()
         if args.device != "cpu":
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - begin)
+        busy.append(time.process_time() - cpu)
     peak = status("VmHWM:") if args.device == "cpu" else torch.cuda.max_memory_allocated()
-    return {"seconds": min(taken), "extra": peak - before, "loss": loss}
+    return {"seconds": min(taken), "cpu": min(busy), "extra": peak - before, "loss": loss}
 
 
 def measure(form: str, classes: int, rho: float, args: argparse.Namespace) -> dict[str, float]:
     """In a process of its own."""
     words = ["--child", form, "--classes", str(classes), "--rho", str(rho), "--runs", str(args.runs), "--device", args.device]
+    words += ["--threads", str(args.threads)]
     words += ["--regions", str(args.regions), "--width", str(args.width), *(["--bf16"] if args.bf16 else [])]
     output = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.splitlines()[-1])
@@ -136,6 +140,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="matrix products of the fused form in bfloat16")
     parser.add_argument("--plain-full-million", action="store_true", help="also the plain form of all of a million classes")
@@ -146,7 +151,7 @@ def main() -> None:
         print(json.dumps(child(args.child, args.classes[0], args)))
         return
     found = []
-    print(f"{'classes':>9} {'rho':>5} {'form':>9} {'seconds':>8} {'extra MB':>9} {'loss':>9}")
+    print(f"{'classes':>9} {'rho':>5} {'form':>9} {'seconds':>8} {'cpu':>8} {'extra MB':>9} {'loss':>9}")
     for classes in args.classes:
         for rho in args.rho:
             forms = ["fused", "plain", *(["leaf"] if rho < 1 else []), "products"]
@@ -154,16 +159,18 @@ def main() -> None:
                 forms.remove("plain")
             rounds = [{form: measure(form, classes, rho, args) for form in forms} for _ in range(args.rounds)]
             for form in forms:
-                row = {key: min(each[form][key] for each in rounds) for key in ("seconds", "extra", "loss")}
+                row = {key: min(each[form][key] for each in rounds) for key in ("seconds", "cpu", "extra", "loss")}
                 found.append({"classes": classes, "rho": rho, "form": form} | row)
-                print(f"{classes:9} {rho:5} {form:>9} {row['seconds']:8.3f} {row['extra'] / 1e6:9.0f} {row['loss']:9.4f}")
+                print(
+                    f"{classes:9} {rho:5} {form:>9} {row['seconds']:8.3f} {row['cpu']:8.3f} {row['extra'] / 1e6:9.0f} {row['loss']:9.4f}"
+                )
             losses = [row["loss"] for row in found[-len(forms) :] if row["form"] != "products"]
             if max(losses) - min(losses) > (1e-2 if args.bf16 else 1e-4) * max(losses):
                 raise SystemExit(f"the forms differ: {losses}")
     machine = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "machine": platform.processor(),
+        "machine": platform.machine(),
         "device": args.device,
     }
     settings = {"regions": args.regions, "width": args.width, "bf16": args.bf16, "runs": args.runs, "rounds": args.rounds}

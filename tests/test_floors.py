@@ -35,6 +35,7 @@ FLOORS = {
     "terminal": 8,
     "cli_masks": 9,
     "cli_diagnose": 9,
+    "cli_migrate": 9,
     "cli_model": 9,
     "cli": 10,
 }

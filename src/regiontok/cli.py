@@ -12,6 +12,7 @@ import typer
 
 from regiontok.cli_diagnose import diagnose
 from regiontok.cli_masks import masks_app
+from regiontok.cli_migrate import migrate_app
 from regiontok.cli_model import chat, train
 from regiontok.terminal import clear_errors, closing_json, stderr, stdout, tables
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 
 app.add_typer(masks_app, name="masks")
+app.add_typer(migrate_app, name="migrate")
 
 Encoder = Annotated[str, typer.Option(help="Encoder spec, hub name or local folder; `regiontok ls encoders` lists them.")]
 Regions = Annotated[

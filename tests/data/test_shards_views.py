@@ -6,14 +6,18 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy import ndimage
 
+from regiontok.core.frame import Frame
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import PictureError
 from regiontok.data.shard_decode import crop_of
+from regiontok.data.shard_shares import mask_shares
 from regiontok.data.shard_sidecar import ImageRegions
 from regiontok.data.shard_tar import ShardError
-from regiontok.data.shard_views import Labels, NoRegion, ViewSettings, view_of
+from regiontok.data.shard_views import Labels, NoRegion, ViewSettings, to_view, view_of
 
 OBJECTS = Labels(classes=100)
 TEXT = Labels(classes=100, vocabulary=256, tokenize=str.encode)
@@ -67,6 +71,34 @@ def test_boxes_and_masks_lie_on_the_pixels_they_lay_on(size, form):
         assert down[0] >= y0 - 1
         assert down[-1] + 1 <= y1 + 1
     assert flips == {False, True}
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (7, 5), (16, 16), (90, 120)])
+def test_shares_and_boxes_are_those_of_frame(grid):
+    rng = np.random.default_rng(2)
+    dense = ndimage.uniform_filter(rng.random((6, 60, 80)), (0, 5, 5)) > 0.5
+    dense = np.concatenate([dense, np.zeros((1, 60, 80), bool), np.ones((1, 60, 80), bool)])
+    masks = PixelMasks.from_dense(dense)
+    for crop in ((0, 0, 60, 80), (3, 10, 44, 71), (59, 79, 60, 80)):
+        frame = Frame((60, 80), crop, grid, (0, 0), grid, (1, 1))
+        found = mask_shares(masks.counts, (60, 80), crop, grid)
+        assert np.allclose(found, frame.to_grid(masks).numpy(), atol=1e-6)
+        assert ((found > 0) == (frame.to_grid(masks).numpy() > 0)).all()
+        assert np.allclose(to_view(boxes(9), crop, grid), frame.boxes_to_grid(torch.from_numpy(boxes(9))).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (b"o", "breaks off in the middle"),
+        (b"5", "describes fewer pixels"),
+        (b"aZ1", "describes more pixels"),
+        (b"M", "negative run"),
+    ],
+)
+def test_a_forged_mask_is_refused(code, message):
+    with pytest.raises(ValueError, match=f"run-length code 0 .*{message}"):
+        mask_shares([code], (3, 3), (0, 0, 3, 3), (1, 1))
 
 
 def test_by_eye_whole_image_and_flip():

@@ -10,7 +10,7 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
-from regiontok.core.recipe import RecipeError, Stage, TokenizerSettings, resolve
+from regiontok.core.recipe import Lora, RecipeError, Stage, TokenizerSettings, resolve
 from regiontok.core.tokens import DELIMITER
 from regiontok.data.lengths import VisualTokens
 from regiontok.model.mini import mini_language_model, mini_tokenizer
@@ -161,7 +161,7 @@ def test_a_recipe_names_the_token():
 def test_lora_trains_the_row_of_the_delimiter():
     pytest.importorskip("peft")
     model = build(resolve(RECIPE, name="x")).model
-    stage = Stage(name="two", data=[], train=["language_model"], lora={"rank": 2, "alpha": 4}, precision="fp32")
+    stage = Stage(name="two", data=[], train=["language_model"], lora=Lora(rank=2, alpha=4), precision="fp32")
     before = model.get_input_embeddings().weight.detach().clone()
     learner = choose(model, stage).train()
     learning = [value for value in learner.parameters() if value.requires_grad]

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import TokenizerSettings, resolve
+from regiontok.core.recipe import Lora, Stage, TokenizerSettings, resolve
 from regiontok.core.tokens import CLS, DELIMITER, REGION, WHOLE, Tokens
 from regiontok.model.positions import segment_positions, table_of
 from regiontok.model.vlm import RegionVLM
-from regiontok.train.build import build
+from regiontok.train.build import build, choose
 
 hub = pytest.importorskip("transformers")
 
@@ -245,6 +245,17 @@ def test_with_pictures_saved_and_loaded(tmp_path):
     assert loaded.config.positions == "segment"
     assert torch.equal(loaded.generate(ids, None, [picture], **EXACT), answer)
     assert torch.equal(loaded.spliced(ids, None, [picture], regions="").shared[0], torch.arange(67))
+
+
+def test_with_lora_around_the_language_model():
+    pytest.importorskip("peft")
+    model = made()
+    ids, mask = ids_of(ROWS, "left")
+    expected = model.generate(ids, mask, tokens_of(ROWS), **EXACT)
+    stage = Stage(name="two", data=[], train=["language_model"], lora=Lora(rank=2, alpha=4), precision="fp32")
+    wrapped = choose(model, stage).eval()  # adapters start at nothing
+    assert type(wrapped.language_model).__name__.startswith("Peft")
+    assert torch.equal(wrapped.generate(ids, mask, tokens_of(ROWS), **EXACT), expected)
 
 
 def test_threads_that_answer_at_once_do_not_meet():

@@ -55,6 +55,7 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
     return torch.zeros_like(centres.local(name)).index_add_(0, gradient.rows, gradient.values)
 
 
+@pytest.mark.parametrize("kept", [0, 100])  # logits: none, or those of the first two of several chunks
 @pytest.mark.parametrize("kind", ["uniform", "in_batch", "both"])
 @pytest.mark.parametrize(
     "loss",
@@ -67,7 +68,8 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
     ],
     ids=lambda loss: f"{loss.kind}-{loss.scale:.0f}{'-angular' * loss.angular}",
 )
-def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, monkeypatch):
+def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept, monkeypatch):
+    monkeypatch.setitem(_discriminate._KEPT, "cpu", kept)
     monkeypatch.setitem(_discriminate._LOGITS, "cpu", 1)  # the smallest chunks, ...
     monkeypatch.setattr(_discriminate, "_SMALLEST", 5)  # ... several of them
     head = Head("object", K, loss, Negatives(kind, rho=0.4, seed=2))
@@ -125,6 +127,18 @@ def test_backward_passes_add_up():
         alone(x, {"object": labels}, step).loss.backward()
         expected += dense(alone, "object")
     torch.testing.assert_close(dense(centres, "object"), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_second_backward_pass_of_one_step_gives_the_same_again():
+    """What was kept for the first is used up."""
+    centres = ClassCentres([Head("object", K)], WIDTH, dtype=torch.float64)
+    x, labels = batch()
+    loss = centres(x.requires_grad_(), {"object": labels}, 0).loss
+    loss.backward(retain_graph=True)
+    once, regions = dense(centres, "object"), x.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(dense(centres, "object"), 2 * once, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(x.grad, 2 * regions, rtol=1e-12, atol=1e-14)
 
 
 def test_no_labels_no_loss_and_no_gradient():

@@ -68,7 +68,7 @@ def build(segmenter: str, images: Sequence[Source], out: Path, *, workers: int =
                 failed[done.source.name] = done.error
             yield done
     compact(out)
-    _note(out, failed, images)
+    note(out, failed, images)
 
 
 def plan(segmenter: str, images: Sequence[Source], out: Path) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def recover(root: Path) -> list[str]:
     return [str(verdict.problem) for verdict in set_aside_corrupt(root)] if is_store(root) else []
 
 
-def _note(out: Path, failed: dict[str, str], tried: Sequence[Source]) -> None:
+def note(out: Path, failed: dict[str, str], tried: Sequence[Source]) -> None:
     """Bring the side file up to date: this run speaks for the images it tried, earlier ones for theirs."""
     with locked(out):
         now = {source.name for source in tried}

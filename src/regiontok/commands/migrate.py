@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from regiontok.commands.mask_sources import Source
-from regiontok.commands.masks import _note
+from regiontok.commands.masks import note
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import FORMATS, SUFFIXES, UPRIGHT, key_of
 from regiontok.segment._store import Maker, MaskStore, is_store
@@ -125,7 +125,7 @@ def migrate(root: Path, images: Path, out: Path, *, order: Order = "number") -> 
                 added.add(key)
                 yield Done(folder, key, len(masks), _bytes(folder))
     compact(out)
-    _note(out, failed, tried)
+    note(out, failed, tried)
 
 
 def plan(root: Path, images: Path, out: Path, *, order: Order = "number") -> dict[str, Any]:

@@ -107,7 +107,7 @@ class PretrainStage(_Settings):
         batch: images a step, over all processes.
         learning_rate: the highest.
         warmup: steps from 0 to there.
-        schedule: from there to `final` times it at the last step.
+        schedule: from there towards `final` times it, which the step behind the last would have.
     """
 
     name: str

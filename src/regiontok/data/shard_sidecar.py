@@ -26,6 +26,7 @@ FORMAT = "regiontok regions 1"
 SUFFIX = ".regions.parquet"
 GROUP = 128  # images that are read and decompressed together; the order keeps them close
 KINDS = ("object", "text")
+LISTS = ("boxes", "kinds", "labels", "confidences", "masks", "texts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,28 +209,42 @@ def read_report(path: Path) -> Report:
         raise error if isinstance(error, ShardError) else ShardError(f"{path}: damaged ({error})") from None
 
 
-def read_group(path: Path, number: int) -> Any:
-    """One row group of a side-car as an Arrow table.
+@dataclass(frozen=True, eq=False)
+class RowGroup:
+    """Some images of a side-car as they lie in memory; a row is cut out of flat arrays when it is asked for."""
+
+    single: dict[str, list]
+    starts: dict[str, np.ndarray]
+    values: dict[str, Any]
+
+    def __getitem__(self, row: int) -> ImageRegions:
+        own = {name: self.values[name][starts[row] : starts[row + 1]] for name, starts in self.starts.items()}
+        return ImageRegions(
+            index=self.single["index"][row],
+            key=self.single["key"][row],
+            size=(self.single["height"][row], self.single["width"][row]),
+            masks=tuple(own.pop("masks").to_pylist()),
+            texts=tuple(own.pop("texts").to_pylist()),
+            **own,
+        )
+
+
+def read_group(path: Path, number: int) -> RowGroup:
+    """One row group of a side-car.
 
     Raises:
         ShardError: missing, damaged, or with other columns.
     """
     with _opened(path) as file:
-        return file.read_row_group(number, use_threads=False).combine_chunks()
-
-
-def row_of(table: Any, row: int) -> ImageRegions:
-    """One image of a group."""
-    own = {name: table.column(name)[row] for name in table.column_names}
-    arrays = {name: own[name].values.to_numpy(zero_copy_only=False) for name in ("boxes", "kinds", "labels", "confidences")}
-    return ImageRegions(
-        index=own["index"].as_py(),
-        key=own["key"].as_py(),
-        size=(own["height"].as_py(), own["width"].as_py()),
-        masks=own["masks"].as_py(),
-        texts=own["texts"].as_py(),
-        **arrays,
-    )
+        table = file.read_row_group(number, use_threads=False).combine_chunks()
+        single = {name: table.column(name).to_pylist() for name in ("index", "key", "height", "width")}
+        columns = {name: table.column(name).chunk(0) for name in LISTS}
+        starts = {name: column.offsets.to_numpy() for name, column in columns.items()}
+        values = {
+            name: column.values if name in ("masks", "texts") else column.values.to_numpy(zero_copy_only=False)
+            for name, column in columns.items()
+        }
+        return RowGroup(single, starts, values)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from regiontok.core.picture import PictureError
 from regiontok.data.shard_order import Place, StreamOrder, steps
-from regiontok.data.shard_sidecar import GROUP, SUFFIX, ImageRegions, Report, read_group, read_report, report_path, row_of
+from regiontok.data.shard_sidecar import GROUP, SUFFIX, ImageRegions, Report, read_group, read_report, report_path
 from regiontok.data.shard_tar import ShardError, TarIndex, index_of, size_of
 from regiontok.data.shard_views import Kind, Labels, NoRegion, View, ViewSettings, view_of
 
@@ -60,6 +60,11 @@ class Shard:
     def name(self) -> str:
         """The tar's name without its suffix."""
         return self.tar.stem
+
+    @cached_property
+    def number(self) -> int:
+        """A hash of the name, to draw from: the same in any order of shards and sources."""
+        return int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=8).digest(), "little")
 
 
 def find_shards(source: Source, *, skip: bool = False) -> tuple[list[Shard], list[str]]:
@@ -146,13 +151,13 @@ class ShardViews(Dataset):
                     raise ShardError(str(error)) from error.__cause__
                 skipped.append(str(error))
             else:
-                return replace(view, skipped=tuple(skipped))
+                return replace(view, skipped=tuple(skipped)) if skipped else view
         raise ShardError(f"{NEXT} images in a row cannot be used, the last: {skipped[-1]}")
 
     def row(self, place: Place) -> ImageRegions:
         """What the side-car says of an image."""
         shard = self.shards[place.source][place.shard]
-        return row_of(self._group(shard.sidecar, place.row // GROUP), place.row % GROUP)
+        return self._group(shard.sidecar, place.row // GROUP)[place.row % GROUP]
 
     def _view(self, place: Place, later: int) -> View:
         """`later` > 0 stands in for an image that cannot be used: it is drawn otherwise than in its own place."""
@@ -161,8 +166,7 @@ class ShardViews(Dataset):
             row = self.row(place)
         except ShardError as error:
             raise _Unreadable(str(error)) from error
-        name = int.from_bytes(hashlib.blake2b(shard.name.encode(), digest_size=8).digest(), "little")
-        rng = np.random.default_rng([self.seed, 4, name, row.index, place.turn, later])
+        rng = np.random.default_rng([self.seed, 4, shard.number, row.index, place.turn, later])
 
         def read() -> bytes:
             try:

@@ -65,7 +65,7 @@ class Learner:
 
 
 def vit_config(table: Pretrain) -> ViTConfig:
-    """The encoder's shape; its trained size is that of the last stage.
+    """The encoder's shape; its trained size is the longer side of the last stage's pictures.
 
     Raises:
         ValueError: no such size, or pictures that are not made of whole patches.
@@ -74,7 +74,7 @@ def vit_config(table: Pretrain) -> ViTConfig:
     for stage in table.stage:
         if any(side % config.patch for side in stage.sides):
             raise ValueError(f"stage {stage.name!r}: {stage.sides} is not made of whole patches of {config.patch} pixels")
-    return replace(config, image_size=table.stage[-1].sides)
+    return replace(config, image_size=max(table.stage[-1].sides))
 
 
 def heads(table: Pretrain) -> list[Head]:

@@ -55,13 +55,9 @@ class Checkpoints:
             part.mkdir(parents=True)
             (part / ABOUT).write_text(json.dumps(self.about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         self.ranks.wait()
-        with _quiet():
-            found = dcp.async_save(
-                state,
-                storage_writer=FileSystemWriter(part, overwrite=True),
-                process_group=self.ranks.saving,
-                no_dist=self.ranks.mesh is None,
-            )
+        alone = self.ranks.mesh is None
+        writer = FileSystemWriter(part, overwrite=True)
+        found = dcp.async_save(state, storage_writer=writer, process_group=self.ranks.saving, no_dist=alone)
         assert isinstance(found, Future)
         self._running = (found, part, step)
         if wait:
@@ -106,8 +102,8 @@ class Checkpoints:
             OtherCheckpoint: of another K, or of another encoder.
         """
         compare(path, self.about)
-        with _quiet():
-            dcp.load(state, storage_reader=FileSystemReader(path), process_group=self.ranks.saving, no_dist=self.ranks.mesh is None)
+        alone = self.ranks.mesh is None
+        dcp.load(state, storage_reader=FileSystemReader(path), process_group=self.ranks.saving, no_dist=alone)
 
 
 def compare(path: Path, about: dict[str, Any]) -> None:
@@ -129,9 +125,8 @@ def compare(path: Path, about: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """One process writes without a group on purpose; torch warns of it each time."""
+def quiet() -> Iterator[None]:
+    """Around a whole run: one process writes without a group on purpose, and torch warns of it each time, in a thread of its own."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.distributed is.*")
-        warnings.filterwarnings("ignore", message=".*TypedStorage.*")
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield

@@ -8,9 +8,9 @@ times pixels of a patch; a product of m x k by k x n is 2 m k n):
     patches    2 n c d                              patch embedding
     blocks     D t (8 d^2 + 4 d f) + D 4 t^2 d      projections and MLP; attention's two products
     rows       L N (4 d^2 + 4 d f) + L 4 N n d      region rows: queries and output, MLP; attention. Keys and values are the image's.
-    classes    6 N B r K d / B                      cosines, and their gradients by region and by centre, of every region with r K
-                                                    centres: forward once, again in the backward pass
-    training   3 (patches + blocks + rows) + 4/3 that of classes, and blocks and rows once more with checkpointing
+    classes    8 N r K d                            cosines of its regions with r K centres, made twice, and both gradients
+    training   3 (patches + blocks + rows) + classes, and blocks and rows once more with checkpointing; all of the encoder once more
+               where a batch is embedded in several passes
 r is rho for `uniform`; for `in_batch` the distinct positives of the batch over K, 1 - (1 - 1/K)^(N B) if labels were uniform;
 `both` is one minus the product of their complements.
 

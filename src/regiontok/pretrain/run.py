@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from regiontok.core.pretrain_recipe import Pretrain
 from regiontok.core.recipe import Recipe
 from regiontok.pretrain.build import Learner, build, halved, heads, transformer, vit_config
-from regiontok.pretrain.checkpoint import Checkpoints
+from regiontok.pretrain.checkpoint import Checkpoints, quiet
 from regiontok.pretrain.evaluate import evaluate, held_out
 from regiontok.pretrain.feed import Batch, batches, folder_of, head_names, views
 from regiontok.pretrain.folder import PretrainFolder, provenance
@@ -101,13 +101,12 @@ def pretrain(
     timeline = Timeline(table.stage)
     about = {"vit": asdict(vit_config(table)), "region_layers": table.model.region_layers, "query": table.model.query}
     about |= {f"classes of {head.name}": head.classes for head in heads(table)}
-    about = {key: list(value) if isinstance(value, tuple) else value for key, value in about.items()}
-    with joined(options.device) as ranks:
+    with quiet(), joined(options.device) as ranks:
         if ranks.first:  # the others would meet what it has just written
             folder.begin(recipe, given, resume=resume)
         ranks.wait()
         learner = build(table, ranks, shard=options.shard, compile_blocks=options.compile_blocks)
-        checkpoints = Checkpoints(folder.path / "checkpoints", ranks, _plain(about), options.keep)
+        checkpoints = Checkpoints(folder.path / "checkpoints", ranks, about, options.keep)
         kept = checkpoints.found() if resume else {}
         start = max(kept, default=0)
         if kept:
@@ -120,13 +119,6 @@ def pretrain(
         ranks.wait()
         session = _Session(table, folder, options, ranks, learner, checkpoints, timeline, cache, tell)
         return session.run(start)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
-    if isinstance(value, dict):
-        return {key: _plain(own) for key, own in value.items()}
-    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
@@ -211,7 +203,7 @@ class _Session:
         norm = nn.utils.clip_grad_norm_(learner.bare.parameters(), limit)
         whole = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
         centres = float(learner.rows.clip(limit) if told.clip else learner.rows.gradient_norm())
-        loss = float(found.loss)
+        loss = float(found.loss.detach())
         if not all(map(math.isfinite, (loss, whole, centres))):
             self._stop(step, loss, whole, centres, batch)
         learner.trunk.step()

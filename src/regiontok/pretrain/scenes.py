@@ -86,6 +86,8 @@ class Scenes:
         given = dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
         if unknown := sorted(set(given) - set(names)):
             raise ValueError(f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(names)}")
+        if wrong := [key for key, value in given.items() if type(value) is not (bool if key == "words" else int)]:
+            raise ValueError(f"{text}: {wrong[0]} is {'True or False' if wrong[0] == 'words' else 'a whole number'}")
         if "n" not in given:
             raise ValueError(f"{text}: say how many, scenes(400)")
         return cls(**given)  # type: ignore[arg-type]

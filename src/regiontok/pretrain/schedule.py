@@ -74,13 +74,13 @@ class Timeline:
 
         >>> stage = PretrainStage(name="a", steps=6, learning_rate=1.0, warmup=2, schedule="linear", final=0.0)
         >>> [round(Timeline([stage]).rate(step), 3) for step in range(6)]
-        [0.5, 1.0, 1.0, 0.667, 0.333, 0.0]
+        [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
         """
         index, own = self.at(step)
         stage = self.stages[index]
         if own < stage.warmup:
             return stage.learning_rate * (own + 1) / stage.warmup
-        gone = (own - stage.warmup) / max(stage.length - stage.warmup - 1, 1)
+        gone = (own - stage.warmup) / (stage.length - stage.warmup)
         share = {"constant": 1.0, "linear": 1 - gone, "cosine": (1 + math.cos(math.pi * gone)) / 2}[stage.schedule]
         low = stage.final if stage.schedule != "constant" else 1.0
         return stage.learning_rate * (low + (1 - low) * share)

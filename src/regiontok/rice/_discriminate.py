@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Logits a chunk: 4 MB in float32 stay in a processor's cache; a GPU wants large products.
 _LOGITS = {"cpu": 1 << 20}
 _LOGITS_ELSEWHERE = 1 << 26
+# Logits a head keeps for the backward pass, whatever K is: 34 MB in float32, 1 GB on a GPU; the rest are made again.
+_KEPT = {"cpu": 8 << 20}
+_KEPT_ELSEWHERE = 1 << 28
 _SMALLEST = 256  # classes a chunk, however many regions there are
 _EXP_SAFE = 64.0  # e^64 times a billion classes fits into float32; e^-64 does too, so that no term is lost below it
 
@@ -85,10 +88,11 @@ class Share:
         rows = self.centres[self.rows[self.spot]]
         return rows, 1 / rows.norm(dim=1, keepdim=True)
 
-    def chunks(self, x: Float[Tensor, "n d"]) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    def chunks(self, x: Float[Tensor, "n d"], kept: list[Tensor]) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Negatives in pieces: where in `rows`, their centres [c d], one over their lengths [c], exp(scale cos - shift) [n c].
 
-        The tensors are overwritten by the next piece. A region's own positives have 0.
+        The tensors are overwritten by the next piece. A region's own positives have 0. `kept` are the terms of the first pieces, if
+        they were made before; they are taken out.
         """
         size = min(max(_SMALLEST, _LOGITS.get(x.device.type, _LOGITS_ELSEWHERE) // max(len(x), 1)), max(self.negatives, 1))
         logits, gathered = x.new_empty(len(x) * size), None
@@ -102,34 +106,50 @@ class Share:
                 gathered = self.centres.new_empty(size, self.centres.shape[1]) if gathered is None else gathered
                 centres = torch.index_select(self.centres, 0, self.rows[begin:end], out=gathered[: end - begin])
             inverse = 1 / torch.linalg.vector_norm(centres, dim=1)
-            terms = logits[: len(x) * (end - begin)].view(len(x), end - begin)
-            multiply(cast, centres.to(cast.dtype).T, out=terms)
-            terms.mul_(inverse * self.scale)
-            if self.shift:
-                terms.sub_(self.shift)
-            terms.exp_()
-            first, last = torch.searchsorted(self.spot, torch.tensor([begin, end], device=x.device)).tolist()
-            terms[self.region[first:last], self.spot[first:last] - begin] = 0
+            terms = kept.pop(0) if kept else self.terms(cast, centres, inverse, begin, logits)
             yield slice(begin, end), centres, inverse, terms
 
-    def forward(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n"], Float[Tensor, "n m"]]:
-        """This rank's part of the sum of exponentials and of the positive cosines, in float64, so that ranks only have to be added."""
-        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        for _, _, _, terms in self.chunks(x):
+    def terms(
+        self, x: Float[Tensor, "n d"], centres: Tensor, inverse: Tensor, begin: int, space: Tensor
+    ) -> Float[Tensor, "n c"]:
+        """exp(scale cos - shift) of one piece of the negatives, which begins at `begin`; made in `space`."""
+        terms = space[: len(x) * len(centres)].view(len(x), len(centres))
+        multiply(x, centres.to(x.dtype).T, out=terms)
+        terms.mul_(inverse * self.scale)
+        if self.shift:
+            terms.sub_(self.shift)
+        terms.exp_()
+        ends = torch.tensor([begin, begin + len(centres)], device=x.device)
+        first, last = torch.searchsorted(self.spot, ends).tolist()
+        terms[self.region[first:last], self.spot[first:last] - begin] = 0
+        return terms
+
+    def forward(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n"], Float[Tensor, "n m"], list[Tensor]]:
+        """This rank's part of the sum of exponentials and of the positive cosines, in float64, so that ranks only have to be added;
+        and the terms that are kept for `backward`."""
+        total, kept = torch.zeros(len(x), dtype=torch.float64, device=x.device), []
+        room = _KEPT.get(x.device.type, _KEPT_ELSEWHERE)
+        for _, _, _, terms in self.chunks(x, []):
             total += terms.sum(1)
+            room -= terms.numel()
+            if room >= 0:
+                kept.append(terms.clone())
         cosines = torch.zeros(len(x), self.slots, dtype=torch.float64, device=x.device)
         rows, inverse = self.positive_centres()
         cosines[self.region, self.slot] = ((x[self.region] * rows).sum(1) * inverse[:, 0]).double()
-        return total, cosines
+        return total, cosines, kept
 
     def backward(
-        self, x: Float[Tensor, "n d"], per_term: Float[Tensor, "n"], per_cosine: Float[Tensor, "n m"]
+        self, x: Float[Tensor, "n d"], per_term: Float[Tensor, "n"], per_cosine: Float[Tensor, "n m"], kept: list[Tensor]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "r d"]]:
-        """Gradients of the regions and of the touched rows, from those of the sum of exponentials and of the positive cosines."""
+        """Gradients of the regions and of the touched rows, from those of the sum of exponentials and of the positive cosines.
+
+        `kept` is used up.
+        """
         values, dx = x.new_empty(len(self.rows), x.shape[1]), torch.zeros_like(x)
         values[self.negatives :] = 0
         cast, part = x.to(self.products or x.dtype), torch.empty_like(x)
-        for at, centres, inverse, terms in self.chunks(x):
+        for at, centres, inverse, terms in self.chunks(x, kept):
             terms.mul_((per_term * self.scale)[:, None])
             own = values[at]
             multiply(terms.to(cast.dtype).T, cast, out=own)
@@ -154,8 +174,8 @@ class Discriminate(torch.autograd.Function):
     """(unit regions [n d] of this rank) -> for each share: cosines with positives [N m], log-sum-exp over negatives [N]; and counts.
 
     N are the regions of all ranks that the share names; every rank gets the same results. The last result is the number of negatives
-    of each head over all ranks. The logits are made again in the backward pass; gradients of the centres go to `deliver(number of the
-    share, values)`. `factor` multiplies the gradient of the regions.
+    of each head over all ranks. Logits that are not kept are made again in the backward pass; gradients of the centres go to
+    `deliver(number of the share, values)`. `factor` multiplies the gradient of the regions.
     """
 
     @staticmethod
@@ -169,7 +189,8 @@ class Discriminate(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         x = gathered(regions, mesh)
         with torch.autocast(x.device.type, enabled=False):
-            parts = [part for share in shares for part in share.forward(x[share.regions])]
+            made = [share.forward(x[share.regions]) for share in shares]
+        parts = [part for total, cosines, _ in made for part in (total, cosines)]
         counts = torch.tensor([share.negatives for share in shares], dtype=torch.float64, device=x.device)
         flat = torch.cat([*(part.flatten() for part in parts), counts])
         if mesh is not None:  # one collective for all heads
@@ -180,6 +201,7 @@ class Discriminate(torch.autograd.Function):
         )
         totals = parts[::2]
         ctx.save_for_backward(x, *totals)
+        ctx.kept = [kept for _, _, kept in made]
         ctx.shares, ctx.mesh, ctx.factor, ctx.deliver = shares, mesh, factor, deliver
         ctx.mark_non_differentiable(counts)
         ctx.set_materialize_grads(True)
@@ -195,7 +217,7 @@ class Discriminate(torch.autograd.Function):
         with torch.autocast(x.device.type, enabled=False):
             for at, (share, total) in enumerate(zip(ctx.shares, totals, strict=True)):
                 per_term = torch.where(total > 0, grads[2 * at + 1].double() / total, 0.0).to(x.dtype)
-                own, values = share.backward(x[share.regions], per_term, grads[2 * at])
+                own, values = share.backward(x[share.regions], per_term, grads[2 * at], ctx.kept[at])
                 dx.index_add_(0, share.regions, own)
                 ctx.deliver(at, values)
         if ctx.mesh is not None:

@@ -1,9 +1,9 @@
 """Class centres of one or several heads, sharded over ranks, and the loss of a batch of regions against them.
 
 After: RICE, section 3.3 and 4.1 (rows R5, R6, R7); how the classes are spread over ranks is not in the text.
-Differs: forward and backward go over the classes in chunks, the logits are made again in the backward pass, and only the rows a step
-touches get a gradient: memory for logits does not grow with K. Ranks hold rows of the centres (DTensor, Shard(0)), gather regions and
-labels, and add sums; results do not depend on how many ranks there are, beyond rounding.
+Differs: forward and backward go over the classes in chunks, the logits are made again in the backward pass but for a fixed number that
+is kept, and only the rows a step touches get a gradient: memory for logits does not grow with K. Ranks hold rows of the centres
+(DTensor, Shard(0)), gather regions and labels, and add sums; results do not depend on how many ranks there are, beyond rounding.
 """
 
 from __future__ import annotations
