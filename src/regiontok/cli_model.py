@@ -104,3 +104,45 @@ def chat(
             command.converse(session, lines, desk, strict=bool(ask))
     if ask and session.answers and session.answers[-1].stopped:
         raise typer.Exit(130)
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A trained model's folder, or a released LLaVA-1.5 by hub name or folder.")],
+    paths: Annotated[list[str], typer.Argument(help="Images, folders, globs; - reads a list on standard input.")],
+    regions: Annotated[str, typer.Option(help="Region spec of an exact number. Default: a trained model's own.")] = "",
+    segmenter: Annotated[str, typer.Option(help="Segmenter spec, for regions that read masks.")] = "",
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens every image must have. Default: as the first.")] = None,
+    dtype: Annotated[str, typer.Option(help="Of the written tensors: bfloat16, float16, float32.")] = "bfloat16",
+    as_llava: Annotated[
+        Path | None, typer.Option(help="Also write a trained model's language model as a LLaVA checkpoint here.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("tokens"),
+    batch: Annotated[int, typer.Option(min=1, help="Images encoded together.")] = 8,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Write image tokens of the language model's width, for a server that takes image embeddings (vLLM's LLaVA).
+
+    A bad image, or one with another number of tokens, is set aside, named and counted (exit status 1).
+
+    Example: `regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144) | sort('com')" --out tokens`
+    """
+    with clear_errors():
+        from regiontok.commands.collect import collect
+        from regiontok.commands.export import Export, check_dtype, open_source
+        from regiontok.commands.table import progress, set_aside
+
+        kind = check_dtype(dtype)
+        items = collect(paths, sys.stdin)
+        run = Export(open_source(model, regions=regions, segmenter=segmenter, device=device), out, tokens, kind, batch)
+        with progress(stderr()) as bar:
+            task = bar.add_task("images", total=len(items))
+            for _ in run.run(items):
+                bar.advance(task)
+        if as_llava:
+            from regiontok.commands.export_llava import write_llava
+
+            write_llava(model, as_llava, dtype=kind)
+        tables(set_aside(run.failed))
+        manifest = {key: value for key, value in run.manifest.items() if key != "images"}
+        closing_json({"command": "export", "images": len(run.entries), **manifest, "out": str(out)})
+    raise typer.Exit(1 if run.failed else 0)

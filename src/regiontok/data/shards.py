@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from regiontok.core.picture import PictureError
 from regiontok.data.shard_order import Place, StreamOrder, steps
-from regiontok.data.shard_sidecar import GROUP, SUFFIX, ImageRegions, Report, read_group, read_report, report_path
+from regiontok.data.shard_sidecar import GROUP, SUFFIX, ImageRegions, Report, RowGroup, read_group, read_report, report_path
 from regiontok.data.shard_tar import ShardError, TarIndex, index_of, size_of
 from regiontok.data.shard_views import Kind, Labels, NoRegion, View, ViewSettings, view_of
 
@@ -126,8 +126,15 @@ class ShardViews(Dataset):
         self._remember()
 
     def _remember(self) -> None:
-        self._group = lru_cache(maxsize=self.order.window + 1)(read_group)
-        self._index = lru_cache(maxsize=2 * self.order.window)(index_of)
+        def group(source: int, shard: int, number: int) -> RowGroup:
+            return read_group(self.shards[source][shard].sidecar, number)
+
+        def index(source: int, shard: int) -> TarIndex:
+            own = self.shards[source][shard]
+            return index_of(own.tar, own.sidecar.parent)
+
+        self._group = lru_cache(maxsize=self.order.window + 1)(group)
+        self._index = lru_cache(maxsize=2 * self.order.window)(index)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_group", "_index")}
@@ -156,8 +163,7 @@ class ShardViews(Dataset):
 
     def row(self, place: Place) -> ImageRegions:
         """What the side-car says of an image."""
-        shard = self.shards[place.source][place.shard]
-        return self._group(shard.sidecar, place.row // GROUP)[place.row % GROUP]
+        return self._group(place.source, place.shard, place.row // GROUP)[place.row % GROUP]
 
     def _view(self, place: Place, later: int) -> View:
         """`later` > 0 stands in for an image that cannot be used: it is drawn otherwise than in its own place."""
@@ -170,7 +176,7 @@ class ShardViews(Dataset):
 
         def read() -> bytes:
             try:
-                index = self._index(shard.tar, shard.sidecar.parent)
+                index = self._index(place.source, place.shard)
                 _same(index, row, shard)
                 return index.read(row.index)
             except ShardError as error:

@@ -4,8 +4,8 @@ After: OG-LLaVA, section 5.4.3 and figure 11 (row O8); `learn2d` is the learnabl
 Differs: only rows of masks get a position: the whole image, CLS, delimiters and rows without masks (1-D) have none, a zero vector.
 A width that 2 or 4 does not divide takes as many channels of the formula as fit. Tables start at 0.02 times normal numbers (the paper
 does not say).
-In the release the 1-D table is made anew at each forward, so that it cannot learn, and 2-D indices are off by one; here the first mask
-is number 1, as 0 is no mask, and the first row and column are 0.
+In the release the learned table of patches is made anew at each forward, so that it cannot learn, and 2-D indices are off by one; here the
+first mask is number 1, as 0 is no mask, and the first row and column are 0.
 """
 
 from __future__ import annotations

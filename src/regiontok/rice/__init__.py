@@ -1,0 +1,1 @@
+"""RICE: the region transformer, its losses and class centres, checkpoints."""
