@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,6 +163,10 @@ def test_a_side_car_is_there_whole_or_not_at_all(tmp_path):
     report_path(tmp_path, "s-0").unlink()  # as a writer leaves it that is killed between its two files
     with pytest.raises(ShardError, match=r"s-0\.regions\.json: cannot be read"):
         find_shards(Source(tmp_path))
+    make(tmp_path, "s-0", range(3))
+    (tmp_path / "s-0.regions.parquet").unlink()
+    with pytest.raises(ShardError, match=r"s-0\.regions\.parquet: the side-car is missing"):
+        find_shards(Source(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +258,8 @@ def test_shards_missing_or_cut_off_are_named_or_left_out(tmp_path):
     assert "s-0.tar: the shard is missing" in views.left_out[0]
     assert "s-1.tar: cut off: 9540 bytes, its side-car was made of 10240" in views.left_out[1]
     tar.write_bytes(bytes(20000))
-    (tmp_path / "s-0.regions.parquet").unlink()
+    for path in tmp_path.glob("s-0.*"):
+        path.unlink()
     with pytest.raises(ShardError, match=r"s-1\.tar: another tar: 20000 bytes"):
         find_shards(Source(tmp_path))
     (tmp_path / "s-2.tar").unlink()
@@ -317,3 +323,10 @@ def test_a_batch_moves_as_one(tmp_path):
     assert {moved.pixels.device.type, moved.labels.device.type} == {"meta"}
     assert moved.shares is None
     assert moved.images == batch.images
+
+
+def test_the_example_of_the_docs_runs(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
+    exec(compile(page.split("```python\n")[1].split("```")[0], "docs/shards.md", "exec"), {})
+    line = "torch.Size([2, 3, 32, 32]) torch.Size([2, 4, 4]) torch.Size([2, 4, 10]) torch.Size([2, 4, 2, 2])"
+    assert capsys.readouterr().out.splitlines() == [line] * 3

@@ -69,14 +69,20 @@ def command(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0)
 
 def run(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0) -> None:
     """Start and wait."""
-    done = subprocess.run(command(folder, out, *words, ranks=ranks, each=each), env=_environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        command(folder, out, *words, ranks=ranks, each=each), env=_environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def kill_after(folder: Path, out: Path, steps: int, *, ranks: int = 1) -> None:
     """Start, and kill every process of it with SIGKILL as soon as the log has so many steps."""
     process = subprocess.Popen(
-        command(folder, out, ranks=ranks), env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command(folder, out, ranks=ranks),
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     group = process.pid  # a session of its own: the whole of it is this run
     try:

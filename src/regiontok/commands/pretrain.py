@@ -82,7 +82,9 @@ def results(plans: Sequence[PretrainPlan], on: str) -> list[Table]:
     """The plan as a table."""
     from rich.table import Table
 
-    table = Table(title=f"on {on} (estimate)", title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    table = Table(
+        title=f"on {on} (estimate)", title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
+    )
     heads = ("stage", "pixels", "steps", "batch", "encoder", "centres", "pass", "GFLOP an image", "memory", "fits", "hours")
     for place, head in enumerate(heads):
         table.add_column(head, justify="left" if place == 0 else "right", no_wrap=True)
@@ -100,7 +102,9 @@ def results(plans: Sequence[PretrainPlan], on: str) -> list[Table]:
             "yes" if one.fits else "no",
             f"{one.hours:.3g}",
         )
-    parts = Table(title="memory of one device", title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    parts = Table(
+        title="memory of one device", title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
+    )
     names = list(plans[0].memory) if plans else []
     for head in ("stage", *names):
         parts.add_column(head, justify="left" if head == "stage" else "right", no_wrap=True)
@@ -118,7 +122,9 @@ def show(entry: dict[str, Any]) -> str:
         return f"stage {entry['stage']}: {entry['steps']} steps{again} at {size}, batch {entry['batch']}, {entry['ranks']} processes"
     if kind == "step":
         heads = [f"{key[5:]} {value:.4f}" for key, value in entry.items() if key.startswith("loss_")]
-        pace = f"{entry['images_per_second']:.0f} images/s" + (f" ({entry['peak_share']:.0%} of peak)" if "peak_share" in entry else "")
+        pace = f"{entry['images_per_second']:.0f} images/s" + (
+            f" ({entry['peak_share']:.0%} of peak)" if "peak_share" in entry else ""
+        )
         return f"step {entry['step']}  loss {entry['loss']:.4f} ({', '.join(heads)})  rate {entry['rate']:.2e}  {pace}"
     words = "  ".join(f"{key} {value:.4g}" for key, value in entry.items() if isinstance(value, float))
     return f"{'evaluation' if kind == 'eval' else 'done'} at step {entry['step']}  {words}"

@@ -37,8 +37,9 @@ def mask_shares(
     0.56
     """
     shares = np.zeros((len(codes), *grid), np.float64)
+    y0, x0, y1, x1 = map(float, crop)
     for at, code in enumerate(codes):
-        fault = _walk(np.frombuffer(code, np.uint8), size[0], size[1], *map(float, crop), shares[at])
+        fault = _walk(np.frombuffer(code, np.uint8), size[0], size[1], y0, x0, y1, x1, shares[at])
         if fault:
             raise ValueError(f"run-length code {at} {FAULTS[fault]} (expected {size[0]} x {size[1]})")
     shares[shares < 1e-9] = 0  # edges that agree but for rounding do not touch
@@ -49,9 +50,10 @@ def mask_shares(
 def _walk(code, high, wide, y0, x0, y1, x1, shares):
     """Adds the area of every run to the patches it lies on; returns a number of FAULTS."""
     down, along = shares.shape[0] / (y1 - y0), shares.shape[1] / (x1 - x0)
-    place, inside, last, before, number, at = 0, False, 0, 0, 0, 0
+    place, last, before = np.int64(0), np.int64(0), np.int64(0)
+    inside, number, at = False, 0, 0
     while at < len(code):
-        run, shift = 0, 0
+        run, shift = np.int64(0), 0
         while True:
             if at == len(code) or shift > 35:
                 return 1

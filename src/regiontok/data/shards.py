@@ -77,12 +77,15 @@ def find_shards(source: Source, *, skip: bool = False) -> tuple[list[Shard], lis
     """
     folder = source.sidecars or source.tars
     found, wrong = [], []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        tar = source.tars / f"{path.name.removesuffix(SUFFIX)}.tar"
+    endings = (SUFFIX, report_path(folder, "").name)  # a shard is named by either, so that one alone is noticed
+    for name in sorted({path.name.removesuffix(ending) for ending in endings for path in folder.glob(f"*{ending}")}):
+        tar, sidecar = source.tars / f"{name}.tar", folder / f"{name}{SUFFIX}"
         try:
-            report = read_report(report_path(folder, tar.stem))
+            report = read_report(report_path(folder, name))
             _check_bytes(tar, report)
-            found.append(Shard(tar, path, report.images))
+            if not sidecar.is_file():
+                raise ShardError(f"{sidecar}: the side-car is missing")
+            found.append(Shard(tar, sidecar, report.images))
         except ShardError as error:
             if not skip:
                 raise

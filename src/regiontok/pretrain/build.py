@@ -128,9 +128,7 @@ def build(table: Pretrain, ranks: Ranks, *, shard: bool = False, compile_blocks:
     elif ranks.mesh is not None:
         model = DistributedDataParallel(bare, gradient_as_bucket_view=True)
     products = torch.bfloat16 if halved(table, ranks) else None
-    centres = ClassCentres(
-        own, bare.vit.config.width, seed=table.seed, mesh=ranks.mesh, products=products, device=ranks.device
-    )
+    centres = ClassCentres(own, bare.vit.config.width, seed=table.seed, mesh=ranks.mesh, products=products, device=ranks.device)
     told = table.optimizer
     betas = (told.betas[0], told.betas[1])
     trunk = torch.optim.AdamW(groups(bare, told.weight_decay), betas=betas, eps=told.eps)

@@ -156,9 +156,7 @@ def _largest(
     raise ValueError("no size to try")
 
 
-def _memory(
-    table: Pretrain, stage: PretrainStage, parameters: int, devices: int, shard: bool, each: int
-) -> dict[str, float]:
+def _memory(table: Pretrain, stage: PretrainStage, parameters: int, devices: int, shard: bool, each: int) -> dict[str, float]:
     config = vit_config(table)
     h, w = config.grid(stage.sides)
     d, f, depth, tokens = config.width, config.mlp, config.depth, h * w + 1

@@ -47,7 +47,9 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     Args:
         device: "cpu", or "auto" for a GPU where there is one.
     """
-    rank, world, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    rank, world, local = (
+        int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
     cuda = device != "cpu" and torch.cuda.is_available()
     here = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:

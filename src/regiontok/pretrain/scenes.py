@@ -36,6 +36,7 @@ VERSION = 1  # raise it with every change of what is drawn or how labels are mad
 ATTRIBUTES = len(SHAPES) * len(COLOURS)  # classes of true labels: shape times colour
 WORDS = (*SHAPES, *COLOURS, *SIZES, *TEXTURES, *BACKGROUNDS)
 EACH = 256  # images a shard
+_SWITCHES = ("words", "whole")
 
 
 def is_scenes(text: str) -> bool:
@@ -54,9 +55,10 @@ class Scenes:
         fewest, most: objects a picture.
         kmeans: labels are so many clusters of region features of `lite`; 0: shape and colour.
         words: a word is drawn into every picture.
+        whole: the only object region is the whole picture, as in image-level cluster discrimination; needs `kmeans`.
 
     Raises:
-        ValueError: no picture.
+        ValueError: no picture, or whole pictures without clusters.
 
     >>> Scenes.of("scenes(8, size=64)")
     Scenes(n=8, start=0, size=64, fewest=2, most=5, kmeans=0, words=False)
@@ -69,10 +71,13 @@ class Scenes:
     most: int = 5
     kmeans: int = 0
     words: bool = False
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.start < 0 or self.kmeans < 0:
             raise ValueError(f"expected at least one scene, from a seed >= 0, got {self}")
+        if self.whole and not self.kmeans:
+            raise ValueError(f"a whole picture has no shape and colour: give kmeans, got {self}")
 
     @classmethod
     def of(cls, text: str) -> Scenes:
@@ -86,8 +91,8 @@ class Scenes:
         given = dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
         if unknown := sorted(set(given) - set(names)):
             raise ValueError(f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(names)}")
-        if wrong := [key for key, value in given.items() if type(value) is not (bool if key == "words" else int)]:
-            raise ValueError(f"{text}: {wrong[0]} is {'True or False' if wrong[0] == 'words' else 'a whole number'}")
+        if wrong := [key for key, value in given.items() if type(value) is not (bool if key in _SWITCHES else int)]:
+            raise ValueError(f"{text}: {wrong[0]} is {'True or False' if wrong[0] in _SWITCHES else 'a whole number'}")
         if "n" not in given:
             raise ValueError(f"{text}: say how many, scenes(400)")
         return cls(**given)  # type: ignore[arg-type]
@@ -123,10 +128,13 @@ class Scenes:
             pixels, box = written(pixels, word, rng)
         with io.BytesIO() as file:
             Image.fromarray(pixels).save(file, "png")
-            return _Made(scene, file.getvalue(), word, box)
+            return _Made(scene, self._masks(scene), file.getvalue(), word, box)
+
+    def _masks(self, scene: Scene) -> np.ndarray:
+        return np.ones((1, *scene.labels.shape), bool) if self.whole else scene.masks
 
     def _clustered(self, made: Sequence[_Made]) -> list[np.ndarray]:
-        features = [region_features(one.scene) for one in made]
+        features = [region_features(one.scene, one.masks) for one in made]
         table = np.concatenate(features)
         if len(table) < self.kmeans:
             raise ValueError(f"{len(table)} regions do not make {self.kmeans} clusters: more scenes, or fewer clusters")
@@ -138,15 +146,15 @@ class Scenes:
 @dataclass(frozen=True, eq=False)
 class _Made:
     scene: Scene
+    masks: np.ndarray
     png: bytes
     word: str
     box: tuple[float, float, float, float] | None
 
     def row(self, index: int, labels: np.ndarray) -> ImageRegions:
-        objects = self.scene.objects
-        masks = list(PixelMasks.from_dense(self.scene.masks).counts)
-        boxes: list[Any] = [one.box for one in objects]
-        texts, own = [""] * len(objects), labels.tolist()
+        coded = PixelMasks.from_dense(self.masks)
+        boxes, masks = coded.boxes.tolist(), list(coded.counts)
+        texts, own = [""] * len(masks), labels.tolist()
         if self.box is not None:
             boxes, masks, texts, own = [*boxes, self.box], [*masks, b""], [*texts, self.word], [*own, -1]
         kinds = np.array([bool(text) for text in texts], np.int8)
@@ -158,17 +166,15 @@ def _attributes(scene: Scene) -> np.ndarray:
     return np.array([SHAPES.index(one.shape) * len(COLOURS) + COLOURS.index(one.colour) for one in scene.objects], np.int64)
 
 
-def region_features(scene: Scene) -> Float[np.ndarray, "k d"]:
-    """Mean `lite` features under each object's mask, of length 1."""
+def region_features(scene: Scene, masks: np.ndarray) -> Float[np.ndarray, "k d"]:
+    """Mean `lite` features under each mask, of length 1."""
     (grid,) = Lite().encode([Picture.of(scene.pixels)])
-    shares = grid.frame.to_grid(PixelMasks.from_dense(scene.masks)).flatten(1)
+    shares = grid.frame.to_grid(PixelMasks.from_dense(masks)).flatten(1)
     pooled = shares.to(grid.features.dtype) @ grid.features.flatten(0, 1)
     return torch.nn.functional.normalize(pooled, dim=1).numpy()
 
 
-def written(
-    pixels: np.ndarray, word: str, rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+def written(pixels: np.ndarray, word: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple[float, float, float, float]]:
     """A copy with a word on a white plate somewhere, and the plate's box."""
     picture = Image.fromarray(pixels.copy())
     font = ImageFont.load_default(size=max(8, pixels.shape[0] // 8))
@@ -180,4 +186,3 @@ def written(
     draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill="white")
     draw.text((x + 2 - left, y + 2 - top), word, fill="black", font=font)
     return np.asarray(picture), tuple(map(float, box))  # type: ignore[return-value]
-

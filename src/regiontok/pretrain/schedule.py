@@ -42,7 +42,9 @@ class Timeline:
                     f"stage {stage.name!r} has no step: {stage.samples} samples in batches of {stage.batch}; give steps or more samples"
                 )
             if stage.warmup >= stage.length:
-                raise ValueError(f"stage {stage.name!r}: a warm-up of {stage.warmup} does not end within its {stage.length} steps")
+                raise ValueError(
+                    f"stage {stage.name!r}: a warm-up of {stage.warmup} does not end within its {stage.length} steps"
+                )
 
     @property
     def steps(self) -> int:

@@ -1,0 +1,203 @@
+"""The loop: it resumes to the bit, on any number of ranks, stops at NaN, and learns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from runs import RECIPE, kill_after, recipe_file, run, steps_of
+
+from regiontok.core.picture import Picture
+from regiontok.core.recipe import load_recipe
+from regiontok.pretrain import run as loop
+from regiontok.pretrain.build import build
+from regiontok.pretrain.checkpoint import OtherCheckpoint, compare
+from regiontok.pretrain.evaluate import distances
+from regiontok.pretrain.folder import OtherRun
+from regiontok.pretrain.ranks import Ranks
+from regiontok.pretrain.run import PretrainingStopped, PretrainOptions, pretrain
+from regiontok.rice.classes import RowGradient
+
+CPU = Ranks(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Path:
+    """A folder for the recipe and the generated data of all tests here."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    recipe_file(folder)
+    return folder
+
+
+def train(shared: Path, out: Path, *overrides: str, resume: bool = False, **words):
+    options = PretrainOptions(device="cpu", cache=str(shared / "cache"), **{"save_every": 3, **words})
+    return pretrain(load_recipe(shared / "small.toml", overrides=overrides), out, options=options, resume=resume, given=RECIPE)
+
+
+@pytest.fixture(scope="module")
+def plain(shared, tmp_path_factory) -> Path:
+    """A run from beginning to end."""
+    out = tmp_path_factory.mktemp("runs") / "plain"
+    train(shared, out)
+    return out
+
+
+class TestOneProcess:
+    def test_a_run_leaves_a_log_checkpoints_and_an_encoder(self, plain):
+        entries = [json.loads(line) for line in (plain / "log.jsonl").read_text().splitlines()]
+        assert [e["step"] for e in entries if e["kind"] == "step"] == list(range(1, 11))
+        assert [(e["stage"], e["size"]) for e in entries if e["kind"] == "stage"] == [("low", [32, 32]), ("high", [32, 64])]
+        step = next(e for e in entries if e["kind"] == "step")
+        assert {"loss_object", "loss_text", "rho_object", "usage_text", "norm", "norm_centres", "images_per_second"} <= set(
+            step
+        )
+        assert step["loss"] == pytest.approx(step["loss_object"] + step["loss_text"], rel=1e-5)
+        assert 0.3 < step["rho_object"] < 0.7
+        assert sorted(path.name for path in (plain / "checkpoints").iterdir()) == ["step-10", "step-9"]
+        judged = [e for e in entries if e["kind"] == "eval"]
+        assert [e["step"] for e in judged] == [4, 8, 10]
+        assert sum(judged[0]["distances"]) == pytest.approx(1, abs=1e-4)
+
+    @pytest.mark.parametrize("at", [5, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 6, 7))])
+    def test_stopped_anywhere_and_resumed_is_the_same_to_the_last_bit(self, shared, plain, tmp_path, at):
+        assert train(shared, tmp_path / "run", stop_after=at)["stopped"] == f"after step {at} of 10; go on with --resume"
+        assert not train(shared, tmp_path / "run", resume=True)["stopped"]
+        assert steps_of(tmp_path / "run") == steps_of(plain)
+        weights = [(out / "encoder" / "model.safetensors").read_bytes() for out in (plain, tmp_path / "run")]
+        assert weights[0] == weights[1]
+
+    def test_several_passes_are_one_batch(self, shared, plain, tmp_path):
+        train(shared, tmp_path / "run", each=5)
+        for whole, parts in zip(steps_of(plain), steps_of(tmp_path / "run"), strict=True):
+            assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
+
+    def test_workers_change_nothing(self, shared, plain, tmp_path):
+        train(shared, tmp_path / "run", workers=1, stop_after=4)
+        assert steps_of(tmp_path / "run") == steps_of(plain)[:5]
+
+    def test_resuming_what_is_done_does_nothing(self, shared, plain):
+        before = (plain / "log.jsonl").read_text()
+        assert train(shared, plain, resume=True) == {"step": 10, "stopped": ""}
+        assert (plain / "log.jsonl").read_text() == before
+
+    def test_the_encoder_is_one_of_transformers_and_of_this_project(self, plain):
+        transformers = pytest.importorskip("transformers")
+        from regiontok.core import spec
+        from regiontok.rice.export import load_regions
+
+        ours = load_regions(plain / "encoder").eval()
+        theirs = transformers.MLCDVisionModel.from_pretrained(plain / "encoder").eval()
+        pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            assert torch.allclose(ours(pixels).tokens, theirs(pixels).last_hidden_state, atol=1e-5)
+        (grid,) = spec.build("encoder", f"transformers({str(plain / 'encoder')!r})").encode(
+            [Picture.of(torch.zeros(64, 64, 3).byte().numpy())]
+        )
+        assert grid.grid == (8, 8)
+
+
+class TestRefusals:
+    def test_a_loss_that_is_not_finite_stops_before_anything_is_changed(self, shared, tmp_path, monkeypatch):
+        real = loop.gradients
+
+        def broken(learner, batch, step, *rest):
+            found = real(learner, batch, step, *rest)
+            return type(found)(found.loss * float("nan"), found.heads) if step == 4 else found
+
+        monkeypatch.setattr(loop, "gradients", broken)
+        with pytest.raises(
+            PretrainingStopped, match=r"step 5: the loss is nan.*checkpoints/step-3\. The batch: samples 48 to 59.*image \d"
+        ):
+            train(shared, tmp_path / "run")
+        assert [e["step"] for e in steps_of(tmp_path / "run") if "loss" in e] == [1, 2, 3, 4]
+        monkeypatch.undo()
+        assert not train(shared, tmp_path / "run", resume=True)["stopped"]
+
+    def test_a_checkpoint_of_another_k_is_refused(self, shared, plain, tmp_path):
+        with pytest.raises(OtherRun, match="'classes': 64|classes = 64.*classes = 65"):
+            train(shared, plain, "pretrain.object.classes=65", resume=True)
+        with pytest.raises(OtherCheckpoint, match="classes of object = 64, this run of classes of object = 65"):
+            about = json.loads((plain / "checkpoints" / "step-10" / "about.json").read_text())
+            compare(plain / "checkpoints" / "step-10", about | {"classes of object": 65})
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("pretrain.object.classes=63", "has 64 classes, .* only 63"),
+            ("pretrain.model.vit=b17", "no size 'b17'"),
+            ("pretrain.every_stage.size=30", "not made of whole patches of 8"),
+            ("pretrain.loss.rho=0.0", "rho is the share"),
+        ],
+    )
+    def test_recipes_that_cannot_be_trained(self, shared, tmp_path, override, message):
+        with pytest.raises(ValueError, match=message):
+            train(shared, tmp_path / "run", override)
+
+    def test_a_folder_in_use(self, shared, plain):
+        with pytest.raises(ValueError, match="holds a run already: go on with --resume"):
+            train(shared, plain)
+
+
+class TestParts:
+    def test_decay_is_for_matrices_and_clipping_apart_for_centres(self, shared):
+        learner = build(load_recipe(shared / "small.toml").pretrain, CPU)
+        decayed, rest = learner.trunk.param_groups
+        assert decayed["weight_decay"] == 0.2
+        assert rest["weight_decay"] == 0.0
+        assert all(parameter.ndim < 2 for parameter in rest["params"])
+        assert not any(parameter is own for parameter in learner.bare.parameters() for own in learner.centres.parameters())
+        learner.centres.gradients["object"] = RowGradient(torch.tensor([1]), torch.full((1, 64), 10.0))
+        assert float(learner.rows.clip(1.0)) == pytest.approx(80)
+        assert float(learner.rows.gradient_norm()) == pytest.approx(1, rel=1e-4)
+
+    def test_centres_that_no_step_sampled_do_not_move(self, shared, tmp_path):
+        found = train(shared, tmp_path / "run", "pretrain.loss.rho=0.01", stop_after=1)
+        assert found["stopped"]
+        usage = next(e["usage_text"] for e in steps_of(tmp_path / "run"))
+        assert usage < 0.3
+
+    def test_distances_of_patches_by_eye(self):
+        found = distances(torch.tensor([[1.0, 0.0], [0.0, 3.0], [-2.0, 0.0]]))
+        assert found.tolist() == [1.0, 2.0, 1.0]
+
+
+@pytest.mark.slow
+class TestProcesses:
+    @pytest.mark.parametrize("ranks", [1, 2])
+    def test_killed_and_resumed_is_the_same_to_the_last_bit(self, shared, tmp_path, ranks):
+        run(shared, tmp_path / "whole", ranks=ranks)
+        kill_after(shared, tmp_path / "killed", 6, ranks=ranks)
+        run(shared, tmp_path / "killed", "--resume", ranks=ranks)
+        assert steps_of(tmp_path / "killed") == steps_of(tmp_path / "whole")
+        assert len(json.loads((tmp_path / "killed" / "provenance.json").read_text())) == 2
+
+    def test_another_number_of_ranks_goes_on_with_the_same_curve(self, shared, plain, tmp_path):
+        kill_after(shared, tmp_path / "run", 7, ranks=2)
+        run(shared, tmp_path / "run", "--resume", ranks=3)
+        started = json.loads((tmp_path / "run" / "provenance.json").read_text())
+        assert [entry["processes"] for entry in started] == [2, 3]
+        self.alike(plain, tmp_path / "run")
+
+    def test_a_sharded_encoder_has_the_same_curve(self, shared, plain, tmp_path):
+        run(shared, tmp_path / "run", "--shard", ranks=2)
+        self.alike(plain, tmp_path / "run")
+
+    @staticmethod
+    def alike(one: Path, other: Path) -> None:
+        for whole, parts in zip(steps_of(one), steps_of(other), strict=True):
+            assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
+
+    def test_two_ranks_learn(self, shared, tmp_path):
+        words = ["pretrain.stage=[{name='a', size=64, steps=240, batch=16, warmup=10}]", "pretrain.object.classes=64"]
+        words += ["pretrain.data=[{shards='scenes(512, size=64)'}]", "pretrain.evaluate.every=0"]
+        words += ["pretrain.evaluate.shards='scenes(128, start=100000, size=64)'", "pretrain.evaluate.images=128"]
+        run(shared, tmp_path / "run", *words, ranks=2)
+        losses = [entry["loss"] for entry in steps_of(tmp_path / "run") if "loss" in entry]
+        (judged,) = [entry for entry in steps_of(tmp_path / "run") if "knn" in entry]
+        assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
+        assert judged["knn"] > 5 * judged["knn_chance"]

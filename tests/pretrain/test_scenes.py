@@ -1,0 +1,82 @@
+"""Generated scenes as shards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from regiontok.data.shard_views import Labels, ViewSettings
+from regiontok.data.shards import ShardViews, Source
+from regiontok.miniworld.scenes import make_scene
+from regiontok.miniworld.words import COLOURS, SHAPES
+from regiontok.pretrain.scenes import ATTRIBUTES, Scenes
+
+
+def whole(folder, **words) -> ShardViews:
+    settings = ViewSettings((64, 64), 16, scale=None, flip=0.0, patch=8, **words)
+    return ShardViews([Source(folder)], settings, Labels(1000, 256, lambda text: text.encode()))
+
+
+def test_shards_hold_the_scenes_their_masks_and_true_labels(tmp_path):
+    data = whole(Scenes(3, start=5, size=64).shards(tmp_path))
+    views = [data[position] for position in range(3)]
+    assert sorted(view.index for view in views) == [0, 1, 2]
+    for view in views:
+        scene = make_scene(5 + view.index, 64, (2, 5))
+        assert np.array_equal(view.pixels, scene.pixels)
+        for region, label, share in zip(view.regions, view.labels[:, 0], view.shares, strict=True):
+            shown = scene.objects[region]
+            assert (SHAPES[label // len(COLOURS)], COLOURS[label % len(COLOURS)]) == (shown.shape, shown.colour)
+            assert share.sum() * 64 == pytest.approx(shown.visible, abs=1e-3)
+
+
+def test_a_word_is_a_region_with_its_text(tmp_path):
+    data = whole(Scenes(4, size=64, words=True).shards(tmp_path))
+    texts = []
+    for view in (data[position] for position in range(4)):
+        (at,) = set(view.regions[view.kinds == 1].tolist())
+        row = data.row(next(place for place in map(data.order.at, range(4)) if place.row == view.index))
+        texts.append(row.texts[at])
+        x0, y0, x1, y1 = row.boxes[at].astype(int)
+        assert (view.pixels[y0, x0:x1] == 255).all()  # the plate's upper edge
+    assert len(set(texts)) > 1
+
+
+def test_clusters_are_below_k_and_gather_what_looks_alike(tmp_path):
+    scenes = Scenes(24, size=64, kmeans=6)
+    data = whole(scenes.shards(tmp_path))
+    labels = np.concatenate([data[position].labels[:, 0] for position in range(24)])
+    assert set(labels.tolist()) == set(range(6))
+    assert scenes.classes == 6
+    assert Scenes(3).classes == ATTRIBUTES == 64
+
+
+def test_written_once_and_the_same_again(tmp_path):
+    scenes = Scenes(2, size=64)
+    folder = scenes.shards(tmp_path / "a")
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert scenes.shards(tmp_path / "a") == folder
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    again = scenes.shards(tmp_path / "b")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in again.iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scenes(3, hue=2)", "unknown hue; scenes takes n, start"),
+        ("scenes(size=64)", "say how many"),
+        ("scenes(3, size='x')", "size is a whole number"),
+        ("scenes(0)", "at least one scene"),
+    ],
+)
+def test_a_wrong_spec_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        Scenes.of(text)
+
+
+def test_more_clusters_than_regions_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="do not make 500 clusters"):
+        Scenes(1, size=64, kmeans=500).shards(tmp_path)

@@ -1,0 +1,55 @@
+"""Steps, samples and rates as functions of the step."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regiontok.core.pretrain_recipe import PretrainStage
+from regiontok.pretrain.schedule import Positions, Timeline
+
+
+def stage(name: str = "a", **words) -> PretrainStage:
+    return PretrainStage(name=name, **{"steps": 4, "batch": 6, **words})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([6, 12, 18])), min_size=1, max_size=3), st.sampled_from([1, 2, 3]))
+def test_any_number_of_ranks_sees_the_stream_without_gap_or_repeat(shapes, ranks):
+    timeline = Timeline([stage(str(at), steps=steps, batch=batch) for at, (steps, batch) in enumerate(shapes)])
+    seen = []
+    each = [list(Positions(timeline, 0, timeline.steps, rank, ranks)) for rank in range(ranks)]
+    for step in zip(*each, strict=True):
+        seen += [position for part in step for position in part]
+    assert seen == list(range(sum(steps * batch for steps, batch in shapes)))
+
+
+def test_a_resumed_order_is_the_rest_of_the_whole():
+    timeline = Timeline([stage(), stage("b", batch=2)])
+    whole = list(Positions(timeline, 0, 8, 1, 2))
+    assert [list(Positions(timeline, start, 8, 1, 2)) for start in range(8)] == [whole[start:] for start in range(8)]
+
+
+def test_cosine_ends_at_its_share_and_a_tenth_stage_begins_anew():
+    first = stage(steps=100, learning_rate=1.0, warmup=10, final=0.1)
+    timeline = Timeline([first, stage("b", steps=10, learning_rate=0.1, schedule="constant")])
+    rates = [timeline.rate(step) for step in range(110)]
+    assert rates[9] == rates[10] == 1.0
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[55] == pytest.approx(0.55)  # half-way down, between 1 and 0.1
+    assert 0.1 < rates[99] < 0.101
+    assert set(rates[100:]) == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([stage(), stage()], "different names"),
+        ([stage(steps=0, samples=5)], "5 samples in batches of 6"),
+        ([stage(warmup=4)], "warm-up of 4 does not end within its 4 steps"),
+    ],
+)
+def test_stages_that_make_no_run_are_refused(stages, message):
+    with pytest.raises(ValueError, match=message):
+        Timeline(stages)
