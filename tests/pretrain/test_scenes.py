@@ -37,7 +37,7 @@ def test_a_word_is_a_region_with_its_text(tmp_path):
         (at,) = set(view.regions[view.kinds == 1].tolist())
         row = data.row(next(place for place in map(data.order.at, range(4)) if place.row == view.index))
         texts.append(row.texts[at])
-        x0, y0, x1, y1 = row.boxes[at].astype(int)
+        x0, y0, x1, _ = row.boxes[at].astype(int)
         assert (view.pixels[y0, x0:x1] == 255).all()  # the plate's upper edge
     assert len(set(texts)) > 1
 
@@ -63,6 +63,14 @@ def test_written_once_and_the_same_again(tmp_path):
     }
 
 
+def test_whole_pictures_are_one_region(tmp_path):
+    data = whole(Scenes(8, size=64, kmeans=2, whole=True).shards(tmp_path))
+    for view in (data[position] for position in range(8)):
+        assert set(view.regions.tolist()) == {0}
+        assert view.boxes[0].tolist() == [0, 0, 64, 64]
+        assert view.labels[0, 0] in (0, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -70,6 +78,7 @@ def test_written_once_and_the_same_again(tmp_path):
         ("scenes(size=64)", "say how many"),
         ("scenes(3, size='x')", "size is a whole number"),
         ("scenes(0)", "at least one scene"),
+        ("scenes(3, whole=True)", "give kmeans"),
     ],
 )
 def test_a_wrong_spec_is_refused(text, message):

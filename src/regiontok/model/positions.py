@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # of the call that runs in this thread: several may generate at once on one model
 _TABLE: ContextVar[Tensor | None] = ContextVar("positions", default=None)
+_INSTALLING = Lock()
 
 
 def segment_positions(made: Spliced, tokens: Tokens | None) -> Int[Tensor, "b s"]:
@@ -70,23 +72,28 @@ def read_by(table: Int[Tensor, "b s"], language_model: Any) -> Iterator[None]:
     and they are replaced on their way into the decoder: at prefill and every step, for each of a row's beams.
     """
 
-    def replaced(
-        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        if _TABLE.get() is not table:
-            return None
-        plain = kwargs["position_ids"]
-        own = table.to(plain.device).repeat_interleave(len(plain) // len(table), 0)
-        ids = own.gather(1, plain.clamp(max=own.shape[1] - 1)).where(plain < own.shape[1], plain)
-        return args, {**kwargs, "position_ids": ids}
-
-    handle = language_model.get_decoder().register_forward_pre_hook(replaced, with_kwargs=True)
+    decoder = language_model.get_decoder()
+    with _INSTALLING:  # once and for good: a hook that comes and goes would trip other threads that are going through the hooks
+        if _replaced not in decoder._forward_pre_hooks.values():
+            decoder.register_forward_pre_hook(_replaced, with_kwargs=True)
     before = _TABLE.set(table)
     try:
         yield
     finally:
         _TABLE.reset(before)
-        handle.remove()
+
+
+def _replaced(
+    _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """What the decoder is called with, its positions read through this thread's table, if there is one."""
+    table = _TABLE.get()
+    if table is None:
+        return None
+    plain = kwargs["position_ids"]
+    own = table.to(plain.device).repeat_interleave(len(plain) // len(table), 0)
+    ids = own.gather(1, plain.clamp(max=own.shape[1] - 1)).where(plain < own.shape[1], plain)
+    return args, {**kwargs, "position_ids": ids}
 
 
 def check_rotary(language_model: nn.Module) -> None:

@@ -120,11 +120,11 @@ def build(table: Pretrain, ranks: Ranks, *, shard: bool = False, compile_blocks:
             block.compile()  # in place: names stay
     model: nn.Module = bare
     if shard and ranks.mesh is not None:
-        half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-        policy = {"mp_policy": half} if halved(table, ranks) else {}
+        half = torch.bfloat16 if halved(table, ranks) else None
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32)
         for block in bare.vit.blocks:
-            fully_shard(block, mesh=ranks.mesh, **policy)
-        fully_shard(bare, mesh=ranks.mesh, **policy)
+            fully_shard(block, mesh=ranks.mesh, mp_policy=policy)
+        fully_shard(bare, mesh=ranks.mesh, mp_policy=policy)
     elif ranks.mesh is not None:
         model = DistributedDataParallel(bare, gradient_as_bucket_view=True)
     products = torch.bfloat16 if halved(table, ranks) else None

@@ -59,7 +59,9 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
-        yield Ranks(rank, world, here, init_device_mesh(here.type, (world,)), dist.new_group(backend="gloo"))
+        saving = dist.new_group(backend="gloo")
+        assert isinstance(saving, dist.ProcessGroup)  # every process is in it
+        yield Ranks(rank, world, here, init_device_mesh(here.type, (world,)), saving)
         dist.barrier()  # destroying a group that others still use is an error there; after an error here nobody is waited for
     finally:
         dist.destroy_process_group()

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -158,8 +158,16 @@ class _Made:
         if self.box is not None:
             boxes, masks, texts, own = [*boxes, self.box], [*masks, b""], [*texts, self.word], [*own, -1]
         kinds = np.array([bool(text) for text in texts], np.int8)
-        where = {"kinds": kinds, "labels": np.array(own, np.int64), "masks": masks, "texts": texts}
-        return ImageRegions(index, f"{self.scene.seed:07}", self.scene.pixels.shape[:2], np.array(boxes, np.float32), **where)
+        return ImageRegions(
+            index,
+            f"{self.scene.seed:07}",
+            self.scene.labels.shape,
+            np.array(boxes, np.float32),
+            kinds=kinds,
+            labels=np.array(own, np.int64),
+            masks=masks,
+            texts=texts,
+        )
 
 
 def _attributes(scene: Scene) -> np.ndarray:
