@@ -13,7 +13,7 @@ import typer
 from regiontok.cli_diagnose import diagnose
 from regiontok.cli_masks import masks_app
 from regiontok.cli_migrate import migrate_app
-from regiontok.cli_model import chat, export, train
+from regiontok.cli_model import chat, export, pretrain, train
 from regiontok.terminal import clear_errors, closing_json, stderr, stdout, tables
 
 app = typer.Typer(
@@ -212,6 +212,7 @@ app.command()(diagnose)
 app.command()(train)
 app.command()(chat)
 app.command()(export)
+app.command()(pretrain)
 
 
 @app.command()

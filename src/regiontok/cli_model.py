@@ -1,4 +1,4 @@
-"""The commands with a language model behind them: train, chat, export."""
+"""The commands that train a model or talk with one: train, chat, export, pretrain."""
 
 from __future__ import annotations
 
@@ -146,3 +146,47 @@ def export(
         manifest = {key: value for key, value in run.manifest.items() if key != "images"}
         closing_json({"command": "export", "images": len(run.entries), **manifest, "out": str(out)})
     raise typer.Exit(1 if run.failed else 0)
+
+
+def pretrain(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or path, say rice/pretrain_b16.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, say pretrain.loss.rho=0.2")] = None,
+    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("run"),
+    scale: Annotated[str, typer.Option(help="mini, small or paper.")] = "mini",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what stands in --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and stop.")] = False,
+    hardware: Annotated[str, typer.Option(help="For --dry-run: h100x64, h200x8 ...")] = "h100x64",
+    shard: Annotated[bool, typer.Option("--shard", help="FSDP2 in place of DDP.")] = False,
+    compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile each block.")] = False,
+    per_device: Annotated[int, typer.Option(min=0, help="Images of one pass; 0: all of a device's.")] = 0,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 1000,
+    keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    skip: Annotated[bool, typer.Option("--skip", help="Pass over damaged shards and images.")] = False,
+    stop_after: Annotated[int, typer.Option(min=0, help="Steps of this session; 0: to the end.")] = 0,
+    cache: Annotated[str, typer.Option(help="Folder of generated sources.")] = "",
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+) -> None:
+    """Pretrain a region transformer by cluster discrimination (RICE); also under torchrun.
+
+    Examples: `regiontok pretrain rice/pretrain_b16 --out run`, `regiontok pretrain rice/pretrain_l14 --scale paper --dry-run`
+    """
+    with clear_errors():
+        from regiontok.commands import pretrain as command
+
+        changes = tuple(overrides or ())
+        if dry_run:
+            plans = command.plan(recipe, scale=scale, overrides=changes, on=hardware, shard=shard, each=per_device)
+            tables(command.results(plans, hardware))
+            closing_json({"command": "pretrain", "dry_run": True, "stages": [one.as_dict() for one in plans]})
+            return
+        options = command.PretrainOptions(
+            per_device, save_every, keep, workers, device, shard, compile_blocks, skip, stop_after, cache
+        )
+
+        def tell(entry: dict) -> None:
+            stderr().print(command.show(entry), highlight=False, markup=False)
+
+        found = command.pretrain(recipe, out, scale=scale, overrides=changes, options=options, resume=resume, tell=tell)
+        if command.is_first_process():
+            closing_json({"command": "pretrain", **found, "out": str(out)})

@@ -121,7 +121,8 @@ def build(table: Pretrain, ranks: Ranks, *, shard: bool = False, compile_blocks:
     model: nn.Module = bare
     if shard and ranks.mesh is not None:
         half = torch.bfloat16 if halved(table, ranks) else None
-        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32)
+        # inputs are not cast: rotary angles in bfloat16 would be wrong by whole patches, and the patch embedding casts the pixels
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
         for block in bare.vit.blocks:
             fully_shard(block, mesh=ranks.mesh, mp_policy=policy)
         fully_shard(bare, mesh=ranks.mesh, mp_policy=policy)

@@ -1,8 +1,7 @@
 """The whole run: stages one after the other, from any checkpoint on; stopped at any moment, it goes on exactly.
 
 After: RICE, section 4.1 (rows R7, R8).
-Differs: a batch that does not fit is embedded in passes without gradient first, so that the loss sees all of its regions, and then once
-more for the gradient: any batch has the result of one pass, to rounding, for a third more time.
+Differs: stages go on in one stream of samples.
 """
 
 from __future__ import annotations
@@ -10,15 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.nn.parallel import DistributedDataParallel
 
 from regiontok.core.pretrain_recipe import Pretrain
 from regiontok.core.recipe import Recipe
@@ -27,11 +23,11 @@ from regiontok.pretrain.checkpoint import Checkpoints, quiet
 from regiontok.pretrain.evaluate import evaluate, held_out
 from regiontok.pretrain.feed import Batch, batches, folder_of, head_names, views
 from regiontok.pretrain.folder import PretrainFolder, provenance
+from regiontok.pretrain.gradients import autocast, gradients
 from regiontok.pretrain.plan import operations
 from regiontok.pretrain.ranks import Ranks, joined
 from regiontok.pretrain.schedule import Timeline
 from regiontok.rice import export
-from regiontok.rice.classes import Discriminated
 
 NAMED = 16  # images of a failing batch that the message names
 
@@ -258,53 +254,6 @@ class _Session:
         if self.ranks.first:
             self.folder.record(entry)
             self.tell(entry)
-
-
-def gradients(learner: Learner, batch: Batch, step: int, each: int, device: torch.device, half: bool) -> Discriminated:
-    """The loss of a batch, its gradients left in the parameters and in the centres.
-
-    Args:
-        each: images of one pass; 0: all.
-        half: products in bfloat16.
-    """
-    labels = {name: own.flatten(0, 1).to(device) for name, own in batch.labels.items()}
-    size = each or len(batch)
-    parts = [batch.part(slice(at, at + size)) for at in range(0, len(batch), size)]
-    half = half and not learner.sharded  # FSDP2 casts by itself
-    if len(parts) == 1:
-        found = learner.centres(embed(learner.model, batch, device, half), labels, step)
-        found.loss.backward()
-        return found
-    with torch.no_grad():
-        ahead = [embed(learner.bare, part, device, half) for part in parts]
-    regions = torch.cat(ahead).requires_grad_()
-    found = learner.centres(regions, labels, step)
-    found.loss.backward()
-    assert regions.grad is not None
-    for at, (part, own) in enumerate(zip(parts, regions.grad.split([len(one) for one in ahead]), strict=True)):
-        with _together(learner, at == len(parts) - 1):
-            embed(learner.model, part, device, half).backward(own)
-    return found
-
-
-def embed(model: nn.Module, batch: Batch, device: torch.device, half: bool) -> Tensor:
-    """`[k d]` float32 regions of a batch's images."""
-    with autocast(device, half):
-        return model(batch.normalised(device), batch.visible.to(device)).regions.float()
-
-
-def autocast(device: torch.device, half: bool) -> Any:
-    """bfloat16 products, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
-
-
-def _together(learner: Learner, last: bool) -> Any:
-    """Ranks exchange gradients in the last pass only."""
-    if isinstance(learner.model, DistributedDataParallel) and not last:
-        return learner.model.no_sync()
-    if learner.sharded:
-        learner.bare.set_requires_gradient_sync(last)  # type: ignore[operator]
-    return nullcontext()
 
 
 def _whole(value: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class Scenes:
         ValueError: no picture, or whole pictures without clusters.
 
     >>> Scenes.of("scenes(8, size=64)")
-    Scenes(n=8, start=0, size=64, fewest=2, most=5, kmeans=0, words=False)
+    Scenes(n=8, start=0, size=64, fewest=2, most=5, kmeans=0, words=False, whole=False)
     """
 
     n: int
