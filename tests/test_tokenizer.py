@@ -357,7 +357,9 @@ def test_a_denoising_artifact_belongs_to_its_encoder_and_to_the_cache_key(tmp_pa
     from regiontok.transform.denoise import mean_artifact, save_artifact
 
     encoder = build_encoder("filters(size=112)")
-    grids = encoder.encode([Picture.of(np.random.default_rng(i).integers(0, 255, (40, 60, 3), dtype=np.uint8)) for i in range(2)])
+    grids = encoder.encode(
+        [Picture.of(np.random.default_rng(i).integers(0, 255, (40, 60, 3), dtype=np.uint8)) for i in range(2)]
+    )
     path = tmp_path / "mean.safetensors"
     save_artifact(path, mean_artifact(grids), encoder=encoder, images=2)
     first = Regionizer("filters(size=112)", transforms=f"denoise({str(path)!r})").fingerprint

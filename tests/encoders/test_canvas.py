@@ -43,7 +43,9 @@ def test_it_goes_with_its_picture():
     assert len(_canvas._AHEAD) == before - 1
 
 
-@pytest.mark.parametrize("spec", ["lite(size=128)", "lite(size=128, framing='letterbox')", "filters(size=112, framing='letterbox')"])
+@pytest.mark.parametrize(
+    "spec", ["lite(size=128)", "lite(size=128, framing='letterbox')", "filters(size=112, framing='letterbox')"]
+)
 def test_encoders_prepare_exactly_what_they_encode(spec, monkeypatch):
     encoder = build_encoder(spec)
     wanted = encoder.encode([noise(2)])[0].features
