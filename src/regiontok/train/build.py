@@ -221,6 +221,22 @@ def merged(model: RegionVLM) -> RegionVLM:
     return model
 
 
+def merged_state(model: RegionVLM, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same of a gathered state dict, for a model that no process holds whole: LoRA's products added, the wrapper's names gone."""
+    scale = {name: one.scaling["default"] for name, one in model.named_modules() if hasattr(one, "lora_A")}
+    found = {}
+    for key, value in state.items():
+        if ".lora_" in key:
+            continue
+        layer, adapted, rest = key.partition(".base_layer.")
+        if adapted and rest == "weight":
+            high, low = (state[f"{layer}.lora_{part}.default.weight"].float() for part in "BA")
+            value = (value.float() + scale[layer] * (high @ low)).to(value.dtype)
+        plain = f"{layer}.{rest}" if adapted else key
+        found[plain.replace("language_model.base_model.model.", "language_model.", 1)] = value
+    return found
+
+
 def groups(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
     """Parameter groups for AdamW: a learning rate a part; weight decay for matrices only (norms, biases and queries have none)."""
     made: dict[tuple[str, bool], list[nn.Parameter]] = {}

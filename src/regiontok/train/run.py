@@ -23,7 +23,7 @@ from regiontok.core.recipe import Recipe, Stage
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.train.batching import Division, Order, divide
-from regiontok.train.build import Built, build, choose, counts, is_half, merged, settings_of, tokenizer_for
+from regiontok.train.build import Built, build, choose, counts, is_half, merged, merged_state, settings_of, tokenizer_for
 from regiontok.train.evaluate import evaluate
 from regiontok.train.feed import Feed, feed
 from regiontok.train.folder import RunFolder, provenance, steps_kept
@@ -119,8 +119,10 @@ class _Session:
         self._record(index, {"kind": "stage", "step": step, "name": stage.name, "steps": rows.steps, **asdict(division),
                              "samples": rows.samples, "aside": rows.aside, "parts": counts(model)})  # fmt: skip
         trainer = self._trainer(built, stage, index, rows, division, step, stop)
-        if trainer.divided and stage.lora:
-            raise ValueError(f"stage {stage.name!r}: LoRA cannot be merged into a divided model: take ddp.yaml, or no lora")
+        if trainer.divided and stage.lora and built.model.config.delimiter_token_id >= 0:
+            raise ValueError(
+                f"stage {stage.name!r}: a delimiter of the vocabulary under LoRA cannot learn in a divided model: take ddp.yaml"
+            )
         with _checkpointing(model, stage.checkpointing):
             self._run(trainer, stage, division, kept.get(step))
         if stop.stopped:
@@ -196,15 +198,20 @@ class _Session:
         return found
 
     def _save(self, trainer: StageTrainer, built: Built, stage: Stage, index: int, found: dict[str, Any]) -> None:
-        divided = trainer.divided
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if divided else None
-        if not divided:
-            merged(built.model)
+        model, state = built.model, None
+        if trainer.divided:  # every process takes part in gathering, the first one gets it all
+            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            if stage.lora and self.first:
+                state = merged_state(model, state)
+                with torch.device("meta"):
+                    model = RegionVLM(model.config)
+        else:
+            merged(model)
         built.model.requires_grad_(True)
         if self.first:
             self.folder.note("metrics.json", found, key=stage.name)
             with replacing(self.folder.stage(index, stage.name)) as part:
-                built.model.save_pretrained(part, state_dict=state)
+                model.save_pretrained(part, state_dict=state)
                 RegionVLMProcessor(built.tokenizer).save_pretrained(part)
             shutil.rmtree(self.folder.checkpoints(index, stage.name), ignore_errors=True)  # the stage itself is kept now
         self._record(index, {"kind": "done", **found})
