@@ -24,6 +24,7 @@ FLOORS = {
     "miniworld": 1,
     "clips": 1,
     "tiles": 1,
+    "head": 1,
     "tokenizer": 2,
     "model": 3,
     "rice": 3,

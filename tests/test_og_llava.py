@@ -16,7 +16,7 @@ from regiontok.core.masks import PixelMasks
 from regiontok.core.recipe import TokenizerSettings, load_recipe
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
-from regiontok.tokenizer import VisualHead
+from regiontok.head import VisualHead
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "og_llava.md").read_text(encoding="utf-8")

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from regiontok.core.regions import Members, Regions
     from regiontok.core.spec import register
     from regiontok.core.tokens import Tokens
+    from regiontok.head import VisualHead
     from regiontok.model.vlm import RegionVLM
-    from regiontok.tokenizer import Regionizer, RegionTokenizer, VisualHead
+    from regiontok.tokenizer import Regionizer, RegionTokenizer
 
 _WHERE = {
     "Frame": "core.frame",
@@ -33,7 +34,7 @@ _WHERE = {
     "Regionizer": "tokenizer",
     "Regions": "core.regions",
     "Tokens": "core.tokens",
-    "VisualHead": "tokenizer",
+    "VisualHead": "head",
     "load_recipe": "core.recipe",
     "register": "core.spec",
 }

@@ -30,7 +30,7 @@ def train(
     answers: Annotated[int, typer.Option(min=0, help="Held-out records answered greedily.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read records.")] = 0,
     cache: Annotated[str, typer.Option(help="Folder of frozen features.")] = "",
-    stop_after: Annotated[int | None, typer.Option(min=1, help="Steps of this session, then a checkpoint.")] = None,
+    stop_after: Annotated[int | None, typer.Option(min=1, help="Steps of this call, then a checkpoint.")] = None,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
 ) -> None:
     """Train a recipe's stages.
@@ -163,7 +163,7 @@ def pretrain(
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     skip: Annotated[bool, typer.Option("--skip", help="Pass over damaged shards and images.")] = False,
-    stop_after: Annotated[int, typer.Option(min=0, help="Steps of this session; 0: to the end.")] = 0,
+    stop_after: Annotated[int, typer.Option(min=0, help="Steps of this call; 0: to the end.")] = 0,
     cache: Annotated[str, typer.Option(help="Folder of generated sources.")] = "",
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
 ) -> None:

@@ -9,7 +9,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.spec import build, build_pipeline
 from regiontok.core.tokens import DELIMITER, REGION, WHOLE, Tokens
-from regiontok.tokenizer import VisualHead
+from regiontok.head import VisualHead
 
 
 def seen(masks: list[list[list[int]]], places: str = "average", whole: bool = True) -> Tokens:

@@ -10,8 +10,8 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import DELIMITER, REGION, WHOLE, Tokens
+from regiontok.head import VisualHead
 from regiontok.place._masks import mask_of
-from regiontok.tokenizer import VisualHead
 
 R, D, W = REGION, DELIMITER, WHOLE
 

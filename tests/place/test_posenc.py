@@ -11,8 +11,8 @@ from regiontok.core import spec
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
+from regiontok.head import VisualHead
 from regiontok.place.posenc import sinusoid
-from regiontok.tokenizer import VisualHead
 
 D = 8
 

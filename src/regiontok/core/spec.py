@@ -267,6 +267,16 @@ def nearest(name: str, known: Iterable[str], most: int = 1) -> str:
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
+def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of the words that the setting `what` takes.
+
+    Raises:
+        ValueError: it is none of them; the nearest is named.
+    """
+    if value not in known:
+        raise ValueError(f"{what} must be {' or '.join(map(repr, known))}, not {value!r}{nearest(value, known)}")
+
+
 def _folder(kind: str) -> str:
     if kind not in FOLDERS:
         raise SpecError(f"unknown kind of method {kind!r}{nearest(kind, FOLDERS)}; known: {', '.join(FOLDERS)}")

@@ -34,6 +34,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
+from regiontok.head import VisualHead
 from regiontok.model.checked import check_kind, check_report
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import check_delimiter, with_embeddings
@@ -41,7 +42,7 @@ from regiontok.model.packed import packed_mask
 from regiontok.model.positions import check_first, check_rotary, read_by, segment_positions, table_of
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.splice import Spliced, check_length, splice
-from regiontok.tokenizer import Regionizer, VisualHead, build_encoder
+from regiontok.tokenizer import Regionizer, build_encoder
 
 if TYPE_CHECKING:
     from jaxtyping import Int

@@ -49,7 +49,7 @@ class PretrainOptions:
         shard: FSDP2 in place of DDP.
         compile_blocks: compile each block.
         skip: pass over shards and images that cannot be read, and name them in the log.
-        stop_after: steps of this session, then a checkpoint; 0: to the end.
+        stop_after: steps of this call, then a checkpoint; 0: to the end.
         cache: folder of generated sources; "": in the run's.
         peak: operations a second of one device, for the share that is reached; 0: unknown.
     """

@@ -19,7 +19,7 @@ class Options:
         workers: processes that load data, for each training process.
         log: "", "tensorboard", "trackio" or "wandb", beside the own log.
         cache: folder for frozen features; "": none.
-        stop_after: steps of this session, then a checkpoint; for queues with a time limit.
+        stop_after: steps of this call, then a checkpoint; for queues with a time limit.
         device: "auto", or "cpu".
     """
 
