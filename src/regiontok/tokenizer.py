@@ -104,6 +104,19 @@ class Regionizer:
             self.encoder = prepared(self.encoder)
         self._check()
 
+    @classmethod
+    def of(cls, settings: TokenizerSettings, *, device: str = "cpu", encoder: Any = None) -> Regionizer:
+        """From a tokenizer's settings, on a device; `encoder` if theirs is built already."""
+        return cls(
+            _on(encoder or build_encoder(settings.encoder), device),
+            segmenter=settings.segmenter,
+            transforms=settings.transforms,
+            steps=settings.regions,
+            padding=settings.padding,
+            tiles=settings.tiles,
+            cut=settings.cut,
+        )
+
     def _check(self) -> None:
         for place, step in enumerate(self.steps):
             if place and getattr(step, "source", False):

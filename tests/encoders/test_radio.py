@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from regiontok.core import checkpoint
 from regiontok.core.picture import Picture
 from regiontok.core.spec import SpecError, build, render, summary
-from regiontok.encoders import radio as ours
 from regiontok.encoders._canvas import canvases
 from regiontok.encoders._radio import positions
 from regiontok.encoders.radio import Radio
@@ -341,10 +341,10 @@ def test_batches_dtype_shuffle_and_sharing(folders):
     far = torch.cdist(moved.features.flatten(0, 1) - place, still.features.flatten(0, 1) - place)
     assert sorted(far.argmin(1).tolist()) == list(range(36))
     assert far.argmin(1).tolist() != list(range(36))
-    held = len(ours._LOADED)
+    held = len(checkpoint._LOADED)
     del half
     gc.collect()
-    assert len(ours._LOADED) < held
+    assert len(checkpoint._LOADED) < held
 
 
 def test_what_is_no_radio_is_refused(copied, tmp_path):

@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from regiontok.core import checkpoint
 from regiontok.core.checkpoint import fingerprint, pretrained
 from regiontok.core.need import MissingPackage
 from regiontok.core.picture import Picture
@@ -583,10 +584,10 @@ def test_a_model_is_loaded_once_and_let_go(copied, capfd):
     assert first._module is not encoder(copied, ", dtype='bfloat16'")._module
     assert capfd.readouterr().err == ""  # neither a bar nor the text tower's weights
     assert hub.logging.get_verbosity() == level
-    held = len(ours._LOADED)
+    held = len(checkpoint._LOADED)
     del first, second
     gc.collect()
-    assert len(ours._LOADED) < held
+    assert len(checkpoint._LOADED) < held
 
 
 def test_missing_weights_are_an_error(copied):

@@ -11,11 +11,12 @@ import json
 import pickle
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from safetensors import SafetensorError
@@ -189,6 +190,24 @@ def refuse_missing(missing: Iterable[str], others: Iterable[str], module: nn.Mod
         if others and 2 * len(missing) > len(module.state_dict()):
             text += f"; the file holds {', '.join(others[:3])} ...: is it of another family?"
         raise ValueError(text)
+
+
+# Models in memory by their files and settings, for as long as something holds them: a sweep over layers loads once.
+_LOADED: WeakValueDictionary[tuple, Any] = WeakValueDictionary()
+
+
+def shared(folder: Path | None, settings: tuple, load: Callable[[], Any]) -> Any:
+    """The model that `load` makes of a folder's weights as they lie there now (None: of no file); the one in memory, if there is one.
+
+    `settings` say whose it is and how it was made: models of different kinds never meet.
+    """
+    files = [] if folder is None else weight_files(folder)
+    stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    key = (*settings, stamps)
+    model = _LOADED.get(key)
+    if model is None:
+        model = _LOADED[key] = load()
+    return model
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from regiontok.core.picture import Picture, PictureError, key_of
 from regiontok.core.recipe import TokenizerSettings
 from regiontok.data.generated import is_generated
 from regiontok.data.records import open_picture
-from regiontok.tokenizer import Regionizer, build_encoder
+from regiontok.tokenizer import Regionizer
 
 _TENSORS = ("features", "values", "prefix", "cls_attention")
 _REST = ("summaries", "padding", "key", "view")
@@ -69,19 +69,7 @@ class FeatureCache:
     def regionizer(self) -> Regionizer:
         """Built at its first use in a process."""
         if self._regionizer is None:
-            own = self.settings
-            encoder = build_encoder(own.encoder)
-            if getattr(encoder, "device", self.device) != self.device:
-                encoder = replace(encoder, device=self.device)
-            self._regionizer = Regionizer(
-                encoder,
-                segmenter=own.segmenter,
-                transforms=own.transforms,
-                steps=own.regions,
-                padding=own.padding,
-                tiles=own.tiles,
-                cut=own.cut,
-            )
+            self._regionizer = Regionizer.of(self.settings, device=self.device)
         return self._regionizer
 
     def __getstate__(self) -> dict[str, Any]:

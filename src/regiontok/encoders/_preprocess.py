@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from regiontok.core.checkpoint import quiet
 from regiontok.core.frame import Frame, Framing, Pair
+from regiontok.core.need import need
 from regiontok.core.picture import RESAMPLE
 
 if TYPE_CHECKING:
@@ -147,3 +150,20 @@ def _lengths(size: Any) -> dict[str, int]:
 def _triple(value: Any) -> Triple:
     red, green, blue = np.broadcast_to(np.asarray(value, np.float64), 3).tolist()
     return red, green, blue
+
+
+def image_processor(folder: Path) -> Any:
+    """The image processor of a checkpoint's folder, in transformers' PIL backend.
+
+    Raises:
+        ValueError: the folder has none.
+    """
+    auto = need("transformers", extra="hub").AutoImageProcessor
+    try:
+        with quiet():
+            return auto.from_pretrained(str(folder), backend="pil", trust_remote_code=False, local_files_only=True)
+    except OSError:
+        raise ValueError(
+            f"{folder} has no preprocessor_config.json, which says how pixels are resized and normalised: copy it there from "
+            "where the weights come from, or save an image processor into the folder"
+        ) from None

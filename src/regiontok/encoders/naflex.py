@@ -23,19 +23,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 
-from regiontok.core.checkpoint import fingerprint, locate, pretrained, quiet, read_json, weight_files
+from regiontok.core.checkpoint import fingerprint, locate, pretrained, read_json, shared
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.need import need
 from regiontok.core.picture import RESAMPLE, Picture
 from regiontok.encoders._canvas import canvases, lay_ahead
 from regiontok.encoders._layers import check_layer
-from regiontok.encoders._preprocess import Preprocess
+from regiontok.encoders._preprocess import Preprocess, image_processor
 from regiontok.encoders._tokens_of import Dtype
 
 if TYPE_CHECKING:
@@ -43,9 +42,6 @@ if TYPE_CHECKING:
 
 FINEST = 1e-5  # between two scales, where transformers' search ends; another number would give other canvases
 LARGEST = 100.0  # times: a picture of few pixels grows no further
-
-# Models in memory by their files and settings, for as long as an encoder holds them: a sweep over budgets and layers loads once.
-_LOADED: WeakValueDictionary[tuple, nn.Module] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -159,17 +155,7 @@ class Naflex:
 
     @cached_property
     def _processor(self) -> Any:
-        auto = need("transformers", extra="hub").AutoImageProcessor
-        try:
-            with quiet():
-                processor = auto.from_pretrained(
-                    str(self._folder), backend="pil", trust_remote_code=False, local_files_only=True
-                )
-        except OSError:
-            raise ValueError(
-                f"{self._folder} has no preprocessor_config.json, which says how pixels are resized and normalised: copy it there from "
-                "where the weights come from, or save an image processor into the folder"
-            ) from None
+        processor = image_processor(self._folder)
         if getattr(processor, "max_num_patches", None) is None or processor.patch_size != self._config.patch_size:
             raise ValueError(
                 f"{self.model}: expected a processor for patches of {self._config.patch_size} pixels (Siglip2ImageProcessor), got "
@@ -190,14 +176,12 @@ class Naflex:
 
     @cached_property
     def _module(self) -> nn.Module:
-        stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in weight_files(self._folder))
-        key = (stamps, self.dtype, self.device)
-        module = _LOADED.get(key)
-        if module is None:
-            tower, options = need("transformers", extra="hub").Siglip2VisionModel, {"dtype": getattr(torch, self.dtype)}
-            loaded = pretrained(tower, self._folder, self.model, config=self._config, **options)
-            module = _LOADED[key] = loaded.to(self.device).eval().requires_grad_(False)
-        return module
+        return shared(self._folder, ("naflex", self.dtype, self.device), self._load)
+
+    def _load(self) -> nn.Module:
+        tower, options = need("transformers", extra="hub").Siglip2VisionModel, {"dtype": getattr(torch, self.dtype)}
+        loaded = pretrained(tower, self._folder, self.model, config=self._config, **options)
+        return loaded.to(self.device).eval().requires_grad_(False)
 
 
 def canvas_of(image: Pair, patch: int, patches: int) -> Pair:

@@ -32,12 +32,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
-from regiontok.core.checkpoint import fingerprint, locate, weight_files
+from regiontok.core.checkpoint import fingerprint, locate, shared
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.encoders._layers import check_layer
 from regiontok.encoders._preprocess import Preprocess
@@ -47,9 +46,6 @@ from regiontok.encoders._tokens_of import Dtype, TokensOf
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
-
-# Models in memory by their files and settings, for as long as an encoder holds them: a sweep over sizes and layers loads once.
-_LOADED: WeakValueDictionary[tuple, Tower] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -163,10 +159,7 @@ class Radio(TokensOf):
 
     @cached_property
     def _tower(self) -> Tower:
-        stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in weight_files(self._folder))
-        key = (stamps, self.dtype, self.device)
-        tower = _LOADED.get(key)
-        if tower is None:
-            loaded = load(self._layout, getattr(torch, self.dtype))
-            tower = _LOADED[key] = loaded.to(self.device).eval().requires_grad_(False)
-        return tower
+        def made() -> Tower:
+            return load(self._layout, getattr(torch, self.dtype)).to(self.device).eval().requires_grad_(False)
+
+        return shared(self._folder, ("radio", self.dtype, self.device), made)

@@ -31,14 +31,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from weakref import WeakValueDictionary
 
 import timm
 import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
-from regiontok.core.checkpoint import fingerprint, first_line, locate, read_json, refuse_missing, tensors, weight_files
+from regiontok.core.checkpoint import fingerprint, first_line, locate, read_json, refuse_missing, shared, tensors
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.spec import nearest
 from regiontok.encoders._layers import check_layer
@@ -47,10 +46,6 @@ from regiontok.encoders._tokens_of import Dtype, TokensOf
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
-
-
-# Models in memory by their files and settings, for as long as an encoder holds them: a sweep over layers loads once.
-_LOADED: WeakValueDictionary[tuple, nn.Module] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -238,16 +233,14 @@ class Timm(TokensOf):
 
     @cached_property
     def _module(self) -> Any:
-        if self.weights == "random":
-            key: tuple = (self._name, self.seed, self.dtype, self.device)
-        else:
-            files = weight_files(self._folder)
-            key = (*((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files), self.dtype, self.device)
-        module = _LOADED.get(key)
-        if module is None:
-            module = self._load() if self.weights == "pretrained" else self._random()
-            module = _LOADED[key] = module.to(self.device, getattr(torch, self.dtype)).eval().requires_grad_(False)
-        return module
+        random = self.weights == "random"
+
+        def made() -> nn.Module:
+            module = self._random() if random else self._load()
+            return module.to(self.device, getattr(torch, self.dtype)).eval().requires_grad_(False)
+
+        settings = ("timm", *((self._name, self.seed) if random else ()), self.dtype, self.device)
+        return shared(None if random else self._folder, settings, made)
 
     def _random(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):

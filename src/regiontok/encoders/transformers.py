@@ -40,18 +40,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from weakref import WeakValueDictionary
 
 import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from regiontok.core.checkpoint import fingerprint, locate, pretrained, quiet, read_json, weight_files
+from regiontok.core.checkpoint import fingerprint, locate, pretrained, read_json, shared
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.need import need
 from regiontok.encoders._cls_attention import attention_of_first, watched
 from regiontok.encoders._layers import check_layer
-from regiontok.encoders._preprocess import Preprocess
+from regiontok.encoders._preprocess import Preprocess, image_processor
 from regiontok.encoders._tokens_of import Dtype, TokensOf
 
 if TYPE_CHECKING:
@@ -116,9 +115,6 @@ FAMILIES = {
 
 # What other encoders read. SigLIP 2's type is NaFlex's: its fixed-size checkpoints have the type siglip.
 ELSEWHERE = {"siglip2": "naflex", "siglip2_vision_model": "naflex", "radio": "radio"}
-
-# Models in memory by their files and settings, for as long as an encoder holds them: a sweep over layers loads once.
-_LOADED: WeakValueDictionary[tuple, nn.Module] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -323,17 +319,7 @@ class Transformers(TokensOf):
 
     @cached_property
     def _preprocess(self) -> Preprocess:
-        auto = need("transformers", extra="hub").AutoImageProcessor
-        options = {"backend": "pil", "trust_remote_code": False, "local_files_only": True}
-        try:
-            with quiet():
-                processor = auto.from_pretrained(str(self._folder), **options)
-        except OSError:
-            raise ValueError(
-                f"{self._folder} has no preprocessor_config.json, which says how pixels are resized and normalised: copy it there from "
-                "where the weights come from, or save an image processor into the folder"
-            ) from None
-        return Preprocess.of(processor, self.model)
+        return Preprocess.of(image_processor(self._folder), self.model)
 
     @property
     def _learns(self) -> bool:
@@ -341,12 +327,8 @@ class Transformers(TokensOf):
 
     @cached_property
     def _module(self) -> nn.Module:
-        stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in weight_files(self._folder))
-        key = (stamps, self.dtype, self.attention, self.device)
-        module = _LOADED.get(key)
-        if module is None:
-            module = _LOADED[key] = self._load().to(self.device).eval().requires_grad_(False)
-        return module
+        settings = ("transformers", self.dtype, self.attention, self.device)
+        return shared(self._folder, settings, lambda: self._load().to(self.device).eval().requires_grad_(False))
 
     def _load(self, dtype: torch.dtype | None = None) -> nn.Module:
         return pretrained(

@@ -91,9 +91,8 @@ class ReleasedVLM(nn.Module):
         padding: str = "drop",
     ) -> None:
         super().__init__()
-        for name, value, known in (("at", at, ("before", "after")), ("cut", cut, ("stitched", "tile"))):
-            if value not in known:
-                raise ValueError(f"{name} must be {known[0]!r} or {known[1]!r}, not {value!r}{spec.nearest(value, known)}")
+        spec.one_of("at", at, ("before", "after"))
+        spec.one_of("cut", cut, ("stitched", "tile"))
         check_door(model)
         self.family = family_of(model, processor)
         self.model, self.processor, self.at, self.cut = model, processor, at, cut

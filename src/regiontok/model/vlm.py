@@ -172,17 +172,7 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
                 f"this model was made with other weights of {own.encoder} ({self.config.visual_identity}) than are here "
                 f"({encoder.identity})"
             )
-        if hasattr(encoder, "device"):
-            encoder = replace(encoder, device=str(self.device))
-        return Regionizer(
-            encoder,
-            segmenter=own.segmenter,
-            transforms=own.transforms,
-            steps=own.regions,
-            padding=own.padding,
-            tiles=own.tiles,
-            cut=own.cut,
-        )
+        return Regionizer.of(own, device=str(self.device), encoder=encoder)
 
     def see(
         self,

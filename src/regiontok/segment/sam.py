@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
-from weakref import WeakValueDictionary
 
 import torch
 
-from regiontok.core.checkpoint import fingerprint, locate, weight_files
+from regiontok.core.checkpoint import fingerprint, locate, shared
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.segment._everything import Candidates, passed
@@ -30,9 +29,6 @@ from regiontok.segment._promptable import Encoded, Promptable, family, processor
 
 Granularity = Literal["study", "study2", "coarse", "medium", "fine", "fast"]
 Dtype = Literal["float32", "bfloat16", "float16"]
-
-# Models in memory by their files and settings, for as long as a segmenter holds them: a sweep over granularities loads once.
-_LOADED: WeakValueDictionary[tuple, Promptable] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -160,13 +156,9 @@ class Sam:
     @cached_property
     def _model(self) -> Promptable:
         family(self._folder, self.model)
-        stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in weight_files(self._folder))
-        key = (stamps, self.dtype, self.device, self.compile)
-        model = _LOADED.get(key)
-        if model is None:
-            dtype = getattr(torch, self.dtype)
-            model = _LOADED[key] = Promptable.load(self._folder, self.model, dtype, self.device, compiled=self.compile)
-        return model
+        how = getattr(torch, self.dtype), self.device
+        settings = ("sam", self.dtype, self.device, self.compile)
+        return shared(self._folder, settings, lambda: Promptable.load(self._folder, self.model, *how, compiled=self.compile))
 
 
 def _counts(levels: dict[int, Candidates]) -> dict[int, int]:
