@@ -41,7 +41,7 @@ def train(
     """
     with clear_errors():
         from regiontok.commands import train as command
-        from regiontok.commands.table import progress
+        from regiontok.commands.table import follow, progress
         from regiontok.train.options import Options
 
         options = Options(
@@ -58,7 +58,7 @@ def train(
 
         with progress(stderr()) as bar:
             found = command.train(
-                recipe, out, scale=scale, overrides=changes, options=options, resume=resume, tell=command.follow(bar)
+                recipe, out, scale=scale, overrides=changes, options=options, resume=resume, tell=follow(bar, command.show)
             )
         if command.is_first_process():
             if found["stopped"]:
@@ -173,6 +173,7 @@ def pretrain(
     """
     with clear_errors():
         from regiontok.commands import pretrain as command
+        from regiontok.commands.table import follow, progress
 
         changes = tuple(overrides or ())
         if dry_run:
@@ -184,9 +185,11 @@ def pretrain(
             per_device, save_every, keep, workers, device, shard, compile_blocks, skip, stop_after, cache
         )
 
-        def tell(entry: dict) -> None:
-            stderr().print(command.show(entry), highlight=False, markup=False)
-
-        found = command.pretrain(recipe, out, scale=scale, overrides=changes, options=options, resume=resume, tell=tell)
+        with progress(stderr()) as bar:
+            tell = follow(bar, command.show)
+            found = command.pretrain(recipe, out, scale=scale, overrides=changes, options=options, resume=resume, tell=tell)
         if command.is_first_process():
+            if found["stopped"]:
+                stderr().print(f"stopped: {found['stopped']}", highlight=False, markup=False)
             closing_json({"command": "pretrain", **found, "out": str(out)})
+    raise typer.Exit(130 if found["interrupted"] else 0)

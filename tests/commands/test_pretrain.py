@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
 from regiontok.commands import pretrain as command
 from regiontok.commands.ls import recipes
+from regiontok.commands.table import follow
 from regiontok.core.recipe import load_recipe, resolve, to_toml
 from regiontok.pretrain.build import heads, transformer, vit_config
 from regiontok.pretrain.plan import operations
@@ -38,11 +42,33 @@ def test_takes_two_steps_at_scale_mini(name, cache, tmp_path):
     )
     assert found["step"] == 2 * len(load_recipe(RICE[name]).pretrain.stage)
     assert 0 < found["loss"] < 200
-    assert said[0].startswith("stage px224: 2 steps at ")
+    assert said[0].startswith("evaluation at step 0  region k-NN 0.")
+    assert said[1].startswith("stage px224: 2 steps at ")
     assert said[-1].startswith(f"done at step {found['step']}  loss ")
 
 
+def test_a_bar_counts_the_steps_of_each_stage_and_nobody_watching_gets_a_line_each_twentieth():
+    told = StringIO()
+    with Progress(console=Console(file=told, width=200)) as bar:
+        tell = follow(bar, command.show)
+        about = {"kind": "stage", "size": [64, 96], "batch": 8, "ranks": 1}
+        tell(about | {"step": 0, "first": 0, "name": "low", "steps": 40})
+        for step in range(1, 41):
+            tell({"kind": "step", "step": step, "loss": 1.0, "loss_object": 1.0, "rate": 1e-3, "images_per_second": 5.0})
+        tell(about | {"step": 45, "first": 40, "name": "high", "steps": 10})
+        tell({"kind": "step", "step": 46, "loss": 2.0, "loss_object": 2.0, "rate": 1e-3, "images_per_second": 5.0})
+        assert [(task.completed, task.total) for task in bar.tasks] == [(40, 40), (6, 10)]
+        assert bar.tasks[1].description == "high loss 2.0000"
+    lines = told.getvalue().splitlines()
+    assert len([line for line in lines if line.startswith("step ")]) == 21
+    assert "stage high: 10 steps from step 5 at 64 x 96, batch 8, 1 processes" in lines
+
+
 class TestRecipes:
+    def test_rates_of_table_5c_hold_at_scale_mini_too(self):
+        found = [load_recipe(RICE[f"rice/table5c_b16_rho{name}"]).pretrain.loss.rho for name in ("005", "01", "02", "05")]
+        assert found == [0.05, 0.1, 0.2, 0.5]
+
     def test_every_ablation_of_the_paper_has_one(self):
         counts = Counter(name.split("/")[1].split("_")[0] for name in RICE)
         assert counts == {"pretrain": 2, "table5a": 4, "table5b": 4, "table5c": 4, "table5d": 4}

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from regiontok.commands.train import follow, plan, results, show, train
+from regiontok.commands.table import follow
+from regiontok.commands.train import plan, results, show, train
 from regiontok.train.options import Options
 
 FEW = ["every_stage.steps=2", "every_stage.batch=2"]
@@ -62,7 +63,7 @@ def test_mistakes_are_said(tmp_path, words, message):
 def test_a_bar_a_stage_and_sparse_lines_where_nobody_watches():
     told = StringIO()
     with Progress(console=Console(file=told, width=200)) as bar:
-        tell = follow(bar)
+        tell = follow(bar, show)
         parts = {"connector": (5, 5)}
         tell(
             {"kind": "stage", "stage": 1, "name": "first", "step": 0, "steps": 40, "parts": parts, "aside": {}}

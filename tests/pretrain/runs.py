@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 RECIPE = """
@@ -77,22 +79,36 @@ def run(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0) -> 
 
 def kill_after(folder: Path, out: Path, steps: int, *, ranks: int = 1) -> None:
     """Start, and kill every process of it with SIGKILL as soon as the log has so many steps."""
+    with _started(folder, out, steps, ranks):
+        pass
+
+
+def interrupt_after(folder: Path, out: Path, steps: int, *, ranks: int = 1, by: int = signal.SIGINT) -> None:
+    """Start, and signal every process of it, as a terminal does, as soon as the log has so many steps; wait for the end."""
+    with _started(folder, out, steps, ranks) as process:
+        os.killpg(process.pid, by)
+        process.wait(timeout=120)
+
+
+@contextmanager
+def _started(folder: Path, out: Path, steps: int, ranks: int) -> Iterator[subprocess.Popen]:
+    """A run that has taken so many steps; nothing of it is left afterwards."""
     process = subprocess.Popen(
         command(folder, out, ranks=ranks),
         env=_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        start_new_session=True,  # a group of its own: the whole of it is this run
     )
-    group = process.pid  # a session of its own: the whole of it is this run
     try:
         until = time.monotonic() + 240
         while len(steps_of(out)) < steps:
             assert process.poll() is None, "it ended by itself"
             assert time.monotonic() < until, "no progress"
             time.sleep(0.002)
+        yield process
     finally:
-        for child in _children(group):
+        for child in _children(process.pid):
             os.kill(child, signal.SIGKILL)
         process.kill()
         process.wait()

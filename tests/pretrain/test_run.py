@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from runs import RECIPE, kill_after, recipe_file, run, steps_of
+from runs import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import load_recipe
@@ -51,7 +52,7 @@ class TestOneProcess:
     def test_a_run_leaves_a_log_checkpoints_and_an_encoder(self, plain):
         entries = [json.loads(line) for line in (plain / "log.jsonl").read_text().splitlines()]
         assert [e["step"] for e in entries if e["kind"] == "step"] == list(range(1, 11))
-        assert [(e["stage"], e["size"]) for e in entries if e["kind"] == "stage"] == [("low", [32, 32]), ("high", [32, 64])]
+        assert [(e["name"], e["size"]) for e in entries if e["kind"] == "stage"] == [("low", [32, 32]), ("high", [32, 64])]
         step = next(e for e in entries if e["kind"] == "step")
         assert {"loss_object", "loss_text", "rho_object", "usage_text", "norm", "norm_centres", "images_per_second"} <= set(
             step
@@ -60,7 +61,7 @@ class TestOneProcess:
         assert 0.3 < step["rho_object"] < 0.7
         assert sorted(path.name for path in (plain / "checkpoints").iterdir()) == ["step-10", "step-9"]
         judged = [e for e in entries if e["kind"] == "eval"]
-        assert [e["step"] for e in judged] == [4, 8, 10]
+        assert [e["step"] for e in judged] == [0, 4, 8, 10]
         assert sum(judged[0]["distances"]) == pytest.approx(1, abs=1e-4)
 
     @pytest.mark.parametrize("at", [5, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 6, 7))])
@@ -71,6 +72,19 @@ class TestOneProcess:
         weights = [(out / "encoder" / "model.safetensors").read_bytes() for out in (plain, tmp_path / "run")]
         assert weights[0] == weights[1]
 
+    def test_a_signal_ends_the_run_behind_its_step_with_a_checkpoint(self, shared, plain, tmp_path):
+        def signalled(entry):
+            if entry["step"] == 5 and entry["kind"] == "step":
+                signal.raise_signal(signal.SIGTERM)
+
+        options = PretrainOptions(device="cpu", cache=str(shared / "cache"), save_every=3)
+        recipe = load_recipe(shared / "small.toml")
+        found = pretrain(recipe, tmp_path / "run", options=options, given=RECIPE, tell=signalled)
+        assert found == {"step": 5, "stopped": "asked to, after step 5 of 10; go on with --resume", "interrupted": True}
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert not train(shared, tmp_path / "run", resume=True)["stopped"]
+        assert steps_of(tmp_path / "run") == steps_of(plain)
+
     def test_several_passes_are_one_batch(self, shared, plain, tmp_path):
         train(shared, tmp_path / "run", each=5)
         for whole, parts in zip(steps_of(plain), steps_of(tmp_path / "run"), strict=True):
@@ -78,11 +92,11 @@ class TestOneProcess:
 
     def test_workers_change_nothing(self, shared, plain, tmp_path):
         train(shared, tmp_path / "run", workers=1, stop_after=4)
-        assert steps_of(tmp_path / "run") == steps_of(plain)[:5]
+        assert steps_of(tmp_path / "run") == steps_of(plain)[:6]
 
     def test_resuming_what_is_done_does_nothing(self, shared, plain):
         before = (plain / "log.jsonl").read_text()
-        assert train(shared, plain, resume=True) == {"step": 10, "stopped": ""}
+        assert train(shared, plain, resume=True) == {"step": 10, "stopped": "", "interrupted": False}
         assert (plain / "log.jsonl").read_text() == before
 
     def test_the_encoder_is_one_of_transformers_and_of_this_project(self, plain):
@@ -130,7 +144,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("override", "message"),
         [
-            ("pretrain.object.classes=63", "has 64 classes, .* only 63"),
+            ("pretrain.object.classes=39", "has 40 classes, .* only 39"),
             ("pretrain.model.vit=b17", "no size 'b17'"),
             ("pretrain.every_stage.size=30", "not made of whole patches of 8"),
             ("pretrain.loss.rho=0.0", "rho is the share"),
@@ -160,7 +174,7 @@ class TestParts:
     def test_centres_that_no_step_sampled_do_not_move(self, shared, tmp_path):
         found = train(shared, tmp_path / "run", "pretrain.loss.rho=0.01", stop_after=1)
         assert found["stopped"]
-        usage = next(e["usage_text"] for e in steps_of(tmp_path / "run"))
+        usage = next(e["usage_text"] for e in steps_of(tmp_path / "run") if "usage_text" in e)
         assert usage < 0.3
 
     def test_distances_of_patches_by_eye(self):
@@ -177,6 +191,16 @@ class TestProcesses:
         run(shared, tmp_path / "killed", "--resume", ranks=ranks)
         assert steps_of(tmp_path / "killed") == steps_of(tmp_path / "whole")
         assert len(json.loads((tmp_path / "killed" / "provenance.json").read_text())) == 2
+
+    @pytest.mark.parametrize("ranks", [1, 2])
+    def test_ctrl_c_saves_what_was_done_and_resuming_is_the_same_to_the_last_bit(self, shared, tmp_path, ranks):
+        run(shared, tmp_path / "whole", ranks=ranks)
+        interrupt_after(shared, tmp_path / "halted", 4, ranks=ranks)
+        done = [entry["step"] for entry in steps_of(tmp_path / "halted")]
+        assert 3 <= done[-1] < 10
+        assert (tmp_path / "halted" / "checkpoints" / f"step-{done[-1]}").is_dir()
+        run(shared, tmp_path / "halted", "--resume", ranks=ranks)
+        assert steps_of(tmp_path / "halted") == steps_of(tmp_path / "whole")
 
     def test_another_number_of_ranks_goes_on_with_the_same_curve(self, shared, plain, tmp_path):
         kill_after(shared, tmp_path / "run", 7, ranks=2)
@@ -195,11 +219,13 @@ class TestProcesses:
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
 
     def test_two_ranks_learn(self, shared, tmp_path):
-        words = ["pretrain.stage=[{name='a', size=64, steps=240, batch=16, warmup=10}]", "pretrain.object.classes=64"]
-        words += ["pretrain.data=[{shards='scenes(512, size=64)'}]", "pretrain.evaluate.every=0"]
-        words += ["pretrain.evaluate.shards='scenes(128, start=100000, size=64)'", "pretrain.evaluate.images=128"]
+        stage = "name='a', size=96, steps=300, batch=32, warmup=30, learning_rate=3e-3"
+        words = [f"pretrain.stage=[{{{stage}}}]", "pretrain.loss.rho=1.0", "pretrain.evaluate.every=0"]
+        words += ["pretrain.data=[{shards='scenes(768, size=96, fewest=3, most=6)'}]"]
+        words += ["pretrain.evaluate.shards='scenes(128, start=100000, size=96)'", "pretrain.evaluate.images=128"]
         run(shared, tmp_path / "run", *words, ranks=2)
         losses = [entry["loss"] for entry in steps_of(tmp_path / "run") if "loss" in entry]
-        (judged,) = [entry for entry in steps_of(tmp_path / "run") if "knn" in entry]
-        assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
-        assert judged["knn"] > 5 * judged["knn_chance"]
+        before, after = [entry for entry in steps_of(tmp_path / "run") if "knn" in entry]
+        assert sum(losses[-20:]) < 0.7 * sum(losses[:20])
+        assert after["knn"] > 20 * after["knn_chance"]
+        assert after["knn"] > 2 * before["knn"]  # a random encoder is above chance too: colours

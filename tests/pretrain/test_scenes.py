@@ -8,8 +8,8 @@ import pytest
 from regiontok.data.shard_views import Labels, ViewSettings
 from regiontok.data.shards import ShardViews, Source
 from regiontok.miniworld.scenes import make_scene
-from regiontok.miniworld.words import COLOURS, SHAPES
-from regiontok.pretrain.scenes import ATTRIBUTES, Scenes
+from regiontok.miniworld.words import COLOURS, TEXTURES
+from regiontok.pretrain.scenes import Scenes
 
 
 def whole(folder, **words) -> ShardViews:
@@ -26,7 +26,7 @@ def test_shards_hold_the_scenes_their_masks_and_true_labels(tmp_path):
         assert np.array_equal(view.pixels, scene.pixels)
         for region, label, share in zip(view.regions, view.labels[:, 0], view.shares, strict=True):
             shown = scene.objects[region]
-            assert (SHAPES[label // len(COLOURS)], COLOURS[label % len(COLOURS)]) == (shown.shape, shown.colour)
+            assert (COLOURS[label // len(TEXTURES)], TEXTURES[label % len(TEXTURES)]) == (shown.colour, shown.texture)
             assert share.sum() * 64 == pytest.approx(shown.visible, abs=1e-3)
 
 
@@ -48,7 +48,15 @@ def test_clusters_are_below_k_and_gather_what_looks_alike(tmp_path):
     labels = np.concatenate([data[position].labels[:, 0] for position in range(24)])
     assert set(labels.tolist()) == set(range(6))
     assert scenes.classes == 6
-    assert Scenes(3).classes == ATTRIBUTES == 64
+    assert Scenes(3).classes == 40
+    assert Scenes(3, labels="shape+colour+size").classes == 192
+
+
+def test_region_features_are_made_once_for_all_numbers_of_clusters(tmp_path, monkeypatch):
+    Scenes(24, size=64, kmeans=6).shards(tmp_path)
+    monkeypatch.setattr("regiontok.pretrain.scenes.region_features", None)  # calling it would raise
+    labels = whole(Scenes(24, size=64, kmeans=3).shards(tmp_path))
+    assert {int(label) for position in range(24) for label in labels[position].labels[:, 0]} == {0, 1, 2}
 
 
 def test_written_once_and_the_same_again(tmp_path):
@@ -77,6 +85,7 @@ def test_whole_pictures_are_one_region(tmp_path):
         ("scenes(3, hue=2)", "unknown hue; scenes takes n, start"),
         ("scenes(size=64)", "say how many"),
         ("scenes(3, size='x')", "size is a whole number"),
+        ("scenes(3, labels='colour+hue')", "unknown 'hue' in labels; they are of shape, colour, texture, size"),
         ("scenes(0)", "at least one scene"),
         ("scenes(3, whole=True)", "give kmeans"),
     ],

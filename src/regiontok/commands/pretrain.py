@@ -117,17 +117,23 @@ def show(entry: dict[str, Any]) -> str:
     """One line of the log for a terminal."""
     kind = entry["kind"]
     if kind == "stage":
-        again = f" from step {entry['from']}" if entry["from"] else ""
+        gone = entry["step"] - entry["first"]
+        again = f" from step {gone}" if gone else ""
         size = " x ".join(map(str, entry["size"]))
-        return f"stage {entry['stage']}: {entry['steps']} steps{again} at {size}, batch {entry['batch']}, {entry['ranks']} processes"
+        return f"stage {entry['name']}: {entry['steps']} steps{again} at {size}, batch {entry['batch']}, {entry['ranks']} processes"
     if kind == "step":
         heads = [f"{key[5:]} {value:.4f}" for key, value in entry.items() if key.startswith("loss_")]
         pace = f"{entry['images_per_second']:.0f} images/s" + (
             f" ({entry['peak_share']:.0%} of peak)" if "peak_share" in entry else ""
         )
         return f"step {entry['step']}  loss {entry['loss']:.4f} ({', '.join(heads)})  rate {entry['rate']:.2e}  {pace}"
-    words = "  ".join(f"{key} {value:.4g}" for key, value in entry.items() if isinstance(value, float))
-    return f"{'evaluation' if kind == 'eval' else 'done'} at step {entry['step']}  {words}"
+    said = f"{'evaluation' if kind == 'eval' else 'done'} at step {entry['step']}"
+    if "loss" in entry:
+        said += f"  loss {entry['loss']:.4f}"
+    if "knn" in entry:
+        said += f"  region k-NN {entry['knn']:.3f} (blind {entry['knn_chance']:.3f})"
+        said += "".join(f"  {key.replace('_', ' ')} {entry[key]:.3f}" for key in ("far_cosine", "neighbour_gain", "distance"))
+    return said
 
 
 def is_first_process() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import mean, median
 from typing import Any
 
@@ -20,6 +20,28 @@ def progress(console: Console) -> Progress:
     """A bar with count and estimate; silent where `console` is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def follow(bar: Progress, show: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], None]:
+    """What training tells, on a bar a stage; where nobody watches a bar, one line each twentieth of a stage.
+
+    A stage's entry has its `name`, its `steps`, the `step` it goes on from, and `first`, its own first one, where steps are counted
+    over all stages.
+    """
+    stage: dict[str, Any] = {}
+
+    def tell(entry: dict[str, Any]) -> None:
+        done = entry["step"] - entry.get("first", stage.get("first", 0))
+        if entry["kind"] == "stage":
+            stage.clear()
+            stage.update(entry, task=bar.add_task(entry["name"], total=entry["steps"], completed=done))
+        if entry["kind"] == "step":
+            bar.update(stage["task"], completed=done, description=f"{stage['name']} loss {entry['loss']:.4f}")
+            if bar.console.is_terminal or done % -(-stage["steps"] // 20):
+                return
+        bar.console.print(show(entry), highlight=False, markup=False)
+
+    return tell
 
 
 def results(reports: Sequence[dict[str, Any]]) -> Iterator[Table]:

@@ -17,7 +17,6 @@ from regiontok.train.plan import StagePlan
 from regiontok.train.trackers import check
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
     from rich.table import Table
 
 
@@ -122,22 +121,6 @@ def show(entry: dict[str, Any]) -> str:
     words = {key.removeprefix("eval_"): value for key, value in entry.items() if isinstance(value, float)}
     said = "  ".join(f"{key} {value:.4g}" for key, value in words.items())
     return f"{'evaluation' if kind == 'eval' else 'done'} at step {entry['step']}  {said}"
-
-
-def follow(bar: Progress) -> Callable[[dict[str, Any]], None]:
-    """What `train` tells, on a progress bar a stage; where nobody watches a bar, one line each twentieth of a stage."""
-    stage: dict[str, Any] = {}
-
-    def tell(entry: dict[str, Any]) -> None:
-        if entry["kind"] == "stage":
-            stage.update(task=bar.add_task(entry["name"], total=entry["steps"], completed=entry["step"]), **entry)
-        if entry["kind"] == "step":
-            bar.update(stage["task"], completed=entry["step"], description=f"{stage['name']} loss {entry['loss']:.4f}")
-            if bar.console.is_terminal or entry["step"] % max(1, stage["steps"] // 20):
-                return
-        bar.console.print(show(entry), highlight=False, markup=False)
-
-    return tell
 
 
 def is_first_process() -> bool:

@@ -136,7 +136,7 @@ class PretrainEvaluation(_Settings):
 
     Attributes:
         shards: as in `PretrainData`; "" for none.
-        every: steps between; 0: at the end only.
+        every: steps between; 0: before the first step and at the end only.
         images: the first so many.
         k: neighbours of region k-NN.
     """

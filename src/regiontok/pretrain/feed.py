@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from regiontok.core.interrupt import undisturbed
 from regiontok.core.need import need
 from regiontok.core.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.data.shard_views import Labels, View, ViewSettings
@@ -155,6 +156,7 @@ def batches(
         batch_sampler=Positions(timeline, start, stop, rank, ranks),  # type: ignore[arg-type]
         collate_fn=Collate(heads),
         num_workers=workers,
+        worker_init_fn=undisturbed,
         generator=torch.Generator(),  # nothing is drawn from the state of training
     )
     return iter(loader)

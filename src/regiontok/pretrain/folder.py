@@ -72,7 +72,7 @@ class PretrainFolder:
         path = self.path / "provenance.json"
         held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         self._write("provenance.json", json.dumps([*held, entry], indent=1) + "\n")
-        kept = [json.dumps(own) + "\n" for own in self.entries() if own["step"] <= step]
+        kept = [json.dumps(own) + "\n" for own in self.entries() if step and own["step"] <= step]
         self._write("log.jsonl", "".join(kept))
 
     def record(self, entry: dict[str, Any]) -> None:

@@ -39,6 +39,14 @@ class Ranks:
         if self.mesh is not None:
             dist.barrier()
 
+    def anywhere(self, here: bool) -> bool:
+        """True on every rank if it is so on any."""
+        if self.mesh is None:
+            return here
+        told = torch.tensor(float(here), device=self.device)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        return bool(told > 0)
+
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[Ranks]:

@@ -7,6 +7,8 @@ Differs: stages go on in one stream of samples.
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from regiontok.core.interrupt import interruptible
 from regiontok.core.pretrain_recipe import Pretrain
 from regiontok.core.recipe import Recipe
 from regiontok.pretrain.build import Learner, build, halved, heads, transformer, vit_config
@@ -76,7 +79,8 @@ def pretrain(
     given: str = "",
     tell: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> dict[str, Any]:
-    """Pretrain; returns `step`, `loss` (mean of the last 20 steps), the last evaluation, and `stopped`: why it ended early, or "".
+    """Pretrain; returns `step`, `loss` (mean of the last 20 steps), the last evaluation, and `stopped`: why it ended early, or "";
+    `interrupted`: whether Ctrl-C or SIGTERM did that.
 
     Args:
         recipe: resolved at its scale, with a `[pretrain]`.
@@ -113,8 +117,10 @@ def pretrain(
                 folder_of(text, cache)
             folder.start(provenance(recipe, ranks.world, start), start)
         ranks.wait()
-        session = _Session(table, folder, options, ranks, learner, checkpoints, timeline, cache, tell)
-        return session.run(start)
+        # a terminal and torchrun both signal every rank, so several of them mean no more than one
+        with interruptible((signal.SIGINT, signal.SIGTERM), insist=ranks.world == 1) as asked:
+            session = _Session(table, folder, options, ranks, learner, checkpoints, timeline, cache, tell, asked)
+            return session.run(start)
 
 
 @dataclass(frozen=True)
@@ -128,38 +134,42 @@ class _Session:
     timeline: Timeline
     cache: Path
     tell: Callable[[dict[str, Any]], None]
+    asked: threading.Event
 
     def run(self, start: int) -> dict[str, Any]:
         """From a step to the end, or as far as `stop_after` says."""
         last = self.timeline.steps
         stop = min(last, start + self.options.stop_after) if self.options.stop_after else last
         at = start
-        while at < stop:
+        if not start:
+            self._evaluate(0)  # what training starts from
+        halted = False
+        while at < stop and not halted:
             index, _ = self.timeline.at(at)
-            end = min(stop, self.timeline.start(index + 1))
-            self._stage(index, at, end)
-            at = end
+            at, halted = self._stage(index, at, min(stop, self.timeline.start(index + 1)))
         if at < last:
             if at not in self.checkpoints.found():
                 self.checkpoints.save(at, self.learner.state(), wait=True)
-            return {"step": at, "stopped": f"after step {at} of {last}; go on with --resume"}
+            why = "asked to, " if halted else ""
+            return {"step": at, "stopped": f"{why}after step {at} of {last}; go on with --resume", "interrupted": halted}
         if start == last and self.folder.encoder.is_dir():
-            return {"step": at, "stopped": ""}
-        found = {"step": at, "loss": self._last_loss(), **self._evaluate(at), "stopped": ""}
+            return {"step": at, "stopped": "", "interrupted": False}
+        found = {"step": at, "loss": self._last_loss(), **self._evaluate(at), "stopped": "", "interrupted": False}
         self.checkpoints.save(at, self.learner.state(), wait=True)
         self._export()
         self._record({"kind": "done", **found})
         self.ranks.wait()
         return found
 
-    def _stage(self, index: int, start: int, end: int) -> None:
+    def _stage(self, index: int, start: int, end: int) -> tuple[int, bool]:
+        """Steps of one stage; the step that was reached, and whether a signal ended it."""
         table, ranks, timeline = self.table, self.ranks, self.timeline
         stage, own_heads = table.stage[index], head_names(table)
         patch = self.learner.bare.vit.config.patch
         data = views(table, stage, patch, self.cache, skip=self.options.skip)
         first = self.timeline.start(index)
         self._record(
-            {"kind": "stage", "step": start, "stage": stage.name, "from": start - first, "steps": stage.length, "size": list(stage.sides),
+            {"kind": "stage", "step": start, "name": stage.name, "first": first, "steps": stage.length, "size": list(stage.sides),
              "batch": stage.batch, "ranks": ranks.world, "images": data.order.samples, "left_out": data.left_out}
         )  # fmt: skip
         feed = batches(data, timeline, start, end, own_heads, ranks.rank, ranks.world, self.options.workers)
@@ -174,6 +184,9 @@ class _Session:
             began = now
             self._record(entry | ({"skipped": list(batch.skipped)} if batch.skipped else {}))
             self._between(step + 1)
+            if ranks.anywhere(self.asked.is_set()):
+                return step + 1, True
+        return end, False
 
     def _between(self, done: int) -> None:
         """What is due after so many steps; the end does its own."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from regiontok.core import spec
+from regiontok.core.files import replacing
 from regiontok.core.masks import PixelMasks
 from regiontok.core.need import need
 from regiontok.core.picture import Picture
@@ -32,11 +34,12 @@ from regiontok.miniworld.words import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTU
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-VERSION = 1  # raise it with every change of what is drawn or how labels are made
-ATTRIBUTES = len(SHAPES) * len(COLOURS)  # classes of true labels: shape times colour
+VERSION = 2  # raise it with every change of what is drawn or how labels are made
+ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "texture": TEXTURES, "size": SIZES}
 WORDS = (*SHAPES, *COLOURS, *SIZES, *TEXTURES, *BACKGROUNDS)
 EACH = 256  # images a shard
-_SWITCHES = ("words", "whole")
+
+_KINDS = {"int": "a whole number", "bool": "True or False", "str": "text"}
 
 
 def is_scenes(text: str) -> bool:
@@ -53,15 +56,16 @@ class Scenes:
         start: seed of the first; sources that do not overlap are a training and a held-out part.
         size: side in pixels.
         fewest, most: objects a picture.
-        kmeans: labels are so many clusters of region features of `lite`; 0: shape and colour.
+        labels: what makes a class, of `ATTRIBUTES`, joined by "+".
+        kmeans: labels are so many clusters of region features of `lite` instead; 0: true ones.
         words: a word is drawn into every picture.
         whole: the only object region is the whole picture, as in image-level cluster discrimination; needs `kmeans`.
 
     Raises:
-        ValueError: no picture, or whole pictures without clusters.
+        ValueError: no picture, an unknown attribute, or whole pictures without clusters.
 
     >>> Scenes.of("scenes(8, size=64)")
-    Scenes(n=8, start=0, size=64, fewest=2, most=5, kmeans=0, words=False, whole=False)
+    Scenes(n=8, start=0, size=64, fewest=2, most=5, labels='colour+texture', kmeans=0, words=False, whole=False)
     """
 
     n: int
@@ -69,6 +73,7 @@ class Scenes:
     size: int = 96
     fewest: int = 2
     most: int = 5
+    labels: str = "colour+texture"
     kmeans: int = 0
     words: bool = False
     whole: bool = False
@@ -76,8 +81,10 @@ class Scenes:
     def __post_init__(self) -> None:
         if self.n < 1 or self.start < 0 or self.kmeans < 0:
             raise ValueError(f"expected at least one scene, from a seed >= 0, got {self}")
+        if unknown := [name for name in self.labels.split("+") if name not in ATTRIBUTES]:
+            raise ValueError(f"unknown {unknown[0]!r} in labels; they are of {', '.join(ATTRIBUTES)}, joined by +, got {self}")
         if self.whole and not self.kmeans:
-            raise ValueError(f"a whole picture has no shape and colour: give kmeans, got {self}")
+            raise ValueError(f"a whole picture has no {self.labels}: give kmeans, got {self}")
 
     @classmethod
     def of(cls, text: str) -> Scenes:
@@ -87,12 +94,12 @@ class Scenes:
             ValueError: not of this form, or an argument that it does not have.
         """
         (call,) = spec.parse(text)
-        names = [field.name for field in fields(cls)]
-        given = dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
-        if unknown := sorted(set(given) - set(names)):
-            raise ValueError(f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(names)}")
-        if wrong := [key for key, value in given.items() if type(value) is not (bool if key in _SWITCHES else int)]:
-            raise ValueError(f"{text}: {wrong[0]} is {'True or False' if wrong[0] in _SWITCHES else 'a whole number'}")
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        given = dict(zip(kinds, call.args, strict=False)) | dict(call.kwargs)
+        if unknown := sorted(set(given) - set(kinds)):
+            raise ValueError(f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(kinds)}")
+        if wrong := [key for key, value in given.items() if type(value).__name__ != kinds[key]]:
+            raise ValueError(f"{text}: {wrong[0]} is {_KINDS[kinds[wrong[0]]]}")
         if "n" not in given:
             raise ValueError(f"{text}: say how many, scenes(400)")
         return cls(**given)  # type: ignore[arg-type]
@@ -100,18 +107,17 @@ class Scenes:
     @property
     def classes(self) -> int:
         """Labels lie below this."""
-        return self.kmeans or ATTRIBUTES
+        return self.kmeans or math.prod(len(ATTRIBUTES[name]) for name in self.labels.split("+"))
 
     def shards(self, folder: Path) -> Path:
         """The folder below `folder` that holds them as shards; written now if it does not."""
-        said = json.dumps([VERSION, SCENES_VERSION, asdict(self)], sort_keys=True)
-        place = folder / f"scenes-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+        place = folder / f"scenes-{self._key()}"
         starts = range(0, self.n, EACH)
         if all(report_path(place, f"{at // EACH:05}").exists() for at in starts):
             return place
         place.mkdir(parents=True, exist_ok=True)
         made = [self._picture(seed) for seed in range(self.start, self.start + self.n)]
-        labels = self._clustered(made) if self.kmeans else [_attributes(one.scene) for one in made]
+        labels = self._clustered(made, folder) if self.kmeans else [self._true(one.scene) for one in made]
         for at in starts:
             tar, part = place / f"{at // EACH:05}.tar", slice(at, at + EACH)
             write_tar(tar, [(f"{one.scene.seed:07}.png", one.png) for one in made[part]])
@@ -133,14 +139,26 @@ class Scenes:
     def _masks(self, scene: Scene) -> np.ndarray:
         return np.ones((1, *scene.labels.shape), bool) if self.whole else scene.masks
 
-    def _clustered(self, made: Sequence[_Made]) -> list[np.ndarray]:
-        features = [region_features(one.scene, one.masks) for one in made]
-        table = np.concatenate(features)
+    def _true(self, scene: Scene) -> np.ndarray:
+        names = self.labels.split("+")
+        numbers = np.array([[ATTRIBUTES[name].index(getattr(one, name)) for name in names] for one in scene.objects])
+        return np.ravel_multi_index(tuple(numbers.T), [len(ATTRIBUTES[name]) for name in names])
+
+    def _clustered(self, made: Sequence[_Made], folder: Path) -> list[np.ndarray]:
+        kept = folder / f"features-{replace(self, kmeans=1)._key()}.npy"  # the same for any number of clusters
+        if not kept.exists():
+            with replacing(kept) as part, part.open("wb") as file:
+                np.save(file, np.concatenate([region_features(one.scene, one.masks) for one in made]))
+        table = np.load(kept, allow_pickle=False)
         if len(table) < self.kmeans:
             raise ValueError(f"{len(table)} regions do not make {self.kmeans} clusters: more scenes, or fewer clusters")
         cluster = need("sklearn.cluster", extra="sklearn")
         found = cluster.KMeans(self.kmeans, n_init=1, random_state=0).fit_predict(table).astype(np.int64)
-        return np.split(found, np.cumsum([len(own) for own in features])[:-1])
+        return np.split(found, np.cumsum([len(one.masks) for one in made])[:-1])
+
+    def _key(self) -> str:
+        said = json.dumps([VERSION, SCENES_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +186,6 @@ class _Made:
             masks=masks,
             texts=texts,
         )
-
-
-def _attributes(scene: Scene) -> np.ndarray:
-    return np.array([SHAPES.index(one.shape) * len(COLOURS) + COLOURS.index(one.colour) for one in scene.objects], np.int64)
 
 
 def region_features(scene: Scene, masks: np.ndarray) -> Float[np.ndarray, "k d"]:

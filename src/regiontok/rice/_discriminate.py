@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 # Logits a chunk: 4 MB in float32 stay in a processor's cache; a GPU wants large products.
 _LOGITS = {"cpu": 1 << 20}
 _LOGITS_ELSEWHERE = 1 << 26
-# Logits a head keeps for the backward pass, whatever K is: 34 MB in float32, 1 GB on a GPU; the rest are made again.
-_KEPT = {"cpu": 8 << 20}
+# Logits a head keeps for the backward pass, whatever K is: 134 MB in float32, 1 GB on a GPU; the rest are made again.
+_KEPT = {"cpu": 32 << 20}
 _KEPT_ELSEWHERE = 1 << 28
+# They lie in blocks that the C library gives back to the system at once (over 32 MB): while rows' gradients fill, logits leave.
+_TOGETHER = 9 << 20
 _SMALLEST = 256  # classes a chunk, however many regions there are
 _EXP_SAFE = 64.0  # e^64 times a billion classes fits into float32; e^-64 does too, so that no term is lost below it
 
@@ -128,12 +130,15 @@ class Share:
         """This rank's part of the sum of exponentials and of the positive cosines, in float64, so that ranks only have to be added;
         and the terms that are kept for `backward`."""
         total, kept = torch.zeros(len(x), dtype=torch.float64, device=x.device), []
-        room = _KEPT.get(x.device.type, _KEPT_ELSEWHERE)
+        room, block = _KEPT.get(x.device.type, _KEPT_ELSEWHERE), x.new_empty(0)
         for _, _, _, terms in self.chunks(x, []):
             total += terms.sum(1)
             room -= terms.numel()
             if room >= 0:
-                kept.append(terms.clone())
+                if len(block) < terms.numel():
+                    block = x.new_empty(max(_TOGETHER, terms.numel()))
+                kept.append(block[: terms.numel()].view_as(terms).copy_(terms))
+                block = block[terms.numel() :]
         cosines = torch.zeros(len(x), self.slots, dtype=torch.float64, device=x.device)
         rows, inverse = self.positive_centres()
         cosines[self.region, self.slot] = ((x[self.region] * rows).sum(1) * inverse[:, 0]).double()

@@ -19,6 +19,7 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState, GradientState
 
 from regiontok.core.files import replacing
+from regiontok.core.interrupt import interruptible
 from regiontok.core.recipe import Recipe, Stage
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
@@ -29,7 +30,7 @@ from regiontok.train.feed import Feed, feed
 from regiontok.train.folder import RunFolder, provenance, steps_kept
 from regiontok.train.options import Options
 from regiontok.train.plan import most_samples
-from regiontok.train.stopping import StopAfter, TrainingStopped, interruptible, out_of_memory, what_to_lower
+from regiontok.train.stopping import StopAfter, TrainingStopped, out_of_memory, what_to_lower
 from regiontok.train.trackers import trackers
 from regiontok.train.trainer import StageTrainer
 

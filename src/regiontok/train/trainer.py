@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from regiontok.core.interrupt import undisturbed
 from regiontok.core.recipe import Stage
 from regiontok.train.batching import Order
 from regiontok.train.build import groups
@@ -93,7 +93,7 @@ class StageTrainer(Trainer):
             collate_fn=self.data_collator,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_undisturbed,
+            worker_init_fn=undisturbed,
             generator=torch.Generator(),  # else each new iterator draws its seed from the global state, and a resume one more
         )
 
@@ -183,11 +183,6 @@ class StageTrainer(Trainer):
         with torch.no_grad():
             for name, parameter in learning.items():
                 parameter.copy_(saved[name])
-
-
-def _undisturbed(worker: int) -> None:
-    """Ctrl-C is for the process that trains: it still has a step to finish and a checkpoint to save."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def arguments(stage: Stage, order: Order, folder: Path, **options: Any) -> TrainingArguments:
