@@ -287,18 +287,23 @@ def check(
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="A method, a recipe, or an image's folder under --out.")],
+    what: Annotated[str, typer.Argument(help="A method, a recipe, an image's folder under --out, or a pretraining run's.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="For a recipe: key=value.")] = None,
     scale: Annotated[str, typer.Option(help="For a recipe: mini, small or paper.")] = "mini",
 ) -> None:
-    """Show a method's documentation, a recipe as it is resolved, or the regions of an image that was tokenized.
+    """Show a method's documentation, a recipe as it is resolved, the regions of an image that was tokenized, or a pretraining run.
 
     Examples: `regiontok show merge`, `regiontok show quick/cluster tokenizer.pool=select`, `regiontok show out/photo.jpg`
     """
     with clear_errors():
         from regiontok.commands.show import show_method, show_output, show_recipe
 
-        if Path(what).is_dir():
+        if (Path(what) / "log.jsonl").is_file():
+            from regiontok.commands.pretrain_curves import evaluations, write_curves
+
+            stdout().print(evaluations(Path(what)))
+            stdout().print(f"drawn: {write_curves(Path(what))}", highlight=False, markup=False)
+        elif Path(what).is_dir():
             _regions(show_output(Path(what)))
         else:
             text = show_method(what) or show_recipe(what, scale=scale, overrides=tuple(overrides or ()))

@@ -191,5 +191,7 @@ def pretrain(
         if command.is_first_process():
             if found["stopped"]:
                 stderr().print(f"stopped: {found['stopped']}", highlight=False, markup=False)
-            closing_json({"command": "pretrain", **found, "out": str(out)})
+            drawn = command.drawn(out, found["step"])
+            found.pop("distances", None)  # forty numbers: they stand in the log
+            closing_json({"command": "pretrain", **found, "out": str(out), "curves": drawn})
     raise typer.Exit(130 if found["interrupted"] else 0)

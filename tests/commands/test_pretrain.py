@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections import Counter
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
 from regiontok.commands import pretrain as command
+from regiontok.commands import pretrain_curves
 from regiontok.commands.ls import recipes
+from regiontok.commands.pretrain_curves import COLUMNS, curves, evaluations, write_curves
 from regiontok.commands.table import follow
 from regiontok.core.recipe import load_recipe, resolve, to_toml
 from regiontok.pretrain.build import heads, transformer, vit_config
@@ -42,8 +46,8 @@ def test_takes_two_steps_at_scale_mini(name, cache, tmp_path):
     )
     assert found["step"] == 2 * len(load_recipe(RICE[name]).pretrain.stage)
     assert 0 < found["loss"] < 200
-    assert said[0].startswith("evaluation at step 0  region k-NN 0.")
-    assert said[1].startswith("stage px224: 2 steps at ")
+    assert said[0].startswith("stage px224: 2 steps at ")
+    assert said[1].startswith("evaluation at step 0  region k-NN 0.")
     assert said[-1].startswith(f"done at step {found['step']}  loss ")
 
 
@@ -51,7 +55,7 @@ def test_a_bar_counts_the_steps_of_each_stage_and_nobody_watching_gets_a_line_ea
     told = StringIO()
     with Progress(console=Console(file=told, width=200)) as bar:
         tell = follow(bar, command.show)
-        about = {"kind": "stage", "size": [64, 96], "batch": 8, "ranks": 1}
+        about = {"kind": "stage", "size": [64, 96], "batch": 8, "ranks": 1, "left_out": []}
         tell(about | {"step": 0, "first": 0, "name": "low", "steps": 40})
         for step in range(1, 41):
             tell({"kind": "step", "step": step, "loss": 1.0, "loss_object": 1.0, "rate": 1e-3, "images_per_second": 5.0})
@@ -62,6 +66,40 @@ def test_a_bar_counts_the_steps_of_each_stage_and_nobody_watching_gets_a_line_ea
     lines = told.getvalue().splitlines()
     assert len([line for line in lines if line.startswith("step ")]) == 21
     assert "stage high: 10 steps from step 5 at 64 x 96, batch 8, 1 processes" in lines
+
+
+class TestCurves:
+    @staticmethod
+    def log(folder: Path, steps: int) -> list[dict]:
+        scores = dict.fromkeys(COLUMNS, 0.25) | {"distances": [0.5, 0.5]}
+        entries = [{"kind": "stage", "step": 0}, {"kind": "eval", "step": 0, **scores}]
+        entries += [{"kind": "step", "step": at, "rate": 1.0, "loss_text": 2.0 * at} for at in range(1, steps + 1)]
+        entries += [{"kind": "eval", "step": steps, **scores, "knn": 0.75}]
+        folder.mkdir()
+        (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        return entries
+
+    def test_a_run_is_a_picture_and_a_table(self, tmp_path):
+        self.log(tmp_path / "run", 1000)
+        path = write_curves(tmp_path / "run")
+        with Image.open(path) as picture:
+            assert picture.width > 2000
+        table = evaluations(tmp_path / "run")
+        assert [list(column.cells) for column in table.columns][:2] == [["0", "1,000"], ["0.250", "0.750"]]
+
+    def test_long_losses_are_means_of_equal_parts(self, tmp_path, monkeypatch):
+        entries, seen = self.log(tmp_path / "run", 1000), []
+        monkeypatch.setattr(pretrain_curves, "draw_panels", lambda panels, **words: seen.extend(panels))
+        curves(entries, "run")
+        (line,) = seen[0].lines
+        assert (line.name, len(line.x), line.x[0], line.y[0]) == ("loss of text", 200, 3.0, 6.0)
+        assert [line.name for line in seen[2].lines] == ["after step 0", "after step 1,000"]
+        assert seen[2].lines[0].x == (0.5, 1.5)
+
+    def test_a_folder_of_something_else(self, tmp_path):
+        (tmp_path / "log.jsonl").write_text('{"kind": "step", "step": 1, "loss": 3.0}\n')
+        with pytest.raises(ValueError, match="no step of `regiontok pretrain` in its log"):
+            write_curves(tmp_path)
 
 
 class TestRecipes:

@@ -15,6 +15,7 @@ from runs import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import load_recipe
+from regiontok.data.shard_tar import ShardError
 from regiontok.pretrain import run as loop
 from regiontok.pretrain.build import build
 from regiontok.pretrain.checkpoint import OtherCheckpoint, compare
@@ -157,6 +158,17 @@ class TestRefusals:
     def test_a_folder_in_use(self, shared, plain):
         with pytest.raises(ValueError, match="holds a run already: go on with --resume"):
             train(shared, plain)
+
+    def test_a_start_that_failed_before_a_step_is_no_run(self, shared, tmp_path):
+        with pytest.raises(ShardError, match="nowhere: no shard"):
+            train(shared, tmp_path / "run", "pretrain.data=[{shards='nowhere'}]")
+        assert train(shared, tmp_path / "run", stop_after=1)["step"] == 1
+
+    def test_a_folder_of_something_else_is_left_alone(self, shared, tmp_path):
+        (tmp_path / "notes.txt").write_text("mine")
+        for resume in (False, True):
+            with pytest.raises(ValueError, match="is not empty and holds no run"):
+                train(shared, tmp_path, resume=resume)
 
 
 class TestParts:

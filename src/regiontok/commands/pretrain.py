@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from regiontok.commands.ls import find_recipe
+from regiontok.commands.pretrain_curves import write_curves
 from regiontok.core.recipe import load_recipe
 from regiontok.pretrain import plan as formulas
 from regiontok.pretrain import run
@@ -118,9 +120,10 @@ def show(entry: dict[str, Any]) -> str:
     kind = entry["kind"]
     if kind == "stage":
         gone = entry["step"] - entry["first"]
+        left = "".join(f"; left out: {reason}" for reason in entry["left_out"])
         again = f" from step {gone}" if gone else ""
         size = " x ".join(map(str, entry["size"]))
-        return f"stage {entry['name']}: {entry['steps']} steps{again} at {size}, batch {entry['batch']}, {entry['ranks']} processes"
+        return f"stage {entry['name']}: {entry['steps']} steps{again} at {size}, batch {entry['batch']}, {entry['ranks']} processes{left}"
     if kind == "step":
         heads = [f"{key[5:]} {value:.4f}" for key, value in entry.items() if key.startswith("loss_")]
         pace = f"{entry['images_per_second']:.0f} images/s" + (
@@ -134,6 +137,13 @@ def show(entry: dict[str, Any]) -> str:
         said += f"  region k-NN {entry['knn']:.3f} (blind {entry['knn_chance']:.3f})"
         said += "".join(f"  {key.replace('_', ' ')} {entry[key]:.3f}" for key in ("far_cosine", "neighbour_gain", "distance"))
     return said
+
+
+def drawn(out: Path, steps: int) -> str:
+    """The path of the run's picture, drawn anew; "" before the first step, or without matplotlib."""
+    if not steps or find_spec("matplotlib") is None:
+        return ""
+    return str(write_curves(out))
 
 
 def is_first_process() -> bool:

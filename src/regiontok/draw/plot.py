@@ -18,6 +18,7 @@ STYLES = (
 )  # fmt: skip
 INK, FAINT = "#18191e", "#dededa"
 PANEL, HIGH, DPI = 3.7, 3.3, 200  # inches a panel, and pixels an inch
+MARKED = 24  # points of a line that are marked; more of them would hide it
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: its title, what the axes are, its lines; x is logarithmic to the base 2, y plain or logarithmic.
+    """One plot: its title, what the axes are, its lines; x is logarithmic to the base 2, or plain; y plain or logarithmic.
 
     `low` is where y begins; what lies below is cut off at the frame.
     """
@@ -43,6 +44,7 @@ class Panel:
     lines: tuple[Line, ...]
     log: bool = False
     low: float | None = None
+    doubling: bool = True
 
 
 def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> Image.Image:
@@ -90,7 +92,7 @@ def _panel(axes: Any, panel: Panel, styles: dict[str, tuple[str, str]]) -> dict[
             [x for x, _ in points],
             [y for _, y in points],
             color=colour,
-            marker=marker,
+            marker=marker if len(points) <= MARKED else "",
             linewidth=(2.4 if line.bold else 1.3) if len(points) > 1 else 0,
             markersize=6.5 if line.bold or len(points) == 1 else 5,
             markeredgecolor="white",
@@ -98,9 +100,10 @@ def _panel(axes: Any, panel: Panel, styles: dict[str, tuple[str, str]]) -> dict[
             zorder=3 if line.bold else 2,
         )
     ticker = need("matplotlib.ticker", extra="plot")
-    axes.set_xscale("log", base=2)
+    if panel.doubling:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(ticker.NullLocator())
     if panel.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))

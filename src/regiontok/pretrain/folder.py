@@ -56,11 +56,11 @@ class PretrainFolder:
             ValueError: a folder that is not empty, without `resume`.
         """
         resolved, known = to_toml(recipe), self.path / "resolved.toml"
-        if known.exists():
+        if known.exists() and self._has_steps():  # without a step there is nothing to lose: a wrong path may be put right
             if not resume:
                 raise ValueError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
             self._same(known.read_text(encoding="utf-8"), resolved)
-        elif self.path.is_dir() and any(self.path.iterdir()) and not resume:
+        elif not known.exists() and self._foreign():
             raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
         else:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -85,6 +85,14 @@ class PretrainFolder:
         if not self.log.exists():
             return []
         return [json.loads(line) for line in self.log.read_text(encoding="utf-8").split("\n")[:-1] if line]
+
+    def _foreign(self) -> bool:
+        """True if something lies here that no start of a run has left."""
+        names = (path.name for path in self.path.iterdir()) if self.path.is_dir() else ()
+        return any(name != "recipe.toml" and not name.endswith(".part") for name in names)
+
+    def _has_steps(self) -> bool:
+        return any(entry["kind"] == "step" for entry in self.entries()) or any(self.path.glob("checkpoints/step-*"))
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name) as part:

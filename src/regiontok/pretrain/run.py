@@ -141,8 +141,6 @@ class _Session:
         last = self.timeline.steps
         stop = min(last, start + self.options.stop_after) if self.options.stop_after else last
         at = start
-        if not start:
-            self._evaluate(0)  # what training starts from
         halted = False
         while at < stop and not halted:
             index, _ = self.timeline.at(at)
@@ -172,6 +170,8 @@ class _Session:
             {"kind": "stage", "step": start, "name": stage.name, "first": first, "steps": stage.length, "size": list(stage.sides),
              "batch": stage.batch, "ranks": ranks.world, "images": data.order.samples, "left_out": data.left_out}
         )  # fmt: skip
+        if not start:
+            self._evaluate(0)  # what training starts from
         feed = batches(data, timeline, start, end, own_heads, ranks.rank, ranks.world, self.options.workers)
         work = operations(table, vit_config(table), stage) * stage.batch
         began = time.perf_counter()
