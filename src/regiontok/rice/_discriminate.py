@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed._functional_collectives as collectives
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -199,7 +199,7 @@ class Discriminate(torch.autograd.Function):
         counts = torch.tensor([share.negatives for share in shares], dtype=torch.float64, device=x.device)
         flat = torch.cat([*(part.flatten() for part in parts), counts])
         if mesh is not None:  # one collective for all heads
-            flat = collectives.wait_tensor(collectives.all_reduce(flat, "sum", mesh))
+            dist.all_reduce(flat, group=mesh.get_group())
         *parts, counts = (
             piece.view_as(like)
             for piece, like in zip(flat.split([part.numel() for part in [*parts, counts]]), [*parts, counts], strict=True)
@@ -226,7 +226,9 @@ class Discriminate(torch.autograd.Function):
                 dx.index_add_(0, share.regions, own)
                 ctx.deliver(at, values)
         if ctx.mesh is not None:
-            dx = collectives.wait_tensor(collectives.reduce_scatter_tensor(dx, "sum", 0, ctx.mesh))
+            own = dx.new_empty(len(dx) // ctx.mesh.size(), dx.shape[1])
+            dist.reduce_scatter_tensor(own, dx, group=ctx.mesh.get_group())
+            dx = own
         return dx * ctx.factor, None, None, None, None
 
 
@@ -234,4 +236,6 @@ def gathered(values: Tensor, mesh: DeviceMesh | None) -> Tensor:
     """Of all ranks, laid end to end; as many on each."""
     if mesh is None:
         return values
-    return collectives.wait_tensor(collectives.all_gather_tensor(values.contiguous(), 0, mesh))
+    whole = values.new_empty(len(values) * mesh.size(), *values.shape[1:])
+    dist.all_gather_into_tensor(whole, values.contiguous(), group=mesh.get_group())
+    return whole

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.distributed._functional_collectives as collectives
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -56,7 +56,7 @@ class RowAdam:
         for gradient in gradients:
             total += gradient.values.norm().double().square()
         if self.centres.mesh is not None:
-            total = collectives.wait_tensor(collectives.all_reduce(total, "sum", self.centres.mesh))
+            dist.all_reduce(total, group=self.centres.mesh.get_group())
         return total.sqrt()
 
     def clip(self, norm: float) -> Tensor:
@@ -101,7 +101,7 @@ class RowAdam:
         """Share of a head's centres that any step has sampled so far. A collective."""
         used = (self._state[name][2] > 0).sum().double()
         if self.centres.mesh is not None:
-            used = collectives.wait_tensor(collectives.all_reduce(used, "sum", self.centres.mesh))
+            dist.all_reduce(used, group=self.centres.mesh.get_group())
         return used / self.centres.head(name).classes
 
     def state_dict(self) -> dict[str, Float[Tensor, "K d"] | Int[Tensor, "K"]]:
