@@ -7,8 +7,12 @@ Photos of three sizes (scikit-image's as JPEG, or `--images`) are put into a sha
     boxes    `ShardViews`: order, side-car, random crop, flip, N regions as boxes
     masks    the same with run-length masks laid on patches
 
-All in one process, the bare loops with the very crops that the views have drawn. "share" is a row's images a second over those of `full`
-and of `draft`, medians over rounds; "differs" is what decoding at a fraction changes, in levels of 255. The last line is JSON.
+All in one process, the bare loops with the very crops that the views have drawn. The shares are a row's images a second over those of
+`full` and of `draft`, medians over rounds; "differs" is what decoding at a fraction changes, in levels of 255. The last line is JSON.
+
+`--workers 1 2` also times draft, boxes and masks behind torch's DataLoader with so many workers (a row "boxes x2"): batches of 16, put
+together and handed over by the workers, from when they are all at work. Always wall time, since workers are processes, so it wants a quiet
+machine with a core for each worker and one for the loop; a row's share there is of the draft loop behind as many workers.
 """
 
 from __future__ import annotations
@@ -19,24 +23,29 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import skimage.data
+import torch
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import SUFFIXES
 from regiontok.data.shard_sidecar import ImageRegions, write_sidecar
 from regiontok.data.shard_tar import TarIndex, index_of, write_tar
 from regiontok.data.shard_views import Labels, View, ViewSettings
-from regiontok.data.shards import ShardViews, Source
+from regiontok.data.shards import ShardViews, Source, collate
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 REGIONS = 16
 TARGET = 0.9
+BATCH, PASSES = 16, 8  # behind a DataLoader
 
 
 def main() -> None:
@@ -48,21 +57,31 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--edges", type=int, nargs="*", default=[400, 640, 1280], help="longer edge of the photos")
     parser.add_argument("--cpu-time", action="store_true", help="processor time of the process: for a busy machine")
+    parser.add_argument("--workers", type=int, nargs="*", default=[], help="also behind a DataLoader with so many workers")
     args = parser.parse_args()
     clock = time.process_time if args.cpu_time else time.perf_counter
     rows = []
     print(f"{args.count} images to {args.size} x {args.size}, {args.rounds} rounds")
-    print(f"{'edge':>5s} {'':7s}{'images/s':>9s}{'of full':>9s}{'of draft':>9s}{'differs':>9s}")
+    print(f"{'edge':>5s} {'':9s}{'images/s':>9s}{'of full':>9s}{'of draft':>9s}{'differs':>9s}")
     for edge in args.edges:
         with tempfile.TemporaryDirectory() as folder:
-            row = measure(build(Path(folder), photos(args.images, edge, args.count)), args, clock)
-        rows.append({"edge": edge, **row})
-        for name in ("full", "draft", "boxes", "masks"):
-            shares = "".join(f"{row[name] / row[base]:9.1%}" for base in ("full", "draft"))
-            print(f"{edge:5d} {name:7s}{row[name]:9.1f}{shares}" + (f"{row['differs']:9.2f}" if name == "draft" else ""))
-    reached = all(row[name] >= TARGET * row["full"] for row in rows for name in ("boxes", "masks"))
+            sets = datasets(build(Path(folder), photos(args.images, edge, args.count)), args.count, (args.size, args.size))
+            row = {"edge": edge, **in_turn(sets, args, clock), "differs": differs(sets, args.count)}
+            show(row, ("full", "draft", "boxes", "masks"), ("full", "draft"))
+            for workers in args.workers:
+                row |= (found := behind_loader(sets, args, workers))
+                show(row, tuple(found), (f"draft x{workers}",))
+        rows.append(row)
+    reached = all(row[name] >= TARGET * max(row["full"], row["draft"]) for row in rows for name in ("boxes", "masks"))
     clock_name = "processor" if args.cpu_time else "wall"
     print(json.dumps({"bench": "shards", "size": args.size, "clock": clock_name, "reached": reached, "rows": rows}))
+
+
+def show(row: dict[str, Any], names: tuple[str, ...], bases: tuple[str, ...]) -> None:
+    """A line for each name: images a second, and their shares of the bases' (the last one under "of draft")."""
+    for name in names:
+        shares = "".join(f"{row[name] / row[base]:9.1%}" for base in bases).rjust(18)
+        print(f"{row['edge']:5d} {name:9s}{row[name]:9.1f}{shares}" + (f"{row['differs']:9.2f}" if name == "draft" else ""))
 
 
 def photos(images: Path | None, edge: int, count: int) -> list[bytes]:
@@ -104,44 +123,74 @@ def build(folder: Path, data: list[bytes]) -> Path:
     return folder
 
 
-def measure(folder: Path, args: argparse.Namespace, clock: Callable[[], float]) -> dict[str, Any]:
-    """Images a second of every loop, in turn, after one round that is not counted."""
-    size = (args.size, args.size)
+@dataclass
+class Bare(Dataset):
+    """What any loader must do, for the crops of some views: no order, no side-car, no regions."""
+
+    index: TarIndex
+    views: list[View]
+    size: tuple[int, int]
+    draft: bool
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        """`[H W 3]` uint8."""
+        view, size = self.views[position], self.size
+        y0, x0, y1, x1 = view.crop
+        image = Image.open(io.BytesIO(self.index.read(view.index)))
+        wide = image.width
+        if self.draft:
+            ratio = min((y1 - y0) / size[0], (x1 - x0) / size[1])
+            shrink = next((scale for scale in (8, 4, 2) if ratio >= scale), 1)
+            image.draft("RGB", (image.width // shrink, image.height // shrink))
+        shrink = round(wide / image.width)
+        box = (x0 / shrink, y0 / shrink, x1 / shrink, y1 / shrink)
+        return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, box=box))
+
+
+def datasets(folder: Path, count: int, size: tuple[int, int]) -> dict[str, Dataset]:
+    """What is measured: position 0..count-1 -> a view, or the pixels of that view."""
     boxes = ShardViews([Source(folder, folder / "boxes")], ViewSettings(size), Labels(99))
     masks = ShardViews([Source(folder)], ViewSettings(size, patch=16), Labels(99))
-    index = index_of(folder / "bench-0.tar", folder)
-    positions = range(args.count)
-    views = [boxes[position] for position in positions]
-    loops: dict[str, Callable[[], list[Any]]] = {
-        "full": lambda: [bare(index, view, size, draft=False) for view in views],
-        "draft": lambda: [bare(index, view, size, draft=True) for view in views],
-        "boxes": lambda: [boxes[position] for position in positions],
-        "masks": lambda: [masks[position] for position in positions],
-    }
-    times: dict[str, list[float]] = {name: [] for name in loops}
+    index, views = index_of(folder / "bench-0.tar", folder), [boxes[position] for position in range(count)]
+    return {"full": Bare(index, views, size, False), "draft": Bare(index, views, size, True), "boxes": boxes, "masks": masks}
+
+
+def in_turn(sets: dict[str, Dataset], args: argparse.Namespace, clock: Callable[[], float]) -> dict[str, float]:
+    """Images a second of each in this process, after one round that is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in sets}
     for turn in range(args.rounds + 1):
-        for name, loop in loops.items():
+        for name, dataset in sets.items():
             start = clock()
-            loop()
+            _ = [dataset[position] for position in range(args.count)]
             if turn:
                 times[name].append(clock() - start)
-    pairs = zip(loops["full"](), loops["draft"](), strict=True)
-    differs = float(np.mean([np.abs(one.astype(int) - other).mean() for one, other in pairs]))
-    return {**{name: round(args.count / median(found), 2) for name, found in times.items()}, "differs": round(differs, 3)}
+    return {name: round(args.count / median(found), 2) for name, found in times.items()}
 
 
-def bare(index: TarIndex, view: View, size: tuple[int, int], *, draft: bool) -> np.ndarray:
-    """What any loader must do: no order, no side-car, no regions."""
-    y0, x0, y1, x1 = view.crop
-    image = Image.open(io.BytesIO(index.read(view.index)))
-    wide = image.width
-    if draft:
-        ratio = min((y1 - y0) / size[0], (x1 - x0) / size[1])
-        shrink = next((scale for scale in (8, 4, 2) if ratio >= scale), 1)
-        image.draft("RGB", (image.width // shrink, image.height // shrink))
-    shrink = round(wide / image.width)
-    box = (x0 / shrink, y0 / shrink, x1 / shrink, y1 / shrink)
-    return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, box=box))
+def differs(sets: dict[str, Dataset], count: int) -> float:
+    """Mean difference of the two bare loops, in levels of 255."""
+    pairs = ((sets["full"][position].astype(int), sets["draft"][position]) for position in range(count))
+    return round(float(np.mean([np.abs(full - draft).mean() for full, draft in pairs])), 3)
+
+
+def stacked(pixels: list[np.ndarray]) -> torch.Tensor:
+    """`[b H W 3]` uint8: a batch of the bare loop."""
+    return torch.from_numpy(np.stack(pixels))
+
+
+def behind_loader(sets: dict[str, Dataset], args: argparse.Namespace, workers: int) -> dict[str, float]:
+    """Images a second, wall time, of all but `full` behind a DataLoader; what is prefetched while the workers start is not counted."""
+    rates: dict[str, list[float]] = {name: [] for name in ("draft", "boxes", "masks")}
+    positions = [*range(args.count)] * PASSES
+    for _ in range(args.rounds):
+        for name, found in rates.items():
+            merge = stacked if name == "draft" else collate
+            batches = iter(DataLoader(sets[name], BATCH, sampler=positions, num_workers=workers, collate_fn=merge))
+            _ = [*islice(batches, 2 * workers + 1)]
+            start = time.perf_counter()
+            images = sum(map(len, batches))
+            found.append(images / (time.perf_counter() - start))
+    return {f"{name} x{workers}": round(median(found), 2) for name, found in rates.items()}
 
 
 if __name__ == "__main__":

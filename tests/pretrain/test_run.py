@@ -16,6 +16,7 @@ from runs import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 from regiontok.core.picture import Picture
 from regiontok.core.recipe import load_recipe
 from regiontok.data.shard_tar import ShardError
+from regiontok.pretrain import build as build_module
 from regiontok.pretrain import run as loop
 from regiontok.pretrain.build import build
 from regiontok.pretrain.checkpoint import OtherCheckpoint, compare
@@ -90,6 +91,23 @@ class TestOneProcess:
         train(shared, tmp_path / "run", each=5)
         for whole, parts in zip(steps_of(plain), steps_of(tmp_path / "run"), strict=True):
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
+
+    def test_bfloat16_is_the_same_curve_coarsely(self, shared, plain, tmp_path, monkeypatch):
+        """What a GPU does, here on the CPU: autocast around the encoder, bfloat16 products in the class centres."""
+        for module in (loop, build_module):
+            monkeypatch.setattr(module, "halved", lambda table, ranks: True)
+        train(shared, tmp_path / "run", stop_after=4)
+        pairs = list(zip(steps_of(plain)[:6], steps_of(tmp_path / "run"), strict=True))
+        for whole, half in pairs:
+            assert half.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=0.03)
+        assert any(half.get("loss") != whole.get("loss") for whole, half in pairs)
+
+    @pytest.mark.slow
+    def test_compiled_blocks_are_the_same_curve(self, shared, plain, tmp_path):
+        train(shared, tmp_path / "run", compile_blocks=True, stop_after=4)
+        for whole, parts in zip(steps_of(plain)[:6], steps_of(tmp_path / "run"), strict=True):
+            assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
+            assert parts.get("knn", 0) == pytest.approx(whole.get("knn", 0), abs=0.05)
 
     def test_workers_change_nothing(self, shared, plain, tmp_path):
         train(shared, tmp_path / "run", workers=1, stop_after=4)

@@ -76,6 +76,7 @@ def _fast_jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Image.Image |
             return None
         if shrink > 1:
             image.draft(image.mode, (image.width // shrink, image.height // shrink))
+        image.decodermaxblock = len(data)  # handed to libjpeg in one piece
         image.load()
     except Exception:  # decoders promise no list (see core/picture.py); Picture.of, which is asked next, says what is wrong
         return None

@@ -74,7 +74,7 @@ class StreamOrder:
         """What stands at a position, from 0 on."""
         epoch, own = divmod(position, self.samples)
         ends = self._epoch(epoch).ends
-        window = int(np.searchsorted(ends, own, side="right"))
+        window = int(ends.searchsorted(own, side="right"))
         source, shard, row, turn = self._window(epoch, window)[own - (ends[window - 1] if window else 0)].tolist()
         return Place(source, shard, row, turn)
 

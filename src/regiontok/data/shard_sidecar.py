@@ -211,10 +211,10 @@ def read_report(path: Path) -> Report:
 
 @dataclass(frozen=True, eq=False)
 class RowGroup:
-    """Some images of a side-car as they lie in memory; a row is cut out of flat arrays when it is asked for."""
+    """Some images of a side-car as they lie in memory; a row is cut out of flat arrays and lists when it is asked for."""
 
     single: dict[str, list]
-    starts: dict[str, np.ndarray]
+    starts: dict[str, list[int]]
     values: dict[str, Any]
 
     def __getitem__(self, row: int) -> ImageRegions:
@@ -223,8 +223,6 @@ class RowGroup:
             index=self.single["index"][row],
             key=self.single["key"][row],
             size=(self.single["height"][row], self.single["width"][row]),
-            masks=tuple(own.pop("masks").to_pylist()),
-            texts=tuple(own.pop("texts").to_pylist()),
             **own,
         )
 
@@ -239,9 +237,9 @@ def read_group(path: Path, number: int) -> RowGroup:
         table = file.read_row_group(number, use_threads=False).combine_chunks()
         single = {name: table.column(name).to_pylist() for name in ("index", "key", "height", "width")}
         columns = {name: table.column(name).chunk(0) for name in LISTS}
-        starts = {name: column.offsets.to_numpy() for name, column in columns.items()}
+        starts = {name: column.offsets.tolist() for name, column in columns.items()}
         values = {
-            name: column.values if name in ("masks", "texts") else column.values.to_numpy(zero_copy_only=False)
+            name: column.values.tolist() if name in ("masks", "texts") else column.values.to_numpy(zero_copy_only=False)
             for name, column in columns.items()
         }
         return RowGroup(single, starts, values)

@@ -151,7 +151,7 @@ def view_of(
     boxes, shares = found.boxes, found.shares
     if mirror:
         pixels = pixels[:, ::-1]
-        boxes = np.stack([wide - boxes[:, 2], boxes[:, 1], wide - boxes[:, 0], boxes[:, 3]], axis=1)
+        boxes[:, 0], boxes[:, 2] = wide - boxes[:, 2], wide - boxes[:, 0]
         shares = None if shares is None else shares[..., ::-1]
     dropped = len(usable) - len(seen) + found.dropped
     return View(
@@ -192,8 +192,8 @@ def _crop(row: ImageRegions, usable: np.ndarray, settings: ViewSettings, rng: np
     if settings.scale is not None:
         (least, most), (low, top) = settings.scale, map(math.log, settings.ratio)
         boxes = row.boxes[usable].astype(np.float64)
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-        wanted = np.where(row.kinds[usable] == 1, settings.text_visible * area, 0)
+        (x0, y0, x1, y1), text = boxes.T, row.kinds[usable] == 1
+        wanted = text * settings.text_visible * ((x1 - x0) * (y1 - y0)) if text.any() else 0
         for _ in range(TRIES):
             share, stretch, down, along = rng.random(4).tolist()
             pixels = high * wide * (least + share * (most - least))
@@ -202,8 +202,8 @@ def _crop(row: ImageRegions, usable: np.ndarray, settings: ViewSettings, rng: np
             if not (0 < h <= high and 0 < w <= wide):
                 continue
             y, x = int(down * (high - h + 1)), int(along * (wide - w + 1))
-            sides = np.minimum(boxes[:, 2:], (x + w, y + h)) - np.maximum(boxes[:, :2], (x, y))
-            inside = np.maximum(sides, 0).prod(1)
+            across, tall = np.minimum(x1, x + w) - np.maximum(x0, x), np.minimum(y1, y + h) - np.maximum(y0, y)
+            inside = np.maximum(across, 0) * np.maximum(tall, 0)
             seen = usable[(inside > 0) & (inside >= wanted)]
             if len(seen) or not len(usable):
                 return (y, x, y + h, x + w), seen
@@ -302,13 +302,15 @@ def _grid(settings: ViewSettings) -> tuple[int, int]:
 
 def _shares(row: ImageRegions, part: np.ndarray, crop: Crop, settings: ViewSettings) -> np.ndarray:
     """`[k h w]` float32: share of each cell that a region covers."""
-    grid = _grid(settings)
+    grid, codes = _grid(settings), [row.masks[region] for region in part.tolist()]
+    if codes and all(codes):
+        return mask_shares(codes, row.size, crop, grid)
     x0, y0, x1, y1 = to_view(row.boxes[part], crop, grid).T[..., None]
     rows, cols = (np.arange(side, dtype=np.float32) for side in grid)
     down = np.maximum(np.minimum(y1, rows + 1) - np.maximum(y0, rows), 0)
     along = np.maximum(np.minimum(x1, cols + 1) - np.maximum(x0, cols), 0)
     shares = down[:, :, None] * along[:, None, :]
-    coded = [at for at, region in enumerate(part.tolist()) if row.masks[region]]
+    coded = [at for at, code in enumerate(codes) if code]
     if coded:
-        shares[coded] = mask_shares([row.masks[part[at]] for at in coded], row.size, crop, grid)
+        shares[coded] = mask_shares([codes[at] for at in coded], row.size, crop, grid)
     return shares
