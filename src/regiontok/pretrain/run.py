@@ -140,12 +140,12 @@ class _Session:
         """From a step to the end, or as far as `stop_after` says."""
         last = self.timeline.steps
         stop = min(last, start + self.options.stop_after) if self.options.stop_after else last
-        at = start
-        halted = False
+        at, halted = start, False
         while at < stop and not halted:
             index, _ = self.timeline.at(at)
             at, halted = self._stage(index, at, min(stop, self.timeline.start(index + 1)))
         if at < last:
+            self.checkpoints.finish()
             if at not in self.checkpoints.found():
                 self.checkpoints.save(at, self.learner.state(), wait=True)
             why = "asked to, " if halted else ""
@@ -177,13 +177,13 @@ class _Session:
         began = time.perf_counter()
         for step, batch in zip(range(start, end), feed, strict=True):
             entry = {"kind": "step", "step": step + 1, "stage": stage.name, **self._step(step, batch)}
-            now = time.perf_counter()
-            entry |= {"images_per_second": stage.batch / (now - began)}
+            taken = time.perf_counter() - began
+            entry |= {"images_per_second": stage.batch / taken}
             if self.options.peak:
-                entry |= {"peak_share": work / (now - began) / self.options.peak / ranks.world}
-            began = now
+                entry |= {"peak_share": work / taken / self.options.peak / ranks.world}
             self._record(entry | ({"skipped": list(batch.skipped)} if batch.skipped else {}))
             self._between(step + 1)
+            began = time.perf_counter()  # evaluations are not training
             if ranks.anywhere(self.asked.is_set()):
                 return step + 1, True
         return end, False
