@@ -7,51 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from regiontok.core.recipe import resolve, to_toml
-from regiontok.model.vlm import RegionVLM
+sys.path.insert(0, str(Path(__file__).parent))
+from toy import ALIGN, TUNE, go, losses, recipe, weights
+
+from regiontok.core.recipe import to_toml
 from regiontok.train.folder import OtherRecipe, RunFolder, steps_kept
-from regiontok.train.options import Options
-from regiontok.train.run import train
-
-DATA = "miniworld(12, size=64, fewest=1, most=1, questions='colour')"
-ALIGN = {"name": "align", "data": [{"records": DATA}], "batch": 4, "steps": 4, "precision": "fp32", "max_length": 512}
-TUNE = {
-    **ALIGN,
-    "name": "tune",
-    "train": ["connector", "language_model"],
-    "lora": {"rank": 2, "alpha": 4, "dropout": 0.5},
-    "rates": {"language_model": 0.01},
-    "weight_decay": 0.1,
-    "checkpointing": True,
-    "warmup": 0.5,
-}
-
-
-def recipe(*stages, **more):
-    table = {
-        "what": "test",
-        "tokenizer": {"encoder": "filters(size=56)", "regions": "windows(2)", "norm": "rms"},
-        "model": {"language_model": "mini(width=32, layers=1, heads=2)"},
-        "stage": [dict(stage) for stage in (stages or (ALIGN, TUNE))],
-        **more,
-    }
-    return resolve(table, name="toy")
-
-
-def go(made, out, *, resume=False, **options):
-    return train(made, out, options=Options(device="cpu", save_every=3, **options), resume=resume, given="as given")
-
-
-def losses(out):
-    return [(e["stage"], e["step"], e["loss"], e["grad_norm"]) for e in RunFolder(out).entries() if e["kind"] == "step"]
-
-
-def weights(folder):
-    return {name: value.clone() for name, value in RegionVLM.from_pretrained(folder).state_dict().items()}
 
 
 @pytest.fixture(scope="module")

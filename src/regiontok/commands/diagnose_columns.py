@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+
+from regiontok.commands.table import set_aside
 
 
 @dataclass(frozen=True)
@@ -247,17 +249,7 @@ def terminal_tables(results: Mapping[str, Any]) -> Iterator[Table]:
         table.add_row("" if name == before else escape(name), row["variant"], grid, str(row["width"]), *numbers)
         before = name
     yield table
-    yield from _set_aside(results["failed"])
-
-
-def _set_aside(failed: Sequence[Mapping[str, str]]) -> Iterator[Table]:
-    if failed:
-        table = Table(
-            title=f"set aside: {len(failed)}", title_justify="left", title_style="bold red", box=None, show_header=False
-        )
-        for one in failed:
-            table.add_row(escape(one["error"]))
-        yield table
+    yield from set_aside(results["failed"])
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, Any]:

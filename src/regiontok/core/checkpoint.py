@@ -97,8 +97,17 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for path in weight_files(folder):
-        found |= _safe(path) if path.suffix == ".safetensors" else _unpickled(path)
+        found |= file_tensors(path)
     return found
+
+
+def file_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file: safetensors by its ending, otherwise a pickle, of which no code runs.
+
+    Raises:
+        ValueError: as `tensors`.
+    """
+    return _safe(path) if path.suffix == ".safetensors" else _unpickled(path)
 
 
 def _safe(path: Path) -> dict[str, Tensor]:

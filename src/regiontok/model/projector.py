@@ -7,16 +7,14 @@ as tensors only; none of its code runs.
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from regiontok.core.checkpoint import file_tensors
 from regiontok.core.files import replacing
 
 PREFIX = "model.mm_projector."
@@ -32,7 +30,7 @@ def projector_tensors(path: str | Path) -> dict[str, Tensor]:
         ValueError: not a file of tensors, or no projector in it.
     """
     path = Path(path)
-    found = _safe(path) if path.suffix == ".safetensors" else _pickled(path)
+    found = file_tensors(path)
     named = {}
     for key, value in found.items():
         if name := _name(key):
@@ -82,20 +80,3 @@ def _name(key: str) -> str | None:
     if found := _THEIRS.fullmatch(key):
         return f"{2 * (int(found[1]) - 1)}.{found[2]}"  # GELU stands between the layers
     return None
-
-
-def _safe(path: Path) -> Mapping[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-
-
-def _pickled(path: Path) -> Mapping[str, Tensor]:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as tensors: {str(error).splitlines()[0]}") from None
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{path} holds {type(found).__name__}, expected tensors by name")
-    return found
