@@ -101,13 +101,17 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def file_tensors(path: Path) -> dict[str, Tensor]:
+def file_tensors(path: Path, converted: str = WEIGHTS) -> dict[str, Tensor]:
     """The tensors of one file: safetensors by its ending, otherwise a pickle, of which no code runs.
+
+    Args:
+        path: of the file.
+        converted: what a pickle's safetensors beside it would be called, for the message that says how to make them.
 
     Raises:
         ValueError: as `tensors`.
     """
-    return _safe(path) if path.suffix == ".safetensors" else _unpickled(path)
+    return _safe(path) if path.suffix == ".safetensors" else _unpickled(path, path.with_name(converted))
 
 
 def _safe(path: Path) -> dict[str, Tensor]:
@@ -117,27 +121,26 @@ def _safe(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is damaged ({first_line(error)})") from error
 
 
-def _unpickled(path: Path) -> dict[str, Tensor]:
+def _unpickled(path: Path, target: Path) -> dict[str, Tensor]:
     """Tensors by name out of a pickle; one level of "state_dict" or "model" around them is taken off."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{path} was not read: {first_line(error)}. {_conversion(path)}") from None
+        raise ValueError(f"{path} was not read: {first_line(error)}. {_conversion(path, target)}") from None
     for around in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(around), dict):
             found = found[around]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         kinds = {type(value).__name__ for value in found.values()} if isinstance(found, dict) else {type(found).__name__}
         raise ValueError(
-            f"{path} holds {', '.join(sorted(kinds)[:3]) or 'nothing'}, expected tensors by name. {_conversion(path)}"
+            f"{path} holds {', '.join(sorted(kinds)[:3]) or 'nothing'}, expected tensors by name. {_conversion(path, target)}"
         )
-    warnings.warn(f"{path} is a pickle, read as tensors only. {_conversion(path, safe=True)}", stacklevel=2)
+    warnings.warn(f"{path} is a pickle, read as tensors only. {_conversion(path, target, safe=True)}", stacklevel=2)
     return found
 
 
-def _conversion(path: Path, *, safe: bool = False) -> str:
+def _conversion(path: Path, target: Path, *, safe: bool = False) -> str:
     """How to make safetensors of a pickle. Only the command that is not `safe` runs the pickle's code; nothing here does."""
-    target = path.parent / WEIGHTS
     when = "" if safe else ", only if you trust where it comes from, because this runs what is in it"
     return (
         f'To convert it once{when}: python -c "import torch; from safetensors.torch import save_file; '

@@ -30,7 +30,7 @@ def projector_tensors(path: str | Path) -> dict[str, Tensor]:
         ValueError: not a file of tensors, or no projector in it.
     """
     path = Path(path)
-    found = file_tensors(path)
+    found = file_tensors(path, path.with_suffix(".safetensors").name)
     named = {}
     for key, value in found.items():
         if name := _name(key):
