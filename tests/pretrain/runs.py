@@ -46,7 +46,8 @@ import sys
 from pathlib import Path
 from regiontok.commands.pretrain import PretrainOptions, pretrain
 recipe, out, cache, each = sys.argv[1:5]
-options = PretrainOptions(device="cpu", save_every=2, cache=cache, each=int(each), shard="--shard" in sys.argv)
+options = PretrainOptions(device="cpu", save_every=2, cache=cache, each=int(each), shard="--shard" in sys.argv,
+                          workers="--workers" in sys.argv)
 pretrain(recipe, Path(out), options=options, overrides=[a for a in sys.argv[5:] if "=" in a], resume="--resume" in sys.argv)
 """
 TIMES = ("images_per_second", "peak_share")
@@ -83,18 +84,18 @@ def kill_after(folder: Path, out: Path, steps: int, *, ranks: int = 1) -> None:
         pass
 
 
-def interrupt_after(folder: Path, out: Path, steps: int, *, ranks: int = 1, by: int = signal.SIGINT) -> None:
+def interrupt_after(folder: Path, out: Path, steps: int, *words: str, ranks: int = 1, by: int = signal.SIGINT) -> None:
     """Start, and signal every process of it, as a terminal does, as soon as the log has so many steps; wait for the end."""
-    with _started(folder, out, steps, ranks) as process:
+    with _started(folder, out, steps, ranks, *words) as process:
         os.killpg(process.pid, by)
         process.wait(timeout=120)
 
 
 @contextmanager
-def _started(folder: Path, out: Path, steps: int, ranks: int) -> Iterator[subprocess.Popen]:
+def _started(folder: Path, out: Path, steps: int, ranks: int, *words: str) -> Iterator[subprocess.Popen]:
     """A run that has taken so many steps; nothing of it is left afterwards."""
     process = subprocess.Popen(
-        command(folder, out, ranks=ranks),
+        command(folder, out, *words, ranks=ranks),
         env=_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -222,10 +222,16 @@ class TestProcesses:
         assert steps_of(tmp_path / "killed") == steps_of(tmp_path / "whole")
         assert len(json.loads((tmp_path / "killed" / "provenance.json").read_text())) == 2
 
-    @pytest.mark.parametrize("ranks", [1, 2])
-    def test_ctrl_c_saves_what_was_done_and_resuming_is_the_same_to_the_last_bit(self, shared, tmp_path, ranks):
+    @pytest.mark.parametrize(
+        ("ranks", "by", "words"),
+        [(1, signal.SIGINT, ()), (2, signal.SIGINT, ()), (1, signal.SIGTERM, ("--workers",))],
+        ids=["one process", "two ranks", "a cluster's signal, with a worker"],
+    )
+    def test_a_signal_to_all_of_it_saves_what_was_done_and_resuming_is_the_same_to_the_last_bit(
+        self, shared, tmp_path, ranks, by, words
+    ):
         run(shared, tmp_path / "whole", ranks=ranks)
-        interrupt_after(shared, tmp_path / "halted", 4, ranks=ranks)
+        interrupt_after(shared, tmp_path / "halted", 4, *words, ranks=ranks, by=by)
         done = [entry["step"] for entry in steps_of(tmp_path / "halted")]
         assert 3 <= done[-1] < 10
         assert (tmp_path / "halted" / "checkpoints" / f"step-{done[-1]}").is_dir()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextmanager
-def interruptible(signals: Sequence[int] = (signal.SIGINT,), *, insist: bool = True) -> Iterator[threading.Event]:
-    """A signal sets the event, so that the step is finished and saved; with `insist` a second one stops at once."""
+def interruptible(*, insist: bool = True) -> Iterator[threading.Event]:
+    """One of `STOPS` sets the event, so that the step is finished and saved; with `insist` a second one stops at once."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag
@@ -22,7 +24,7 @@ def interruptible(signals: Sequence[int] = (signal.SIGINT,), *, insist: bool = T
             raise KeyboardInterrupt
         flag.set()
 
-    before = {number: signal.signal(number, stop) for number in signals}
+    before = {number: signal.signal(number, stop) for number in STOPS}
     try:
         yield flag
     finally:
@@ -31,5 +33,9 @@ def interruptible(signals: Sequence[int] = (signal.SIGINT,), *, insist: bool = T
 
 
 def undisturbed(worker: int) -> None:
-    """For a `DataLoader`'s workers: Ctrl-C is for the process that trains, which still has a step to finish and a checkpoint to save."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """For a `DataLoader`'s workers: a stop is for the process that trains, which still has a step to finish and a checkpoint to save.
+
+    A worker that died of the signal would end that step with an error. Workers end when their queue says so, or their parent is gone.
+    """
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)

@@ -7,7 +7,6 @@ Differs: stages go on in one stream of samples.
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -118,7 +117,7 @@ def pretrain(
             folder.start(provenance(recipe, ranks.world, start), start)
         ranks.wait()
         # a terminal and torchrun both signal every rank, so several of them mean no more than one
-        with interruptible((signal.SIGINT, signal.SIGTERM), insist=ranks.world == 1) as asked:
+        with interruptible(insist=ranks.world == 1) as asked:
             session = _Session(table, folder, options, ranks, learner, checkpoints, timeline, cache, tell, asked)
             return session.run(start)
 
