@@ -13,7 +13,7 @@ from scipy import ndimage
 from regiontok.core.frame import Frame
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import PictureError
-from regiontok.data.shard_decode import crop_of
+from regiontok.data.shard_decode import crop_of, fraction_of
 from regiontok.data.shard_shares import mask_shares
 from regiontok.data.shard_sidecar import ImageRegions
 from regiontok.data.shard_tar import ShardError
@@ -247,3 +247,17 @@ def test_settings_are_checked():
     ):
         with pytest.raises(ValueError, match=message):
             ViewSettings(**bad)
+
+
+@pytest.mark.parametrize(("size", "step"), [((60, 80), 1), ((500, 700), 4), ((1000, 1400), 8)])
+def test_crops_have_whole_pixels_at_the_fraction_they_are_decoded_at(size, step):
+    row = ImageRegions(0, "a", size, np.array([[0, 0, size[1], size[0]]]), labels=np.array([3]))
+    seen = set()
+    for seed in range(40):
+        y0, x0, y1, x1 = draw(row, settings=ViewSettings((32, 32), regions=1, scale=(0.1, 1)), seed=seed).crop
+        assert 0 <= y0 < y1 <= size[0]
+        assert 0 <= x0 < x1 <= size[1]
+        fraction = fraction_of(y1 - y0, x1 - x0, (32, 32))
+        assert all(edge % fraction == 0 for edge in (y0, x0, y1, x1))
+        seen.add(fraction)
+    assert max(seen) == step

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from regiontok.data.shard_decode import crop_of
+from regiontok.data.shard_decode import crop_of, fraction_of
 from regiontok.data.shard_shares import mask_shares
 from regiontok.data.shard_sidecar import KINDS, ImageRegions
 from regiontok.data.shard_tar import ShardError
@@ -201,7 +201,9 @@ def _crop(row: ImageRegions, usable: np.ndarray, settings: ViewSettings, rng: np
             h, w = round(math.sqrt(pixels / aspect)), round(math.sqrt(pixels * aspect))
             if not (0 < h <= high and 0 < w <= wide):
                 continue
-            y, x = int(down * (high - h + 1)), int(along * (wide - w + 1))
+            step = fraction_of(h, w, settings.size)  # so that a crop has whole pixels where it is decoded at a fraction
+            y, x = int(down * (high - h + 1)) // step * step, int(along * (wide - w + 1)) // step * step
+            h, w = h // step * step, w // step * step
             across, tall = np.minimum(x1, x + w) - np.maximum(x0, x), np.minimum(y1, y + h) - np.maximum(y0, y)
             inside = np.maximum(across, 0) * np.maximum(tall, 0)
             seen = usable[(inside > 0) & (inside >= wanted)]
