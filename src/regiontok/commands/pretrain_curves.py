@@ -45,9 +45,8 @@ def curves(entries: Sequence[dict[str, Any]], name: str) -> Image.Image:
         named = {"region k-NN": "knn", "blind neighbour": "knn_chance"}
         scores = tuple(Line(label, at, tuple(one[key] for one in judged)) for label, key in named.items())
         panels.append(Panel("Regions named rightly", "step", "share of held-out regions", scores, low=0, doubling=False))
-        panels.append(
-            Panel("Token distances", "1 - cosine of two patches", "share of pairs", _histograms(judged), doubling=False)
-        )
+        axes = ("Token distances", "1 - cosine of two patches", "share of pairs")
+        panels.append(Panel(*axes, _histograms(judged), log=True, low=1e-4, doubling=False))
     return draw_panels(panels, title=f"Pretraining: {name}", subtitle=f"{steps[-1]['step']} steps")
 
 
