@@ -26,7 +26,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 from regiontok.commands.pretrain import PretrainOptions, pretrain
 from regiontok.core.files import replacing
 from regiontok.miniworld.scenes import make_scene
-from regiontok.pretrain.scenes import ATTRIBUTES, WORDS, written
+from regiontok.pretrain.feed import Batch
+from regiontok.pretrain.scenes import ATTRIBUTES, WORDS, Scenes, written
 from regiontok.probe.knn import LabelledRegions, region_knn
 from regiontok.rice import export
 from regiontok.rice.region_attention import RegionTransformer, Visible
@@ -53,9 +54,10 @@ TABLES: dict[str, dict[str, tuple[int, str, list[str]]]] = {
 def changes(clusters: int, more: str, overrides: list[str], seed: int, steps: int) -> list[str]:
     """The overrides of one run."""
     stage = f"name='a', size={SIZE}, steps={steps}, batch={BATCH}, warmup=50, learning_rate=3e-3"
+    source = DATA.format(k=clusters, more=more)
     return [
-        f"pretrain.data=[{{shards='{DATA.format(k=clusters, more=more)}'}}]",
-        f"pretrain.object.classes={clusters or 40}",
+        f"pretrain.data=[{{shards='{source}'}}]",
+        f"pretrain.object.classes={Scenes.of(source).classes}",
         f"pretrain.model.region_layers={LAYERS}",
         f"pretrain.stage=[{{{stage}}}]",
         "pretrain.checkpointing=false",
@@ -91,10 +93,11 @@ def held_out() -> list[tuple[torch.Tensor, torch.Tensor, list[dict[str, str]]]]:
         scene = make_scene(seed, SIZE, OBJECTS)
         rng = np.random.default_rng(seed)
         word = WORDS[int(rng.random() * len(WORDS))]
-        pixels, (x0, y0, x1, y1) = written(scene.pixels, word, rng)
+        pixels, box = written(scene.pixels, word, rng)
+        x0, y0, x1, y1 = map(int, box)
         masks = np.concatenate([scene.masks, np.zeros((1, SIZE, SIZE), bool)])
-        masks[:, int(y0) : int(y1), int(x0) : int(x1)] = False
-        masks[-1, int(y0) : int(y1), int(x0) : int(x1)] = True
+        masks[:, y0:y1, x0:x1] = False
+        masks[-1, y0:y1, x0:x1] = True
         said = [{name: getattr(each, name) for name in ATTRIBUTES} for each in scene.objects] + [{"word": word}]
         seen = [at for at, mask in enumerate(masks) if mask.any()]  # the plate may hide an object
         shares = adaptive_avg_pool2d(torch.from_numpy(masks[seen]).float()[None], SIZE // patch)[0]
@@ -106,12 +109,11 @@ def held_out() -> list[tuple[torch.Tensor, torch.Tensor, list[dict[str, str]]]]:
 def judged(vit: ViT) -> dict[str, float]:
     """Region k-NN of an encoder by kind of word, and what a blind neighbour scores."""
     model, scenes = RegionTransformer(vit, LAYERS).eval(), held_out()
-    mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (export.MEAN, export.STD))
     features, owners, said = [], [], []
     for at in range(0, len(scenes), 20):
         part = scenes[at : at + 20]
-        pixels = (torch.stack([each[0] for each in part]).float() - mean) / std
-        features.append(model(pixels, Visible.from_masks([each[1] for each in part])).regions)
+        batch = Batch(torch.stack([each[0] for each in part]), Visible.from_masks([each[1] for each in part]), {}, ())
+        features.append(model(batch.normalised(torch.device("cpu")), batch.visible).regions)
         for number, (_, _, regions) in enumerate(part, at):
             owners += [number] * len(regions)
             said += regions
@@ -129,23 +131,20 @@ def lines(root: Path, steps: int, seeds: Sequence[int], only: Sequence[str]) -> 
     untrained = [judged(ViT(ViTConfig.named("mini"), seed=seed)) for seed in seeds]
     blind = {kind: untrained[0][f"{kind}_chance"] for kind in KINDS} | {"loss": float("nan")}
     heads = ("setting", *KINDS, "loss", "seeds")
+    opening = ["", _row(heads), _row(["---"] * len(heads))]
     found = []
     for table in only:
-        found += ["", _row(heads), _row(["---"] * len(heads))]
+        found += opening
         for name, setting in TABLES[table].items():
             folders = [run_of(root, changes(*setting, seed, steps)) / "judged.json" for seed in seeds]
             own = [json.loads(path.read_text()) for path in folders if path.exists()]
             found += [_row([name, *_spread(own), str(len(own))])] if own else []
-    base = [_row(["untrained", *_spread(untrained), str(len(seeds))]), _row(["blind neighbour", *_spread([blind]), ""])]
-    return [
-        *found,
-        "",
-        _row(heads),
-        _row(["---"] * len(heads)),
-        *base,
-        "",
-        f"{steps} steps of {BATCH} scenes, mean ± deviation of seeds.",
+    found += [
+        *opening,
+        _row(["untrained", *_spread(untrained), str(len(seeds))]),
+        _row(["blind neighbour", *_spread([blind]), ""]),
     ]
+    return [*found, "", f"{steps} steps of {BATCH} scenes, mean ± deviation of seeds."]
 
 
 def _spread(runs: Sequence[dict[str, float]]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from regiontok.terminal import clear_errors, closing_json, stderr, stdout, tables
+from regiontok.terminal import clear_errors, closing_json, settle, stderr, stdout
 
 
 class _BuildByDefault(TyperGroup):
@@ -80,36 +80,25 @@ def masks_build(
 
 def _watch_masks(settled: Any, total: int, out: Path) -> int:
     from regiontok.commands.masks import info
-    from regiontok.commands.table import progress, set_aside
 
-    done = resumed = 0
-    failed: list[dict[str, str]] = []
-    try:
-        with progress(stderr()) as bar:
-            task = bar.add_task("images", total=total)
-            for one in settled:
-                done, resumed = done + (one.error is None), resumed + one.resumed
-                if one.error:
-                    failed.append({"image": one.source.name, "error": one.error})
-                bar.update(task, advance=1, description=f"images ({len(failed)} set aside)" if failed else "images")
-    except KeyboardInterrupt:
-        stderr().print(f"stopped: {done} of {total} images are done; the same command goes on", highlight=False)
-        raise typer.Exit(130) from None
-    tables(set_aside(failed))
-    stdout().print(f"{done} images done ({resumed} of them before), {len(failed)} set aside; masks in {out}", highlight=False)
+    found = settle(settled, total, lambda one: one.source.name)
+    stdout().print(
+        f"{found.done} images done ({found.resumed} of them before), {len(found.failed)} set aside; masks in {out}",
+        highlight=False,
+    )
     kept = {key: value for key, value in info(out).items() if key != "set_aside"}
     closing_json(
         {
             "command": "masks",
             "named": total,
-            "done": done,
-            "resumed": resumed,
-            "set_aside": len(failed),
-            "failed": failed,
+            "done": found.done,
+            "resumed": found.resumed,
+            "set_aside": len(found.failed),
+            "failed": found.failed,
             **kept,
         }
     )
-    return len(failed)
+    return len(found.failed)
 
 
 @masks_app.command("info")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regiontok.terminal import clear_errors, closing_json, stderr, stdout, tables
+from regiontok.terminal import clear_errors, closing_json, settle, stdout
 
 migrate_app = typer.Typer(
     no_args_is_help=True,
@@ -61,29 +61,25 @@ def migrate_og_llava(
 
 def _watch(settled: Any, planned: dict[str, Any], out: Path) -> int:
     from regiontok.commands.masks import info
-    from regiontok.commands.table import progress, set_aside
 
-    done = resumed = size = 0
-    failed: list[dict[str, str]] = []
-    try:
-        with progress(stderr()) as bar:
-            task = bar.add_task("images", total=planned["images"])
-            for one in settled:
-                done, resumed, size = done + (one.error is None), resumed + one.resumed, size + one.size
-                if one.error:
-                    failed.append({"image": one.folder.name, "error": one.error})
-                bar.update(task, advance=1, description=f"images ({len(failed)} set aside)" if failed else "images")
-    except KeyboardInterrupt:
-        stderr().print(f"stopped: {done} of {planned['images']} images are done; the same command goes on", highlight=False)
-        raise typer.Exit(130) from None
-    tables(set_aside(failed))
+    found = settle(settled, planned["images"], lambda one: one.folder.name)
     kept = {key: value for key, value in info(out).items() if key != "set_aside"}
-    stdout().print(f"{done} images done ({resumed} of them before), {len(failed)} set aside; masks in {out}", highlight=False)
-    if done:
-        before, after = size / done / 2**20, kept["bytes_per_image"] / 1024
+    stdout().print(
+        f"{found.done} images done ({found.resumed} of them before), {len(found.failed)} set aside; masks in {out}",
+        highlight=False,
+    )
+    if found.done:
+        before, after = found.size / found.done / 2**20, kept["bytes_per_image"] / 1024
         stdout().print(f"an image took {before:.1f} MiB and takes {after:.1f} kB", highlight=False)
     closing_json(
-        {"command": "migrate og_llava", "done": done, "resumed": resumed, "set_aside": len(failed), "failed": failed}
-        | {"bytes_before": size, **kept}
+        {
+            "command": "migrate og_llava",
+            "done": found.done,
+            "resumed": found.resumed,
+            "set_aside": len(found.failed),
+            "failed": found.failed,
+            "bytes_before": found.size,
+            **kept,
+        }
     )
-    return len(failed)
+    return len(found.failed)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import typer
@@ -27,6 +28,45 @@ def tables(found: Iterable[Any]) -> None:
     """Print tables, a blank line after each."""
     for table in found:
         stdout().print(table, "")
+
+
+@dataclass
+class Settled:
+    """Images of a long job so far: done (resumed ones among them), their bytes before, and those that were set aside."""
+
+    done: int = 0
+    resumed: int = 0
+    size: int = 0
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+
+def settle(settled: Iterable[Any], total: int, name: Callable[[Any], str]) -> Settled:
+    """Follow a job that goes on when it is started again, image by image, on a bar; say what was set aside. Ctrl-C ends with status 130.
+
+    Args:
+        settled: images as they are done: `error`, "" or None if there is none; `resumed`; and `size` where it is counted.
+        total: how many there will be.
+        name: of one, where it is set aside.
+    """
+    from regiontok.commands.table import progress, set_aside
+
+    so_far = Settled()
+    try:
+        with progress(stderr()) as bar:
+            task = bar.add_task("images", total=total)
+            for one in settled:
+                so_far.done += one.error is None
+                so_far.resumed += one.resumed
+                so_far.size += getattr(one, "size", 0)
+                if one.error:
+                    so_far.failed.append({"image": name(one), "error": one.error})
+                aside = len(so_far.failed)
+                bar.update(task, advance=1, description=f"images ({aside} set aside)" if aside else "images")
+    except KeyboardInterrupt:
+        stderr().print(f"stopped: {so_far.done} of {total} images are done; the same command goes on", highlight=False)
+        raise typer.Exit(130) from None
+    tables(set_aside(so_far.failed))
+    return so_far
 
 
 def _console(stderr: bool) -> Any:

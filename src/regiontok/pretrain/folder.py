@@ -92,7 +92,7 @@ class PretrainFolder:
         return any(name != "recipe.toml" and not name.endswith(".part") for name in names)
 
     def _has_steps(self) -> bool:
-        return any(entry["kind"] == "step" for entry in self.entries()) or any(self.path.glob("checkpoints/step-*"))
+        return any(self.path.glob("checkpoints/step-*")) or any(entry["kind"] == "step" for entry in self.entries())
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name) as part:

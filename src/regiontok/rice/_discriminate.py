@@ -198,8 +198,7 @@ class Discriminate(torch.autograd.Function):
         parts = [part for total, cosines, _ in made for part in (total, cosines)]
         counts = torch.tensor([share.negatives for share in shares], dtype=torch.float64, device=x.device)
         flat = torch.cat([*(part.flatten() for part in parts), counts])
-        if mesh is not None:  # one collective for all heads
-            dist.all_reduce(flat, group=mesh.get_group())
+        flat = summed(flat, mesh)  # one collective for all heads
         *parts, counts = (
             piece.view_as(like)
             for piece, like in zip(flat.split([part.numel() for part in [*parts, counts]]), [*parts, counts], strict=True)
@@ -225,11 +224,7 @@ class Discriminate(torch.autograd.Function):
                 own, values = share.backward(x[share.regions], per_term, grads[2 * at], ctx.kept[at])
                 dx.index_add_(0, share.regions, own)
                 ctx.deliver(at, values)
-        if ctx.mesh is not None:
-            own = dx.new_empty(len(dx) // ctx.mesh.size(), dx.shape[1])
-            dist.reduce_scatter_tensor(own, dx, group=ctx.mesh.get_group())
-            dx = own
-        return dx * ctx.factor, None, None, None, None
+        return scattered(dx, ctx.mesh) * ctx.factor, None, None, None, None
 
 
 def gathered(values: Tensor, mesh: DeviceMesh | None) -> Tensor:
@@ -239,3 +234,19 @@ def gathered(values: Tensor, mesh: DeviceMesh | None) -> Tensor:
     whole = values.new_empty(len(values) * mesh.size(), *values.shape[1:])
     dist.all_gather_into_tensor(whole, values.contiguous(), group=mesh.get_group())
     return whole
+
+
+def summed(values: Tensor, mesh: DeviceMesh | None) -> Tensor:
+    """Added up over all ranks, in place."""
+    if mesh is not None:
+        dist.all_reduce(values, group=mesh.get_group())
+    return values
+
+
+def scattered(values: Float[Tensor, "N d"], mesh: DeviceMesh | None) -> Float[Tensor, "n d"]:
+    """Added up over all ranks; of the sum this rank's part, as `gathered` laid them."""
+    if mesh is None:
+        return values
+    own = values.new_empty(len(values) // mesh.size(), *values.shape[1:])
+    dist.reduce_scatter_tensor(own, values, group=mesh.get_group())
+    return own

@@ -11,10 +11,10 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
+from regiontok.rice._discriminate import summed
 from regiontok.rice.classes import ClassCentres, RowGradient, sharded
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ class RowAdam:
         total = torch.zeros((), dtype=torch.float64, device=device)
         for gradient in gradients:
             total += gradient.values.norm().double().square()
-        if self.centres.mesh is not None:
-            dist.all_reduce(total, group=self.centres.mesh.get_group())
-        return total.sqrt()
+        return summed(total, self.centres.mesh).sqrt()
 
     def clip(self, norm: float) -> Tensor:
         """Scale the centres' gradients down to a norm at most; their norm before. A collective.
@@ -100,9 +98,7 @@ class RowAdam:
     def usage(self, name: str) -> Tensor:
         """Share of a head's centres that any step has sampled so far. A collective."""
         used = (self._state[name][2] > 0).sum().double()
-        if self.centres.mesh is not None:
-            dist.all_reduce(used, group=self.centres.mesh.get_group())
-        return used / self.centres.head(name).classes
+        return summed(used, self.centres.mesh) / self.centres.head(name).classes
 
     def state_dict(self) -> dict[str, Float[Tensor, "K d"] | Int[Tensor, "K"]]:
         """Moments and steps of every head, as DTensors where there is a mesh; they share memory with the state, so that
