@@ -1,12 +1,15 @@
-"""What attention m copies of one visual row draw, against the log m of the paper: `python bench/attention_mass.py`.
+"""What attention m copies of one visual row draw, against the log m of the paper: `python
+bench/attention_mass.py`.
 
-After: OG-LLaVA, section 5.2.2 (row O12): a group of m equal keys has the logit l + log m; under rotary positions each copy has its own
-phase, and the group's logit is log sum_j exp(q R(p_j - p_i) k / sqrt(d)).
+After: OG-LLaVA, section 5.2.2 (row O12): a group of m equal keys has the logit l + log m; under
+rotary positions each copy has its own phase, and the group's logit is log sum_j exp(q R(p_j - p_i)
+k / sqrt(d)).
 
-A language model with random weights reads text, visual rows and text; one row stands m times among the others, evenly spread. What is
-measured is the offset of the log-odds of the attention that the last token pays to all copies, against m = 1 (nats): with equal keys it is
-log m exactly, whatever the rest. Three ways of placing: `none` (every position 0, so nothing is rotated), `rope` (0, 1, 2 ...), `shared`
-(all copies at the first one's position, the others where they stood for m = 1). A table, then one JSON line.
+A language model with random weights reads text, visual rows and text; one row stands m times among
+the others, evenly spread. What is measured is the offset of the log-odds of the attention that the
+last token pays to all copies, against m = 1 (nats): with equal keys it is log m exactly, whatever
+the rest. Three ways of placing: `none` (every position 0, so nothing is rotated), `rope` (0, 1, 2
+...), `shared` (all copies at the first one's position, the others where they stood for m = 1). A table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ def predicted(mass: float, copies: int) -> float:
 
 
 def log_odds(rows: Tensor, group: Tensor) -> Tensor:
-    """`[...]` float64: log of the attention on the columns `group` over that on the others. rows `[... s]`, group `[s]` bool.
+    """`[...]` float64: log of the attention on the columns `group` over that on the others. rows
+    `[... s]`, group `[s]` bool.
 
     >>> float(log_odds(torch.tensor([0.25, 0.25, 0.5]), torch.tensor([True, True, False])))
     0.0
@@ -54,7 +58,8 @@ def log_odds(rows: Tensor, group: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Laid:
-    """A sequence: which of the rows stands in each column, where it stands by its position, and which columns are copies of the one."""
+    """A sequence: which of the rows stands in each column, where it stands by its position, and
+    which columns are copies of the one."""
 
     rows: Tensor
     positions: Tensor
@@ -79,7 +84,8 @@ def lay(rows: int, one: int, copies: int, place: str) -> Laid:
 
 
 def middle_language_model(seed: int) -> LlamaForCausalLM:
-    """29 million random parameters: 8 layers, 8 heads over 4 of keys, Llama-3's base of rotation."""
+    """29 million random parameters: 8 layers, 8 heads over 4 of keys, Llama-3's base of
+    rotation."""
     config = LlamaConfig(
         vocab_size=260,
         hidden_size=512,
@@ -96,7 +102,8 @@ def middle_language_model(seed: int) -> LlamaForCausalLM:
 
 
 def sharpen(model: Any, spread: float, embeds: Tensor) -> None:
-    """Scale each layer's queries so that layer 1's logits have this standard deviation: fresh weights attend to all alike."""
+    """Scale each layer's queries so that layer 1's logits have this standard deviation: fresh
+    weights attend to all alike."""
     with torch.no_grad():
         query, key = _unrotated(model, embeds)
         scores = (query @ key.transpose(-1, -2)) / math.sqrt(query.shape[-1])
@@ -106,7 +113,8 @@ def sharpen(model: Any, spread: float, embeds: Tensor) -> None:
 
 
 def _unrotated(model: Any, embeds: Tensor) -> tuple[Tensor, Tensor]:
-    """Layer 1's queries and keys `[heads s d]` before they are turned; keys repeated for grouped heads."""
+    """Layer 1's queries and keys `[heads s d]` before they are turned; keys repeated for grouped
+    heads."""
     layer = model.model.layers[0]
     x = layer.input_layernorm(embeds)
     d = layer.self_attn.head_dim
@@ -116,18 +124,24 @@ def _unrotated(model: Any, embeds: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def turned(model: Any, embeds: Tensor, positions: Tensor) -> Tensor:
-    """`[heads s]` float64: the last token's logits in layer 1 by the paper's formula, q R(p_j - p_i) k / sqrt(d)."""
+    """`[heads s]` float64: the last token's logits in layer 1 by the paper's formula, q R(p_j -
+    p_i) k / sqrt(d)."""
     with torch.no_grad():
         query, key = (each.double() for each in _unrotated(model, embeds))
     half = query.shape[-1] // 2
     angle = (positions - positions[-1])[:, None] * model.model.rotary_emb.inv_freq.double()
     cos, sin = angle.cos(), angle.sin()
-    (a, b), (c, e) = (key[..., :half], key[..., half:]), (query[:, -1:, :half], query[:, -1:, half:])
+    (a, b), (c, e) = (
+        (key[..., :half], key[..., half:]),
+        (query[:, -1:, :half], query[:, -1:, half:]),
+    )
     # the plane of coordinates f and f + d/2 is turned by its frequency times the distance
     return (c * (a * cos - b * sin) + e * (b * cos + a * sin)).sum(-1) / math.sqrt(2 * half)
 
 
-def measure(model: Any, table: Tensor, one: int, place: str, copies: Sequence[int] = COPIES) -> dict[str, Tensor]:
+def measure(
+    model: Any, table: Tensor, one: int, place: str, copies: Sequence[int] = COPIES
+) -> dict[str, Tensor]:
     """Log-odds of the attention on all copies.
 
     Returns:
@@ -139,16 +153,23 @@ def measure(model: Any, table: Tensor, one: int, place: str, copies: Sequence[in
         laid = lay(rows, one, m, place)
         embeds = table[laid.rows]
         with torch.no_grad(), watch(model) as seen:
-            # the mask is given: without one, transformers takes repeated positions for packed samples
+            # the mask is given: without one, transformers takes repeated positions for packed
+            # samples
             whole = torch.ones(1, len(embeds), dtype=torch.int64)
-            model(inputs_embeds=embeds[None], position_ids=laid.positions[None], attention_mask=whole, use_cache=False)
+            model(
+                inputs_embeds=embeds[None],
+                position_ids=laid.positions[None],
+                attention_mask=whole,
+                use_cache=False,
+            )
         observed.append(log_odds(seen.attention()[:, 0, :, 0], laid.copies))
         formula.append(log_odds(turned(model, embeds, laid.positions).softmax(-1), laid.copies))
     return {"observed": torch.stack(observed), "formula": torch.stack(formula)}
 
 
 def study(name: str, rows: int, spread: float, seeds: int, each: int) -> dict[str, Any]:
-    """Offsets against m = 1 of one model, by place: `[samples m layers heads]`, and what layer 1's are by the formula."""
+    """Offsets against m = 1 of one model, by place: `[samples m layers heads]`, and what layer 1's
+    are by the formula."""
     found: dict[str, Any] = {place: {"observed": [], "formula": []} for place in PLACES}
     for seed in range(seeds):
         model = mini_language_model(seed) if name == "mini" else middle_language_model(seed)
@@ -162,11 +183,15 @@ def study(name: str, rows: int, spread: float, seeds: int, each: int) -> dict[st
             for one in range(rows // (2 * each), rows, rows // each):
                 for key, value in measure(model, table, one, place).items():
                     found[place][key].append(value - value[:1])
-    return {place: {key: torch.stack(values) for key, values in group.items()} for place, group in found.items()}
+    return {
+        place: {key: torch.stack(values) for key, values in group.items()}
+        for place, group in found.items()
+    }
 
 
 def summary(name: str, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row a place and layer (first, second, last): mean offset by m, and how far single heads lie from log m."""
+    """A row a place and layer (first, second, last): mean offset by m, and how far single heads lie
+    from log m."""
     ideal = torch.tensor(COPIES).double().log()
     lines = []
     for place, group in found.items():
@@ -176,8 +201,16 @@ def summary(name: str, found: dict[str, Any]) -> list[dict[str, Any]]:
             offsets = observed[:, :, layer]
             beyond = offsets - ideal[None, :, None]
             line = {"model": name, "positions": place, "layer": layer + 1}
-            line |= {"offset": {str(m): round(float(offsets[:, i].mean()), 3) for i, m in enumerate(COPIES)}}
-            line |= {"spread": {str(m): round(float(beyond[:, i].std()), 3) for i, m in enumerate(COPIES)}}
+            line |= {
+                "offset": {
+                    str(m): round(float(offsets[:, i].mean()), 3) for i, m in enumerate(COPIES)
+                }
+            }
+            line |= {
+                "spread": {
+                    str(m): round(float(beyond[:, i].std()), 3) for i, m in enumerate(COPIES)
+                }
+            }
             line |= {"worst": float(beyond.abs().max())}
             if layer == 0:
                 line |= {"worst_against_formula": float((offsets - group["formula"]).abs().max())}
@@ -187,7 +220,11 @@ def summary(name: str, found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def plot(rows: list[dict[str, Any]]) -> Any:
     """Offset against m, a panel a model and one of how far heads differ."""
-    names = {"none": "no rotation", "rope": "positions 0, 1, 2 ...", "shared": "copies share a position"}
+    names = {
+        "none": "no rotation",
+        "rope": "positions 0, 1, 2 ...",
+        "shared": "copies share a position",
+    }
     models = list(dict.fromkeys(row["model"] for row in rows))
     panels = []
     for model in models:
@@ -197,39 +234,77 @@ def plot(rows: list[dict[str, Any]]) -> Any:
         spreads = []
         for row in own:
             if row["layer"] in (1, last):
-                title = f"{names[row['positions']]}, {'first' if row['layer'] == 1 else 'last'} layer"
+                title = (
+                    f"{names[row['positions']]}, {'first' if row['layer'] == 1 else 'last'} layer"
+                )
                 lines.append(Line(title, COPIES, tuple(row["offset"].values())))
                 spreads.append(Line(title, COPIES[1:], tuple(row["spread"].values())[1:]))
-        panels.append(Panel(f"{model}: mean over heads", "copies m", "offset of the log-odds, nats", tuple(lines)))
-        panels.append(Panel(f"{model}: standard deviation over heads", "copies m", "nats", tuple(spreads)))
-    note = "log-odds of the last token's attention on all copies, less those for m = 1; random weights"
+        panels.append(
+            Panel(
+                f"{model}: mean over heads",
+                "copies m",
+                "offset of the log-odds, nats",
+                tuple(lines),
+            )
+        )
+        panels.append(
+            Panel(f"{model}: standard deviation over heads", "copies m", "nats", tuple(spreads))
+        )
+    note = (
+        "log-odds of the last token's attention on all copies, less those for m = 1; random weights"
+    )
     return draw_panels(panels, title="Attention on m copies of one visual row", subtitle=note)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=144, help="visual rows, the one that is repeated counted once")
-    parser.add_argument("--spread", type=float, default=2.0, help="standard deviation of layer 1's logits")
+    parser.add_argument(
+        "--rows", type=int, default=144, help="visual rows, the one that is repeated counted once"
+    )
+    parser.add_argument(
+        "--spread", type=float, default=2.0, help="standard deviation of layer 1's logits"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="models")
-    parser.add_argument("--each", type=int, default=4, help="rows that are repeated, one at a time, in each model")
+    parser.add_argument(
+        "--each", type=int, default=4, help="rows that are repeated, one at a time, in each model"
+    )
     parser.add_argument("--plot", type=Path, help="a picture to write")
     options = parser.parse_args()
     rows = []
     for name in ("mini", "middle"):
-        rows += summary(name, study(name, options.rows, options.spread, options.seeds, options.each))
+        rows += summary(
+            name, study(name, options.rows, options.spread, options.seeds, options.each)
+        )
     print(
-        f"{'model':8} {'positions':9} {'layer':>5} " + " ".join(f"{f'm={m}':>13}" for m in COPIES[1:]) + "      worst  formula"
+        f"{'model':8} {'positions':9} {'layer':>5} "
+        + " ".join(f"{f'm={m}':>13}" for m in COPIES[1:])
+        + "      worst  formula"
     )
     print(f"{'':8} {'log m':9} {'':5} " + " ".join(f"{math.log(m):13.3f}" for m in COPIES[1:]))
     for row in rows:
-        cells = " ".join(f"{row['offset'][str(m)]:6.3f} ±{row['spread'][str(m)]:5.3f}" for m in COPIES[1:])
+        cells = " ".join(
+            f"{row['offset'][str(m)]:6.3f} ±{row['spread'][str(m)]:5.3f}" for m in COPIES[1:]
+        )
         formula = f"{row['worst_against_formula']:8.1e}" if row["layer"] == 1 else ""
-        print(f"{row['model']:8} {row['positions']:9} {row['layer']:5} {cells} {row['worst']:10.1e} {formula}")
+        print(
+            f"{row['model']:8} {row['positions']:9} {row['layer']:5} {cells} {row['worst']:10.1e} {formula}"
+        )
     if options.plot:
         picture = plot(rows)
-        picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS).save(options.plot, quality=86)
+        picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS).save(
+            options.plot, quality=86
+        )
     settings = {key: value for key, value in vars(options).items() if key != "plot"}
-    print(json.dumps({"bench": "attention_mass", **settings, "torch": torch.__version__, "rows_of_the_table": rows}))
+    print(
+        json.dumps(
+            {
+                "bench": "attention_mass",
+                **settings,
+                "torch": torch.__version__,
+                "rows_of_the_table": rows,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

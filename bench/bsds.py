@@ -1,6 +1,8 @@
-"""The photos of BSDS500 with their human segmentations, read from `--data` or `$REGIONTOK_DATA` (laid out as docs/data.md says).
+"""The photos of BSDS500 with their human segmentations, read from `--data` or `$REGIONTOK_DATA`
+(laid out as docs/data.md says).
 
-The data set may be used for research, not redistributed: nothing of it is kept here, and the benches take its folder as an argument.
+The data set may be used for research, not redistributed: nothing of it is kept here, and the
+benches take its folder as an argument.
 """
 
 from __future__ import annotations
@@ -23,24 +25,33 @@ class Photo:
 
     def humans(self) -> list[np.ndarray]:
         """The label maps of its annotators, `[H W]` each, ids from 1, every pixel labelled."""
-        return [annotator["Segmentation"][0, 0] for annotator in loadmat(self.truth)["groundTruth"][0]]
+        return [
+            annotator["Segmentation"][0, 0] for annotator in loadmat(self.truth)["groundTruth"][0]
+        ]
 
 
 def data_root(given: str | Path | None = None) -> Path:
-    """The folder of real data: the one given, or `$REGIONTOK_DATA`. Raises `FileNotFoundError` that says what to set."""
+    """The folder of real data: the one given, or `$REGIONTOK_DATA`. Raises `FileNotFoundError` that
+    says what to set."""
     root = given or os.environ.get("REGIONTOK_DATA")
     if not root:
-        raise FileNotFoundError("where is the data? give --data FOLDER or set REGIONTOK_DATA (see docs/data.md)")
+        raise FileNotFoundError(
+            "where is the data? give --data FOLDER or set REGIONTOK_DATA (see docs/data.md)"
+        )
     if not (Path(root) / "bsds500").is_dir():
         raise FileNotFoundError(f"expected a folder bsds500 in {root}; see docs/data.md")
     return Path(root)
 
 
 def photos(root: Path, split: str = "train") -> list[Photo]:
-    """The photos of a split in the order of their ids. Raises `FileNotFoundError` where photos or segmentations are missing."""
+    """The photos of a split in the order of their ids. Raises `FileNotFoundError` where photos or
+    segmentations are missing."""
     folder = root / "bsds500"
     images = sorted((folder / "images" / split).glob("*.jpg"), key=lambda path: int(path.stem))
-    found = [Photo(path.stem, path, folder / "groundTruth" / split / f"{path.stem}.mat") for path in images]
+    found = [
+        Photo(path.stem, path, folder / "groundTruth" / split / f"{path.stem}.mat")
+        for path in images
+    ]
     missing = [photo.id for photo in found if not photo.truth.is_file()]
     if missing or not found:
         raise FileNotFoundError(

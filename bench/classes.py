@@ -1,17 +1,22 @@
-"""How long class centres take, forward and backward, and how much memory, against the same loss written plainly in autograd.
+"""How long class centres take, forward and backward, and how much memory, against the same loss
+written plainly in autograd.
 
-    python bench/classes.py                                  # 10k and 100k classes, all and a tenth of them
-    python bench/classes.py --classes 1000000                # a tenth of a million; --plain-full-million adds the form that takes 15 GB
-    python bench/classes.py --classes 1000000 --regions 2560 --device cuda --bf16
+    python bench/classes.py                                  # 10k and 100k classes, all and a tenth
+    of them python bench/classes.py --classes 1000000                # a tenth of a million;
+    --plain-full-million adds the form that takes 15 GB python bench/classes.py --classes 1000000
+    --regions 2560 --device cuda --bf16
 
-"fused" is `ClassCentres`; "plain" normalises the centres, makes all logits, masks, and lets autograd do the rest. Sampled, there are two
-plain forms: "plain" takes the rows by indexing the parameter, whose gradient is then as large as all centres; "leaf" copies them into a
-leaf first, as published sharded heads do. "products" is the four matrix products of the fused form alone, in chunks of the same size,
-in its type. No form includes an optimizer's step. All forms give the same loss (checked to 1e-4, with --bf16 to 1e-2).
+"fused" is `ClassCentres`; "plain" normalises the centres, makes all logits, masks, and lets
+autograd do the rest. Sampled, there are two plain forms: "plain" takes the rows by indexing the
+parameter, whose gradient is then as large as all centres; "leaf" copies them into a leaf first, as
+published sharded heads do. "products" is the four matrix products of the fused form alone, in
+chunks of the same size, in its type. No form includes an optimizer's step. All forms give the same
+loss (checked to 1e-4, with --bf16 to 1e-2).
 
-Every form runs in a process of its own, in turn, `--rounds` times over. Seconds are the best of all runs of all rounds: of the clock, and
-of the processor ("cpu"; with --threads 1 a busy machine shows little in it). "extra" is the peak of resident memory (VmHWM, on a GPU
-what its allocator held) above what was there with the centres made. The last line is JSON.
+Every form runs in a process of its own, in turn, `--rounds` times over. Seconds are the best of all
+runs of all rounds: of the clock, and of the processor ("cpu"; with --threads 1 a busy machine shows
+little in it). "extra" is the peak of resident memory (VmHWM, on a GPU what its allocator held)
+above what was there with the centres made. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from regiontok.rice import _discriminate
+from regiontok.rice import discriminate as _discriminate
 from regiontok.rice.classes import ClassCentres, Head
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.sampling import Negatives
@@ -39,7 +44,9 @@ LOSS = RegionLoss()
 
 def status(key: str) -> int:
     """Bytes of a line of /proc/self/status."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
+    )
     return int(line.split()[1]) * 1024
 
 
@@ -52,19 +59,25 @@ def plain(x: Tensor, w: Tensor, labels: Tensor, rows: Tensor | None, leaf: bool)
         place[rows] = torch.arange(len(rows), device=w.device)
         columns, own = (w.detach()[rows].requires_grad_() if leaf else w[rows]), place[labels]
     unit = F.normalize(x, dim=1)
-    positives = (unit * F.normalize(w.detach()[labels].requires_grad_() if leaf else w[labels], dim=1)).sum(1)
+    positives = (
+        unit * F.normalize(w.detach()[labels].requires_grad_() if leaf else w[labels], dim=1)
+    ).sum(1)
     logits = LOSS.scale * unit @ F.normalize(columns, dim=1).T
     hit = own >= 0
     mask = torch.zeros_like(logits, dtype=torch.bool)
     mask[hit.nonzero().flatten(), own[hit]] = True
     negative = logits.masked_fill(mask, -torch.inf).logsumexp(1)
-    return LOSS(positives[:, None], torch.ones_like(own, dtype=torch.bool)[:, None], negative).mean()
+    return LOSS(
+        positives[:, None], torch.ones_like(own, dtype=torch.bool)[:, None], negative
+    ).mean()
 
 
 def products(x: Tensor, w: Tensor, rows: Tensor | None, bf16: bool) -> None:
     """Logits twice, gradients of centres and of regions."""
     kind = torch.bfloat16 if bf16 else x.dtype
-    size = max(256, _discriminate._LOGITS.get(x.device.type, _discriminate._LOGITS_ELSEWHERE) // len(x))
+    size = max(
+        256, _discriminate._LOGITS.get(x.device.type, _discriminate._LOGITS_ELSEWHERE) // len(x)
+    )
     count, x = len(w) if rows is None else len(rows), x.to(kind)
     chunk = w[:size].to(kind)
     logits, gradient, dx = x.new_empty(len(x), size), torch.empty_like(chunk), torch.empty_like(x)
@@ -83,7 +96,9 @@ def work(form: str, classes: int, args: argparse.Namespace) -> tuple[Callable[[]
     x = torch.randn(args.regions, args.width, generator=draw).to(device).requires_grad_()
     labels = torch.randint(classes, (args.regions,), generator=draw).to(device)
     kind = torch.bfloat16 if args.bf16 else None
-    head = ClassCentres([Head("object", classes, LOSS, negatives)], args.width, products=kind, device=device)
+    head = ClassCentres(
+        [Head("object", classes, LOSS, negatives)], args.width, products=kind, device=device
+    )
     w = head.local("object")
     chosen = negatives.chosen(0, 0, classes, labels, "object") if args.rho < 1 else None
     rows = None if chosen is None else chosen.nonzero().flatten()
@@ -125,10 +140,29 @@ def child(form: str, classes: int, args: argparse.Namespace) -> dict[str, float]
 
 def measure(form: str, classes: int, rho: float, args: argparse.Namespace) -> dict[str, float]:
     """In a process of its own."""
-    words = ["--child", form, "--classes", str(classes), "--rho", str(rho), "--runs", str(args.runs), "--device", args.device]
+    words = [
+        "--child",
+        form,
+        "--classes",
+        str(classes),
+        "--rho",
+        str(rho),
+        "--runs",
+        str(args.runs),
+        "--device",
+        args.device,
+    ]
     words += ["--threads", str(args.threads)]
-    words += ["--regions", str(args.regions), "--width", str(args.width), *(["--bf16"] if args.bf16 else [])]
-    output = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+    words += [
+        "--regions",
+        str(args.regions),
+        "--width",
+        str(args.width),
+        *(["--bf16"] if args.bf16 else []),
+    ]
+    output = subprocess.run(
+        [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     return json.loads(output.splitlines()[-1])
 
 
@@ -142,8 +176,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--bf16", action="store_true", help="matrix products of the fused form in bfloat16")
-    parser.add_argument("--plain-full-million", action="store_true", help="also the plain form of all of a million classes")
+    parser.add_argument(
+        "--bf16", action="store_true", help="matrix products of the fused form in bfloat16"
+    )
+    parser.add_argument(
+        "--plain-full-million",
+        action="store_true",
+        help="also the plain form of all of a million classes",
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -151,15 +191,23 @@ def main() -> None:
         print(json.dumps(child(args.child, args.classes[0], args)))
         return
     found = []
-    print(f"{'classes':>9} {'rho':>5} {'form':>9} {'seconds':>8} {'cpu':>8} {'extra MB':>9} {'loss':>9}")
+    print(
+        f"{'classes':>9} {'rho':>5} {'form':>9} {'seconds':>8} {'cpu':>8} {'extra MB':>9} {'loss':>9}"
+    )
     for classes in args.classes:
         for rho in args.rho:
             forms = ["fused", "plain", *(["leaf"] if rho < 1 else []), "products"]
             if classes * rho >= 1e6 and not args.plain_full_million:
                 forms.remove("plain")
-            rounds = [{form: measure(form, classes, rho, args) for form in forms} for _ in range(args.rounds)]
+            rounds = [
+                {form: measure(form, classes, rho, args) for form in forms}
+                for _ in range(args.rounds)
+            ]
             for form in forms:
-                row = {key: min(each[form][key] for each in rounds) for key in ("seconds", "cpu", "extra", "loss")}
+                row = {
+                    key: min(each[form][key] for each in rounds)
+                    for key in ("seconds", "cpu", "extra", "loss")
+                }
                 found.append({"classes": classes, "rho": rho, "form": form} | row)
                 print(
                     f"{classes:9} {rho:5} {form:>9} {row['seconds']:8.3f} {row['cpu']:8.3f} {row['extra'] / 1e6:9.0f} {row['loss']:9.4f}"
@@ -173,7 +221,13 @@ def main() -> None:
         "machine": platform.machine(),
         "device": args.device,
     }
-    settings = {"regions": args.regions, "width": args.width, "bf16": args.bf16, "runs": args.runs, "rounds": args.rounds}
+    settings = {
+        "regions": args.regions,
+        "width": args.width,
+        "bf16": args.bf16,
+        "runs": args.runs,
+        "rounds": args.rounds,
+    }
     print(json.dumps(machine | settings | {"rows": found}))
 
 

@@ -1,4 +1,5 @@
-"""How the numbers of a diagnosis scale with grid and width, and what the remedies do, on feature fields of known kind.
+"""How the numbers of a diagnosis scale with grid and width, and what the remedies do, on feature
+fields of known kind.
 
     OMP_NUM_THREADS=1 python bench/diagnosis_fields.py
 
@@ -16,9 +17,9 @@ import torch
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
-from regiontok.diagnose.locality import far_change, position_readout
-from regiontok.diagnose.norms import norm_map, norm_metrics
-from regiontok.diagnose.smoothness import smoothness_metrics
+from regiontok.measures.locality import far_change, position_readout
+from regiontok.measures.norms import norm_map, norm_metrics
+from regiontok.measures.smoothness import smoothness_metrics
 from regiontok.transform.denoise import Denoise, mean_artifact, save_artifact
 from regiontok.transform.fill_outliers import FillOutliers
 from regiontok.transform.globalfilter import Globalfilter
@@ -31,7 +32,9 @@ Field = Callable[[np.random.Generator, int, int], torch.Tensor]
 def smooth(rng: np.random.Generator, h: int, d: int) -> torch.Tensor:
     """6 x 6 random directions, interpolated: the same continuous image on any grid."""
     nodes = torch.from_numpy(rng.normal(size=(1, d, 6, 6)))
-    return torch.nn.functional.interpolate(nodes, (h, h), mode="bicubic", antialias=True)[0].movedim(0, -1)
+    return torch.nn.functional.interpolate(nodes, (h, h), mode="bicubic", antialias=True)[
+        0
+    ].movedim(0, -1)
 
 
 def noisy(rng: np.random.Generator, h: int, d: int) -> torch.Tensor:
@@ -71,7 +74,11 @@ def measure(fields: Sequence[torch.Tensor]) -> dict[str, float]:
     """All numbers of images on one grid, means over images."""
     single = [smoothness_metrics(one, regions(one.shape[0])) for one in fields]
     mean = {key: float(np.mean([one[key] for one in single])) for key in single[0]}
-    return {**norm_metrics(torch.stack([norm_map(one) for one in fields])), **mean, **position_readout(fields)}
+    return {
+        **norm_metrics(torch.stack([norm_map(one) for one in fields])),
+        **mean,
+        **position_readout(fields),
+    }
 
 
 def line(name: str, found: dict[str, float], keys: Sequence[str]) -> None:
@@ -108,25 +115,38 @@ def readout() -> None:
     for images in (4, 12, 40):
         for d in (64, 256, 1024):
             fields = draw(noisy, 16, d, images)
-            chosen, weak = (position_readout(fields, **how)["position_r2_y"] for how in ({}, {"ridge": 0.01}))
+            chosen, weak = (
+                position_readout(fields, **how)["position_r2_y"] for how in ({}, {"ridge": 0.01})
+            )
             print(f"| {images} | {d} | {chosen:.3f} | {weak:.3f} |", flush=True)
 
 
 def fixed() -> None:
     """The standard deviation of `outlier_fixed` by chance."""
     print("images, patches, outliers: mean and standard deviation of outlier_fixed")
-    for images, n, count in ((8, 256, 5), (8, 576, 12), (8, 2304, 46), (32, 256, 5), (32, 576, 12), (32, 2304, 46)):
+    for images, n, count in (
+        (8, 256, 5),
+        (8, 576, 12),
+        (8, 2304, 46),
+        (32, 256, 5),
+        (32, 576, 12),
+        (32, 2304, 46),
+    ):
         values = []
         for seed in range(200):
             rng, maps = np.random.default_rng(seed), torch.ones(images, 1, n)
             for one in maps:
                 one[0, rng.choice(n, count, replace=False)] = 9
             values.append(norm_metrics(maps)["outlier_fixed"])
-        print(f"| {images} | {n} | {count} | {np.mean(values):.4f} | {np.std(values):.4f} |", flush=True)
+        print(
+            f"| {images} | {n} | {count} | {np.mean(values):.4f} | {np.std(values):.4f} |",
+            flush=True,
+        )
 
 
 def leaks() -> None:
-    """An encoder that adds h times `mixed` times the mean of its image; a quarter of the image is drawn anew."""
+    """An encoder that adds h times `mixed` times the mean of its image; a quarter of the image is
+    drawn anew."""
     print("grid: leak at 0.25, 0.5, 1 of the mean mixed in")
     for h in (12, 24, 48):
         rng = np.random.default_rng(0)
@@ -134,8 +154,16 @@ def leaks() -> None:
         touched[: h // 2, : h // 2] = True
         before = noisy(rng, h, 64)
         after = torch.where(touched[..., None], noisy(rng, h, 64), before)
-        sides = [[one + mixed * h * one.mean((0, 1)) for one in (before, after)] for mixed in (0.25, 0.5, 1.0)]
-        print(f"| {h} x {h} |", " | ".join(f"{far_change(*pair, touched)['leak']:.3f}" for pair in sides), "|", flush=True)
+        sides = [
+            [one + mixed * h * one.mean((0, 1)) for one in (before, after)]
+            for mixed in (0.25, 0.5, 1.0)
+        ]
+        print(
+            f"| {h} x {h} |",
+            " | ".join(f"{far_change(*pair, touched)['leak']:.3f}" for pair in sides),
+            "|",
+            flush=True,
+        )
 
 
 def remedies() -> None:
@@ -146,7 +174,9 @@ def remedies() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for make in (smooth, noisy, registers, artifacts):
             grids = [PatchGrid(one, frame) for one in draw(make, 24, 64, 24)]
-            path = save_artifact(Path(folder) / f"{make.__name__}.safetensors", mean_artifact(grids[:12]))
+            path = save_artifact(
+                Path(folder) / f"{make.__name__}.safetensors", mean_artifact(grids[:12])
+            )
             line(f"{make.__name__} | none", measure([grid.features for grid in grids[12:]]), keys)
             for remedy in (Rms(), FillOutliers(), Globalfilter(), Denoise(str(path))):
                 after = [remedy.one(grid).features for grid in grids[12:]]

@@ -1,21 +1,25 @@
-"""What a language model saves with fewer visual tokens: prefill, decoding, memory, training steps; and what making them costs.
+"""What a language model saves with fewer visual tokens: prefill, decoding, memory, training steps;
+and what making them costs.
 
     python bench/llm.py                                                # a small Llama on the CPU
-    python bench/llm.py --device cuda --size 7b --dtype bfloat16       # Vicuna-7B's and CLIP ViT-L/14-336's shapes on a GPU
+    python bench/llm.py --device cuda --size 7b --dtype bfloat16       # Vicuna-7B's and CLIP
+    ViT-L/14-336's shapes on a GPU
 
-Weights are random: times and bytes do not depend on them. Everything goes through `RegionVLM`, so splicing is part of it. A prompt is 60
-text tokens and one image; an image is so many visual tokens (576: LLaVA's patches; the others: averages the study reports). Per round
-all numbers of tokens run in turn, so that a busy machine slows all alike; what is shown are medians over rounds.
+Weights are random: times and bytes do not depend on them. Everything goes through `RegionVLM`, so
+splicing is part of it. A prompt is 60 text tokens and one image; an image is so many visual tokens
+(576: LLaVA's patches; the others: averages the study reports). Per round all numbers of tokens run
+in turn, so that a busy machine slows all alike; what is shown are medians over rounds.
 
     prefill   splice, and the language model over text and image to the first token's logits
     decode    one further token against that cache
-    KV        bytes of the cache that an image takes (by formula, held against the real cache in the run)
-    peak      memory over what stood before, in prefill and decoding (CUDA's allocator; on Linux the process's resident set)
-    encoder   the vision network alone, on pixels that lie ready on the device
-    +regions  the same and `merge(k=...) | sort('com')` on its features (nothing where all patches are kept); "alone": only that
-    first     encoder, regions, pool and connector, prefill: an image to its first token
-    stage 1   a training step of the connector through the frozen language model; stage 2: language model (full or LoRA) and connector;
-              forward, backward, AdamW; features are cached, so encoder and regions are not in it
+    KV        bytes of the cache that an image takes (by formula, held against the real cache in the
+    run) peak      memory over what stood before, in prefill and decoding (CUDA's allocator; on
+    Linux the process's resident set) encoder   the vision network alone, on pixels that lie ready
+    on the device +regions  the same and `merge(k=...) | sort('com')` on its features (nothing where
+    all patches are kept); "alone": only that first     encoder, regions, pool and connector,
+    prefill: an image to its first token stage 1   a training step of the connector through the
+              frozen language model; stage 2: language model (full or LoRA) and connector; forward,
+              backward, AdamW; features are cached, so encoder and regions are not in it
 
 The last line is JSON. On a GPU the goals stand beside what was found.
 """
@@ -44,8 +48,8 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import Data, Lora, Stage
 from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import Data, Lora, Stage
 from regiontok.train.build import choose, groups
 
 Job = Callable[[], Any]
@@ -97,7 +101,10 @@ def _resident(name: str) -> int:
 
 def inference(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[str, Any]]) -> None:
     """Prefill, decoding, memory and an image's way to its first token, into `rows`."""
-    photos = [Picture.of(pixels) for pixels in (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())]
+    photos = [
+        Picture.of(pixels)
+        for pixels in (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
+    ]
     item = torch.finfo(model.dtype).bits // 8
     for batch in given.batches:
         prompts = {count: Prompt(model, count, batch) for count in given.tokens}
@@ -108,7 +115,11 @@ def inference(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[
         eyes = {count: Eye(model, count, pictures) for count in given.tokens}
         looks: dict[Any, Job] = {}
         for count, eye in eyes.items():
-            looks[count, "encoder"], looks[count, "regions"], looks[count, "alone"] = eye.encode, eye.regions, eye.alone
+            looks[count, "encoder"], looks[count, "regions"], looks[count, "alone"] = (
+                eye.encode,
+                eye.regions,
+                eye.alone,
+            )
             looks[count, "first"] = lambda eye=eye, one=prompts[count]: one.prefill(eye.tokens())
         look = timed(looks, given)
         for count, one in prompts.items():
@@ -117,7 +128,9 @@ def inference(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[
                 raise AssertionError(f"the cache holds {real} bytes, the formula says {whole}")
             one.cache = None
             made = {"prefill_ms": prefill[count], "decode_ms": decode[count] / given.decode}
-            made |= {f"{name}_ms": look[count, name] for name in ("encoder", "regions", "alone", "first")}
+            made |= {
+                f"{name}_ms": look[count, name] for name in ("encoder", "regions", "alone", "first")
+            }
             rows[count][f"batch_{batch}"] = made | {
                 "adds": look[count, "regions"] / look[count, "encoder"] - 1,
                 "kv_bytes_image": kv_bytes(model.config.text_config, count, itemsize=item),
@@ -138,7 +151,11 @@ def training(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[s
     if given.checkpointing:
         model.gradient_checkpointing_enable()
     model.head.float()
-    held = {count: (eye.grids, eye.alone()) for count in given.tokens for eye in [Eye(model, count, photo)]}
+    held = {
+        count: (eye.grids, eye.alone())
+        for count in given.tokens
+        for eye in [Eye(model, count, photo)]
+    }
     prompts = {count: Prompt(model, count, given.train_batch) for count in given.tokens}
     for name, stage in stages.items():
         choose(model, stage).train()
@@ -146,10 +163,16 @@ def training(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[s
 
         def step(count: int, optimizer: Any = optimizer) -> None:
             prompt = prompts[count]
-            labels = prompt.ids.masked_fill(torch.arange(TEXT + 1, device=model.device) < TEXT // 2, -100)
-            with torch.autocast(given.device.split(":")[0], torch.bfloat16, enabled=model.dtype == torch.bfloat16):
+            labels = prompt.ids.masked_fill(
+                torch.arange(TEXT + 1, device=model.device) < TEXT // 2, -100
+            )
+            with torch.autocast(
+                given.device.split(":")[0], torch.bfloat16, enabled=model.dtype == torch.bfloat16
+            ):
                 tokens = model.head(cast(held[count][0], model.head_dtype), held[count][1])
-                loss: Tensor = model(prompt.ids, pictures=tokens, labels=labels, use_cache=False).loss
+                loss: Tensor = model(
+                    prompt.ids, pictures=tokens, labels=labels, use_cache=False
+                ).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -166,18 +189,30 @@ def cast(grids: Iterable[PatchGrid], dtype: torch.dtype) -> list[PatchGrid]:
 
 def main() -> None:
     """Measure, print a table and one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", choices=[*SIZES])
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--tokens", type=int, nargs="+", default=[576, 334, 257, 124, 101])
     parser.add_argument("--batches", type=int, nargs="+", help="default: 1 4, on a GPU 1 16")
-    parser.add_argument("--train-batch", type=int, help="default: 2, on a GPU 16; 0 leaves training out")
+    parser.add_argument(
+        "--train-batch", type=int, help="default: 2, on a GPU 16; 0 leaves training out"
+    )
     parser.add_argument("--stage2", choices=["full", "lora"], help="default: lora at 7b, else full")
-    parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, help="of gradients; default: at 7b")
+    parser.add_argument(
+        "--checkpointing",
+        action=argparse.BooleanOptionalAction,
+        help="of gradients; default: at 7b",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="medians are over so many")
     parser.add_argument("--decode", type=int, default=8, help="tokens a round")
-    parser.add_argument("--cpu-time", action="store_true", help="processor time of the process: for a busy machine, one thread")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="processor time of the process: for a busy machine, one thread",
+    )
     parser.add_argument("--plot", type=Path, help="where the plot goes")
     given = parser.parse_args()
     cuda = given.device.startswith("cuda")
@@ -195,7 +230,10 @@ def main() -> None:
     device = torch.cuda.get_device_name() if cuda else f"CPU, threads: {torch.get_num_threads()}"
     title = f"{given.size} Llama of random weights, {given.dtype}, {device}; {TEXT} text tokens"
     clock = "milliseconds of processor time" if given.cpu_time else "milliseconds"
-    print(title + f"; {clock}, medians of {given.rounds} rounds (decode: a token)\n\n{table(rows, given.batches)}\n")
+    print(
+        title
+        + f"; {clock}, medians of {given.rounds} rounds (decode: a token)\n\n{table(rows, given.batches)}\n"
+    )
     for batch in given.batches:
         adds = ", ".join(
             f"{count} tokens {own['regions_ms']:.4g} ms against {own['encoder_ms']:.4g} ({own['adds']:+.1%}; alone {own['alone_ms']:.3g})"
@@ -206,8 +244,16 @@ def main() -> None:
         print("\n".join(verdict(rows, given.batches[-1])))
     if given.plot:
         save(given.plot, plot(rows, given.batches, title))
-    machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "gpu": device if cuda else None}
+    machine = {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
+    versions = {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "gpu": device if cuda else None,
+    }
     said = {name: value for name, value in vars(given).items() if name != "plot"}
     print(json.dumps({"bench": "llm", **said, "rows": rows, **machine, **versions}))
 

@@ -1,4 +1,5 @@
-"""What bench/llm.py times: a `RegionVLM` of random weights, its prompts, its eyes; and the bytes of a cache, by formula and real."""
+"""What bench/llm.py times: a `RegionVLM` of random weights, its prompts, its eyes; and the bytes of
+a cache, by formula and real."""
 
 from __future__ import annotations
 
@@ -10,14 +11,14 @@ import torch
 from llm_tables import PATCHES
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
+from regiontok.core.canvas import canvases
 from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.regions import Members
 from regiontok.core.tokens import Tokens
-from regiontok.encoders._canvas import canvases
 from regiontok.model.vlm import RegionVLM
-from regiontok.tokenizer import Regionizer
+from regiontok.settings.recipe import TokenizerSettings
+from regiontok.tokenizer.regionizer import Regionizer
 
 TEXT, IMAGE = 60, 3
 # (width, layers, heads, inner width), of language model and encoder
@@ -28,7 +29,8 @@ SIZES = {
 
 
 def kv_bytes(config: Any, tokens: int, *, itemsize: int, batch: int = 1) -> int:
-    """Bytes that `tokens` positions take in the cache: layers x (keys, values) x kv heads x head's width. For full attention."""
+    """Bytes that `tokens` positions take in the cache: layers x (keys, values) x kv heads x head's
+    width. For full attention."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return batch * tokens * config.num_hidden_layers * 2 * heads * width * itemsize
@@ -53,10 +55,20 @@ def build(size: str, device: str, dtype: torch.dtype, folder: Path) -> RegionVLM
     torch.manual_seed(0)
     CLIPVisionModel(vision).to(dtype).save_pretrained(folder)
     square = {"height": 336, "width": 336}
-    look = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336}, "crop_size": square}
-    (folder / "preprocessor_config.json").write_text(json.dumps({**look, "do_resize": True, "do_center_crop": True}))
+    look = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 336},
+        "crop_size": square,
+    }
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({**look, "do_resize": True, "do_center_crop": True})
+    )
     text = LlamaConfig(
-        vocab_size=32000, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner
+        vocab_size=32000,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=inner,
     )
     with torch.device(device):
         language_model = LlamaForCausalLM(text).to(dtype)
@@ -74,14 +86,21 @@ class Prompt:
         self.ids[:, 8] = IMAGE
         image = torch.arange(batch, device=model.device).repeat_interleave(count)
         rest = torch.zeros_like(image)
-        values = torch.randn(len(image), model.config.text_config.hidden_size, device=model.device, dtype=model.head_dtype)
+        values = torch.randn(
+            len(image),
+            model.config.text_config.hidden_size,
+            device=model.device,
+            dtype=model.head_dtype,
+        )
         self.tokens = Tokens(values, image, rest, rest, rest - 1, rest, batch)
         self.cache: Any = None
 
     def prefill(self, tokens: Tokens | None = None) -> Any:
         """To the logits of the first new token; keeps the cache."""
         with torch.inference_mode():
-            out = self.model(self.ids, pictures=tokens or self.tokens, use_cache=True, logits_to_keep=1)
+            out = self.model(
+                self.ids, pictures=tokens or self.tokens, use_cache=True, logits_to_keep=1
+            )
         self.cache = out.past_key_values
         return out
 
@@ -90,7 +109,9 @@ class Prompt:
         length = self.cache.get_seq_length()
         with torch.inference_mode():
             for _ in range(steps):
-                self.model.language_model(input_ids=self.ids[:, :1], past_key_values=self.cache, use_cache=True)
+                self.model.language_model(
+                    input_ids=self.ids[:, :1], past_key_values=self.cache, use_cache=True
+                )
         self.cache.crop(length - self.cache.get_seq_length())
 
 
@@ -100,7 +121,9 @@ class Eye:
     def __init__(self, model: RegionVLM, count: int, pictures: list[Picture]) -> None:
         encoder = model.regionizer.encoder
         self.model = model
-        self.regionizer = Regionizer(encoder, steps=f"merge(k={count}) | sort('com')" if count < PATCHES else "")
+        self.regionizer = Regionizer(
+            encoder, steps=f"merge(k={count}) | sort('com')" if count < PATCHES else ""
+        )
         frames = [encoder.frame(picture.size) for picture in pictures]
         look, dtype = encoder._preprocess, getattr(torch, encoder.dtype)
         pixels = canvases(pictures, frames, resample=look.resample, fill=look.fill)
@@ -116,7 +139,9 @@ class Eye:
     def alone(self) -> Members:
         """Regions on what was encoded before."""
         with torch.no_grad():
-            return Members.of([trail[-1] for trail in self.regionizer.trails(self.grids)], images_of(self.grids))
+            return Members.of(
+                [trail[-1] for trail in self.regionizer.trails(self.grids)], images_of(self.grids)
+            )
 
     def regions(self) -> Members:
         """Encode, then regions."""

@@ -19,10 +19,16 @@ def table(rows: dict[int, dict[str, Any]], batches: list[int]) -> str:
     most = max(rows)
     heads = ["visual tokens"]
     for batch in batches:
-        heads += [f"{what}, batch {batch}" for what in ("prefill", "decode", "first token", "peak MB")]
+        heads += [
+            f"{what}, batch {batch}" for what in ("prefill", "decode", "first token", "peak MB")
+        ]
     heads += [
         "KV of an image, MB",
-        *(stage for stage in ("stage 1", "stage 2") if f"{stage.replace(' ', '')}_ms" in rows[most]),
+        *(
+            stage
+            for stage in ("stage 1", "stage 2")
+            if f"{stage.replace(' ', '')}_ms" in rows[most]
+        ),
     ]
     lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
     for count, row in rows.items():
@@ -33,8 +39,12 @@ def table(rows: dict[int, dict[str, Any]], batches: list[int]) -> str:
         cells = [str(count)]
         for batch in batches:
             own = f"batch_{batch}"
-            cells += [cell(lambda r, n=n, o=own: r[o][n]) for n in ("prefill_ms", "decode_ms", "first_ms")]
-            cells.append("-" if row[own]["peak_bytes"] is None else f"{row[own]['peak_bytes'] / 2**20:.0f}")
+            cells += [
+                cell(lambda r, n=n, o=own: r[o][n]) for n in ("prefill_ms", "decode_ms", "first_ms")
+            ]
+            cells.append(
+                "-" if row[own]["peak_bytes"] is None else f"{row[own]['peak_bytes'] / 2**20:.0f}"
+            )
         cells.append(cell(lambda r: r[f"batch_{batches[0]}"]["kv_bytes_image"] / 2**20))
         cells += [cell(lambda r, n=n: r[n]) for n in ("stage1_ms", "stage2_ms") if n in row]
         lines.append("| " + " | ".join(cells) + " |")
@@ -46,22 +56,42 @@ def plot(rows: dict[int, dict[str, Any]], batches: list[int], title: str) -> Ima
     most = max(rows)
 
     def line(name: str, get: Callable[[dict[str, Any]], float]) -> Line:
-        return Line(name, tuple(map(float, rows)), tuple(get(row) / get(rows[most]) for row in rows.values()))
+        return Line(
+            name,
+            tuple(map(float, rows)),
+            tuple(get(row) / get(rows[most]) for row in rows.values()),
+        )
 
     def of(batch: int, key: str) -> Callable[[dict[str, Any]], float]:
         return lambda row: row[f"batch_{batch}"][key]
 
     time_lines = [line(f"prefill, batch {batch}", of(batch, "prefill_ms")) for batch in batches]
-    time_lines += [line(f"image to first token, batch {batch}", of(batch, "first_ms")) for batch in batches[:1]]
+    time_lines += [
+        line(f"image to first token, batch {batch}", of(batch, "first_ms")) for batch in batches[:1]
+    ]
     time_lines += [line(f"decode, batch {batch}", of(batch, "decode_ms")) for batch in batches[-1:]]
-    panels = [Panel("Answering", "visual tokens", f"time, share of that at {most}", tuple(time_lines), low=0)]
+    panels = [
+        Panel(
+            "Answering", "visual tokens", f"time, share of that at {most}", tuple(time_lines), low=0
+        )
+    ]
     if "stage1_ms" in rows[most]:
         steps = [line(f"stage {n}", lambda row, n=n: row[f"stage{n}_ms"]) for n in (1, 2)]
-        panels.append(Panel("A training step", "visual tokens", f"time, share of that at {most}", tuple(steps), low=0))
+        panels.append(
+            Panel(
+                "A training step",
+                "visual tokens",
+                f"time, share of that at {most}",
+                tuple(steps),
+                low=0,
+            )
+        )
     kept = [line("KV cache of the image", of(batches[0], "kv_bytes_image"))]
     if rows[most][f"batch_{batches[-1]}"]["peak_bytes"]:
         kept.append(line(f"peak, batch {batches[-1]}", of(batches[-1], "peak_bytes")))
-    panels.append(Panel("Memory", "visual tokens", f"bytes, share of those at {most}", tuple(kept), low=0))
+    panels.append(
+        Panel("Memory", "visual tokens", f"bytes, share of those at {most}", tuple(kept), low=0)
+    )
     return draw_panels(panels, title="What fewer visual tokens save", subtitle=title)
 
 
@@ -70,7 +100,10 @@ def verdict(rows: dict[int, dict[str, Any]], batch: int) -> list[str]:
     most, few = (rows.get(count, {}).get(f"batch_{batch}") for count in (PATCHES, 124))
     if most is None or few is None:
         return []
-    prefill, kept = most["prefill_ms"] / few["prefill_ms"], most["kv_bytes_image"] / few["kv_bytes_image"]
+    prefill, kept = (
+        most["prefill_ms"] / few["prefill_ms"],
+        most["kv_bytes_image"] / few["kv_bytes_image"],
+    )
     return [
         f"prefill at 124 of 576 tokens, batch {batch}: {prefill:.2f}x faster (goal: at least {GOALS['prefill']}x)",
         f"KV memory of the image: {kept:.2f}x smaller (goal: {GOALS['kv']}x)",

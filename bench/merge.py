@@ -2,16 +2,19 @@
 
     python bench/merge.py
 
-Features are Gaussian noise smoothed over the grid (sigma = side / 21 patches; about 160 regions are left at 0.7), one image a seed.
-"dots" replays exactly the pairs the run compared, in its order, from rows of the same precision at the same places (float32 patches,
-float64 sums; products and sums in float64): no heap, no neighbours, no merging and no norms. Both are timed in turn on one thread, so
-that a busy machine slows both. "2 threads" is a pool of two over distinct images against one thread over the same images, and "of
-dots" the same for the replayed dot products alone: what two cores and their memory give at all. Each is the best of the runs over the
-best, since another process on either core halves what two threads can gain; the medians are in the JSON.
+Features are Gaussian noise smoothed over the grid (sigma = side / 21 patches; about 160 regions are
+left at 0.7), one image a seed. "dots" replays exactly the pairs the run compared, in its order,
+from rows of the same precision at the same places (float32 patches, float64 sums; products and sums
+in float64): no heap, no neighbours, no merging and no norms. Both are timed in turn on one thread,
+so that a busy machine slows both. "2 threads" is a pool of two over distinct images against one
+thread over the same images, and "of dots" the same for the replayed dot products alone: what two
+cores and their memory give at all. Each is the best of the runs over the best, since another
+process on either core halves what two threads can gain; the medians are in the JSON.
 
-With a GPU there are more rows: 64 views at once, of 24 x 24 at the encoder's width. "merge" is the sequences of all views, fetched to
-the host, "step" is the whole of `Merge(0.7).many` with regions on the GPU, "encoder" the forward of a ViT-L/14-336 with random weights
-in bfloat16 for 64 pictures. The last line is JSON.
+With a GPU there are more rows: 64 views at once, of 24 x 24 at the encoder's width. "merge" is the
+sequences of all views, fetched to the host, "step" is the whole of `Merge(0.7).many` with regions
+on the GPU, "encoder" the forward of a ViT-L/14-336 with random weights in bfloat16 for 64 pictures.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -33,15 +36,17 @@ from scipy.ndimage import gaussian_filter
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.steps._greedy import ONE, dot, merge
-from regiontok.steps._sequence import grid_edges, merge_sequence, merge_sequences
+from regiontok.steps.kernels.greedy import ONE, dot, merge
+from regiontok.steps.kernels.sequence import grid_edges, merge_sequence, merge_sequences
 from regiontok.steps.merge import Merge
 
 
 def smooth_features(side: int, width: int, seed: int) -> np.ndarray:
     """`[side^2 width]` float32."""
     noise = np.random.default_rng(seed).standard_normal((side, side, width), dtype=np.float32)
-    return gaussian_filter(noise, (side / 21, side / 21, 0), mode="nearest").reshape(side * side, width)
+    return gaussian_filter(noise, (side / 21, side / 21, 0), mode="nearest").reshape(
+        side * side, width
+    )
 
 
 @njit(nogil=True)
@@ -78,21 +83,33 @@ def seconds(jobs: list[Callable[[], object]], runs: int) -> list[float]:
 
 def measure(side: int, width: int, threshold: float, runs: int, seed: int) -> dict[str, float]:
     """One row of the table."""
-    features, edges, start = smooth_features(side, width, seed), grid_edges((side, side)), np.arange(side * side)
+    features, edges, start = (
+        smooth_features(side, width, seed),
+        grid_edges((side, side)),
+        np.arange(side * side),
+    )
     trace, merges = traced(features, edges, start, threshold)
     sums = np.random.default_rng(seed).standard_normal((len(start) // 2, width))
     whole, dots = seconds(
-        [lambda: merge_sequence(features, edges, start, threshold=threshold), lambda: replay(features, sums, trace)], runs
+        [
+            lambda: merge_sequence(features, edges, start, threshold=threshold),
+            lambda: replay(features, sums, trace),
+        ],
+        runs,
     )
     row = {"side": side, "regions": len(start) - merges, "pairs": len(trace)}
     row["float32_pairs"] = int((trace >= 0).all(axis=1).sum())
     return row | {"merge_ms": whole * 1e3, "dots_ms": dots * 1e3, "ratio": whole / dots}
 
 
-def traced(features: np.ndarray, edges: np.ndarray, start: np.ndarray, threshold: float) -> tuple[np.ndarray, int]:
+def traced(
+    features: np.ndarray, edges: np.ndarray, start: np.ndarray, threshold: float
+) -> tuple[np.ndarray, int]:
     """The pairs compared, and the number of merges."""
     lowest, n = math.ceil(threshold * ONE), len(start)
-    trace = np.empty((merge(features, edges, start, lowest, n, np.empty((0, 2), np.int64))[3], 2), np.int64)
+    trace = np.empty(
+        (merge(features, edges, start, lowest, n, np.empty((0, 2), np.int64))[3], 2), np.int64
+    )
     return trace, len(merge(features, edges, start, lowest, n, trace)[0])
 
 
@@ -109,26 +126,41 @@ def speed_up(side: int, width: int, threshold: float, runs: int, seed: int) -> d
     with ThreadPoolExecutor(1) as single, ThreadPoolExecutor(2) as double:
         whole = [lambda pool=pool: list(pool.map(one, images)) for pool in (single, double)]
         # twice over: they last about as long as merging, and so meet other processes as often
-        dots = [lambda pool=pool: list(pool.map(replay, images * 2, sums * 2, traces * 2)) for pool in (single, double)]
+        dots = [
+            lambda pool=pool: list(pool.map(replay, images * 2, sums * 2, traces * 2))
+            for pool in (single, double)
+        ]
         times = runs_of([*whole, *dots], runs)
     best, middle = times.min(axis=1), np.median(times, axis=1)
     ratios = {"two_threads": best[0] / best[1], "two_threads_dots": best[2] / best[3]}
-    return ratios | {"two_threads_median": middle[0] / middle[1], "two_threads_dots_median": middle[2] / middle[3]}
+    return ratios | {
+        "two_threads_median": middle[0] / middle[1],
+        "two_threads_dots_median": middle[2] / middle[3],
+    }
 
 
 def on_gpu(threshold: float, runs: int, seed: int, batch: int = 64) -> dict[str, float]:
-    """Milliseconds of one batch: merging, the step around it, and the encoder whose grids these would be."""
+    """Milliseconds of one batch: merging, the step around it, and the encoder whose grids these
+    would be."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     config = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336, patch_size=14
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
     )
     encoder = CLIPVisionModel(config).to("cuda", torch.bfloat16).eval()
     pixels = torch.randn(batch, 3, 336, 336, device="cuda", dtype=torch.bfloat16)
-    features = torch.from_numpy(np.stack([smooth_features(24, 1024, seed + i) for i in range(batch)])).to(
-        "cuda", torch.bfloat16
-    )
-    grids = [PatchGrid(own.view(24, 24, -1), Frame.stretch((336, 336), (336, 336), (14, 14))) for own in features]
+    features = torch.from_numpy(
+        np.stack([smooth_features(24, 1024, seed + i) for i in range(batch)])
+    ).to("cuda", torch.bfloat16)
+    grids = [
+        PatchGrid(own.view(24, 24, -1), Frame.stretch((336, 336), (336, 336), (14, 14)))
+        for own in features
+    ]
     regions = [Regions.singletons((24, 24)).to("cuda")] * batch
     starts, edges = np.tile(np.arange(576), (batch, 1)), grid_edges((24, 24))
 
@@ -143,20 +175,38 @@ def on_gpu(threshold: float, runs: int, seed: int, batch: int = 64) -> dict[str,
         lambda: encoder(pixel_values=pixels),
     ]
     merging, step, encoding = seconds([lambda job=job: waited(job) for job in jobs], runs)
-    row = {"batch": batch, "merge_ms": merging * 1e3, "step_ms": step * 1e3, "encoder_ms": encoding * 1e3}
-    return row | {"merge_share": merging / encoding, "step_share": step / encoding, "device": torch.cuda.get_device_name()}
+    row = {
+        "batch": batch,
+        "merge_ms": merging * 1e3,
+        "step_ms": step * 1e3,
+        "encoder_ms": encoding * 1e3,
+    }
+    return row | {
+        "merge_share": merging / encoding,
+        "step_share": step / encoding,
+        "device": torch.cuda.get_device_name(),
+    }
 
 
 def first_call(dtype: type) -> float:
-    """Seconds of the first call in this process: loading from numba's cache, or compiling where there is none."""
+    """Seconds of the first call in this process: loading from numba's cache, or compiling where
+    there is none."""
     begin = time.perf_counter()
     merge_sequence(np.ones((4, 2), dtype), grid_edges((2, 2)), np.arange(4))
     return time.perf_counter() - begin
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", type=int, nargs="+", default=[24, 36, 48, 64], help="grids of side x side patches")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sides",
+        type=int,
+        nargs="+",
+        default=[24, 36, 48, 64],
+        help="grids of side x side patches",
+    )
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--threshold", type=float, default=0.7)
     parser.add_argument("--runs", type=int, default=15, help="medians are over so many")
@@ -188,10 +238,22 @@ def main() -> None:
             f"{gpu['device']}, a batch of {gpu['batch']}: merge {gpu['merge_ms']:.2f} ms, step {gpu['step_ms']:.2f} ms, encoder"
             f" {gpu['encoder_ms']:.2f} ms: {gpu['merge_share']:.1%} and {gpu['step_share']:.1%} of it"
         )
-    machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    machine = {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
     print(
         json.dumps(
-            {"bench": "merge", **vars(given), "rows": rows, "growth": growth, "first_call_s": first, "gpu": gpu, **machine}
+            {
+                "bench": "merge",
+                **vars(given),
+                "rows": rows,
+                "growth": growth,
+                "first_call_s": first,
+                "gpu": gpu,
+                **machine,
+            }
         )
     )
 

@@ -1,13 +1,17 @@
-"""What OG-LLaVA's down-sampling operator selects: runs of the flattened mask (as published) against the encoder's own patches.
+"""What OG-LLaVA's down-sampling operator selects: runs of the flattened mask (as published) against
+the encoder's own patches.
 
-    python bench/phi_alpha.py --data FOLDER                          # the figures over COCO's and BSDS500's masks
-    python bench/phi_alpha.py --picture docs/phi_alpha.webp          # the picture in the docs, of a photo of scikit-image
+    python bench/phi_alpha.py --data FOLDER                          # the figures over COCO's and
+    BSDS500's masks python bench/phi_alpha.py --picture docs/phi_alpha.webp          # the picture
+    in the docs, of a photo of scikit-image
 
-Both operators are `segments(0.5, unit='pixels', compare='>=')` (section 5.1.1, row O1), `mapping='flat1d'` as published and
-`mapping='grid2d'`; alpha is half a pixel in both. A mask's true footprint are the patches of its stretched photo that hold one of its
-pixels' centres, found by painting the pixels one by one, not by the code under test. Reported for each source of masks: IoU with the
-footprint (mean over masks, and pooled: sums of intersections and unions), tokens against the footprint's, the tokens of an image
-against its patches, and which share of the tokens a mask of the photo's left half selects. The last line on stdout is one JSON object.
+Both operators are `segments(0.5, unit='pixels', compare='>=')` (section 5.1.1, row O1),
+`mapping='flat1d'` as published and `mapping='grid2d'`; alpha is half a pixel in both. A mask's true
+footprint are the patches of its stretched photo that hold one of its pixels' centres, found by
+painting the pixels one by one, not by the code under test. Reported for each source of masks: IoU
+with the footprint (mean over masks, and pooled: sums of intersections and unions), tokens against
+the footprint's, the tokens of an image against its patches, and which share of the tokens a mask of
+the photo's left half selects. The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -33,8 +37,8 @@ from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.draw.regions import draw_regions
 from regiontok.draw.sheet import Panel, contact_sheet
-from regiontok.segment._coco import instances
-from regiontok.segment._rle import read_json
+from regiontok.segment.formats.coco import instances
+from regiontok.segment.formats.rle import read_json
 from regiontok.steps.segments import Segments
 
 PATCH = 14
@@ -95,7 +99,9 @@ def measure(sources: list[PixelMasks], side: int) -> dict[str, dict]:
             both, either = ((chosen & seen).sum(1), (chosen | seen).sum(1))
             rows[mapping] += torch.stack([both, either, chosen.sum(1), seen.sum(1)], dim=1).tolist()
             images[mapping].append(int(chosen.sum()))
-            halves[mapping].append(float(select(PixelMasks.from_dense(half), frame, mapping).float().mean()))
+            halves[mapping].append(
+                float(select(PixelMasks.from_dense(half), frame, mapping).float().mean())
+            )
     found = {}
     for mapping in MAPPINGS:
         both, either, tokens, true = np.array([row for row in rows[mapping] if row[1]]).T
@@ -119,31 +125,45 @@ def painted(photo: Picture) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def picture(path: Path) -> None:
-    """Masks on a photo, and the patches that either operator hands to the language model of each."""
+    """Masks on a photo, and the patches that either operator hands to the language model of
+    each."""
     photo = Picture.of(data.chelsea())
     frame = Frame.stretch(photo.size, (24 * PATCH, 24 * PATCH), (PATCH, PATCH))
     rows, names = [], []
     for name, mask in painted(photo):
         seen = footprint(mask, frame.grid)
         pixels = np.where(mask[:, :, None], photo.pixels, photo.pixels // 4)
-        shown = Image.fromarray(pixels.astype(np.uint8)).resize((WIDE, round(WIDE * mask.shape[0] / mask.shape[1])))
+        shown = Image.fromarray(pixels.astype(np.uint8)).resize(
+            (WIDE, round(WIDE * mask.shape[0] / mask.shape[1]))
+        )
         row = [Panel(shown, "the mask", f"{int(seen.sum())} patches hold some of it")]
-        for mapping, title in (("flat1d", "flat1d, as published"), ("grid2d", "grid2d, aligned with the encoder")):
+        for mapping, title in (
+            ("flat1d", "flat1d, as published"),
+            ("grid2d", "grid2d, aligned with the encoder"),
+        ):
             chosen = select(PixelMasks.from_dense(mask[None]), frame, mapping)
             overlap = float((chosen[0] & seen).sum() / (chosen[0] | seen).sum())
             regions = Regions.from_masks(chosen.view(1, *frame.grid))
             drawn = draw_regions(photo, frame, regions, style="colours", longest=WIDE)
-            row.append(Panel(drawn, title, f"{int(chosen.sum())} tokens; IoU with its patches {overlap:.2f}"))
+            row.append(
+                Panel(
+                    drawn, title, f"{int(chosen.sum())} tokens; IoU with its patches {overlap:.2f}"
+                )
+            )
         rows.append(row)
         names.append(name)
     title = "The patches that hold half a pixel of a mask, or more"
-    contact_sheet(rows, title=title, row_titles=names).save(path, quality=75, method=6)  # 90 is 167 kB
+    contact_sheet(rows, title=title, row_titles=names).save(
+        path, quality=75, method=6
+    )  # 90 is 167 kB
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="the folder of docs/data.md; default $REGIONTOK_DATA")
-    parser.add_argument("--grid", type=int, default=24, help="patches a side: 24 is CLIP ViT-L/14 at 336 px")
+    parser.add_argument(
+        "--grid", type=int, default=24, help="patches a side: 24 is CLIP ViT-L/14 at 336 px"
+    )
     parser.add_argument("--limit", type=int, help="images of each source")
     parser.add_argument("--picture", type=Path, help="draw the picture of the docs, and stop")
     options = parser.parse_args()
@@ -158,7 +178,10 @@ def main() -> None:
     for name, source in (("coco", coco), ("bsds500", bsds500)):
         found[name] = measure(list(source(root))[: options.limit], options.grid)
         for mapping, figures in found[name].items():
-            print(f"{name} {mapping}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+            print(
+                f"{name} {mapping}: "
+                + ", ".join(f"{key} {value}" for key, value in figures.items())
+            )
     print(json.dumps({"bench": "phi_alpha", "grid": options.grid, **found}))
 
 

@@ -1,8 +1,10 @@
-"""Where the regions of `regions_bsds.py` come from: every source turns a picture into one patch label map a budget.
+"""Where the regions of `regions_bsds.py` come from: every source turns a picture into one patch
+label map a budget.
 
-Beside two trivial ones there are two kinds. A `Search` segments pixels: its labels are rounded to patches (a patch goes to
-the label that most of its pixels have) and its one parameter is searched until K AFTER rounding is right. A `Pipeline` is a
-spec of this library: features of an encoder, then steps.
+Beside two trivial ones there are two kinds. A `Search` segments pixels: its labels are rounded to
+patches (a patch goes to the label that most of its pixels have) and its one parameter is searched
+until K AFTER rounding is right. A `Pipeline` is a spec of this library: features of an encoder,
+then steps.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.core.spec import SpecError, build, build_pipeline
-from regiontok.diagnose.covering import contingency
+from regiontok.measures.covering import contingency
+from regiontok.settings.spec import SpecError, build, build_pipeline
 
 PATCH = 14  # the canvas is (PATCH * grid)^2: 336 x 336 at the usual 24 x 24
-# of SLIC: scikit-image's default, and a looser one that follows contours more (the best of .3, 1, 10, 30 on 16 photos at 16 and more
-# regions). On all 200 photos 10 is better at K=4 (Rand index .650 to .609), 1 at K=64 (covering .209 to .149): so both are shown.
+# of SLIC: scikit-image's default, and a looser one that follows contours more (the best of .3, 1,
+# 10, 30 on 16 photos at 16 and more
+# regions). On all 200 photos 10 is better at K=4 (Rand index .650 to .609), 1 at K=64 (covering
+# .209 to .149): so both are shown.
 COMPACTNESS = (10, 1)
-MIN_SIZE = 20  # pixels, of felzenszwalb; 5 and 60 give the same to .003 on 12 photos, 150 more at K=8 and less at K=64
+# pixels, of felzenszwalb; 5 and 60 give the same to .003 on 12 photos, 150 more at K=8 and less at
+# K=64
+MIN_SIZE = 20
 RANDOM_WIDTH = 56  # of the control's random features
 
 
@@ -42,7 +48,8 @@ class Source(Protocol):
 
 
 def on_patches(labels: np.ndarray, frame: Frame) -> np.ndarray:
-    """`[H W]` labels of every pixel -> `[h w]`: each patch takes the label that most of its pixels have (ties: the lower one)."""
+    """`[H W]` labels of every pixel -> `[h w]`: each patch takes the label that most of its pixels
+    have (ties: the lower one)."""
     patch = torch.arange(math.prod(frame.grid)).view(frame.grid)
     shared = contingency(frame.to_pixels(patch).numpy(), labels)
     if len(shared) != patch.numel():
@@ -64,10 +71,11 @@ def count(labels: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Search:
-    """A pixel segmenter (pixels, parameter) -> labels, and the range of its parameter, bisected on a logarithmic scale.
+    """A pixel segmenter (pixels, parameter) -> labels, and the range of its parameter, bisected on
+    a logarithmic scale.
 
-    Where no parameter tried gives K exactly (the count jumps, and is not quite monotone), the closest count tried for ANY
-    budget is taken, of two as close the smaller.
+    Where no parameter tried gives K exactly (the count jumps, and is not quite monotone), the
+    closest count tried for ANY budget is taken, of two as close the smaller.
     """
 
     segment: Callable[[np.ndarray, float], np.ndarray]
@@ -96,11 +104,16 @@ class Search:
 
 def factors(k: int, grid: tuple[int, int]) -> list[tuple[int, int]]:
     """(down, across): the ways to cut a grid into k blocks of equal numbers."""
-    return [(down, k // down) for down in range(1, grid[0] + 1) if k % down == 0 and k // down <= grid[1]]
+    return [
+        (down, k // down)
+        for down in range(1, grid[0] + 1)
+        if k % down == 0 and k // down <= grid[1]
+    ]
 
 
 def blocks(picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
-    """Grid pooling: down x across blocks, as square as possible on the PHOTO (8 blocks are 2 x 4 or, upright, 4 x 2)."""
+    """Grid pooling: down x across blocks, as square as possible on the PHOTO (8 blocks are 2 x 4
+    or, upright, 4 x 2)."""
     (h, w), (high, wide) = frame.grid, picture.size
     maps = []
     for k in budgets:
@@ -117,7 +130,8 @@ def one(picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarr
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Features, then a step spec with `{k}` in it. A last step that asks for more regions than there are is left out."""
+    """Features, then a step spec with `{k}` in it. A last step that asks for more regions than
+    there are is left out."""
 
     features: Callable[[Picture, Frame], PatchGrid]
     steps: str
@@ -137,22 +151,32 @@ class Pipeline:
 
 
 def noise(picture: Picture, frame: Frame, *, seed: int) -> PatchGrid:
-    """The control: independent normal features, the same for a photo and seed wherever it is run."""
+    """The control: independent normal features, the same for a photo and seed wherever it is
+    run."""
     rng = np.random.default_rng([seed, zlib.crc32(picture.key.encode())])
     features = torch.from_numpy(rng.standard_normal((*frame.grid, RANDOM_WIDTH))).float()
     return PatchGrid(features, frame, key=picture.key)
 
 
-def encoded(picture: Picture, frame: Frame, *, encoder: str, segmenter: str | None = None) -> PatchGrid:
-    """Features of an encoder of the library, its grid checked against the bench's; with a segmenter's masks where asked for."""
+def encoded(
+    picture: Picture, frame: Frame, *, encoder: str, segmenter: str | None = None
+) -> PatchGrid:
+    """Features of an encoder of the library, its grid checked against the bench's; with a
+    segmenter's masks where asked for."""
     (grid,) = _built("encoder", encoder).encode([picture])
-    same = grid.frame.grid == frame.grid and np.allclose(grid.frame.covered, frame.covered) and bool(grid.frame.valid.all())
+    same = (
+        grid.frame.grid == frame.grid
+        and np.allclose(grid.frame.covered, frame.covered)
+        and bool(grid.frame.valid.all())
+    )
     if not same:
         raise SpecError(
             f"{encoder} looks at {grid.frame.covered} of the photo through a {grid.frame.grid} grid; the bench compares all "
             f"sources on {frame.grid} over the whole photo {frame.covered}: stretch it to that grid"
         )
-    return grid if segmenter is None else grid.but(masks=_built("segmenter", segmenter)([picture])[0])
+    return (
+        grid if segmenter is None else grid.but(masks=_built("segmenter", segmenter)([picture])[0])
+    )
 
 
 @cache
@@ -160,8 +184,10 @@ def _built(kind: str, spec: str) -> Any:
     return build(kind, spec)
 
 
-# scikit-image's functions themselves: the library's segmenters call them too, but hand on run-length coded masks; coding and
-# decoding takes .04 s for 68 masks and .65 s for 1,500, beside .2 s for the segmentation, and a search makes some thirty of them.
+# scikit-image's functions themselves: the library's segmenters call them too, but hand on
+# run-length coded masks; coding and
+# decoding takes .04 s for 68 masks and .65 s for 1,500, beside .2 s for the segmentation, and a
+# search makes some thirty of them.
 def _slic(pixels: np.ndarray, segments: float, *, compactness: float) -> np.ndarray:
     return slic(pixels, n_segments=int(segments), compactness=compactness, start_label=0)
 
@@ -170,7 +196,8 @@ def _felzenszwalb(pixels: np.ndarray, scale: float) -> np.ndarray:
     return felzenszwalb(pixels, scale=scale, sigma=0.8, min_size=MIN_SIZE)
 
 
-# Of the combined row: what the diagnostic study calls segmentation, then clustering (D6), brought to an exact budget.
+# Of the combined row: what the diagnostic study calls segmentation, then clustering (D6), brought
+# to an exact budget.
 COMBINED = "segments(0.07, resolve='smallest') | cover('rest') | split(eps=0.7, min_samples=3, min_patches=10) | merge(k={k})"
 
 
@@ -184,7 +211,10 @@ def sources(side: int, seed: int) -> dict[str, Source]:
     return {
         "one": one,
         "grid": blocks,
-        **{f"slic-{c}": Search(partial(_slic, compactness=c), 1, 2000, whole=True) for c in COMPACTNESS},
+        **{
+            f"slic-{c}": Search(partial(_slic, compactness=c), 1, 2000, whole=True)
+            for c in COMPACTNESS
+        },
         "felzenszwalb": Search(_felzenszwalb, 1e6, 10),
         "random": Pipeline(partial(noise, seed=seed), "merge(k={k})"),
         "filters": merged(f"filters(size={PATCH * side}, patch={PATCH})"),
@@ -195,7 +225,8 @@ def sources(side: int, seed: int) -> dict[str, Source]:
 
 
 def source(name: str, side: int, seed: int) -> Source:
-    """The source of a row: one of `sources`, or the spec of any encoder of the library, whose patches are merged.
+    """The source of a row: one of `sources`, or the spec of any encoder of the library, whose
+    patches are merged.
 
     Raises `SpecError` for an unknown encoder.
     """

@@ -1,11 +1,14 @@
 """Region quality on BSDS500: how well do k regions of patches agree with what people draw?
 
-    python bench/regions_bsds.py --data FOLDER --limit 20 --sources one grid slic-1 random --out regions.md
+    python bench/regions_bsds.py --data FOLDER --limit 20 --sources one grid slic-1 random --out
+    regions.md
 
-Every source gives regions on the SAME patch grid (the photo stretched to a square canvas, 24 x 24 patches of 14), K counted after
-rounding to patches; patches go back to the photo's pixels and meet its 4-9 human segmentations. A cell is covering / probabilistic
-Rand index / variation of information in bits, and in brackets the mean K that was reached. Covering sums over all photos and annotators,
-the other two are means over photos (the benchmark's rule, `regiontok.diagnose.covering`). The last line on stdout is one JSON object.
+Every source gives regions on the SAME patch grid (the photo stretched to a square canvas, 24 x 24
+patches of 14), K counted after rounding to patches; patches go back to the photo's pixels and meet
+its 4-9 human segmentations. A cell is covering / probabilistic Rand index / variation of
+information in bits, and in brackets the mean K that was reached. Covering sums over all photos and
+annotators, the other two are means over photos (the benchmark's rule,
+`regiontok.measures.covering`). The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
-from regiontok.core.spec import SpecError
-from regiontok.diagnose.covering import RegionScores, dataset_scores, region_scores
+from regiontok.measures.covering import RegionScores, dataset_scores, region_scores
+from regiontok.settings.spec import SpecError
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def measure(photo: Photo, settings: Settings) -> dict[str, Row]:
 
 
 def measured(chosen: Sequence[Photo], settings: Settings, workers: int) -> list[dict[str, Row]]:
-    """All photos, over several processes of one thread each, with progress on stderr; in the order of the photos."""
+    """All photos, over several processes of one thread each, with progress on stderr; in the order
+    of the photos."""
     columns = TextColumn("photos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     # spawn: torch and numba keep threads, which a forked child would inherit dead
     with (
@@ -89,7 +93,8 @@ def measured(chosen: Sequence[Photo], settings: Settings, workers: int) -> list[
 
 
 def summary(rows: Sequence[dict[str, Row]], settings: Settings) -> dict[str, dict]:
-    """The figures of each source over all photos: by budget, and with the best budget for all (ODS) and for each photo (OIS)."""
+    """The figures of each source over all photos: by budget, and with the best budget for all (ODS)
+    and for each photo (OIS)."""
     figures = {}
     for name in settings.sources:
         own = [row[name] for row in rows]
@@ -127,23 +132,34 @@ def markdown(figures: dict[str, dict], settings: Settings, number: int) -> str:
         "| --- |" + " --- |" * (len(settings.ks) + 1),
     ]
     for name, own in figures.items():
-        lines.append(f"| {name} | " + " | ".join(map(cell, own["budgets"])) + f" | {own['seconds_per_photo']:.2f} |")
+        lines.append(
+            f"| {name} | "
+            + " | ".join(map(cell, own["budgets"]))
+            + f" | {own['seconds_per_photo']:.2f} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", help="folder with bsds500/ (default: $REGIONTOK_DATA)")
     parser.add_argument("--limit", type=int, help="only so many photos, spread evenly over the set")
     parser.add_argument("--grid", type=int, default=24, help="patches a side")
     parser.add_argument("--ks", default="4,8,16,32,64", help="budgets, with commas between")
     parser.add_argument(
-        "--sources", nargs="+", default=tuple(sources(24, 0)), help="rows: %(default)s, or the spec of any encoder"
+        "--sources",
+        nargs="+",
+        default=tuple(sources(24, 0)),
+        help="rows: %(default)s, or the spec of any encoder",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random features")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--out", type=Path, help="also write the table (.md) or all figures (.json) there")
+    parser.add_argument(
+        "--out", type=Path, help="also write the table (.md) or all figures (.json) there"
+    )
     chosen = parser.parse_args(given)
     try:
         chosen.ks = tuple(int(k) for k in chosen.ks.split(","))
@@ -152,9 +168,15 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     if min(chosen.grid, chosen.workers, 1 if chosen.limit is None else chosen.limit) < 1:
         parser.error("--grid, --workers and --limit take numbers from 1 on")
     if min(chosen.ks) < 1 or max(chosen.ks) > chosen.grid**2:
-        parser.error(f"--ks must lie between 1 and the {chosen.grid**2} patches of the grid, got {chosen.ks}")
-    if "grid" in chosen.sources and (without := [k for k in chosen.ks if not factors(k, (chosen.grid, chosen.grid))]):
-        parser.error(f"{without} blocks do not tile a {chosen.grid} x {chosen.grid} grid; take other --ks, or leave grid out")
+        parser.error(
+            f"--ks must lie between 1 and the {chosen.grid**2} patches of the grid, got {chosen.ks}"
+        )
+    if "grid" in chosen.sources and (
+        without := [k for k in chosen.ks if not factors(k, (chosen.grid, chosen.grid))]
+    ):
+        parser.error(
+            f"{without} blocks do not tile a {chosen.grid} x {chosen.grid} grid; take other --ks, or leave grid out"
+        )
     if chosen.out and chosen.out.suffix not in (".md", ".json"):
         parser.error(f"--out takes a .md or a .json file, got {chosen.out}")
     return chosen
@@ -191,7 +213,9 @@ def main(given: Sequence[str] | None = None) -> int:
         "sources": figures,
     }
     if chosen.out:
-        chosen.out.write_text(table if chosen.out.suffix == ".md" else json.dumps(result, indent=1) + "\n")
+        chosen.out.write_text(
+            table if chosen.out.suffix == ".md" else json.dumps(result, indent=1) + "\n"
+        )
     print(table)
     print(json.dumps(result))
     return 0

@@ -1,9 +1,10 @@
 """How often the name of a region agrees with the COCO category of the object under it.
 
-For every annotated object that is large enough and whose category ImageNet knows, each source offers the region that overlaps it best
-(IoU on the patch grid), and the region is named by `lite`'s dense logits averaged over it. A name is right if its ImageNet class is in
-the category's list below (top-1), or if one of the five best is (top-5). Beside them: the name of the whole photo, names drawn
-from the regions of other photos, and chance.
+For every annotated object that is large enough and whose category ImageNet knows, each source
+offers the region that overlaps it best (IoU on the patch grid), and the region is named by `lite`'s
+dense logits averaged over it. A name is right if its ImageNet class is in the category's list below
+(top-1), or if one of the five best is (top-5). Beside them: the name of the whole photo, names
+drawn from the regions of other photos, and chance.
 
     python bench/regions_names.py --data ../shared/data
 """
@@ -25,11 +26,14 @@ from torch import Tensor
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
-from regiontok.diagnose.naming import region_logits
-from regiontok.tokenizer import RegionTokenizer, build_encoder
+from regiontok.measures.naming import region_logits
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from regiontok.tokenizer.regionizer import build_encoder
 
-# COCO category -> ImageNet-1k class indices that mean it, or a kind of it. Categories that ImageNet does not know (person, giraffe,
-# frisbee, ...) are left out, and so are those it knows only by a part or a relative (cake, donut, sandwich, carrot).
+# COCO category -> ImageNet-1k class indices that mean it, or a kind of it. Categories that ImageNet
+# does not know (person, giraffe,
+# frisbee, ...) are left out, and so are those it knows only by a part or a relative (cake, donut,
+# sandwich, carrot).
 MAPPING: dict[str, tuple[int, ...]] = {
     "bicycle": (444, 671),
     "car": (436, 468, 511, 609, 627, 656, 661, 717, 751, 817),
@@ -102,19 +106,28 @@ SOURCES = {
 
 
 def photos(data: Path, smallest: int) -> Iterator[tuple[Path, list[str], list]]:
-    """Photo, and the category and segmentation of each object with a box of at least `smallest` px a side; crowds are left out."""
+    """Photo, and the category and segmentation of each object with a box of at least `smallest` px
+    a side; crowds are left out."""
     for file in sorted((data / "coco" / "annotations" / "split").glob("*instances*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
         names = {category["id"]: category["name"] for category in found["categories"]}
         own: dict[int, list[dict]] = {}
         for one in found["annotations"]:
-            if names[one["category_id"]] in MAPPING and not one.get("iscrowd") and min(one["bbox"][2:]) > smallest:
+            if (
+                names[one["category_id"]] in MAPPING
+                and not one.get("iscrowd")
+                and min(one["bbox"][2:]) > smallest
+            ):
                 own.setdefault(one["image_id"], []).append(one)
         for image in found["images"]:
             path = data / "coco" / "images" / image["file_name"]
             if image["id"] in own and path.is_file():
                 objects = own[image["id"]]
-                yield path, [names[one["category_id"]] for one in objects], [one["segmentation"] for one in objects]
+                yield (
+                    path,
+                    [names[one["category_id"]] for one in objects],
+                    [one["segmentation"] for one in objects],
+                )
 
 
 def best_region(masks: Tensor, target: Tensor) -> tuple[int, float]:
@@ -126,14 +139,20 @@ def best_region(masks: Tensor, target: Tensor) -> tuple[int, float]:
     return at, float(iou[at])
 
 
-def measure(data: Path, encoder_spec: str, smallest: int, limit: int | None, seed: int) -> tuple[list[dict], int]:
+def measure(
+    data: Path, encoder_spec: str, smallest: int, limit: int | None, seed: int
+) -> tuple[list[dict], int]:
     """One row a source."""
     encoder = build_encoder(encoder_spec)
     tokenizers = {
-        name: RegionTokenizer(encoder, spec.format(threshold=encoder.threshold), segmenter="felzenszwalb")
+        name: RegionTokenizer(
+            encoder, spec.format(threshold=encoder.threshold), segmenter="felzenszwalb"
+        )
         for name, spec in SOURCES.items()
     }
-    logits_of: dict[str, list[Tensor]] = {name: [] for name in (*SOURCES, "annotated masks", "whole photo")}
+    logits_of: dict[str, list[Tensor]] = {
+        name: [] for name in (*SOURCES, "annotated masks", "whole photo")
+    }
     overlap: dict[str, list[float]] = {name: [] for name in SOURCES}
     truth: list[str] = []
     chosen = list(photos(data, smallest))[:limit]
@@ -142,7 +161,10 @@ def measure(data: Path, encoder_spec: str, smallest: int, limit: int | None, see
         dense = encoder.logits([picture])[0]
         grids = tokenizers["felzenszwalb"].regionizer.see([picture])
         targets = grids[0].frame.to_grid(PixelMasks.from_coco(segmentations, picture.size))
-        found = {name: tokenizer.regionizer.trails(grids)[0][-1] for name, tokenizer in tokenizers.items()}
+        found = {
+            name: tokenizer.regionizer.trails(grids)[0][-1]
+            for name, tokenizer in tokenizers.items()
+        }
         named = {name: region_logits(dense, regions) for name, regions in found.items()}
         for category, target in zip(categories, targets, strict=True):
             truth.append(category)
@@ -150,41 +172,79 @@ def measure(data: Path, encoder_spec: str, smallest: int, limit: int | None, see
                 at, iou = best_region(regions.masks, target)
                 logits_of[name].append(named[name][at])
                 overlap[name].append(iou)
-            logits_of["annotated masks"].append((dense * target[..., None]).sum((0, 1)) / target.sum().clamp(min=1e-9))
+            logits_of["annotated masks"].append(
+                (dense * target[..., None]).sum((0, 1)) / target.sum().clamp(min=1e-9)
+            )
             logits_of["whole photo"].append(dense.mean((0, 1)))
     order = np.random.default_rng(seed).permutation(len(truth))
     logits_of["names of other regions"] = [logits_of["clustering"][i] for i in order]
     rows = [_row(name, logits, truth, overlap.get(name)) for name, logits in logits_of.items()]
     chance = float(np.mean([len(MAPPING[category]) / 1000 for category in truth]))
-    return [*rows, {"source": "chance (one of 1,000 names)", "top1": chance, "top5": min(1.0, 5 * chance), "iou": None}], len(
-        chosen
-    )
+    return [
+        *rows,
+        {
+            "source": "chance (one of 1,000 names)",
+            "top1": chance,
+            "top5": min(1.0, 5 * chance),
+            "iou": None,
+        },
+    ], len(chosen)
 
 
 def _row(name: str, logits: list[Tensor], truth: list[str], overlap: list[float] | None) -> dict:
     top = torch.stack(logits).topk(5).indices
-    right = torch.stack([torch.isin(five, torch.tensor(MAPPING[category])) for five, category in zip(top, truth, strict=True)])
+    right = torch.stack(
+        [
+            torch.isin(five, torch.tensor(MAPPING[category]))
+            for five, category in zip(top, truth, strict=True)
+        ]
+    )
     iou = None if overlap is None else float(np.mean(overlap))
-    return {"source": name, "top1": float(right[:, 0].float().mean()), "top5": float(right.any(1).float().mean()), "iou": iou}
+    return {
+        "source": name,
+        "top1": float(right[:, 0].float().mean()),
+        "top5": float(right.any(1).float().mean()),
+        "iou": iou,
+    }
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("REGIONTOK_DATA"), help="folder with coco/ (docs/data.md)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("REGIONTOK_DATA"),
+        help="folder with coco/ (docs/data.md)",
+    )
     parser.add_argument("--encoder", default="lite", help="an encoder with a classifier")
-    parser.add_argument("--smallest", type=int, default=40, help="objects with a smaller box side in px are left out")
+    parser.add_argument(
+        "--smallest",
+        type=int,
+        default=40,
+        help="objects with a smaller box side in px are left out",
+    )
     parser.add_argument("--limit", type=int, help="photos at the most")
     parser.add_argument("--seed", type=int, default=0, help="of the names of other regions")
     args = parser.parse_args()
     if not args.data or not args.data.is_dir():
-        sys.exit(f"no data at {args.data}: give --data or REGIONTOK_DATA (docs/data.md says what belongs there)")
+        sys.exit(
+            f"no data at {args.data}: give --data or REGIONTOK_DATA (docs/data.md says what belongs there)"
+        )
     rows, count = measure(args.data, args.encoder, args.smallest, args.limit, args.seed)
     print("| source | top-1 | top-5 | mean IoU of the region |\n| --- | --- | --- | --- |")
     for row in rows:
         iou = "" if row["iou"] is None else f"{row['iou']:.2f}"
-        print(f"| {row['source']} | {100 * row['top1']:.1f} % | {100 * row['top5']:.1f} % | {iou} |")
-    print(json.dumps({"bench": "regions_names", "photos": count, "encoder": args.encoder, "rows": rows}))
+        print(
+            f"| {row['source']} | {100 * row['top1']:.1f} % | {100 * row['top5']:.1f} % | {iou} |"
+        )
+    print(
+        json.dumps(
+            {"bench": "regions_names", "photos": count, "encoder": args.encoder, "rows": rows}
+        )
+    )
 
 
 if __name__ == "__main__":

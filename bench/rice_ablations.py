@@ -1,11 +1,15 @@
-"""RICE's ablations in small (Table 5: N, K, rho, M), its loss against a margin softmax, and regions against whole images.
+"""RICE's ablations in small (Table 5: N, K, rho, M), its loss against a margin softmax, and regions
+against whole images.
 
-    python bench/rice_ablations.py runs/ablations [--steps 600] [--seeds 0 1 2] [--only loss rho] [--table]
+    python bench/rice_ablations.py runs/ablations [--steps 600] [--seeds 0 1 2] [--only loss rho]
+    [--table]
 
-Generated scenes, a small encoder; each run takes about two minutes on one core. Labels are k-means clusters of `lite`'s region features
-(the table `labels` compares them with true attributes). Judged is the exported encoder, on scenes that were not trained on: region k-NN
-(k = 10, neighbours in other scenes) over colour, texture, size and shape of objects, and over the words in the scenes, which are text
-regions. A run that is done is not done again; one that was stopped goes on from its last checkpoint. `--table` prints what is there.
+Generated scenes, a small encoder; each run takes about two minutes on one core. Labels are k-means
+clusters of `lite`'s region features (the table `labels` compares them with true attributes). Judged
+is the exported encoder, on scenes that were not trained on: region k-NN (k = 10, neighbours in
+other scenes) over colour, texture, size and shape of objects, and over the words in the scenes,
+which are text regions. A run that is done is not done again; one that was stopped goes on from its
+last checkpoint. `--table` prints what is there.
 """
 
 from __future__ import annotations
@@ -23,28 +27,32 @@ import numpy as np
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from regiontok.commands.pretrain import PretrainOptions, pretrain
-from regiontok.core.files import replacing
+from regiontok.jobs.pretrain import PretrainOptions, pretrain
+from regiontok.measures.knn import LabelledRegions, region_knn
 from regiontok.miniworld.scenes import make_scene
 from regiontok.pretrain.feed import Batch
 from regiontok.pretrain.scenes import ATTRIBUTES, WORDS, Scenes, written
-from regiontok.probe.knn import LabelledRegions, region_knn
 from regiontok.rice import export
 from regiontok.rice.region_attention import RegionTransformer, Visible
 from regiontok.rice.vit import ViT, ViTConfig
+from regiontok.system.files import replacing
 
 SIZE, OBJECTS, LAYERS, BATCH = 96, (4, 10), 2, 32
 DATA = f"scenes(2048, size={SIZE}, fewest={OBJECTS[0]}, most={OBJECTS[1]}, words=True, kmeans={{k}}{{more}})"
 JUDGED, SEED = 400, 1_000_000
-K = 64  # clusters: so few that a tenth of them are six negatives, hence rho = 1 where nothing else is said
+# clusters: so few that a tenth of them are six negatives, hence rho = 1 where nothing else is said
+K = 64
 KINDS = (*ATTRIBUTES, "word")
-# table -> setting -> (clusters, more of the scenes, overrides); the first setting of each is the one the others change
+# table -> setting -> (clusters, more of the scenes, overrides); the first setting of each is the
+# one the others change
 BASE: tuple[int, str, list[str]] = (K, "", [])
 TABLES: dict[str, dict[str, tuple[int, str, list[str]]]] = {
     "N": {"N = 10": BASE} | {f"N = {n}": (K, "", [f"pretrain.regions={n}"]) for n in (1, 5, 20)},
     "K": {f"K = {K}": BASE} | {f"K = {k}": (k, "", []) for k in (16, 32, 128, 256)},
-    "rho": {"rho = 1": BASE} | {f"rho = {rho}": (K, "", [f"pretrain.loss.rho={rho}"]) for rho in (0.05, 0.1, 0.2, 0.5)},
-    "M": {"M = 10": BASE} | {f"M = {m}": (K, "", [f"pretrain.text.positives={m}"]) for m in (1, 3, 5)},
+    "rho": {"rho = 1": BASE}
+    | {f"rho = {rho}": (K, "", [f"pretrain.loss.rho={rho}"]) for rho in (0.05, 0.1, 0.2, 0.5)},
+    "M": {"M = 10": BASE}
+    | {f"M = {m}": (K, "", [f"pretrain.text.positives={m}"]) for m in (1, 3, 5)},
     "loss": {"twosided": BASE, "softmax": (K, "", ["pretrain.loss.kind='softmax'"])},
     "regions": {"regions": BASE, "whole images": (K, ", whole=True", ["pretrain.regions=1"])},
     "labels": {"clusters": BASE, "colour and texture": (0, "", [])},
@@ -69,14 +77,22 @@ def changes(clusters: int, more: str, overrides: list[str], seed: int, steps: in
 
 
 def one(root: Path, words: list[str]) -> dict:
-    """Run, or go on, or read what is done; runs of the same settings are one run, whichever table asks."""
+    """Run, or go on, or read what is done; runs of the same settings are one run, whichever table
+    asks."""
     out = run_of(root, words)
     kept = out / "judged.json"
     if not kept.exists():
         options = PretrainOptions(device="cpu", save_every=100, cache=str(root / "data"))
-        found = pretrain("rice/pretrain_b16", out, overrides=words, options=options, resume=out.exists())
+        found = pretrain(
+            "rice/pretrain_b16", out, overrides=words, options=options, resume=out.exists()
+        )
         with replacing(kept) as part:
-            part.write_text(json.dumps(judged(export.load(out / "encoder", dtype=torch.float32)) | {"loss": found["loss"]}))
+            part.write_text(
+                json.dumps(
+                    judged(export.load(out / "encoder", dtype=torch.float32))
+                    | {"loss": found["loss"]}
+                )
+            )
     return json.loads(kept.read_text())
 
 
@@ -98,10 +114,14 @@ def held_out() -> list[tuple[torch.Tensor, torch.Tensor, list[dict[str, str]]]]:
         masks = np.concatenate([scene.masks, np.zeros((1, SIZE, SIZE), bool)])
         masks[:, y0:y1, x0:x1] = False
         masks[-1, y0:y1, x0:x1] = True
-        said = [{name: getattr(each, name) for name in ATTRIBUTES} for each in scene.objects] + [{"word": word}]
+        said = [{name: getattr(each, name) for name in ATTRIBUTES} for each in scene.objects] + [
+            {"word": word}
+        ]
         seen = [at for at, mask in enumerate(masks) if mask.any()]  # the plate may hide an object
         shares = adaptive_avg_pool2d(torch.from_numpy(masks[seen]).float()[None], SIZE // patch)[0]
-        found.append((torch.from_numpy(pixels.copy()).permute(2, 0, 1), shares, [said[at] for at in seen]))
+        found.append(
+            (torch.from_numpy(pixels.copy()).permute(2, 0, 1), shares, [said[at] for at in seen])
+        )
     return found
 
 
@@ -112,7 +132,12 @@ def judged(vit: ViT) -> dict[str, float]:
     features, owners, said = [], [], []
     for at in range(0, len(scenes), 20):
         part = scenes[at : at + 20]
-        batch = Batch(torch.stack([each[0] for each in part]), Visible.from_masks([each[1] for each in part]), {}, ())
+        batch = Batch(
+            torch.stack([each[0] for each in part]),
+            Visible.from_masks([each[1] for each in part]),
+            {},
+            (),
+        )
         features.append(model(batch.normalised(torch.device("cpu")), batch.visible).regions)
         for number, (_, _, regions) in enumerate(part, at):
             owners += [number] * len(regions)
@@ -136,7 +161,9 @@ def lines(root: Path, steps: int, seeds: Sequence[int], only: Sequence[str]) -> 
     for table in only:
         found += opening
         for name, setting in TABLES[table].items():
-            folders = [run_of(root, changes(*setting, seed, steps)) / "judged.json" for seed in seeds]
+            folders = [
+                run_of(root, changes(*setting, seed, steps)) / "judged.json" for seed in seeds
+            ]
             own = [json.loads(path.read_text()) for path in folders if path.exists()]
             found += [_row([name, *_spread(own), str(len(own))])] if own else []
     found += [
@@ -150,9 +177,15 @@ def lines(root: Path, steps: int, seeds: Sequence[int], only: Sequence[str]) -> 
 def _spread(runs: Sequence[dict[str, float]]) -> list[str]:
     found = []
     for kind in (*KINDS, "loss"):
-        values = [100 * run[kind] if kind != "loss" else run.get(kind, float("nan")) for run in runs]
+        values = [
+            100 * run[kind] if kind != "loss" else run.get(kind, float("nan")) for run in runs
+        ]
         mean = statistics.mean(values)
-        found.append("" if mean != mean else f"{mean:.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""))
+        found.append(
+            ""
+            if mean != mean
+            else f"{mean:.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+        )
     return found
 
 
@@ -162,7 +195,9 @@ def _row(cells: Sequence[str]) -> str:
 
 def main() -> None:
     """See above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", type=Path)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -175,7 +210,9 @@ def main() -> None:
             for name, setting in TABLES[table].items():
                 found = one(given.root, changes(*setting, seed, given.steps))
                 shown = ", ".join(f"{kind} {found[kind]:.3f}" for kind in KINDS)
-                sys.stderr.write(f"{table}: {name}, seed {seed}: {shown}, loss {found['loss']:.2f}\n")
+                sys.stderr.write(
+                    f"{table}: {name}, seed {seed}: {shown}, loss {found['loss']:.2f}\n"
+                )
     sys.stdout.write("\n".join(lines(given.root, given.steps, given.seeds, given.only)) + "\n")
 
 

@@ -1,13 +1,16 @@
-"""What region rows cost: a Region Transformer layer against a plain layer, and against repeating the image once a region.
+"""What region rows cost: a Region Transformer layer against a plain layer, and against repeating
+the image once a region.
 
     python bench/rice_regions.py
     python bench/rice_regions.py --width 1024 --heads 16 --images 8 --device cuda --dtype bfloat16
 
-One block of random weights, 24 x 24 patches, 10 random boxes an image; forward and backward, gradients of tokens and weights. "plain"
-runs the image's tokens, "region" also the rows, "repeated" puts the image of every region beside the others with its row as one more
-token under a [t t] mask: the same numbers for the rows (checked). The three are timed in turn, so that a busy machine slows all alike;
-"over plain" is the median over the rounds of each round's ratio. On a CPU it is the process's processor time (of all its threads), which
-others take less from than from the clock; on a GPU the clock. The last line is JSON.
+One block of random weights, 24 x 24 patches, 10 random boxes an image; forward and backward,
+gradients of tokens and weights. "plain" runs the image's tokens, "region" also the rows, "repeated"
+puts the image of every region beside the others with its row as one more token under a [t t] mask:
+the same numbers for the rows (checked). The three are timed in turn, so that a busy machine slows
+all alike; "over plain" is the median over the rounds of each round's ratio. On a CPU it is the
+process's processor time (of all its threads), which others take less from than from the clock; on a
+GPU the clock. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ class Bench:
         grid = (args.side, args.side)
         generator = torch.Generator().manual_seed(0)
         vit = ViT(ViTConfig(args.width, 1, args.heads, 4 * args.width, 14))
-        seen = Visible.from_boxes(random_boxes(args.images, args.regions, args.side, generator), grid)
+        seen = Visible.from_boxes(
+            random_boxes(args.images, args.regions, args.side, generator), grid
+        )
         x = torch.randn(args.images, 1 + args.side**2, args.width, generator=generator)
         dtype = getattr(torch, args.dtype)
         self.block = vit.to(args.device, dtype).blocks[0]
@@ -76,8 +81,13 @@ class Bench:
         may[:, 0, -1, 1:-1] = self.mask[:, 0].flatten(0, 1)
         cos, sin = (torch.cat([part, part[:1]]) for part in self.turn)
         normed = block.norm1(x)
-        q, k = (rotate(attention.split(part(normed)), (cos, sin)) for part in (attention.query, attention.key))
-        mixed = F.scaled_dot_product_attention(q, k, attention.split(attention.value(normed)), attn_mask=may)
+        q, k = (
+            rotate(attention.split(part(normed)), (cos, sin))
+            for part in (attention.query, attention.key)
+        )
+        mixed = F.scaled_dot_product_attention(
+            q, k, attention.split(attention.value(normed)), attn_mask=may
+        )
         x = x + attention.out(mixed.transpose(1, 2).flatten(2))
         return (x + block.mlp(block.norm2(x)))[:, -1].unflatten(0, (-1, r))
 
@@ -112,7 +122,10 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument(
-        "--repeated-rounds", type=int, default=2, help="rounds that also run the repeated form, which takes long"
+        "--repeated-rounds",
+        type=int,
+        default=2,
+        help="rounds that also run the repeated form, which takes long",
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
@@ -130,13 +143,18 @@ def main() -> None:
         for way, run in ways.items():
             if way != "repeated" or number < args.repeated_rounds:
                 times[way].append(bench.seconds(run))
-    ratios = {way: statistics.median(a / b for a, b in zip(each, times["plain"], strict=False)) for way, each in times.items()}
+    ratios = {
+        way: statistics.median(a / b for a, b in zip(each, times["plain"], strict=False))
+        for way, each in times.items()
+    }
     print(
         f"{args.images} images, {args.side} x {args.side} patches, {args.regions} regions, d = {args.width}, {args.dtype}, {args.device}"
     )
     for way, each in times.items():
         print(f"{way:9} {1e3 * statistics.median(each):9.1f} ms   {ratios[way]:6.3f} over plain")
-    print(f"largest difference of a row, region against repeated: {off:.1e}; goal: region at most {GOAL} over plain")
+    print(
+        f"largest difference of a row, region against repeated: {off:.1e}; goal: region at most {GOAL} over plain"
+    )
     result = vars(args) | {
         "ms": {way: [1e3 * s for s in each] for way, each in times.items()},
         "over_plain": ratios,

@@ -1,15 +1,19 @@
-"""SAM's everything-mode against transformers' own pipeline, in one run, on the same random weights and the same picture.
+"""SAM's everything-mode against transformers' own pipeline, in one run, on the same random weights
+and the same picture.
 
     python bench/sam.py --size toy
     python bench/sam.py --size small --points 16
-    python bench/sam.py --size large --device cuda --dtype bfloat16 --compile     # SAM 2.1 large's architecture
+    python bench/sam.py --size large --device cuda --dtype bfloat16 --compile     # SAM 2.1 large's
+    architecture
 
-Real weights are not needed for time, but a random decoder's masks cover everything, whatever the prompt, and then nothing is suppressed
-or written as in earnest. So steep cones around the prompts are added to its logits, in our runs and in the pipeline's. The threshold
-on the estimated IoU is the median of the model's own estimates. "search" is granularity="study" at 1/4 of its prompts a side, from one
-embedding. "encode" and "decode" are parts of "fast" alone: the encoder on pixels, and all prompts from its embedding to logits.
-`--compile` is ours alone; "first" is then what the first picture takes, compilation and all. The picture is square, where the pipeline's
-prompts cover it. The last line is JSON.
+Real weights are not needed for time, but a random decoder's masks cover everything, whatever the
+prompt, and then nothing is suppressed or written as in earnest. So steep cones around the prompts
+are added to its logits, in our runs and in the pipeline's. The threshold on the estimated IoU is
+the median of the model's own estimates. "search" is granularity="study" at 1/4 of its prompts a
+side, from one embedding. "encode" and "decode" are parts of "fast" alone: the encoder on pixels,
+and all prompts from its embedding to logits. `--compile` is ours alone; "first" is then what the
+first picture takes, compilation and all. The picture is square, where the pipeline's prompts cover
+it. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ import transformers
 from skimage import data
 
 from regiontok.core.picture import Picture
-from regiontok.segment._granularity import SEARCHES, Search
+from regiontok.segment.prompted.granularity import SEARCHES, Search
 from regiontok.segment.sam import Sam
 
 LARGE = {
@@ -64,7 +68,9 @@ def checkpoint(folder: Path, size: str) -> None:
     backbone = {"model_type": "sam2_hiera_det_model", "image_size": [canvas, canvas], **encoder}
     neck = {
         "backbone_config": backbone,
-        "backbone_channel_list": list(reversed(encoder.get("embed_dim_per_stage", [96, 192, 384, 768]))),
+        "backbone_channel_list": list(
+            reversed(encoder.get("embed_dim_per_stage", [96, 192, 384, 768]))
+        ),
         "backbone_feature_sizes": [[canvas // side, canvas // side] for side in (4, 8, 16)],
         "fpn_hidden_size": width,
     }
@@ -80,25 +86,34 @@ def checkpoint(folder: Path, size: str) -> None:
         else:
             weights.data.normal_(float("norm" in where and where.endswith("weight")), 0.1)
     model.save_pretrained(folder)
-    transformers.Sam2ImageProcessor(size={"height": canvas, "width": canvas}).save_pretrained(folder)
+    transformers.Sam2ImageProcessor(size={"height": canvas, "width": canvas}).save_pretrained(
+        folder
+    )
 
 
 def cones(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
-    """Add a steep cone around each prompt to the logits, the decoder's own brought to a spread of 4."""
+    """Add a steep cone around each prompt to the logits, the decoder's own brought to a spread of
+    4."""
     logits = output.pred_masks
     h, w = logits.shape[-2:]
     at = inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size
-    line = (torch.arange(h, device=logits.device) + 0.5) / h, (torch.arange(w, device=logits.device) + 0.5) / w
+    line = (
+        (torch.arange(h, device=logits.device) + 0.5) / h,
+        (torch.arange(w, device=logits.device) + 0.5) / w,
+    )
     y, x = torch.meshgrid(*line, indexing="ij")
     away = ((x - at[..., 0, None, None]) ** 2 + (y - at[..., 1, None, None]) ** 2).sqrt()
     reach = torch.tensor([0.03, 0.07, 0.15], device=logits.device)[:, None, None]
     output.pred_masks = logits * (4 / logits.std()) + 60 * (1 - away[:, :, None] / reach)
-    output.iou_scores = output.iou_scores.float()  # the pipeline hands them to torchvision's nms beside boxes in float32
+    output.iou_scores = (
+        output.iou_scores.float()
+    )  # the pipeline hands them to torchvision's nms beside boxes in float32
     return output
 
 
 def seconds(job: Callable[[], Any], runs: int, device: str) -> tuple[float, Any]:
-    """The median time of a job and its last result, after one that warms up: of the processor on a CPU, which others may share."""
+    """The median time of a job and its last result, after one that warms up: of the processor on a
+    CPU, which others may share."""
     clock = time.process_time if device == "cpu" else time.perf_counter
     taken, result = [], None
     for _ in range(runs + 1):
@@ -111,7 +126,8 @@ def seconds(job: Callable[[], Any], runs: int, device: str) -> tuple[float, Any]
 
 
 def agreement(some: torch.Tensor, others: torch.Tensor) -> tuple[float, float]:
-    """The mean over masks of the best IoU with one of the others, and the share of masks where that is above 0.999."""
+    """The mean over masks of the best IoU with one of the others, and the share of masks where that
+    is above 0.999."""
     a, b = some.flatten(1).float(), others.flatten(1).float()
     both = a @ b.T
     best = (both / (a.sum(1)[:, None] + b.sum(1) - both)).amax(1)
@@ -119,41 +135,67 @@ def agreement(some: torch.Tensor, others: torch.Tensor) -> tuple[float, float]:
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     words.add_argument("--size", choices=list(SIZES), default="toy")
     words.add_argument("--points", type=int, default=24)
     words.add_argument("--stability", type=float, default=0.9)
     words.add_argument("--points-per-batch", type=int, default=64)
     words.add_argument("--device", default="cpu")
     words.add_argument(
-        "--dtype", choices=["float32", "bfloat16"], default="float32", help="ours; the pipeline runs in the same"
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="ours; the pipeline runs in the same",
     )
-    words.add_argument("--compile", action="store_true", help="ours through torch.compile; the pipeline stays as it is")
+    words.add_argument(
+        "--compile",
+        action="store_true",
+        help="ours through torch.compile; the pipeline stays as it is",
+    )
     words.add_argument("--runs", type=int, default=3)
     asked = words.parse_args()
     picture = Picture.of(np.ascontiguousarray(data.astronaut()), "astronaut")
     with tempfile.TemporaryDirectory() as folder:
         checkpoint(Path(folder), asked.size)
-        shared = {name: getattr(asked, name) for name in ("device", "dtype", "points_per_batch", "compile")} | {"model": folder}
+        shared = {
+            name: getattr(asked, name)
+            for name in ("device", "dtype", "points_per_batch", "compile")
+        } | {"model": folder}
         first = Sam(**shared)
         model = first._model
         model.module.register_forward_hook(cones, with_kwargs=True)
-        pipe = transformers.pipeline("mask-generation", model=folder, device=asked.device, dtype=getattr(torch, asked.dtype))
+        pipe = transformers.pipeline(
+            "mask-generation", model=folder, device=asked.device, dtype=getattr(torch, asked.dtype)
+        )
         pipe.model.register_forward_hook(cones, with_kwargs=True)
         begin = time.perf_counter()
         with torch.no_grad():
             encoded = model.encode([picture])
-            iou = float(model.decode(encoded, encoded.places[0].prompts(8)[None])[1].median().clamp(0, 1))
+            iou = float(
+                model.decode(encoded, encoded.places[0].prompts(8)[None])[1].median().clamp(0, 1)
+            )
         first_picture = time.perf_counter() - begin
         level = {"points": asked.points, "iou": iou, "stability": asked.stability}
         SEARCHES["study"] = Search(
-            tuple(one._replace(points=one.points // 4, iou=iou) for one in SEARCHES["study"].levels), start=1, bounds=(80, 160)
+            tuple(
+                one._replace(points=one.points // 4, iou=iou) for one in SEARCHES["study"].levels
+            ),
+            start=1,
+            bounds=(80, 160),
         )
-        theirs = {"points_per_crop": asked.points, "pred_iou_thresh": iou, "stability_score_thresh": asked.stability}
+        theirs = {
+            "points_per_crop": asked.points,
+            "pred_iou_thresh": iou,
+            "stability_score_thresh": asked.stability,
+        }
         theirs["points_per_batch"] = asked.points_per_batch
         jobs: dict[str, Callable[[], Any]] = {
             "encode": lambda: model.module.get_image_embeddings(pixels),
-            "decode": lambda: [model.decode(encoded, some[None]) for some in prompts.split(asked.points_per_batch)],
+            "decode": lambda: [
+                model.decode(encoded, some[None]) for some in prompts.split(asked.points_per_batch)
+            ],
             "fast": lambda: Sam(granularity="fast", **level, **shared)([picture])[0],
             "exact": lambda: Sam(granularity="fast", exact=True, **level, **shared)([picture])[0],
             "search": lambda: Sam(granularity="study", **shared)([picture])[0],
@@ -166,7 +208,9 @@ def main() -> None:
         figures: dict[str, Any] = {
             **vars(asked),
             "iou": round(iou, 3),
-            "machine": torch.cuda.get_device_name() if asked.device != "cpu" else platform.machine(),
+            "machine": torch.cuda.get_device_name()
+            if asked.device != "cpu"
+            else platform.machine(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "first": first_picture,
@@ -181,9 +225,16 @@ def main() -> None:
         print(
             f"{name:9s} {1000 * figures[name]:10.1f} ms  {figures['pipeline'] / figures[name]:6.1f} x the pipeline's pace  {count}"
         )
-    for one, other in (("exact", "pipeline"), ("pipeline", "exact"), ("fast", "pipeline"), ("pipeline", "fast")):
+    for one, other in (
+        ("exact", "pipeline"),
+        ("pipeline", "exact"),
+        ("fast", "pipeline"),
+        ("pipeline", "fast"),
+    ):
         figures[f"{one} in {other}"] = mean, same = agreement(dense[one], dense[other])
-        print(f"{one} in {other}: best IoU {mean:.4f} in the mean, {same:.1%} of the masks to the pixel")
+        print(
+            f"{one} in {other}: best IoU {mean:.4f} in the mean, {same:.1%} of the masks to the pixel"
+        )
     figures["masks"] = {name: len(masks) for name, masks in dense.items()}
     print(json.dumps(figures))
 

@@ -1,4 +1,5 @@
-"""How many generated scenes one core makes a second, masks included: `python bench/scenes.py`. A table, then one JSON line."""
+"""How many generated scenes one core makes a second, masks included: `python bench/scenes.py`. A
+table, then one JSON line."""
 
 from __future__ import annotations
 
@@ -33,18 +34,43 @@ def main() -> None:
     rate(0, 40, 64, True)
     warm = time.perf_counter() - began
     result = []
-    print(f"{'pixels':>8} {'labels only/s':>14} {'with masks/s':>14} {'slowest run':>12} {'fastest run':>12}")
+    print(
+        f"{'pixels':>8} {'labels only/s':>14} {'with masks/s':>14} {'slowest run':>12} {'fastest run':>12}"
+    )
     for size in options.sizes:
         # Runs use different seeds, so their spread holds the scenes' own as well as the machine's.
-        labels = [rate(run * options.count, options.count, size, False) for run in range(options.runs)]
-        masks = [rate(run * options.count, options.count, size, True) for run in range(options.runs)]
-        row = {"size": size, "labels": round(statistics.median(labels)), "masks": round(statistics.median(masks))}
+        labels = [
+            rate(run * options.count, options.count, size, False) for run in range(options.runs)
+        ]
+        masks = [
+            rate(run * options.count, options.count, size, True) for run in range(options.runs)
+        ]
+        row = {
+            "size": size,
+            "labels": round(statistics.median(labels)),
+            "masks": round(statistics.median(masks)),
+        }
         row |= {"slowest": round(min(masks)), "fastest": round(max(masks))}
         result.append(row)
-        print(f"{size:>8} {row['labels']:>14} {row['masks']:>14} {row['slowest']:>12} {row['fastest']:>12}")
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__}
-    line = {"bench": "scenes", "scenes_version": SCENES_VERSION, "unit": "scenes/s, one core, median"}
-    line |= {"runs": options.runs, "count": options.count, "first_use_s": round(warm, 2), "rows": result}
+        print(
+            f"{size:>8} {row['labels']:>14} {row['masks']:>14} {row['slowest']:>12} {row['fastest']:>12}"
+        )
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+    }
+    line = {
+        "bench": "scenes",
+        "scenes_version": SCENES_VERSION,
+        "unit": "scenes/s, one core, median",
+    }
+    line |= {
+        "runs": options.runs,
+        "count": options.count,
+        "first_use_s": round(warm, 2),
+        "rows": result,
+    }
     print(json.dumps(line | {"machine": platform.machine(), **versions}))
 
 

@@ -1,18 +1,22 @@
-"""Images a second out of region shards, against a bare loop over the same bytes and crops: `python bench/shards.py`.
+"""Images a second out of region shards, against a bare loop over the same bytes and crops: `python
+bench/shards.py`.
 
-Photos of three sizes (scikit-image's as JPEG, or `--images`) are put into a shard with boxes, and with masks. Each round times, in turn:
+Photos of three sizes (scikit-image's as JPEG, or `--images`) are put into a shard with boxes, and
+with masks. Each round times, in turn:
 
     full     the bare loop: read from the tar, decode, crop, resize (bicubic), as an array
     draft    the same, with JPEG decoded at 1/2, 1/4 or 1/8 where the crop allows it
     boxes    `ShardViews`: order, side-car, random crop, flip, N regions as boxes
     masks    the same with run-length masks laid on patches
 
-All in one process, the bare loops with the very crops that the views have drawn. The shares are a row's images a second over those of
-`full` and of `draft`, medians over rounds; "differs" is what decoding at a fraction changes, in levels of 255. The last line is JSON.
+All in one process, the bare loops with the very crops that the views have drawn. The shares are a
+row's images a second over those of `full` and of `draft`, medians over rounds; "differs" is what
+decoding at a fraction changes, in levels of 255. The last line is JSON.
 
-`--workers 1 2` also times draft, boxes and masks behind torch's DataLoader with so many workers (a row "boxes x2"): batches of 16, put
-together and handed over by the workers, from when they are all at work. Always wall time, since workers are processes, so it wants a quiet
-machine with a core for each worker and one for the loop; a row's share there is of the draft loop behind as many workers.
+`--workers 1 2` also times draft, boxes and masks behind torch's DataLoader with so many workers (a
+row "boxes x2"): batches of 16, put together and handed over by the workers, from when they are all
+at work. Always wall time, since workers are processes, so it wants a quiet machine with a core for
+each worker and one for the loop; a row's share there is of the draft loop behind as many workers.
 """
 
 from __future__ import annotations
@@ -37,10 +41,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import SUFFIXES
-from regiontok.data.shard_sidecar import ImageRegions, write_sidecar
-from regiontok.data.shard_tar import TarIndex, index_of, write_tar
-from regiontok.data.shard_views import Labels, View, ViewSettings
-from regiontok.data.shards import ShardViews, Source, collate
+from regiontok.shards.sidecar import ImageRegions, write_sidecar
+from regiontok.shards.stream import ShardViews, Source, collate
+from regiontok.shards.tar import TarIndex, index_of, write_tar
+from regiontok.shards.views import Labels, View, ViewSettings
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 REGIONS = 16
@@ -50,14 +54,26 @@ BATCH, PASSES = 16, 8  # behind a DataLoader
 
 def main() -> None:
     """Measure, print a table and one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path)
     parser.add_argument("--count", type=int, default=64, help="images in the shard")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--edges", type=int, nargs="*", default=[400, 640, 1280], help="longer edge of the photos")
-    parser.add_argument("--cpu-time", action="store_true", help="processor time of the process: for a busy machine")
-    parser.add_argument("--workers", type=int, nargs="*", default=[], help="also behind a DataLoader with so many workers")
+    parser.add_argument(
+        "--edges", type=int, nargs="*", default=[400, 640, 1280], help="longer edge of the photos"
+    )
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="processor time of the process: for a busy machine"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="*",
+        default=[],
+        help="also behind a DataLoader with so many workers",
+    )
     args = parser.parse_args()
     clock = time.process_time if args.cpu_time else time.perf_counter
     rows = []
@@ -65,36 +81,64 @@ def main() -> None:
     print(f"{'edge':>5s} {'':9s}{'images/s':>9s}{'of full':>9s}{'of draft':>9s}{'differs':>9s}")
     for edge in args.edges:
         with tempfile.TemporaryDirectory() as folder:
-            sets = datasets(build(Path(folder), photos(args.images, edge, args.count)), args.count, (args.size, args.size))
+            sets = datasets(
+                build(Path(folder), photos(args.images, edge, args.count)),
+                args.count,
+                (args.size, args.size),
+            )
             row = {"edge": edge, **in_turn(sets, args, clock), "differs": differs(sets, args.count)}
             show(row, ("full", "draft", "boxes", "masks"), ("full", "draft"))
             for workers in args.workers:
                 row |= (found := behind_loader(sets, args, workers))
                 show(row, tuple(found), (f"draft x{workers}",))
         rows.append(row)
-    reached = all(row[name] >= TARGET * max(row["full"], row["draft"]) for row in rows for name in ("boxes", "masks"))
+    reached = all(
+        row[name] >= TARGET * max(row["full"], row["draft"])
+        for row in rows
+        for name in ("boxes", "masks")
+    )
     clock_name = "processor" if args.cpu_time else "wall"
-    print(json.dumps({"bench": "shards", "size": args.size, "clock": clock_name, "reached": reached, "rows": rows}))
+    print(
+        json.dumps(
+            {
+                "bench": "shards",
+                "size": args.size,
+                "clock": clock_name,
+                "reached": reached,
+                "rows": rows,
+            }
+        )
+    )
 
 
 def show(row: dict[str, Any], names: tuple[str, ...], bases: tuple[str, ...]) -> None:
-    """A line for each name: images a second, and their shares of the bases' (the last one under "of draft")."""
+    """A line for each name: images a second, and their shares of the bases' (the last one under "of
+    draft")."""
     for name in names:
         shares = "".join(f"{row[name] / row[base]:9.1%}" for base in bases).rjust(18)
-        print(f"{row['edge']:5d} {name:9s}{row[name]:9.1f}{shares}" + (f"{row['differs']:9.2f}" if name == "draft" else ""))
+        print(
+            f"{row['edge']:5d} {name:9s}{row[name]:9.1f}{shares}"
+            + (f"{row['differs']:9.2f}" if name == "draft" else "")
+        )
 
 
 def photos(images: Path | None, edge: int, count: int) -> list[bytes]:
     """JPEG files with the given longer edge, the same ones again where there are fewer."""
     if images:
-        found = [Image.open(path) for path in sorted(images.rglob("*")) if path.suffix.lower() in SUFFIXES][:count]
+        found = [
+            Image.open(path)
+            for path in sorted(images.rglob("*"))
+            if path.suffix.lower() in SUFFIXES
+        ][:count]
     else:
         found = [Image.fromarray(getattr(skimage.data, name)()) for name in PHOTOS]
     coded = []
     for image in found:
         scale = edge / max(image.size)
         stream = io.BytesIO()
-        image.convert("RGB").resize((round(image.width * scale), round(image.height * scale))).save(stream, "JPEG", quality=90)
+        image.convert("RGB").resize((round(image.width * scale), round(image.height * scale))).save(
+            stream, "JPEG", quality=90
+        )
         coded.append(stream.getvalue())
     return [coded[at % len(coded)] for at in range(count)]
 
@@ -110,15 +154,27 @@ def build(folder: Path, data: list[bytes]) -> Path:
         y, x = np.mgrid[:high, :wide]
         dense = []
         for _ in range(REGIONS):
-            (cy, cx), (ry, rx) = rng.uniform(0.1, 0.9, 2) * (high, wide), rng.uniform(0.05, 0.3, 2) * (high, wide)
+            (cy, cx), (ry, rx) = (
+                rng.uniform(0.1, 0.9, 2) * (high, wide),
+                rng.uniform(0.05, 0.3, 2) * (high, wide),
+            )
             dense.append(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1)
         masks = PixelMasks.from_dense(np.array(dense))
         rows.append(
-            ImageRegions(at, f"{at:05}", (high, wide), masks.boxes, labels=rng.integers(0, 99, REGIONS), masks=masks.counts)
+            ImageRegions(
+                at,
+                f"{at:05}",
+                (high, wide),
+                masks.boxes,
+                labels=rng.integers(0, 99, REGIONS),
+                masks=masks.counts,
+            )
         )
     write_sidecar(tar, rows, config={"made": "bench"})
     (folder / "boxes").mkdir()
-    bare = [ImageRegions(row.index, row.key, row.size, row.boxes, labels=row.labels) for row in rows]
+    bare = [
+        ImageRegions(row.index, row.key, row.size, row.boxes, labels=row.labels) for row in rows
+    ]
     write_sidecar(tar, bare, folder / "boxes", config={"made": "bench"})
     return folder
 
@@ -144,18 +200,30 @@ class Bare(Dataset):
             image.draft("RGB", (image.width // shrink, image.height // shrink))
         shrink = round(wide / image.width)
         box = (x0 / shrink, y0 / shrink, x1 / shrink, y1 / shrink)
-        return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, box=box))
+        return np.asarray(
+            image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, box=box)
+        )
 
 
 def datasets(folder: Path, count: int, size: tuple[int, int]) -> dict[str, Dataset]:
     """What is measured: position 0..count-1 -> a view, or the pixels of that view."""
     boxes = ShardViews([Source(folder, folder / "boxes")], ViewSettings(size), Labels(99))
     masks = ShardViews([Source(folder)], ViewSettings(size, patch=16), Labels(99))
-    index, views = index_of(folder / "bench-0.tar", folder), [boxes[position] for position in range(count)]
-    return {"full": Bare(index, views, size, False), "draft": Bare(index, views, size, True), "boxes": boxes, "masks": masks}
+    index, views = (
+        index_of(folder / "bench-0.tar", folder),
+        [boxes[position] for position in range(count)],
+    )
+    return {
+        "full": Bare(index, views, size, False),
+        "draft": Bare(index, views, size, True),
+        "boxes": boxes,
+        "masks": masks,
+    }
 
 
-def in_turn(sets: dict[str, Dataset], args: argparse.Namespace, clock: Callable[[], float]) -> dict[str, float]:
+def in_turn(
+    sets: dict[str, Dataset], args: argparse.Namespace, clock: Callable[[], float]
+) -> dict[str, float]:
     """Images a second of each in this process, after one round that is not counted."""
     times: dict[str, list[float]] = {name: [] for name in sets}
     for turn in range(args.rounds + 1):
@@ -169,7 +237,9 @@ def in_turn(sets: dict[str, Dataset], args: argparse.Namespace, clock: Callable[
 
 def differs(sets: dict[str, Dataset], count: int) -> float:
     """Mean difference of the two bare loops, in levels of 255."""
-    pairs = ((sets["full"][position].astype(int), sets["draft"][position]) for position in range(count))
+    pairs = (
+        (sets["full"][position].astype(int), sets["draft"][position]) for position in range(count)
+    )
     return round(float(np.mean([np.abs(full - draft).mean() for full, draft in pairs])), 3)
 
 
@@ -178,14 +248,21 @@ def stacked(pixels: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pixels))
 
 
-def behind_loader(sets: dict[str, Dataset], args: argparse.Namespace, workers: int) -> dict[str, float]:
-    """Images a second, wall time, of all but `full` behind a DataLoader; what is prefetched while the workers start is not counted."""
+def behind_loader(
+    sets: dict[str, Dataset], args: argparse.Namespace, workers: int
+) -> dict[str, float]:
+    """Images a second, wall time, of all but `full` behind a DataLoader; what is prefetched while
+    the workers start is not counted."""
     rates: dict[str, list[float]] = {name: [] for name in ("draft", "boxes", "masks")}
     positions = [*range(args.count)] * PASSES
     for _ in range(args.rounds):
         for name, found in rates.items():
             merge = stacked if name == "draft" else collate
-            batches = iter(DataLoader(sets[name], BATCH, sampler=positions, num_workers=workers, collate_fn=merge))
+            batches = iter(
+                DataLoader(
+                    sets[name], BATCH, sampler=positions, num_workers=workers, collate_fn=merge
+                )
+            )
             _ = [*islice(batches, 2 * workers + 1)]
             start = time.perf_counter()
             images = sum(map(len, batches))

@@ -1,12 +1,15 @@
-"""How small the mask store is, and how fast it is read, beside zlib-compressed COCO run lengths of the same masks.
+"""How small the mask store is, and how fast it is read, beside zlib-compressed COCO run lengths of
+the same masks.
 
     python bench/store.py ../shared/data
 
-Three kinds of real masks: COCO's instances and panoptic annotations, and Felzenszwalb segments of COCO photos (many masks an image, so
-nearest to what a mask generator gives). "zlib" is one zlib stream (level 9) of an image's COCO codes and nothing else; the store's bytes
-are the whole Parquet file, with keys, sizes and checksums. Reading gives `PixelMasks` with COCO codes, not decoded: "read" in the order
-of keys, opening the store included, "look-up" one image at a time in random order, "zlib" decompressing and splitting the
-streams that lie in memory. One thread; rates count the processor's time, so that a busy machine does not show. The last line is JSON.
+Three kinds of real masks: COCO's instances and panoptic annotations, and Felzenszwalb segments of
+COCO photos (many masks an image, so nearest to what a mask generator gives). "zlib" is one zlib
+stream (level 9) of an image's COCO codes and nothing else; the store's bytes are the whole Parquet
+file, with keys, sizes and checksums. Reading gives `PixelMasks` with COCO codes, not decoded:
+"read" in the order of keys, opening the store included, "look-up" one image at a time in random
+order, "zlib" decompressing and splitting the streams that lie in memory. One thread; rates count
+the processor's time, so that a busy machine does not show. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ from PIL import Image
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
-from regiontok.segment._store import Maker, MaskStore
-from regiontok.segment._store_write import MaskWriter, compact
+from regiontok.maskstore.store import Maker, MaskStore
+from regiontok.maskstore.writer import MaskWriter, compact
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.segment.stored import Stored
 
@@ -45,7 +48,11 @@ def instances(coco: Path) -> list[PixelMasks]:
 def panoptic(coco: Path) -> list[PixelMasks]:
     """From the PNGs: id = R + 256 G + 65,536 B, 0 is no mask."""
     found = []
-    for folder in ("coco128/panoptic_train2017", "coco128/panoptic_val2017", "panopticapi_sample/panoptic_examples"):
+    for folder in (
+        "coco128/panoptic_train2017",
+        "coco128/panoptic_val2017",
+        "panopticapi_sample/panoptic_examples",
+    ):
         for path in sorted((coco / "annotations" / folder).glob("*.png")):
             colours = np.asarray(Image.open(path).convert("RGB")).astype(np.int64)
             found.append(PixelMasks.from_labels(colours @ [1, 256, 65536] - 1))
@@ -54,7 +61,9 @@ def panoptic(coco: Path) -> list[PixelMasks]:
 
 def segments(coco: Path, count: int) -> list[PixelMasks]:
     """Of the first photos."""
-    return Felzenszwalb()([Picture.of(path) for path in sorted((coco / "images").glob("*.jpg"))[:count]])
+    return Felzenszwalb()(
+        [Picture.of(path) for path in sorted((coco / "images").glob("*.jpg"))[:count]]
+    )
 
 
 def rate(job: Callable[[], object], images: int, runs: int) -> float:
@@ -79,7 +88,8 @@ def measure(all_masks: list[PixelMasks], root: Path, runs: int) -> dict[str, flo
     keys = list(MaskStore(root))
     random.Random(0).shuffle(keys)
     streams = [
-        (masks.size, [len(code) for code in masks.counts], zlib.compress(b"".join(masks.counts), 9)) for masks in all_masks
+        (masks.size, [len(code) for code in masks.counts], zlib.compress(b"".join(masks.counts), 9))
+        for masks in all_masks
     ]
     images = len(all_masks)
     return {
@@ -89,7 +99,9 @@ def measure(all_masks: list[PixelMasks], root: Path, runs: int) -> dict[str, flo
         "zlib_bytes": sum(len(data) for _, _, data in streams) / images,
         "store_bytes": sum(path.stat().st_size for path in root.rglob("*.parquet")) / images,
         "read_per_s": rate(lambda: list(MaskStore(root).items()), images, runs),
-        "lookup_per_s": rate(lambda: [MaskStore(root).get(key) for key in keys[:20]], len(keys[:20]), runs),
+        "lookup_per_s": rate(
+            lambda: [MaskStore(root).get(key) for key in keys[:20]], len(keys[:20]), runs
+        ),
         "zlib_read_per_s": rate(lambda: [inflate(*stream) for stream in streams], images, runs),
         "write_ms_per_image": 1000 * wrote / images,
     }
@@ -112,7 +124,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     words = parser.parse_args()
     coco = words.data / "coco"
-    kinds = {"instances": instances(coco), "panoptic": panoptic(coco), "felzenszwalb": segments(coco, words.photos)}
+    kinds = {
+        "instances": instances(coco),
+        "panoptic": panoptic(coco),
+        "felzenszwalb": segments(coco, words.photos),
+    }
     heads = "images masks | bytes/image: COCO zlib store  store/zlib | images/s: read look-up zlib | ms/image written"
     print(f"{'':13s}{heads}")
     rows = {}
@@ -125,7 +141,9 @@ def main() -> None:
         print(
             f"{kind:13s}{row['images']:4.0f} {row['masks_per_image']:5.1f} | {sizes} | {rates} | {row['write_ms_per_image']:5.1f}"
         )
-    numbers = {kind: {name: round(value, 3) for name, value in row.items()} for kind, row in rows.items()}
+    numbers = {
+        kind: {name: round(value, 3) for name, value in row.items()} for kind, row in rows.items()
+    }
     print(json.dumps({"bench": "store", "kinds": numbers}))
 
 

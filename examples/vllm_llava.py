@@ -1,11 +1,12 @@
-"""Answers of vLLM's LLaVA from region tokens that were exported before; the vision tower is not loaded.
+"""Answers of vLLM's LLaVA from region tokens that were exported before; the vision tower is not
+loaded.
 
-    regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144) | sort('com')" --out tokens
-    python examples/vllm_llava.py tokens --ask "What is in the picture?"
+    regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144) | sort('com')" --out
+    tokens python examples/vllm_llava.py tokens --ask "What is in the picture?"
 
-Needs vLLM with its pull request 32493 (of January 2026), in an environment of its own, and a GPU. It was written from vLLM's source
-and held against its input checks (tests/commands/test_export.py); vLLM itself has not been run with it. For a model trained here see
-docs/serving.md.
+Needs vLLM with its pull request 32493 (of January 2026), in an environment of its own, and a GPU.
+It was written from vLLM's source and held against its input checks (tests/commands/test_export.py);
+vLLM itself has not been run with it. For a model trained here see docs/serving.md.
 """
 
 from __future__ import annotations
@@ -14,28 +15,43 @@ import argparse
 import json
 from pathlib import Path
 
-from regiontok.commands.export import read_manifest, requests, serving
+from regiontok.serve.export import read_manifest, requests, serving
 
 TEMPLATE = "USER: <image>\n{question}\nASSISTANT:"  # LLaVA-1.5's; a trained model has its own
 
 
 def main() -> None:
     """Ask one question about every exported image; one line of JSON an answer."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("export", type=Path, help="what `regiontok export` wrote")
     parser.add_argument("--ask", default="What is in the picture?")
-    parser.add_argument("--model", help="the LLaVA checkpoint to serve, if it is not the one the tokens come from")
+    parser.add_argument(
+        "--model", help="the LLaVA checkpoint to serve, if it is not the one the tokens come from"
+    )
     parser.add_argument("--template", default=TEMPLATE, help="with {question}")
     parser.add_argument("--most", type=int, default=64, help="new tokens")
-    parser.add_argument("--dry-run", action="store_true", help="say what vLLM would be told, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what vLLM would be told, and stop"
+    )
     given = parser.parse_args()
     manifest = read_manifest(given.export)
     prompt = given.template.format(question=given.ask)
-    # no token is shorter than a byte, and <image> counts as seven of them: enough, the first token included
+    # no token is shorter than a byte, and <image> counts as seven of them: enough, the first token
+    # included
     options = serving(manifest, text=len(prompt.encode()) + given.most, model=given.model)
     made = list(requests(given.export, prompt))
     if given.dry_run:
-        print(json.dumps({"vllm": options, "requests": len(made), "shape": list(made[0]["multi_modal_data"]["image"].shape)}))
+        print(
+            json.dumps(
+                {
+                    "vllm": options,
+                    "requests": len(made),
+                    "shape": list(made[0]["multi_modal_data"]["image"].shape),
+                }
+            )
+        )
         return
     from vllm import LLM, SamplingParams
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# One thread a process: two test processes with two threads each wait for one another at every small operation (40 times slower here).
+# One thread a process: two test processes with two threads each wait for one another at every small
+# operation (40 times slower here).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
@@ -13,8 +14,13 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real photos and recorded results: `$REGIONTOK_DATA`, or `../shared/data` beside the checkout."""
-    root = Path(os.environ.get("REGIONTOK_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    """The folder of real photos and recorded results: `$REGIONTOK_DATA`, or `../shared/data` beside
+    the checkout."""
+    root = Path(
+        os.environ.get("REGIONTOK_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+    )
     if not root.is_dir():
-        pytest.skip(f"no real data at {root}; set REGIONTOK_DATA to a folder laid out as docs/data.md says")
+        pytest.skip(
+            f"no real data at {root}; set REGIONTOK_DATA to a folder laid out as docs/data.md says"
+        )
     return root

@@ -1,4 +1,5 @@
-"""One battery over every registered step, pool, place and transform: what each must do, whatever else it does."""
+"""One battery over every registered step, pool, place and transform: what each must do, whatever
+else it does."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from regiontok.core import spec
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import KINDS, WHOLE
+from regiontok.settings import spec
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,49 @@ CASES = {
     "step": [
         Case("windows(1)"),
         Case("windows(5)", refuses={"one patch": "cannot cut 1 patches into 5 windows"}),
-        Case("windows(6, shape='grid')", refuses={"one patch": "cannot cut 1 patches into 6 windows", **FLAT}),
-        Case("windows(7, shape='photo')", refuses={"one patch": "cannot cut 1 patches into 7 windows", **FLAT}),
-        Case("random(3, seed=1)", partition=False, refuses={"one patch": "cannot keep 3 of 1 patches"}),
-        Case("stride(4)", partition=False, refuses={"one patch": "cannot keep 4 of 1 patches", **FLAT}),
+        Case(
+            "windows(6, shape='grid')",
+            refuses={"one patch": "cannot cut 1 patches into 6 windows", **FLAT},
+        ),
+        Case(
+            "windows(7, shape='photo')",
+            refuses={"one patch": "cannot cut 1 patches into 7 windows", **FLAT},
+        ),
+        Case(
+            "random(3, seed=1)",
+            partition=False,
+            refuses={"one patch": "cannot keep 3 of 1 patches"},
+        ),
+        Case(
+            "stride(4)",
+            partition=False,
+            refuses={"one patch": "cannot keep 4 of 1 patches", **FLAT},
+        ),
         Case("tome(4)", refuses={"one patch": "cannot merge 1 patches into 4 tokens"}),
         Case("tome(4, r=2)", refuses={"one patch": "cannot merge 1 patches into 4 tokens"}),
         Case("prumerge", partition=False),
-        Case("prumerge(4, neighbours=2)", partition=False, refuses={"one patch": "cannot make 4 regions of 1 patches"}),
+        Case(
+            "prumerge(4, neighbours=2)",
+            partition=False,
+            refuses={"one patch": "cannot make 4 regions of 1 patches"},
+        ),
         Case("visionzip(5)", refuses={"one patch": "cannot make 5 regions of 1 patches"}),
-        Case("visionzip(5, contextual=3)", refuses={"one patch": "cannot make 5 regions of 1 patches"}),
+        Case(
+            "visionzip(5, contextual=3)",
+            refuses={"one patch": "cannot make 5 regions of 1 patches"},
+        ),
         Case("segments", partition=False, refuses=FLAT),
-        Case("segments(0.5, mapping='flat1d', unit='pixels', compare='>=')", partition=False, refuses=FLAT),
+        Case(
+            "segments(0.5, mapping='flat1d', unit='pixels', compare='>=')",
+            partition=False,
+            refuses=FLAT,
+        ),
         Case("segments(0.3, resolve='smallest', vanished='best')", partition=False, refuses=FLAT),
         Case("merge(0.7)", refuses=DISJOINT),
-        Case("merge(k=3)", refuses={"one patch": "k=3 .* has 1,", "no regions": "k=3 .* has 0,", **DISJOINT}),
+        Case(
+            "merge(k=3)",
+            refuses={"one patch": "k=3 .* has 1,", "no regions": "k=3 .* has 0,", **DISJOINT},
+        ),
         Case("split(min_patches=4)"),
         Case("split(eps=1.2, min_samples=2, min_patches=4, noise='singletons')"),
         Case("split(min_patches=4, noise='nearest')"),
@@ -75,7 +104,12 @@ CASES = {
         Case("budget(5, policy='merge_rest')", partition=False),
         Case("budget(2, policy='merge_rest', of='regions')", partition=True),
     ],
-    "pool": [Case("mean"), Case("select"), Case("attend(heads=2)"), Case("attend(heads=4, residual=True)")],
+    "pool": [
+        Case("mean"),
+        Case("select"),
+        Case("attend(heads=2)"),
+        Case("attend(heads=4, residual=True)"),
+    ],
     "place": [
         Case("delimiter"),
         Case("delimiter('begin')"),
@@ -96,10 +130,14 @@ CASES = {
         Case("globalfilter(0.2, radius=1)"),
         Case("globalfilter(regions='masks')"),
         Case("fill_outliers(deviations=0.5, ratio=1.1)"),
-        Case(f"denoise({str(Path(__file__).parent / 'transform' / 'four_channels.safetensors')!r})"),
+        Case(
+            f"denoise({str(Path(__file__).parent / 'transform' / 'four_channels.safetensors')!r})"
+        ),
     ],
 }
-NAMES = {kind: spec.names(kind) for kind in CASES}  # at collection: other tests may register methods of their own
+NAMES = {
+    kind: spec.names(kind) for kind in CASES
+}  # at collection: other tests may register methods of their own
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
@@ -108,7 +146,11 @@ def over(kind):
     return pytest.mark.parametrize("case", CASES[kind], ids=lambda case: case.spec)
 
 
-EVERY = [pytest.param(kind, case, id=f"{kind} {case.spec}") for kind, cases in CASES.items() for case in cases]
+EVERY = [
+    pytest.param(kind, case, id=f"{kind} {case.spec}")
+    for kind, cases in CASES.items()
+    for case in cases
+]
 
 
 def draw(seed, *shape):
@@ -116,7 +158,8 @@ def draw(seed, *shape):
 
 
 def view(frame=None, *, grid=(4, 6), frames=None, width=4, seed=0, **extra):
-    """A view with small integer features, exact in every dtype, and four overlapping masks, one of them small, one empty."""
+    """A view with small integer features, exact in every dtype, and four overlapping masks, one of
+    them small, one empty."""
     frame = frame or Frame.stretch((24, 36), (2 * grid[0], 2 * grid[1]), (2, 2))
     features = draw(seed, *([frames] if frames else []), *frame.grid, width)
     features.view(-1, width)[::3] = draw(
@@ -146,7 +189,13 @@ def gapped(grid):
 
 
 def same(a, b):
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("patch", "region", "source")) and a.grid == b.grid
+    return (
+        all(
+            torch.equal(getattr(a, name), getattr(b, name))
+            for name in ("patch", "region", "source")
+        )
+        and a.grid == b.grid
+    )
 
 
 def assert_sound(regions, grid):
@@ -154,11 +203,14 @@ def assert_sound(regions, grid):
     assert regions.grid == grid.grid
     assert {regions.patch.dtype, regions.region.dtype, regions.source.dtype} == {torch.int64}
     assert regions.patch.device == grid.features.device
-    assert not bool(regions.counts[~grid.valid].any()), "a region holds patches that see padding only"
+    assert not bool(regions.counts[~grid.valid].any()), (
+        "a region holds patches that see padding only"
+    )
 
 
 def step_on(case, regions, grid, situation=""):
-    """The regions after a step; None where the case refuses the situation, in the words it promises."""
+    """The regions after a step; None where the case refuses the situation, in the words it
+    promises."""
     step = spec.build("step", case.spec)
     if situation in case.refuses:
         with pytest.raises(ValueError, match=case.refuses[situation]):
@@ -175,7 +227,9 @@ def step_on(case, regions, grid, situation=""):
 @pytest.mark.parametrize("kind", CASES)
 def test_table_holds_every_method(kind):
     here = {spec.parse(case.spec)[0].name for case in CASES[kind]}
-    assert here == set(NAMES[kind]), f"CASES[{kind!r}] must have a line for each of these, and no other: {NAMES[kind]}"
+    assert here == set(NAMES[kind]), (
+        f"CASES[{kind!r}] must have a line for each of these, and no other: {NAMES[kind]}"
+    )
 
 
 @pytest.mark.parametrize(("kind", "case"), EVERY)
@@ -193,8 +247,12 @@ def test_every_method_says_what_it_is_after_whom_and_where_it_differs(kind):
         source = Path(find_spec(f"{spec.FOLDERS[kind]}.{name}").origin).read_text(encoding="utf-8")
         doc = ast.get_docstring(ast.parse(source))
         assert doc.splitlines()[1:2] in ([""], [])
-        assert re.search(r"^After: \S", doc, re.MULTILINE), f"{name} does not say where it comes from"
-        assert re.search(r"^Differs: \S", doc, re.MULTILINE), f"{name} does not say how it differs, or 'nothing known'"
+        assert re.search(r"^After: \S", doc, re.MULTILINE), (
+            f"{name} does not say where it comes from"
+        )
+        assert re.search(r"^Differs: \S", doc, re.MULTILINE), (
+            f"{name} does not say how it differs, or 'nothing known'"
+        )
 
 
 # ---- steps ----
@@ -252,7 +310,11 @@ def test_step_on_a_clip(case):
 @over("step")
 def test_step_gives_the_same_regions_in_every_dtype(case):
     grid = view()
-    start = Regions.singletons(grid.grid) if "split" not in case.spec else Regions.from_masks(torch.ones(1, *grid.grid))
+    start = (
+        Regions.singletons(grid.grid)
+        if "split" not in case.spec
+        else Regions.from_masks(torch.ones(1, *grid.grid))
+    )
     after = [step_on(case, start, grid.but(features=grid.features.to(dtype))) for dtype in DTYPES]
     assert all(same(after[0], other) for other in after[1:])
 
@@ -275,7 +337,9 @@ def test_step_repeats_and_leaves_global_random_state_alone(case):
 def test_step_leaves_its_inputs_unchanged(case):
     grid, regions = view(), gapped(view())
     features, masks = grid.features.clone(), grid.masks.dense().clone()
-    before = Regions(regions.patch.clone(), regions.region.clone(), regions.grid, regions.source.clone())
+    before = Regions(
+        regions.patch.clone(), regions.region.clone(), regions.grid, regions.source.clone()
+    )
     step_on(case, regions, grid)
     assert same(regions, before)
     assert torch.equal(grid.features, features)
@@ -301,7 +365,9 @@ def test_step_of_one_view_does_not_depend_on_another(case):
 def test_step_answers_on_the_device_of_its_input(case, device):
     grid = view()
     there = grid.but(features=grid.features.to(device))
-    assert same(step_on(case, gapped(grid).to(device), there).to("cpu"), step_on(case, gapped(grid), grid))
+    assert same(
+        step_on(case, gapped(grid).to(device), there).to("cpu"), step_on(case, gapped(grid), grid)
+    )
 
 
 # ---- pools ----
@@ -310,15 +376,21 @@ VIEWS = [(3, 4), (2, 2), (1, 1), (2, 5)]  # grids of a batch of four views; the 
 
 
 def batch(width=8, dtype=torch.float64):
-    """Values and regions of four views: overlapping regions, none, one patch, and a region of every patch."""
+    """Values and regions of four views: overlapping regions, none, one patch, and a region of every
+    patch."""
     generator = torch.Generator().manual_seed(0)
     views = [
         Regions.from_masks(torch.rand(5, 3, 4, generator=generator) < 0.6),
         Regions.from_masks(torch.zeros(2, 2, 2)),
         Regions.singletons((1, 1)),
-        Regions.from_masks(torch.cat([torch.ones(1, 2, 5), torch.rand(2, 2, 5, generator=generator).round()])),
+        Regions.from_masks(
+            torch.cat([torch.ones(1, 2, 5), torch.rand(2, 2, 5, generator=generator).round()])
+        ),
     ]
-    values = [torch.randn(regions.patches, width, generator=generator, dtype=torch.float64).to(dtype) for regions in views]
+    values = [
+        torch.randn(regions.patches, width, generator=generator, dtype=torch.float64).to(dtype)
+        for regions in views
+    ]
     return values, views
 
 
@@ -335,7 +407,8 @@ def test_pool_of_a_batch_equals_a_loop(case):
     assert whole.images == 4
     for index, (own, regions) in enumerate(zip(values, views, strict=True)):
         alone, part = pool(own, Members.of([regions])), whole.of(index)
-        # float64, width 8: matrix products of other heights may round differently, measured below 1e-15
+        # float64, width 8: matrix products of other heights may round differently, measured below
+        # 1e-15
         torch.testing.assert_close(part.values, alone.values, rtol=1e-12, atol=1e-12)
         for name in ("region", "patch", "view", "kind"):
             assert torch.equal(getattr(part, name), getattr(alone, name))
@@ -374,7 +447,10 @@ def test_pool_of_nothing(case):
     pool = pool_of(case)
     empty = pool(torch.zeros(0, 8, dtype=torch.float64), Members.of([]))
     assert (tuple(empty.values.shape), empty.images) == ((0, 8), 0)
-    lost = pool(torch.ones(4, 8, dtype=torch.float64), Members.of([Regions.from_masks(torch.zeros(0, 2, 2))]))
+    lost = pool(
+        torch.ones(4, 8, dtype=torch.float64),
+        Members.of([Regions.from_masks(torch.zeros(0, 2, 2))]),
+    )
     assert (tuple(lost.values.shape), lost.counts.tolist()) == ((0, 8), [0])
 
 
@@ -387,7 +463,9 @@ def test_pool_gives_back_the_dtype_it_got(case, dtype):
     assert tokens.values.dtype == dtype
     exact = pool.double()(torch.cat(values).double(), members).values
     # last bits: a mean or three matrix products of numbers around 1, measured up to 2
-    torch.testing.assert_close(tokens.values.double(), exact, rtol=0, atol=4 * torch.finfo(dtype).eps)
+    torch.testing.assert_close(
+        tokens.values.double(), exact, rtol=0, atol=4 * torch.finfo(dtype).eps
+    )
 
 
 @over("pool")
@@ -398,7 +476,12 @@ def test_pool_that_learns_in_float32_takes_values_of_every_dtype(case, dtype):
     tokens = pool(torch.cat(values), members)
     assert tokens.values.dtype == dtype
     exact = pool(torch.cat(values).float(), members).values.to(dtype)
-    torch.testing.assert_close(tokens.values, exact, rtol=torch.finfo(dtype).eps if dtype != torch.float64 else 1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        tokens.values,
+        exact,
+        rtol=torch.finfo(dtype).eps if dtype != torch.float64 else 1e-6,
+        atol=1e-6,
+    )
 
 
 @over("pool")
@@ -420,7 +503,10 @@ def test_pool_repeats_and_leaves_its_inputs_unchanged(case):
     before = values.clone(), members.patch.clone(), members.region.clone()
     first = pool(values, members)
     assert torch.equal(first.values, pool(values, members).values)
-    assert all(torch.equal(a, b) for a, b in zip(before, (values, members.patch, members.region), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(before, (values, members.patch, members.region), strict=True)
+    )
     assert torch.equal(pool_of(case)(values, members).values, first.values)
 
 
@@ -438,14 +524,18 @@ def test_pool_of_a_clip(case):
     values = batch()[0][0]
     flat = Regions.from_masks(torch.ones(1, 1, 12))
     pool = pool_of(case)
-    assert torch.equal(pool(values, Members.of([regions])).values, pool(values, Members.of([flat])).values)
+    assert torch.equal(
+        pool(values, Members.of([regions])).values, pool(values, Members.of([flat])).values
+    )
 
 
 @over("pool")
 @pytest.mark.parametrize("device", DEVICES)
 def test_pool_answers_on_the_device_of_its_input(case, device):
     values, views = batch()
-    there = pool_of(case).to(device)(torch.cat(values).to(device), Members.of([regions.to(device) for regions in views]))
+    there = pool_of(case).to(device)(
+        torch.cat(values).to(device), Members.of([regions.to(device) for regions in views])
+    )
     here = pool_of(case)(torch.cat(values), Members.of(views))
     assert there.values.device.type == device
     torch.testing.assert_close(there.values.cpu(), here.values)
@@ -461,7 +551,11 @@ def rows_of(width=8, dtype=torch.float64):
         PatchGrid(own.view(*regions.grid, width), Frame.stretch(regions.grid, regions.grid, (1, 1)))
         for own, regions in zip(values, views, strict=True)
     ]
-    return spec.build("pool", "select").build(width)(torch.cat(values), Members.of(views)), grids, views
+    return (
+        spec.build("pool", "select").build(width)(torch.cat(values), Members.of(views)),
+        grids,
+        views,
+    )
 
 
 def place_of(case, width=8, dtype=torch.float64):
@@ -495,7 +589,15 @@ def test_place_of_nothing_and_of_one_patch(case):
     place = place_of(case)
     none, grids, views = rows_of()
     assert len(place(none.take([]), grids)) == 0
-    assert len(place(spec.build("pool", "select").build(8)(torch.zeros(0, 8).double(), Members.of([])), [])) == 0
+    assert (
+        len(
+            place(
+                spec.build("pool", "select").build(8)(torch.zeros(0, 8).double(), Members.of([])),
+                [],
+            )
+        )
+        == 0
+    )
     assert place(none.of(2), grids[2:3]).counts.tolist() == [1]  # the patch itself, so no mask
     assert len(views[2]) == 1
 
@@ -508,14 +610,18 @@ def test_place_gives_back_the_dtype_it_got(case, dtype):
     after = place(tokens, grids)
     assert after.values.dtype == dtype
     exact = place.double()(tokens.to(torch.float64), grids).values
-    torch.testing.assert_close(after.values.double(), exact, rtol=0, atol=4 * max(torch.finfo(dtype).eps, 1e-7))
+    torch.testing.assert_close(
+        after.values.double(), exact, rtol=0, atol=4 * max(torch.finfo(dtype).eps, 1e-7)
+    )
 
 
 @over("place")
 def test_place_repeats_and_leaves_its_inputs_unchanged(case):
     tokens, grids, _ = rows_of()
     before = tokens.values.clone()
-    torch.testing.assert_close(place_of(case)(tokens, grids).values, place_of(case)(tokens, grids).values, rtol=0, atol=0)
+    torch.testing.assert_close(
+        place_of(case)(tokens, grids).values, place_of(case)(tokens, grids).values, rtol=0, atol=0
+    )
     assert torch.equal(tokens.values, before)
 
 
@@ -578,12 +684,17 @@ def test_transform_computes_in_float32_or_better_and_keeps_the_dtype(case, dtype
     after = transformed(case, grid.but(features=grid.features.to(dtype))).features
     assert after.dtype == dtype
     exact = transformed(case, grid.but(features=grid.features.double())).features
-    # the integers are exact in every dtype; half a last bit from the last rounding, float32 sums before it
-    torch.testing.assert_close(after.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps)
+    # the integers are exact in every dtype; half a last bit from the last rounding, float32 sums
+    # before it
+    torch.testing.assert_close(
+        after.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps
+    )
 
 
 @over("transform")
-@pytest.mark.parametrize(("shape", "frames"), [((1, 1), None), ((1, 9), None), ((2, 7), None), ((3, 4), 2)])
+@pytest.mark.parametrize(
+    ("shape", "frames"), [((1, 1), None), ((1, 9), None), ((2, 7), None), ((3, 4), 2)]
+)
 def test_transform_of_every_shape_of_grid(case, shape, frames):
     grid = view(grid=shape, frames=frames)
     assert transformed(case, grid).features.shape == grid.features.shape  # a PatchGrid refuses NaN

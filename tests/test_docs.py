@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from regiontok.core import spec
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.settings import spec
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -20,7 +20,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 def blocks(path: Path, language: str) -> list[str]:
     """The fenced blocks of a page in one language, without their indentation."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", path.read_text(encoding="utf-8"), re.M | re.S)
+    found = re.findall(
+        rf"^( *)```{language}\n(.*?)^\1```", path.read_text(encoding="utf-8"), re.M | re.S
+    )
     return [re.sub(rf"^{indent}", "", block, flags=re.M) for indent, block in found]
 
 
@@ -53,7 +55,9 @@ def test_links_lead_somewhere(path):
 
 def test_specs_in_the_docs_can_be_built():
     text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES).replace("\\|", "|")
-    found = set(re.findall(r"`((?:segments|merge|windows)\([^`]*\))`", text)) | set(re.findall(r'--regions "([^"]+)"', text))
+    found = set(re.findall(r"`((?:segments|merge|windows)\([^`]*\))`", text)) | set(
+        re.findall(r'--regions "([^"]+)"', text)
+    )
     assert len(found) >= 6
     for one in found - {"merge(0.5) | largest(20)"}:
         spec.build_pipeline("step", one)
@@ -67,7 +71,7 @@ def test_every_method_has_its_paragraph():
 
 
 def test_every_command_of_the_readme_exists():
-    from regiontok.cli import app
+    from regiontok.cli.app import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}

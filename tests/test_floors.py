@@ -1,4 +1,7 @@
-"""The house has floors: a module imports its own folder and lower floors only; folders of one floor do not know each other."""
+"""The house has floors: a module imports its own room and lower floors only.
+
+A room is a folder directly under `src/regiontok`; rooms of one floor do not know each other.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,33 @@ import regiontok
 
 ROOT = Path(regiontok.__file__).parent
 FLOORS = {
-    "core": 0,
-    "encoders": 1,
-    "segment": 1,
-    "transform": 1,
-    "steps": 1,
-    "pool": 1,
-    "place": 1,
-    "connect": 1,
-    "diagnose": 1,
-    "draw": 1,
-    "miniworld": 1,
-    "clips": 1,
-    "tiles": 1,
-    "head": 1,
-    "tokenizer": 2,
-    "model": 3,
-    "rice": 3,
-    "data": 4,
-    "probe": 5,
-    "train": 6,
-    "pretrain": 6,
-    "commands": 7,
-    "terminal": 8,
-    "cli_masks": 9,
-    "cli_diagnose": 9,
-    "cli_migrate": 9,
-    "cli_model": 9,
-    "cli": 10,
+    "system": 0,
+    "core": 1,
+    "methods": 2,
+    "settings": 3,
+    "encoders": 4,
+    "transform": 4,
+    "steps": 4,
+    "pool": 4,
+    "place": 4,
+    "connect": 4,
+    "maskstore": 4,
+    "measures": 4,
+    "draw": 4,
+    "miniworld": 4,
+    "rice": 4,
+    "shards": 4,
+    "segment": 5,
+    "tokenizer": 6,
+    "released": 7,
+    "model": 8,
+    "data": 9,
+    "train": 10,
+    "pretrain": 10,
+    "serve": 11,
+    "jobs": 12,
+    "cli": 13,
+    "__main__": 14,
 }
 
 
@@ -49,26 +51,40 @@ def room(path: Path) -> str:
 
 def imports(tree: ast.AST) -> list[str]:
     """All regiontok modules that a tree imports, anywhere, also for type checking."""
-    found = []
+    modules = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide which floor is meant"
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name for name in found if name.split(".")[0] == "regiontok"]
+            modules += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in modules if name.split(".")[0] == "regiontok"]
 
 
 def wrong_edges(path: Path, source: str) -> list[str]:
     """Imports of `path` that go up, or across."""
     here = room(path)
-    found = []
+    edges = []
     for name in imports(ast.parse(source)):
         parts = name.split(".")
         there = parts[1] if len(parts) > 1 else ""
         if there in FLOORS and there != here and FLOORS[there] >= FLOORS[here]:
-            found.append(f"{here} -> {name}")
-    return found
+            edges.append(f"{here} -> {name}")
+    return edges
+
+
+def foreign_privates(path: Path, source: str) -> list[str]:
+    """Imports of modules or names with an underscore from a folder that `path` does not lie in."""
+    folder = ".".join(("regiontok", *path.relative_to(ROOT).parts[:-1]))
+    foreign = []
+    for name in imports(ast.parse(source)):
+        parts = name.split(".")
+        hidden = next((i for i, part in enumerate(parts) if part.startswith("_")), None)
+        if hidden is not None and ".".join(parts[:hidden]) != folder:
+            own_module = ".".join(parts[:hidden]) == f"{folder}.{path.stem}"
+            if not own_module and not parts[hidden].startswith("__"):
+                foreign.append(name)
+    return foreign
 
 
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
@@ -77,17 +93,27 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_module_imports_lower_floors_only(path):
     assert room(path) in FLOORS, f"{path} stands on no floor: enter its folder in FLOORS"
-    assert wrong_edges(path, path.read_text(encoding="utf-8")) == []
+    source = path.read_text(encoding="utf-8")
+    assert wrong_edges(path, source) == []
+    assert foreign_privates(path, source) == []
 
 
 def test_a_step_that_imports_an_encoder_is_found():
     source = "from regiontok.encoders.lite import Lite\nfrom regiontok.core.grid import PatchGrid\n"
-    assert wrong_edges(ROOT / "steps" / "merge.py", source) == ["steps -> regiontok.encoders.lite.Lite"]
+    edges = wrong_edges(ROOT / "steps" / "merge.py", source)
+    assert edges == ["steps -> regiontok.encoders.lite.Lite"]
 
 
-def test_folders_are_at_most_two_deep_and_init_files_hold_no_logic():
+def test_an_underscore_is_private_to_its_folder():
+    source = "from regiontok.steps._tiling import cut\nfrom regiontok.steps.merge import _tree\n"
+    inside, outside = ROOT / "steps" / "windows.py", ROOT / "pool" / "mean.py"
+    assert foreign_privates(inside, source) == ["regiontok.steps.merge._tree"]
+    assert len(foreign_privates(outside, source)) == 2
+
+
+def test_folders_are_at_most_three_deep_and_init_files_hold_no_logic():
     for path in MODULES:
-        assert len(path.relative_to(ROOT).parts) <= 2
+        assert len(path.relative_to(ROOT).parts) <= 3
         if path.name == "__init__.py":
             body = ast.parse(path.read_text(encoding="utf-8")).body
             assert len(body) == 1, f"{path} holds more than its docstring"

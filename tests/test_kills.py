@@ -1,4 +1,5 @@
-"""A folder run that is killed again and again, then resumed, leaves what an undisturbed run leaves."""
+"""A folder run that is killed again and again, then resumed, leaves what an undisturbed run
+leaves."""
 
 from __future__ import annotations
 
@@ -20,8 +21,17 @@ IMAGES = 24
 
 def command(photos: Path, out: Path) -> list[str]:
     """The run as a user starts it."""
-    words = ["tokenize", str(photos), "--encoder", "filters", "--regions", "merge(k=9) | sort('random')", "--rle", "--resume"]
-    return [sys.executable, "-m", "regiontok.cli", *words, "--batch", "2", "--out", str(out)]
+    words = [
+        "tokenize",
+        str(photos),
+        "--encoder",
+        "filters",
+        "--regions",
+        "merge(k=9) | sort('random')",
+        "--rle",
+        "--resume",
+    ]
+    return [sys.executable, "-m", "regiontok.cli.app", *words, "--batch", "2", "--out", str(out)]
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -51,13 +61,18 @@ def undisturbed(photos, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name
+)
 def test_kills_and_resumes(photos, undisturbed, tmp_path, how):
-    """Stopped at a random moment while it writes; at every stop each folder that is there is whole."""
+    """Stopped at a random moment while it writes; at every stop each folder that is there is
+    whole."""
     draw = random.Random(how.value)
     for _ in range(5):
         before = len(list(tmp_path.glob("*/report.json")))
-        process = subprocess.Popen(command(photos, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command(photos, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         while process.poll() is None and len(list(tmp_path.glob("*/report.json"))) == before:
             time.sleep(0.02)
         time.sleep(draw.random() * 0.3)

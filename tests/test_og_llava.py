@@ -1,4 +1,5 @@
-"""docs/og_llava.md holds: the token counts of its worked example, made by the recipes themselves, and the tests it names."""
+"""docs/og_llava.md holds: the token counts of its worked example, made by the recipes themselves,
+and the tests it names."""
 
 from __future__ import annotations
 
@@ -8,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from regiontok.commands.ls import recipes
-from regiontok.core import spec
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
-from regiontok.core.recipe import TokenizerSettings, load_recipe
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
-from regiontok.head import VisualHead
+from regiontok.jobs.ls import recipes
+from regiontok.settings import spec
+from regiontok.settings.recipe import TokenizerSettings, load_recipe
+from regiontok.tokenizer.head import VisualHead
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "og_llava.md").read_text(encoding="utf-8")
@@ -31,7 +32,9 @@ def example() -> PatchGrid:
     masks[1, :, :168] = True
     masks[2, 112:168, 112:168] = True
     frame = Frame.stretch((336, 336), (336, 336), (14, 14))
-    return PatchGrid(torch.randn(24, 24, 8), frame, masks=PixelMasks.from_dense(masks), padding="keep")
+    return PatchGrid(
+        torch.randn(24, 24, 8), frame, masks=PixelMasks.from_dense(masks), padding="keep"
+    )
 
 
 def tokens(own: TokenizerSettings, grid: PatchGrid) -> Tokens:
@@ -39,7 +42,10 @@ def tokens(own: TokenizerSettings, grid: PatchGrid) -> Tokens:
     regions = Regions.singletons(grid.grid)
     for step in spec.build_pipeline("step", own.regions):
         regions = step.one(regions, grid)
-    places = {key: spec.build_pipeline("place", getattr(own, key)) for key in ("place_features", "place_tokens")}
+    places = {
+        key: spec.build_pipeline("place", getattr(own, key))
+        for key in ("place_features", "place_tokens")
+    }
     head = VisualHead(8, pool=spec.build("pool", own.pool), whole=own.whole, **places)
     return head([grid], Members.of([regions]))
 
@@ -54,7 +60,11 @@ def test_counts_of_the_worked_example(name, formula, count):
     recipe = load_recipe(recipes()[f"og_llava/{name}"], scale="paper")
     grid = example()
     rows = {"grid2d": 288 + 288 + 16, "flat1d": 288 + 576 + 64}
-    sizes = {"V": V, "N": N, "T": rows["flat1d" if "flat1d" in recipe.tokenizer.regions else "grid2d"]}
+    sizes = {
+        "V": V,
+        "N": N,
+        "T": rows["flat1d" if "flat1d" in recipe.tokenizer.regions else "grid2d"],
+    }
     expected = sum(sizes.get(part) or int(part) for part in formula.split(" + "))
     assert len(tokens(recipe.tokenizer, grid)) == expected == int(count)
     if recipe.inference:
@@ -65,7 +75,9 @@ def test_the_bins_of_the_release_are_no_patches():
     grid = example()
     found = {}
     for mapping in ("grid2d", "flat1d"):
-        step = spec.build("step", f"segments(0.5, mapping='{mapping}', unit='pixels', compare='>=')")
+        step = spec.build(
+            "step", f"segments(0.5, mapping='{mapping}', unit='pixels', compare='>=')"
+        )
         found[mapping] = step.one(Regions.singletons(grid.grid), grid).masks.flatten(1)
     both = (found["grid2d"] & found["flat1d"]).sum(1) / (found["grid2d"] | found["flat1d"]).sum(1)
     assert found["flat1d"].sum(1).tolist() == [288, 576, 64]

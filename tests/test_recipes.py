@@ -1,4 +1,5 @@
-"""Every recipe loads at every scale, and at scale mini is built, run and stepped twice; the study's rows agree with each other.
+"""Every recipe loads at every scale, and at scale mini is built, run and stepped twice; the study's
+rows agree with each other.
 
 `python tests/test_recipes.py` writes the table of docs/recipes.md anew.
 """
@@ -13,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from regiontok.commands.ls import group_recipes, recipes
-from regiontok.core import spec
-from regiontok.core.recipe import SCALES, Recipe, RecipeError, load_recipe
+from regiontok.jobs.ls import group_recipes, recipes
 from regiontok.miniworld.scenes import make_scene
-from regiontok.tokenizer import RegionTokenizer
+from regiontok.settings import spec
+from regiontok.settings.recipe import SCALES, Recipe, RecipeError, load_recipe
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 RECIPES = recipes()
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
@@ -31,7 +32,10 @@ def load(name: str, scale: str = "mini", *overrides: str) -> Recipe:
 
 def training(recipe: Recipe) -> str:
     """All that decides what is trained."""
-    return "\n".join(part.model_dump_json() if part else "" for part in (recipe.tokenizer, recipe.model, *recipe.stage))
+    return "\n".join(
+        part.model_dump_json() if part else ""
+        for part in (recipe.tokenizer, recipe.model, *recipe.stage)
+    )
 
 
 def distinct(names: list[str]) -> list[str]:
@@ -43,8 +47,12 @@ def distinct(names: list[str]) -> list[str]:
 
 
 TRAINED = [name for name in RECIPES if load(name).stage]
-TRAINED_ONCE = distinct(TRAINED)  # they stand for all: most rows differ in the encoder, which scale mini replaces
-FAST = set({name.split("/")[0]: name for name in TRAINED_ONCE[::-1]}.values())  # one a folder; the others with the slow tests
+TRAINED_ONCE = distinct(
+    TRAINED
+)  # they stand for all: most rows differ in the encoder, which scale mini replaces
+FAST = set(
+    {name.split("/")[0]: name for name in TRAINED_ONCE[::-1]}.values()
+)  # one a folder; the others with the slow tests
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -63,7 +71,11 @@ def test_every_method_of_a_recipe_can_be_built(scale):
         recipe = load(name, scale)
         for own in (recipe.tokenizer, recipe.answering):
             texts |= {("encoder", own.encoder), ("segmenter", own.segmenter), ("pool", own.pool)}
-            texts |= {("step", own.regions), ("place", own.place_features), ("place", own.place_tokens)}
+            texts |= {
+                ("step", own.regions),
+                ("place", own.place_features),
+                ("place", own.place_tokens),
+            }
     for kind, text in sorted(texts):
         if kind in ("step", "place"):
             spec.build_pipeline(kind, text)
@@ -95,7 +107,8 @@ def test_builds_runs_and_steps_twice(name):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED_ONCE]
+    "name",
+    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED_ONCE],
 )
 def test_trains_two_steps_of_each_stage(name, tmp_path):
     pytest.importorskip("accelerate")
@@ -112,7 +125,10 @@ def test_trains_two_steps_of_each_stage(name, tmp_path):
 def test_answers_otherwise_than_it_was_trained(name):
     recipe = load(name)
     images = [make_scene(seed, (120, 160)).pixels for seed in range(2)]
-    trained, asked = (RegionTokenizer(**settings.model_dump()) for settings in (recipe.tokenizer, recipe.answering))
+    trained, asked = (
+        RegionTokenizer(**settings.model_dump())
+        for settings in (recipe.tokenizer, recipe.answering)
+    )
     asked.load_state_dict(trained.state_dict())
     one, other = trained(images), asked(images)
     if name.startswith("study/"):  # order or pixels
@@ -123,7 +139,11 @@ def test_answers_otherwise_than_it_was_trained(name):
         assert other.patch.tolist() == [*range(144), *range(144)]
 
 
-ROWS = {name: re.fullmatch(r"study/(supplement1|table\d[a-i]?)_(.+)", name) for name in RECIPES if name[:6] == "study/"}
+ROWS = {
+    name: re.fullmatch(r"study/(supplement1|table\d[a-i]?)_(.+)", name)
+    for name in RECIPES
+    if name[:6] == "study/"
+}
 # Where two tables print different figures of one model; a comment in the recipe says so.
 SLIPS = {
     ("siglip2_patch", "pope_f1"),
@@ -136,7 +156,8 @@ SLIPS = {
 
 
 class TestStudy:
-    """The rows of the diagnostic study's tables, read from the text; a setting's name follows its table's."""
+    """The rows of the diagnostic study's tables, read from the text; a setting's name follows its
+    table's."""
 
     @staticmethod
     def by_setting() -> dict[str, list[Recipe]]:
@@ -154,7 +175,15 @@ class TestStudy:
         counts = defaultdict(int)
         for row in ROWS.values():
             counts[row[1][:6] if row[1].startswith("table") else row[1]] += 1
-        rows = {"table1": 6, "table2": 7, "table3": 9, "table4": 8, "table5": 4, "table6": 38, "supplement1": 26}
+        rows = {
+            "table1": 6,
+            "table2": 7,
+            "table3": 9,
+            "table4": 8,
+            "table5": 4,
+            "table6": 38,
+            "supplement1": 26,
+        }
         assert counts == rows
 
     def test_one_name_is_one_setting_and_another_name_another(self):
@@ -170,7 +199,9 @@ class TestStudy:
         for name, group in self.by_setting().items():
             for key in {key for recipe in group for key in recipe.expect}:
                 figures = [recipe.expect[key] for recipe in group if key in recipe.expect]
-                if max(figures) - min(figures) > (0.5 if key.startswith("mme_") else 0):  # the supplement rounds MME
+                if max(figures) - min(figures) > (
+                    0.5 if key.startswith("mme_") else 0
+                ):  # the supplement rounds MME
                     differ.add((name, key))
         assert differ == SLIPS
 
@@ -178,7 +209,10 @@ class TestStudy:
         checked = 0
         for group in self.by_setting().values():
             totals = {recipe.expect["ocrbench"] for recipe in group if "ocrbench" in recipe.expect}
-            parts = [[v for k, v in recipe.expect.items() if k.startswith("ocrbench_")] for recipe in group]
+            parts = [
+                [v for k, v in recipe.expect.items() if k.startswith("ocrbench_")]
+                for recipe in group
+            ]
             for part in filter(None, parts):
                 assert len(part) == 5
                 assert totals <= {sum(part)}
@@ -186,30 +220,60 @@ class TestStudy:
         assert checked >= 30
 
     def test_keys_are_those_of_the_page(self):
-        keys = PAGE.read_text(encoding="utf-8").split("The keys of `[expect]`")[1].split("## All recipes")[0]
+        keys = (
+            PAGE.read_text(encoding="utf-8")
+            .split("The keys of `[expect]`")[1]
+            .split("## All recipes")[0]
+        )
         listed = set(re.findall(r"^\| `([a-z0-9_]+)` \|", keys, re.MULTILINE))
-        assert {key for name in (*ROWS, *(f"og_llava/{name}" for name in OG)) for key in load(name).expect} == listed
+        assert {
+            key
+            for name in (*ROWS, *(f"og_llava/{name}" for name in OG))
+            for key in load(name).expect
+        } == listed
 
     def test_training_is_row_d13(self):
         for name in ROWS:
             recipe = load(name, "paper")
             one, two = recipe.stage
             assert (one.train, one.batch, one.learning_rate) == (["connector"], 256, 1e-3)
-            assert (two.train, two.batch, two.learning_rate) == (["connector", "language_model"], 128, 2e-5)
-            assert {(s.epochs, s.precision, s.schedule, s.warmup, s.weight_decay, s.seed) for s in recipe.stage} == {
-                (1, "bf16", "cosine", 0.03, 0, 42)
-            }
-            assert recipe.model.language_model == ("Qwen/Qwen3-8B" if "qwen3" in name else "lmsys/vicuna-7b-v1.5")
+            assert (two.train, two.batch, two.learning_rate) == (
+                ["connector", "language_model"],
+                128,
+                2e-5,
+            )
+            assert {
+                (s.epochs, s.precision, s.schedule, s.warmup, s.weight_decay, s.seed)
+                for s in recipe.stage
+            } == {(1, "bf16", "cosine", 0.03, 0, 42)}
+            assert recipe.model.language_model == (
+                "Qwen/Qwen3-8B" if "qwen3" in name else "lmsys/vicuna-7b-v1.5"
+            )
 
     @pytest.mark.parametrize(
         ("name", "wanted"),
         [
-            ("table2_radio384_cluster_rms", {"norm": "rms", "partition_on": "normed", "pool": "attend(heads=16)"}),
-            ("table4_radio384_cluster", {"norm": "none", "partition_on": "raw", "pool": "attend(heads=16)"}),
+            (
+                "table2_radio384_cluster_rms",
+                {"norm": "rms", "partition_on": "normed", "pool": "attend(heads=16)"},
+            ),
+            (
+                "table4_radio384_cluster",
+                {"norm": "none", "partition_on": "raw", "pool": "attend(heads=16)"},
+            ),
             ("table5_radio768_segment_mean", {"pool": "mean", "whole": True, "cls": True}),
-            ("table3h_radio768_combined_nocls_noglobal", {"norm": "none", "whole": False, "cls": False}),
-            ("table1_siglip2_patch", {"regions": "", "cls": False, "norm": "none", "segmenter": ""}),
-            ("table3d_radio384_patch_random", {"regions": "sort('random', seed=42)", "norm": "none", "cls": True}),
+            (
+                "table3h_radio768_combined_nocls_noglobal",
+                {"norm": "none", "whole": False, "cls": False},
+            ),
+            (
+                "table1_siglip2_patch",
+                {"regions": "", "cls": False, "norm": "none", "segmenter": ""},
+            ),
+            (
+                "table3d_radio384_patch_random",
+                {"regions": "sort('random', seed=42)", "norm": "none", "cls": True},
+            ),
         ],
     )
     def test_settings_one_can_check_by_eye(self, name, wanted):
@@ -217,7 +281,11 @@ class TestStudy:
         assert {key: found[key] for key in wanted} == wanted
 
 
-OG = {name.removeprefix("og_llava/"): load(name, "paper") for name in RECIPES if name.startswith("og_llava/")}
+OG = {
+    name.removeprefix("og_llava/"): load(name, "paper")
+    for name in RECIPES
+    if name.startswith("og_llava/")
+}
 ARO = {
     "aro_relation": 23_937,
     "aro_attribution": 28_748,
@@ -228,7 +296,8 @@ CONME = 24_347
 
 
 class TestOgLlava:
-    """The rows of OG-LLaVA's tables and figures, the released twins, and what only others report."""
+    """The rows of OG-LLaVA's tables and figures, the released twins, and what only others
+    report."""
 
     def test_every_own_row_has_a_recipe(self):
         counts = defaultdict(int)
@@ -236,7 +305,11 @@ class TestOgLlava:
             counts[name.split("_")[0]] += 1
         rows = {"table1": 7, "table3": 3, "figure9": 3, "figure10": 3, "figure11": 5, "figure12": 4}
         assert counts == rows | {"released": 4, "variant": 3, "fusion": 2, "sit": 1}
-        assert all(recipe.stage for name, recipe in OG.items() if name.split("_")[0] not in ("fusion", "sit"))
+        assert all(
+            recipe.stage
+            for name, recipe in OG.items()
+            if name.split("_")[0] not in ("fusion", "sit")
+        )
 
     def test_figures_of_one_model_agree_between_tables(self):
         differ = set()
@@ -244,7 +317,9 @@ class TestOgLlava:
             one, three = OG[f"table1_{size}_665k_{kind}"], OG[f"table3_{size}_665k_{kind}"]
             assert training(one) == training(three)
             differ |= {
-                (size, kind, key) for key in one.expect.keys() & three.expect.keys() if one.expect[key] != three.expect[key]
+                (size, kind, key)
+                for key in one.expect.keys() & three.expect.keys()
+                if one.expect[key] != three.expect[key]
             }
         assert differ == {("8b", "fusion", "cvbench")}
 
@@ -253,21 +328,38 @@ class TestOgLlava:
             return sum(expect[key] * items for key, items in ARO.items()) / sum(ARO.values())
 
         def compositional(expect):  # as the paper weighs it: ARO by the items of one of its parts
-            return (aro(expect) * ARO["aro_relation"] + expect["conme"] * CONME) / (ARO["aro_relation"] + CONME)
+            return (aro(expect) * ARO["aro_relation"] + expect["conme"] * CONME) / (
+                ARO["aro_relation"] + CONME
+            )
 
         off = {}
         for row in ("7b_665k_patch", "8b_665k_patch", "8b_665k_fusion"):
             off[row] = OG[f"table3_{row}"].expect["aro"] - aro(OG[f"table1_{row}"].expect)
-        assert off.pop("8b_665k_patch") == pytest.approx(0.94, abs=0.01)  # a slip of the paper: 33.9 stands for 33.0
+        assert off.pop("8b_665k_patch") == pytest.approx(
+            0.94, abs=0.01
+        )  # a slip of the paper: 33.9 stands for 33.0
         assert max(map(abs, off.values())) < 0.06
         found = {
-            row: compositional(OG[f"table1_{row}"].expect) for row in ("8b_665k_fusion", "3b_665k_fusion", "8b_665k_patch")
+            row: compositional(OG[f"table1_{row}"].expect)
+            for row in ("8b_665k_fusion", "3b_665k_fusion", "8b_665k_patch")
         }
-        assert found["8b_665k_fusion"] == pytest.approx(OG["figure10_8b_665k_fusion"].expect["compositional"], abs=0.1)
-        assert found["3b_665k_fusion"] == pytest.approx(OG["figure11_3b_665k_fusion"].expect["compositional"], abs=0.1)
-        vision = {row: 300 * OG[f"table1_{row}"].expect["mmvp"] + 2638 * OG[f"table1_{row}"].expect["cvbench"] for row in found}
-        assert vision["3b_665k_fusion"] / 2938 == pytest.approx(OG["figure11_3b_665k_fusion"].expect["vision"], abs=0.5)
-        assert vision["8b_665k_patch"] / 2938 == pytest.approx(OG["figure12_8b_665k_windows1"].expect["vision"], abs=0.5)
+        assert found["8b_665k_fusion"] == pytest.approx(
+            OG["figure10_8b_665k_fusion"].expect["compositional"], abs=0.1
+        )
+        assert found["3b_665k_fusion"] == pytest.approx(
+            OG["figure11_3b_665k_fusion"].expect["compositional"], abs=0.1
+        )
+        vision = {
+            row: 300 * OG[f"table1_{row}"].expect["mmvp"]
+            + 2638 * OG[f"table1_{row}"].expect["cvbench"]
+            for row in found
+        }
+        assert vision["3b_665k_fusion"] / 2938 == pytest.approx(
+            OG["figure11_3b_665k_fusion"].expect["vision"], abs=0.5
+        )
+        assert vision["8b_665k_patch"] / 2938 == pytest.approx(
+            OG["figure12_8b_665k_windows1"].expect["vision"], abs=0.5
+        )
         assert found["8b_665k_patch"] == pytest.approx(
             OG["figure12_8b_665k_windows1"].expect["compositional"], abs=1
         )  # "around 48"
@@ -283,12 +375,26 @@ class TestOgLlava:
                 continue
             _, size, data, *_ = name.split("_")
             one, two = recipe.stage
-            rate, warmup, norm = (1e-3, 0.03, 1.0) if name.startswith("released_") else (1e-4, 0.06, 0.3)
+            rate, warmup, norm = (
+                (1e-3, 0.03, 1.0) if name.startswith("released_") else (1e-4, 0.06, 0.3)
+            )
             assert (one.train, one.batch, one.learning_rate) == (["connector"], 8 * 4 * 8, rate)
             assert (one.warmup, one.max_grad_norm, one.lora) == (warmup, norm, None)
-            assert (two.train, two.batch, two.learning_rate) == (["connector", "language_model"], 4 * 4 * 8, 1e-4)
-            assert (two.warmup, two.max_grad_norm, two.lora.rank, two.lora.alpha) == (0.06, 0.3, 128, 256)
-            both = {(s.epochs, s.schedule, s.weight_decay, s.precision, s.checkpointing, s.rates == {}) for s in recipe.stage}
+            assert (two.train, two.batch, two.learning_rate) == (
+                ["connector", "language_model"],
+                4 * 4 * 8,
+                1e-4,
+            )
+            assert (two.warmup, two.max_grad_norm, two.lora.rank, two.lora.alpha) == (
+                0.06,
+                0.3,
+                128,
+                256,
+            )
+            both = {
+                (s.epochs, s.schedule, s.weight_decay, s.precision, s.checkpointing, s.rates == {})
+                for s in recipe.stage
+            }
             assert both == {(1, "cosine", 0, "bf16", True, True)}
             assert ("Cambrian7M" in two.data[0].records) == (data == "7m")
             assert recipe.model.language_model == models[size]
@@ -297,7 +403,10 @@ class TestOgLlava:
         for name, recipe in OG.items():
             assert "budget" not in recipe.tokenizer.regions
             if "_fusion" in name or name.startswith("figure11"):
-                assert recipe.tokenizer.regions == "segments(0.5, mapping='flat1d', unit='pixels', compare='>=')"
+                assert (
+                    recipe.tokenizer.regions
+                    == "segments(0.5, mapping='flat1d', unit='pixels', compare='>=')"
+                )
                 assert recipe.answering.regions == recipe.answering.segmenter == ""
 
     @pytest.mark.parametrize(
@@ -306,9 +415,18 @@ class TestOgLlava:
             ("figure10_8b_665k_global", {"whole": True, "place_features": ""}),
             ("figure10_8b_665k_end", {"whole": False, "place_features": "delimiter"}),
             ("figure11_3b_665k_sin2d", {"place_tokens": "posenc('sin2d')"}),
-            ("released_8b_665k_fusion", {"whole": True, "place_features": "average | delimiter(at='begin')"}),
-            ("table1_8b_665k_fusion", {"whole": False, "place_features": "", "place_tokens": "", "pool": "select"}),
-            ("figure9_8b_665k_sit", {"pool": "mean", "regions": "segments(0.5, unit='pixels', compare='>=')"}),
+            (
+                "released_8b_665k_fusion",
+                {"whole": True, "place_features": "average | delimiter(at='begin')"},
+            ),
+            (
+                "table1_8b_665k_fusion",
+                {"whole": False, "place_features": "", "place_tokens": "", "pool": "select"},
+            ),
+            (
+                "figure9_8b_665k_sit",
+                {"pool": "mean", "regions": "segments(0.5, unit='pixels', compare='>=')"},
+            ),
         ],
     )
     def test_settings_one_can_check_by_eye(self, name, wanted):
@@ -316,9 +434,11 @@ class TestOgLlava:
         assert {key: found[key] for key in wanted} == wanted
 
     def test_only_the_rope_row_shares_positions(self):
-        assert [name for name, recipe in OG.items() if recipe.model and recipe.model.positions == "segment"] == [
-            "figure11_3b_665k_rope"
-        ]
+        assert [
+            name
+            for name, recipe in OG.items()
+            if recipe.model and recipe.model.positions == "segment"
+        ] == ["figure11_3b_665k_rope"]
 
     def test_others_rows_are_quoted_and_no_recipes(self):
         path = RECIPES["og_llava/sit"].with_name("_quoted.toml")
@@ -349,7 +469,9 @@ def table() -> str:
 def test_the_page_lists_them_all():
     text = PAGE.read_text(encoding="utf-8")
     begin, end = (text.index(mark) for mark in MARKS)
-    assert text[begin + len(MARKS[0]) : end].strip() == table().strip(), "run: python tests/test_recipes.py"
+    assert text[begin + len(MARKS[0]) : end].strip() == table().strip(), (
+        "run: python tests/test_recipes.py"
+    )
 
 
 def rewrite() -> None:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from regiontok.core.grid import PatchGrid
     from regiontok.core.masks import PixelMasks
     from regiontok.core.picture import Picture
-    from regiontok.core.recipe import load_recipe
     from regiontok.core.regions import Members, Regions
-    from regiontok.core.spec import register
     from regiontok.core.tokens import Tokens
-    from regiontok.head import VisualHead
     from regiontok.model.vlm import RegionVLM
-    from regiontok.tokenizer import Regionizer, RegionTokenizer
+    from regiontok.settings.recipe import load_recipe
+    from regiontok.settings.spec import register
+    from regiontok.tokenizer.head import VisualHead
+    from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+    from regiontok.tokenizer.regionizer import Regionizer
 
 _WHERE = {
     "Frame": "core.frame",
@@ -29,14 +30,14 @@ _WHERE = {
     "PatchGrid": "core.grid",
     "Picture": "core.picture",
     "PixelMasks": "core.masks",
-    "RegionTokenizer": "tokenizer",
+    "RegionTokenizer": "tokenizer.region_tokenizer",
     "RegionVLM": "model.vlm",
-    "Regionizer": "tokenizer",
+    "Regionizer": "tokenizer.regionizer",
     "Regions": "core.regions",
     "Tokens": "core.tokens",
-    "VisualHead": "head",
-    "load_recipe": "core.recipe",
-    "register": "core.spec",
+    "VisualHead": "tokenizer.head",
+    "load_recipe": "settings.recipe",
+    "register": "settings.spec",
 }
 __all__ = [
     "Frame",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regiontok.core import spec
+from regiontok.settings import spec
 
 
 @pytest.mark.parametrize("text", ["mlp", "mlp(3)", "linear"])
@@ -17,13 +17,21 @@ def test_takes_tokens_to_the_other_width(text):
 
 
 def test_mlp_has_the_names_of_llava():
-    assert list(spec.build("connector", "mlp").build(4, 6).state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert list(spec.build("connector", "mlp").build(4, 6).state_dict()) == [
+        "0.weight",
+        "0.bias",
+        "2.weight",
+        "2.bias",
+    ]
 
 
 def test_mlp_is_linear_gelu_linear_row_by_row():
     built = spec.build("connector", "mlp").build(4, 6)
     x = torch.randn(3, 4)
-    by_hand = torch.nn.functional.gelu(x @ built[0].weight.T + built[0].bias) @ built[2].weight.T + built[2].bias
+    by_hand = (
+        torch.nn.functional.gelu(x @ built[0].weight.T + built[0].bias) @ built[2].weight.T
+        + built[2].bias
+    )
     torch.testing.assert_close(built(x), by_hand)
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 from regiontok.core import clip as module
 from regiontok.core.animation import animated
 from regiontok.core.clip import Clip, ClipError, frame_files, natural
-from regiontok.core.need import MissingPackage
 from regiontok.core.picture import Picture, PictureError
+from regiontok.system.need import MissingPackage
 
 LOSSLESS = "ffv1", "bgr0"
 
@@ -45,7 +45,9 @@ def film(tmp_path):
             if rotation is not None:
                 stream.set_display_rotation(rotation)
             for at, pixels in enumerate(frames):
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(format=codec[1])
+                frame = av.VideoFrame.from_ndarray(
+                    np.ascontiguousarray(pixels), format="rgb24"
+                ).reformat(format=codec[1])
                 frame.pts = at if times is None else times[at]
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
@@ -89,18 +91,37 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
         Image.fromarray(numbered(11)[at]).save(tmp_path / f"frame{at}.png")
     (tmp_path / "notes.txt").write_text("no frame")
     (tmp_path / ".hidden.png").write_bytes(b"")
-    assert [path.name for path in frame_files(tmp_path)] == ["frame1.png", "frame2.png", "frame10.png"]
+    assert [path.name for path in frame_files(tmp_path)] == [
+        "frame1.png",
+        "frame2.png",
+        "frame10.png",
+    ]
     assert levels(Clip.of(tmp_path)) == [1, 2, 10]
     assert levels(Clip.of(str(tmp_path), fps=5)) == [1, 2, 10]
 
 
 def test_numbers_stand_before_words_in_natural_order():
-    assert sorted(["b1", "a10b10", "a", "a10b2", "10", "9"], key=natural) == ["9", "10", "a", "a10b2", "a10b10", "b1"]
+    assert sorted(["b1", "a10b10", "a", "a10b2", "10", "9"], key=natural) == [
+        "9",
+        "10",
+        "a",
+        "a10b2",
+        "a10b10",
+        "b1",
+    ]
 
 
 @pytest.mark.parametrize(
     ("fps", "taken"),
-    [(None, range(10)), (10, range(10)), (5, (0, 2, 4, 6, 8)), (4, (0, 2, 5, 7)), (1, (0,)), (0.1, (0,)), (99, range(10))],
+    [
+        (None, range(10)),
+        (10, range(10)),
+        (5, (0, 2, 4, 6, 8)),
+        (4, (0, 2, 5, 7)),
+        (1, (0,)),
+        (0.1, (0,)),
+        (99, range(10)),
+    ],
 )
 def test_frames_of_a_known_rate_are_those_on_screen(fps, taken):
     clip = Clip.of(numbered(10), fps, rate=10)
@@ -110,7 +131,9 @@ def test_frames_of_a_known_rate_are_those_on_screen(fps, taken):
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
-@pytest.mark.parametrize(("fps", "taken"), [(None, range(10)), (5, (0, 2, 4, 6, 8)), (4, (0, 2, 5, 7)), (99, range(10))])
+@pytest.mark.parametrize(
+    ("fps", "taken"), [(None, range(10)), (5, (0, 2, 4, 6, 8)), (4, (0, 2, 5, 7)), (99, range(10))]
+)
 def test_a_video_is_sampled_as_its_frames_are(film, name, fps, taken):
     clip = Clip.of(film(name, numbered(10)), fps)
     assert levels(clip) == list(taken)
@@ -134,7 +157,10 @@ def test_a_long_frame_stands_for_all_moments_it_is_on_screen_but_once(film):
 def test_lossless_frames_come_out_as_they_went_in(film):
     frames = noise(3)
     clip = Clip.of(film("a.mkv", frames))
-    assert all(np.array_equal(frame.pixels, pixels) for frame, pixels in zip(clip.frames, frames, strict=True))
+    assert all(
+        np.array_equal(frame.pixels, pixels)
+        for frame, pixels in zip(clip.frames, frames, strict=True)
+    )
     assert Clip.of(film("b.mkv", frames)).key == clip.key == Clip.of(frames).key
 
 
@@ -143,7 +169,9 @@ def test_rotation_is_undone(film, turn):
     frame = np.zeros((32, 48, 3), np.uint8)
     frame[:8, :24] = 255  # the left half of the top
     clip = Clip.of(film("a.mp4", [frame] * 2, ("mpeg4", "yuv420p"), rotation=turn))
-    upright = np.rot90(frame[..., 0] > 128, turn // 90)  # counterclockwise, as the display matrix counts
+    upright = np.rot90(
+        frame[..., 0] > 128, turn // 90
+    )  # counterclockwise, as the display matrix counts
     assert clip.size == upright.shape
     assert ((clip.frames[0].pixels[..., 0] > 128) == upright).mean() > 0.98
 
@@ -161,17 +189,24 @@ def test_the_matrix_of_a_phone_held_upright_is_a_turn_clockwise(film):
 @pytest.mark.parametrize("share", [0.97, 0.6, 0.3])
 def test_a_cut_video_is_an_error_or_its_whole_frames(film, name, share):
     frames = noise(20)
-    codec, options = (("mpeg4", "yuv420p"), {"movflags": "faststart"}) if name == "a.mp4" else (LOSSLESS, {})
+    codec, options = (
+        (("mpeg4", "yuv420p"), {"movflags": "faststart"}) if name == "a.mp4" else (LOSSLESS, {})
+    )
     path = film(name, frames, codec, options=options)
     whole = Clip.of(path)
     assert len(whole) == 20
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(ClipError, match=r"cut off or damaged after \d+ frames .*cut='keep' takes those that are whole"):
+    with pytest.raises(
+        ClipError,
+        match=r"cut off or damaged after \d+ frames .*cut='keep' takes those that are whole",
+    ):
         Clip.of(path)
     kept = Clip.of(path, cut="keep")
     assert 0 < len(kept) < 20
-    assert [frame.key for frame in kept.frames] == [frame.key for frame in whole.frames[: len(kept)]]
+    assert [frame.key for frame in kept.frames] == [
+        frame.key for frame in whole.frames[: len(kept)]
+    ]
     assert kept.damage
 
 
@@ -185,7 +220,10 @@ def test_a_video_cut_before_its_first_frame_has_none(film):
 def test_an_mp4_without_its_index_is_one_clear_error(film):
     path = film("a.mp4", noise(5), ("mpeg4", "yuv420p"))  # the index stands at the end
     path.write_bytes(path.read_bytes()[:-1200])
-    with pytest.raises(ClipError, match=r"a\.mp4: (no video of a known format, or one cut off at its head|no frames)"):
+    with pytest.raises(
+        ClipError,
+        match=r"a\.mp4: (no video of a known format, or one cut off at its head|no frames)",
+    ):
         Clip.of(path, cut="keep")
 
 
@@ -194,7 +232,9 @@ def test_sound_alone_has_no_frames(tmp_path):
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 800), np.int16), format="s16", layout="mono"
+        )
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -219,7 +259,8 @@ def test_what_is_no_video_is_refused_and_playlists_open_nothing(film, tmp_path, 
         Clip.of(path)
 
 
-# ---- animations -------------------------------------------------------------------------------------------------------------------
+# ---- animations
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def animation(path: Path, frames, durations, **options) -> Path:
@@ -243,7 +284,9 @@ def test_an_animation_is_its_frames_at_their_times(name, options, tmp_path, monk
 
 
 def test_frames_without_a_duration_last_a_tenth_of_a_second(tmp_path):
-    assert Clip.of(animation(tmp_path / "a.gif", numbered(3), 0)).times == pytest.approx((0, 0.1, 0.2))
+    assert Clip.of(animation(tmp_path / "a.gif", numbered(3), 0)).times == pytest.approx(
+        (0, 0.1, 0.2)
+    )
 
 
 def test_what_is_see_through_lies_over_white(tmp_path):
@@ -258,7 +301,10 @@ def test_what_is_see_through_lies_over_white(tmp_path):
 def test_an_animation_of_one_frame_is_a_picture(name, tmp_path):
     Image.fromarray(numbered(2)[1]).save(tmp_path / name, lossless=True)
     assert not animated(tmp_path / name)
-    with pytest.raises(ClipError, match=rf"{name}: one frame, so it is a picture and no clip; tokenize it as an image"):
+    with pytest.raises(
+        ClipError,
+        match=rf"{name}: one frame, so it is a picture and no clip; tokenize it as an image",
+    ):
         Clip.of(tmp_path / name)
     assert Picture.of(tmp_path / name).pixels[0, 0, 0] == 10
 
@@ -270,13 +316,17 @@ def test_a_gif_cut_anywhere_is_an_error_or_its_whole_frames(tmp_path):
     for end in [*range(20, len(whole) - 1, 397), len(whole) - 1]:
         cut.write_bytes(whole[:end])
         with pytest.raises(
-            ClipError, match=r"cut\.gif: (cut off or damaged after|no GIF or WebP that can be read, or one cut)"
+            ClipError,
+            match=r"cut\.gif: (cut off or damaged after|no GIF or WebP that can be read, or one cut)",
         ):
             Clip.of(cut)
         with contextlib.suppress(ClipError):  # before the first frame is whole
             kept = Clip.of(cut, cut="keep")
             assert kept.damage
-            assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(kept.frames, frames, strict=False))
+            assert all(
+                np.array_equal(a.pixels, b.pixels)
+                for a, b in zip(kept.frames, frames, strict=False)
+            )
             found.append(len(kept))
     assert (set(found), found) == ({1, 2, 3, 4, 5}, sorted(found))
 
@@ -341,7 +391,9 @@ def test_a_broken_frame_is_named(tmp_path):
 
 
 def test_frames_of_two_sizes_are_refused():
-    with pytest.raises(ClipError, match=r"one size, but frame 2 is \(8, 8\) and frame 0 is \(16, 24\)"):
+    with pytest.raises(
+        ClipError, match=r"one size, but frame 2 is \(8, 8\) and frame 0 is \(16, 24\)"
+    ):
         Clip.of([*numbered(2), np.zeros((8, 8, 3), np.uint8)])
 
 
@@ -354,7 +406,9 @@ def test_no_frames():
 
 def test_more_frames_than_allowed_are_an_error_never_a_shorter_clip(film):
     assert len(Clip.of(numbered(5), most=5)) == 5
-    with pytest.raises(ClipError, match=r"more than 5 frames; take fewer a second \(fps\), or allow more \(most\)"):
+    with pytest.raises(
+        ClipError, match=r"more than 5 frames; take fewer a second \(fps\), or allow more \(most\)"
+    ):
         Clip.of(numbered(6), most=5)
     path = film("a.mkv", numbered(6))
     with pytest.raises(ClipError, match="more than 5 frames"):
@@ -366,7 +420,9 @@ def test_frames_that_are_too_large_together_are_refused(film, monkeypatch):
     path = film("a.mkv", numbered(6))
     monkeypatch.setattr(module, "MAX_PIXELS", 4 * 16 * 24)
     for source in (path, numbered(6)):
-        with pytest.raises(ClipError, match=r"5 frames of 24 x 16 are more than 1536 pixels; take fewer"):
+        with pytest.raises(
+            ClipError, match=r"5 frames of 24 x 16 are more than 1536 pixels; take fewer"
+        ):
             Clip.of(source)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ClipError, match="frames of 24 x 16 have more than 0 million pixels"):
@@ -399,7 +455,9 @@ def test_sources_of_another_kind():
         Clip.of(3)
     with pytest.raises(TypeError, match="got bytes"):
         Clip.of(b"frames")
-    with pytest.raises(ClipError, match=r"expected an array of frames \[T H W 3\], got shape \[4, 4, 3\]"):
+    with pytest.raises(
+        ClipError, match=r"expected an array of frames \[T H W 3\], got shape \[4, 4, 3\]"
+    ):
         Clip.of(np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(ClipError, match="2 frames need as many times, got 1"):
         Clip(Clip.of(numbered(2)).frames, 1, "key", times=(0.0,))

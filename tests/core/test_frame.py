@@ -1,4 +1,5 @@
-"""Pixels to patches and back: held against rectangles worked out one by one, Pillow's own resizing and CLIP's processor."""
+"""Pixels to patches and back: held against rectangles worked out one by one, Pillow's own resizing
+and CLIP's processor."""
 
 from __future__ import annotations
 
@@ -38,10 +39,13 @@ def overlap(low: float, high: float, other_low: float, other_high: float) -> flo
 
 
 def footprint(frame: Frame, row: int, col: int) -> tuple[float, float, float, float]:
-    """(y0, x0, y1, x1) of a patch in image pixels, padding cut off; worked out here, apart from the code under test."""
+    """(y0, x0, y1, x1) of a patch in image pixels, padding cut off; worked out here, apart from the
+    code under test."""
     found: list[list[float]] = [[], []]
     for axis, index in enumerate((row, col)):
-        scale = (frame.crop[axis + 2] - frame.crop[axis]) / frame.resized[axis]  # image pixels a canvas pixel
+        scale = (frame.crop[axis + 2] - frame.crop[axis]) / frame.resized[
+            axis
+        ]  # image pixels a canvas pixel
         for at in (index * frame.patch[axis], (index + 1) * frame.patch[axis]):
             inside = min(max(at - frame.offset[axis], 0), frame.resized[axis])
             found[axis].append(frame.crop[axis] + inside * scale)
@@ -52,7 +56,9 @@ def by_hand(frame: Frame, mask: np.ndarray) -> np.ndarray:
     """Share of each patch that the mask covers, pixel by pixel."""
     (h, w), share = frame.grid, np.zeros(frame.grid)
     pixel = [(frame.crop[a + 2] - frame.crop[a]) / frame.resized[a] for a in (0, 1)]
-    whole = frame.patch[0] * pixel[0] * frame.patch[1] * pixel[1]  # a patch's own area in image pixels, padding included
+    whole = (
+        frame.patch[0] * pixel[0] * frame.patch[1] * pixel[1]
+    )  # a patch's own area in image pixels, padding included
     for row in range(h):
         for col in range(w):
             y0, x0, y1, x1 = footprint(frame, row, col)
@@ -72,7 +78,9 @@ def covered_area(frame: Frame, mask: np.ndarray) -> float:
 
 
 def test_stretch_of_a_picture_drawn_by_hand():
-    frame = Frame.stretch((2, 4), canvas=(4, 4), patch=(2, 2))  # twice as high, as wide as before: a patch sees 1 x 2 pixels
+    frame = Frame.stretch(
+        (2, 4), canvas=(4, 4), patch=(2, 2)
+    )  # twice as high, as wide as before: a patch sees 1 x 2 pixels
     mask = torch.tensor([[[1, 0, 0, 0], [1, 1, 0, 1]]])
     assert frame.to_grid(mask).tolist() == [[[0.5, 0.0], [1.0, 0.5]]]
     assert frame.covered == (0, 0, 2, 4)
@@ -85,12 +93,16 @@ def test_letterbox_of_a_wide_photo():
     assert int(frame.valid.sum()) == 288
     assert frame.valid.any(1).tolist() == [False] * 6 + [True] * 12 + [False] * 6
     assert frame.content.sum() == 288
-    wide = Frame.letterbox((2, 3), canvas=(336, 336), patch=(14, 14))  # 3:2: 16 of 24 rows, 192 of 576 patches are padding
+    wide = Frame.letterbox(
+        (2, 3), canvas=(336, 336), patch=(14, 14)
+    )  # 3:2: 16 of 24 rows, 192 of 576 patches are padding
     assert int((~wide.valid).sum()) == 192
 
 
 def test_letterbox_with_patches_that_are_part_padding():
-    frame = Frame.letterbox((100, 150), canvas=(336, 336), patch=(16, 16))  # 224 rows from 56: patch row 3 is half padding
+    frame = Frame.letterbox(
+        (100, 150), canvas=(336, 336), patch=(16, 16)
+    )  # 224 rows from 56: patch row 3 is half padding
     assert frame.grid == (21, 21)
     assert frame.content[3, 0] == 0.5
     assert frame.valid[3, 0]
@@ -105,7 +117,9 @@ def test_crop_of_a_wide_photo():
     assert frame.crop == (0, 50, 100, 150)
     assert frame.covered == (0, 50, 100, 150)
     assert frame.valid.all()
-    wider = Frame.center_crop((100, 200), canvas=(224, 224), patch=(14, 14), edge=256)  # 256 x 512, cut at (16, 144)
+    wider = Frame.center_crop(
+        (100, 200), canvas=(224, 224), patch=(14, 14), edge=256
+    )  # 256 x 512, cut at (16, 144)
     assert wider.crop == (6.25, 56.25, 93.75, 143.75)
 
 
@@ -128,8 +142,14 @@ def test_patches_that_do_not_fill_the_canvas():
     [
         (lambda: Frame.stretch((0, 5), (28, 28), (14, 14)), "at least one pixel"),
         (lambda: Frame.stretch((5, 5), (28, 28), (0, 14)), "at least one pixel"),
-        (lambda: Frame.stretch((5, 5), (13, 28), (14, 14)), r"canvas \(13, 28\) is smaller than one patch \(14, 14\)"),
-        (lambda: Frame.center_crop((5, 5), (28, 56), (14, 14), edge=50), "shortest edge 50 is smaller than the canvas"),
+        (
+            lambda: Frame.stretch((5, 5), (13, 28), (14, 14)),
+            r"canvas \(13, 28\) is smaller than one patch \(14, 14\)",
+        ),
+        (
+            lambda: Frame.center_crop((5, 5), (28, 56), (14, 14), edge=50),
+            "shortest edge 50 is smaller than the canvas",
+        ),
         (
             lambda: Frame.fit("squash", (5, 5), (28, 28), (14, 14)),
             "framing must be 'stretch', 'letterbox' or 'crop', not 'squash'",
@@ -162,7 +182,9 @@ def test_extreme_pictures(framing, image):
 @settings(max_examples=60, deadline=None)
 @given(frames(), st.randoms(use_true_random=False))
 def test_shares_are_areas(frame, random):
-    mask = np.array([[random.random() < 0.4 for _ in range(frame.image[1])] for _ in range(frame.image[0])])
+    mask = np.array(
+        [[random.random() < 0.4 for _ in range(frame.image[1])] for _ in range(frame.image[0])]
+    )
     share = frame.to_grid(torch.from_numpy(mask[None]))[0].numpy()
     coded = frame.to_grid(PixelMasks.from_dense(mask[None]))[0].numpy()
     assert np.allclose(coded, share, atol=1e-7)
@@ -172,7 +194,9 @@ def test_shares_are_areas(frame, random):
     assert share.min() >= 0
     assert share.max() <= 1 + 1e-6
     # nothing is lost and nothing counted twice
-    assert np.isclose(share.sum() * frame.pixels_per_patch(), covered_area(frame, mask), rtol=1e-5, atol=1e-6)
+    assert np.isclose(
+        share.sum() * frame.pixels_per_patch(), covered_area(frame, mask), rtol=1e-5, atol=1e-6
+    )
 
 
 @settings(max_examples=80, deadline=None)
@@ -181,8 +205,12 @@ def test_the_whole_picture_covers_its_content(frame):
     everything = frame.to_grid(torch.ones(1, *frame.image, dtype=torch.bool))[0]
     assert torch.allclose(everything, frame.content, atol=1e-6)
     assert torch.equal(everything > 0, frame.valid)
-    hand = [[footprint(frame, row, col) for col in range(frame.grid[1])] for row in range(frame.grid[0])]
-    area = torch.tensor([[(y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in row] for row in hand], dtype=torch.float64)
+    hand = [
+        [footprint(frame, row, col) for col in range(frame.grid[1])] for row in range(frame.grid[0])
+    ]
+    area = torch.tensor(
+        [[(y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in row] for row in hand], dtype=torch.float64
+    )
     assert torch.equal(area > 1e-9 * frame.pixels_per_patch(), frame.valid)
     assert torch.allclose(area / frame.pixels_per_patch(), frame.content.double(), atol=1e-6)
 
@@ -207,7 +235,8 @@ def test_a_mask_selects_only_patches_it_meets(frame, data):
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize(("image", "canvas", "patch"), ODD)
 def test_nothing_bleeds_over_an_edge(framing, image, canvas, patch):
-    """The left half of the picture reaches no patch that lies right of the middle, and all left of it in full."""
+    """The left half of the picture reaches no patch that lies right of the middle, and all left of
+    it in full."""
     frame = Frame.fit(framing, image, canvas, patch)
     middle = image[1] // 2
     mask = torch.zeros(1, *image)
@@ -224,7 +253,8 @@ def test_nothing_bleeds_over_an_edge(framing, image, canvas, patch):
 
 @pytest.mark.parametrize("image", [(640, 480), (333, 720), (1000, 1200), (96, 48)])
 def test_exactly_half_a_patch_is_exactly_one_half(image):
-    """O1's rule is "at least 0.5": in float32 the sum often ended just below (3,833 of 7,200 patches, measured)."""
+    """O1's rule is "at least 0.5": in float32 the sum often ended just below (3,833 of 7,200
+    patches, measured)."""
     frame = Frame.stretch(image, (336, 336), (14, 14))
     mask = torch.zeros(1, *image, dtype=torch.bool)
     step = image[1] / 24
@@ -251,7 +281,9 @@ def test_shares_are_means_where_sizes_divide():
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("mapping", ["grid2d", "flat1d"])
 def test_coded_masks_equal_dense_ones(framing, mapping):
-    dense = torch.rand(2 * module.CHUNK + 3, 19, 31, generator=torch.Generator().manual_seed(1)) > 0.7
+    dense = (
+        torch.rand(2 * module.CHUNK + 3, 19, 31, generator=torch.Generator().manual_seed(1)) > 0.7
+    )
     dense[5] = False
     frame = Frame.fit(framing, (19, 31), (42, 42), (14, 14))
     coded = frame.to_grid(PixelMasks.from_dense(dense), mapping)
@@ -296,7 +328,9 @@ def test_flat_mapping_cuts_the_flattened_image_into_runs():
     assert frame.pixels_per_patch("flat1d") == 4
 
 
-@pytest.mark.parametrize(("image", "grid"), [((7, 9), (3, 3)), ((5, 5), (6, 7)), ((30, 20), (4, 4))])
+@pytest.mark.parametrize(
+    ("image", "grid"), [((7, 9), (3, 3)), ((5, 5), (6, 7)), ((30, 20), (4, 4))]
+)
 def test_flat_mapping_by_hand(image, grid):
     frame = Frame.stretch(image, (grid[0] * 2, grid[1] * 2), (2, 2))
     mask = torch.rand(2, *image, generator=torch.Generator().manual_seed(2)) > 0.5
@@ -327,14 +361,17 @@ def test_every_pixel_takes_the_patch_under_its_centre(frame):
             assert x0 - 1e-6 <= x + 0.5 <= x1 + 1e-6
     y0, x0, y1, x1 = frame.covered
     rows, cols = (torch.arange(side) + 0.5 for side in frame.image)
-    inside = ((rows > y0 + 1e-6) & (rows < y1 - 1e-6))[:, None] & ((cols > x0 + 1e-6) & (cols < x1 - 1e-6))[None]
+    inside = ((rows > y0 + 1e-6) & (rows < y1 - 1e-6))[:, None] & (
+        (cols > x0 + 1e-6) & (cols < x1 - 1e-6)
+    )[None]
     assert bool((seen >= 0)[inside].all())
 
 
 @settings(max_examples=60, deadline=None)
 @given(frames(), st.randoms(use_true_random=False))
 def test_masks_come_back_within_one_patch(frame, random):
-    """Pixels of a mask -> patches it touches -> pixels: all of it that patches see, and nothing further off than a patch."""
+    """Pixels of a mask -> patches it touches -> pixels: all of it that patches see, and nothing
+    further off than a patch."""
     y, x = random.randrange(frame.image[0]), random.randrange(frame.image[1])
     mask = torch.zeros(1, *frame.image, dtype=torch.bool)
     mask[0, y : y + 3, x : x + 4] = True
@@ -342,7 +379,10 @@ def test_masks_come_back_within_one_patch(frame, random):
     assert back.dtype == torch.bool
     seen = frame.to_pixels(torch.ones(frame.grid, dtype=torch.bool))
     assert bool((back | ~mask[0] | ~seen).all())
-    reach = [frame.patch[a] * (frame.crop[a + 2] - frame.crop[a]) / frame.resized[a] + 0.5 for a in (0, 1)]
+    reach = [
+        frame.patch[a] * (frame.crop[a + 2] - frame.crop[a]) / frame.resized[a] + 0.5
+        for a in (0, 1)
+    ]
     inside = mask[0].nonzero()
     for at in back.nonzero():
         gap = (inside - at).abs().float()
@@ -355,12 +395,21 @@ def test_pixels_no_patch_sees():
     assert rows.tolist() == [[-1, -1, 0, 1, -1, -1], [-1, -1, 2, 3, -1, -1]]
     assert frame.to_pixels(torch.ones(2, 2)).isnan().sum() == 8
     assert frame.to_pixels(torch.ones(2, 2), fill=7.0)[0].tolist() == [7, 7, 1, 1, 7, 7]
-    assert frame.to_pixels(torch.ones(2, 2, dtype=torch.bool))[0].tolist() == [False, False, True, True, False, False]
+    assert frame.to_pixels(torch.ones(2, 2, dtype=torch.bool))[0].tolist() == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
     batch = frame.to_pixels(torch.arange(40.0).view(5, 2, 2, 2))
     assert batch.shape == (5, 2, 2, 6)
     assert batch[4, 1, 1, 3] == 39
     assert frame.to_pixels(torch.ones(2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
-    with pytest.raises(ValueError, match=r"expected values on the \(2, 2\) grid, got shape \[2, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"expected values on the \(2, 2\) grid, got shape \[2, 3\]"
+    ):
         frame.to_pixels(torch.ones(2, 3))
 
 
@@ -384,7 +433,10 @@ def test_boxes_by_hand():
 def test_boxes_come_back(frame, corners):
     y0, x0, y1, x1 = frame.covered
     part = torch.tensor(corners, dtype=torch.float64)
-    low, size = torch.tensor([x0, y0, x0, y0], dtype=torch.float64), torch.tensor([x1 - x0, y1 - y0] * 2, dtype=torch.float64)
+    low, size = (
+        torch.tensor([x0, y0, x0, y0], dtype=torch.float64),
+        torch.tensor([x1 - x0, y1 - y0] * 2, dtype=torch.float64),
+    )
     inside = low + part * size
     there = frame.boxes_to_grid(inside)
     assert bool((there >= 0).all())
@@ -411,16 +463,24 @@ def test_crop_equals_resizing_all_and_cropping_then(size, canvas, edge):
 @pytest.mark.parametrize("size", [(480, 640), (333, 500), (201, 97)])
 def test_crop_equals_clips_processor(size):
     transformers = pytest.importorskip("transformers")
-    processor = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
+    processor = (
+        getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
+    )
     pixels = np.random.default_rng(4).integers(0, 256, (*size, 3), dtype=np.uint8)
     side = {"height": 336, "width": 336}
-    process = processor(size={"shortest_edge": 336}, crop_size=side, do_normalize=False, do_rescale=False)
-    theirs = np.asarray(process(Image.fromarray(pixels), return_tensors="np")["pixel_values"][0]).transpose(1, 2, 0)
+    process = processor(
+        size={"shortest_edge": 336}, crop_size=side, do_normalize=False, do_rescale=False
+    )
+    theirs = np.asarray(
+        process(Image.fromarray(pixels), return_tensors="np")["pixel_values"][0]
+    ).transpose(1, 2, 0)
     ours = Frame.center_crop(size, (336, 336), (14, 14)).place(Picture.of(pixels))
     assert np.array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
+@pytest.mark.parametrize(
+    "resample", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+)
 def test_letterbox_places_the_resized_picture(resample):
     pixels = np.random.default_rng(5).integers(0, 256, (30, 61, 3), dtype=np.uint8)
     frame = Frame.letterbox((30, 61), (56, 56), (14, 14))
@@ -430,8 +490,13 @@ def test_letterbox_places_the_resized_picture(resample):
     assert np.array_equal(canvas[14:42], part)
     assert (canvas[:14] == [122, 116, 104]).all()
     assert (canvas[42:] == [122, 116, 104]).all()
-    stretched = Frame.stretch((30, 61), (56, 56), (14, 14)).place(Picture.of(pixels), resample=resample)
-    assert np.array_equal(stretched, np.asarray(Image.fromarray(pixels).resize((56, 56), Image.Resampling[resample.upper()])))
+    stretched = Frame.stretch((30, 61), (56, 56), (14, 14)).place(
+        Picture.of(pixels), resample=resample
+    )
+    assert np.array_equal(
+        stretched,
+        np.asarray(Image.fromarray(pixels).resize((56, 56), Image.Resampling[resample.upper()])),
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -449,5 +514,7 @@ def test_every_frame_can_be_placed(frame):
 
 
 def test_frames_are_values():
-    assert Frame.letterbox((10, 20), (28, 28), (14, 14)) == Frame.letterbox((10, 20), (28, 28), (14, 14))
+    assert Frame.letterbox((10, 20), (28, 28), (14, 14)) == Frame.letterbox(
+        (10, 20), (28, 28), (14, 14)
+    )
     assert len({Frame.fit(framing, (10, 20), (28, 28), (14, 14)) for framing in FRAMINGS}) == 3

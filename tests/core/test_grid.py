@@ -10,7 +10,9 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 
-FRAME = Frame.letterbox((100, 200), canvas=(56, 56), patch=(14, 14))  # 4 x 4, the first and the last row are padding
+FRAME = Frame.letterbox(
+    (100, 200), canvas=(56, 56), patch=(14, 14)
+)  # 4 x 4, the first and the last row are padding
 
 
 def test_by_hand():
@@ -27,7 +29,9 @@ def test_values_are_what_pools_read():
     values = torch.zeros(4, 4, 7)
     grid = PatchGrid(torch.zeros(4, 4, 3), FRAME, values=values)
     assert grid.pooled is values
-    with pytest.raises(ValueError, match=r"values \[4, 3, 7\] lie on another grid than features \[4, 4, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"values \[4, 3, 7\] lie on another grid than features \[4, 4, 3\]"
+    ):
         grid.but(values=torch.zeros(4, 3, 7))
 
 
@@ -43,7 +47,9 @@ def test_clips():
 
 @pytest.mark.parametrize("shape", [(16, 3), (4, 3, 3), (3, 4, 3), (1, 1, 4, 4, 3), (3, 4, 4)])
 def test_features_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r"expected features \[h w d\] on the grid \(4, 4\), got \["):
+    with pytest.raises(
+        ValueError, match=r"expected features \[h w d\] on the grid \(4, 4\), got \["
+    ):
         PatchGrid(torch.zeros(shape), FRAME)
 
 
@@ -52,7 +58,9 @@ def test_features_of_another_shape(shape):
 def test_features_that_are_no_numbers(bad, dtype):
     features = torch.zeros(4, 4, 3, dtype=dtype)
     features[1, 2, 0] = features[1, 2, 1] = features[3, 3, 2] = bad
-    with pytest.raises(ValueError, match="features of an image are NaN or infinite at 2 of 16 patches"):
+    with pytest.raises(
+        ValueError, match="features of an image are NaN or infinite at 2 of 16 patches"
+    ):
         PatchGrid(features, FRAME)
     with pytest.raises(ValueError, match="values of photo are NaN or infinite at 2 of 16 patches"):
         PatchGrid(torch.zeros(4, 4, 3), FRAME, values=features, key="photo")

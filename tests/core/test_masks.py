@@ -25,7 +25,8 @@ DENSE = np.array(
 
 
 def code_of(runs: list[int]) -> bytes:
-    """COCO's compressed run lengths, written out here: 5 bits a byte, every run but the first two less the one before the last."""
+    """COCO's compressed run lengths, written out here: 5 bits a byte, every run but the first two
+    less the one before the last."""
     out = []
     for i, run in enumerate(runs):
         value = run - runs[i - 2] if i > 2 else run
@@ -53,7 +54,11 @@ def test_by_hand():
 
 
 def test_no_masks():
-    for none in (PixelMasks((3, 4), ()), PixelMasks.from_dense(np.zeros((0, 3, 4))), PixelMasks.from_coco([], (3, 4))):
+    for none in (
+        PixelMasks((3, 4), ()),
+        PixelMasks.from_dense(np.zeros((0, 3, 4))),
+        PixelMasks.from_coco([], (3, 4)),
+    ):
         assert len(none) == 0
         assert none.size == (3, 4)
         assert none.areas.tolist() == []
@@ -91,7 +96,9 @@ def test_there_and_back(high, wide, count, seed):
             columns[begin:end] = True
         assert np.array_equal(columns.reshape(wide, high).T, mask)
     theirs = coco.encode(np.asfortranarray(dense.transpose(1, 2, 0).astype(np.uint8)))
-    assert masks.to_coco() == [{"size": [high, wide], "counts": one["counts"].decode()} for one in theirs]
+    assert masks.to_coco() == [
+        {"size": [high, wide], "counts": one["counts"].decode()} for one in theirs
+    ]
 
 
 def test_anything_but_zero_is_inside():
@@ -113,8 +120,16 @@ def test_anything_but_zero_is_inside():
 def test_from_labels():
     labels = np.array([[5, 5, -1], [0, 9, 9]])
     masks = PixelMasks.from_labels(labels)
-    assert masks.dense().int().tolist() == [[[0, 0, 0], [1, 0, 0]], [[1, 1, 0], [0, 0, 0]], [[0, 0, 0], [0, 1, 1]]]
-    for kind in (torch.from_numpy(labels), labels.astype(np.int16), np.where(labels < 0, 0, labels).astype(np.uint16)):
+    assert masks.dense().int().tolist() == [
+        [[0, 0, 0], [1, 0, 0]],
+        [[1, 1, 0], [0, 0, 0]],
+        [[0, 0, 0], [0, 1, 1]],
+    ]
+    for kind in (
+        torch.from_numpy(labels),
+        labels.astype(np.int16),
+        np.where(labels < 0, 0, labels).astype(np.uint16),
+    ):
         assert len(PixelMasks.from_labels(kind)) == 3
     many = np.arange(100).reshape(10, 10)
     assert PixelMasks.from_labels(many).areas.tolist() == [1] * 100
@@ -125,14 +140,18 @@ def test_from_labels():
 
 
 def test_labels_the_smallest_wins():
-    masks = PixelMasks.from_dense(np.array([[[0, 1, 0, 0]], [[1, 1, 1, 0]], [[0, 1, 1, 0]], [[0, 0, 0, 0]]]))
+    masks = PixelMasks.from_dense(
+        np.array([[[0, 1, 0, 0]], [[1, 1, 1, 0]], [[0, 1, 1, 0]], [[0, 0, 0, 0]]])
+    )
     assert masks.labels().tolist() == [[1, 0, 2, -1]]
 
 
 def test_polygons_equal_pycocotools():
     draw = np.random.default_rng(0)
     for _ in range(30):
-        rings = [(draw.random(2 * draw.integers(3, 9)) * 50).tolist() for _ in range(draw.integers(1, 4))]
+        rings = [
+            (draw.random(2 * draw.integers(3, 9)) * 50).tolist() for _ in range(draw.integers(1, 4))
+        ]
         theirs = coco.merge(coco.frPyObjects(rings, 40, 50))
         assert PixelMasks.from_coco([rings], (40, 50)).counts == (theirs["counts"],)
     square = [[1, 1, 3, 1, 3, 3, 1, 3]]
@@ -153,7 +172,12 @@ def test_the_three_forms_mixed():
     polygon = [[1, 1, 3, 1, 3, 3, 1, 3]]
     text = PixelMasks.from_dense(box).to_coco()[0]
     listed = {"size": [4, 4], "counts": [5, 2, 2, 2, 5]}
-    masks = PixelMasks.from_coco([polygon, text, listed, {"counts": text["counts"]}], (4, 4), scores=[1, 2, 3, 4], names="abcd")
+    masks = PixelMasks.from_coco(
+        [polygon, text, listed, {"counts": text["counts"]}],
+        (4, 4),
+        scores=[1, 2, 3, 4],
+        names="abcd",
+    )
     assert (masks.dense() == torch.from_numpy(box)).all()
     assert masks.names == ("a", "b", "c", "d")
     assert masks.scores.tolist() == [1, 2, 3, 4]
@@ -189,7 +213,9 @@ FORGED = {
     "runs that wrap at 32 bits": code_of([2**32 - 8, 24]),
     "runs that wrap at 64 bits": code_of([2**64 - 8, 24]),
     "a negative run": code_of([20, -4]),
-    "a run made negative by the one before the last": code_of([5, 2, 2, 2, 5])[:3] + code_of([-9]) + b"L",
+    "a run made negative by the one before the last": code_of([5, 2, 2, 2, 5])[:3]
+    + code_of([-9])
+    + b"L",
     "cut in the middle": code_of([500])[:1],
     "bytes of no code": GOOD + b"\xff",
     "a space": b" " + GOOD,
@@ -250,7 +276,10 @@ NAN, FAR = float("nan"), 1e9
 @pytest.mark.parametrize(
     ("rings", "message"),
     [
-        ([[0, 0, NAN, 1, 2, 2]], "leaves the image"),  # the next four end the process inside pycocotools 2.0.11
+        (
+            [[0, 0, NAN, 1, 2, 2]],
+            "leaves the image",
+        ),  # the next four end the process inside pycocotools 2.0.11
         ([[0, 0, float("inf"), 1, 2, 2]], "leaves the image"),
         ([[0, 0, FAR, FAR, 2, 2]], "leaves the image"),
         ([[FAR, FAR, FAR + 9, FAR, FAR, FAR + 9]], "leaves the image"),
@@ -274,7 +303,9 @@ def test_random_codes_are_read_or_refused():
     alphabet = bytes(range(48, 112))
     read = 0
     for _ in range(3000):
-        code = bytearray(GOOD if draw.random() < 0.5 else bytes(draw.choices(alphabet, k=draw.randrange(1, 9))))
+        code = bytearray(
+            GOOD if draw.random() < 0.5 else bytes(draw.choices(alphabet, k=draw.randrange(1, 9)))
+        )
         for _ in range(draw.randrange(3)):
             code[draw.randrange(len(code))] = draw.choice(alphabet)
         try:

@@ -19,25 +19,42 @@ from regiontok.core.picture import Picture, PictureError
 
 rng = np.random.default_rng(0)
 NOISE = rng.integers(0, 256, (9, 14, 3), dtype=np.uint8)
-SMOOTH = np.stack([np.arange(24)[:, None] * 10 + 0 * np.arange(32), np.arange(32) * 8 + 0 * np.arange(24)[:, None]], -1)
+SMOOTH = np.stack(
+    [
+        np.arange(24)[:, None] * 10 + 0 * np.arange(32),
+        np.arange(32) * 8 + 0 * np.arange(24)[:, None],
+    ],
+    -1,
+)
 SMOOTH = np.concatenate([SMOOTH, 255 - SMOOTH[..., :1]], -1).astype(np.uint8)
 
 
 def encoded(image: Image.Image | np.ndarray, form: str, **options) -> bytes:
     buffer = io.BytesIO()
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(buffer, form, **options)
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(
+        buffer, form, **options
+    )
     return buffer.getvalue()
 
 
-def png(size: tuple[int, int], stream: bytes, depth: int = 8, colour: int = 2, interlace: int = 0) -> bytes:
+def png(
+    size: tuple[int, int], stream: bytes, depth: int = 8, colour: int = 2, interlace: int = 0
+) -> bytes:
     """A PNG made by hand, so that it may lie."""
     high, wide = size
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     head = struct.pack(">IIBBBBB", wide, high, depth, colour, 0, 0, interlace)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(stream)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(stream))
+        + chunk(b"IEND", b"")
+    )
 
 
 # --- what is read, and as what
@@ -49,14 +66,21 @@ def test_lossless_formats_keep_every_pixel(form):
 
 
 @pytest.mark.parametrize(
-    ("form", "options"), [("WEBP", {"lossless": True}), ("JPEG2000", {}), ("TIFF", {"compression": "tiff_lzw"})]
+    ("form", "options"),
+    [("WEBP", {"lossless": True}), ("JPEG2000", {}), ("TIFF", {"compression": "tiff_lzw"})],
 )
 def test_lossless_settings_keep_every_pixel(form, options):
     assert np.array_equal(Picture.of(encoded(NOISE, form, **options)).pixels, NOISE)
 
 
 @pytest.mark.parametrize(
-    ("form", "options"), [("JPEG", {"quality": 95}), ("JPEG", {"progressive": True}), ("AVIF", {"quality": 95}), ("WEBP", {})]
+    ("form", "options"),
+    [
+        ("JPEG", {"quality": 95}),
+        ("JPEG", {"progressive": True}),
+        ("AVIF", {"quality": 95}),
+        ("WEBP", {}),
+    ],
 )
 def test_lossy_formats_stay_close(form, options):
     pixels = Picture.of(encoded(SMOOTH, form, **options)).pixels
@@ -101,11 +125,15 @@ def test_sixteen_bit_colour_png():
 def test_integers_beyond_sixteen_bits_are_refused():
     with pytest.raises(PictureError, match="integers from 0 to 70000 are not 16-bit pixels"):
         Picture.of(Image.fromarray(np.array([[0, 70000]], np.int32)))
-    assert Picture.of(Image.fromarray(np.array([[0, 65535]], np.int32))).pixels[0, :, 0].tolist() == [0, 255]
+    assert Picture.of(Image.fromarray(np.array([[0, 65535]], np.int32))).pixels[
+        0, :, 0
+    ].tolist() == [0, 255]
 
 
 def test_floating_point_images():
-    assert Picture.of(Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32))).pixels[0, :, 0].tolist() == [0, 128, 255]
+    assert Picture.of(Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32))).pixels[
+        0, :, 0
+    ].tolist() == [0, 128, 255]
     with pytest.raises(PictureError, match="undo any normalisation"):
         Picture.of(encoded(Image.fromarray(np.array([[0.0, 200.0]], np.float32)), "TIFF"))
 
@@ -121,8 +149,12 @@ def test_palette():
     colours.putpalette([10, 20, 30, 200, 100, 50])
     colours.putpixel((1, 0), 1)
     assert Picture.of(encoded(colours, "PNG")).pixels.tolist() == [[[10, 20, 30], [200, 100, 50]]]
-    assert Picture.of(encoded(colours, "PNG", transparency=1)).pixels.tolist() == [[[10, 20, 30], [255, 255, 255]]]
-    assert Picture.of(encoded(colours, "GIF", transparency=0)).pixels.tolist() == [[[255, 255, 255], [200, 100, 50]]]
+    assert Picture.of(encoded(colours, "PNG", transparency=1)).pixels.tolist() == [
+        [[10, 20, 30], [255, 255, 255]]
+    ]
+    assert Picture.of(encoded(colours, "GIF", transparency=0)).pixels.tolist() == [
+        [[255, 255, 255], [200, 100, 50]]
+    ]
     half = Picture.of(encoded(colours, "PNG", transparency=bytes([255, 128])))
     assert half.pixels[0, 1].tolist() == [227, 177, 152]  # 128/255 of the colour, the rest white
 
@@ -140,13 +172,18 @@ def test_alpha_lies_over_white():
 
 
 def test_one_bit_and_grey():
-    assert Picture.of(encoded(Image.fromarray(np.array([[True, False]])), "PNG")).pixels.tolist() == [[[255] * 3, [0] * 3]]
-    assert Picture.of(encoded(np.array([[7, 250]], np.uint8), "PNG")).pixels.tolist() == [[[7] * 3, [250] * 3]]
+    assert Picture.of(
+        encoded(Image.fromarray(np.array([[True, False]])), "PNG")
+    ).pixels.tolist() == [[[255] * 3, [0] * 3]]
+    assert Picture.of(encoded(np.array([[7, 250]], np.uint8), "PNG")).pixels.tolist() == [
+        [[7] * 3, [250] * 3]
+    ]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_stand_upright(orientation):
-    # stored pixel (row, column) of what should be seen at (y, x), from the EXIF standard: where row 0 and column 0 lie in the scene
+    # stored pixel (row, column) of what should be seen at (y, x), from the EXIF standard: where row
+    # 0 and column 0 lie in the scene
     scene = NOISE
     stored = {
         1: scene,
@@ -171,7 +208,9 @@ def test_damaged_exif_does_not_lose_a_whole_photo():
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     good = encoded(SMOOTH, "JPEG", exif=exif)
-    bad = good.replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")  # a width that is a text: Pillow can read, but not write it
+    bad = good.replace(
+        b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02"
+    )  # a width that is a text: Pillow can read, but not write it
     assert bad != good
     with pytest.raises((struct.error, TypeError)):
         ImageOps.exif_transpose(Image.open(io.BytesIO(bad)))
@@ -246,7 +285,9 @@ def test_files_beyond_the_limit_are_not_even_read(tmp_path, monkeypatch):
         Picture.of(file)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"])
+@pytest.mark.parametrize(
+    "form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"]
+)
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9])
 def test_truncated_files(form, part):
     data = encoded(np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8), form)
@@ -264,7 +305,8 @@ def test_bombs():
     bomb = png((50_000, 50_000), b"\0" * 1000)
     assert len(bomb) < 200
     with pytest.raises(
-        PictureError, match=r"more than 89 million pixels; if you trust the file, raise PIL\.Image\.MAX_IMAGE_PIXELS"
+        PictureError,
+        match=r"more than 89 million pixels; if you trust the file, raise PIL\.Image\.MAX_IMAGE_PIXELS",
     ):
         Picture.of(bomb, name="bomb")
     with pytest.raises(
@@ -299,7 +341,8 @@ def test_a_png_that_is_black_below_is_whole():
     half[4:] = 0
     for image in (half, half[..., 0], np.dstack([half, np.full((9, 14), 255, np.uint8)])):
         assert np.array_equal(
-            Picture.of(encoded(image, "PNG")).pixels, half if image.ndim == 3 else half[..., :1].repeat(3, -1)
+            Picture.of(encoded(image, "PNG")).pixels,
+            half if image.ndim == 3 else half[..., :1].repeat(3, -1),
         )
     bits = Image.fromarray(half[..., 0] > 100)
     assert Picture.of(encoded(bits, "PNG")).pixels[4:].max() == 0
@@ -308,7 +351,10 @@ def test_a_png_that_is_black_below_is_whole():
 def test_interlaced_png():
     # 2 x 2 pixels of grey: pass 1 holds (0, 0), pass 6 (0, 1), pass 7 row 1
     whole = b"\0\x0a" + b"\0\x14" + b"\0\x1e\x28"
-    assert Picture.of(png((2, 2), whole, colour=0, interlace=1)).pixels[..., 0].tolist() == [[10, 20], [30, 40]]
+    assert Picture.of(png((2, 2), whole, colour=0, interlace=1)).pixels[..., 0].tolist() == [
+        [10, 20],
+        [30, 40],
+    ]
     with pytest.raises(PictureError, match="truncated"):
         Picture.of(png((2, 2), whole[:4], colour=0, interlace=1))
 
@@ -327,7 +373,9 @@ def test_damaged_bytes_give_a_picture_or_a_picture_error(form):
             if draw.random() < 0.2:
                 start = int(draw.integers(len(data)))
                 del data[start : start + int(draw.integers(1, 20))]
-            for at in draw.integers(0, min(len(data), int(draw.choice([60, 200, 10**6]))), draw.integers(1, 6)):
+            for at in draw.integers(
+                0, min(len(data), int(draw.choice([60, 200, 10**6]))), draw.integers(1, 6)
+            ):
                 data[at] = draw.choice([0, 255, draw.integers(256)])
             try:
                 picture = Picture.of(bytes(data))
@@ -356,7 +404,9 @@ def test_pictures_without_pixels():
 
 @pytest.mark.parametrize("source", [None, 5, 3.0, ["a.png"], {"path": "a.png"}, object()])
 def test_other_sources(source):
-    with pytest.raises(TypeError, match="expected a path, bytes, a Pillow image, an array or a tensor; got"):
+    with pytest.raises(
+        TypeError, match="expected a path, bytes, a Pillow image, an array or a tensor; got"
+    ):
         Picture.of(source)
 
 
@@ -470,15 +520,27 @@ def test_keys(tmp_path):
     data = encoded(NOISE, "PNG")
     file = tmp_path / "a.png"
     file.write_bytes(data)
-    assert Picture.of(file).key == Picture.of(data).key == Picture.of(memoryview(data), name="other").key
-    assert Picture.of(data).key != Picture.of(encoded(NOISE, "BMP")).key  # other bytes, whatever the pixels
+    assert (
+        Picture.of(file).key
+        == Picture.of(data).key
+        == Picture.of(memoryview(data), name="other").key
+    )
+    assert (
+        Picture.of(data).key != Picture.of(encoded(NOISE, "BMP")).key
+    )  # other bytes, whatever the pixels
     other = NOISE.copy()
     other[-1, -1, -1] ^= 1
-    assert Picture.of(NOISE).key == Picture.of(NOISE.copy()).key == Picture.of(torch.from_numpy(NOISE)).key
+    assert (
+        Picture.of(NOISE).key
+        == Picture.of(NOISE.copy()).key
+        == Picture.of(torch.from_numpy(NOISE)).key
+    )
     assert Picture.of(NOISE).key == Picture.of(Image.fromarray(NOISE)).key
     assert Picture.of(NOISE).key != Picture.of(other).key
     flat = np.zeros((4, 6, 3), np.uint8)
-    assert Picture.of(flat).key != Picture.of(flat.reshape(6, 4, 3)).key  # the same bytes in another shape
+    assert (
+        Picture.of(flat).key != Picture.of(flat.reshape(6, 4, 3)).key
+    )  # the same bytes in another shape
     assert len(Picture.of(data).key) == 32
 
 
@@ -488,7 +550,9 @@ def test_resizing_a_crop_equals_cropping_the_resized_picture():
     whole = picture.resized((40, 60), (0, 0, 60, 90), "bicubic")
     part = picture.resized((20, 30), (15, 22.5, 45, 67.5), "bicubic")
     assert np.array_equal(part, whole[10:30, 15:45])
-    assert np.array_equal(whole, np.asarray(Image.fromarray(big).resize((60, 40), Image.Resampling.BICUBIC)))
+    assert np.array_equal(
+        whole, np.asarray(Image.fromarray(big).resize((60, 40), Image.Resampling.BICUBIC))
+    )
 
 
 def test_real_photos(data):

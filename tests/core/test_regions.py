@@ -25,7 +25,9 @@ def ids(*values: int) -> torch.Tensor:
 def masks(draw) -> torch.Tensor:
     grid = draw(st.sampled_from([(1, 1), (2, 3), (4, 4), (1, 7), (2, 3, 2)]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    return torch.rand(draw(st.integers(0, 5)), *grid, generator=generator) < draw(st.sampled_from([0.0, 0.2, 0.6]))
+    return torch.rand(draw(st.integers(0, 5)), *grid, generator=generator) < draw(
+        st.sampled_from([0.0, 0.2, 0.6])
+    )
 
 
 def test_by_hand():
@@ -43,7 +45,9 @@ def test_by_hand():
     assert regions.source.tolist() == [0, 1]
     assert regions.overlap
     assert not regions.is_partition()
-    assert torch.allclose(regions.centroids, torch.tensor([[1 / 3, 2 / 3], [1, 1.5]], dtype=torch.float64))
+    assert torch.allclose(
+        regions.centroids, torch.tensor([[1 / 3, 2 / 3], [1, 1.5]], dtype=torch.float64)
+    )
     with pytest.raises(ValueError, match=r"1 patches lie in several regions.*resolve='smallest'"):
         _ = regions.labels
 
@@ -95,13 +99,20 @@ def test_clips():
     assert regions.grid == (2, 2, 2)
     assert regions.labels.tolist() == labels.tolist()
     assert regions.masks.shape == (3, 2, 2, 2)
-    assert torch.allclose(regions.centroids, torch.tensor([[1 / 3, 0, 1 / 3], [0.5, 1, 0], [1, 0.5, 1]], dtype=torch.float64))
+    assert torch.allclose(
+        regions.centroids,
+        torch.tensor([[1 / 3, 0, 1 / 3], [0.5, 1, 0], [1, 0.5, 1]], dtype=torch.float64),
+    )
     assert Regions.singletons((2, 2, 2)).is_partition()
     assert regions.is_partition(labels >= 0)
 
 
 def test_without_a_region():
-    for empty in (EMPTY, Regions.from_masks(torch.zeros(0, 2, 3)), Regions.from_masks(torch.zeros(4, 2, 3))):
+    for empty in (
+        EMPTY,
+        Regions.from_masks(torch.zeros(0, 2, 3)),
+        Regions.from_masks(torch.zeros(4, 2, 3)),
+    ):
         assert len(empty) == 0
         assert empty.grid == (2, 3)
         assert empty.sizes.shape == empty.starts.shape == (0,)
@@ -171,13 +182,18 @@ def test_take_in_any_order(stack, random):
     assert torch.equal(regions.take(torch.tensor(order, dtype=torch.int64)).patch, taken.patch)
     chosen = torch.tensor([i in order for i in range(len(regions))], dtype=torch.bool)
     assert torch.equal(regions.take(chosen).masks, regions.masks[chosen])
-    assert regions.masks.tolist() == stack[stack.flatten(1).any(1)].tolist()  # what was taken from is as before
+    assert (
+        regions.masks.tolist() == stack[stack.flatten(1).any(1)].tolist()
+    )  # what was taken from is as before
 
 
 def test_take_by_hand():
     regions = Regions.from_labels(torch.tensor([[0, 0, 1], [2, 2, 1]]))
     for order in itertools.permutations(range(3)):
-        assert regions.take(order).take(torch.tensor(order).argsort()).patch.tolist() == regions.patch.tolist()
+        assert (
+            regions.take(order).take(torch.tensor(order).argsort()).patch.tolist()
+            == regions.patch.tolist()
+        )
     assert regions.take([True, False, True]).patch.tolist() == [0, 1, 3, 4]
     assert regions.take([-1]).patch.tolist() == [3, 4]
     for wrong in ([0, 0], [0, 1, 0], [1, 1, 2]):
@@ -211,9 +227,19 @@ def test_members():
 
 
 def test_members_of_nothing():
-    for members, views in ((Members.of([]), 0), (Members.of([EMPTY]), 1), (Members.of([EMPTY, EMPTY]), 2)):
+    for members, views in (
+        (Members.of([]), 0),
+        (Members.of([EMPTY]), 1),
+        (Members.of([EMPTY, EMPTY]), 2),
+    ):
         assert len(members) == 0
-        assert members.patch.shape == members.region.shape == members.view.shape == members.sizes.shape == (0,)
+        assert (
+            members.patch.shape
+            == members.region.shape
+            == members.view.shape
+            == members.sizes.shape
+            == (0,)
+        )
         assert members.patches.tolist() == [6 * i for i in range(views + 1)]
         assert members.regions.tolist() == [0] * (views + 1)
         assert members.image.tolist() == list(range(views))

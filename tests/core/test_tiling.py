@@ -27,7 +27,10 @@ def test_spec(text, grids):
     assert Tiling.of(text).grids == grids
 
 
-@pytest.mark.parametrize("text", ["", "2", "2x", "x2", "2x2x2", "anyres()", "anyres(672,672)", "2x2,", "2X2", "-1x2", "2x2+2"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "2", "2x", "x2", "2x2x2", "anyres()", "anyres(672,672)", "2x2,", "2X2", "-1x2", "2x2+2"],
+)
 def test_a_spec_that_is_none_is_told_what_is(text):
     with pytest.raises(ValueError, match=r"rows x columns.*anyres"):
         Tiling.of(text)
@@ -58,7 +61,9 @@ def test_the_best_grid_of_some_images(size, best):
 @given(sides, sides, st.sampled_from(["anyres", "anyres(4)", "2x2", "3x1,1x3"]))
 def test_grid_size_and_unpadding_are_those_of_transformers(high, wide, text):
     library = pytest.importorskip("transformers.image_processing_utils")
-    transforms = pytest.importorskip("transformers.models.llava_next.image_processing_pil_llava_next")
+    transforms = pytest.importorskip(
+        "transformers.models.llava_next.image_processing_pil_llava_next"
+    )
     modeling = pytest.importorskip("transformers.models.llava_next.modeling_llava_next")
     tiling, side, patch = Tiling.of(text), 336, 14
     pinpoints = [(rows * side, columns * side) for rows, columns in tiling.grids]
@@ -66,7 +71,9 @@ def test_grid_size_and_unpadding_are_those_of_transformers(high, wide, text):
     frame = tiled(tiling, (high, wide), (side, side), (patch, patch))
     assert frame.canvas == best
     shape = torch.empty(3, high, wide).numpy()
-    assert frame.resized == transforms.get_patch_output_size(shape, best, input_data_format="channels_first")
+    assert frame.resized == transforms.get_patch_output_size(
+        shape, best, input_data_format="channels_first"
+    )
     numbers = torch.arange(frame.grid[0] * frame.grid[1]).view(1, *frame.grid)
     theirs = modeling.unpad_image(numbers, (high, wide))[0]
     if theirs.numel():
@@ -85,7 +92,8 @@ def test_a_strip_thinner_than_a_patch_keeps_the_patches_that_see_it():
 @settings(max_examples=60, deadline=None)
 @given(sides, sides, st.integers(1, 3), st.integers(1, 3))
 def test_windows_share_out_the_grid_of_the_canvas(high, wide, rows, columns):
-    """A mask's shares on the tiles are those on the whole canvas, cut up; where there is no window there is no image."""
+    """A mask's shares on the tiles are those on the whole canvas, cut up; where there is no window
+    there is no image."""
     frame = tiled(Tiling(((rows, columns),)), (high, wide), (28, 28), (14, 14))
     mask = torch.zeros(1, high, wide)
     mask[:, high // 4 : high // 2 + 1, wide // 3 :] = 1

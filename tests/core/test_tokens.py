@@ -16,11 +16,21 @@ def tokens(image: list[int], images: int, start: float = 0.0, kind: int = REGION
     count = len(image)
     own = torch.arange(count)
     values = torch.stack([own + start, own * 10.0], 1)
-    return Tokens(values, torch.tensor(image, dtype=torch.int64), own * 0, own, own - 1, torch.full((count,), kind), images)
+    return Tokens(
+        values,
+        torch.tensor(image, dtype=torch.int64),
+        own * 0,
+        own,
+        own - 1,
+        torch.full((count,), kind),
+        images,
+    )
 
 
 def same(one: Tokens, other: Tokens) -> bool:
-    tensors = all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("values", *IDS))
+    tensors = all(
+        torch.equal(getattr(one, name), getattr(other, name)) for name in ("values", *IDS)
+    )
     return tensors and one.images == other.images and one.values.dtype == other.values.dtype
 
 
@@ -56,14 +66,18 @@ def test_kinds():
     assert both.count("region") == 3
     assert both.count("newline") == 0
     assert KINDS[DELIMITER] == "delimiter"
-    with pytest.raises(ValueError, match="unknown kind of token 'regions'; known: region, whole, cls"):
+    with pytest.raises(
+        ValueError, match="unknown kind of token 'regions'; known: region, whole, cls"
+    ):
         both.count("regions")
 
 
 def test_ids_for_every_token():
     good = tokens([0, 0], 1)
     for name in IDS:
-        fields = {other: getattr(good, other) for other in IDS} | {name: torch.zeros(3, dtype=torch.int64)}
+        fields = {other: getattr(good, other) for other in IDS} | {
+            name: torch.zeros(3, dtype=torch.int64)
+        }
         with pytest.raises(ValueError, match=rf"2 tokens need {name} \[2\], got \[3\]"):
             Tokens(good.values, **fields, images=1)
 
@@ -121,17 +135,28 @@ def test_interleave():
     assert both.kind.tolist() == [WHOLE, REGION, REGION, WHOLE, WHOLE, REGION]
     assert same(interleave([rest]), rest)
     assert same(interleave([rest, Tokens.empty(2, images=3)]), rest)
-    with pytest.raises(ValueError, match=r"parts must be of the same images, got batches of \[2, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"parts must be of the same images, got batches of \[2, 3\]"
+    ):
         interleave([front, tokens([0], 2)])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_through_safetensors(dtype):
     zeros = torch.zeros(3, dtype=torch.int64)
-    shared = Tokens(torch.rand(3, 4), zeros, zeros, zeros, zeros, zeros, 2)  # one tensor for five ids
+    shared = Tokens(
+        torch.rand(3, 4), zeros, zeros, zeros, zeros, zeros, 2
+    )  # one tensor for five ids
     strided = Tokens(torch.rand(4, 3).T, *(torch.arange(6)[::2] for _ in IDS), images=7)
     learnt = tokens([0, 1], 2).but(torch.rand(2, 2, requires_grad=True) * 2)
-    for batch in (tokens([0, 0, 2], 4), shared, strided, learnt, Tokens.empty(4, images=2), Tokens.empty(4)):
+    for batch in (
+        tokens([0, 0, 2], 4),
+        shared,
+        strided,
+        learnt,
+        Tokens.empty(4, images=2),
+        Tokens.empty(4),
+    ):
         batch = batch.to(dtype)
         back = Tokens.from_tensors(load(save(batch.to_tensors())))
         assert same(back, batch)
@@ -164,6 +189,8 @@ def test_tokens_of_regions():
 
 
 def test_the_last_image_may_have_no_region():
-    members = Members.of([Regions.singletons((1, 2)), Regions.from_labels(torch.tensor([[-1, -1]]))])
+    members = Members.of(
+        [Regions.singletons((1, 2)), Regions.from_labels(torch.tensor([[-1, -1]]))]
+    )
     assert Tokens.of_regions(torch.zeros(2, 1), members).counts.tolist() == [2, 0]
     assert Tokens.of_regions(torch.zeros(0, 1), Members.of([])).counts.tolist() == []

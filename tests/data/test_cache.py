@@ -11,12 +11,15 @@ from PIL import Image
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture, PictureError
-from regiontok.core.recipe import TokenizerSettings
 from regiontok.data.cache import FeatureCache
-from regiontok.tokenizer import Regionizer
+from regiontok.settings.recipe import TokenizerSettings
+from regiontok.tokenizer.regionizer import Regionizer
 
 SMALL = TokenizerSettings(encoder="filters(size=112)", regions="merge(k=4)")
-SCENES = ["miniworld(seed=1, size=64, fewest=1, most=2)", "miniworld(seed=2, size=64, fewest=1, most=2)"]
+SCENES = [
+    "miniworld(seed=1, size=64, fewest=1, most=2)",
+    "miniworld(seed=2, size=64, fewest=1, most=2)",
+]
 
 
 def same(a: PatchGrid, b: PatchGrid) -> bool:
@@ -53,12 +56,19 @@ def test_a_kept_grid_is_the_fresh_one(tmp_path, photo):
     files, size = again.size()
     assert files == 3
     assert size > sum(grid.features.nbytes for grid in read)
-    assert not [path for path in (tmp_path / "kept").rglob("*") if ".part" in path.name or path.name.startswith(".")]
+    assert not [
+        path
+        for path in (tmp_path / "kept").rglob("*")
+        if ".part" in path.name or path.name.startswith(".")
+    ]
 
 
 def test_masks_transforms_and_tiles_are_kept_too(tmp_path, photo):
     masked = TokenizerSettings(
-        encoder="filters(size=112)", segmenter="felzenszwalb", regions="segments", transforms="standardise"
+        encoder="filters(size=112)",
+        segmenter="felzenszwalb",
+        regions="segments",
+        transforms="standardise",
     )
     tiled = TokenizerSettings(encoder="filters(size=56)", tiles="1x2,2x1")
     for settings in (masked, tiled):
@@ -78,7 +88,9 @@ def test_a_damaged_file_is_made_again_and_counted(tmp_path, photo, damage):
     (path,) = cache.folder.glob("??/*.safetensors")
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
-    path.write_bytes({"short": data[:-50], "flipped": data, "empty": b"", "other": b"x" * 500}[damage])
+    path.write_bytes(
+        {"short": data[:-50], "flipped": data, "empty": b"", "other": b"x" * 500}[damage]
+    )
     (again,) = cache.views([photo])
     assert (cache.counts.corrupt, cache.counts.made) == (1, 2)
     assert same(grid, again)
@@ -87,7 +99,9 @@ def test_a_damaged_file_is_made_again_and_counted(tmp_path, photo, damage):
 
 def test_what_decides_the_features_decides_the_folder(tmp_path):
     folders = {
-        FeatureCache(tmp_path, TokenizerSettings(encoder=encoder, regions=steps, padding=padding)).folder
+        FeatureCache(
+            tmp_path, TokenizerSettings(encoder=encoder, regions=steps, padding=padding)
+        ).folder
         for encoder in ("filters(size=112)", "filters(size=56)")
         for steps in ("merge(k=4)", "windows(3)")
         for padding in ("drop", "keep")

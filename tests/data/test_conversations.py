@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import PictureError
-from regiontok.core.recipe import Data, TokenizerSettings
 from regiontok.data.cache import FeatureCache
 from regiontok.data.collate import Collator, Example
 from regiontok.data.conversations import Conversations, replaced
@@ -25,7 +24,8 @@ from regiontok.data.sampler import EpochOrder, pools
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.splice import IGNORE
 from regiontok.model.vlm import RegionVLM
-from regiontok.tokenizer import RegionTokenizer
+from regiontok.settings.recipe import Data, TokenizerSettings
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 FIXED = TokenizerSettings(encoder="filters(size=112)", regions="merge(k=4) | sort('com')")
 FREE = TokenizerSettings(encoder="filters(size=112)", regions="merge(0.9)")
@@ -38,10 +38,18 @@ def folder(tmp_path):
     for at in range(8):
         pixels = np.random.default_rng(at).integers(0, 255, (40, 60, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{at}.png")
-        talk = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "red " * (1 + at % 3)}]
+        talk = [
+            {"from": "human", "value": "<image>\nWhat?"},
+            {"from": "gpt", "value": "red " * (1 + at % 3)},
+        ]
         rows.append({"id": str(at), "image": f"{at}.png", "conversations": talk})
     (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:200])
-    rows.append({"id": "text", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]})
+    rows.append(
+        {
+            "id": "text",
+            "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}],
+        }
+    )
     (tmp_path / "data.json").write_text(json.dumps(rows), encoding="utf-8")
     return tmp_path
 
@@ -105,7 +113,9 @@ def test_text_is_measured_once_for_the_same_records_and_tokenizer(records, tmp_p
     assert np.array_equal(first.text, again.text)
     known = json.loads(path.read_text())
     path.write_text(json.dumps({**known, "text": [1] * len(records)}))
-    assert measure(records, LABELLER, visual, max_length=2048).text.tolist() == [1] * len(records)  # it is read, not made
+    assert measure(records, LABELLER, visual, max_length=2048).text.tolist() == [1] * len(
+        records
+    )  # it is read, not made
     path.write_text(path.read_text()[:-9])
     assert np.array_equal(measure(records, LABELLER, visual, max_length=2048).text, first.text)
     other = Labeller(mini_tokenizer(), "vicuna_v1")
@@ -116,17 +126,22 @@ def test_what_is_too_long_is_an_error_or_is_counted_never_cut(records):
     visual = VisualTokens(FIXED)
     longest = int(measure(records, LABELLER, visual, max_length=2048).lengths.max())
     with pytest.raises(
-        ValueError, match=rf"are longer than max_length={longest - 1}; the longest, 2, has {longest - 4} text and 4"
+        ValueError,
+        match=rf"are longer than max_length={longest - 1}; the longest, 2, has {longest - 4} text and 4",
     ):
         measure(records, LABELLER, visual, max_length=longest - 1)
     found = measure(records, LABELLER, visual, max_length=longest - 1, overflow="skip")
-    assert found.counts == Counter({f"longer than max_length={longest - 1}": int((~found.keep).sum())})
+    assert found.counts == Counter(
+        {f"longer than max_length={longest - 1}": int((~found.keep).sum())}
+    )
     with pytest.raises(ValueError, match="no record is left to train on"):
         measure(records, LABELLER, visual, max_length=3, overflow="skip")
 
 
 def test_a_bad_picture_gives_its_place_to_the_next_that_is_no_longer(records, folder):
-    found = measure(records, LABELLER, VisualTokens(FIXED), max_length=2048)  # fixed: nothing was decoded
+    found = measure(
+        records, LABELLER, VisualTokens(FIXED), max_length=2048
+    )  # fixed: nothing was decoded
     dataset = Conversations(records, LABELLER, measure=found, aside=folder / "aside.jsonl")
     example = dataset[3]
     assert example.input_ids == dataset[6].input_ids  # 4 and 5 are longer than 3
@@ -139,7 +154,9 @@ def test_a_bad_picture_gives_its_place_to_the_next_that_is_no_longer(records, fo
     for at in range(8):
         (folder / f"{at}.png").unlink()
     assert dataset[0].pictures == ()  # the text-only record
-    (folder / "data.json").write_text(json.dumps([{"id": "x", "image": "data.json", "conversations": _TALK}]), encoding="utf-8")
+    (folder / "data.json").write_text(
+        json.dumps([{"id": "x", "image": "data.json", "conversations": _TALK}]), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="no other of its source can stand in"):
         Conversations(read([Data(records=str(folder / "data.json"))]), LABELLER)[0]
 
@@ -158,11 +175,16 @@ def same(a: dict, b: dict) -> bool:
 def test_workers_do_not_change_a_batch(records, packed):
     found = measure(records, LABELLER, VisualTokens(FIXED), max_length=2048)
     options = {"pack_to": 150} if packed else {"group": True}
-    order = EpochOrder(pools(records, found.keep), batch=3, seed=1, lengths=found.lengths, epochs=2, **options)
+    order = EpochOrder(
+        pools(records, found.keep), batch=3, seed=1, lengths=found.lengths, epochs=2, **options
+    )
     dataset = Conversations(records, LABELLER, measure=found)
     collate = Collator.of(LABELLER.tokenizer, LABELLER.placeholder)
     dataset = pickle.loads(pickle.dumps(dataset))  # as workers that are spawned get it
-    runs = [list(DataLoader(dataset, batch_sampler=order, collate_fn=collate, num_workers=n)) for n in (0, 2)]
+    runs = [
+        list(DataLoader(dataset, batch_sampler=order, collate_fn=collate, num_workers=n))
+        for n in (0, 2)
+    ]
     assert len(runs[0]) == len(order)
     assert all(same(a, b) for a, b in zip(*runs, strict=True))
     assert ("segments" in runs[0][0]) == packed
@@ -176,7 +198,10 @@ def test_rows_are_padded_on_the_right_and_segments_count_samples():
     assert batch["input_ids"].tolist() == [[5, 9, 6, 7, 8], [7, 8, 0, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
     assert batch["segments"].tolist() == [[0, 0, 0, 1, 1], [0, 0, -1, -1, -1]]
-    assert batch["labels"].tolist() == [[IGNORE, IGNORE, 6, IGNORE, 8], [IGNORE, 8, IGNORE, IGNORE, IGNORE]]
+    assert batch["labels"].tolist() == [
+        [IGNORE, IGNORE, 6, IGNORE, 8],
+        [IGNORE, 8, IGNORE, IGNORE, IGNORE],
+    ]
     assert batch["pictures"] == [picture]
     with pytest.raises(ValueError, match=r"1 placeholders \(id 9\) and 0 pictures"):
         Collator(placeholder=9)([Example([9], [IGNORE])])
@@ -186,12 +211,15 @@ def test_rows_are_padded_on_the_right_and_segments_count_samples():
 
 
 def test_a_packed_row_of_the_model_is_its_samples_alone_and_lengths_are_true(records, tmp_path):
-    """The logits of a sample do not change with its neighbours; the model's rows are as long as was measured."""
+    """The logits of a sample do not change with its neighbours; the model's rows are as long as was
+    measured."""
     model = RegionVLM.from_parts(
         mini_language_model(width=32, layers=2, heads=2), FREE, image_token_id=LABELLER.placeholder
     ).eval()
     found = measure(records, LABELLER, VisualTokens(FREE), max_length=2048)
-    dataset = Conversations(records, LABELLER, measure=found, cache=FeatureCache(tmp_path / "kept", FREE))
+    dataset = Conversations(
+        records, LABELLER, measure=found, cache=FeatureCache(tmp_path / "kept", FREE)
+    )
     collate = Collator.of(LABELLER.tokenizer, LABELLER.placeholder)
     batch = collate([dataset[(0, 8, 1)], dataset[(2,)]])
     assert all(isinstance(picture, PatchGrid) for picture in batch["pictures"])
@@ -201,6 +229,8 @@ def test_a_packed_row_of_the_model_is_its_samples_alone_and_lengths_are_true(rec
         for index in (0, 8, 1):
             alone = model(**collate([dataset[index]])).logits[0]
             assert len(alone) == found.lengths[index]
-            torch.testing.assert_close(rows[0, start : start + len(alone)], alone, atol=2e-5, rtol=0)
+            torch.testing.assert_close(
+                rows[0, start : start + len(alone)], alone, atol=2e-5, rtol=0
+            )
             start += len(alone)
     assert rows.shape[1] == start == found.lengths[[0, 8, 1]].sum()

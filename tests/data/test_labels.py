@@ -1,4 +1,5 @@
-"""What is supervised is exactly the assistant's words and end token, for the tokenizers and templates of real families."""
+"""What is supervised is exactly the assistant's words and end token, for the tokenizers and
+templates of real families."""
 
 from __future__ import annotations
 
@@ -7,7 +8,17 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
 from regiontok.data.labels import Labeller
@@ -59,22 +70,37 @@ MARKED = CHATML.replace(
 
 
 def llama_like() -> PreTrainedTokenizerFast:
-    """BPE over sentencepiece's pieces with byte fallback, as Llama 1 and 2 and Vicuna have it; merges reach over words and colons."""
+    """BPE over sentencepiece's pieces with byte fallback, as Llama 1 and 2 and Vicuna have it;
+    merges reach over words and colons."""
     inner = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    inner.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    inner.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=420, special_tokens=special, show_progress=False))
-    decoder = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    inner.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=420, special_tokens=special, show_progress=False)
+    )
+    decoder = [
+        decoders.Replace("▁", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+        decoders.Strip(" ", 1, 0),
+    ]
     inner.decoder = decoders.Sequence(decoder)
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     # the byte pieces are plain tokens, not special ones
-    own = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    own = PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
     own.name_or_path = "llama-like"
     return own
 
 
 def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with Qwen's normaliser and split, its end token special and not the tokenizer's eos."""
+    """Byte-level BPE with Qwen's normaliser and split, its end token special and not the
+    tokenizer's eos."""
     inner = Tokenizer(models.BPE())
     inner.normalizer = normalizers.NFC()
     words = Regex(
@@ -84,7 +110,9 @@ def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
     inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"), level])
     inner.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    inner.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False))
+    inner.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False)
+    )
     names = [
         "<|endoftext|>",
         "<|im_start|>",
@@ -95,7 +123,9 @@ def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
         "<|begin|>",
     ]
     inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    own = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|endoftext|>", bos_token="<|begin|>")
+    own = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|endoftext|>", bos_token="<|begin|>"
+    )
     own.chat_template = template
     return own
 
@@ -110,7 +140,10 @@ def said(labeller: Labeller, turns: list[Turn]) -> list[str]:
         if label != IGNORE:
             stretches = [*stretches, []] if before == IGNORE else stretches
             stretches[-1].append(label)
-    return [labeller.tokenizer.decode(one, clean_up_tokenization_spaces=False).lstrip(" ") for one in stretches]
+    return [
+        labeller.tokenizer.decode(one, clean_up_tokenization_spaces=False).lstrip(" ")
+        for one in stretches
+    ]
 
 
 def llama_with(template: str) -> PreTrainedTokenizerFast:
@@ -143,11 +176,20 @@ def test_answers_and_their_end_are_supervised_and_nothing_else(case):
 
 @pytest.mark.parametrize("case", CASES)
 @settings(max_examples=8, deadline=None)
-@given(words=st.text(st.characters(blacklist_categories=["Cs", "Cc", "Cn"], max_codepoint=0x1F9FF), min_size=1, max_size=20))
+@given(
+    words=st.text(
+        st.characters(blacklist_categories=["Cs", "Cc", "Cn"], max_codepoint=0x1F9FF),
+        min_size=1,
+        max_size=20,
+    )
+)
 def test_any_words_are_supervised_whole(case, words):
     make, template, end = CASES[case]
     labeller = LABELLERS.setdefault(case, Labeller(make(), template))
-    turns = [Turn("user", "<image>\nWhat?"), Turn("assistant", f"a{words}b")]  # the ends hold: some templates strip
+    turns = [
+        Turn("user", "<image>\nWhat?"),
+        Turn("assistant", f"a{words}b"),
+    ]  # the ends hold: some templates strip
     if "<image>" in words:
         return
     (heard,) = said(labeller, turns)
@@ -158,15 +200,28 @@ LABELLERS: dict[str, Labeller] = {}
 
 
 def test_a_merge_over_the_boundary_is_cut_where_the_answer_starts():
-    """ ":r" is one token in running text; the answer's r must be supervised without the template's colon."""
-    inner = Tokenizer(models.BPE({**{letter: at for at, letter in enumerate(":usrastneidWh?<mg>q")}, ":r": 90}, [(":", "r")]))
+    """ ":r" is one token in running text; the answer's r must be supervised without the template's
+    colon."""
+    inner = Tokenizer(
+        models.BPE(
+            {**{letter: at for at, letter in enumerate(":usrastneidWh?<mg>q")}, ":r": 90},
+            [(":", "r")],
+        )
+    )
     inner.decoder = decoders.Fuse()
     inner.add_special_tokens([AddedToken("</s>", special=True)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>")
-    tokenizer.chat_template = "{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}"
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}"
+    )
     assert ":r" in tokenizer.tokenize("assistant:red</s>")
     ids, labels = Labeller(tokenizer)([Turn("user", "Wh?"), Turn("assistant", "red")])
-    assert tokenizer.convert_ids_to_tokens([label for label in labels if label != IGNORE]) == ["r", "e", "d", "</s>"]
+    assert tokenizer.convert_ids_to_tokens([label for label in labels if label != IGNORE]) == [
+        "r",
+        "e",
+        "d",
+        "</s>",
+    ]
     assert ":r" not in tokenizer.convert_ids_to_tokens(ids)
 
 
@@ -217,9 +272,18 @@ def test_the_given_tokenizer_stays_as_it_is_and_the_placeholder_may_be_another_i
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}", "no end token behind an answer"),
-        ("{% for m in messages %}{{ m.content | upper + eos_token }}{% endfor %}", "does not write every answer once"),
-        ("{% for m in messages %}{{ m.content.replace('two', '2') + eos_token }}{% endfor %}", "changes the words"),
+        (
+            "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}",
+            "no end token behind an answer",
+        ),
+        (
+            "{% for m in messages %}{{ m.content | upper + eos_token }}{% endfor %}",
+            "does not write every answer once",
+        ),
+        (
+            "{% for m in messages %}{{ m.content.replace('two', '2') + eos_token }}{% endfor %}",
+            "changes the words",
+        ),
         (
             "{% for m in messages %}{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% endfor %}",
             "marks 4 stretches",
@@ -230,7 +294,10 @@ def test_the_given_tokenizer_stays_as_it_is_and_the_placeholder_may_be_another_i
 def test_a_template_that_gives_no_spans_is_refused_by_name(template, message):
     tokenizer = qwen_like(template)
     tokenizer.name_or_path = "some/model"
-    with pytest.raises(ValueError, match=f"chat template of some/model cannot give the spans of answers: .*{message}"):
+    with pytest.raises(
+        ValueError,
+        match=f"chat template of some/model cannot give the spans of answers: .*{message}",
+    ):
         Labeller(tokenizer)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from regiontok.core.recipe import Data, resolve
 from regiontok.data.collate import Collator, Example
 from regiontok.data.conversations import Conversations
 from regiontok.data.labels import Labeller
@@ -16,6 +15,7 @@ from regiontok.data.mask_free import MaskFree
 from regiontok.data.records import read
 from regiontok.data.sampler import EpochOrder, pools
 from regiontok.model.mini import mini_tokenizer
+from regiontok.settings.recipe import Data, resolve
 from regiontok.train.build import build, placeholder_of
 from regiontok.train.feed import feed
 from regiontok.train.folder import RunFolder
@@ -28,7 +28,9 @@ PLACEHOLDER = placeholder_of(TOKENIZER)
 
 def mixed(share: float, seed: int = 1) -> MaskFree:
     records = read([Data(records=SCENES)])
-    return MaskFree(Conversations(records, Labeller(TOKENIZER, "", placeholder=PLACEHOLDER)), share, seed=seed)
+    return MaskFree(
+        Conversations(records, Labeller(TOKENIZER, "", placeholder=PLACEHOLDER)), share, seed=seed
+    )
 
 
 def order(data: MaskFree, **options) -> EpochOrder:
@@ -43,7 +45,9 @@ def test_the_draws_are_a_function_of_seed_epoch_and_record():
     data = mixed(0.5)
     draws = data.drawn(0, range(24))
     assert draws.tolist() == pickle.loads(pickle.dumps(mixed(0.5))).drawn(0, range(24)).tolist()
-    assert draws[5:9].tolist() == data.drawn(0, [5, 6, 7, 8]).tolist()  # whatever else is in the batch
+    assert (
+        draws[5:9].tolist() == data.drawn(0, [5, 6, 7, 8]).tolist()
+    )  # whatever else is in the batch
     assert draws.tolist() != data.drawn(1, range(24)).tolist()
     assert draws.tolist() != mixed(0.5, seed=2).drawn(0, range(24)).tolist()
     assert abs(float(mixed(0.3).drawn(0, range(2000)).mean()) - 0.3) < 0.04
@@ -61,7 +65,9 @@ def test_rows_are_those_of_the_order_with_some_moved(options):
     for step in (0, 1, 5):
         rows, plain = data.rows(own, step), own.at(step)
         assert [index % 24 for index in flat(rows)] == flat(plain)
-        assert [index >= 24 for index in flat(rows)] == data.drawn(own.place(step)[0], flat(plain)).tolist()
+        assert [index >= 24 for index in flat(rows)] == data.drawn(
+            own.place(step)[0], flat(plain)
+        ).tolist()
         assert [type(row) for row in rows] == [type(row) for row in plain]
 
 
@@ -86,11 +92,20 @@ def test_a_batch_says_the_regions_of_each_picture_only_where_some_differ():
 
 
 def test_a_share_outside_0_and_1_is_refused():
-    with pytest.raises(ValueError, match=r"mask_free is a share of the samples in \[0, 1\], not 1.5"):
+    with pytest.raises(
+        ValueError, match=r"mask_free is a share of the samples in \[0, 1\], not 1.5"
+    ):
         mixed(1.5)
 
 
-STAGE = {"name": "align", "data": [{"records": SCENES}], "batch": 6, "epochs": 1.0, "precision": "fp32", "max_length": 512}
+STAGE = {
+    "name": "align",
+    "data": [{"records": SCENES}],
+    "batch": 6,
+    "epochs": 1.0,
+    "precision": "fp32",
+    "max_length": 512,
+}
 
 
 def recipe(**changes):
@@ -126,21 +141,33 @@ def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
     assert found.name(row) == found.name(row - 24)
     own = recipe(mask_free=0.5, steps=2)
     train(own, tmp_path / "run", options=Options(device="cpu"), given="as given")
-    losses = [entry["loss"] for entry in RunFolder(tmp_path / "run").entries() if entry["kind"] == "step"]
+    losses = [
+        entry["loss"] for entry in RunFolder(tmp_path / "run").entries() if entry["kind"] == "step"
+    ]
     assert len(losses) == 2
     assert np.isfinite(losses).all()
 
 
 def test_packed_rows_of_both_kinds_keep_to_their_length(tmp_path):
     own = recipe(mask_free=0.5, pack=True, max_length=260, batch=2)
-    found = feed(own, own.stage[0], tokenizer=TOKENIZER, placeholder=PLACEHOLDER, cache=str(tmp_path / "features"))
+    found = feed(
+        own,
+        own.stage[0],
+        tokenizer=TOKENIZER,
+        placeholder=PLACEHOLDER,
+        cache=str(tmp_path / "features"),
+    )
     model = build(own).model
     rows = found.at(0)
     assert any(index >= 24 for index in flat(rows))
     batch = found.collate([found.dataset[row] for row in rows])
-    made = model.spliced(batch["input_ids"], batch["attention_mask"], batch["pictures"], regions=batch["regions"])
+    made = model.spliced(
+        batch["input_ids"], batch["attention_mask"], batch["pictures"], regions=batch["regions"]
+    )
     assert int(made.lengths.max()) <= 260
     bare = [number for number, text in enumerate(batch["regions"]) if text == ""]
     assert bare
-    assert {model.see([batch["pictures"][number]], regions="").counts.item() for number in bare} == {16}
+    assert {
+        model.see([batch["pictures"][number]], regions="").counts.item() for number in bare
+    } == {16}
     assert torch.isfinite(model(**batch).loss)

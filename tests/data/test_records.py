@@ -1,4 +1,5 @@
-"""LLaVA's records: read as published; what does not fit is set aside with its reason; generated scenes in the same form."""
+"""LLaVA's records: read as published; what does not fit is set aside with its reason; generated
+scenes in the same form."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ import pytest
 from PIL import Image
 
 from regiontok.core.picture import PictureError
-from regiontok.core.recipe import Data
 from regiontok.data.generated import QUESTIONS, Miniworld
 from regiontok.data.records import Record, RecordError, open_picture, read, split
 from regiontok.miniworld.scenes import make_scene
+from regiontok.settings.recipe import Data
 
 
 def talk(*texts: str) -> list[dict[str, str]]:
@@ -24,19 +25,40 @@ def talk(*texts: str) -> list[dict[str, str]]:
 GOOD = [
     {"id": "a", "image": "one.png", "conversations": talk("<image>\nWhat?", "red", "And?", "blue")},
     {"id": 7, "image": ["one.png", "two.png"], "conversations": talk("<image> or <image>?", "two")},
-    {"id": "text", "conversations": [{"from": "system", "value": "Be brief."}, *talk("Hi", "Hello")]},
+    {
+        "id": "text",
+        "conversations": [{"from": "system", "value": "Be brief."}, *talk("Hi", "Hello")],
+    },
     {"id": "last", "image": "two.png", "conversations": talk("What is it?\n<image>", "green")},
 ]
 BAD = [
-    ({"id": "n", "image": "one.png", "conversations": talk("What?", "red")}, "0 <image> in the conversation, but 1 images"),
-    ({"id": "m", "conversations": talk("<image><image>?", "red")}, "2 <image> in the conversation, but 0 images"),
-    ({"id": "o", "conversations": talk("Hi", "Hello", "Bye")}, "speakers do not alternate from user to assistant"),
+    (
+        {"id": "n", "image": "one.png", "conversations": talk("What?", "red")},
+        "0 <image> in the conversation, but 1 images",
+    ),
+    (
+        {"id": "m", "conversations": talk("<image><image>?", "red")},
+        "2 <image> in the conversation, but 0 images",
+    ),
+    (
+        {"id": "o", "conversations": talk("Hi", "Hello", "Bye")},
+        "speakers do not alternate from user to assistant",
+    ),
     ({"id": "p", "conversations": talk("Hi", " ")}, "an empty message of assistant"),
     ({"id": "q", "conversations": [{"from": "robot", "value": "x"}]}, "unknown speaker"),
-    ({"id": "r", "image": "three.png", "conversations": talk("<image>", "x")}, "image file is missing"),
-    ({"id": "s", "image": "../one.png", "conversations": talk("<image>", "x")}, "image path leaves its folder"),
+    (
+        {"id": "r", "image": "three.png", "conversations": talk("<image>", "x")},
+        "image file is missing",
+    ),
+    (
+        {"id": "s", "image": "../one.png", "conversations": talk("<image>", "x")},
+        "image path leaves its folder",
+    ),
     ({"id": "t", "conversations": talk("Hi", "an <image>")}, "<image> in a message of assistant"),
-    ({"id": "u", "image": 3, "conversations": talk("<image>", "x")}, "image is neither a path nor a list of paths"),
+    (
+        {"id": "u", "image": 3, "conversations": talk("<image>", "x")},
+        "image is neither a path nor a list of paths",
+    ),
     ({"id": "v"}, "not an object with a list of conversations"),
     ({"id": "w", "conversations": [{"value": 3}]}, "a message without from and value"),
     ([1, 2], "not an object with a list of conversations"),
@@ -54,7 +76,9 @@ def folder(tmp_path):
 def test_published_files_are_read_and_what_does_not_fit_is_counted(folder, lines):
     rows = [*GOOD, *(row for row, _ in BAD)]
     path = folder / "data.json"
-    path.write_text("\n".join(map(json.dumps, rows)) + "\n\n" if lines else json.dumps(rows), encoding="utf-8")
+    path.write_text(
+        "\n".join(map(json.dumps, rows)) + "\n\n" if lines else json.dumps(rows), encoding="utf-8"
+    )
     records = read([Data(records=str(path))])
     assert [record.id for record in records] == ["a", "7", "text", "last"]
     assert records[1].images == (str(folder / "one.png"), str(folder / "two.png"))
@@ -83,9 +107,15 @@ def test_a_line_that_is_no_json_is_set_aside(folder):
 
 def test_sources_lie_one_after_the_other_and_survive_pickling(folder):
     (folder / "data.json").write_text(json.dumps(GOOD), encoding="utf-8")
-    sources = [Data(records=str(folder / "data.json"), weight=0.5), Data(records="miniworld(3, size=64)")]
+    sources = [
+        Data(records=str(folder / "data.json"), weight=0.5),
+        Data(records="miniworld(3, size=64)"),
+    ]
     records = pickle.loads(pickle.dumps(read(sources)))
-    assert [(source.start, source.stop, source.weight) for source in records.sources] == [(0, 4, 0.5), (4, 7, 1.0)]
+    assert [(source.start, source.stop, source.weight) for source in records.sources] == [
+        (0, 4, 0.5),
+        (4, 7, 1.0),
+    ]
     assert records.source_of(4).name == "miniworld(3, size=64)"
     assert records[4] == records[-3] == Record.of(Miniworld(3, size=64)[0])
     assert len(list(records)) == 7
@@ -140,11 +170,17 @@ def test_scenes_answer_their_questions():
             if question == "How many objects are there?":
                 assert answer == str(len(scene.objects))
             elif question.startswith("What colour"):
-                assert [item.colour for item in scene.objects if item.shape == words[-1]] == [answer]
+                assert [item.colour for item in scene.objects if item.shape == words[-1]] == [
+                    answer
+                ]
             elif question.startswith("What shape"):
-                assert [item.shape for item in scene.objects if item.colour == words[-2]] == [answer]
+                assert [item.shape for item in scene.objects if item.colour == words[-2]] == [
+                    answer
+                ]
             else:
-                there = (words[-2], words[-1]) in [(item.colour, item.shape) for item in scene.objects]
+                there = (words[-2], words[-1]) in [
+                    (item.colour, item.shape) for item in scene.objects
+                ]
                 assert answer == ("yes" if there else "no")
             kinds[answer] += answer in ("yes", "no")
     assert min(kinds["yes"], kinds["no"]) > 8

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regiontok.core.recipe import Data
 from regiontok.data.pack import pack
 from regiontok.data.records import read
 from regiontok.data.sampler import EpochOrder, Pool, pools
+from regiontok.settings.recipe import Data
 
 LENGTHS = np.random.default_rng(0).integers(5, 100, 203)
 
@@ -44,11 +44,15 @@ def test_first_fit_decreasing_is_what_its_name_says():
 
 
 def test_a_sample_longer_than_a_row_is_refused():
-    with pytest.raises(ValueError, match="sample 1 has 21 tokens, a row at most 20: samples are never cut"):
+    with pytest.raises(
+        ValueError, match="sample 1 has 21 tokens, a row at most 20: samples are never cut"
+    ):
         pack([3, 21], 20)
 
 
-@pytest.mark.parametrize("options", [{}, {"group": True}, {"pack_to": 200}, {"group": True, "pack_to": 200}])
+@pytest.mark.parametrize(
+    "options", [{}, {"group": True}, {"pack_to": 200}, {"group": True, "pack_to": 200}]
+)
 def test_an_epoch_has_every_record_once_but_for_what_fills_the_last_batch(options):
     order = EpochOrder([Pool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, **options)
     for epoch in (0, 1):
@@ -66,7 +70,9 @@ def test_an_epoch_has_every_record_once_but_for_what_fills_the_last_batch(option
 @pytest.mark.parametrize("options", [{}, {"group": True}, {"pack_to": 200}])
 def test_resuming_at_any_step_and_any_number_of_processes_give_the_same_samples(options):
     def order(**more):
-        return EpochOrder([Pool(np.arange(203))], batch=8, seed=5, lengths=LENGTHS, epochs=2.5, **options, **more)
+        return EpochOrder(
+            [Pool(np.arange(203))], batch=8, seed=5, lengths=LENGTHS, epochs=2.5, **options, **more
+        )
 
     whole = [order().at(step) for step in range(order().steps)]
     assert list(order()) == whole
@@ -77,7 +83,9 @@ def test_resuming_at_any_step_and_any_number_of_processes_give_the_same_samples(
     assert len(shares[0]) == len(order(micro=2, rank=0, processes=2)) == 2 * len(whole)
     for step, rows in enumerate(whole):
         own = [share[2 * step : 2 * step + 2] for share in shares]
-        assert [own[0][0], own[1][0], own[0][1], own[1][1]] == [rows[at : at + 2] for at in range(0, 8, 2)]
+        assert [own[0][0], own[1][0], own[0][1], own[1][1]] == [
+            rows[at : at + 2] for at in range(0, 8, 2)
+        ]
     dealt = list(order(micro=2))  # what accelerate would deal out in turn to two processes
     assert [dealt[0::2], dealt[1::2]] == shares
     assert list(pickle.loads(pickle.dumps(order()))) == whole
@@ -93,7 +101,9 @@ def test_groups_are_of_nearly_one_length():
 
 
 def test_weights_say_how_often_a_record_is_drawn():
-    order = EpochOrder([Pool(np.arange(100), 0.25), Pool(np.arange(100, 110), 3.0)], batch=5, seed=2, epochs=4)
+    order = EpochOrder(
+        [Pool(np.arange(100), 0.25), Pool(np.arange(100, 110), 3.0)], batch=5, seed=2, epochs=4
+    )
     counts = Counter(flat(row for batch in order for row in batch))
     assert order.steps == 4 * 11
     assert {counts[index] for index in range(100)} == {1}
@@ -101,7 +111,9 @@ def test_weights_say_how_often_a_record_is_drawn():
 
 
 def test_pools_follow_the_sources_and_what_is_kept():
-    records = read([Data(records="miniworld(4, size=64)", weight=2.0), Data(records="miniworld(3, size=64)")])
+    records = read(
+        [Data(records="miniworld(4, size=64)", weight=2.0), Data(records="miniworld(3, size=64)")]
+    )
     keep = np.array([True, False, True, True, False, False, False])
     (only,) = pools(records, keep)
     assert (only.indices.tolist(), only.weight) == ([0, 2, 3], 2.0)
@@ -111,7 +123,9 @@ def test_pools_follow_the_sources_and_what_is_kept():
 
 def test_orders_that_cannot_be_are_refused():
     pool = [Pool(np.arange(4))]
-    with pytest.raises(ValueError, match="a batch of 6 cannot be shared by 2 processes in micro-batches of 2"):
+    with pytest.raises(
+        ValueError, match="a batch of 6 cannot be shared by 2 processes in micro-batches of 2"
+    ):
         EpochOrder(pool, batch=6, micro=2, processes=2)
     with pytest.raises(ValueError, match="no record is left to draw from"):
         EpochOrder([], batch=1)

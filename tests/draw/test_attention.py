@@ -17,7 +17,9 @@ HALVES = Regions.from_labels(torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1]]))
 
 
 def drawn(regions, shares, **options):
-    return np.asarray(draw_attention(WHITE, FRAME, regions, shares, **{"named": 0, "longest": 640, **options})).astype(int)
+    return np.asarray(
+        draw_attention(WHITE, FRAME, regions, shares, **{"named": 0, "longest": 640, **options})
+    ).astype(int)
 
 
 def redness(pixels, y, x):
@@ -41,7 +43,9 @@ def test_nothing_looked_at_is_the_photo_in_grey():
 
 
 def test_where_regions_overlap_the_larger_share_shows():
-    both = Regions.from_masks(torch.tensor([[[1, 1, 1, 1], [0, 0, 0, 0]], [[1, 1, 0, 0], [1, 1, 0, 0]]]) == 1)
+    both = Regions.from_masks(
+        torch.tensor([[[1, 1, 1, 1], [0, 0, 0, 0]], [[1, 1, 0, 0], [1, 1, 0, 0]]]) == 1
+    )
     pixels = drawn(both, [1.0, 0.25])
     assert np.array_equal(pixels[50, 50], pixels[50, 600])
     assert redness(pixels, 250, 50) < redness(pixels, 50, 50)
@@ -49,7 +53,9 @@ def test_where_regions_overlap_the_larger_share_shows():
 
 
 def test_letters_stand_in_the_top_left_corner_and_share_the_scale():
-    bare, strong, weak = (drawn(HALVES, [1, 1], letters=letters) for letters in (None, {"G": 1.0}, {"G": 0.0}))
+    bare, strong, weak = (
+        drawn(HALVES, [1, 1], letters=letters) for letters in (None, {"G": 1.0}, {"G": 0.0})
+    )
     changed = np.argwhere((bare != strong).any(-1))
     assert changed[:, 0].max() < 64
     assert changed[:, 1].max() < 96
@@ -59,7 +65,10 @@ def test_letters_stand_in_the_top_left_corner_and_share_the_scale():
 
 
 def test_two_letters_stand_side_by_side():
-    one, two = drawn(HALVES, [1, 1], letters={"G": 0.3}), drawn(HALVES, [1, 1], letters={"G": 0.3, "CLS": 0.3})
+    one, two = (
+        drawn(HALVES, [1, 1], letters={"G": 0.3}),
+        drawn(HALVES, [1, 1], letters={"G": 0.3, "CLS": 0.3}),
+    )
     assert np.argwhere((one != two).any(-1))[:, 1].min() > 20
 
 
@@ -76,7 +85,10 @@ def test_patches_in_no_region_stay_grey():
 
 
 def test_a_small_photo_is_drawn_too():
-    assert draw_attention(WHITE, FRAME, HALVES, [1, 2], letters={"G": 1}, longest=24).size == (24, 12)
+    assert draw_attention(WHITE, FRAME, HALVES, [1, 2], letters={"G": 1}, longest=24).size == (
+        24,
+        12,
+    )
 
 
 def test_parts_that_do_not_belong_together():

@@ -1,4 +1,5 @@
-"""Figures: PNG and SVG of one layout, nothing outside the sheet, nothing on another thing, scales where they are needed."""
+"""Figures: PNG and SVG of one layout, nothing outside the sheet, nothing on another thing, scales
+where they are needed."""
 
 from __future__ import annotations
 
@@ -38,7 +39,15 @@ def figure() -> Figure:
         [panel(caption="cat"), panel(lines=[(0.5, 0.0, 0.5, 1.0)]), panel(scale=scale)],
         [None, panel((60, 80), caption="7 regions"), panel(scale=scale)],
     ]
-    return Figure(rows, ["photo", "a & b", "x < y"], ["rows", "rows"], ("", "both", "both"), "Title", "A note", letters=True)
+    return Figure(
+        rows,
+        ["photo", "a & b", "x < y"],
+        ["rows", "rows"],
+        ("", "both", "both"),
+        "Title",
+        "A note",
+        letters=True,
+    )
 
 
 def test_svg_parses_and_holds_every_panel_with_its_photo_inside(figure):
@@ -47,11 +56,23 @@ def test_svg_parses_and_holds_every_panel_with_its_photo_inside(figure):
     assert len(panels) == 5
     for one in panels:
         href = one.find(f"{SVG}image").get("href")
-        inside = Image.open(io.BytesIO(base64.b64decode(href.removeprefix("data:image/png;base64,"))))
+        inside = Image.open(
+            io.BytesIO(base64.b64decode(href.removeprefix("data:image/png;base64,")))
+        )
         assert inside.getpixel((0, 0)) == RED
     assert not re.search(r'(href|src)="(?!data:)|url\((?!#)', text), "nothing is fetched"
     words = [node.text for node in ET.fromstring(text).iter(f"{SVG}text")]
-    assert {"(a) photo", "(b) a & b", "(c) x < y", "both", "rows", "7 regions", "Title", "A note", "L2 norm"} <= set(words)
+    assert {
+        "(a) photo",
+        "(b) a & b",
+        "(c) x < y",
+        "both",
+        "rows",
+        "7 regions",
+        "Title",
+        "A note",
+        "L2 norm",
+    } <= set(words)
 
 
 def test_png_and_svg_have_one_size_and_the_same_bytes_every_time(figure):
@@ -77,14 +98,20 @@ def test_numbers_of_a_scale_are_evenly_spaced_and_stand_apart_on_a_short_bar():
     for wide in (420, 120):
         sheet = arrange(Figure([[panel((wide, 80), scale=Scale(3, 24))]], ["norm"], [""]))
         numbers = [words for words in sheet.words if words.text.isdigit()]
-        assert [words.text for words in numbers] == (["5", "10", "15", "20"] if wide == 420 else ["10", "20"])
+        assert [words.text for words in numbers] == (
+            ["5", "10", "15", "20"] if wide == 420 else ["10", "20"]
+        )
         for left, right in pairwise(numbers):
             assert left.x + width(left.text, left.size) < right.x
 
 
 def test_a_row_title_of_many_lines_ends_in_three_points():
     title = "one-two-three-four-five-six " * 4
-    words = [words.text for words in arrange(Figure([[panel()]], ["head"], [title])).words if words.upright]
+    words = [
+        words.text
+        for words in arrange(Figure([[panel()]], ["head"], [title])).words
+        if words.upright
+    ]
     assert len(words) == 3
     assert words[0].endswith("…")
 
@@ -98,7 +125,9 @@ def test_the_bar_runs_from_the_lowest_colour_to_the_highest():
 
 def test_a_border_is_white_in_the_middle_of_its_panel():
     drawn = draw_png(Figure([[panel((121, 80), lines=[(0.5, 0.0, 0.5, 1.0)])]], ["regions"], [""]))
-    placed = arrange(Figure([[panel((121, 80), lines=[(0.5, 0.0, 0.5, 1.0)])]], ["regions"], [""])).pictures[0]
+    placed = arrange(
+        Figure([[panel((121, 80), lines=[(0.5, 0.0, 0.5, 1.0)])]], ["regions"], [""])
+    ).pictures[0]
     row = np.asarray(drawn)[placed.y + 40, placed.x : placed.x + 121].astype(int)
     assert row[60].min() > 240
     assert (row[:55] == RED).all()
@@ -108,9 +137,22 @@ def test_a_border_is_white_in_the_middle_of_its_panel():
 @pytest.mark.parametrize("columns", [1, 3, 8])
 def test_all_words_and_pictures_lie_on_the_sheet_and_panels_do_not_touch(columns):
     side = panel_side(columns)
-    row = [panel((side, side), caption="a caption of several words " * 3, scale=Scale(0.1, 0.9, "a label"))] * columns
+    row = [
+        panel(
+            (side, side),
+            caption="a caption of several words " * 3,
+            scale=Scale(0.1, 0.9, "a label"),
+        )
+    ] * columns
     names = ["transformers-clip-vit-large-patch14-336 layer=-2\n24 × 24"] * columns
-    sheet = arrange(Figure([row, row], names, ["a very long title of the first row " * 4, "second"], note="note " * 99))
+    sheet = arrange(
+        Figure(
+            [row, row],
+            names,
+            ["a very long title of the first row " * 4, "second"],
+            note="note " * 99,
+        )
+    )
     assert sheet.wide <= WIDE
     for words in sheet.words:
         long = width(words.text, words.size, words.bold)
@@ -142,7 +184,11 @@ def test_pictures_are_made_smaller_but_never_larger():
 
 
 def test_long_names_break_where_they_can_and_are_shortened_where_not():
-    assert folded("vit_large_patch14_reg4_dinov2", HEAD, 170) == ["vit_large_", "patch14_reg4_", "dinov2"]
+    assert folded("vit_large_patch14_reg4_dinov2", HEAD, 170) == [
+        "vit_large_",
+        "patch14_reg4_",
+        "dinov2",
+    ]
     assert folded("two words", HEAD, 1000) == ["two words"]
     assert folded("a\nb", HEAD, 1000) == ["a", "b"]
     (cut,) = folded("M" * 60, CAPTION, 100)

@@ -1,4 +1,5 @@
-"""Maps: every patch one block over the pixels it sees, colours that mean their numbers, borders exactly between patches."""
+"""Maps: every patch one block over the pixels it sees, colours that mean their numbers, borders
+exactly between patches."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def photo(high: int, wide: int, value: int = 100) -> Picture:
 
 def test_four_patches_are_four_blocks_with_sharp_edges():
     field = np.array([[RED, GREEN], [BLUE, GOLD]], np.uint8)
-    drawn = np.asarray(draw_colours(photo(20, 30), Frame.stretch((20, 30), (4, 4), (2, 2)), field, longest=60))
+    drawn = np.asarray(
+        draw_colours(photo(20, 30), Frame.stretch((20, 30), (4, 4), (2, 2)), field, longest=60)
+    )
     assert drawn.shape == (40, 60, 3)
     assert (drawn[:20, :30] == RED).all()
     assert (drawn[:20, 30:] == GREEN).all()
@@ -31,7 +34,8 @@ def test_four_patches_are_four_blocks_with_sharp_edges():
 
 
 def test_a_letterboxed_photo_shows_the_patches_on_it_and_no_padding():
-    # 40 x 20 on an 8 x 8 canvas of 2-pixel patches: the photo lies on patch rows 1 and 2, rows 0 and 3 are padding
+    # 40 x 20 on an 8 x 8 canvas of 2-pixel patches: the photo lies on patch rows 1 and 2, rows 0
+    # and 3 are padding
     frame = Frame.letterbox((20, 40), (8, 8), (2, 2))
     field = np.zeros((4, 4, 3), np.uint8)
     field[0] = field[3] = RED
@@ -43,7 +47,9 @@ def test_a_letterboxed_photo_shows_the_patches_on_it_and_no_padding():
 
 def test_what_a_crop_does_not_see_is_the_photo_in_light_grey():
     frame = Frame.center_crop((20, 40), (4, 4), (2, 2))  # the middle 20 x 20
-    drawn = np.asarray(draw_colours(photo(20, 40, 26), frame, np.zeros((2, 2, 3), np.uint8), longest=40))
+    drawn = np.asarray(
+        draw_colours(photo(20, 40, 26), frame, np.zeros((2, 2, 3), np.uint8), longest=40)
+    )
     assert (drawn[:, :10] == 226 + 0.25 * (26 - 226)).all()
     assert (drawn[:, 10:30] == 0).all()
     assert (drawn[:, 30:] == 176).all()
@@ -67,7 +73,9 @@ def test_a_scale_mixes_neighbouring_colours_and_stops_at_its_ends():
     scale = Scale(0, 16)
     assert scale.colours(np.array([8.0])).tolist() == [VIRIDIS[8].tolist()]
     assert scale.colours(np.array([0.5])).tolist() == [[70, 12, 95]]
-    assert scale.colours(np.array([-1.0, 17.0, np.nan])).tolist() == [VIRIDIS[i].tolist() for i in (0, -1, 0)]
+    assert scale.colours(np.array([-1.0, 17.0, np.nan])).tolist() == [
+        VIRIDIS[i].tolist() for i in (0, -1, 0)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,9 @@ def test_a_scale_mixes_neighbouring_colours_and_stops_at_its_ends():
     ],
 )
 def test_ticks_are_round_numbers(low, high, numbers):
-    assert [float(text) for _, text in Scale(low, high).ticks()] == [float(number) for number in numbers]
+    assert [float(text) for _, text in Scale(low, high).ticks()] == [
+        float(number) for number in numbers
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,7 +105,9 @@ def test_ticks_lie_on_the_scale_where_they_say(low, span):
     for place, text in found:
         assert -1e-6 <= place <= 1 + 1e-6
         at = scale.low + place * (scale.high - scale.low)
-        assert float(text) == pytest.approx(at, abs=max(0.006 * max(abs(low), abs(low + span)), 1e-4))
+        assert float(text) == pytest.approx(
+            at, abs=max(0.006 * max(abs(low), abs(low + span)), 1e-4)
+        )
 
 
 def test_equal_numbers_get_the_middle_colour_and_rounding_is_no_range():
@@ -130,7 +142,9 @@ def test_borders_keep_to_a_letterboxed_photo():
 
 def test_tints_differ_between_neighbours_and_patches_in_no_region_are_dark():
     regions = Regions.from_labels(torch.tensor([[0, 1, -1]]))
-    drawn = draw_tints(photo(10, 30, 100), Frame.stretch((10, 30), (2, 6), (2, 2)), regions, longest=30)
+    drawn = draw_tints(
+        photo(10, 30, 100), Frame.stretch((10, 30), (2, 6), (2, 2)), regions, longest=30
+    )
     left, middle, right = (np.array(drawn.getpixel((x, 5))) for x in (5, 15, 25))
     assert np.abs(left - middle).max() > 40
     assert right.tolist() == [40, 40, 40]
@@ -144,15 +158,21 @@ def test_tints_differ_between_neighbours_and_patches_in_no_region_are_dark():
         (lambda: Scale.of([np.array([np.nan])]), "at least one finite number"),
         (lambda: Scale.of([]), "at least one finite number"),
         (
-            lambda: draw_colours(photo(4, 4), Frame.stretch((4, 4), (4, 4), (2, 2)), np.zeros((3, 2, 3)), longest=9),
+            lambda: draw_colours(
+                photo(4, 4), Frame.stretch((4, 4), (4, 4), (2, 2)), np.zeros((3, 2, 3)), longest=9
+            ),
             r"a colour of each patch \[2, 2, 3\], got shape \[3, 2, 3\]",
         ),
         (
-            lambda: draw_colours(photo(4, 6), Frame.stretch((4, 4), (4, 4), (2, 2)), np.zeros((2, 2, 3)), longest=9),
+            lambda: draw_colours(
+                photo(4, 6), Frame.stretch((4, 4), (4, 4), (2, 2)), np.zeros((2, 2, 3)), longest=9
+            ),
             r"image \(4, 4\), the picture image has size \(4, 6\)",
         ),
         (
-            lambda: draw_colours(photo(4, 4), Frame.stretch((4, 4), (4, 4), (2, 2)), np.zeros((2, 2, 3)), longest=0),
+            lambda: draw_colours(
+                photo(4, 4), Frame.stretch((4, 4), (4, 4), (2, 2)), np.zeros((2, 2, 3)), longest=0
+            ),
             "longest=0",
         ),
     ],

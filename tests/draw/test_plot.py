@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from regiontok.core.need import MissingPackage
 from regiontok.draw.plot import STYLES, Line, Panel, draw_panels
+from regiontok.system.need import MissingPackage
 
 LINE = Line("one", (16.0, 64.0), (0.1, 0.9))
 
@@ -47,7 +47,9 @@ def test_nothing_global_is_touched():
     before = dict(matplotlib.rcParams)
     draw_panels([panel(LINE)], title="t", subtitle="s")
     assert dict(matplotlib.rcParams) == before
-    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+    assert (
+        "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+    )
 
 
 def test_what_cannot_be_drawn(monkeypatch):

@@ -78,7 +78,9 @@ def test_a_small_photo_is_enlarged_and_a_large_one_made_smaller():
 def test_colours_of_touching_regions_differ():
     photo = plain((128, 128, 128), (400, 400))
     labels = torch.arange(16).view(4, 4)
-    pixels = drawn(photo, squares(photo, (4, 4)), Regions.from_labels(labels), style="colours", longest=400)
+    pixels = drawn(
+        photo, squares(photo, (4, 4)), Regions.from_labels(labels), style="colours", longest=400
+    )
     middles = pixels[50::100, 50::100]
     for y, x in np.ndindex(4, 4):
         around = [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
@@ -162,7 +164,10 @@ def test_padding_does_not_show():
     frame = Frame.letterbox(photo.size, (56, 56), (14, 14))
     kept, dropped = Regions.singletons((4, 4)), Regions.singletons((4, 4), frame.valid)
     assert draw_regions(photo, frame, kept, longest=200).size == (200, 100)
-    assert (drawn(photo, frame, kept, style="means")[5::20] == drawn(photo, frame, dropped, style="means")[5::20]).all()
+    assert (
+        drawn(photo, frame, kept, style="means")[5::20]
+        == drawn(photo, frame, dropped, style="means")[5::20]
+    ).all()
 
 
 def case(name: str) -> tuple[Picture, Frame, Regions]:
@@ -175,14 +180,18 @@ def case(name: str) -> tuple[Picture, Frame, Regions]:
     several = {
         "one region": torch.ones(1, *frame.grid),
         "none": torch.zeros(0, *frame.grid),
-        "one of many": torch.arange(36).view(1, 6, 6) == 14 if frame.grid == (6, 6) else torch.ones(1, 1, 1),
+        "one of many": torch.arange(36).view(1, 6, 6) == 14
+        if frame.grid == (6, 6)
+        else torch.ones(1, 1, 1),
         "one patch": torch.ones(2, 1, 1),
     }
     return photo, frame, Regions.from_masks(several.get(name, masks))
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("name", ["overlap", "one region", "none", "one of many", "one patch", "long", "wide", "dot"])
+@pytest.mark.parametrize(
+    "name", ["overlap", "one region", "none", "one of many", "one patch", "long", "wide", "dot"]
+)
 def test_every_style_draws_every_case(name, style):
     photo, frame, regions = case(name)
     expected = {"long": (1, 640), "wide": (640, 1), "dot": (640, 640)}.get(name, (640, 427))
@@ -190,7 +199,9 @@ def test_every_style_draws_every_case(name, style):
     for options in ({}, {"numbers": True}, {"names": names}):
         image = draw_regions(photo, frame, regions, style=style, **options)
         assert (image.size, image.mode) == (expected, "RGB")
-    assert image.tobytes() == draw_regions(photo, frame, regions, style=style, names=names).tobytes()
+    assert (
+        image.tobytes() == draw_regions(photo, frame, regions, style=style, names=names).tobytes()
+    )
     assert draw_regions(photo, frame, regions, style=style, longest=1, numbers=True).size == (1, 1)
 
 
@@ -224,7 +235,9 @@ def test_names_and_numbers_are_different_labels():
 
 
 @settings(max_examples=30, deadline=None)
-@given(arrays(np.int64, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-2, 2)))
+@given(
+    arrays(np.int64, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-2, 2))
+)
 def test_depth_is_the_distance_to_the_nearest_other_label(labels):
     edge = np.pad(labels, 1, constant_values=9)
     expected = np.zeros(labels.shape)
@@ -236,7 +249,12 @@ def test_depth_is_the_distance_to_the_nearest_other_label(labels):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    arrays(np.int64, st.tuples(st.integers(1, 400), st.integers(1, 400)), elements=st.integers(-2, 3), fill=st.integers(-2, 3))
+    arrays(
+        np.int64,
+        st.tuples(st.integers(1, 400), st.integers(1, 400)),
+        elements=st.integers(-2, 3),
+        fill=st.integers(-2, 3),
+    )
 )
 def test_a_pole_lies_in_its_region_and_labels_in_the_picture_apart(top):
     at = poles(top, 4)
@@ -269,16 +287,23 @@ def test_of_two_labels_for_one_place_the_first_is_written():
     for order in ([0, 1], [1, 0]):
         found = fitted(["left", "right"], halves, order, 1.0, plates=False)
         assert [label.region for label in found] == order[:1]
-    assert len(fitted(["left", "right"], np.indices((24, 200))[1] // 100, [0, 1], 1.0, plates=False)) == 2
+    assert (
+        len(fitted(["left", "right"], np.indices((24, 200))[1] // 100, [0, 1], 1.0, plates=False))
+        == 2
+    )
     assert fitted(["wider than all"], np.zeros((100, 60), int), [0], 1.0, plates=False) == []
 
 
 def test_a_plate_never_hides_most_of_a_region():
     top = np.zeros((100, 300), int)
     top[45:55, 140:160] = 1
-    assert [label.region for label in fitted(["outer", "inner"], top, [0, 1], 1.0, plates=True)] == [0]
+    assert [
+        label.region for label in fitted(["outer", "inner"], top, [0, 1], 1.0, plates=True)
+    ] == [0]
     top[30:70, 120:180] = 1
-    assert [label.region for label in fitted(["outer", "inner"], top, [0, 1], 1.0, plates=True)] == [0, 1]
+    assert [
+        label.region for label in fitted(["outer", "inner"], top, [0, 1], 1.0, plates=True)
+    ] == [0, 1]
 
 
 def test_neighbours_touch_at_sides_and_corners_or_share_a_patch():
@@ -328,8 +353,14 @@ def test_text_is_made_to_fit():
         ({"style": "lines"}, "unknown style 'lines'; expected one of borders, colours, means"),
         ({"names": ["one"]}, "a name .* for each of 2 regions, got 1"),
         ({"longest": 0}, "at least 1 pixel .* longest=0"),
-        ({"picture": plain(size=(40, 41))}, r"of an image \(40, 40\), the picture image has size \(40, 41\)"),
-        ({"regions": Regions.singletons((3, 2))}, r"grid \(3, 2\) do not lie on the frame's grid \(2, 2\)"),
+        (
+            {"picture": plain(size=(40, 41))},
+            r"of an image \(40, 40\), the picture image has size \(40, 41\)",
+        ),
+        (
+            {"regions": Regions.singletons((3, 2))},
+            r"grid \(3, 2\) do not lie on the frame's grid \(2, 2\)",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(change, message):

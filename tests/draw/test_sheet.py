@@ -1,4 +1,5 @@
-"""Sheets: where pictures, heads and captions stand, and files that are written whole or not at all."""
+"""Sheets: where pictures, heads and captions stand, and files that are written whole or not at
+all."""
 
 from __future__ import annotations
 
@@ -10,7 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regiontok.draw.sheet import MARGIN, PAPER, Panel, column_width, contact_sheet, save_image, side_by_side
+from regiontok.draw.sheet import (
+    MARGIN,
+    PAPER,
+    Panel,
+    column_width,
+    contact_sheet,
+    save_image,
+    side_by_side,
+)
 
 RED = (250, 0, 0)
 
@@ -49,7 +58,10 @@ def test_pictures_of_a_row_start_on_one_line_and_captions_on_another():
     first, second = red[:, : sheet.width // 2], red[:, sheet.width // 2 :]
     assert first.any(1).argmax() == second.any(1).argmax()
     below = inked(sheet)[red.any(1).nonzero()[0].max() + 2 :]
-    tops = [half.any(1).argmax() for half in (below[:, : sheet.width // 2], below[:, sheet.width // 2 :])]
+    tops = [
+        half.any(1).argmax()
+        for half in (below[:, : sheet.width // 2], below[:, sheet.width // 2 :])
+    ]
     assert abs(tops[0] - tops[1]) <= 1
 
 
@@ -63,7 +75,9 @@ def test_equal_titles_down_a_column_are_one_head():
 def test_row_titles_stand_in_the_left_margin():
     bare = contact_sheet([[panel()], [panel()]], title="")
     titled = contact_sheet(
-        [[panel()], [panel()]], title="", row_titles=["coffee", "a title much longer than its row is high " * 3]
+        [[panel()], [panel()]],
+        title="",
+        row_titles=["coffee", "a title much longer than its row is high " * 3],
     )
     assert titled.size == bare.size
     assert not inked(bare)[:, : MARGIN - 1].any()
@@ -73,11 +87,18 @@ def test_row_titles_stand_in_the_left_margin():
     assert rows.max() <= red.max()
 
 
-@pytest.mark.parametrize("text", ["word " * 80, "W" * 300, "é 日 \N{SNOWMAN} " * 40, "several\nlines\n\nof text"])
+@pytest.mark.parametrize(
+    "text", ["word " * 80, "W" * 300, "é 日 \N{SNOWMAN} " * 40, "several\nlines\n\nof text"]
+)
 def test_text_never_leaves_the_sheet_or_its_column(text):
     sheet = contact_sheet([[panel(text, text), panel()]], title=text, subtitle=text)
     ink = inked(sheet)
-    for edge in (ink[: MARGIN - 1], ink[-MARGIN + 5 :], ink[:, : MARGIN - 3], ink[:, -MARGIN + 3 :]):
+    for edge in (
+        ink[: MARGIN - 1],
+        ink[-MARGIN + 5 :],
+        ink[:, : MARGIN - 3],
+        ink[:, -MARGIN + 3 :],
+    ):
         assert not edge.any()
     red = pictures(sheet)
     under = ink[red.any(1).nonzero()[0].max() + 2 :]
@@ -86,13 +107,21 @@ def test_text_never_leaves_the_sheet_or_its_column(text):
 
 
 def test_rows_may_be_ragged_or_empty():
-    sheet = contact_sheet([[panel()], [], [panel(), panel()]], title="Ragged", subtitle="two columns")
+    sheet = contact_sheet(
+        [[panel()], [], [panel(), panel()]], title="Ragged", subtitle="two columns"
+    )
     assert pictures(sheet).sum() == 3 * 360 * 240
     assert sheet.width == 2 * MARGIN + 2 * 360 + 20
 
 
 def test_side_by_side_keeps_every_picture_as_it_is():
-    sheet = side_by_side([panel("photo", "", (640, 427)), panel("regions", "126", (640, 427)), panel("1", "", (1, 640))])
+    sheet = side_by_side(
+        [
+            panel("photo", "", (640, 427)),
+            panel("regions", "126", (640, 427)),
+            panel("1", "", (1, 640)),
+        ]
+    )
     assert pictures(sheet).sum() == 2 * 640 * 427 + 640
     assert sheet.width == 2 * MARGIN + 3 * 640 + 2 * 20
 
@@ -112,7 +141,9 @@ def test_a_sheet_of_nothing_is_refused():
         contact_sheet([[panel()]], title="", row_titles=["a", "b"])
 
 
-@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".jpg", "JPEG"), (".JPEG", "JPEG"), (".webp", "WEBP")])
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [(".png", "PNG"), (".jpg", "JPEG"), (".JPEG", "JPEG"), (".webp", "WEBP")]
+)
 def test_saved_files_read_back(tmp_path, suffix, kind):
     path = save_image(Image.new("RGBA", (30, 20), RED), tmp_path / f"sheet{suffix}")
     with Image.open(path) as read:
@@ -130,7 +161,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match=r"sheet.png was not written: no space left on device \(writing .* MB into ") as caught:
+    with pytest.raises(
+        OSError, match=r"sheet.png was not written: no space left on device \(writing .* MB into "
+    ) as caught:
         save_image(Image.new("RGB", (30, 20)), path)
     assert caught.value.__cause__.errno == errno.ENOSPC
     assert os.listdir(tmp_path) == ["sheet.png"]
@@ -151,7 +184,9 @@ def test_a_failed_rename_or_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
 
 def test_places_that_cannot_be_written_are_named(tmp_path):
     image = Image.new("RGB", (3, 2))
-    with pytest.raises(FileNotFoundError, match=r"missing.sheet.png was not written: no such file or directory"):
+    with pytest.raises(
+        FileNotFoundError, match=r"missing.sheet.png was not written: no such file or directory"
+    ):
         save_image(image, tmp_path / "missing" / "sheet.png")
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="not a directory"):

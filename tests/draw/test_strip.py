@@ -31,7 +31,10 @@ def test_a_region_has_one_colour_on_all_frames():
     hues = clip_colours(wandering())
     for at, panel in enumerate(panels):
         pixels = np.asarray(panel.image)
-        inside, outside = pixels[200, (3 * at + 1) * 100], pixels[30, 780]  # the middle of the square, a corner
+        inside, outside = (
+            pixels[200, (3 * at + 1) * 100],
+            pixels[30, 780],
+        )  # the middle of the square, a corner
         assert np.abs(inside - 0.55 * hues[1]).max() <= 1  # colours at 0.55 over black
         assert np.abs(outside - 0.55 * hues[0]).max() <= 1
 
@@ -44,7 +47,9 @@ def test_the_colours_of_a_clip_are_of_the_palette_and_differ_where_regions_touch
 
 
 def test_what_follows_at_the_same_patch_differs_in_colour():
-    labels = torch.arange(6)[:, None, None].expand(6, 2, 2)  # a new region on every frame: none touches another on a frame
+    labels = torch.arange(6)[:, None, None].expand(
+        6, 2, 2
+    )  # a new region on every frame: none touches another on a frame
     hues = clip_colours(Regions.from_labels(labels))
     assert (hues[1:] != hues[:-1]).any(1).all()
 
@@ -52,7 +57,9 @@ def test_what_follows_at_the_same_patch_differs_in_colour():
 def test_a_region_that_is_not_on_a_frame_is_not_drawn_there():
     labels = torch.zeros(3, 4, 8, dtype=torch.int64)
     labels[1, :, 4:] = 1
-    one, two, three = (np.asarray(panel.image) for panel in draw_strip(BLACK, FRAME, Regions.from_labels(labels)))
+    one, two, three = (
+        np.asarray(panel.image) for panel in draw_strip(BLACK, FRAME, Regions.from_labels(labels))
+    )
     assert np.array_equal(one, three)
     assert not np.array_equal(one, two)
 
@@ -74,7 +81,10 @@ def test_numbers_are_those_of_the_clip():
     own, ids = regions.frame(2)
     hues = clip_colours(regions)[ids.numpy()]
     wanted, other = (
-        draw_regions(BLACK.frames[2], FRAME, own, style="colours", names=[n], hues=hues, longest=400) for n in "10"
+        draw_regions(
+            BLACK.frames[2], FRAME, own, style="colours", names=[n], hues=hues, longest=400
+        )
+        for n in "10"
     )
     assert panels[2].image.tobytes() == wanted.tobytes() != other.tobytes()
 
@@ -88,7 +98,11 @@ def test_overlap_and_gaps_are_drawn():
 
 def test_without_times_frames_have_numbers():
     clip = Clip.of(np.zeros((3, 40, 80, 3), np.uint8))
-    assert [panel.title for panel in draw_strip(clip, FRAME, wandering())] == ["frame 0", "frame 1", "frame 2"]
+    assert [panel.title for panel in draw_strip(clip, FRAME, wandering())] == [
+        "frame 0",
+        "frame 1",
+        "frame 2",
+    ]
 
 
 @pytest.mark.parametrize("grid", [(4, 8), (2, 4, 8), (3, 8, 4)])

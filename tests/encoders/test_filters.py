@@ -1,4 +1,5 @@
-"""The filter encoder: what its numbers mean, that uniform pictures stay whole, odd sizes, framings, and real photos."""
+"""The filter encoder: what its numbers mean, that uniform pictures stay whole, odd sizes, framings,
+and real photos."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from skimage import data as photos
 
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.core.spec import SpecError, build, render
-from regiontok.diagnose.covering import region_scores
 from regiontok.encoders.filters import NOTICED, Filters, describe, noticed, oriented, smoothed
+from regiontok.measures.covering import region_scores
+from regiontok.settings.spec import SpecError, build, render
 from regiontok.steps.merge import Merge
 
 COLOURS = [(0, 0, 0), (255, 255, 255), (127, 127, 127), (255, 0, 0), (0, 0, 255), (40, 90, 60)]
@@ -63,7 +64,10 @@ def test_grid_and_width(cat, fourier, width):
 
 
 def test_other_canvas_and_patch(cat):
-    assert Filters(size=384, patch=14).encode([cat])[0].grid == (27, 27)  # 6 px are seen by no patch
+    assert Filters(size=384, patch=14).encode([cat])[0].grid == (
+        27,
+        27,
+    )  # 6 px are seen by no patch
     assert Filters(size=64, patch=16).encode([cat])[0].grid == (4, 4)
 
 
@@ -72,7 +76,9 @@ def test_colour_of_a_patch_is_its_mean_and_deviation():
     canvas[:, 14:21] = 255
     black, half = describe(canvas, 14)[0]
     assert black[:6] == pytest.approx(0, abs=1e-4)
-    assert half[[0, 3]] == pytest.approx([50, 50], abs=0.01)  # L is 0 on one half and 100 on the other
+    assert half[[0, 3]] == pytest.approx(
+        [50, 50], abs=0.01
+    )  # L is 0 on one half and 100 on the other
 
 
 @pytest.mark.parametrize(("axis", "bin"), [(1, 0), (0, 3)])
@@ -93,7 +99,9 @@ def test_energy_is_shared_between_neighbouring_bins_and_the_last_meets_the_first
 
 def test_patterns_of_a_flat_patch_and_their_sum(cat):
     flat = describe(np.full((28, 28, 3), 90, np.uint8), 14)[..., 18:]
-    assert flat == pytest.approx(np.broadcast_to(np.eye(10)[8], (2, 2, 10)))  # all 8 neighbours as light as the pixel
+    assert flat == pytest.approx(
+        np.broadcast_to(np.eye(10)[8], (2, 2, 10))
+    )  # all 8 neighbours as light as the pixel
     photo = describe(cat.resized((336, 336), (0, 0, *cat.size), "bicubic"), 14)[..., 18:]
     assert photo.sum(-1) == pytest.approx(np.ones((24, 24)))
 
@@ -121,7 +129,9 @@ def test_features_are_standardised_over_the_picture_and_values_are_not(cat):
     torch.testing.assert_close(own.mean(0), torch.zeros(56), rtol=0, atol=0.02)
     dim = Picture.of((cat.pixels * 0.5).astype(np.uint8))
     again = Filters().encode([dim])[0]
-    assert torch.cosine_similarity(again.features, grid.features, dim=-1).mean() > 0.95  # Lab is not linear
+    assert (
+        torch.cosine_similarity(again.features, grid.features, dim=-1).mean() > 0.95
+    )  # Lab is not linear
     assert (again.values[..., 0].mean() - fixed[:, 0].mean()) < -1
 
 
@@ -151,7 +161,9 @@ def test_a_uniform_picture_is_one_region(colour, fourier):
     for size in SIZES:
         for noise in (0, 1):
             assert len(merged(encoder, plain(colour, size, noise))) == 1, (size, noise)
-    assert len(merged(Filters(framing="letterbox", fourier=fourier), plain(colour, (30, 90), 1))) == 1
+    assert (
+        len(merged(Filters(framing="letterbox", fourier=fourier), plain(colour, (30, 90), 1))) == 1
+    )
     assert len(merged(Filters(framing="crop", fourier=fourier), plain(colour, (30, 90), 1))) == 1
 
 
@@ -175,7 +187,9 @@ def test_a_photo_does_not_become_one_region(cat):
 )
 def test_two_halves_are_found(left, right):
     labels = merged(Filters(), halves(left, right), k=2).labels.numpy()
-    assert (labels == (np.arange(24) >= 12)).mean() > 0.95  # smoothing and edges reach one column over the border
+    assert (
+        labels == (np.arange(24) >= 12)
+    ).mean() > 0.95  # smoothing and edges reach one column over the border
 
 
 def test_odd_pictures():
@@ -184,7 +198,11 @@ def test_odd_pictures():
     for framing in ("stretch", "letterbox", "crop"):
         for picture in (wide, tall, np.zeros((1, 1, 3), np.uint8), photos.camera()):
             grid = Filters(framing=framing).encode([Picture.of(picture)])[0]
-            assert grid.features.shape == (24, 24, 320)  # PatchGrid itself refuses what is not finite
+            assert grid.features.shape == (
+                24,
+                24,
+                320,
+            )  # PatchGrid itself refuses what is not finite
 
 
 def test_a_greyscale_picture_equals_its_rgb_copy():
@@ -208,7 +226,9 @@ def test_shuffled_patches_keep_their_colours(cat):
     colours, elsewhere = (g.values[..., :6].flatten(0, 1) for g in (grid, moved))
     assert not torch.allclose(colours, elsewhere)
     for channel in range(6):
-        torch.testing.assert_close(colours[:, channel].sort().values, elsewhere[:, channel].sort().values)
+        torch.testing.assert_close(
+            colours[:, channel].sort().values, elsewhere[:, channel].sort().values
+        )
     assert torch.equal(Filters(shuffle=3).encode([cat])[0].features, moved.features)
 
 
@@ -216,7 +236,10 @@ def test_spec_round_trip():
     encoder = build("encoder", "filters(size=448, fourier=0)")
     assert encoder == Filters(size=448, fourier=0) == build("encoder", render(encoder))
     full = render(Filters(device="cpu"), full=True)
-    assert full == "filters(size=336, patch=14, framing='stretch', fourier=264, seed=0, shuffle=None, version=1)"
+    assert (
+        full
+        == "filters(size=336, patch=14, framing='stretch', fourier=264, seed=0, shuffle=None, version=1)"
+    )
 
 
 @pytest.mark.parametrize(

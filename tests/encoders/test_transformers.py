@@ -1,4 +1,5 @@
-"""Transformers: tiny random checkpoints, saved and read as a user would, against the library's own forward pass."""
+"""Transformers: tiny random checkpoints, saved and read as a user would, against the library's own
+forward pass."""
 
 from __future__ import annotations
 
@@ -21,36 +22,50 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from regiontok.core import checkpoint
-from regiontok.core.checkpoint import fingerprint, pretrained
-from regiontok.core.need import MissingPackage
+from regiontok.core.canvas import canvases
 from regiontok.core.picture import Picture
-from regiontok.core.spec import SpecError, build, names, render, summary
+from regiontok.core.preprocess import Preprocess
 from regiontok.encoders import transformers as ours
-from regiontok.encoders._canvas import canvases
-from regiontok.encoders._preprocess import Preprocess
 from regiontok.encoders.transformers import Transformers
-from regiontok.tokenizer import RegionTokenizer
+from regiontok.settings.spec import SpecError, build, names, render, summary
+from regiontok.system import checkpoint
+from regiontok.system.checkpoint import fingerprint, pretrained
+from regiontok.system.need import MissingPackage
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 hub = pytest.importorskip("transformers")
 
 BODY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
 VISION = BODY | {"intermediate_size": 64}
-TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 64}
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 64,
+}
 EDGE = {"shortest_edge": 42}
 SIDE = {"height": 42, "width": 42}
-# folder: what is saved, its image processor; then the grid, prefix tokens and summaries that must come out, and the model's final norm
+# folder: what is saved, its image processor; then the grid, prefix tokens and summaries that must
+# come out, and the model's final norm
 CASES: dict[str, SimpleNamespace] = {}
 
 
-def case(name: str, make, processor, *, grid=(3, 3), prefix=1, summaries=1, norm="layernorm") -> None:
-    CASES[name] = SimpleNamespace(make=make, processor=processor, grid=grid, prefix=prefix, summaries=summaries, norm=norm)
+def case(
+    name: str, make, processor, *, grid=(3, 3), prefix=1, summaries=1, norm="layernorm"
+) -> None:
+    CASES[name] = SimpleNamespace(
+        make=make, processor=processor, grid=grid, prefix=prefix, summaries=summaries, norm=norm
+    )
 
 
 def bit() -> Any:
     """DINOv2's: shortest edge 48, then a crop of 42; ImageNet's mean."""
     return hub.BitImageProcessorPil(
-        size={"shortest_edge": 48}, crop_size=SIDE, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225]
+        size={"shortest_edge": 48},
+        crop_size=SIDE,
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
     )
 
 
@@ -60,15 +75,24 @@ def clip_processor() -> Any:
 
 case(
     "clip",
-    lambda: hub.CLIPModel(hub.CLIPConfig(vision_config=VISION | {"image_size": 42}, text_config=TEXT)),
+    lambda: hub.CLIPModel(
+        hub.CLIPConfig(vision_config=VISION | {"image_size": 42}, text_config=TEXT)
+    ),
     clip_processor,
     norm=None,
 )
-case("clip-vision", lambda: hub.CLIPVisionModel(hub.CLIPVisionConfig(**VISION, image_size=42)), clip_processor, norm=None)
+case(
+    "clip-vision",
+    lambda: hub.CLIPVisionModel(hub.CLIPVisionConfig(**VISION, image_size=42)),
+    clip_processor,
+    norm=None,
+)
 # 40 pixels at patch 14: a 2 x 2 grid over the first 28 pixels, as 384 at 14 is 27 x 27 over 378
 case(
     "siglip",
-    lambda: hub.SiglipModel(hub.SiglipConfig(vision_config=VISION | {"image_size": 40}, text_config=TEXT)),
+    lambda: hub.SiglipModel(
+        hub.SiglipConfig(vision_config=VISION | {"image_size": 40}, text_config=TEXT)
+    ),
     lambda: hub.SiglipImageProcessorPil(size={"height": 40, "width": 40}),
     grid=(2, 2),
     prefix=0,
@@ -78,7 +102,9 @@ case(
 case("dinov2", lambda: hub.Dinov2Model(hub.Dinov2Config(**BODY, image_size=56)), bit)
 case(
     "dinov2-registers",
-    lambda: hub.Dinov2WithRegistersModel(hub.Dinov2WithRegistersConfig(**BODY, image_size=56, num_register_tokens=4)),
+    lambda: hub.Dinov2WithRegistersModel(
+        hub.Dinov2WithRegistersConfig(**BODY, image_size=56, num_register_tokens=4)
+    ),
     bit,
     prefix=5,
 )
@@ -103,7 +129,11 @@ case(
 )
 case(
     "aimv2",
-    lambda: hub.Aimv2Model(hub.Aimv2Config(vision_config=VISION | {"image_size": 42}, text_config=TEXT, projection_dim=16)),
+    lambda: hub.Aimv2Model(
+        hub.Aimv2Config(
+            vision_config=VISION | {"image_size": 42}, text_config=TEXT, projection_dim=16
+        )
+    ),
     clip_processor,
     prefix=0,
     summaries=0,
@@ -119,14 +149,25 @@ case(
 )
 case(
     "aimv2-native",
-    lambda: hub.Aimv2VisionModel(hub.Aimv2VisionConfig(**VISION, image_size=42, is_native=True, use_head=False)),
+    lambda: hub.Aimv2VisionModel(
+        hub.Aimv2VisionConfig(**VISION, image_size=42, is_native=True, use_head=False)
+    ),
     clip_processor,
     prefix=0,
     summaries=0,
     norm="rms_norm",
 )
-case("mlcd", lambda: hub.MLCDVisionModel(hub.MLCDVisionConfig(**VISION, image_size=42)), clip_processor, norm=None)
-case("vit-msn", lambda: hub.ViTMSNModel(hub.ViTMSNConfig(**VISION, image_size=42)), lambda: hub.ViTImageProcessorPil(size=SIDE))
+case(
+    "mlcd",
+    lambda: hub.MLCDVisionModel(hub.MLCDVisionConfig(**VISION, image_size=42)),
+    clip_processor,
+    norm=None,
+)
+case(
+    "vit-msn",
+    lambda: hub.ViTMSNModel(hub.ViTMSNConfig(**VISION, image_size=42)),
+    lambda: hub.ViTImageProcessorPil(size=SIDE),
+)
 case(
     "ijepa",
     lambda: hub.IJepaModel(hub.IJepaConfig(**VISION, image_size=42)),
@@ -134,7 +175,13 @@ case(
     prefix=0,
     summaries=0,
 )
-case("pixio", lambda: hub.PixioModel(hub.PixioConfig(**BODY, image_size=42, n_cls_tokens=3)), bit, prefix=3, summaries=3)
+case(
+    "pixio",
+    lambda: hub.PixioModel(hub.PixioConfig(**BODY, image_size=42, n_cls_tokens=3)),
+    bit,
+    prefix=3,
+    summaries=3,
+)
 TIPS = BODY | {"image_size": 42, "num_register_tokens": 1}
 case(
     "tipsv2",
@@ -154,7 +201,8 @@ FAMILIES = pytest.mark.parametrize("name", list(CASES))
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """For matrices this small a second thread only costs: 8 s against 40 s for this file on two busy cores."""
+    """For matrices this small a second thread only costs: 8 s against 40 s for this file on two
+    busy cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -167,12 +215,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     torch.manual_seed(0)
     for name, made in CASES.items():
         model = made.make()
-        for parameter in model.parameters():  # zeros and ones of the initialisation would hide a forgotten token or norm
+        for parameter in (
+            model.parameters()
+        ):  # zeros and ones of the initialisation would hide a forgotten token or norm
             parameter.data.normal_(0, 0.2)
         made.model = model
         model.save_pretrained(root / name)
         made.processor().save_pretrained(root / name)
-    held = [encoder(root / name)._module for name in CASES]  # so that most tests share one model in memory
+    held = [
+        encoder(root / name)._module for name in CASES
+    ]  # so that most tests share one model in memory
     yield {name: root / name for name in CASES}
     held.clear()
 
@@ -188,7 +240,9 @@ def picture(height: int, width: int, seed: int = 0) -> Picture:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width][..., None] / 20
     waves = np.sin(y * rng.uniform(0.5, 2, 3) + x * rng.uniform(0.5, 2, 3) + rng.uniform(0, 6, 3))
-    return Picture.of(np.clip(waves * 90 + 128 + rng.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8))
+    return Picture.of(
+        np.clip(waves * 90 + 128 + rng.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8)
+    )
 
 
 def encoder(path: Path, more: str = "") -> Transformers:
@@ -201,7 +255,8 @@ def family(path: Path) -> ours.Family:
 
 @lru_cache
 def own_model(path: Path, **options: Any) -> torch.nn.Module:
-    """The vision tower as the library loads it; of AIMv2 and TIPSv2 with a text tower, out of the whole model."""
+    """The vision tower as the library loads it; of AIMv2 and TIPSv2 with a text tower, out of the
+    whole model."""
     row = family(path)
     whole = getattr(hub, row.tower).from_pretrained(path, **options).eval()
     return getattr(whole, row.within) if row.within else whole
@@ -214,24 +269,35 @@ def library(path: Path, pixels: torch.Tensor, **options: Any) -> Any:
 
 
 def processed(path: Path, image: Picture, **options: Any) -> torch.Tensor:
-    return hub.AutoImageProcessor.from_pretrained(path, backend="pil")(image.pil, return_tensors="pt", **options)[
-        "pixel_values"
-    ]
+    return hub.AutoImageProcessor.from_pretrained(path, backend="pil")(
+        image.pil, return_tensors="pt", **options
+    )["pixel_values"]
 
 
 @FAMILIES
 @pytest.mark.parametrize("layer", [-1, -2, 0, 2])
 def test_features_equal_the_librarys_own_forward(checkpoints, name, layer):
     made, path = CASES[name], checkpoints[name]
-    # DINOv3's and TIPSv2's own processors have no PIL backend: a picture that needs no resize shows the same pixels to both
-    image = picture(42, 42) if name in TORCHVISION else picture(48, 71) if made.processor is bit else picture(42, 71)
+    # DINOv3's and TIPSv2's own processors have no PIL backend: a picture that needs no resize shows
+    # the same pixels to both
+    image = (
+        picture(42, 42)
+        if name in TORCHVISION
+        else picture(48, 71)
+        if made.processor is bit
+        else picture(42, 71)
+    )
     output = library(path, processed(path, image))
     expected = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
     [grid] = encoder(path, f", layer={layer}").encode([image])
     assert grid.grid == made.grid
     assert grid.summaries == made.summaries
     assert grid.key == image.key
-    tokens = grid.features.flatten(0, 1) if grid.prefix is None else torch.cat([grid.prefix, grid.features.flatten(0, 1)])
+    tokens = (
+        grid.features.flatten(0, 1)
+        if grid.prefix is None
+        else torch.cat([grid.prefix, grid.features.flatten(0, 1)])
+    )
     assert (0 if grid.prefix is None else len(grid.prefix)) == made.prefix
     # torchvision's backend normalises in other steps: 5e-6 measured on DINOv3's
     torch.testing.assert_close(tokens, expected[0], rtol=0, atol=2e-5 if name in TORCHVISION else 0)
@@ -241,7 +307,11 @@ def test_features_equal_the_librarys_own_forward(checkpoints, name, layer):
 def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
     path, image = checkpoints[name], picture(60, 60)
     [last], [blocks] = encoder(path).encode([image]), encoder(path, ", layer=2").encode([image])
-    norm = getattr(own_model(path), CASES[name].norm) if CASES[name].norm else lambda features: features
+    norm = (
+        getattr(own_model(path), CASES[name].norm)
+        if CASES[name].norm
+        else lambda features: features
+    )
     with torch.no_grad():
         torch.testing.assert_close(norm(blocks.features), last.features, rtol=0, atol=1e-6)
 
@@ -249,20 +319,28 @@ def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
 def shown(read: Transformers, image: Picture) -> torch.Tensor:
     """`[1 3 H W]`: a picture of the canvas's own size, normalised."""
     table = read._preprocess.table()
-    return torch.stack([table[c][torch.from_numpy(image.pixels[..., c].astype(np.int64))] for c in range(3)])[None]
+    return torch.stack(
+        [table[c][torch.from_numpy(image.pixels[..., c].astype(np.int64))] for c in range(3)]
+    )[None]
 
 
 def at_size(path: Path, pixels: torch.Tensor, asks: bool) -> torch.Tensor:
-    """The library's own output at another size: asked to interpolate; for AIMv2, which cannot, by blocks over a table of ours."""
+    """The library's own output at another size: asked to interpolate; for AIMv2, which cannot, by
+    blocks over a table of ours."""
     tower = own_model(path)
     table = getattr(tower.embeddings, "position_embedding", None)
     if "aimv2" not in path.name or table is None:
-        return library(path, pixels, **({"interpolate_pos_encoding": True} if asks else {})).last_hidden_state[0]
+        return library(
+            path, pixels, **({"interpolate_pos_encoding": True} if asks else {})
+        ).last_hidden_state[0]
     h, w = pixels.shape[2] // 14, pixels.shape[3] // 14
     square = table.weight.unflatten(0, (3, 3)).permute(2, 0, 1)[None]
     grown = torch.nn.functional.interpolate(square, (h, w), mode="bicubic", antialias=True)
     with torch.no_grad():
-        tokens = tower.embeddings.rms_norm(tower.embeddings.patch_embed(pixels).flatten(2).mT) + grown.flatten(2).mT
+        tokens = (
+            tower.embeddings.rms_norm(tower.embeddings.patch_embed(pixels).flatten(2).mT)
+            + grown.flatten(2).mT
+        )
         for block in tower.encoder.layers:
             tokens = block(tokens)
         return tower.rms_norm(tokens)[0]
@@ -281,13 +359,16 @@ def test_another_size_interpolates_positions_as_the_library_does(checkpoints, na
     assert grid.frame.covered == (0.0, 0.0, size[0] // 14 * 14.0, size[1] // 14 * 14.0)
     tokens = grid.features.flatten(0, 1)
     # the reference for AIMv2 adds up in other steps
-    torch.testing.assert_close(tokens, expected[CASES[name].prefix :], rtol=0, atol=1e-5 if "aimv2" in name else 0)
+    torch.testing.assert_close(
+        tokens, expected[CASES[name].prefix :], rtol=0, atol=1e-5 if "aimv2" in name else 0
+    )
     assert not own_model(path)._forward_hooks
 
 
 @FAMILIES
 def test_positions_of_a_wide_canvas_follow_rows_and_columns(checkpoints, name, tmp_path):
-    """A table that depends on the row alone must do so on any canvas: black pictures differ from row to row, never along one."""
+    """A table that depends on the row alone must do so on any canvas: black pictures differ from
+    row to row, never along one."""
     model = own_model(checkpoints[name])
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     table = next((key for key in weights if "position_embedding" in key), None)
@@ -303,13 +384,17 @@ def test_positions_of_a_wide_canvas_follow_rows_and_columns(checkpoints, name, t
     read._module.load_state_dict(weights)
     [grid] = read.encode([black])
     assert grid.grid == (3, 6)
-    torch.testing.assert_close(grid.features, grid.features[:, :1].expand(3, 6, 32), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        grid.features, grid.features[:, :1].expand(3, 6, 32), rtol=0, atol=1e-4
+    )
     assert (grid.features[:-1] - grid.features[1:]).abs().amax(-1).min() > 0.01
 
 
-# ---- where a square lights up -----------------------------------------------------------------------------------------------------
+# ---- where a square lights up
+# -----------------------------------------------------------------------------------------------------
 
-# framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture): nothing is resized, so that a square
+# framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture):
+# nothing is resized, so that a square
 # stays within its patches
 FRAMINGS = {
     "stretch": ((42, 42), 42, (0, 0)),
@@ -326,7 +411,8 @@ FRAMINGS = {
 def test_a_bright_square_lights_its_own_patches(checkpoints, name, framing):
     (high, wide), size, (top, left) = FRAMINGS[framing]
     read = encoder(checkpoints[name], f", layer=0, size={size}, framing={framing.split('-')[0]!r}")
-    # The checkpoint's processor may resize to more than its canvas and cut that off: here it shall not.
+    # The checkpoint's processor may resize to more than its canvas and cut that off: here it shall
+    # not.
     object.__setattr__(read, "_preprocess", replace(read._preprocess, edge=42))
     black = np.zeros((high, wide, 3), np.uint8)
     [dark] = read.encode([Picture.of(black)])
@@ -349,7 +435,10 @@ def test_a_folder_with_a_text_tower_reads_like_its_vision_tower_alone(checkpoint
     tower.save_pretrained(tmp_path)
     clip_processor().save_pretrained(tmp_path)
     image = picture(50, 90)
-    [both], [alone] = encoder(checkpoints["clip"]).encode([image]), encoder(tmp_path).encode([image])
+    [both], [alone] = (
+        encoder(checkpoints["clip"]).encode([image]),
+        encoder(tmp_path).encode([image]),
+    )
     assert torch.equal(both.features, alone.features)
 
 
@@ -367,7 +456,9 @@ def test_cls_is_given_or_refused_before_anything_is_encoded(checkpoints, name):
 
 def test_a_family_that_this_transformers_lacks_is_named(checkpoints, monkeypatch):
     monkeypatch.setattr(ours, "FAMILIES", {"mlcd_vision_model": ours.Family("ModelOfTomorrow")})
-    with pytest.raises(ValueError, match=r"transformers \d+\.\d+\.\S+ has no ModelOfTomorrow; a newer one has"):
+    with pytest.raises(
+        ValueError, match=r"transformers \d+\.\d+\.\S+ has no ModelOfTomorrow; a newer one has"
+    ):
         encoder(checkpoints["mlcd"]).frame((42, 42))
 
 
@@ -381,12 +472,17 @@ def test_what_an_encoder_says_of_itself(checkpoints):
     assert "CLIP, SigLIP" in summary("encoder", "transformers")
 
 
-# ---- pixels -----------------------------------------------------------------------------------------------------------------------
+# ---- pixels
+# -----------------------------------------------------------------------------------------------------------------------
 
 SIZES = [(300, 451), (97, 203), (31, 53), (336, 336), (64, 601), (224, 225)]
 PROCESSORS = {
-    "clip": lambda: hub.CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}),
-    "dinov2": lambda: hub.BitImageProcessorPil(size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}),
+    "clip": lambda: hub.CLIPImageProcessorPil(
+        size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
+    ),
+    "dinov2": lambda: hub.BitImageProcessorPil(
+        size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}
+    ),
     "siglip": lambda: hub.SiglipImageProcessorPil(size={"height": 384, "width": 384}),
     "vit": lambda: hub.ViTImageProcessorPil(),
     "wide": lambda: hub.ViTImageProcessorPil(size={"height": 98, "width": 210}),
@@ -424,12 +520,18 @@ def test_legacy_and_nested_processor_files_are_read(checkpoints, copied):
     image = picture(42, 71)
     [expected] = encoder(checkpoints["clip"]).encode([image])
     saved = json.loads((copied / "preprocessor_config.json").read_text())
-    old = {k: v for k, v in saved.items() if k not in ("image_processor_type", "rescale_factor", "do_rescale")}
+    old = {
+        k: v
+        for k, v in saved.items()
+        if k not in ("image_processor_type", "rescale_factor", "do_rescale")
+    }
     old |= {"size": 42, "crop_size": 42, "feature_extractor_type": "CLIPFeatureExtractor"}
     (copied / "preprocessor_config.json").write_text(json.dumps(old))
     assert torch.equal(encoder(copied).encode([image])[0].features, expected.features)
     (copied / "preprocessor_config.json").unlink()
-    (copied / "processor_config.json").write_text(json.dumps({"processor_class": "CLIPProcessor", "image_processor": saved}))
+    (copied / "processor_config.json").write_text(
+        json.dumps({"processor_class": "CLIPProcessor", "image_processor": saved})
+    )
     assert torch.equal(encoder(copied).encode([image])[0].features, expected.features)
 
 
@@ -446,7 +548,8 @@ def test_a_processor_without_one_fixed_canvas_is_refused(copied, changed):
     path = copied / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     with pytest.raises(
-        ValueError, match="expected an image processor that rescales, and resizes to height and width or to the shortest"
+        ValueError,
+        match="expected an image processor that rescales, and resizes to height and width or to the shortest",
     ):
         encoder(copied).frame((50, 50))
 
@@ -473,7 +576,9 @@ def test_a_crop_to_a_wide_canvas_takes_its_own_shape(checkpoints):
     assert clip.frame((100, 200)).crop == (0.0, 0.0, 100.0, 200.0)  # 2:1 under 2:1: nothing is lost
     assert clip.frame((100, 100)).crop == (25.0, 0.0, 75.0, 100.0)
     assert clip.frame((100, 400)).crop == (0.0, 100.0, 100.0, 300.0)
-    assert dino.frame((96, 192)).crop == pytest.approx((6.0, 12.0, 90.0, 180.0))  # 42 of 48, as its square crop
+    assert dino.frame((96, 192)).crop == pytest.approx(
+        (6.0, 12.0, 90.0, 180.0)
+    )  # 42 of 48, as its square crop
 
 
 def test_letterbox_pads_with_the_mean_and_marks_padding(checkpoints):
@@ -486,17 +591,33 @@ def test_letterbox_pads_with_the_mean_and_marks_padding(checkpoints):
     [grid] = read.encode([image])
     assert torch.equal(grid.valid, frame.valid)
     pixels = canvases([image], [frame], fill=read._preprocess.fill)[0]
-    output = library(checkpoints["clip"], torch.stack([read._preprocess.table()[c][pixels[c].long()] for c in range(3)])[None])
-    torch.testing.assert_close(grid.features.flatten(0, 1), output.last_hidden_state[0, 1:], rtol=0, atol=0)
+    output = library(
+        checkpoints["clip"],
+        torch.stack([read._preprocess.table()[c][pixels[c].long()] for c in range(3)])[None],
+    )
+    torch.testing.assert_close(
+        grid.features.flatten(0, 1), output.last_hidden_state[0, 1:], rtol=0, atol=0
+    )
 
 
 def test_the_shortest_edge_grows_with_the_canvas(checkpoints):
     read = encoder(checkpoints["dinov2"], ", size=84")
-    assert read.frame((96, 96)).crop == (6.0, 6.0, 90.0, 90.0)  # 48 before a crop of 42 becomes 96 before a crop of 84
-    assert encoder(checkpoints["dinov2"], ", framing='stretch'").frame((96, 50)).crop == (0.0, 0.0, 96.0, 50.0)
+    assert read.frame((96, 96)).crop == (
+        6.0,
+        6.0,
+        90.0,
+        90.0,
+    )  # 48 before a crop of 42 becomes 96 before a crop of 84
+    assert encoder(checkpoints["dinov2"], ", framing='stretch'").frame((96, 50)).crop == (
+        0.0,
+        0.0,
+        96.0,
+        50.0,
+    )
 
 
-# ---- batches, numbers, autograd ---------------------------------------------------------------------------------------------------
+# ---- batches, numbers, autograd
+# ---------------------------------------------------------------------------------------------------
 
 
 @FAMILIES
@@ -506,7 +627,8 @@ def test_a_picture_does_not_feel_its_batch(checkpoints, name):
     together = read.encode(pictures)
     for image, grid in zip(pictures, together, strict=True):
         [alone] = read.encode([image])
-        # Matrix products of another shape may add in another order: with two threads 6e-7 at most, on features of size 1 to 3.
+        # Matrix products of another shape may add in another order: with two threads 6e-7 at most,
+        # on features of size 1 to 3.
         torch.testing.assert_close(grid.features, alone.features, rtol=0, atol=5e-6)
         assert grid.key == image.key
         assert grid.frame.image == image.size
@@ -516,7 +638,9 @@ def test_a_picture_does_not_feel_its_batch(checkpoints, name):
 def test_features_are_plain_frozen_tensors_that_can_be_trained_on(checkpoints):
     [first, second] = encoder(checkpoints["clip"]).encode([picture(42, 42, 1), picture(42, 42, 2)])
     assert not first.features.requires_grad
-    assert first.features.untyped_storage().nbytes() == first.features.nbytes  # no view that keeps the batch
+    assert (
+        first.features.untyped_storage().nbytes() == first.features.nbytes
+    )  # no view that keeps the batch
     layer = torch.nn.Linear(32, 4)
     layer(first.features).sum().backward()
     assert layer.weight.grad is not None
@@ -538,18 +662,25 @@ def test_eager_attention_gives_the_same_numbers(checkpoints):
     image = picture(60, 60)
     read = encoder(checkpoints["siglip"], ", attention='eager'")
     torch.testing.assert_close(
-        read.encode([image])[0].features, encoder(checkpoints["siglip"]).encode([image])[0].features, rtol=0, atol=5e-6
+        read.encode([image])[0].features,
+        encoder(checkpoints["siglip"]).encode([image])[0].features,
+        rtol=0,
+        atol=5e-6,
     )
     assert read._module.config._attn_implementation == "eager"
 
 
-def test_shuffle_moves_patches_and_a_model_without_positions_only_sees_them_move(checkpoints, tmp_path):
+def test_shuffle_moves_patches_and_a_model_without_positions_only_sees_them_move(
+    checkpoints, tmp_path
+):
     model = hub.SiglipVisionModel.from_pretrained(checkpoints["siglip"])
     model.embeddings.position_embedding.weight.data.zero_()
     model.save_pretrained(tmp_path)
     hub.SiglipImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(tmp_path)
     image = picture(56, 56)
-    [plain], [moved], [again] = (encoder(tmp_path, more).encode([image]) for more in ("", ", shuffle=1", ", shuffle=1"))
+    [plain], [moved], [again] = (
+        encoder(tmp_path, more).encode([image]) for more in ("", ", shuffle=1", ", shuffle=1")
+    )
     assert torch.equal(moved.features, again.features)
     far = torch.cdist(moved.features.flatten(0, 1), plain.features.flatten(0, 1))
     nearest = far.argmin(1)
@@ -558,12 +689,15 @@ def test_shuffle_moves_patches_and_a_model_without_positions_only_sees_them_move
     assert far.min(1).values.max() < 1e-4
     [elsewhere] = encoder(tmp_path, ", shuffle=2").encode([image])
     assert not torch.equal(elsewhere.features, moved.features)
-    [placed], [displaced] = (encoder(checkpoints["clip"], more).encode([image]) for more in ("", ", shuffle=1"))
+    [placed], [displaced] = (
+        encoder(checkpoints["clip"], more).encode([image]) for more in ("", ", shuffle=1")
+    )
     far = torch.cdist(displaced.features.flatten(0, 1), placed.features.flatten(0, 1))
     assert far.min(1).values.max() > 0.1
 
 
-# ---- loading ----------------------------------------------------------------------------------------------------------------------
+# ---- loading
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_every_parameter_and_buffer_is_what_was_saved(checkpoints):
@@ -594,7 +728,10 @@ def test_missing_weights_are_an_error(copied):
     weights = load_file(copied / "model.safetensors")
     del weights["vision_model.encoder.layers.1.mlp.fc1.weight"]
     save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"1 weights of CLIPVisionModel are not .* would be random: .*layers\.1\.mlp\.fc1"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 weights of CLIPVisionModel are not .* would be random: .*layers\.1\.mlp\.fc1",
+    ):
         encoder(copied).encode([picture(42, 42)])
 
 
@@ -606,7 +743,9 @@ def test_weights_of_another_shape_or_cut_off_are_an_error(copied):
         encoder(copied).encode([picture(42, 42)])
     with (copied / "model.safetensors").open("r+b") as file:
         file.truncate(4000)
-    with pytest.raises(ValueError, match=r"damaged, or of other shapes than config\.json says \(.*header"):
+    with pytest.raises(
+        ValueError, match=r"damaged, or of other shapes than config\.json says \(.*header"
+    ):
         encoder(copied).encode([picture(42, 42)])
 
 
@@ -619,7 +758,8 @@ def test_pickled_tensors_are_read_with_a_note(checkpoints, copied, file, around)
     image = picture(42, 42)
     [expected] = encoder(checkpoints["clip"]).encode([image])
     with pytest.warns(
-        UserWarning, match=rf"{file} is a pickle, read as tensors only\. To convert it once: python -c .*=True\)"
+        UserWarning,
+        match=rf"{file} is a pickle, read as tensors only\. To convert it once: python -c .*=True\)",
     ):
         [grid] = encoder(copied).encode([image])
     assert torch.equal(grid.features, expected.features)
@@ -630,7 +770,10 @@ def test_pickled_tensors_are_read_with_a_note(checkpoints, copied, file, around)
 def test_safetensors_beside_a_pickle_are_what_is_read(checkpoints, copied):
     (copied / "pytorch_model.bin").write_bytes(b"never read")
     image = picture(42, 42)
-    assert torch.equal(encoder(copied).encode([image])[0].features, encoder(checkpoints["clip"]).encode([image])[0].features)
+    assert torch.equal(
+        encoder(copied).encode([image])[0].features,
+        encoder(checkpoints["clip"]).encode([image])[0].features,
+    )
     assert encoder(copied).identity == encoder(checkpoints["clip"]).identity
 
 
@@ -648,10 +791,14 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(copied, t
     weights, mark = load_file(copied / "model.safetensors"), tmp_path / "ran"
     (copied / "model.safetensors").unlink()
     torch.save(weights | {"trap": Trap(mark)}, copied / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin was not read: .*To convert it once, only if you trust") as caught:
+    with pytest.raises(
+        ValueError,
+        match=r"pytorch_model\.bin was not read: .*To convert it once, only if you trust",
+    ) as caught:
         encoder(copied).encode([picture(42, 42)])
     assert not mark.exists()
-    # the command of the message is whole: on a machine that trusts the file it makes the safetensors (and springs the trap)
+    # the command of the message is whole: on a machine that trusts the file it makes the
+    # safetensors (and springs the trap)
     command = re.search(r'python -c "(.*)"$', str(caught.value), re.DOTALL).group(1)
     exec(command)
     assert mark.exists()
@@ -663,7 +810,9 @@ def test_a_pickle_that_holds_more_than_tensors_or_is_cut_off_is_refused(copied):
     (copied / "model.safetensors").unlink()
     file = copied / "pytorch_model.bin"
     torch.save({"epoch": 3, "weight": torch.zeros(2)}, file)
-    with pytest.raises(ValueError, match=r"holds Tensor, int, expected tensors by name\. To convert it once"):
+    with pytest.raises(
+        ValueError, match=r"holds Tensor, int, expected tensors by name\. To convert it once"
+    ):
         encoder(copied).encode([picture(42, 42)])
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(ValueError, match=r"pytorch_model\.bin was not read: "):
@@ -672,12 +821,15 @@ def test_a_pickle_that_holds_more_than_tensors_or_is_cut_off_is_refused(copied):
     shutil.copy(copied / "one.pth", copied / "two.pth")
     read = encoder(copied)
     with pytest.raises(
-        ValueError, match=r"has no model\.safetensors, and no pytorch_model\.bin either; of the pickled files \(one"
+        ValueError,
+        match=r"has no model\.safetensors, and no pytorch_model\.bin either; of the pickled files \(one",
     ):
         read.encode([picture(42, 42)])
     for name in ("one", "two"):
         (copied / f"{name}.pth").unlink()
-    with pytest.raises(ValueError, match=r"has no model\.safetensors, and no pytorch_model\.bin either$"):
+    with pytest.raises(
+        ValueError, match=r"has no model\.safetensors, and no pytorch_model\.bin either$"
+    ):
         _ = read.identity
 
 
@@ -685,7 +837,12 @@ def test_sharded_pickles_are_read_whole(checkpoints, copied):
     weights = load_file(copied / "model.safetensors")
     (copied / "model.safetensors").unlink()
     half = len(weights) // 2
-    shards = {f"pytorch_model-0000{i + 1}-of-00002.bin": dict(list(weights.items())[i * half :][: half + i]) for i in (0, 1)}
+    shards = {
+        f"pytorch_model-0000{i + 1}-of-00002.bin": dict(
+            list(weights.items())[i * half :][: half + i]
+        )
+        for i in (0, 1)
+    }
     for file, part in shards.items():
         torch.save(part, copied / file)
     index = {"weight_map": {key: file for file, part in shards.items() for key in part}}
@@ -698,7 +855,14 @@ def test_sharded_pickles_are_read_whole(checkpoints, copied):
 
 @pytest.mark.parametrize(
     ("config", "weights"),
-    [("clip", "dinov2"), ("dinov2", "siglip"), ("vit", "clip"), ("mlcd", "vit"), ("aimv2", "clip"), ("aimv2-vision", "dinov3")],
+    [
+        ("clip", "dinov2"),
+        ("dinov2", "siglip"),
+        ("vit", "clip"),
+        ("mlcd", "vit"),
+        ("aimv2", "clip"),
+        ("aimv2-vision", "dinov3"),
+    ],
 )
 def test_weights_of_another_family_are_one_clear_error(checkpoints, tmp_path, config, weights):
     for name in ("config.json", "preprocessor_config.json"):
@@ -706,39 +870,60 @@ def test_weights_of_another_family_are_one_clear_error(checkpoints, tmp_path, co
     shutil.copy(checkpoints[weights] / "model.safetensors", tmp_path)
     random = r"weights of \w+ are not in the checkpoint and would be random: .*"
     shapes = r"of other shapes than config\.json says \(\w+\..* is \[10, 32\] in the file, \[9, 32\] by config\.json\); "
-    expected = shapes if (config, weights) == ("aimv2", "clip") else random  # those two call their weights alike
+    expected = (
+        shapes if (config, weights) == ("aimv2", "clip") else random
+    )  # those two call their weights alike
     with pytest.raises(ValueError, match=rf"{expected}.*of another family\?$"):
         encoder(tmp_path).encode([picture(42, 42)])
 
 
 @pytest.mark.parametrize("name", ["aimv2-vision", "tipsv2-vision"])
-def test_a_tower_alone_under_the_whole_models_type_is_read_as_the_tower(checkpoints, tmp_path, name):
-    """Apple's first AIMv2 repositories have such a config: read as the whole model's, it would be nothing but defaults."""
+def test_a_tower_alone_under_the_whole_models_type_is_read_as_the_tower(
+    checkpoints, tmp_path, name
+):
+    """Apple's first AIMv2 repositories have such a config: read as the whole model's, it would be
+    nothing but defaults."""
     shutil.copytree(checkpoints[name], tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": name.split("-")[0]}))
     image = picture(42, 42)
-    [grid], [expected] = encoder(tmp_path).encode([image]), encoder(checkpoints[name]).encode([image])
+    [grid], [expected] = (
+        encoder(tmp_path).encode([image]),
+        encoder(checkpoints[name]).encode([image]),
+    )
     assert torch.equal(grid.features, expected.features)
-    weights = {"trunk." + key: value for key, value in load_file(tmp_path / "model.safetensors").items()}
+    weights = {
+        "trunk." + key: value for key, value in load_file(tmp_path / "model.safetensors").items()
+    }
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"would be random: .*; the file holds trunk\..* \.\.\.: is it of another family\?$"):
+    with pytest.raises(
+        ValueError,
+        match=r"would be random: .*; the file holds trunk\..* \.\.\.: is it of another family\?$",
+    ):
         encoder(tmp_path).encode([image])
 
 
 def test_a_tower_in_a_whole_checkpoint_is_never_random(checkpoints):
-    """The library's own class for AIMv2's tower leaves its weights as they were drawn, and only reports it."""
+    """The library's own class for AIMv2's tower leaves its weights as they were drawn, and only
+    reports it."""
     saved, module = CASES["aimv2"].model.vision_model, encoder(checkpoints["aimv2"])._module
     assert type(module).__name__ == "Aimv2VisionModel"
-    assert all(torch.equal(value, module.state_dict()[key]) for key, value in saved.state_dict().items())
-    _, report = hub.Aimv2VisionModel.from_pretrained(checkpoints["aimv2"], config=saved.config, output_loading_info=True)
+    assert all(
+        torch.equal(value, module.state_dict()[key]) for key, value in saved.state_dict().items()
+    )
+    _, report = hub.Aimv2VisionModel.from_pretrained(
+        checkpoints["aimv2"], config=saved.config, output_loading_info=True
+    )
     assert report["missing_keys"]  # the trap is still there; without it the row needs no `within`
 
 
 @pytest.mark.parametrize("prefix", ["", "vision_model."])
 def test_mlcd_reads_both_layouts_of_its_keys(checkpoints, tmp_path, prefix):
     shutil.copytree(checkpoints["mlcd"], tmp_path, dirs_exist_ok=True)
-    weights = {prefix + key.removeprefix("vision_model."): v for key, v in load_file(tmp_path / "model.safetensors").items()}
+    weights = {
+        prefix + key.removeprefix("vision_model."): v
+        for key, v in load_file(tmp_path / "model.safetensors").items()
+    }
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(
@@ -750,52 +935,82 @@ def test_mlcd_reads_both_layouts_of_its_keys(checkpoints, tmp_path, prefix):
 
 
 def test_sharded_weights_are_read_and_none_may_be_absent(checkpoints, tmp_path):
-    hub.CLIPModel.from_pretrained(checkpoints["clip"]).save_pretrained(tmp_path, max_shard_size="40KB")
+    hub.CLIPModel.from_pretrained(checkpoints["clip"]).save_pretrained(
+        tmp_path, max_shard_size="40KB"
+    )
     clip_processor().save_pretrained(tmp_path)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
     image = picture(42, 42)
-    [whole], [parts] = encoder(checkpoints["clip"]).encode([image]), encoder(tmp_path).encode([image])
+    [whole], [parts] = (
+        encoder(checkpoints["clip"]).encode([image]),
+        encoder(tmp_path).encode([image]),
+    )
     assert torch.equal(whole.features, parts.features)
     before = encoder(tmp_path).identity
     shards[0].unlink()
-    with pytest.raises(ValueError, match=rf"lacks 1 of its {len(shards)} weight files: {shards[0].name}"):
+    with pytest.raises(
+        ValueError, match=rf"lacks 1 of its {len(shards)} weight files: {shards[0].name}"
+    ):
         encoder(tmp_path).encode([image])
     assert before != encoder(checkpoints["clip"]).identity
 
 
 def test_folders_that_are_no_checkpoint(checkpoints, tmp_path, copied):
-    with pytest.raises(ValueError, match=r"has no config\.json: it is no folder that transformers' save_pretrained wrote"):
+    with pytest.raises(
+        ValueError,
+        match=r"has no config\.json: it is no folder that transformers' save_pretrained wrote",
+    ):
         encoder(tmp_path).frame((4, 4))
     (copied / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ValueError, match="model_type 'bert' is not one of clip, clip_vision_model, siglip"):
+    with pytest.raises(
+        ValueError, match="model_type 'bert' is not one of clip, clip_vision_model, siglip"
+    ):
         encoder(copied).frame((4, 4))
     (copied / "config.json").write_text('{"model_type": "siglip2"}')
-    with pytest.raises(ValueError, match=r"model_type 'siglip2' \(that is read by naflex\('.*copy'\)\) is not one of clip"):
+    with pytest.raises(
+        ValueError,
+        match=r"model_type 'siglip2' \(that is read by naflex\('.*copy'\)\) is not one of clip",
+    ):
         encoder(copied).frame((4, 4))
     (copied / "config.json").write_text('{"architecture": "vit_tiny_patch16_224"}')
-    with pytest.raises(ValueError, match=r"model_type None \(that is read by timm\('.*copy'\)\) is not one of clip"):
+    with pytest.raises(
+        ValueError, match=r"model_type None \(that is read by timm\('.*copy'\)\) is not one of clip"
+    ):
         encoder(copied).frame((4, 4))
     (copied / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is not json"):
         encoder(copied).frame((4, 4))
     shutil.copy(checkpoints["clip"] / "config.json", copied)
     (copied / "preprocessor_config.json").unlink()
-    with pytest.raises(ValueError, match=r"has no preprocessor_config\.json, which says how pixels are resized"):
+    with pytest.raises(
+        ValueError, match=r"has no preprocessor_config\.json, which says how pixels are resized"
+    ):
         encoder(copied).frame((4, 4))
 
 
 def test_layers_and_settings_out_of_range(checkpoints):
     for layer in (3, -4):
-        with pytest.raises(ValueError, match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}"):
+        with pytest.raises(
+            ValueError,
+            match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
+        ):
             encoder(checkpoints["clip"], f", layer={layer}").encode([picture(42, 42)])
-    with pytest.raises(SpecError, match="dtype must be one of 'float32', 'bfloat16', 'float16', not 'half'"):
+    with pytest.raises(
+        SpecError, match="dtype must be one of 'float32', 'bfloat16', 'float16', not 'half'"
+    ):
         encoder(checkpoints["clip"], ", dtype='half'")
-    with pytest.raises(ValueError, match="dtype must be one of float32, bfloat16, float16, got 'half'"):
+    with pytest.raises(
+        ValueError, match="dtype must be one of float32, bfloat16, float16, got 'half'"
+    ):
         Transformers("x", dtype="half")  # type: ignore[arg-type]
-    with pytest.raises(SpecError, match="batch and size must be at least 1, got batch=0, size=None"):
+    with pytest.raises(
+        SpecError, match="batch and size must be at least 1, got batch=0, size=None"
+    ):
         encoder(checkpoints["clip"], ", batch=0")
-    with pytest.raises(SpecError, match=r"batch and size must be at least 1, got batch=8, size=\(42, 0\)"):
+    with pytest.raises(
+        SpecError, match=r"batch and size must be at least 1, got batch=8, size=\(42, 0\)"
+    ):
         encoder(checkpoints["clip"], ", size=(42, 0)")
     with pytest.raises(SpecError, match=r"size must be int or tuple.* or None, not \(42, 42, 3\)"):
         encoder(checkpoints["clip"], ", size=(42, 42, 3)")
@@ -809,8 +1024,12 @@ def test_a_name_that_is_nowhere_is_one_clear_line(monkeypatch, tmp_path):
     name = "nobody/no-such-encoder"
     with pytest.raises(ValueError) as caught:
         Transformers(name).encode([picture(42, 42)])
-    assert str(caught.value).startswith(f"{name!r} is neither a folder nor a model that the hub or its cache gives (")
-    assert f"run 'hf download {name}' on a machine that has one, and give the folder" in str(caught.value)
+    assert str(caught.value).startswith(
+        f"{name!r} is neither a folder nor a model that the hub or its cache gives ("
+    )
+    assert f"run 'hf download {name}' on a machine that has one, and give the folder" in str(
+        caught.value
+    )
     assert "\n" not in str(caught.value)
     for path in (str(tmp_path / "not"), "./not", "a/folder/not"):
         with pytest.raises(ValueError, match="not: no such folder"):
@@ -847,19 +1066,27 @@ def test_a_hub_name_without_safetensors_is_asked_for_its_pickles(monkeypatch, co
         assert Transformers("some/clip").encode([picture(42, 42)])[0].grid == (3, 3)
     first, second = asked
     assert not any(pattern.endswith(".bin") for pattern in first)
-    assert set(second) - set(first) == {"pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"}
+    assert set(second) - set(first) == {
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+        "pytorch_model-*.bin",
+    }
 
 
 def test_a_missing_package_names_the_extra(monkeypatch, checkpoints):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingPackage, match=r"needs transformers, which is not installed: pip install 'regiontok\[hub\]'"):
+    with pytest.raises(
+        MissingPackage,
+        match=r"needs transformers, which is not installed: pip install 'regiontok\[hub\]'",
+    ):
         encoder(checkpoints["clip"]).frame((4, 4))
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingPackage, match=r"needs huggingface_hub"):
         _ = Transformers("some/clip").identity
 
 
-# ---- attention of CLS -------------------------------------------------------------------------------------------------------------
+# ---- attention of CLS
+# -------------------------------------------------------------------------------------------------------------
 
 WITH_CLS = [name for name in CASES if CASES[name].summaries and name not in ("dinov3", "mlcd")]
 
@@ -873,41 +1100,64 @@ def test_attention_of_cls_equals_the_librarys_eager_one(checkpoints, name, layer
     eager = own_model(path, attn_implementation="eager")
     for image, grid in zip(images, grids, strict=True):
         with torch.no_grad():
-            weights = eager(pixel_values=processed(path, image), output_attentions=True).attentions[block]
+            weights = eager(pixel_values=processed(path, image), output_attentions=True).attentions[
+                block
+            ]
         expected = weights[0, :, 0, CASES[name].prefix :].mean(0).view(grid.grid)
         # torchvision's resize is not Pillow's: 2e-5 measured on TIPSv2
-        torch.testing.assert_close(grid.cls_attention, expected, rtol=1e-5, atol=1e-4 if name in TORCHVISION else 1e-6)
+        torch.testing.assert_close(
+            grid.cls_attention, expected, rtol=1e-5, atol=1e-4 if name in TORCHVISION else 1e-6
+        )
         assert 0 < float(grid.cls_attention.sum()) < 1
 
 
 def test_attention_of_cls_changes_no_feature_and_leaves_no_hook(checkpoints):
     image = picture(42, 42)
-    watching, plain = encoder(checkpoints["clip"], ", cls_attention=True"), encoder(checkpoints["clip"])
+    watching, plain = (
+        encoder(checkpoints["clip"], ", cls_attention=True"),
+        encoder(checkpoints["clip"]),
+    )
     [seen], [unseen] = watching.encode([image]), plain.encode([image])
     assert unseen.cls_attention is None
     assert torch.equal(seen.features, unseen.features)
     assert watching._module is plain._module
     names = dict(plain._module.named_modules())
-    assert not any(part._forward_hooks for name, part in names.items() if name.endswith(("q_proj", "k_proj")))
+    assert not any(
+        part._forward_hooks for name, part in names.items() if name.endswith(("q_proj", "k_proj"))
+    )
 
 
 def test_attention_of_cls_where_there_is_none(checkpoints):
     image = [picture(42, 42)]
-    with pytest.raises(ValueError, match="SiglipVisionModel has no CLS token, so cls_attention=True has nothing to give"):
+    with pytest.raises(
+        ValueError,
+        match="SiglipVisionModel has no CLS token, so cls_attention=True has nothing to give",
+    ):
         encoder(checkpoints["siglip"], ", cls_attention=True").encode(image)
-    with pytest.raises(ValueError, match="DINOv3ViTModel turns queries and keys by position, so cls_attention=True"):
+    with pytest.raises(
+        ValueError, match="DINOv3ViTModel turns queries and keys by position, so cls_attention=True"
+    ):
         encoder(checkpoints["dinov3"], ", cls_attention=True").encode(image)
-    with pytest.raises(ValueError, match="MLCDVisionModel turns queries and keys by position, so cls_attention=True"):
+    with pytest.raises(
+        ValueError,
+        match="MLCDVisionModel turns queries and keys by position, so cls_attention=True",
+    ):
         encoder(checkpoints["mlcd"], ", cls_attention=True").encode(image)
     for name in ("aimv2", "aimv2-native"):
-        with pytest.raises(ValueError, match="has no CLS token, so cls_attention=True has nothing to give"):
+        with pytest.raises(
+            ValueError, match="has no CLS token, so cls_attention=True has nothing to give"
+        ):
             encoder(checkpoints[name], ", cls_attention=True").encode(image)
     for layer in (0, -3):
-        with pytest.raises(ValueError, match=f"layer={layer} is before the first block, where there is no attention"):
+        with pytest.raises(
+            ValueError,
+            match=f"layer={layer} is before the first block, where there is no attention",
+        ):
             encoder(checkpoints["clip"], f", layer={layer}, cls_attention=True").encode(image)
 
 
-# ---- identity ---------------------------------------------------------------------------------------------------------------------
+# ---- identity
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_identity_follows_the_files_and_loads_no_model(checkpoints, copied):
@@ -925,8 +1175,14 @@ def test_identity_follows_the_files_and_loads_no_model(checkpoints, copied):
     assert len({read.identity, other, encoder(copied).identity}) == 3
 
 
-def test_the_hubs_cache_has_the_identity_of_a_plain_copy_without_reading_weights(checkpoints, tmp_path, monkeypatch):
-    source, blobs, snapshot = checkpoints["clip"], tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+def test_the_hubs_cache_has_the_identity_of_a_plain_copy_without_reading_weights(
+    checkpoints, tmp_path, monkeypatch
+):
+    source, blobs, snapshot = (
+        checkpoints["clip"],
+        tmp_path / "blobs",
+        tmp_path / "snapshots" / "abc",
+    )
     blobs.mkdir()
     snapshot.mkdir(parents=True)
     digest = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()

@@ -27,7 +27,8 @@ def every(scenes_: list[Scene]) -> list[tuple[Scene, int, SceneObject]]:
 
 
 def inside(item: SceneObject, shape: tuple[int, int]) -> np.ndarray:
-    """The whole shape `[H W]`, hidden pixels too, from its description alone: corners and a point-in-polygon test, or two radii."""
+    """The whole shape `[H W]`, hidden pixels too, from its description alone: corners and a
+    point-in-polygon test, or two radii."""
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     if item.shape in ("circle", "ring"):
         away = np.hypot(y - item.centre[0], x - item.centre[1])
@@ -37,7 +38,20 @@ def inside(item: SceneObject, shape: tuple[int, int]) -> np.ndarray:
         corners = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
     elif item.shape == "cross":
         a = 0.36
-        corners = [(a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a), (-a, -1)]
+        corners = [
+            (a, -1),
+            (a, -a),
+            (1, -a),
+            (1, a),
+            (a, a),
+            (a, 1),
+            (-a, 1),
+            (-a, a),
+            (-1, a),
+            (-1, -a),
+            (-a, -a),
+            (-a, -1),
+        ]
     else:
         tips, inner = (3, 0.5) if item.shape == "triangle" else (5, 0.45)
         steps = [(1 if k % 2 == 0 else inner, math.pi * k / tips) for k in range(2 * tips)]
@@ -47,13 +61,17 @@ def inside(item: SceneObject, shape: tuple[int, int]) -> np.ndarray:
     unit_area = abs(np.sum(corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0])) / 2
     corners *= item.radius * math.sqrt(math.pi / unit_area)
     cos, sin = math.cos(math.radians(item.rotation)), math.sin(math.radians(item.rotation))
-    turned = np.stack([cos * corners[:, 0] - sin * corners[:, 1], sin * corners[:, 0] + cos * corners[:, 1]], axis=1)
+    turned = np.stack(
+        [cos * corners[:, 0] - sin * corners[:, 1], sin * corners[:, 0] + cos * corners[:, 1]],
+        axis=1,
+    )
     turned += (item.centre[1], item.centre[0])
     return points_in_poly(np.stack([x.ravel(), y.ravel()], axis=1), turned).reshape(shape)
 
 
 def test_the_bytes_of_a_version() -> None:
-    """Fails on any change of the generator. Is the change meant? Then raise SCENES_VERSION and write the new sum here."""
+    """Fails on any change of the generator. Is the change meant? Then raise SCENES_VERSION and
+    write the new sum here."""
     digest = hashlib.sha256()
     for scene in scenes(0, 16, size=(80, 112)):
         digest.update(scene.pixels.tobytes() + scene.labels.astype("<i2").tobytes())
@@ -85,7 +103,9 @@ def test_two_hundred_seeds_are_two_hundred_pictures(many: list[Scene]) -> None:
     more=st.integers(0, 6),
     min_visible=st.sampled_from([0.1, 0.35, 0.7, 1.0]),
 )
-def test_labels_and_objects_agree(seed: int, size: tuple[int, int], low: int, more: int, min_visible: float) -> None:
+def test_labels_and_objects_agree(
+    seed: int, size: tuple[int, int], low: int, more: int, min_visible: float
+) -> None:
     scene = make_scene(seed, size, (low, low + more), min_visible=min_visible)
     assert scene.pixels.shape == (*size, 3)
     assert scene.pixels.dtype == np.uint8
@@ -105,7 +125,8 @@ def test_labels_and_objects_agree(seed: int, size: tuple[int, int], low: int, mo
 
 
 def test_shapes_are_the_shapes_they_are_called(many: list[Scene]) -> None:
-    """Masks against point-in-polygon tests of the described corners: every visible pixel is inside, nothing behind shows through."""
+    """Masks against point-in-polygon tests of the described corners: every visible pixel is inside,
+    nothing behind shows through."""
     checked = Counter()
     for scene, i, item in every(many):
         if item.shape in ("heart", "crescent"):
@@ -120,7 +141,8 @@ def test_shapes_are_the_shapes_they_are_called(many: list[Scene]) -> None:
 
 
 def test_heart_and_crescent_by_their_outline() -> None:
-    """A heart is symmetric about its axis, has two lobes and one tip; a crescent's centroid is not on it but its back is."""
+    """A heart is symmetric about its axis, has two lobes and one tip; a crescent's centroid is not
+    on it but its back is."""
     seen = Counter()
     for scene, i, item in every(list(scenes(0, 200, size=192))):
         if item.shape not in ("heart", "crescent") or item.visible < item.area:
@@ -135,7 +157,10 @@ def test_heart_and_crescent_by_their_outline() -> None:
             return int(scene.labels[int(y), int(x)])
 
         if item.shape == "heart":
-            inside_at, outside_at = [(0, 0), (0.3, 0.25), (-0.3, 0.25), (0, -0.5)], [(0.4, -0.45), (-0.4, -0.45)]
+            inside_at, outside_at = (
+                [(0, 0), (0.3, 0.25), (-0.3, 0.25), (0, -0.5)],
+                [(0.4, -0.45), (-0.4, -0.45)],
+            )
         else:  # opens to the right
             inside_at, outside_at = [(-0.4, 0), (0.1, 0.75), (0.1, -0.75)], [(0.5, 0), (0.9, 0)]
         assert all(at(*point) == i + 1 for point in inside_at), (scene.seed, item)
@@ -146,7 +171,12 @@ def test_heart_and_crescent_by_their_outline() -> None:
 
 
 def test_every_word_appears_and_none_rarely(many: list[Scene]) -> None:
-    for words, field in ((SHAPES, "shape"), (COLOURS, "colour"), (SIZES, "size"), (TEXTURES, "texture")):
+    for words, field in (
+        (SHAPES, "shape"),
+        (COLOURS, "colour"),
+        (SIZES, "size"),
+        (TEXTURES, "texture"),
+    ):
         counts = Counter(getattr(item, field) for _, _, item in every(many))
         assert set(counts) == set(words)
         assert min(counts.values()) > 0.6 * sum(counts.values()) / len(words), counts
@@ -155,8 +185,12 @@ def test_every_word_appears_and_none_rarely(many: list[Scene]) -> None:
 
 
 def test_a_size_word_is_an_area(many: list[Scene]) -> None:
-    """Small, medium and large do not overlap, whatever the shape: under 2 %, 2.8 to 4.5 % and over 7 % of the picture."""
-    share = {size: [item.area / 128**2 for _, _, item in every(many) if item.size == size] for size in SIZES}
+    """Small, medium and large do not overlap, whatever the shape: under 2 %, 2.8 to 4.5 % and over
+    7 % of the picture."""
+    share = {
+        size: [item.area / 128**2 for _, _, item in every(many) if item.size == size]
+        for size in SIZES
+    }
     assert max(share["small"]) < 0.02
     assert 0.028 < min(share["medium"]) < max(share["medium"]) < 0.045
     assert min(share["large"]) > 0.07
@@ -173,7 +207,11 @@ def test_the_centre_is_the_centroid(many: list[Scene]) -> None:
 
 def test_plain_objects_have_the_colour_they_are_called(many: list[Scene]) -> None:
     names, tones = list(PALETTE), np.array(list(PALETTE.values()))
-    plain = [(scene, i, item) for scene, i, item in every(many) if item.texture == "plain" and item.size != "small"]
+    plain = [
+        (scene, i, item)
+        for scene, i, item in every(many)
+        if item.texture == "plain" and item.size != "small"
+    ]
     assert len(plain) > 50
     for scene, i, item in plain:
         colour = np.median(scene.pixels[scene.labels == i + 1], axis=0)
@@ -183,7 +221,8 @@ def test_plain_objects_have_the_colour_they_are_called(many: list[Scene]) -> Non
 
 
 def test_textures_show_and_plain_is_plain(many: list[Scene]) -> None:
-    """Inside an object the brightness varies by the light alone when plain, and by far more under every texture."""
+    """Inside an object the brightness varies by the light alone when plain, and by far more under
+    every texture."""
     spread: dict[str, list[float]] = {texture: [] for texture in TEXTURES}
     for scene, i, item in every(many):
         if item.visible == item.area and item.size != "small":
@@ -194,7 +233,8 @@ def test_textures_show_and_plain_is_plain(many: list[Scene]) -> None:
 
 
 def test_the_background_stays_low_in_colour(many: list[Scene]) -> None:
-    """Objects are saturated (the largest less the smallest channel over 100 in every named colour), backgrounds are not."""
+    """Objects are saturated (the largest less the smallest channel over 100 in every named colour),
+    backgrounds are not."""
     assert min(max(tone) - min(tone) for tone in PALETTE.values()) > 100
     for scene in many:
         behind = scene.pixels[:3][scene.labels[:3] == 0].astype(int)
@@ -216,12 +256,18 @@ def test_a_crowd_keeps_its_number() -> None:
 
 
 def test_edges_are_smooth_and_labels_sharp() -> None:
-    """Just outside a mask, pixels lie between the object and what is behind it; two pixels further they are untouched."""
+    """Just outside a mask, pixels lie between the object and what is behind it; two pixels further
+    they are untouched."""
     scene = next(
-        s for s in scenes(0, 500, size=128, objects=(1, 1)) if s.background == "plain" and s.objects[0].shape == "circle"
+        s
+        for s in scenes(0, 500, size=128, objects=(1, 1))
+        if s.background == "plain" and s.objects[0].shape == "circle"
     )
     y, x = np.mgrid[:128, :128] + 0.5
-    away = np.hypot(y - scene.objects[0].centre[0], x - scene.objects[0].centre[1]) - scene.objects[0].radius
+    away = (
+        np.hypot(y - scene.objects[0].centre[0], x - scene.objects[0].centre[1])
+        - scene.objects[0].radius
+    )
     behind = scene.pixels[away > 2]
     assert len(np.unique(behind, axis=0)) == 1
     changed = (scene.pixels != behind[0]).any(-1)
@@ -244,7 +290,11 @@ def test_arrays_are_read_only() -> None:
         ({"seed": 1.5}, TypeError, "expected seed to be an integer, got 1.5"),
         ({"size": 63}, ValueError, "expected sides of 64 to 2048 pixels, got 63x63"),
         ({"size": (64, 4096)}, ValueError, "expected sides of 64 to 2048 pixels, got 64x4096"),
-        ({"size": (64, 64, 3)}, ValueError, r"expected size as one side or \(height, width\), got \(64, 64, 3\)"),
+        (
+            {"size": (64, 64, 3)},
+            ValueError,
+            r"expected size as one side or \(height, width\), got \(64, 64, 3\)",
+        ),
         ({"size": "large"}, TypeError, "expected size to be an integer, got 'large'"),
         ({"objects": (0, 3)}, ValueError, r"1 <= fewest <= most <= 16, got \(0, 3\)"),
         ({"objects": (5, 3)}, ValueError, r"1 <= fewest <= most <= 16, got \(5, 3\)"),
@@ -260,10 +310,12 @@ def test_what_is_refused(arguments: dict, error: type[Exception], message: str) 
 
 
 def test_no_room_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen disjoint objects do fit in the end, by small ones; with a single try each they do not."""
+    """Sixteen disjoint objects do fit in the end, by small ones; with a single try each they do
+    not."""
     assert len(make_scene(0, 64, (16, 16), min_visible=1.0).objects) == 16
     monkeypatch.setattr("regiontok.miniworld._sample.TRIES", 1)
     with pytest.raises(
-        ValueError, match=r"16 objects with min_visible=1\.0 found no room in 64x64 pixels in 16 arrangements; lower"
+        ValueError,
+        match=r"16 objects with min_visible=1\.0 found no room in 64x64 pixels in 16 arrangements; lower",
     ):
         make_scene(0, 64, (16, 16), min_visible=1.0)

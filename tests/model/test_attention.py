@@ -1,4 +1,5 @@
-"""Attention rows kept beside SDPA equal those of eager attention, everywhere a row may lie; and what regions get of them."""
+"""Attention rows kept beside SDPA equal those of eager attention, everywhere a row may lie; and
+what regions get of them."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ from transformers import (
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.tokens import CLS, DELIMITER, REGION, WHOLE, Tokens
 from regiontok.model.attention import NAME, bytes_kept, region_attention, text_decoder, watch
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import TokenizerSettings
 
 SIZES = {
     "vocab_size": 50,
@@ -42,7 +43,10 @@ KINDS = {
     "qwen3": Qwen3Config(**SIZES),
     "mistral with a window": MistralConfig(**SIZES, sliding_window=5),
     "qwen3 with windows in some layers": Qwen3Config(
-        **SIZES, use_sliding_window=True, sliding_window=4, layer_types=["full_attention", "sliding_attention"]
+        **SIZES,
+        use_sliding_window=True,
+        sliding_window=4,
+        layer_types=["full_attention", "sliding_attention"],
     ),
 }
 
@@ -50,7 +54,9 @@ KINDS = {
 def tiny(config):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
-    with torch.no_grad():  # attention of fresh weights is nearly uniform, and would hide a wrong row
+    with (
+        torch.no_grad()
+    ):  # attention of fresh weights is nearly uniform, and would hide a wrong row
         for name, weight in model.named_parameters():
             if "q_proj" in name or "k_proj" in name:
                 weight.mul_(20)
@@ -85,7 +91,9 @@ def test_rows_equal_eager_and_logits_equal_sdpa(model, padded):
         plain = model(ids, mask).logits
         with watch(model, rows=[5, 8, -1]) as seen:
             watched = model(ids, mask).logits
-    torch.testing.assert_close(seen.attention(), eager(model, ids, mask)[..., [5, 8, 11], :], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        seen.attention(), eager(model, ids, mask)[..., [5, 8, 11], :], atol=1e-6, rtol=0
+    )
     assert torch.equal(watched, plain)
     assert float(seen.attention()[:, 0, ..., :padded].sum()) == 0
 
@@ -103,7 +111,9 @@ def test_only_some_keys_of_rows_that_stay_normalised_over_all(model):
     ids, mask = batch()
     with watch(model, keys=[3, 10, 7]) as seen, torch.no_grad():
         model(ids, mask)
-    torch.testing.assert_close(seen.attention(), eager(model, ids, mask)[..., [11], :][..., [3, 10, 7]], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        seen.attention(), eager(model, ids, mask)[..., [11], :][..., [3, 10, 7]], atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize("padded", [0, 4])
@@ -122,8 +132,16 @@ def test_decode_steps_equal_eager_of_the_whole_sequence(model, padded):
 def test_a_cache_of_fixed_length(model):
     ids, mask = batch()
     with watch(model) as seen:
-        out = model.generate(ids, attention_mask=mask, max_new_tokens=4, do_sample=False, cache_implementation="static")
-    torch.testing.assert_close(seen.attention(), eager(model, out[:, :-1])[..., 11:15, :], atol=2e-6, rtol=0)
+        out = model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=4,
+            do_sample=False,
+            cache_implementation="static",
+        )
+    torch.testing.assert_close(
+        seen.attention(), eager(model, out[:, :-1])[..., 11:15, :], atol=2e-6, rtol=0
+    )
 
 
 def test_a_second_turn_from_the_cache(model):
@@ -132,7 +150,9 @@ def test_a_second_turn_from_the_cache(model):
         cache = model(ids[:, :7], use_cache=True).past_key_values
         with watch(model, rows=[8, 11]) as seen:
             model(ids[:, 7:], past_key_values=cache)
-    torch.testing.assert_close(seen.attention(), eager(model, ids)[..., [8, 11], :], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        seen.attention(), eager(model, ids)[..., [8, 11], :], atol=1e-6, rtol=0
+    )
 
 
 def test_everything_is_restored_also_after_an_error(model):
@@ -171,9 +191,15 @@ def test_what_cannot_be_watched_is_said(model):
     ids, _ = batch()
     with pytest.raises(ValueError, match=r"not all among the 12 tokens"), watch(model, rows=[12]):
         model(ids)
-    with pytest.raises(ValueError, match="given for 3 sequences"), watch(model, rows=torch.zeros(3, 1, dtype=torch.int64)):
+    with (
+        pytest.raises(ValueError, match="given for 3 sequences"),
+        watch(model, rows=torch.zeros(3, 1, dtype=torch.int64)),
+    ):
         model(ids)
-    with pytest.raises(ValueError, match=r"columns are \[r\] or \[b r\]"), watch(model, rows=torch.zeros(1, 1, 1)):
+    with (
+        pytest.raises(ValueError, match=r"columns are \[r\] or \[b r\]"),
+        watch(model, rows=torch.zeros(1, 1, 1)),
+    ):
         pass
     with watch(model) as seen:
         pass
@@ -187,9 +213,15 @@ def test_a_region_vlm_and_its_visual_columns():
     tokenizer = mini_tokenizer()
     visual = TokenizerSettings(encoder="filters(size=112)", regions="merge(k=4)", whole=True)
     language_model = mini_language_model(width=48, layers=2, heads=4)
-    model = RegionVLM.from_parts(language_model, visual, image_token_id=tokenizer.image_token_id).eval()
-    tokens = model.see([Picture.of((torch.arange(64 * 64 * 3) % 251).view(64, 64, 3).to(torch.uint8))])
-    ids = tokenizer("<s>user: <image> what?", return_tensors="pt", add_special_tokens=False).input_ids
+    model = RegionVLM.from_parts(
+        language_model, visual, image_token_id=tokenizer.image_token_id
+    ).eval()
+    tokens = model.see(
+        [Picture.of((torch.arange(64 * 64 * 3) % 251).view(64, 64, 3).to(torch.uint8))]
+    )
+    ids = tokenizer(
+        "<s>user: <image> what?", return_tensors="pt", add_special_tokens=False
+    ).input_ids
     columns = (model.spliced(ids, None, tokens).visual[0] >= 0).nonzero()[:, 0]
     with watch(model, keys=columns) as seen:
         model.generate(ids, None, tokens, max_new_tokens=3, min_new_tokens=3, do_sample=False)
@@ -204,7 +236,12 @@ def test_a_region_vlm_and_its_visual_columns():
 
 def test_a_released_vlm_keeps_its_vision_tower_as_it_is():
     vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
     )
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration(
@@ -233,16 +270,26 @@ def tokens_of(kind, region, view=None):
     kind, region = torch.tensor(kind), torch.tensor(region)
     none = torch.zeros_like(kind)
     return Tokens(
-        torch.zeros(len(kind), 2), none, none if view is None else torch.tensor(view), region, none - 1, kind, images=1
+        torch.zeros(len(kind), 2),
+        none,
+        none if view is None else torch.tensor(view),
+        region,
+        none - 1,
+        kind,
+        images=1,
     )
 
 
 def test_regions_whole_and_cls_are_counted_apart():
     tokens = tokens_of([CLS, WHOLE, REGION, REGION, REGION, DELIMITER], [-1, -1, 1, 0, 1, -1])
     rows = torch.tensor([0.05, 0.1, 0.2, 0.15, 0.25, 0.05]).view(1, 1, 1, 6)
-    found = region_attention(torch.cat([rows, rows * 0], 1), tokens, 3)  # the second head looks elsewhere
+    found = region_attention(
+        torch.cat([rows, rows * 0], 1), tokens, 3
+    )  # the second head looks elsewhere
     assert found.regions.tolist() == pytest.approx([0.075, 0.225, 0])
-    assert (found.whole, found.cls, found.other, found.text) == pytest.approx((0.05, 0.025, 0.025, 0.6))
+    assert (found.whole, found.cls, found.other, found.text) == pytest.approx(
+        (0.05, 0.025, 0.025, 0.6)
+    )
     assert found.shares.tolist() == pytest.approx([0.1875, 0.5625, 0])
 
 
@@ -253,7 +300,9 @@ def test_regions_of_another_view_are_other():
 
 
 def test_no_attention_to_the_picture_is_no_share():
-    assert region_attention(torch.zeros(1, 1, 1, 1), tokens_of([REGION], [0]), 1).shares.tolist() == [0]
+    assert region_attention(
+        torch.zeros(1, 1, 1, 1), tokens_of([REGION], [0]), 1
+    ).shares.tolist() == [0]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

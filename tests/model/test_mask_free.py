@@ -1,4 +1,5 @@
-"""With and without masks (O5), object-guided rows (O2) and a share of mask-free samples, on one checkpoint."""
+"""With and without masks (O5), object-guided rows (O2) and a share of mask-free samples, on one
+checkpoint."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import TokenizerSettings
 from regiontok.data.mask_free import without_masks
 from regiontok.model.mini import mini_language_model
 from regiontok.model.vlm import RegionVLM
-from regiontok.tokenizer import RegionTokenizer
+from regiontok.settings.recipe import TokenizerSettings
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 IMAGE = 3
 FUSION = TokenizerSettings(
@@ -30,7 +31,9 @@ PLAIN = TokenizerSettings(encoder="filters(size=56)", padding="keep")  # LLaVA: 
 
 
 def made(visual: TokenizerSettings) -> RegionVLM:
-    return RegionVLM.from_parts(mini_language_model(width=24, layers=2, heads=4), visual, image_token_id=IMAGE).eval()
+    return RegionVLM.from_parts(
+        mini_language_model(width=24, layers=2, heads=4), visual, image_token_id=IMAGE
+    ).eval()
 
 
 def photo(seed: int, size: tuple[int, int] = (60, 84)) -> Picture:
@@ -61,7 +64,9 @@ def pair() -> tuple[RegionVLM, RegionVLM]:
 
 
 def logits(model: RegionVLM, pictures: list[Any], **words: Any) -> torch.Tensor:
-    return model(torch.tensor([[1, IMAGE, 40, 41]] * len(pictures)), pictures=pictures, **words).logits
+    return model(
+        torch.tensor([[1, IMAGE, 40, 41]] * len(pictures)), pictures=pictures, **words
+    ).logits
 
 
 def test_one_mask_that_covers_all_patches_equals_plain_llava():
@@ -87,9 +92,14 @@ def test_some_pictures_of_a_batch_without_masks():
     fusion, _ = pair()
     pictures = [photo(seed) for seed in (1, 2, 3)]
     mixed = fusion.see(pictures, regions=[None, "", "windows(2)"])
-    alone = [fusion.see([picture], regions=text) for picture, text in zip(pictures, [None, "", "windows(2)"], strict=True)]
+    alone = [
+        fusion.see([picture], regions=text)
+        for picture, text in zip(pictures, [None, "", "windows(2)"], strict=True)
+    ]
     assert mixed.counts.tolist() == [len(tokens) for tokens in alone]
-    torch.testing.assert_close(mixed.values, torch.cat([tokens.values for tokens in alone]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        mixed.values, torch.cat([tokens.values for tokens in alone]), rtol=0, atol=1e-6
+    )
     with pytest.raises(ValueError, match="expected regions for each of 3 pictures, got 2"):
         fusion.see(pictures, regions=["", None])
 
@@ -115,7 +125,9 @@ def test_all_patches_of_all_views_of_tiles(whole):
     )
 
 
-@pytest.mark.parametrize("changes", [{}, {"whole": True}, {"pool": "mean"}, {"pool": "mean", "whole": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"whole": True}, {"pool": "mean"}, {"pool": "mean", "whole": True}]
+)
 def test_lengths_are_reckoned_with_what_the_model_is_shown(changes):
     own = FUSION.model_copy(update=changes)
     measured = RegionTokenizer(**without_masks(own).model_dump()).run([photo(2)]).tokens
@@ -127,9 +139,13 @@ def test_lengths_are_reckoned_with_what_the_model_is_shown(changes):
 
 
 def test_tokens_do_not_depend_on_batch_mates():
-    """449 rows beside 1,732 in the release: its batch was filled with zeros, and the connector made tokens of them."""
+    """449 rows beside 1,732 in the release: its batch was filled with zeros, and the connector made
+    tokens of them."""
     model = made(FUSION)
-    few, many = (masked(model, photo(seed), boxes(count, seed, (60, 84))) for seed, count in ((1, 2), (2, 40)))
+    few, many = (
+        masked(model, photo(seed), boxes(count, seed, (60, 84)))
+        for seed, count in ((1, 2), (2, 40))
+    )
     alone, other, both = model.see([few]), model.see([many]), model.see([few, many])
     assert both.counts.tolist() == [len(alone), len(other)]
     assert len(other) > 4 * len(alone)
@@ -154,7 +170,9 @@ def test_a_hundred_overlapping_masks_within_a_budget_reach_the_language_model(po
 def test_a_text_only_row_trains():
     model = made(FUSION).train()
     ids = torch.tensor([[1, IMAGE, 40, 41, 42], [1, 50, 51, 52, 53]])
-    loss = model(ids, torch.ones_like(ids), pictures=[photo(1)], labels=ids.masked_fill(ids == IMAGE, -100)).loss
+    loss = model(
+        ids, torch.ones_like(ids), pictures=[photo(1)], labels=ids.masked_fill(ids == IMAGE, -100)
+    ).loss
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.head.parameters())
     model.zero_grad()
@@ -164,12 +182,16 @@ def test_a_text_only_row_trains():
 
 
 def test_rows_of_a_mask_stand_in_ascending_order_mask_by_mask():
-    model = made(FUSION.model_copy(update={"regions": "segments(0.5, unit='pixels', compare='>=')"}))
+    model = made(
+        FUSION.model_copy(update={"regions": "segments(0.5, unit='pixels', compare='>=')"})
+    )
     masks = torch.zeros(2, 60, 84, dtype=torch.bool)
     masks[0, 30:, :] = True
     masks[1, :, :42] = True
     tokens = model.see([masked(model, photo(1), masks)])
     assert tokens.patch.tolist() == [*range(8, 16), 0, 1, 4, 5, 8, 9, 12, 13]
     assert tokens.region.tolist() == [0] * 8 + [1] * 8
-    assert torch.equal(tokens.values[0], tokens.values[12])  # patch 8 in two masks: the same row twice
+    assert torch.equal(
+        tokens.values[0], tokens.values[12]
+    )  # patch 8 in two masks: the same row twice
     assert Frame.stretch((60, 84), (56, 56), (14, 14)).grid == (4, 4)

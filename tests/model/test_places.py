@@ -1,4 +1,5 @@
-"""Places inside a model: counts, generation, learning, saving; delimiters of the vocabulary; through a recipe's stages."""
+"""Places inside a model: counts, generation, learning, saving; delimiters of the vocabulary;
+through a recipe's stages."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
-from regiontok.core.recipe import Lora, RecipeError, Stage, TokenizerSettings, resolve
 from regiontok.core.tokens import DELIMITER
 from regiontok.data.lengths import VisualTokens
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
-from regiontok.tokenizer import RegionTokenizer
+from regiontok.settings.recipe import Lora, RecipeError, Stage, TokenizerSettings, resolve
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.train.build import build, choose, merged, sketch
 
 IMAGE, WORD, H, W = 3, 11, 3, 4
@@ -24,7 +25,10 @@ MASKS = torch.zeros(N, H, W, dtype=torch.bool)
 MASKS[0, :2, :2] = True
 MASKS[1, 1:, 1:] = True
 MASKS[2, :, 3] = True
-IDS, MASK = torch.tensor([[1, IMAGE, 40, 41], [1, 50, 0, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+IDS, MASK = (
+    torch.tensor([[1, IMAGE, 40, 41], [1, 50, 0, 0]]),
+    torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
+)
 VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "plain": ({}, T),
     "global": ({"whole": True}, V + T),
@@ -37,19 +41,33 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "learn1d": ({"place_tokens": "posenc('learn1d', masks=3)"}, T),
     "sin2d": ({"place_tokens": "posenc('sin2d')"}, T),
     "learn2d": ({"place_tokens": "posenc('learn2d', grid=(3, 4))"}, T),
-    "all": ({"whole": True, "place_features": "delimiter", "place_tokens": "posenc('learn1d') | posenc('sin2d')"}, V + T + N),
+    "all": (
+        {
+            "whole": True,
+            "place_features": "delimiter",
+            "place_tokens": "posenc('learn1d') | posenc('sin2d')",
+        },
+        V + T + N,
+    ),
 }
 
 
 def grid(seed: int = 0) -> PatchGrid:
     features = torch.randn(H, W, 320, generator=torch.Generator().manual_seed(seed))
-    return PatchGrid(features, Frame.stretch((H, W), (H, W), (1, 1)), masks=PixelMasks.from_dense(MASKS))
+    return PatchGrid(
+        features, Frame.stretch((H, W), (H, W), (1, 1)), masks=PixelMasks.from_dense(MASKS)
+    )
 
 
 def made(variant: str, **options: Any) -> RegionVLM:
     settings, _ = VARIANTS[variant]
     visual = TokenizerSettings(
-        encoder="filters(size=56)", segmenter="felzenszwalb", regions="segments(0.5)", pool="select", seed=1, **settings
+        encoder="filters(size=56)",
+        segmenter="felzenszwalb",
+        regions="segments(0.5)",
+        pool="select",
+        seed=1,
+        **settings,
     )
     torch.manual_seed(0)
     if "word" in variant:
@@ -63,8 +81,19 @@ def test_counts_with_and_without_masks(variant):
     model = made(variant)
     assert len(model.see([grid()])) == VARIANTS[variant][1]
     assert len(model.see([grid()], regions="")) == V
-    if variant in ("plain", "end", "begin", "fixed", "after", "word", "sin1d", "learn1d"):  # the V rows are then LLaVA's own
-        assert torch.equal(model.see([grid()], regions="").values, made("plain").see([grid()], regions="").values)
+    if variant in (
+        "plain",
+        "end",
+        "begin",
+        "fixed",
+        "after",
+        "word",
+        "sin1d",
+        "learn1d",
+    ):  # the V rows are then LLaVA's own
+        assert torch.equal(
+            model.see([grid()], regions="").values, made("plain").see([grid()], regions="").values
+        )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -88,12 +117,18 @@ def test_saved_loaded_and_answering(tmp_path, variant, positions):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_everything_that_learns_gets_a_gradient_with_masks_and_without_a_picture(variant):
     model = made(variant).train()
-    model(IDS, MASK, [grid()], labels=IDS.masked_fill((IDS == IMAGE) | (MASK == 0), -100)).loss.backward()
-    assert [name for name, value in model.head.named_parameters() if not bool(value.grad.any())] == []
+    model(
+        IDS, MASK, [grid()], labels=IDS.masked_fill((IDS == IMAGE) | (MASK == 0), -100)
+    ).loss.backward()
+    assert [
+        name for name, value in model.head.named_parameters() if not bool(value.grad.any())
+    ] == []
     model.zero_grad()
     text = IDS[1:]
     model(text, MASK[1:], None, labels=text.masked_fill(text == 0, -100)).loss.backward()
-    assert all(value.grad is not None and not bool(value.grad.any()) for value in model.head.parameters())
+    assert all(
+        value.grad is not None and not bool(value.grad.any()) for value in model.head.parameters()
+    )
 
 
 def test_one_mask_that_covers_all_patches_is_the_patches():
@@ -118,7 +153,8 @@ def test_a_delimiter_of_the_vocabulary_is_its_embedding_and_learns_as_it_does():
 
 def test_a_delimiter_of_the_vocabulary_needs_its_id():
     with pytest.raises(
-        ValueError, match=r"the delimiter '\(' needs its id in the vocabulary of 260: delimiter_token_id is 260"
+        ValueError,
+        match=r"the delimiter '\(' needs its id in the vocabulary of 260: delimiter_token_id is 260",
     ):
         RegionVLM.from_parts(
             mini_language_model(width=24, layers=1, heads=4),
@@ -126,7 +162,9 @@ def test_a_delimiter_of_the_vocabulary_needs_its_id():
             image_token_id=IMAGE,
             delimiter_token_id=260,
         )
-    with pytest.raises(ValueError, match="delimiter_token_id is 5, but place_tokens names no token"):
+    with pytest.raises(
+        ValueError, match="delimiter_token_id is 5, but place_tokens names no token"
+    ):
         made("end", delimiter_token_id=5)
 
 
@@ -149,11 +187,14 @@ def test_a_recipe_names_the_token():
     assert model.config.delimiter_token_id == mini_tokenizer().convert_tokens_to_ids("(")
     assert sketch(recipe).config.settings == model.config.settings
     with pytest.raises(ValueError, match="x: the delimiter '<eom>' is no token of mini"):
-        build(resolve(RECIPE, name="x", overrides=["tokenizer.place_tokens=delimiter(token='<eom>')"]))
+        build(
+            resolve(RECIPE, name="x", overrides=["tokenizer.place_tokens=delimiter(token='<eom>')"])
+        )
     with pytest.raises(RecipeError, match=r"unknown place 'delimeter' \(did you mean 'delimiter'"):
         resolve(RECIPE, name="x", overrides=["tokenizer.place_features=delimeter"])
     with pytest.raises(
-        RecipeError, match=r"inference\.tokenizer\.place_features is 'delimiter', but the model is trained with ''"
+        RecipeError,
+        match=r"inference\.tokenizer\.place_features is 'delimiter', but the model is trained with ''",
     ):
         resolve({**RECIPE, "inference": {"tokenizer": {"place_features": "delimiter"}}}, name="x")
 
@@ -161,13 +202,17 @@ def test_a_recipe_names_the_token():
 def test_lora_trains_the_row_of_the_delimiter():
     pytest.importorskip("peft")
     model = build(resolve(RECIPE, name="x")).model
-    stage = Stage(name="two", data=[], train=["language_model"], lora=Lora(rank=2, alpha=4), precision="fp32")
+    stage = Stage(
+        name="two", data=[], train=["language_model"], lora=Lora(rank=2, alpha=4), precision="fp32"
+    )
     before = model.get_input_embeddings().weight.detach().clone()
     learner = choose(model, stage).train()
     learning = [value for value in learner.parameters() if value.requires_grad]
     patches = grid().but(masks=None)
     step = torch.optim.SGD(learning, 1.0)
-    learner(IDS, MASK, [patches], labels=IDS.masked_fill((IDS == IMAGE) | (MASK == 0), -100)).loss.backward()
+    learner(
+        IDS, MASK, [patches], labels=IDS.masked_fill((IDS == IMAGE) | (MASK == 0), -100)
+    ).loss.backward()
     step.step()
     logits = learner.eval()(IDS, MASK, [patches]).logits
     after = merged(learner).get_input_embeddings().weight
@@ -177,7 +222,9 @@ def test_lora_trains_the_row_of_the_delimiter():
 
 
 def test_the_tokenizer_alone_counts_them_and_is_saved_with_them(tmp_path):
-    settings = TokenizerSettings(encoder="filters(size=56)", regions="windows(3)", pool="select", place_features="delimiter")
+    settings = TokenizerSettings(
+        encoder="filters(size=56)", regions="windows(3)", pool="select", place_features="delimiter"
+    )
     picture = torch.zeros(1, 56, 56, 3, dtype=torch.uint8).numpy()
     tokenizer = RegionTokenizer(**settings.model_dump())
     tokens = tokenizer(picture)
@@ -186,7 +233,9 @@ def test_the_tokenizer_alone_counts_them_and_is_saved_with_them(tmp_path):
     tokenizer.save_pretrained(tmp_path / "saved")
     again = RegionTokenizer.from_pretrained(tmp_path / "saved")
     assert torch.equal(again(picture).values, tokens.values)
-    word = settings.model_copy(update={"place_features": "", "place_tokens": "delimiter(token='(')"})
+    word = settings.model_copy(
+        update={"place_features": "", "place_tokens": "delimiter(token='(')"}
+    )
     assert len(RegionTokenizer(**word.model_dump())(picture)) == len(tokens)
     fixed = settings.model_copy(update={"pool": "mean"})
     assert VisualTokens(fixed).fixed == 6

@@ -1,4 +1,5 @@
-"""Segmentation-aware RoPE against the paper's words, token by token: in training, prefill, decoding, packed and padded rows."""
+"""Segmentation-aware RoPE against the paper's words, token by token: in training, prefill,
+decoding, packed and padded rows."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor
 
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import Lora, Stage, TokenizerSettings, resolve
 from regiontok.core.tokens import CLS, DELIMITER, REGION, WHOLE, Tokens
 from regiontok.model.positions import segment_positions, table_of
 from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import Lora, Stage, TokenizerSettings, resolve
 from regiontok.train.build import build, choose
 
 hub = pytest.importorskip("transformers")
@@ -53,9 +54,13 @@ ROWS: list[list[Any]] = [
 EXACT: dict[str, Any] = {"do_sample": False, "min_new_tokens": 6, "max_new_tokens": 6}
 
 
-def made(family: str = "llama", positions: str = "segment", visual: TokenizerSettings = VISUAL) -> RegionVLM:
+def made(
+    family: str = "llama", positions: str = "segment", visual: TokenizerSettings = VISUAL
+) -> RegionVLM:
     torch.manual_seed(0)
-    return RegionVLM.from_parts(FAMILIES[family](), visual, image_token_id=IMAGE, positions=positions).eval()
+    return RegionVLM.from_parts(
+        FAMILIES[family](), visual, image_token_id=IMAGE, positions=positions
+    ).eval()
 
 
 def images(rows: list[list[Any]]) -> list[list[Any]]:
@@ -63,7 +68,8 @@ def images(rows: list[list[Any]]) -> list[list[Any]]:
 
 
 def tokens_of(rows: list[list[Any]], width: int = WIDTH) -> Tokens:
-    """Drawn rows for every image; an image's rows depend on its masks only, so that a row alone has those it has in a batch."""
+    """Drawn rows for every image; an image's rows depend on its masks only, so that a row alone has
+    those it has in a batch."""
     kinds = {"c": CLS, "w": WHOLE, "d": DELIMITER}
     ids: list[tuple[int, int, int]] = []
     values = [torch.zeros(0, width)]
@@ -84,12 +90,15 @@ def ids_of(rows: list[list[Any]], side: str) -> tuple[Tensor, Tensor]:
     plain = [[IMAGE if isinstance(item, list) else item for item in row] for row in rows]
     longest = max(map(len, plain))
     pads = [[0] * (longest - len(row)) for row in plain]
-    ids = torch.tensor([pad + row if side == "left" else row + pad for row, pad in zip(plain, pads, strict=True)])
+    ids = torch.tensor(
+        [pad + row if side == "left" else row + pad for row, pad in zip(plain, pads, strict=True)]
+    )
     return ids, ids.ne(0).long()
 
 
 def by_the_paper(row: list[Any]) -> list[int]:
-    """Section 5.4.3, literally: p becomes s if s <= p <= e for some interval (s, e) of a mask, and stays p otherwise."""
+    """Section 5.4.3, literally: p becomes s if s <= p <= e for some interval (s, e) of a mask, and
+    stays p otherwise."""
     length, intervals = 0, []
     for item in row:
         for part in item if isinstance(item, list) else [None]:
@@ -126,7 +135,8 @@ def test_of_packed_rows_each_sample_has_its_own():
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_logits_are_those_of_the_paper_s_phases(family, side, monkeypatch):
-    """The language model alone, its own positions plain, each phase of its rotary embedding computed from the collapsed position."""
+    """The language model alone, its own positions plain, each phase of its rotary embedding
+    computed from the collapsed position."""
     model, tokens = made(family), tokens_of(ROWS)
     ids, mask = ids_of(ROWS, side)
     logits = model(ids, mask, tokens).logits
@@ -135,23 +145,35 @@ def test_logits_are_those_of_the_paper_s_phases(family, side, monkeypatch):
     for row, items in enumerate(ROWS):
         spliced = model.spliced(ids[row : row + 1], mask[row : row + 1], tokens_of([items]))
         phases = torch.tensor([by_the_paper(items)])
-        monkeypatch.setattr(rotary, "forward", lambda x, position_ids, phases=phases: inner(x, phases))
+        monkeypatch.setattr(
+            rotary, "forward", lambda x, position_ids, phases=phases: inner(x, phases)
+        )
         alone = model.language_model(inputs_embeds=spliced.embeds, use_cache=False).logits
         monkeypatch.undo()
         assert torch.allclose(logits[row, : alone.shape[1]], alone[0], rtol=0, atol=2e-5)
     plain = made(family, "plain")(ids, mask, tokens).logits
-    assert bool(((plain - logits).abs().amax((1, 2))[:2] > 0.1).all()), "positions should change what comes out"
+    assert bool(((plain - logits).abs().amax((1, 2))[:2] > 0.1).all()), (
+        "positions should change what comes out"
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_masks_it_is_the_plain_model_to_the_bit(family):
-    rows = [[1, 40, ["c", 1, 1, 1, 1], 41], [1, ["w", "w"], 50, [1]], [1, 60]]  # patches by themselves, whole images, no image
+    rows = [
+        [1, 40, ["c", 1, 1, 1, 1], 41],
+        [1, ["w", "w"], 50, [1]],
+        [1, 60],
+    ]  # patches by themselves, whole images, no image
     ids, mask = ids_of(rows, "left")
     segment, plain = made(family), made(family, "plain")
     tokens = tokens_of(rows)
-    assert torch.equal(segment.spliced(ids, mask, tokens).shared, plain.spliced(ids, mask, tokens).positions)
+    assert torch.equal(
+        segment.spliced(ids, mask, tokens).shared, plain.spliced(ids, mask, tokens).positions
+    )
     assert torch.equal(segment(ids, mask, tokens).logits, plain(ids, mask, tokens).logits)
-    assert torch.equal(segment.generate(ids, mask, tokens, **EXACT), plain.generate(ids, mask, tokens, **EXACT))
+    assert torch.equal(
+        segment.generate(ids, mask, tokens, **EXACT), plain.generate(ids, mask, tokens, **EXACT)
+    )
 
 
 def decoded(model: RegionVLM, items: list[Any], steps: int) -> list[int]:
@@ -161,7 +183,10 @@ def decoded(model: RegionVLM, items: list[Any], steps: int) -> list[int]:
         spliced = model.spliced(ids_of([row], "right")[0], None, tokens_of([row]))
         at = torch.tensor([by_the_paper(row)])
         logits = model.language_model(
-            inputs_embeds=spliced.embeds, attention_mask=torch.ones_like(at), position_ids=at, use_cache=False
+            inputs_embeds=spliced.embeds,
+            attention_mask=torch.ones_like(at),
+            position_ids=at,
+            use_cache=False,
         ).logits[0, -1]
         logits[[2, IMAGE]] = -torch.inf  # no end before its time, and never a placeholder
         new.append(int(logits.argmax()))
@@ -196,12 +221,17 @@ def test_beams_of_a_row_alone_are_those_of_the_row_in_a_batch(family):
 def gradients(model: RegionVLM, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
     model.zero_grad()
     model.train()(*args, **kwargs).loss.backward()
-    return {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    return {
+        name: value.grad.clone()
+        for name, value in model.named_parameters()
+        if value.grad is not None
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpointed_training_has_the_same_gradients(family):
-    """Without any mask and cache, transformers takes repeated positions for the seams of packed rows: a mask always goes along."""
+    """Without any mask and cache, transformers takes repeated positions for the seams of packed
+    rows: a mask always goes along."""
     model = made(family)
     for rows in (ROWS[:2], ROWS[:1]):  # with padding, and without
         ids, mask = ids_of(rows, "right")
@@ -252,7 +282,9 @@ def test_with_lora_around_the_language_model():
     model = made()
     ids, mask = ids_of(ROWS, "left")
     expected = model.generate(ids, mask, tokens_of(ROWS), **EXACT)
-    stage = Stage(name="two", data=[], train=["language_model"], lora=Lora(rank=2, alpha=4), precision="fp32")
+    stage = Stage(
+        name="two", data=[], train=["language_model"], lora=Lora(rank=2, alpha=4), precision="fp32"
+    )
     wrapped = choose(model, stage).eval()  # adapters start at nothing
     assert type(wrapped.language_model).__name__.startswith("Peft")
     assert torch.equal(wrapped.generate(ids, mask, tokens_of(ROWS), **EXACT), expected)
@@ -260,33 +292,55 @@ def test_with_lora_around_the_language_model():
 
 def test_threads_that_answer_at_once_do_not_meet():
     model = made()
-    expected = [model.generate(*ids_of([items], "left"), tokens_of([items]), **EXACT) for items in ROWS]
+    expected = [
+        model.generate(*ids_of([items], "left"), tokens_of([items]), **EXACT) for items in ROWS
+    ]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda items: model.generate(*ids_of([items], "left"), tokens_of([items]), **EXACT), ROWS * 2))
+        found = list(
+            pool.map(
+                lambda items: model.generate(*ids_of([items], "left"), tokens_of([items]), **EXACT),
+                ROWS * 2,
+            )
+        )
     assert all(torch.equal(a, b) for a, b in zip(found, expected * 2, strict=True))
     assert len(model.language_model.get_decoder()._forward_pre_hooks) == 1
 
 
 def test_a_recipe_says_it():
-    table = {"what": "x", "tokenizer": VISUAL.model_dump(), "model": {"language_model": "mini(width=24, layers=1, heads=2)"}}
+    table = {
+        "what": "x",
+        "tokenizer": VISUAL.model_dump(),
+        "model": {"language_model": "mini(width=24, layers=1, heads=2)"},
+    }
     stage = {"stage": [{"name": "one", "data": [{"records": "miniworld(4)"}]}]}
     recipe = resolve({**table, **stage}, name="x", overrides=["model.positions=segment"])
     assert build(recipe).model.config.positions == "segment"
-    with pytest.raises(ValueError, match=r"model\.positions: Input should be 'plain' or 'segment', got 'segments'"):
+    with pytest.raises(
+        ValueError, match=r"model\.positions: Input should be 'plain' or 'segment', got 'segments'"
+    ):
         resolve(table, name="x", overrides=["model.positions=segments"])
 
 
 def test_what_it_cannot_be_is_refused(monkeypatch):
     body = hub.GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2)
     with pytest.raises(ValueError, match="GPT2LMHeadModel has none; take 'plain'"):
-        RegionVLM.from_parts(hub.GPT2LMHeadModel(body), VISUAL, image_token_id=IMAGE, positions="segment")
+        RegionVLM.from_parts(
+            hub.GPT2LMHeadModel(body), VISUAL, image_token_id=IMAGE, positions="segment"
+        )
     with pytest.raises(ValueError, match="positions must be 'plain' or 'segment', not 'rope'"):
         made(positions="rope")
     model, first, behind = made(), [[[3, 2], 40]], [[1, [3, 2], 40]]
-    monkeypatch.setattr(model.language_model.config, "_attn_implementation_internal", "flash_attention_2")
-    with pytest.raises(ValueError, match="row 0 begins with a mask, whose repeated position 0 flash attention takes"):
+    monkeypatch.setattr(
+        model.language_model.config, "_attn_implementation_internal", "flash_attention_2"
+    )
+    with pytest.raises(
+        ValueError,
+        match="row 0 begins with a mask, whose repeated position 0 flash attention takes",
+    ):
         model.spliced(*ids_of(first, "right"), tokens_of(first))
-    assert model.spliced(*ids_of(behind, "right"), tokens_of(behind)).shared.tolist() == [[0, 1, 1, 1, 4, 4, 6]]
+    assert model.spliced(*ids_of(behind, "right"), tokens_of(behind)).shared.tolist() == [
+        [0, 1, 1, 1, 4, 4, 6]
+    ]
 
 
 def test_no_token_leaves_plain_positions():

@@ -37,7 +37,9 @@ def connector(depth: int) -> nn.Module:
 
 def equal(one: nn.Module, other: nn.Module) -> bool:
     mine, theirs = one.state_dict(), other.state_dict()
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(mine[name], theirs[name]) for name in mine
+    )
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -95,7 +97,10 @@ def test_other_prefixes(tmp_path, name):
 
 
 def test_half_precision_goes_into_the_connectors_own_type(tmp_path):
-    state = {f"model.mm_projector.{name}": value.half() for name, value in connector(2).state_dict().items()}
+    state = {
+        f"model.mm_projector.{name}": value.half()
+        for name, value in connector(2).state_dict().items()
+    }
     torch.save(state, tmp_path / "mm_projector.bin")
     other = connector(2)
     read_projector(other, tmp_path / "mm_projector.bin")
@@ -107,10 +112,14 @@ def test_shapes_and_names_are_checked_before_anything_changes(tmp_path):
     write_projector(Mlp().build(5, 6), tmp_path / "p.bin")
     other = connector(2)
     before = {name: value.clone() for name, value in other.state_dict().items()}
-    with pytest.raises(ValueError, match=r"0\.weight is \[6, 5\] in the file, \[6, 4\] in the connector"):
+    with pytest.raises(
+        ValueError, match=r"0\.weight is \[6, 5\] in the file, \[6, 4\] in the connector"
+    ):
         read_projector(other, tmp_path / "p.bin")
     write_projector(Mlp(depth=3).build(4, 6), tmp_path / "deep.bin")
-    with pytest.raises(ValueError, match=r"4\.bias is \[6\] in the file, not there in the connector"):
+    with pytest.raises(
+        ValueError, match=r"4\.bias is \[6\] in the file, not there in the connector"
+    ):
         read_projector(other, tmp_path / "deep.bin")
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
 
@@ -128,7 +137,10 @@ def test_what_is_no_projector_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds list, expected tensors by name"):
         projector_tensors(tmp_path / "list.bin")
     torch.save({"lm_head.weight": torch.zeros(2)}, tmp_path / "other.bin")
-    with pytest.raises(ValueError, match=r"holds no projector \(model\.mm_projector\.0\.weight \.\.\.\), but lm_head\.weight"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds no projector \(model\.mm_projector\.0\.weight \.\.\.\), but lm_head\.weight",
+    ):
         projector_tensors(tmp_path / "other.bin")
     (tmp_path / "broken.safetensors").write_bytes(b"12345678")
     with pytest.raises(ValueError, match=r"broken\.safetensors is damaged"):
@@ -138,7 +150,10 @@ def test_what_is_no_projector_is_refused(tmp_path):
 
 
 def test_what_llava_could_not_load_is_not_written(tmp_path):
-    with pytest.raises(ValueError, match=r"only the connectors linear and mlp are LLaVA's; this one has norm\.weight"):
+    with pytest.raises(
+        ValueError,
+        match=r"only the connectors linear and mlp are LLaVA's; this one has norm\.weight",
+    ):
         write_projector(nn.ModuleDict({"norm": nn.LayerNorm(4)}), tmp_path / "p.bin")
     with pytest.raises(ValueError, match="no tensor at all"):
         write_projector(nn.Identity(), tmp_path / "p.bin")

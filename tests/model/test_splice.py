@@ -16,7 +16,9 @@ IMAGE = 99
 def visual(*counts: int, width: int = 2) -> Tokens:
     """Tokens whose value is their own number, from 1000."""
     total = sum(counts)
-    image = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
+    image = torch.repeat_interleave(
+        torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64)
+    )
     none = torch.zeros(total, dtype=torch.int64)
     values = (1000 + torch.arange(total, dtype=torch.float32))[:, None].expand(total, width)
     return Tokens(values, image, none, none, none, none, len(counts))
@@ -26,7 +28,9 @@ class Numbers(torch.nn.Module):
     """An embedding that gives an id back: what came from where can be read off."""
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        assert bool((ids < IMAGE).all()), "a placeholder outside the vocabulary must never be embedded"
+        assert bool((ids < IMAGE).all()), (
+            "a placeholder outside the vocabulary must never be embedded"
+        )
         return ids.float()[..., None].expand(*ids.shape, 2)
 
 
@@ -54,7 +58,14 @@ def test_left_padding_in_and_out():
 
 def test_labels_follow_and_visual_tokens_are_ignored():
     ids = torch.tensor([[1, IMAGE, 2, 3]])
-    out = splice(ids, None, visual(2), placeholder=IMAGE, embed=Numbers(), labels=torch.tensor([[IGNORE, IGNORE, 2, 3]]))
+    out = splice(
+        ids,
+        None,
+        visual(2),
+        placeholder=IMAGE,
+        embed=Numbers(),
+        labels=torch.tensor([[IGNORE, IGNORE, 2, 3]]),
+    )
     assert out.labels.tolist() == [[IGNORE, IGNORE, IGNORE, 2, 3]]
 
 
@@ -72,12 +83,18 @@ def test_text_only():
 @pytest.mark.parametrize("images", [0, 1, 3])
 def test_counts_of_placeholders_and_images_are_both_named(images):
     ids = torch.tensor([[1, IMAGE, IMAGE]])
-    with pytest.raises(ValueError, match=rf"2 image placeholders \(by row: \[2\]\), but {images} images"):
-        splice(ids, None, visual(*[1] * images) if images else None, placeholder=IMAGE, embed=Numbers())
+    with pytest.raises(
+        ValueError, match=rf"2 image placeholders \(by row: \[2\]\), but {images} images"
+    ):
+        splice(
+            ids, None, visual(*[1] * images) if images else None, placeholder=IMAGE, embed=Numbers()
+        )
 
 
 def test_a_placeholder_in_the_padding_counts_for_nothing():
-    out = splice(torch.tensor([[1, IMAGE]]), torch.tensor([[1, 0]]), None, placeholder=IMAGE, embed=Numbers())
+    out = splice(
+        torch.tensor([[1, IMAGE]]), torch.tensor([[1, 0]]), None, placeholder=IMAGE, embed=Numbers()
+    )
     assert rows(out) == [[1]]
 
 
@@ -93,7 +110,9 @@ def test_gradients_reach_both_sides():
     embed = torch.nn.Embedding(10, 2)
     tokens = visual(2)
     values = tokens.values.clone().requires_grad_()
-    splice(torch.tensor([[1, IMAGE]]), None, tokens.but(values), placeholder=IMAGE, embed=embed).embeds.sum().backward()
+    splice(
+        torch.tensor([[1, IMAGE]]), None, tokens.but(values), placeholder=IMAGE, embed=embed
+    ).embeds.sum().backward()
     assert values.grad.eq(1).all()
     assert embed.weight.grad[1].eq(1).all()
     assert embed.weight.grad[0].eq(0).all()  # placeholders are looked up as id 0, and replaced
@@ -101,7 +120,12 @@ def test_gradients_reach_both_sides():
 
 @settings(max_examples=50, deadline=None)
 @given(
-    st.lists(st.lists(st.one_of(st.integers(1, 9), st.integers(100, 104)), max_size=6), min_size=1, max_size=4), st.booleans()
+    st.lists(
+        st.lists(st.one_of(st.integers(1, 9), st.integers(100, 104)), max_size=6),
+        min_size=1,
+        max_size=4,
+    ),
+    st.booleans(),
 )
 def test_equals_a_plain_loop(written, left):
     """Numbers from 100 stand for an image with so many tokens less 100."""
@@ -113,7 +137,9 @@ def test_equals_a_plain_loop(written, left):
     counts = [word - 100 for row in written for word in row if word >= 100]
     wanted, done = [], 0
     for place, row in enumerate(written):
-        ids[place, : len(row)] = torch.tensor([IMAGE if word >= 100 else word for word in row], dtype=torch.int64)
+        ids[place, : len(row)] = torch.tensor(
+            [IMAGE if word >= 100 else word for word in row], dtype=torch.int64
+        )
         mask[place, : len(row)] = 1
         line: list[int] = []
         for word in row:
@@ -125,7 +151,17 @@ def test_equals_a_plain_loop(written, left):
         wanted.append(line)
     most = max(map(len, wanted))
     side = "left" if left else "right"
-    out = splice(ids, mask, visual(*counts) if counts else None, placeholder=IMAGE, embed=Numbers(), side=side)
-    padded = [[0] * (most - len(line)) + line if left else line + [0] * (most - len(line)) for line in wanted]
+    out = splice(
+        ids,
+        mask,
+        visual(*counts) if counts else None,
+        placeholder=IMAGE,
+        embed=Numbers(),
+        side=side,
+    )
+    padded = [
+        [0] * (most - len(line)) + line if left else line + [0] * (most - len(line))
+        for line in wanted
+    ]
     assert rows(out) == padded if most else True
     assert out.lengths.tolist() == [len(line) for line in wanted]

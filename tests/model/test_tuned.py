@@ -1,4 +1,5 @@
-"""The encoder as a part of the model: tuned, saved, loaded; and the patch baseline equal to transformers' own LLaVA."""
+"""The encoder as a part of the model: tuned, saved, loaded; and the patch baseline equal to
+transformers' own LLaVA."""
 
 from __future__ import annotations
 
@@ -11,14 +12,20 @@ import torch
 from torch import Tensor
 
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import TokenizerSettings
 from regiontok.encoders.transformers import Transformers
 from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import TokenizerSettings
 
 hub = pytest.importorskip("transformers")
 
 SIDE = 42
-VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "patch_size": 14}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "patch_size": 14,
+}
 IMAGE = 3
 TEXT = {
     "vocab_size": 64,
@@ -30,7 +37,10 @@ TEXT = {
     "pad_token_id": 0,
     "max_position_embeddings": 256,
 }
-PICTURES = [Picture.of(np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)) for seed in range(3)]
+PICTURES = [
+    Picture.of(np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
+    for seed in range(3)
+]
 IDS = torch.tensor([[1, IMAGE, 5, 6, 0], [1, IMAGE, IMAGE, 7, 8]])
 MASK = IDS.ne(0).long()
 
@@ -41,15 +51,26 @@ def clip(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(0)
     hub.CLIPVisionModel(hub.CLIPVisionConfig(**VISION, image_size=SIDE)).save_pretrained(folder)
-    hub.CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    hub.CLIPImageProcessorPil(
+        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
+    ).save_pretrained(folder)
     return folder
 
 
-def made(clip: Path, *, layer: int = -2, regions: str = "merge(k=4)", tune: bool = True, **more: Any) -> RegionVLM:
+def made(
+    clip: Path, *, layer: int = -2, regions: str = "merge(k=4)", tune: bool = True, **more: Any
+) -> RegionVLM:
     torch.manual_seed(1)
     language_model = hub.LlamaForCausalLM(hub.LlamaConfig(**TEXT))
-    visual = TokenizerSettings(encoder=f"transformers({str(clip)!r}, layer={layer})", regions=regions, padding="keep", **more)
-    return RegionVLM.from_parts(language_model, visual, image_token_id=IMAGE, tune_encoder=tune).eval()
+    visual = TokenizerSettings(
+        encoder=f"transformers({str(clip)!r}, layer={layer})",
+        regions=regions,
+        padding="keep",
+        **more,
+    )
+    return RegionVLM.from_parts(
+        language_model, visual, image_token_id=IMAGE, tune_encoder=tune
+    ).eval()
 
 
 def change(module: torch.nn.Module) -> None:
@@ -72,25 +93,45 @@ def test_patches_equal_transformers_own_llava(clip, tune):
     llava.model.vision_tower.load_state_dict(hub.CLIPVisionModel.from_pretrained(clip).state_dict())
     llava.model.language_model.load_state_dict(model.language_model.model.state_dict())
     llava.lm_head.load_state_dict(model.language_model.lm_head.state_dict())
-    for theirs, ours in ((llava.model.multi_modal_projector.linear_1, 0), (llava.model.multi_modal_projector.linear_2, 2)):
+    for theirs, ours in (
+        (llava.model.multi_modal_projector.linear_1, 0),
+        (llava.model.multi_modal_projector.linear_2, 2),
+    ):
         theirs.load_state_dict(model.head.connector[ours].state_dict())
-    pixels = hub.CLIPImageProcessorPil.from_pretrained(clip)([picture.pil for picture in PICTURES], return_tensors="pt")
+    pixels = hub.CLIPImageProcessorPil.from_pretrained(clip)(
+        [picture.pil for picture in PICTURES], return_tensors="pt"
+    )
     counts = (SIDE // 14) ** 2
     for row, own in ((0, slice(0, 1)), (1, slice(1, 3))):
         ids = IDS[row][IDS[row] > 0][None]
-        expanded = torch.cat([one.repeat(counts if int(one) == IMAGE else 1) for one in ids[0].split(1)])[None]
-        options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "suppress_tokens": [IMAGE]}
+        expanded = torch.cat(
+            [one.repeat(counts if int(one) == IMAGE else 1) for one in ids[0].split(1)]
+        )[None]
+        options = {
+            "max_new_tokens": 4,
+            "min_new_tokens": 4,
+            "do_sample": False,
+            "suppress_tokens": [IMAGE],
+        }
         theirs = llava(input_ids=expanded, pixel_values=pixels["pixel_values"][own])
         ours = model(ids, None, PICTURES[own])
         assert ours.logits.shape == theirs.logits.shape
         assert torch.allclose(ours.logits, theirs.logits, rtol=0, atol=2e-6)
-        expected = llava.generate(input_ids=expanded, pixel_values=pixels["pixel_values"][own], **options)
-        assert model.generate(ids, None, PICTURES[own], **options)[0, -4:].tolist() == expected[0, -4:].tolist()
+        expected = llava.generate(
+            input_ids=expanded, pixel_values=pixels["pixel_values"][own], **options
+        )
+        assert (
+            model.generate(ids, None, PICTURES[own], **options)[0, -4:].tolist()
+            == expected[0, -4:].tolist()
+        )
 
 
 def test_a_frozen_encoder_is_no_part_of_the_model(clip):
     model = made(clip, tune=False).train()
-    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"head", "language_model"}
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {
+        "head",
+        "language_model",
+    }
     model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
     assert all(value.grad is None for value in model.regionizer.encoder._module.parameters())
 
@@ -99,15 +140,21 @@ def test_a_frozen_encoder_is_no_part_of_the_model(clip):
 def test_gradients_reach_every_weight_of_a_tuned_encoder(clip, pool):
     model = made(clip, pool=pool).train()
     model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
-    moved = {name: bool(value.grad.any()) for name, value in model.vision.named_parameters()}  # none is None
+    moved = {
+        name: bool(value.grad.any()) for name, value in model.vision.named_parameters()
+    }  # none is None
     behind = {name for name, learns in moved.items() if not learns}
-    assert all("layers.2." in name or "post_layernorm" in name or "k_proj.bias" in name for name in behind), behind
+    assert all(
+        "layers.2." in name or "post_layernorm" in name or "k_proj.bias" in name for name in behind
+    ), behind
     assert moved[next(name for name in moved if name.endswith("embeddings.patch_embedding.weight"))]
 
 
 def test_a_tuned_encoders_gradient_is_right(clip):
     model = made(clip).train()
-    name, weight = next((n, p) for n, p in model.vision.named_parameters() if n.endswith("layers.0.mlp.fc1.weight"))
+    name, weight = next(
+        (n, p) for n, p in model.vision.named_parameters() if n.endswith("layers.0.mlp.fc1.weight")
+    )
     model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
     direction = weight.grad / weight.grad.norm()
 
@@ -118,13 +165,17 @@ def test_a_tuned_encoders_gradient_is_right(clip):
             weight.sub_(direction * step)
         return found
 
-    assert (loss(1e-2) - loss(-1e-2)) / 2e-2 == pytest.approx(float(weight.grad.norm()), rel=0.05), name
+    assert (loss(1e-2) - loss(-1e-2)) / 2e-2 == pytest.approx(
+        float(weight.grad.norm()), rel=0.05
+    ), name
 
 
 def test_text_alone_gives_a_tuned_encoder_zero_gradients(clip):
     model = made(clip).train()
     model(IDS.clamp(min=4), labels=IDS.clamp(min=4)).loss.backward()
-    assert all(value.grad is not None and not value.grad.any() for value in model.vision.parameters())
+    assert all(
+        value.grad is not None and not value.grad.any() for value in model.vision.parameters()
+    )
     assert all(value.grad is not None and not value.grad.any() for value in model.head.parameters())
 
 
@@ -136,7 +187,9 @@ def test_checkpointing_of_a_tuned_encoder_gives_equal_gradients(clip):
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
         found.append({name: value.grad for name, value in model.named_parameters()})
-    assert all(torch.allclose(value, found[1][name], rtol=0, atol=1e-7) for name, value in found[0].items())
+    assert all(
+        torch.allclose(value, found[1][name], rtol=0, atol=1e-7) for name, value in found[0].items()
+    )
 
 
 def test_tuned_weights_travel_with_the_checkpoint(clip, tmp_path):
@@ -147,7 +200,9 @@ def test_tuned_weights_travel_with_the_checkpoint(clip, tmp_path):
     assert not torch.allclose(before, after)
     model.save_pretrained(tmp_path)
     loaded = RegionVLM.from_pretrained(tmp_path)
-    mine, theirs = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (model, loaded))
+    mine, theirs = (
+        {**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (model, loaded)
+    )
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
     assert any(name.startswith("vision.") for name in mine)
@@ -174,7 +229,10 @@ def test_cached_features_are_refused_where_the_encoder_is_tuned(clip):
 
 
 def test_an_encoder_that_cannot_learn_is_named():
-    with pytest.raises(ValueError, match=r"the encoder filters cannot be tuned: tune_encoder=True takes one of transformers"):
+    with pytest.raises(
+        ValueError,
+        match=r"the encoder filters cannot be tuned: tune_encoder=True takes one of transformers",
+    ):
         RegionVLM.from_parts(
             hub.LlamaForCausalLM(hub.LlamaConfig(**TEXT)),
             TokenizerSettings(encoder="filters"),
@@ -186,9 +244,13 @@ def test_an_encoder_that_cannot_learn_is_named():
 def test_other_weights_of_the_encoder_are_refused(clip, tmp_path):
     folder = tmp_path / "clip"
     hub.CLIPVisionModel(hub.CLIPVisionConfig(**VISION, image_size=SIDE)).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text((clip / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(
+        (clip / "preprocessor_config.json").read_text()
+    )
     model = made(clip, tune=False)
-    model.config.visual = model.config.visual | {"encoder": f"transformers({str(folder)!r}, layer=-2)"}
+    model.config.visual = model.config.visual | {
+        "encoder": f"transformers({str(folder)!r}, layer=-2)"
+    }
     with pytest.raises(ValueError, match="made with other weights of transformers"):
         model(IDS, MASK, PICTURES)
 
@@ -205,7 +267,9 @@ def test_class_tokens_and_tiles_with_a_tuned_encoder(clip, tiles):
 
 def rank(place: int, clip: Path, tune: bool, at: Path) -> None:
     """One of two processes: the first sees pictures, the other text alone."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{at}/meet", rank=place, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{at}/meet", rank=place, world_size=2
+    )
     model = made(clip, tune=tune, pool="attend(heads=2)", cls=True).train()
     together = torch.nn.parallel.DistributedDataParallel(model)
     ids = IDS if place == 0 else IDS.clamp(min=4)

@@ -1,4 +1,5 @@
-"""RegionVLM as a PreTrainedModel: saved and loaded, generating, packed, with adapters, beside transformers' own LLaVA."""
+"""RegionVLM as a PreTrainedModel: saved and loaded, generating, packed, with adapters, beside
+transformers' own LLaVA."""
 
 from __future__ import annotations
 
@@ -13,18 +14,20 @@ import torch
 from torch import Tensor
 
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.tokens import Tokens
 from regiontok.model.mini import mini_language_model
 from regiontok.model.packed import packed_mask
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
-from regiontok.tokenizer import RegionTokenizer
+from regiontok.settings.recipe import TokenizerSettings
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 hub = pytest.importorskip("transformers")
 
 IMAGE = 3
-VISUAL = TokenizerSettings(encoder="filters(size=112)", regions="merge(0.6)", norm="rms", whole=True, seed=3)
+VISUAL = TokenizerSettings(
+    encoder="filters(size=112)", regions="merge(0.6)", norm="rms", whole=True, seed=3
+)
 BODY: dict[str, Any] = {
     "vocab_size": 260,
     "hidden_size": 32,
@@ -39,9 +42,15 @@ BODY: dict[str, Any] = {
 }
 FAMILIES = {
     "mini": lambda tied=True: mini_language_model(width=24, layers=2, heads=4),
-    "llama": lambda tied=False: hub.LlamaForCausalLM(hub.LlamaConfig(**BODY, tie_word_embeddings=tied)),
-    "qwen2": lambda tied=True: hub.Qwen2ForCausalLM(hub.Qwen2Config(**BODY, tie_word_embeddings=tied)),
-    "qwen3": lambda tied=False: hub.Qwen3ForCausalLM(hub.Qwen3Config(**BODY, head_dim=8, tie_word_embeddings=tied)),
+    "llama": lambda tied=False: hub.LlamaForCausalLM(
+        hub.LlamaConfig(**BODY, tie_word_embeddings=tied)
+    ),
+    "qwen2": lambda tied=True: hub.Qwen2ForCausalLM(
+        hub.Qwen2Config(**BODY, tie_word_embeddings=tied)
+    ),
+    "qwen3": lambda tied=False: hub.Qwen3ForCausalLM(
+        hub.Qwen3Config(**BODY, head_dim=8, tie_word_embeddings=tied)
+    ),
 }
 WINDOWED = lambda: hub.MistralForCausalLM(hub.MistralConfig(**BODY, head_dim=8, sliding_window=6))  # noqa: E731
 
@@ -58,7 +67,11 @@ def photo(seed: int, size: tuple[int, int] = (40, 60)) -> Picture:
 
 
 PICTURES = [photo(seed) for seed in range(4)]
-ROWS = [[1, IMAGE, 40, 41], [1, 50, IMAGE, 51, IMAGE, 52, 53], [1, 60, 61, 62, 63]]  # one picture, two, none
+ROWS = [
+    [1, IMAGE, 40, 41],
+    [1, 50, IMAGE, 51, IMAGE, 52, 53],
+    [1, 60, 61, 62, 63],
+]  # one picture, two, none
 
 
 def padded(rows: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
@@ -71,7 +84,9 @@ def padded(rows: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
 def same_state(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     """Bit by bit: parameters and buffers, those that no checkpoint holds too."""
     mine, theirs = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (one, other))
-    return mine.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[name]) for name, value in mine.items()
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -83,12 +98,23 @@ def test_saved_and_loaded_it_is_the_same_to_the_last_bit(tmp_path, family, tied)
     model = RegionVLM.from_parts(FAMILIES[family](tied), VISUAL, image_token_id=IMAGE).eval()
     model.save_pretrained(tmp_path)
     ids, mask = padded(ROWS, "right")
-    for loaded in (RegionVLM.from_pretrained(tmp_path), hub.AutoModelForImageTextToText.from_pretrained(tmp_path)):
+    for loaded in (
+        RegionVLM.from_pretrained(tmp_path),
+        hub.AutoModelForImageTextToText.from_pretrained(tmp_path),
+    ):
         assert type(loaded) is RegionVLM
         assert same_state(model, loaded)
-        assert (loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight) is tied
-        assert torch.equal(loaded(ids, mask, PICTURES[:3]).logits, model(ids, mask, PICTURES[:3]).logits)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "generation_config.json", "model.safetensors"]
+        assert (
+            loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight
+        ) is tied
+        assert torch.equal(
+            loaded(ids, mask, PICTURES[:3]).logits, model(ids, mask, PICTURES[:3]).logits
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+    ]
 
 
 def test_a_fresh_head_is_decided_by_its_seed_and_nothing_else():
@@ -114,7 +140,11 @@ def test_config_through_auto_classes(tmp_path):
     model.config.save_pretrained(tmp_path)
     config = hub.AutoConfig.from_pretrained(tmp_path)
     assert config.settings == VISUAL
-    assert (config.connector, config.image_token_id, config.text_config.model_type) == ("mlp", IMAGE, "llama")
+    assert (config.connector, config.image_token_id, config.text_config.model_type) == (
+        "mlp",
+        IMAGE,
+        "llama",
+    )
     assert isinstance(hub.AutoModelForImageTextToText.from_config(config), RegionVLM)
 
 
@@ -124,23 +154,33 @@ def test_a_row_alone_equals_the_row_in_a_batch(family, side):
     model = made(family)
     ids, mask = padded(ROWS, side)
     tokens = model.see(PICTURES[:3])
-    assert len(set(tokens.counts.tolist())) > 1, "rows should differ in their number of visual tokens"
+    assert len(set(tokens.counts.tolist())) > 1, (
+        "rows should differ in their number of visual tokens"
+    )
     together = model(ids, mask, PICTURES[:3]).logits
-    answers = model.generate(ids, mask, PICTURES[:3], max_new_tokens=6, min_new_tokens=6, do_sample=False)
-    beams = model.generate(ids, mask, PICTURES[:3], max_new_tokens=5, min_new_tokens=5, num_beams=3, do_sample=False)
+    answers = model.generate(
+        ids, mask, PICTURES[:3], max_new_tokens=6, min_new_tokens=6, do_sample=False
+    )
+    beams = model.generate(
+        ids, mask, PICTURES[:3], max_new_tokens=5, min_new_tokens=5, num_beams=3, do_sample=False
+    )
     for row, own in enumerate([PICTURES[:1], PICTURES[1:3], []]):
         one = torch.tensor([ROWS[row]])
         alone = model(one, None, own).logits
         assert torch.allclose(together[row, : alone.shape[1]], alone[0], rtol=0, atol=5e-6)
         greedy = model.generate(one, None, own, max_new_tokens=6, min_new_tokens=6, do_sample=False)
         assert answers[row, -6:].tolist() == greedy[0, -6:].tolist()
-        best = model.generate(one, None, own, max_new_tokens=5, min_new_tokens=5, num_beams=3, do_sample=False)
+        best = model.generate(
+            one, None, own, max_new_tokens=5, min_new_tokens=5, num_beams=3, do_sample=False
+        )
         assert beams[row, -5:].tolist() == best[0, -5:].tolist()
 
 
 def test_greedy_decoding_is_what_the_logits_say():
     model, ids = made(), torch.tensor([ROWS[1]])
-    answer = model.generate(ids, None, PICTURES[:2], max_new_tokens=4, min_new_tokens=4, do_sample=False)
+    answer = model.generate(
+        ids, None, PICTURES[:2], max_new_tokens=4, min_new_tokens=4, do_sample=False
+    )
     assert answer[:, : ids.shape[1]].equal(ids)
     for place in range(ids.shape[1], answer.shape[1]):
         scores = model(answer[:, :place], None, PICTURES[:2]).logits[0, -1]
@@ -151,11 +191,20 @@ def test_greedy_decoding_is_what_the_logits_say():
 def test_several_answers_and_a_dict_of_them():
     model = made()
     ids, mask = padded(ROWS, "left")
-    options: dict[str, Any] = {"max_new_tokens": 3, "do_sample": False, "num_beams": 3, "num_return_sequences": 2}
-    found = model.generate(ids, mask, PICTURES[:3], **options, return_dict_in_generate=True, output_scores=True)
+    options: dict[str, Any] = {
+        "max_new_tokens": 3,
+        "do_sample": False,
+        "num_beams": 3,
+        "num_return_sequences": 2,
+    }
+    found = model.generate(
+        ids, mask, PICTURES[:3], **options, return_dict_in_generate=True, output_scores=True
+    )
     assert len(found.sequences) == 6
     assert found.sequences[:, : ids.shape[1]].equal(ids.repeat_interleave(2, 0))
-    assert found.sequences[::2].equal(model.generate(ids, mask, PICTURES[:3], **(options | {"num_return_sequences": 1})))
+    assert found.sequences[::2].equal(
+        model.generate(ids, mask, PICTURES[:3], **(options | {"num_return_sequences": 1}))
+    )
 
 
 def test_the_placeholder_is_never_generated():
@@ -164,7 +213,9 @@ def test_the_placeholder_is_never_generated():
         model.get_output_embeddings().weight.zero_()
         model.get_output_embeddings().weight[5] = 1e-4
     ids = torch.tensor([ROWS[0]])
-    answer = model.generate(ids, None, PICTURES[:1], max_new_tokens=3, do_sample=False, suppress_tokens=[0, 1, 2])
+    answer = model.generate(
+        ids, None, PICTURES[:1], max_new_tokens=3, do_sample=False, suppress_tokens=[0, 1, 2]
+    )
     assert IMAGE not in answer[0, ids.shape[1] :].tolist()
 
 
@@ -180,14 +231,17 @@ def test_streamer_gets_every_new_token():
             self.ended = True
 
     model, kept, ids = made(), Kept(), torch.tensor([ROWS[0]])
-    answer = model.generate(ids, None, PICTURES[:1], max_new_tokens=5, do_sample=False, streamer=kept)
+    answer = model.generate(
+        ids, None, PICTURES[:1], max_new_tokens=5, do_sample=False, streamer=kept
+    )
     assert kept.ids == answer[0, ids.shape[1] :].tolist()
     assert kept.ended
 
 
 def test_bfloat16(tmp_path):
     made().save_pretrained(tmp_path)
-    # not .to(bfloat16), which also rounds the rotary frequencies: torch does so, transformers' loading does not
+    # not .to(bfloat16), which also rounds the rotary frequencies: torch does so, transformers'
+    # loading does not
     model = RegionVLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     ids, mask = padded(ROWS, "right")
     logits = model(ids, mask, PICTURES[:3], labels=ids.masked_fill(ids == IMAGE, -100))
@@ -205,7 +259,11 @@ def test_bfloat16(tmp_path):
 def gradients(model: RegionVLM, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
     model.zero_grad()
     model(*args, **kwargs).loss.backward()
-    return {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    return {
+        name: value.grad.clone()
+        for name, value in model.named_parameters()
+        if value.grad is not None
+    }
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
@@ -221,13 +279,19 @@ def test_checkpointing_gives_equal_gradients(family):
         assert torch.allclose(value, again[name], rtol=0, atol=1e-7), name
 
 
-@pytest.mark.parametrize("visual", [VISUAL, VISUAL.model_copy(update={"pool": "attend(heads=1)"})], ids=["mean", "attend"])
+@pytest.mark.parametrize(
+    "visual",
+    [VISUAL, VISUAL.model_copy(update={"pool": "attend(heads=1)"})],
+    ids=["mean", "attend"],
+)
 def test_text_alone_gives_the_head_a_zero_gradient_and_not_none(visual):
     model = made(visual=visual).train()
     ids, mask = padded(ROWS[2:], "right")
     before = model.eval()(ids, mask).logits
     found = gradients(model.train(), ids, mask, labels=ids)
-    assert {name for name in found if name.startswith("head.")} == {f"head.{name}" for name, _ in model.head.named_parameters()}
+    assert {name for name in found if name.startswith("head.")} == {
+        f"head.{name}" for name, _ in model.head.named_parameters()
+    }
     assert all(not found[name].any() for name in found if name.startswith("head."))
     assert torch.equal(model(ids, mask).logits, before)
 
@@ -246,12 +310,20 @@ def test_a_sample_in_a_packed_row_does_not_see_its_neighbours(attention, family,
     # two rows of unequal length: three samples in the first, one and padding in the second
     ids = torch.tensor([ROWS[0] + ROWS[1] + ROWS[2], ROWS[0] + [0] * 12])
     segments = torch.tensor([[0] * 4 + [1] * 7 + [2] * 5, [0] * 4 + [-1] * 12])
-    found = model(ids, ids.ne(0).long(), [*PICTURES[:3], PICTURES[3]], segments=segments, labels=ids.masked_fill(ids < 4, -100))
+    found = model(
+        ids,
+        ids.ne(0).long(),
+        [*PICTURES[:3], PICTURES[3]],
+        segments=segments,
+        labels=ids.masked_fill(ids < 4, -100),
+    )
     assert found.past_key_values is None
     start = 0
     for row, own in zip(ROWS, (PICTURES[:1], PICTURES[1:3], []), strict=True):
         alone = model(torch.tensor([row]), None, own).logits
-        assert torch.allclose(found.logits[0, start : start + alone.shape[1]], alone[0], rtol=0, atol=5e-6)
+        assert torch.allclose(
+            found.logits[0, start : start + alone.shape[1]], alone[0], rtol=0, atol=5e-6
+        )
         start += alone.shape[1]
     assert start == found.logits.shape[1]
     alone = model(torch.tensor([ROWS[0]]), None, PICTURES[3:]).logits
@@ -264,7 +336,10 @@ def test_packed_rows_and_flash_attention_are_refused():
     model = made()
     model.language_model.config._attn_implementation_internal = "flash_attention_2"
     ids = torch.tensor([ROWS[2] + ROWS[2]])
-    with pytest.raises(ValueError, match=r"packed rows need attn_implementation 'sdpa' or 'eager', not 'flash_attention_2'"):
+    with pytest.raises(
+        ValueError,
+        match=r"packed rows need attn_implementation 'sdpa' or 'eager', not 'flash_attention_2'",
+    ):
         model(ids, segments=torch.tensor([[0] * 5 + [1] * 5]))
 
 
@@ -288,7 +363,10 @@ def test_lora_in_the_language_model_with_the_head_trained(tmp_path):
     peft = pytest.importorskip("peft")
     model, (ids, mask) = made(), padded(ROWS, "right")
     config = peft.LoraConfig(
-        r=4, target_modules=r"language_model\..*\.(q_proj|v_proj)", modules_to_save=["head"], init_lora_weights=False
+        r=4,
+        target_modules=r"language_model\..*\.(q_proj|v_proj)",
+        modules_to_save=["head"],
+        init_lora_weights=False,
     )
     adapted = peft.get_peft_model(model, config)
     adapted(input_ids=ids, attention_mask=mask, pictures=PICTURES[:3], labels=ids).loss.backward()
@@ -301,15 +379,25 @@ def test_lora_in_the_language_model_with_the_head_trained(tmp_path):
                 value.add_(0.05)
     adapted.eval()
     expected = adapted(input_ids=ids, attention_mask=mask, pictures=PICTURES[:3]).logits
-    answer = adapted.generate(input_ids=ids, attention_mask=mask, pictures=PICTURES[:3], max_new_tokens=3, do_sample=False)
+    answer = adapted.generate(
+        input_ids=ids, attention_mask=mask, pictures=PICTURES[:3], max_new_tokens=3, do_sample=False
+    )
     adapted.save_pretrained(tmp_path / "adapter")
-    assert not [path for path in (tmp_path / "adapter").iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    assert not [
+        path
+        for path in (tmp_path / "adapter").iterdir()
+        if path.suffix in (".bin", ".pt", ".pth", ".pkl")
+    ]
     reloaded = peft.PeftModel.from_pretrained(made(), tmp_path / "adapter")
-    assert torch.equal(reloaded(input_ids=ids, attention_mask=mask, pictures=PICTURES[:3]).logits, expected)
+    assert torch.equal(
+        reloaded(input_ids=ids, attention_mask=mask, pictures=PICTURES[:3]).logits, expected
+    )
     merged = adapted.merge_and_unload()
     assert type(merged) is RegionVLM
     assert torch.allclose(merged(ids, mask, PICTURES[:3]).logits, expected, rtol=0, atol=5e-6)
-    assert torch.equal(merged.generate(ids, mask, PICTURES[:3], max_new_tokens=3, do_sample=False), answer)
+    assert torch.equal(
+        merged.generate(ids, mask, PICTURES[:3], max_new_tokens=3, do_sample=False), answer
+    )
     merged.save_pretrained(tmp_path / "merged")
     assert same_state(merged, RegionVLM.from_pretrained(tmp_path / "merged"))
 
@@ -327,7 +415,11 @@ def test_what_goes_to_the_hub_holds_no_pickle(monkeypatch):
             sent.extend(operation.path_in_repo for operation in operations)
 
     monkeypatch.setattr(sending, "hf_api", Api)
-    monkeypatch.setattr(sending, "create_and_tag_model_card", lambda *_a, **_k: type("C", (), {"save": lambda *_: None})())
+    monkeypatch.setattr(
+        sending,
+        "create_and_tag_model_card",
+        lambda *_a, **_k: type("C", (), {"save": lambda *_: None})(),
+    )
     made().push_to_hub("someone/model")
     assert sorted(set(sent)) == ["config.json", "generation_config.json", "model.safetensors"]
     from regiontok.model.mini import mini_tokenizer
@@ -348,7 +440,8 @@ def test_a_sequence_longer_than_the_language_model_knows_is_refused():
     with pytest.raises(ValueError, match=message):
         model(ids, mask, PICTURES[:1])
     with pytest.raises(
-        ValueError, match=r"row 0 has 512 text and 0 visual tokens, and 1 to come; the language model takes 512"
+        ValueError,
+        match=r"row 0 has 512 text and 0 visual tokens, and 1 to come; the language model takes 512",
     ):
         model.generate(torch.full((1, 512), 40), max_new_tokens=1)
     assert model(torch.full((1, 512), 40)).logits.shape[1] == 512
@@ -358,7 +451,10 @@ def test_a_sequence_longer_than_the_language_model_knows_is_refused():
 
 
 def test_counts_of_placeholders_and_pictures_are_both_named():
-    with pytest.raises(ValueError, match=r"the prompts hold 2 image placeholders \(by row: \[2\]\), but 1 images were given"):
+    with pytest.raises(
+        ValueError,
+        match=r"the prompts hold 2 image placeholders \(by row: \[2\]\), but 1 images were given",
+    ):
         made()(torch.tensor([ROWS[1]]), None, PICTURES[:1])
 
 
@@ -373,29 +469,46 @@ def test_checkpoints_of_something_else_are_refused(tmp_path):
         path = tmp_path / "own" / "config.json"
         config = json.loads(path.read_text())
         shutil.copytree(tmp_path / "own", other := tmp_path / "other", dirs_exist_ok=True)
-        config["visual"] |= {key: value for key, value in changes.items() if key in config["visual"]}
+        config["visual"] |= {
+            key: value for key, value in changes.items() if key in config["visual"]
+        }
         config |= {key: value for key, value in changes.items() if key not in config["visual"]}
         (other / "config.json").write_text(json.dumps(config))
         return other
 
     with pytest.raises(ValueError, match=r"checkpoint lacks 9 weights .*another recipe's"):
         RegionVLM.from_pretrained(with_settings(pool="attend(heads=1)"))
-    with pytest.raises(ValueError, match=r"checkpoint holds besides 1 weights \(head.norm.weight\)"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint holds besides 1 weights \(head.norm.weight\)"
+    ):
         RegionVLM.from_pretrained(with_settings(norm="none"))
     with pytest.raises(
-        ValueError, match=r"head\.connector\.0\.weight is \[32, \d+\] in the checkpoint, \[32, 7\] by its settings"
+        ValueError,
+        match=r"head\.connector\.0\.weight is \[32, \d+\] in the checkpoint, \[32, 7\] by its settings",
     ):
         RegionVLM.from_pretrained(with_settings(visual_width=7))
-    other = RegionVLM.from_pretrained(with_settings(encoder="filters(size=56)", visual_identity="0123"))
-    with pytest.raises(ValueError, match=r"made with other weights of filters\(size=56\) \(0123\) than are here"):
+    other = RegionVLM.from_pretrained(
+        with_settings(encoder="filters(size=56)", visual_identity="0123")
+    )
+    with pytest.raises(
+        ValueError, match=r"made with other weights of filters\(size=56\) \(0123\) than are here"
+    ):
         other.see(PICTURES[:1])
 
 
 @pytest.mark.parametrize(
-    ("regions", "cut"), [("", "stitched"), ("", "tile"), ("merge(0.6) | sort('com')", "stitched"), ("merge(k=2)", "tile")]
+    ("regions", "cut"),
+    [
+        ("", "stitched"),
+        ("", "tile"),
+        ("merge(0.6) | sort('com')", "stitched"),
+        ("merge(k=2)", "tile"),
+    ],
 )
 def test_tiles(tmp_path, regions, cut):
-    visual = VISUAL.model_copy(update={"encoder": "filters(size=56)", "regions": regions, "tiles": "2x2", "cut": cut})
+    visual = VISUAL.model_copy(
+        update={"encoder": "filters(size=56)", "regions": regions, "tiles": "2x2", "cut": cut}
+    )
     model, (ids, mask) = made(visual=visual), padded(ROWS, "right")
     torch.manual_seed(0)
     own = RegionTokenizer(**visual.model_dump())
@@ -414,7 +527,10 @@ def test_tiles(tmp_path, regions, cut):
 
 
 def test_steps_draw_anew_with_each_epoch():
-    model, ids = made(visual=VISUAL.model_copy(update={"regions": "sort('random', seed=1)"})), torch.tensor([ROWS[0]])
+    model, ids = (
+        made(visual=VISUAL.model_copy(update={"regions": "sort('random', seed=1)"})),
+        torch.tensor([ROWS[0]]),
+    )
     first, again, second = (model(ids, None, PICTURES[:1], draw=draw).logits for draw in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.allclose(first, second)

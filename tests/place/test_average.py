@@ -1,4 +1,5 @@
-"""The whole image's rows as their mean: by hand, beside other tokens, and where there are no masks."""
+"""The whole image's rows as their mean: by hand, beside other tokens, and where there are no
+masks."""
 
 from __future__ import annotations
 
@@ -7,15 +8,19 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
-from regiontok.core.spec import build, build_pipeline
 from regiontok.core.tokens import DELIMITER, REGION, WHOLE, Tokens
-from regiontok.head import VisualHead
+from regiontok.settings.spec import build, build_pipeline
+from regiontok.tokenizer.head import VisualHead
 
 
 def seen(masks: list[list[list[int]]], places: str = "average", whole: bool = True) -> Tokens:
-    """Tokens of images of 1 x 4 patches with values 1, 2, 3, 4 (10, 20 ... for the second), `masks[i]` the patches of each mask."""
+    """Tokens of images of 1 x 4 patches with values 1, 2, 3, 4 (10, 20 ... for the second),
+    `masks[i]` the patches of each mask."""
     grids = [
-        PatchGrid(torch.tensor([1.0, 2, 3, 4])[None, :, None] * 10**image, Frame.stretch((1, 4), (1, 4), (1, 1)))
+        PatchGrid(
+            torch.tensor([1.0, 2, 3, 4])[None, :, None] * 10**image,
+            Frame.stretch((1, 4), (1, 4), (1, 1)),
+        )
         for image in range(len(masks))
     ]
     regions = []
@@ -24,7 +29,9 @@ def seen(masks: list[list[list[int]]], places: str = "average", whole: bool = Tr
         for index, patches in enumerate(own):
             table[index, 0, patches] = True
         regions.append(Regions.from_masks(table) if own else Regions.singletons(grid.grid).take([]))
-    head = VisualHead(1, pool=build("pool", "select"), whole=whole, place_features=build_pipeline("place", places))
+    head = VisualHead(
+        1, pool=build("pool", "select"), whole=whole, place_features=build_pipeline("place", places)
+    )
     return head(grids, Members.of(regions))
 
 

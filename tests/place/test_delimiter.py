@@ -5,19 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regiontok.core import spec
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import DELIMITER, REGION, WHOLE, Tokens
-from regiontok.head import VisualHead
 from regiontok.place._masks import mask_of
+from regiontok.settings import spec
+from regiontok.tokenizer.head import VisualHead
 
 R, D, W = REGION, DELIMITER, WHOLE
 
 
 def grid_of(h, w, *, view=0, values=None):
-    features = torch.arange(h * w, dtype=torch.float32).view(h, w, 1) + 1 if values is None else values
+    features = (
+        torch.arange(h * w, dtype=torch.float32).view(h, w, 1) + 1 if values is None else values
+    )
     return PatchGrid(features, Frame.stretch((h, w), (h, w), (1, 1)), view=view)
 
 
@@ -62,7 +64,9 @@ def test_a_mask_begins_with_a_token_of_its_own():
     assert found.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
 
 
-@pytest.mark.parametrize("text", ["delimiter | delimiter('begin')", "delimiter('begin') | delimiter"])
+@pytest.mark.parametrize(
+    "text", ["delimiter | delimiter('begin')", "delimiter('begin') | delimiter"]
+)
 def test_both_ends(text):
     found = placed(text, selected(OVERLAP, TWO), TWO)
     assert found.kind.tolist() == [D, R, R, D, D, R, R, D, D, R, D]
@@ -77,11 +81,14 @@ def test_a_view_without_masks_has_none():
 
 
 @pytest.mark.parametrize(
-    ("rows", "masks"), [(["100", "010"], 2), (["010", "100", "001"], 3), (["111"], 1), (["100", "100", "001"], 3)]
+    ("rows", "masks"),
+    [(["100", "010"], 2), (["010", "100", "001"], 3), (["111"], 1), (["100", "100", "001"], 3)],
 )
 def test_masks_of_single_patches_are_masks_unless_they_are_the_patches_themselves(rows, masks):
     grids = [grid_of(1, 3)]
-    assert placed("delimiter", selected([masks_of(*rows)], grids), grids).count("delimiter") == masks
+    assert (
+        placed("delimiter", selected([masks_of(*rows)], grids), grids).count("delimiter") == masks
+    )
 
 
 def test_numbers_go_on_over_the_views_of_an_image_and_leave_out_those_without_masks():
@@ -99,45 +106,74 @@ def test_pooled_tokens_are_masks_each():
 
 
 def test_the_whole_image_and_tokens_of_nothing_have_none():
-    found = VisualHead(1, pool=spec.build("pool", "select"), whole=True, place_features=[spec.build("place", "delimiter")])(
-        [grid_of(1, 3)], Members.of([masks_of("110")])
-    )
+    found = VisualHead(
+        1,
+        pool=spec.build("pool", "select"),
+        whole=True,
+        place_features=[spec.build("place", "delimiter")],
+    )([grid_of(1, 3)], Members.of([masks_of("110")]))
     assert found.kind.tolist() == [W, W, W, R, R, D]
-    none = VisualHead(1, pool=spec.build("pool", "select"), place_features=[spec.build("place", "delimiter")])
+    none = VisualHead(
+        1, pool=spec.build("pool", "select"), place_features=[spec.build("place", "delimiter")]
+    )
     assert len(none([grid_of(1, 3)], Members.of([Regions.from_masks(torch.zeros(1, 1, 3))]))) == 0
 
 
-COUNTS = {"T": ("", False), "V + T": ("", True), "T + N": ("delimiter", False), "V + T + N": ("delimiter", True)}
+COUNTS = {
+    "T": ("", False),
+    "V + T": ("", True),
+    "T + N": ("delimiter", False),
+    "V + T + N": ("delimiter", True),
+}
 
 
 @pytest.mark.parametrize("formula", COUNTS)
 def test_counts_are_the_formulas_of_the_paper(formula):
     places, whole = COUNTS[formula]
-    masks = Regions.from_masks(torch.rand(7, 3, 5, generator=torch.Generator().manual_seed(0)) < 0.4)
+    masks = Regions.from_masks(
+        torch.rand(7, 3, 5, generator=torch.Generator().manual_seed(0)) < 0.4
+    )
     v, t, n = 15, len(masks.patch), len(masks)
     assert (t, n) == (44, 7)
-    head = VisualHead(1, pool=spec.build("pool", "select"), whole=whole, place_features=spec.build_pipeline("place", places))
-    assert len(head([grid_of(3, 5)], Members.of([masks]))) == eval(formula.lower(), {"v": v, "t": t, "n": n})
+    head = VisualHead(
+        1,
+        pool=spec.build("pool", "select"),
+        whole=whole,
+        place_features=spec.build_pipeline("place", places),
+    )
+    assert len(head([grid_of(3, 5)], Members.of([masks]))) == eval(
+        formula.lower(), {"v": v, "t": t, "n": n}
+    )
     assert len(head([grid_of(3, 5)], Members.of([Regions.singletons((3, 5))]))) == v * (1 + whole)
 
 
 def test_before_the_connector_it_goes_through_it_and_after_it_does_not():
     torch.manual_seed(0)
-    options = {"pool": spec.build("pool", "select"), "connector": spec.build("connector", "mlp"), "out": 5}
+    options = {
+        "pool": spec.build("pool", "select"),
+        "connector": spec.build("connector", "mlp"),
+        "out": 5,
+    }
     before = VisualHead(2, **options, place_features=[spec.build("place", "delimiter")])
     after = VisualHead(2, **options, place_tokens=[spec.build("place", "delimiter")])
     assert before.place_features[0].vector.shape == (2,)
     assert after.place_tokens[0].vector.shape == (5,)
     grids = [grid_of(1, 3, values=torch.randn(1, 3, 2))]
     first, second = (head(grids, Members.of([masks_of("110")])) for head in (before, after))
-    torch.testing.assert_close(first.values[2], before.connector(before.place_features[0].vector[None])[0])
+    torch.testing.assert_close(
+        first.values[2], before.connector(before.place_features[0].vector[None])[0]
+    )
     assert torch.equal(second.values[2], after.place_tokens[0].vector)
 
 
 def test_a_fixed_one_does_not_learn_and_is_saved():
     grids, members = [grid_of(1, 3)], Members.of([masks_of("110", "011")])
     heads = [
-        VisualHead(1, pool=spec.build("pool", "select"), place_features=[spec.build("place", f"delimiter(learned={learned})")])
+        VisualHead(
+            1,
+            pool=spec.build("pool", "select"),
+            place_features=[spec.build("place", f"delimiter(learned={learned})")],
+        )
         for learned in (True, False)
     ]
     assert [len(list(head.parameters())) for head in heads] == [1, 0]
@@ -147,13 +183,17 @@ def test_a_fixed_one_does_not_learn_and_is_saved():
 
 
 def test_a_batch_without_masks_leaves_a_zero_gradient_and_not_none():
-    head = VisualHead(1, pool=spec.build("pool", "select"), place_features=[spec.build("place", "delimiter")])
+    head = VisualHead(
+        1, pool=spec.build("pool", "select"), place_features=[spec.build("place", "delimiter")]
+    )
     head([grid_of(1, 3)], Members.of([Regions.singletons((1, 3))])).values.sum().backward()
     assert head.place_features[0].vector.grad.tolist() == [0.0]
 
 
 def test_what_cannot_stand_is_refused():
-    with pytest.raises(spec.SpecError, match=r"the token '<eom>' learns as the language model's embedding does"):
+    with pytest.raises(
+        spec.SpecError, match=r"the token '<eom>' learns as the language model's embedding does"
+    ):
         spec.build("place", "delimiter(learned=False, token='<eom>')")
     word, vector = spec.build("place", "delimiter(token='<eom>')"), spec.build("place", "delimiter")
     with pytest.raises(ValueError, match="put it in place_tokens, not place_features"):

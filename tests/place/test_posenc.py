@@ -1,4 +1,5 @@
-"""Positions of masks and patches: against the paper's formulas, by hand, and against what the release gets wrong."""
+"""Positions of masks and patches: against the paper's formulas, by hand, and against what the
+release gets wrong."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ import math
 import pytest
 import torch
 
-from regiontok.core import spec
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
-from regiontok.head import VisualHead
 from regiontok.place.posenc import sinusoid
+from regiontok.settings import spec
+from regiontok.tokenizer.head import VisualHead
 
 D = 8
 
@@ -24,17 +25,25 @@ def grid_of(h, w):
 def added(text, regions, grids, **options):
     """What a place adds: the head's tokens over features of zero."""
     torch.manual_seed(0)
-    head = VisualHead(D, pool=spec.build("pool", "select"), place_tokens=[spec.build("place", text)], **options)
+    head = VisualHead(
+        D, pool=spec.build("pool", "select"), place_tokens=[spec.build("place", text)], **options
+    )
     return head, head(grids, Members.of(regions))
 
 
 def by_hand(s, width):
-    """Section 5.4.3: PE_2k(s) = sin(s / 10000^(2k/D)), PE_2k+1(s) = cos(s / 10000^(2k/D)), k = 0 .. D/2 - 1."""
-    pairs = [(math.sin(s / 10000 ** (2 * k / width)), math.cos(s / 10000 ** (2 * k / width))) for k in range(width // 2)]
+    """Section 5.4.3: PE_2k(s) = sin(s / 10000^(2k/D)), PE_2k+1(s) = cos(s / 10000^(2k/D)), k = 0 ..
+    D/2 - 1."""
+    pairs = [
+        (math.sin(s / 10000 ** (2 * k / width)), math.cos(s / 10000 ** (2 * k / width)))
+        for k in range(width // 2)
+    ]
     return torch.tensor(pairs).flatten()
 
 
-MASKS = Regions.from_masks(torch.tensor([[[1, 1, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 1]]]))  # rows: 0, 1, 1, 5
+MASKS = Regions.from_masks(
+    torch.tensor([[[1, 1, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 1]]])
+)  # rows: 0, 1, 1, 5
 
 
 def test_sinusoidal_by_mask_begins_at_one():
@@ -62,14 +71,18 @@ def test_sinusoidal_by_row_and_column():
 
 
 def test_learned_by_row_and_column_uses_the_corners_of_its_table():
-    head, tokens = added("posenc('learn2d', grid=(2, 3))", [Regions.from_masks(torch.ones(1, 2, 3))], [grid_of(2, 3)])
+    head, tokens = added(
+        "posenc('learn2d', grid=(2, 3))", [Regions.from_masks(torch.ones(1, 2, 3))], [grid_of(2, 3)]
+    )
     assert torch.equal(tokens.values.view(2, 3, D), head.place_tokens[0].table)
 
 
 def test_each_view_has_its_own_width():
     grids = [grid_of(2, 3), grid_of(3, 2)]
     head, tokens = added(
-        "posenc('learn2d', grid=(3, 3))", [Regions.from_masks(torch.ones(1, *grid.grid)) for grid in grids], grids
+        "posenc('learn2d', grid=(3, 3))",
+        [Regions.from_masks(torch.ones(1, *grid.grid)) for grid in grids],
+        grids,
     )
     table = head.place_tokens[0].table
     assert torch.equal(tokens.of(0).values.view(2, 3, D), table[:2])
@@ -82,13 +95,20 @@ def test_frames_of_a_clip_share_their_positions():
     assert torch.equal(tokens.values[:6], tokens.values[6:])
 
 
-@pytest.mark.parametrize("text", ["posenc('sin1d')", "posenc('learn1d')", "posenc('sin2d')", "posenc('learn2d')"])
+@pytest.mark.parametrize(
+    "text", ["posenc('sin1d')", "posenc('learn1d')", "posenc('sin2d')", "posenc('learn2d')"]
+)
 def test_the_whole_image_and_delimiters_have_none(text):
     _, tokens = added(text, [MASKS], [grid_of(2, 3)], whole=True)
     assert tokens.count("whole") == 6
     assert not tokens.values[:6].any()
     assert bool(tokens.values[6:].any(1).all())
-    _, ended = added(f"{text}", [MASKS], [grid_of(2, 3)], place_features=[spec.build("place", "delimiter(learned=False)")])
+    _, ended = added(
+        f"{text}",
+        [MASKS],
+        [grid_of(2, 3)],
+        place_features=[spec.build("place", "delimiter(learned=False)")],
+    )
     vector = ended.values[ended.kind == 3]
     assert torch.equal(vector[0], vector[1])
 
@@ -115,7 +135,9 @@ def test_a_table_is_one_and_learns(text):
     tokens.values.sum().backward()
     step.step()
     moved = (table != before).any(-1)
-    assert moved.tolist() == ([True, True, False, False] if "1d" in text else [[True, True, False], [False, False, True]])
+    assert moved.tolist() == (
+        [True, True, False, False] if "1d" in text else [[True, True, False], [False, False, True]]
+    )
     saved = {name: value.clone() for name, value in head.state_dict().items()}
     assert [*saved] == ["place_tokens.0.table"]
     other, _ = added(text, [MASKS], [grid_of(2, 3)])
@@ -125,17 +147,25 @@ def test_a_table_is_one_and_learns(text):
 
 def test_what_a_table_does_not_hold_is_refused():
     masks = Regions.from_masks(torch.ones(3, 2, 3))
-    with pytest.raises(ValueError, match=r"an image has 3 masks, but posenc\('learn1d'\) has positions for 2: say masks=3"):
+    with pytest.raises(
+        ValueError,
+        match=r"an image has 3 masks, but posenc\('learn1d'\) has positions for 2: say masks=3",
+    ):
         added("posenc('learn1d', masks=2)", [masks], [grid_of(2, 3)])
     added("posenc('learn1d', masks=3)", [masks], [grid_of(2, 3)])
-    with pytest.raises(ValueError, match=r"a view has 2 x 3 patches, but .* positions for \(3, 2\): say grid=\(2, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"a view has 2 x 3 patches, but .* positions for \(3, 2\): say grid=\(2, 3\)",
+    ):
         added("posenc('learn2d', grid=(3, 2))", [masks], [grid_of(2, 3)])
     with pytest.raises(spec.SpecError, match="at least one position, got masks=0"):
         spec.build("place", "posenc('learn1d', masks=0)")
 
 
 def test_pooled_tokens_have_no_patch():
-    head = VisualHead(D, pool=spec.build("pool", "mean"), place_tokens=[spec.build("place", "posenc('sin2d')")])
+    head = VisualHead(
+        D, pool=spec.build("pool", "mean"), place_tokens=[spec.build("place", "posenc('sin2d')")]
+    )
     with pytest.raises(ValueError, match="a pooled token has none: take pool='select'"):
         head([grid_of(2, 3)], Members.of([MASKS]))
 

@@ -15,13 +15,21 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-11}
 
 
 def batch(seed=0):
-    """Two views with overlapping regions of 1 to 144 patches, and one without any region between them."""
+    """Two views with overlapping regions of 1 to 144 patches, and one without any region between
+    them."""
     generator = torch.Generator().manual_seed(seed)
-    masks = torch.rand(6, 12, 12, generator=generator) < torch.tensor([1.0, 0.5, 0.2, 0.05, 0.9, 0.01])[:, None, None]
+    masks = (
+        torch.rand(6, 12, 12, generator=generator)
+        < torch.tensor([1.0, 0.5, 0.2, 0.05, 0.9, 0.01])[:, None, None]
+    )
     masks[5, 3, 3] = True
     single = torch.zeros(1, 12, 12, dtype=torch.bool)
     single[0, 7, 2] = True
-    views = [Regions.from_masks(masks), Regions.from_masks(masks[:0]), Regions.from_masks(torch.cat([single, masks[1:3]]))]
+    views = [
+        Regions.from_masks(masks),
+        Regions.from_masks(masks[:0]),
+        Regions.from_masks(torch.cat([single, masks[1:3]])),
+    ]
     members = Members.of(views)
     assert {1, 144} <= set(members.sizes.tolist())
     return torch.randn(3 * 144, WIDTH, generator=generator, dtype=torch.float64), members
@@ -36,7 +44,8 @@ def module(heads=16, residual=False, width=WIDTH):
 
 
 def padded(values, members, bias):
-    """Queries `[k 1 d]`, patches padded to the largest region `[k n d]`, and which of them are real `[k n]`."""
+    """Queries `[k 1 d]`, patches padded to the largest region `[k n d]`, and which of them are real
+    `[k n]`."""
     own = [values[members.patch[members.region == region]] for region in range(len(members))]
     queries = torch.stack([patches.mean(0) for patches in own])[:, None] + bias
     real = torch.arange(int(members.sizes.max())) < members.sizes[:, None]
@@ -55,13 +64,20 @@ def by_sdpa(pool, values, members):
 
 
 def gradients(pool, values, members, forward):
-    """The result, and the gradients of a fixed weighting of it for every parameter and the values."""
+    """The result, and the gradients of a fixed weighting of it for every parameter and the
+    values."""
     values = values.clone().requires_grad_()
     result = forward(pool, values, members)
-    weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(1), dtype=result.dtype)
+    weights = torch.randn(
+        result.shape, generator=torch.Generator().manual_seed(1), dtype=result.dtype
+    )
     names, parameters = zip(*pool.named_parameters(), strict=True)
     found = torch.autograd.grad((result * weights).sum(), [values, *parameters])
-    return {"result": result.detach(), "values": found[0], **dict(zip(names, found[1:], strict=True))}
+    return {
+        "result": result.detach(),
+        "values": found[0],
+        **dict(zip(names, found[1:], strict=True)),
+    }
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -72,21 +88,29 @@ def test_equals_padded_attention_with_gradients(heads, residual):
     theirs = gradients(pool, values, members, by_sdpa)
     assert ours.keys() == theirs.keys()
     for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
-        assert name == "key.bias" or float(theirs[name].abs().max()) > 1e-3  # a bias of all keys changes no softmax
+        torch.testing.assert_close(
+            ours[name], theirs[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}"
+        )
+        assert (
+            name == "key.bias" or float(theirs[name].abs().max()) > 1e-3
+        )  # a bias of all keys changes no softmax
 
 
 def test_equals_torchs_multihead_attention_with_copied_weights_and_gradients():
     pool, (values, members) = module(), batch()
     torchs = nn.MultiheadAttention(WIDTH, 16, batch_first=True).double()
     with torch.no_grad():
-        torchs.in_proj_weight.copy_(torch.cat([pool.query.weight, pool.key.weight, pool.value.weight]))
+        torchs.in_proj_weight.copy_(
+            torch.cat([pool.query.weight, pool.key.weight, pool.value.weight])
+        )
         torchs.in_proj_bias.copy_(torch.cat([pool.query.bias, pool.key.bias, pool.value.bias]))
         torchs.out_proj.load_state_dict(pool.out.state_dict())
     bias = pool.query_bias.detach().clone().requires_grad_()
     mine, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
     queries, patches, real = padded(theirs, members, bias)
-    expected = torchs(queries, patches, patches, key_padding_mask=~real, need_weights=False)[0][:, 0]
+    expected = torchs(queries, patches, patches, key_padding_mask=~real, need_weights=False)[0][
+        :, 0
+    ]
     result = pool(mine, members).values
     torch.testing.assert_close(result, expected, **CLOSE)
     result.square().sum().backward()
@@ -95,13 +119,19 @@ def test_equals_torchs_multihead_attention_with_copied_weights_and_gradients():
     torch.testing.assert_close(pool.query_bias.grad, bias.grad, **CLOSE)
     for suffix in ("weight", "bias"):
         parts = [getattr(part, suffix).grad for part in (pool.query, pool.key, pool.value)]
-        torch.testing.assert_close(torch.cat(parts), getattr(torchs, f"in_proj_{suffix}").grad, **CLOSE)
-        torch.testing.assert_close(getattr(pool.out, suffix).grad, getattr(torchs.out_proj, suffix).grad, **CLOSE)
+        torch.testing.assert_close(
+            torch.cat(parts), getattr(torchs, f"in_proj_{suffix}").grad, **CLOSE
+        )
+        torch.testing.assert_close(
+            getattr(pool.out, suffix).grad, getattr(torchs.out_proj, suffix).grad, **CLOSE
+        )
 
 
 def test_weights_of_a_region_add_up_to_one_and_equal_softmax():
     _, members = batch()
-    scores = 30 * torch.randn(len(members.patch), 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    scores = 30 * torch.randn(
+        len(members.patch), 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     weights = segment_softmax(scores, members)
     for region in range(len(members)):
         own = members.region == region
@@ -119,7 +149,8 @@ def test_large_scores_stay_finite_and_pick_the_best_patch(dtype):
     pool = Attend(heads=1).build(2).to(dtype)
     for part in (pool.query, pool.key, pool.value, pool.out):
         nn.init.eye_(part.weight)
-    # scores 225 * (100, 350) / sqrt(2): their exp is beyond every float; 225 * 350 is beyond float16, the score is not
+    # scores 225 * (100, 350) / sqrt(2): their exp is beyond every float; 225 * 350 is beyond
+    # float16, the score is not
     values = torch.tensor([[100.0, 0.0], [350.0, 0.0]], dtype=dtype, requires_grad=True)
     tokens = pool(values, Members.of([Regions.from_masks(torch.ones(1, 1, 2))])).values
     assert tokens.tolist() == [[float(values[1, 0].detach()), 0.0]]
@@ -135,7 +166,9 @@ def test_equal_patches_in_bfloat16_are_neither_lost_nor_blown_up(side, value):
     pool = Attend(heads=1).build(1).to(torch.bfloat16)
     nn.init.ones_(pool.value.weight)
     nn.init.ones_(pool.out.weight)
-    assert pool(values, Members.of([Regions.from_masks(torch.ones(1, *side))])).values.tolist() == [[value]]
+    assert pool(values, Members.of([Regions.from_masks(torch.ones(1, *side))])).values.tolist() == [
+        [value]
+    ]
 
 
 def test_bfloat16_is_as_close_as_its_own_rounding():
@@ -154,7 +187,9 @@ def test_starts_as_attention_without_a_bias():
 
 
 def test_heads_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"16 heads do not divide the width 12; these would: \[1, 2, 3, 4, 6, 12\]"):
+    with pytest.raises(
+        ValueError, match=r"16 heads do not divide the width 12; these would: \[1, 2, 3, 4, 6, 12\]"
+    ):
         Attend().build(12)
     with pytest.raises(ValueError, match="at least one head, got 0"):
         Attend(heads=0)

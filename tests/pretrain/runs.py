@@ -1,4 +1,5 @@
-"""Runs of the pretraining tests: a small recipe, started here, in another process, or in several by torchrun."""
+"""Runs of the pretraining tests: a small recipe, started here, in another process, or in several by
+torchrun."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ every = 4
 SCRIPT = """
 import sys
 from pathlib import Path
-from regiontok.commands.pretrain import PretrainOptions, pretrain
+from regiontok.jobs.pretrain import PretrainOptions, pretrain
 recipe, out, cache, each = sys.argv[1:5]
 options = PretrainOptions(device="cpu", save_every=2, cache=cache, each=int(each), shard="--shard" in sys.argv,
                           workers="--workers" in sys.argv)
@@ -67,13 +68,24 @@ def command(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0)
     start = [sys.executable]
     if ranks > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    return [*start, str(script), str(recipe_file(folder)), str(out), str(folder / "cache"), str(each), *words]
+    return [
+        *start,
+        str(script),
+        str(recipe_file(folder)),
+        str(out),
+        str(folder / "cache"),
+        str(each),
+        *words,
+    ]
 
 
 def run(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0) -> None:
     """Start and wait."""
     done = subprocess.run(
-        command(folder, out, *words, ranks=ranks, each=each), env=_environment(), capture_output=True, text=True
+        command(folder, out, *words, ranks=ranks, each=each),
+        env=_environment(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -84,15 +96,20 @@ def kill_after(folder: Path, out: Path, steps: int, *, ranks: int = 1) -> None:
         pass
 
 
-def interrupt_after(folder: Path, out: Path, steps: int, *words: str, ranks: int = 1, by: int = signal.SIGINT) -> None:
-    """Start, and signal every process of it, as a terminal does, as soon as the log has so many steps; wait for the end."""
+def interrupt_after(
+    folder: Path, out: Path, steps: int, *words: str, ranks: int = 1, by: int = signal.SIGINT
+) -> None:
+    """Start, and signal every process of it, as a terminal does, as soon as the log has so many
+    steps; wait for the end."""
     with _started(folder, out, steps, ranks, *words) as process:
         os.killpg(process.pid, by)
         process.wait(timeout=120)
 
 
 @contextmanager
-def _started(folder: Path, out: Path, steps: int, ranks: int, *words: str) -> Iterator[subprocess.Popen]:
+def _started(
+    folder: Path, out: Path, steps: int, ranks: int, *words: str
+) -> Iterator[subprocess.Popen]:
     """A run that has taken so many steps; nothing of it is left afterwards."""
     process = subprocess.Popen(
         command(folder, out, *words, ranks=ranks),
@@ -126,7 +143,11 @@ def steps_of(out: Path) -> list[dict]:
     log = out / "log.jsonl"
     lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
     entries = [json.loads(line) for line in lines]
-    return [{k: v for k, v in e.items() if k not in TIMES} for e in entries if e["kind"] in ("step", "eval")]
+    return [
+        {k: v for k, v in e.items() if k not in TIMES}
+        for e in entries
+        if e["kind"] in ("step", "eval")
+    ]
 
 
 def _environment() -> dict[str, str]:

@@ -14,8 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from runs import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import load_recipe
-from regiontok.data.shard_tar import ShardError
 from regiontok.pretrain import build as build_module
 from regiontok.pretrain import run as loop
 from regiontok.pretrain.build import build
@@ -25,6 +23,8 @@ from regiontok.pretrain.folder import OtherRun
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.run import PretrainingStopped, PretrainOptions, pretrain
 from regiontok.rice.classes import RowGradient
+from regiontok.settings.recipe import load_recipe
+from regiontok.shards.tar import ShardError
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 
@@ -38,8 +38,16 @@ def shared(tmp_path_factory) -> Path:
 
 
 def train(shared: Path, out: Path, *overrides: str, resume: bool = False, **words):
-    options = PretrainOptions(device="cpu", cache=str(shared / "cache"), **{"save_every": 3, **words})
-    return pretrain(load_recipe(shared / "small.toml", overrides=overrides), out, options=options, resume=resume, given=RECIPE)
+    options = PretrainOptions(
+        device="cpu", cache=str(shared / "cache"), **{"save_every": 3, **words}
+    )
+    return pretrain(
+        load_recipe(shared / "small.toml", overrides=overrides),
+        out,
+        options=options,
+        resume=resume,
+        given=RECIPE,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +62,46 @@ class TestOneProcess:
     def test_a_run_leaves_a_log_checkpoints_and_an_encoder(self, plain):
         entries = [json.loads(line) for line in (plain / "log.jsonl").read_text().splitlines()]
         assert [e["step"] for e in entries if e["kind"] == "step"] == list(range(1, 11))
-        assert [(e["name"], e["size"]) for e in entries if e["kind"] == "stage"] == [("low", [32, 32]), ("high", [32, 64])]
+        assert [(e["name"], e["size"]) for e in entries if e["kind"] == "stage"] == [
+            ("low", [32, 32]),
+            ("high", [32, 64]),
+        ]
         step = next(e for e in entries if e["kind"] == "step")
-        assert {"loss_object", "loss_text", "rho_object", "usage_text", "norm", "norm_centres", "images_per_second"} <= set(
-            step
-        )
+        assert {
+            "loss_object",
+            "loss_text",
+            "rho_object",
+            "usage_text",
+            "norm",
+            "norm_centres",
+            "images_per_second",
+        } <= set(step)
         assert step["loss"] == pytest.approx(step["loss_object"] + step["loss_text"], rel=1e-5)
         assert 0.3 < step["rho_object"] < 0.7
-        assert sorted(path.name for path in (plain / "checkpoints").iterdir()) == ["step-10", "step-9"]
+        assert sorted(path.name for path in (plain / "checkpoints").iterdir()) == [
+            "step-10",
+            "step-9",
+        ]
         judged = [e for e in entries if e["kind"] == "eval"]
         assert [e["step"] for e in judged] == [0, 4, 8, 10]
         assert sum(judged[0]["distances"]) == pytest.approx(1, abs=1e-4)
 
-    @pytest.mark.parametrize("at", [5, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 6, 7))])
-    def test_stopped_anywhere_and_resumed_is_the_same_to_the_last_bit(self, shared, plain, tmp_path, at):
-        assert train(shared, tmp_path / "run", stop_after=at)["stopped"] == f"after step {at} of 10; go on with --resume"
+    @pytest.mark.parametrize(
+        "at", [5, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 6, 7))]
+    )
+    def test_stopped_anywhere_and_resumed_is_the_same_to_the_last_bit(
+        self, shared, plain, tmp_path, at
+    ):
+        assert (
+            train(shared, tmp_path / "run", stop_after=at)["stopped"]
+            == f"after step {at} of 10; go on with --resume"
+        )
         assert not train(shared, tmp_path / "run", resume=True)["stopped"]
         assert steps_of(tmp_path / "run") == steps_of(plain)
-        weights = [(out / "encoder" / "model.safetensors").read_bytes() for out in (plain, tmp_path / "run")]
+        weights = [
+            (out / "encoder" / "model.safetensors").read_bytes()
+            for out in (plain, tmp_path / "run")
+        ]
         assert weights[0] == weights[1]
 
     def test_a_signal_ends_the_run_behind_its_step_with_a_checkpoint(self, shared, plain, tmp_path):
@@ -82,7 +112,11 @@ class TestOneProcess:
         options = PretrainOptions(device="cpu", cache=str(shared / "cache"), save_every=3)
         recipe = load_recipe(shared / "small.toml")
         found = pretrain(recipe, tmp_path / "run", options=options, given=RECIPE, tell=signalled)
-        assert found == {"step": 5, "stopped": "asked to, after step 5 of 10; go on with --resume", "interrupted": True}
+        assert found == {
+            "step": 5,
+            "stopped": "asked to, after step 5 of 10; go on with --resume",
+            "interrupted": True,
+        }
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         assert not train(shared, tmp_path / "run", resume=True)["stopped"]
         assert steps_of(tmp_path / "run") == steps_of(plain)
@@ -93,7 +127,8 @@ class TestOneProcess:
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
 
     def test_bfloat16_is_the_same_curve_coarsely(self, shared, plain, tmp_path, monkeypatch):
-        """What a GPU does, here on the CPU: autocast around the encoder, bfloat16 products in the class centres."""
+        """What a GPU does, here on the CPU: autocast around the encoder, bfloat16 products in the
+        class centres."""
         for module in (loop, build_module):
             monkeypatch.setattr(module, "halved", lambda table, ranks: True)
         train(shared, tmp_path / "run", stop_after=4)
@@ -115,13 +150,17 @@ class TestOneProcess:
 
     def test_resuming_what_is_done_does_nothing(self, shared, plain):
         before = (plain / "log.jsonl").read_text()
-        assert train(shared, plain, resume=True) == {"step": 10, "stopped": "", "interrupted": False}
+        assert train(shared, plain, resume=True) == {
+            "step": 10,
+            "stopped": "",
+            "interrupted": False,
+        }
         assert (plain / "log.jsonl").read_text() == before
 
     def test_the_encoder_is_one_of_transformers_and_of_this_project(self, plain):
         transformers = pytest.importorskip("transformers")
-        from regiontok.core import spec
         from regiontok.rice.export import load_regions
+        from regiontok.settings import spec
 
         ours = load_regions(plain / "encoder").eval()
         theirs = transformers.MLCDVisionModel.from_pretrained(plain / "encoder").eval()
@@ -135,7 +174,9 @@ class TestOneProcess:
 
 
 class TestRefusals:
-    def test_a_loss_that_is_not_finite_stops_before_anything_is_changed(self, shared, tmp_path, monkeypatch):
+    def test_a_loss_that_is_not_finite_stops_before_anything_is_changed(
+        self, shared, tmp_path, monkeypatch
+    ):
         real = loop.gradients
 
         def broken(learner, batch, step, *rest):
@@ -144,7 +185,8 @@ class TestRefusals:
 
         monkeypatch.setattr(loop, "gradients", broken)
         with pytest.raises(
-            PretrainingStopped, match=r"step 5: the loss is nan.*checkpoints/step-3\. The batch: samples 48 to 59.*image \d"
+            PretrainingStopped,
+            match=r"step 5: the loss is nan.*checkpoints/step-3\. The batch: samples 48 to 59.*image \d",
         ):
             train(shared, tmp_path / "run")
         assert [e["step"] for e in steps_of(tmp_path / "run") if "loss" in e] == [1, 2, 3, 4]
@@ -157,7 +199,9 @@ class TestRefusals:
         folder = plain / "checkpoints" / "step-10"
         about = json.loads((folder / "about.json").read_text())
         compare(folder, about)
-        with pytest.raises(OtherCheckpoint, match="classes of object = 64, this run of classes of object = 65"):
+        with pytest.raises(
+            OtherCheckpoint, match="classes of object = 64, this run of classes of object = 65"
+        ):
             compare(folder, about | {"classes of object": 65})
 
     @pytest.mark.parametrize(
@@ -196,8 +240,14 @@ class TestParts:
         assert decayed["weight_decay"] == 0.2
         assert rest["weight_decay"] == 0.0
         assert all(parameter.ndim < 2 for parameter in rest["params"])
-        assert not any(parameter is own for parameter in learner.bare.parameters() for own in learner.centres.parameters())
-        learner.centres.gradients["object"] = RowGradient(torch.tensor([1]), torch.full((1, 64), 10.0))
+        assert not any(
+            parameter is own
+            for parameter in learner.bare.parameters()
+            for own in learner.centres.parameters()
+        )
+        learner.centres.gradients["object"] = RowGradient(
+            torch.tensor([1]), torch.full((1, 64), 10.0)
+        )
         assert float(learner.rows.clip(1.0)) == pytest.approx(80)
         assert float(learner.rows.gradient_norm()) == pytest.approx(1, rel=1e-4)
 
@@ -256,9 +306,16 @@ class TestProcesses:
 
     def test_two_ranks_learn(self, shared, tmp_path):
         stage = "name='a', size=96, steps=300, batch=32, warmup=30, learning_rate=3e-3"
-        words = [f"pretrain.stage=[{{{stage}}}]", "pretrain.loss.rho=1.0", "pretrain.evaluate.every=0"]
+        words = [
+            f"pretrain.stage=[{{{stage}}}]",
+            "pretrain.loss.rho=1.0",
+            "pretrain.evaluate.every=0",
+        ]
         words += ["pretrain.data=[{shards='scenes(768, size=96, fewest=3, most=6)'}]"]
-        words += ["pretrain.evaluate.shards='scenes(128, start=100000, size=96)'", "pretrain.evaluate.images=128"]
+        words += [
+            "pretrain.evaluate.shards='scenes(128, start=100000, size=96)'",
+            "pretrain.evaluate.images=128",
+        ]
         run(shared, tmp_path / "run", *words, ranks=2)
         losses = [entry["loss"] for entry in steps_of(tmp_path / "run") if "loss" in entry]
         before, after = [entry for entry in steps_of(tmp_path / "run") if "knn" in entry]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from regiontok.data.shard_views import Labels, ViewSettings
-from regiontok.data.shards import ShardViews, Source
 from regiontok.miniworld.scenes import make_scene
 from regiontok.miniworld.words import COLOURS, TEXTURES
 from regiontok.pretrain.scenes import Scenes
+from regiontok.shards.stream import ShardViews, Source
+from regiontok.shards.views import Labels, ViewSettings
 
 
 def whole(folder, **words) -> ShardViews:
@@ -26,7 +26,10 @@ def test_shards_hold_the_scenes_their_masks_and_true_labels(tmp_path):
         assert np.array_equal(view.pixels, scene.pixels)
         for region, label, share in zip(view.regions, view.labels[:, 0], view.shares, strict=True):
             shown = scene.objects[region]
-            assert (COLOURS[label // len(TEXTURES)], TEXTURES[label % len(TEXTURES)]) == (shown.colour, shown.texture)
+            assert (COLOURS[label // len(TEXTURES)], TEXTURES[label % len(TEXTURES)]) == (
+                shown.colour,
+                shown.texture,
+            )
             assert share.sum() * 64 == pytest.approx(shown.visible, abs=1e-3)
 
 
@@ -35,7 +38,9 @@ def test_a_word_is_a_region_with_its_text(tmp_path):
     texts = []
     for view in (data[position] for position in range(4)):
         (at,) = set(view.regions[view.kinds == 1].tolist())
-        row = data.row(next(place for place in map(data.order.at, range(4)) if place.row == view.index))
+        row = data.row(
+            next(place for place in map(data.order.at, range(4)) if place.row == view.index)
+        )
         texts.append(row.texts[at])
         x0, y0, x1, _ = row.boxes[at].astype(int)
         assert (view.pixels[y0, x0:x1] == 255).all()  # the plate's upper edge
@@ -56,7 +61,11 @@ def test_region_features_are_made_once_for_all_numbers_of_clusters(tmp_path, mon
     Scenes(24, size=64, kmeans=6).shards(tmp_path)
     monkeypatch.setattr("regiontok.pretrain.scenes.region_features", None)  # calling it would raise
     labels = whole(Scenes(24, size=64, kmeans=3).shards(tmp_path))
-    assert {int(label) for position in range(24) for label in labels[position].labels[:, 0]} == {0, 1, 2}
+    assert {int(label) for position in range(24) for label in labels[position].labels[:, 0]} == {
+        0,
+        1,
+        2,
+    }
 
 
 def test_written_once_and_the_same_again(tmp_path):
@@ -85,7 +94,10 @@ def test_whole_pictures_are_one_region(tmp_path):
         ("scenes(3, hue=2)", "unknown hue; scenes takes n, start"),
         ("scenes(size=64)", "say how many"),
         ("scenes(3, size='x')", "size is a whole number"),
-        ("scenes(3, labels='colour+hue')", "unknown 'hue' in labels; they are of shape, colour, texture, size"),
+        (
+            "scenes(3, labels='colour+hue')",
+            "unknown 'hue' in labels; they are of shape, colour, texture, size",
+        ),
         ("scenes(0)", "at least one scene"),
         ("scenes(3, whole=True)", "give kmeans"),
     ],

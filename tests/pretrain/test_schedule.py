@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regiontok.core.pretrain_recipe import PretrainStage
 from regiontok.pretrain.schedule import Positions, Timeline
+from regiontok.settings.pretrain_recipe import PretrainStage
 
 
 def stage(name: str = "a", **words) -> PretrainStage:
@@ -15,9 +15,14 @@ def stage(name: str = "a", **words) -> PretrainStage:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([6, 12, 18])), min_size=1, max_size=3), st.sampled_from([1, 2, 3]))
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.sampled_from([6, 12, 18])), min_size=1, max_size=3),
+    st.sampled_from([1, 2, 3]),
+)
 def test_any_number_of_ranks_sees_the_stream_without_gap_or_repeat(shapes, ranks):
-    timeline = Timeline([stage(str(at), steps=steps, batch=batch) for at, (steps, batch) in enumerate(shapes)])
+    timeline = Timeline(
+        [stage(str(at), steps=steps, batch=batch) for at, (steps, batch) in enumerate(shapes)]
+    )
     seen = []
     each = [list(Positions(timeline, 0, timeline.steps, rank, ranks)) for rank in range(ranks)]
     for step in zip(*each, strict=True):
@@ -28,7 +33,9 @@ def test_any_number_of_ranks_sees_the_stream_without_gap_or_repeat(shapes, ranks
 def test_a_resumed_order_is_the_rest_of_the_whole():
     timeline = Timeline([stage(), stage("b", batch=2)])
     whole = list(Positions(timeline, 0, 8, 1, 2))
-    assert [list(Positions(timeline, start, 8, 1, 2)) for start in range(8)] == [whole[start:] for start in range(8)]
+    assert [list(Positions(timeline, start, 8, 1, 2)) for start in range(8)] == [
+        whole[start:] for start in range(8)
+    ]
 
 
 def test_cosine_ends_at_its_share_and_a_tenth_stage_begins_anew():

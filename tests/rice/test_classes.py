@@ -1,4 +1,5 @@
-"""Class centres: values and gradients are those of plain autograd; rows that were not sampled rest; ranks agree; checkpoints reshard."""
+"""Class centres: values and gradients are those of plain autograd; rows that were not sampled rest;
+ranks agree; checkpoints reshard."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.nn import functional as F
 
-from regiontok.rice import _discriminate
+from regiontok.rice import discriminate as _discriminate
 from regiontok.rice.classes import ClassCentres, Head, centred, random_rows
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.row_adam import RowAdam
@@ -22,7 +23,8 @@ K, WIDTH = 53, 6
 
 
 def batch(regions: int = 9, slots: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Regions of any length, and labels: repeats in a region, classes shared by regions, gaps, and a region without any."""
+    """Regions of any length, and labels: repeats in a region, classes shared by regions, gaps, and
+    a region without any."""
     draw = torch.Generator().manual_seed(seed)
     x = 3 * torch.randn(regions, WIDTH, dtype=torch.float64, generator=draw)
     labels = torch.randint(-1, K, (regions, slots), generator=draw)
@@ -31,7 +33,8 @@ def batch(regions: int = 9, slots: int = 3, seed: int = 0) -> tuple[torch.Tensor
 
 
 def plain(x, w, labels, chosen, loss):
-    """The mean loss over regions with a label, straight from the equations; `chosen` [K] are the step's negatives."""
+    """The mean loss over regions with a label, straight from the equations; `chosen` [K] are the
+    step's negatives."""
     cosines = F.normalize(x, dim=1) @ F.normalize(w, dim=1).T
     found = []
     for cosine, own in zip(cosines, labels, strict=True):
@@ -41,7 +44,11 @@ def plain(x, w, labels, chosen, loss):
         against = chosen.clone()
         against[own] = False
         negatives, positives = (loss.scale * cosine[against]).exp().sum(), cosine[own]
-        positives = torch.cos(torch.acos(positives) + loss.margin) if loss.angular else positives - loss.margin
+        positives = (
+            torch.cos(torch.acos(positives) + loss.margin)
+            if loss.angular
+            else positives - loss.margin
+        )
         if loss.kind == "softmax":
             found.append((1 + negatives * (-loss.scale * positives).exp()).log().mean())
         else:
@@ -55,7 +62,9 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
     return torch.zeros_like(centres.local(name)).index_add_(0, gradient.rows, gradient.values)
 
 
-@pytest.mark.parametrize("kept", [0, 100])  # logits: none, or those of the first two of several chunks
+@pytest.mark.parametrize(
+    "kept", [0, 100]
+)  # logits: none, or those of the first two of several chunks
 @pytest.mark.parametrize("kind", ["uniform", "in_batch", "both"])
 @pytest.mark.parametrize(
     "loss",
@@ -74,7 +83,9 @@ def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept, monke
     monkeypatch.setattr(_discriminate, "_SMALLEST", 5)  # ... several of them
     head = Head("object", K, loss, Negatives(kind, rho=0.4, seed=2))
     centres = ClassCentres([head], WIDTH, dtype=torch.float64)
-    centres.local("object").mul_(torch.linspace(0.5, 2, K, dtype=torch.float64)[:, None])  # the length must not matter
+    centres.local("object").mul_(
+        torch.linspace(0.5, 2, K, dtype=torch.float64)[:, None]
+    )  # the length must not matter
     x, labels = batch()
     w = centres.local("object").clone().requires_grad_()
     mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -104,7 +115,10 @@ def test_all_classes_take_the_path_without_gathering(monkeypatch):
 
 
 def test_two_heads_are_the_weighted_sum_and_labels_may_be_flat():
-    heads = [Head("object", K, weight=0.5), Head("ocr", 11, RegionLoss(scale=20.0), Negatives(rho=1.0), weight=2.0)]
+    heads = [
+        Head("object", K, weight=0.5),
+        Head("ocr", 11, RegionLoss(scale=20.0), Negatives(rho=1.0), weight=2.0),
+    ]
     x, labels = batch()
     objects, words = labels[:, 0], labels.clamp_max(10)
     both = ClassCentres(heads, WIDTH, dtype=torch.float64)(x, {"object": objects, "ocr": words}, 1)
@@ -113,7 +127,10 @@ def test_two_heads_are_the_weighted_sum_and_labels_may_be_flat():
         for head, own in zip(heads, (objects, words), strict=True)
     ]
     assert both.loss.item() == pytest.approx(sum(each.item() for each in alone), rel=1e-12)
-    assert [both.heads[name].regions for name in ("object", "ocr")] == [int((objects >= 0).sum()), 8]
+    assert [both.heads[name].regions for name in ("object", "ocr")] == [
+        int((objects >= 0).sum()),
+        8,
+    ]
 
 
 def test_backward_passes_add_up():
@@ -155,7 +172,9 @@ def test_bfloat16_products_are_near_and_leave_the_rest_in_float32():
     x, labels = batch(64)
     losses, grads = [], []
     for products in (None, torch.bfloat16):
-        centres = ClassCentres([Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, products=products)
+        centres = ClassCentres(
+            [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, products=products
+        )
         own = x.float().requires_grad_()
         found = centres(own, {"object": labels}, 0)
         found.loss.backward()
@@ -195,8 +214,11 @@ def test_rows_that_were_not_sampled_do_not_move_and_the_others_stay_unit():
 
 
 def test_a_row_s_steps_are_those_of_torch_adam_without_decay():
-    """Bias correction by the row's own steps: a row touched in every step goes as under Adam, with renormalisation in between."""
-    centres = ClassCentres([Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, dtype=torch.float64)
+    """Bias correction by the row's own steps: a row touched in every step goes as under Adam, with
+    renormalisation in between."""
+    centres = ClassCentres(
+        [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, dtype=torch.float64
+    )
     own = RowAdam(centres, lr=0.02, betas=(0.8, 0.9))
     w = centres.local("object").clone().requires_grad_()
     theirs = torch.optim.AdamW([w], lr=0.02, betas=(0.8, 0.9), weight_decay=0)
@@ -229,7 +251,9 @@ def test_centring_takes_the_common_part_out():
     assert (unit @ unit.T).mean() > 0.9
     found = centred(crowded)
     assert (found @ found.T).mean().abs() < 0.01
-    with pytest.raises(ValueError, match="500 centroids are not finite, or equal to the mean, the first is 0"):
+    with pytest.raises(
+        ValueError, match="500 centroids are not finite, or equal to the mean, the first is 0"
+    ):
         centred(torch.ones(500, 32))
 
 
@@ -245,7 +269,10 @@ def test_centroids_start_a_head_centred():
 def test_random_rows_do_not_depend_on_the_shards():
     whole = random_rows(0, 2500, 4, seed=3)
     assert torch.equal(
-        torch.cat([random_rows(0, 900, 4, 3), random_rows(900, 2100, 4, 3), random_rows(2100, 2500, 4, 3)]), whole
+        torch.cat(
+            [random_rows(0, 900, 4, 3), random_rows(900, 2100, 4, 3), random_rows(2100, 2500, 4, 3)]
+        ),
+        whole,
     )
     assert not torch.equal(whole, random_rows(0, 2500, 4, seed=4))
     assert not torch.equal(whole[:1024], whole[1024:2048])
@@ -355,7 +382,10 @@ def run(folder, ranks: int, first: int, steps: int) -> dict[str, torch.Tensor]:
     words = [str(ranks), str(folder), str(first), str(steps)]
     workers = [
         subprocess.Popen(
-            [sys.executable, str(folder / "worker.py"), str(rank), *words], env=environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, str(folder / "worker.py"), str(rank), *words],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank in range(ranks)
     ]
@@ -366,14 +396,27 @@ def run(folder, ranks: int, first: int, steps: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_ranks_agree_with_one_process_and_checkpoints_reshard(tmp_path):
-    """Three steps: losses, the trunk's gradients through DDP, centres and moments. Saved on 2 ranks, the fourth runs on 3 and on 1."""
+    """Three steps: losses, the trunk's gradients through DDP, centres and moments. Saved on 2
+    ranks, the fourth runs on 3 and on 1."""
     alone = run(tmp_path, 1, 0, 4)
     for ranks in (2, 3):
         found = run(tmp_path, ranks, 0, 3)
         for key, value in found.items():
-            torch.testing.assert_close(value, alone[key], rtol=1e-11, atol=1e-13, msg=lambda text, key=key: f"{key}: {text}")
+            torch.testing.assert_close(
+                value,
+                alone[key],
+                rtol=1e-11,
+                atol=1e-13,
+                msg=lambda text, key=key: f"{key}: {text}",
+            )
     for ranks in (3, 1):
         found = run(tmp_path, ranks, 3, 1)
         assert any(key.startswith("3 ") for key in found)
         for key, value in found.items():
-            torch.testing.assert_close(value, alone[key], rtol=1e-11, atol=1e-13, msg=lambda text, key=key: f"{key}: {text}")
+            torch.testing.assert_close(
+                value,
+                alone[key],
+                rtol=1e-11,
+                atol=1e-13,
+                msg=lambda text, key=key: f"{key}: {text}",
+            )

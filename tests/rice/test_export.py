@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from regiontok.core.picture import Picture
-from regiontok.core.spec import build
 from regiontok.rice.export import load, load_regions, mlcd_key, save
 from regiontok.rice.region_attention import RegionTransformer, Visible
 from regiontok.rice.vit import ViT, ViTConfig
+from regiontok.settings.spec import build
 
 hub = pytest.importorskip("transformers")
 
@@ -22,7 +22,9 @@ def mini(**changes) -> ViT:
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     a, b = one.state_dict(), other.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a)
+    return a.keys() == b.keys() and all(
+        torch.equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a
+    )
 
 
 def edit(folder, **fields) -> None:
@@ -42,29 +44,45 @@ def test_a_round_trip_is_bit_equal(tmp_path, dtype):
 
 def test_transformers_own_files_survive_the_way_through_ours(tmp_path):
     config = hub.MLCDVisionConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=28, patch_size=14
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=28,
+        patch_size=14,
     )
     hub.MLCDVisionModel(config).save_pretrained(tmp_path / "theirs")
     save(load(tmp_path / "theirs"), tmp_path / "ours")
-    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("theirs", "ours"))
+    before, after = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("theirs", "ours")
+    )
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
     again = hub.AutoModel.from_pretrained(tmp_path / "ours")
     assert type(again).__name__ == "MLCDVisionModel"
-    assert again.config.to_diff_dict() == hub.MLCDVisionModel.from_pretrained(tmp_path / "theirs").config.to_diff_dict()
+    assert (
+        again.config.to_diff_dict()
+        == hub.MLCDVisionModel.from_pretrained(tmp_path / "theirs").config.to_diff_dict()
+    )
 
 
 def test_the_released_layout_is_read(tmp_path):
-    """DeepGlint's repositories: `vision_model.` in front of every key, model_type mlcd, no rope_parameters, constants saved."""
+    """DeepGlint's repositories: `vision_model.` in front of every key, model_type mlcd, no
+    rope_parameters, constants saved."""
     vit = mini()
     folder = save(vit, tmp_path / "saved")
-    weights = {f"vision_model.{key}": value for key, value in load_file(folder / "model.safetensors").items()}
+    weights = {
+        f"vision_model.{key}": value
+        for key, value in load_file(folder / "model.safetensors").items()
+    }
     weights |= {"vision_model.vision_rotary_embedding.inv_freq": torch.ones(4)}
     weights |= {"vision_model.embeddings.position_ids": torch.arange(65)[None]}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     edit(folder, model_type="mlcd", rope_parameters=None, projection_dim=1024)
     assert same(load(folder), vit)
-    with pytest.raises(ValueError, match="does not say how many region layers there are; give layers="):
+    with pytest.raises(
+        ValueError, match="does not say how many region layers there are; give layers="
+    ):
         load_regions(folder)
     assert load_regions(folder, layers=3).layers == 3
 
@@ -77,7 +95,10 @@ def test_a_region_transformer_comes_back_whole_and_is_a_plain_encoder_to_others(
     assert same(read, model)
     assert (read.layers, read.query is None) == (2, query == "cls")
     assert same(load(folder), model.vit)
-    images, seen = torch.randn(1, 3, 64, 64), Visible.from_boxes([torch.tensor([[0.0, 0.0, 4.0, 4.0]])], (8, 8))
+    images, seen = (
+        torch.randn(1, 3, 64, 64),
+        Visible.from_boxes([torch.tensor([[0.0, 0.0, 4.0, 4.0]])], (8, 8)),
+    )
     with torch.no_grad():
         assert torch.equal(read(images, seen).regions, model(images, seen).regions)
         other = hub.AutoModel.from_pretrained(folder)(images).last_hidden_state
@@ -104,12 +125,18 @@ def test_saving_replaces_the_folder_whole(tmp_path):
     other = ViT(ViTConfig.named("mini", depth=2), seed=5)
     save(other, folder)
     assert same(load(folder), other)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
 
 
 def test_names_of_weights_are_mlcds():
     keys = {mlcd_key(key) for key in mini().state_dict()}
-    config = hub.MLCDVisionConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4)
+    config = hub.MLCDVisionConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4
+    )
     assert keys == set(hub.MLCDVisionModel(config).state_dict())
 
 
@@ -120,16 +147,32 @@ def without(weights: dict, *keys: str) -> dict:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: without(w, "class_pos_emb"), "1 weights of RegionTransformer are not in the checkpoint"),
+        (
+            lambda w: without(w, "class_pos_emb"),
+            "1 weights of RegionTransformer are not in the checkpoint",
+        ),
         (lambda w: {f"text.{key}": value for key, value in w.items()}, "is it of another family"),
-        (lambda w: w | {"embeddings.position_embedding.weight": torch.ones(65, 64)}, "1 weights have no place"),
-        (lambda w: w | {"class_pos_emb": torch.ones(1, 9)}, r"class_pos_emb is \[9\] in the file, \[8\] by config.json"),
-        (lambda w: w | {"post_layernorm.bias": torch.ones(3)}, r"post_layernorm.bias is \[3\] in the file, \[64\]"),
+        (
+            lambda w: w | {"embeddings.position_embedding.weight": torch.ones(65, 64)},
+            "1 weights have no place",
+        ),
+        (
+            lambda w: w | {"class_pos_emb": torch.ones(1, 9)},
+            r"class_pos_emb is \[9\] in the file, \[8\] by config.json",
+        ),
+        (
+            lambda w: w | {"post_layernorm.bias": torch.ones(3)},
+            r"post_layernorm.bias is \[3\] in the file, \[64\]",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
     folder = save(mini(), tmp_path / "saved")
-    save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        change(load_file(folder / "model.safetensors")),
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     with pytest.raises(ValueError, match=message):
         load(folder)
 

@@ -23,13 +23,19 @@ def cosines(*rows: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_equation_3_by_hand():
     loss = RegionLoss(margin=0.3, scale=10.0)(*cosines([0.5]), logs(math.e**1 + math.e**-2))
-    assert loss.item() == pytest.approx(math.log(1 + math.exp(-10 * 0.2)) + math.log(1 + math.e + math.e**-2), rel=1e-12)
+    assert loss.item() == pytest.approx(
+        math.log(1 + math.exp(-10 * 0.2)) + math.log(1 + math.e + math.e**-2), rel=1e-12
+    )
 
 
 def test_equation_4_sums_over_positives_and_leaves_gaps_out():
-    loss = RegionLoss(margin=0.3, scale=10.0)(*cosines([0.5, -9, 0.1], [0.4, -9, -9]), logs(3.0, 7.0))
+    loss = RegionLoss(margin=0.3, scale=10.0)(
+        *cosines([0.5, -9, 0.1], [0.4, -9, -9]), logs(3.0, 7.0)
+    )
     first = math.log(1 + math.exp(-2.0) + math.exp(2.0)) + math.log(4.0)
-    assert loss.tolist() == pytest.approx([first, math.log(1 + math.exp(-1.0)) + math.log(8.0)], rel=1e-12)
+    assert loss.tolist() == pytest.approx(
+        [first, math.log(1 + math.exp(-1.0)) + math.log(8.0)], rel=1e-12
+    )
 
 
 def test_equation_3_is_softmax_and_two_absolute_terms():
@@ -43,7 +49,9 @@ def test_equation_3_is_softmax_and_two_absolute_terms():
 def test_softmax_is_cross_entropy_with_the_margin_inside():
     scores = torch.tensor([[0.6, 0.2, -0.3, 0.5]], dtype=torch.float64)
     expected = torch.nn.functional.cross_entropy(
-        64 * (scores - torch.tensor([0.3, 0, 0, 0], dtype=torch.float64)), torch.tensor([0]), reduction="none"
+        64 * (scores - torch.tensor([0.3, 0, 0, 0], dtype=torch.float64)),
+        torch.tensor([0]),
+        reduction="none",
     )
     found = RegionLoss("softmax")(*cosines([0.6]), (64 * scores[:, 1:]).logsumexp(1))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)

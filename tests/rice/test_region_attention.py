@@ -12,7 +12,9 @@ from regiontok.rice.vit import ViT, ViTConfig, rotate
 
 
 def mini(layers: int = 2, dtype: torch.dtype = torch.float32, **options) -> RegionTransformer:
-    return RegionTransformer(ViT(ViTConfig.named("mini"), seed=1), layers=layers, **options).to(dtype)
+    return RegionTransformer(ViT(ViTConfig.named("mini"), seed=1), layers=layers, **options).to(
+        dtype
+    )
 
 
 def pixels(*size: int, images: int = 2, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -32,24 +34,36 @@ def visible(dtype: torch.dtype = torch.float32) -> Visible:
 
 
 def drawn(seen: Visible, image: int, row: int) -> list[str]:
-    return ["".join(".#"[int(cell)] for cell in line) for line in seen.mask[image, row].view(seen.grid)]
+    return [
+        "".join(".#"[int(cell)] for cell in line) for line in seen.mask[image, row].view(seen.grid)
+    ]
 
 
 def test_a_box_sees_the_patches_whose_centres_it_holds():
-    seen = Visible.from_boxes([boxes((1, 0, 3, 2), (0.6, 1.4, 3.6, 2.9), (3.1, 2.1, 3.2, 2.2), (0, 1.6, 4, 1.7))], (3, 4))
+    seen = Visible.from_boxes(
+        [boxes((1, 0, 3, 2), (0.6, 1.4, 3.6, 2.9), (3.1, 2.1, 3.2, 2.2), (0, 1.6, 4, 1.7))], (3, 4)
+    )
     assert drawn(seen, 0, 0) == [".##.", ".##.", "...."]
     assert drawn(seen, 0, 1) == ["....", ".###", ".###"]
-    assert drawn(seen, 0, 2) == ["....", "....", "...#"]  # smaller than a patch: the one under its centre
+    assert drawn(seen, 0, 2) == [
+        "....",
+        "....",
+        "...#",
+    ]  # smaller than a patch: the one under its centre
     assert drawn(seen, 0, 3) == ["....", "####", "...."]  # thin: the line under its middle
 
 
 def test_every_box_sees_the_patch_under_its_centre_and_no_patch_it_does_not_touch():
-    draw = torch.rand(500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.tensor([8, 4, 8, 4])
+    draw = torch.rand(
+        500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ) * torch.tensor([8, 4, 8, 4])
     low, high = draw[:, :2].minimum(draw[:, 2:]), draw[:, :2].maximum(draw[:, 2:])
     seen = Visible.from_boxes([torch.cat([low, high], 1)], (4, 8)).mask[0]
     x, y = ((low + high) / 2).long().unbind(1)
     assert seen[torch.arange(500), y * 8 + x].all()
-    at = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(4), indexing="xy"), -1).view(-1, 2)
+    at = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(4), indexing="xy"), -1).view(
+        -1, 2
+    )
     touched = ((low[:, None] < at + 1) & (high[:, None] > at)).all(-1)
     assert not (seen & ~touched).any()
 
@@ -78,7 +92,9 @@ def test_regions_change_no_image_token_and_without_any_it_is_the_plain_vit():
         plain = model.vit(pixels(*WIDE))
         assert torch.equal(model(pixels(*WIDE)).tokens, plain)
         assert model(pixels(*WIDE)).regions.shape == (0, 64)
-        assert torch.equal(model(pixels(*WIDE), Visible.from_boxes([boxes(), boxes()], (4, 8))).tokens, plain)
+        assert torch.equal(
+            model(pixels(*WIDE), Visible.from_boxes([boxes(), boxes()], (4, 8))).tokens, plain
+        )
         assert torch.equal(model(pixels(*WIDE), visible()).tokens, plain)
 
 
@@ -95,7 +111,9 @@ def test_ragged_regions_are_those_of_each_image_alone():
 
 
 def test_a_region_hears_nothing_of_other_regions_and_of_patches_outside_only_through_the_layers_before():
-    model = mini(layers=4)  # every layer is a region layer: what lies outside reaches a region only through patches inside
+    model = mini(
+        layers=4
+    )  # every layer is a region layer: what lies outside reaches a region only through patches inside
     with torch.no_grad():
         first = model(pixels(*WIDE), visible()).regions[0]
         order = [RAGGED[0][[2, 0, 1]], RAGGED[1]]
@@ -113,7 +131,8 @@ def test_a_region_hears_nothing_of_other_regions_and_of_patches_outside_only_thr
 
 
 def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> torch.Tensor:
-    """Regions by brute force: every image once a region, the row as one more token under a full [t t] mask; softmax written out."""
+    """Regions by brute force: every image once a region, the row as one more token under a full [t
+    t] mask; softmax written out."""
     vit, found = model.vit, []
     for image, masks, count in zip(images, seen.mask, seen.counts, strict=True):
         x, turn = vit.embed(image[None].expand(count, -1, -1, -1))
@@ -130,7 +149,10 @@ def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> t
                 may[:, t, 0] = False  # the row does not see CLS
                 may[:, t, 1:t] = masks[:count]
             normed, attention = block.norm1(x), block.attention
-            q, k, v = (attention.split(part(normed)) for part in (attention.query, attention.key, attention.value))
+            q, k, v = (
+                attention.split(part(normed))
+                for part in (attention.query, attention.key, attention.value)
+            )
             scores = rotate(q, turn) @ rotate(k, turn).transpose(2, 3) / q.shape[-1] ** 0.5
             weights = scores.masked_fill(~may[:, None], -torch.inf).softmax(-1)
             x = x + attention.out((weights @ v).transpose(1, 2).flatten(2))
@@ -142,7 +164,9 @@ def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> t
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("query", ["cls", "learned"])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_values_and_gradients_are_those_of_the_image_repeated_for_each_region(layers, query, checkpointing):
+def test_values_and_gradients_are_those_of_the_image_repeated_for_each_region(
+    layers, query, checkpointing
+):
     model, reference = (mini(layers, torch.float64, query=query) for _ in range(2))
     model.vit.checkpointing = checkpointing
     images, seen = pixels(*WIDE, dtype=torch.float64), visible(torch.float64)
@@ -152,13 +176,21 @@ def test_values_and_gradients_are_those_of_the_image_repeated_for_each_region(la
     (ours * mix).sum().backward()
     (theirs * mix).sum().backward()
     for (name, one), other in zip(model.named_parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, rtol=1e-10, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            one.grad,
+            other.grad,
+            rtol=1e-10,
+            atol=1e-10,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
 
 
 def test_padded_rows_pass_no_gradient():
     model = mini(dtype=torch.float64)
     images = pixels(*WIDE, dtype=torch.float64).requires_grad_()
-    model(images, Visible.from_boxes([RAGGED[0], boxes()], (4, 8))).regions.square().sum().backward()
+    model(
+        images, Visible.from_boxes([RAGGED[0], boxes()], (4, 8))
+    ).regions.square().sum().backward()
     assert images.grad[0].abs().sum() > 0
     assert images.grad[1].abs().sum() == 0
 
@@ -177,7 +209,9 @@ def test_without_region_layers_regions_are_pooled_after_the_last_block():
     model = mini(layers=0)
     with torch.no_grad():
         seen = model(pixels(*WIDE), visible())
-        expected = model.vit.norm_out(visible().flat(RegionPool()(model.vit(pixels(*WIDE)), visible())))
+        expected = model.vit.norm_out(
+            visible().flat(RegionPool()(model.vit(pixels(*WIDE)), visible()))
+        )
     assert torch.equal(seen.regions, expected)
 
 
@@ -189,7 +223,11 @@ def test_pooling_takes_any_encoders_grids_of_any_sizes():
 
     grids = [grid(2, 3), grid(4, 4), grid(3, 3)]
     none = Regions.from_masks(torch.zeros(0, 3, 3, dtype=torch.bool))
-    regions = [Regions.from_labels(torch.tensor([[0, 0, 1], [0, -1, 1]])), Regions.singletons((4, 4)), none]
+    regions = [
+        Regions.from_labels(torch.tensor([[0, 0, 1], [0, -1, 1]])),
+        Regions.singletons((4, 4)),
+        none,
+    ]
     pooled = RegionPool().of_grids(grids, regions)
     assert [len(part) for part in pooled] == [2, 16, 0]
     own = grids[0].features[[0, 1], [2, 2]]
@@ -220,7 +258,11 @@ def test_regions_in_bfloat16_are_near():
         assert F.cosine_similarity(other.float(), exact).min() > 0.999
 
 
-OFF = [torch.tensor([[9.0, 0.0, 10.0, 2.0]]), torch.tensor([[0.0, 0.0, 0.0, 2.0]]), torch.full((1, 4), torch.nan)]
+OFF = [
+    torch.tensor([[9.0, 0.0, 10.0, 2.0]]),
+    torch.tensor([[0.0, 0.0, 0.0, 2.0]]),
+    torch.full((1, 4), torch.nan),
+]
 
 
 @pytest.mark.parametrize("box", OFF)
@@ -233,7 +275,10 @@ def test_a_box_that_covers_nothing_is_named(box):
     ("make", "message"),
     [
         (lambda: Visible.from_masks([torch.zeros(1, 2, 2)]), "image 0: mask 0 covers nothing"),
-        (lambda: Visible.from_masks([torch.ones(1, 2, 2), torch.ones(1, 2, 3)]), r"expected masks \[k 2 2\]"),
+        (
+            lambda: Visible.from_masks([torch.ones(1, 2, 2), torch.ones(1, 2, 3)]),
+            r"expected masks \[k 2 2\]",
+        ),
         (lambda: Visible.from_masks([]), "at least one image"),
         (lambda: Visible.from_boxes([], (2, 2)), "at least one image"),
         (lambda: Visible.from_boxes([torch.ones(4)], (2, 2)), r"expected boxes \[k 4\]"),
@@ -245,7 +290,10 @@ def test_a_box_that_covers_nothing_is_named(box):
             lambda: mini()(pixels(*WIDE), Visible.from_boxes([boxes((0, 0, 2, 2))] * 2, (8, 4))),
             "images on 8 x 4 patches, but 2 images on a grid of 4 x 8",
         ),
-        (lambda: mini()(pixels(*WIDE, images=3), visible()), "regions of 2 images on 4 x 8 patches, but 3 images"),
+        (
+            lambda: mini()(pixels(*WIDE, images=3), visible()),
+            "regions of 2 images on 4 x 8 patches, but 3 images",
+        ),
         (lambda: RegionPool()(torch.zeros(2, 30, 64), visible()), "2 images on 29 patches"),
     ],
 )

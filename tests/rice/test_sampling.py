@@ -28,22 +28,33 @@ def test_the_hash_is_splitmix64():
 def test_the_draw_does_not_depend_on_the_shards():
     negatives = Negatives(rho=0.2, seed=4)
     whole = negatives.chosen(9, 0, 1003, NONE)
-    parts = [negatives.chosen(9, start, stop, NONE) for start, stop in ((0, 335), (335, 670), (670, 1003))]
+    parts = [
+        negatives.chosen(9, start, stop, NONE)
+        for start, stop in ((0, 335), (335, 670), (670, 1003))
+    ]
     assert torch.equal(torch.cat(parts), whole)
 
 
 def test_rates_are_right_and_steps_seeds_and_heads_draw_apart():
     classes, rho = torch.arange(200_000), 0.1
-    masks = [drawn(*key, classes, rho, name) for key, name in (((0, 0), ""), ((0, 1), ""), ((1, 0), ""), ((0, 0), "ocr"))]
+    masks = [
+        drawn(*key, classes, rho, name)
+        for key, name in (((0, 0), ""), ((0, 1), ""), ((1, 0), ""), ((0, 0), "ocr"))
+    ]
     for mask in masks:
-        assert mask.double().mean().item() == pytest.approx(rho, abs=5 * (rho * (1 - rho) / 200_000) ** 0.5)
+        assert mask.double().mean().item() == pytest.approx(
+            rho, abs=5 * (rho * (1 - rho) / 200_000) ** 0.5
+        )
     for i, one in enumerate(masks):
         for other in masks[:i]:
-            assert (one & other).double().mean().item() == pytest.approx(rho**2, abs=0.0012)  # five deviations
+            assert (one & other).double().mean().item() == pytest.approx(
+                rho**2, abs=0.0012
+            )  # five deviations
 
 
 def test_every_class_is_drawn_as_often():
-    """Over 2,000 steps no class lies further from 200 draws than chance puts the furthest of 500."""
+    """Over 2,000 steps no class lies further from 200 draws than chance puts the furthest of
+    500."""
     classes = torch.arange(500)
     counts = sum(drawn(0, step, classes, 0.1).long() for step in range(2000))
     assert (counts - 200).abs().max() < 5 * (2000 * 0.1 * 0.9) ** 0.5
@@ -60,7 +71,11 @@ def test_kinds_on_a_shard():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"kind": "hard"}, "unknown negatives 'hard'"), ({"rho": 0}, "rho is the share"), ({"rho": 1.5}, "rho is the share")],
+    [
+        ({"kind": "hard"}, "unknown negatives 'hard'"),
+        ({"rho": 0}, "rho is the share"),
+        ({"rho": 1.5}, "rho is the share"),
+    ],
 )
 def test_wrong_arguments_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):

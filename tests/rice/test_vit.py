@@ -29,7 +29,9 @@ def test_tokens_are_those_of_mlcd(tmp_path, size, activation):
     with torch.no_grad():
         ours, other = vit(pixels(*size)), theirs(vit, tmp_path)(pixels(*size))
     assert ours.shape == (2, 1 + (size[0] // 8) * (size[1] // 8), 64)
-    torch.testing.assert_close(ours, other.last_hidden_state, rtol=0, atol=1e-6 * ours.abs().max().item())
+    torch.testing.assert_close(
+        ours, other.last_hidden_state, rtol=0, atol=1e-6 * ours.abs().max().item()
+    )
     torch.testing.assert_close(vit.norm_out(ours[:, 0]), other.pooler_output, rtol=0, atol=1e-5)
 
 
@@ -40,10 +42,16 @@ def test_gradients_are_those_of_mlcd_on_a_wide_image(tmp_path):
     (vit(pixels(32, 64)) * mix).sum().backward()
     (other(pixels(32, 64)).last_hidden_state * mix).sum().backward()
     assert vit.cls_angle.grad is not None
-    torch.testing.assert_close(vit.cls_angle.grad, other.class_pos_emb.grad[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(vit.cls.grad, other.embeddings.class_embedding.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        vit.cls_angle.grad, other.class_pos_emb.grad[0], rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(
+        vit.cls.grad, other.embeddings.class_embedding.grad, rtol=1e-4, atol=1e-4
+    )
     key = vit.blocks[2].attention.key.weight
-    torch.testing.assert_close(key.grad, other.encoder.layers[2].self_attn.k_proj.weight.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        key.grad, other.encoder.layers[2].self_attn.k_proj.weight.grad, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_rows_and_columns_turn_by_their_own_index():
@@ -51,7 +59,8 @@ def test_rows_and_columns_turn_by_their_own_index():
     cos, sin = vit.turn((2, 3))
     assert cos.shape == (7, 16)
     torch.testing.assert_close(cos[0, :8], vit.cls_angle.cos())
-    # patch (row 1, column 2): frequencies 1, 0.1, 0.01, 0.001 times 1, then times 2; then the partners of the same pairs
+    # patch (row 1, column 2): frequencies 1, 0.1, 0.01, 0.001 times 1, then times 2; then the
+    # partners of the same pairs
     speed = torch.tensor([1.0, 0.1, 0.01, 0.001])
     torch.testing.assert_close(sin[1 + 1 * 3 + 2], torch.cat([speed, 2 * speed]).sin().repeat(2))
 
@@ -66,7 +75,12 @@ def test_rows_are_not_columns():
 def test_a_batch_is_its_images():
     vit = mini()
     with torch.no_grad():
-        torch.testing.assert_close(vit(pixels(64, 32, images=3))[1:2], vit(pixels(64, 32, images=3)[1:2]), rtol=0, atol=2e-6)
+        torch.testing.assert_close(
+            vit(pixels(64, 32, images=3))[1:2],
+            vit(pixels(64, 32, images=3)[1:2]),
+            rtol=0,
+            atol=2e-6,
+        )
 
 
 def test_checkpointing_changes_no_gradient():
@@ -114,7 +128,10 @@ def test_random_weights_are_spread_as_mlcds(tmp_path):
     made = hub.MLCDVisionModel(hub.MLCDVisionConfig(**write_config(config))).state_dict()
     save(ViT(config), tmp_path / "saved")
     for key, value in hub.MLCDVisionModel.from_pretrained(tmp_path / "saved").state_dict().items():
-        assert value.std().item() == pytest.approx(made[key].std().item(), rel=0.15, abs=1e-6) or value.numel() < 200, key
+        assert (
+            value.std().item() == pytest.approx(made[key].std().item(), rel=0.15, abs=1e-6)
+            or value.numel() < 200
+        ), key
 
 
 @pytest.mark.parametrize(("name", "millions"), [("b16", 85.7), ("l14", 303.0)])
@@ -132,7 +149,10 @@ def test_sizes_have_the_parameters_of_the_papers_models(name, millions):
         (lambda: ViTConfig(64, 2, 4, 8, 8, activation="relu"), "gelu, quick_gelu, got 'relu'"),
         (lambda: ViTConfig(64, 0, 4, 8, 8), "at least 1"),
         (lambda: mini()(torch.zeros(1, 3, 7, 64)), "7 x 64 pixels is smaller than one patch of 8"),
-        (lambda: mini()(torch.zeros(1, 1, 64, 64)), r"expected pixels \[b 3 H W\], got \[1, 1, 64, 64\]"),
+        (
+            lambda: mini()(torch.zeros(1, 1, 64, 64)),
+            r"expected pixels \[b 3 H W\], got \[1, 1, 64, 64\]",
+        ),
     ],
 )
 def test_bad_input_is_named(make, message):

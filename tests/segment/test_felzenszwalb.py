@@ -1,4 +1,5 @@
-"""The two scikit-image segmenters: equal to scikit-image's own output, and what they do on odd pictures."""
+"""The two scikit-image segmenters: equal to scikit-image's own output, and what they do on odd
+pictures."""
 
 from __future__ import annotations
 
@@ -7,16 +8,18 @@ import pytest
 import skimage.segmentation
 from skimage import data as photos
 
-from regiontok.core import spec
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.segment._working_size import at_full_size, shrunk
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.segment.slic import Slic
+from regiontok.settings import spec
 
 BOTH = [Felzenszwalb(), Slic()]
 coffee = Picture.of(np.ascontiguousarray(photos.coffee()[::3, ::3]), "coffee")
-noise = Picture.of(np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8), "noise")
+noise = Picture.of(
+    np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8), "noise"
+)
 
 
 def same(masks: PixelMasks, labels: np.ndarray) -> bool:
@@ -106,7 +109,10 @@ def test_labels_come_back_by_nearest():
         ("felzenszwalb(scale=0)", "scale must be a number above 0, got 0"),
         ("felzenszwalb(scale=1e999)", "scale must be a number above 0, got inf"),
         ("felzenszwalb(sigma=-1)", "sigma must be 0 pixels or more, got -1"),
-        ("felzenszwalb(min_size=0)", "min_size and longest must be at least 1 pixel, got 0 and 640"),
+        (
+            "felzenszwalb(min_size=0)",
+            "min_size and longest must be at least 1 pixel, got 0 and 640",
+        ),
         ("felzenszwalb(longest=0)", "min_size and longest must be at least 1 pixel, got 300 and 0"),
         ("felzenszwalb(min_size=2.5)", "min_size must be int, not 2.5"),
         ("slic(segments=0)", "segments must be at least 1, got 0"),

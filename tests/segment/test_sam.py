@@ -1,4 +1,5 @@
-"""Sam: tiny random checkpoints of every family, against transformers' own mask-generation pipeline on the same weights."""
+"""Sam: tiny random checkpoints of every family, against transformers' own mask-generation pipeline
+on the same weights."""
 
 from __future__ import annotations
 
@@ -19,13 +20,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from skimage import data as photos
 
-from regiontok.core import checkpoint
-from regiontok.core.need import MissingPackage
 from regiontok.core.picture import Picture
-from regiontok.core.spec import SpecError, build, render
-from regiontok.segment._everything import Candidates, Place, passed
-from regiontok.segment._granularity import SEARCHES, Level, Search
+from regiontok.segment.prompted.everything import Candidates, Place, passed
+from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
 from regiontok.segment.sam import Sam
+from regiontok.settings.spec import SpecError, build, render
+from regiontok.system import checkpoint
+from regiontok.system.need import MissingPackage
 
 hub = pytest.importorskip("transformers")
 
@@ -75,7 +76,9 @@ def sam3() -> Any:
     vision = NECK | {"model_type": "sam3_vision_model", "backbone_config": SAM3_VIT}
     prompts = PROMPTS | {"image_size": 112, "patch_size": 14}
     return hub.Sam3TrackerModel(
-        hub.Sam3TrackerConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=DECODER)
+        hub.Sam3TrackerConfig(
+            vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=DECODER
+        )
     )
 
 
@@ -86,14 +89,20 @@ def padding() -> Any:
 
 
 def stretching() -> Any:
-    return hub.Sam2ImageProcessor(size={"height": 128, "width": 128}, mask_size={"height": 32, "width": 32})
+    return hub.Sam2ImageProcessor(
+        size={"height": 128, "width": 128}, mask_size={"height": 32, "width": 32}
+    )
 
 
 MADE = {
     "sam": (lambda: hub.SamModel(hub.SamConfig(vision_config=VIT, **PARTS)), padding),
     "sam_hq": (
         lambda: hub.SamHQModel(
-            hub.SamHQConfig(vision_config=VIT, prompt_encoder_config=PROMPTS, mask_decoder_config=DECODER | {"vit_dim": 32})
+            hub.SamHQConfig(
+                vision_config=VIT,
+                prompt_encoder_config=PROMPTS,
+                mask_decoder_config=DECODER | {"vit_dim": 32},
+            )
         ),
         padding,
     ),
@@ -114,9 +123,12 @@ def picture(size: tuple[int, int]) -> Picture:
 
 
 def near_the_prompt(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
-    """A random decoder's masks cover everything, whatever the prompt: this adds a cone around the prompt to the logits it makes."""
+    """A random decoder's masks cover everything, whatever the prompt: this adds a cone around the
+    prompt to the logits it makes."""
     h, w = output.pred_masks.shape[-2:]
-    at = inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size  # [b p x/y]
+    at = (
+        inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size
+    )  # [b p x/y]
     y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij")
     away = ((x - at[..., 0, None, None]) ** 2 + (y - at[..., 1, None, None]) ** 2).sqrt()
     reach = torch.tensor([0.05, 0.1, 0.2])[:, None, None]
@@ -139,17 +151,28 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         seeds = torch.Generator().manual_seed(0)
         torch.manual_seed(0)
         module = make()
-        for where, weights in module.named_parameters():  # zeros and ones of the initialisation would hide a forgotten part
+        for (
+            where,
+            weights,
+        ) in (
+            module.named_parameters()
+        ):  # zeros and ones of the initialisation would hide a forgotten part
             if weights.ndim > 1:
                 weights.data.normal_(0, weights[0].numel() ** -0.5, generator=seeds)
             else:
-                weights.data.normal_(float("norm" in where and where.endswith("weight")), 0.1, generator=seeds)
+                weights.data.normal_(
+                    float("norm" in where and where.endswith("weight")), 0.1, generator=seeds
+                )
         hyper = module.mask_decoder.output_hypernetworks_mlps
         with torch.no_grad():
             size = processor().size
             side = size.get("height") or size["longest_edge"]
-            some = module.eval()(pixel_values=torch.zeros(1, 3, side, side), input_points=torch.full((1, 1, 1, 2), 40.0))
-            for mlp in hyper:  # as loud as the cones, so that the picture and the weights decide as much as the prompt
+            some = module.eval()(
+                pixel_values=torch.zeros(1, 3, side, side),
+                input_points=torch.full((1, 1, 1, 2), 40.0),
+            )
+            # as loud as the cones, so that the picture and the weights decide as much as the prompt
+            for mlp in hyper:
                 for weights in mlp.proj_out.parameters():
                     weights /= some.pred_masks.std() / 2
         module.save_pretrained(root / name)
@@ -168,15 +191,26 @@ def local(checkpoints: dict[str, Path]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pipelines(checkpoints: dict[str, Path]) -> dict[str, Any]:
-    made = {name: hub.pipeline("mask-generation", model=str(folder), device="cpu") for name, folder in checkpoints.items()}
+    made = {
+        name: hub.pipeline("mask-generation", model=str(folder), device="cpu")
+        for name, folder in checkpoints.items()
+    }
     for pipe in made.values():
         pipe.model.register_forward_hook(near_the_prompt, with_kwargs=True)
     return made
 
 
-def theirs(pipe: Any, photo: Picture, *, points: int, iou: float, stability: float) -> SimpleNamespace:
-    found = pipe(photo.pil, points_per_crop=points, pred_iou_thresh=iou, stability_score_thresh=stability)
-    masks = torch.stack(list(found["masks"])) if len(found["masks"]) else torch.zeros(0, *photo.size, dtype=torch.bool)
+def theirs(
+    pipe: Any, photo: Picture, *, points: int, iou: float, stability: float
+) -> SimpleNamespace:
+    found = pipe(
+        photo.pil, points_per_crop=points, pred_iou_thresh=iou, stability_score_thresh=stability
+    )
+    masks = (
+        torch.stack(list(found["masks"]))
+        if len(found["masks"])
+        else torch.zeros(0, *photo.size, dtype=torch.bool)
+    )
     return SimpleNamespace(masks=masks, scores=np.asarray(found["scores"], np.float64))
 
 
@@ -192,7 +226,9 @@ def sam(folder: Path, granularity: str = "fast", **fields: Any) -> Sam:
 def asked(module: Any, run: Any) -> list[torch.Tensor]:
     """The prompts that a model is given while `run` runs, one tensor a call."""
     seen = []
-    hook = module.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["input_points"]), with_kwargs=True)
+    hook = module.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["input_points"]), with_kwargs=True
+    )
     try:
         run()
     finally:
@@ -200,7 +236,8 @@ def asked(module: Any, run: Any) -> list[torch.Tensor]:
     return seen
 
 
-# ---- against transformers ---------------------------------------------------------------------------------------------------------
+# ---- against transformers
+# ---------------------------------------------------------------------------------------------------------
 
 
 @FAMILIES
@@ -214,7 +251,9 @@ def test_exact_is_the_pipeline_on_square_pictures(name, checkpoints, local, pipe
 
 
 @pytest.mark.parametrize("name", ["sam", "sam2"])
-def test_exact_on_a_picture_smaller_than_the_canvas_with_prompts_that_fill_no_batch(name, checkpoints, local, pipelines):
+def test_exact_on_a_picture_smaller_than_the_canvas_with_prompts_that_fill_no_batch(
+    name, checkpoints, local, pipelines
+):
     photo = picture(SHAPES["1:1"])
     level = {"points": 7, "iou": 0.0, "stability": 0.4}
     (masks,) = sam(checkpoints[name], exact=True, **level)([photo])
@@ -236,7 +275,10 @@ def test_the_fast_path_finds_most_of_what_the_exact_one_finds(name, checkpoints,
 
 
 def test_stability_and_boxes_are_transformers():
-    from transformers.models.sam2.image_processing_sam2 import _batched_mask_to_box, _compute_stability_score
+    from transformers.models.sam2.image_processing_sam2 import (
+        _batched_mask_to_box,
+        _compute_stability_score,
+    )
 
     logits = torch.randn(5, 3, 20, 30, generator=torch.Generator().manual_seed(0)) * 3 - 2
     logits[0, 0] = -9  # empty
@@ -252,49 +294,74 @@ def test_stability_and_boxes_are_transformers():
     assert torch.equal(found.boxes, _batched_mask_to_box(logits > 0)[keep].float())
     everything = passed(logits, scores, Level(1, 0.0, 0.0), place, exact=True)
     assert torch.equal(everything.boxes, _batched_mask_to_box(logits > 0).flatten(0, 1).float())
-    low = passed(logits, scores, Level(1, 0.4, 0.42), place, exact=False)  # here low resolution is the picture's
+    low = passed(
+        logits, scores, Level(1, 0.4, 0.42), place, exact=False
+    )  # here low resolution is the picture's
     assert torch.equal(low.logits, logits[keep].half())
     assert torch.equal(low.boxes - found.boxes, torch.tensor([0.0, 0, 1, 1]).expand(len(low), 4))
 
 
 def test_of_two_boxes_that_nearly_agree_the_better_one_stays():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 6], [20, 20, 30, 30]])
-    kept = Candidates(torch.tensor([0.5, 0.9, 0.7, 0.1]), boxes, torch.arange(4.0)[:, None, None]).distinct()
+    kept = Candidates(
+        torch.tensor([0.5, 0.9, 0.7, 0.1]), boxes, torch.arange(4.0)[:, None, None]
+    ).distinct()
     assert kept.logits.flatten().tolist() == [1, 2, 3]  # best first; 6/9 is below 0.7
 
 
-# ---- where prompts lie ------------------------------------------------------------------------------------------------------------
+# ---- where prompts lie
+# ------------------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 40), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_every_cell_of_the_picture_has_its_prompt(high, wide, side, padded):
-    inside = (64, max(1, round(64 * wide / high))) if high >= wide else (max(1, round(64 * high / wide)), 64)
+    inside = (
+        (64, max(1, round(64 * wide / high)))
+        if high >= wide
+        else (max(1, round(64 * high / wide)), 64)
+    )
     place = Place((high, wide), inside if padded else (64, 64), 64, padded)
     cells = place.prompts(side) / torch.tensor(place.inside[::-1]) * side
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    torch.testing.assert_close(cells, torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        cells, torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5, atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize("shape", list(SHAPES))
 @FAMILIES
 def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, checkpoints, local):
-    """What lies under a prompt on the model's canvas is what lies in the middle of its cell of the picture."""
+    """What lies under a prompt on the model's canvas is what lies in the middle of its cell of the
+    picture."""
     (h, w), model = SHAPES[shape], local[name]
-    (points,) = asked(model.module, lambda: sam(checkpoints[name], points=4, points_per_batch=16, iou=1.0)([picture((h, w))]))
+    (points,) = asked(
+        model.module,
+        lambda: sam(checkpoints[name], points=4, points_per_batch=16, iou=1.0)([picture((h, w))]),
+    )
     assert points.shape == (1, 16, 1, 2)
     for cell, (x, y) in enumerate(points[0, :, 0].tolist()):
         dot = np.zeros((h, w, 3), np.uint8)
         row, column = (cell // 4 + 0.5) * h / 4, (cell % 4 + 0.5) * w / 4
-        dot[int(row - 1) : int(row + 1), int(column - 1) : int(column + 1)] = 255  # around a corner of four pixels
-        lit, dark = (model.processor(images=[Picture.of(one).pil], return_tensors="pt") for one in (dot, np.zeros_like(dot)))
+        dot[int(row - 1) : int(row + 1), int(column - 1) : int(column + 1)] = (
+            255  # around a corner of four pixels
+        )
+        lit, dark = (
+            model.processor(images=[Picture.of(one).pil], return_tensors="pt")
+            for one in (dot, np.zeros_like(dot))
+        )
         light = (lit["pixel_values"] - dark["pixel_values"])[0].sum(0)
         sides = [(torch.arange(side) + 0.5) for side in light.shape]
-        middle = ((light.sum(0) * sides[1]).sum() / light.sum(), (light.sum(1) * sides[0]).sum() / light.sum())
+        middle = (
+            (light.sum(0) * sides[1]).sum() / light.sum(),
+            (light.sum(1) * sides[0]).sum() / light.sum(),
+        )
         np.testing.assert_allclose((x, y), middle, atol=0.5)
 
 
-@pytest.mark.parametrize(("shape", "axis", "share"), [("3:2", 1, 2 / 3), ("2:3", 0, 2 / 3), ("4:1", 1, 1 / 4)])
+@pytest.mark.parametrize(
+    ("shape", "axis", "share"), [("3:2", 1, 2 / 3), ("2:3", 0, 2 / 3), ("4:1", 1, 1 / 4)]
+)
 @pytest.mark.parametrize("name", STRETCHED)
 def test_the_pipeline_leaves_part_of_such_pictures_without_prompts_and_we_do_not(
     name, shape, axis, share, checkpoints, local, pipelines
@@ -302,7 +369,9 @@ def test_the_pipeline_leaves_part_of_such_pictures_without_prompts_and_we_do_not
     photo = picture(SHAPES[shape])
     canvas = local[name].module.config.prompt_encoder_config.image_size
     own = torch.cat(asked(local[name].module, lambda: sam(checkpoints[name])([photo])), dim=1)
-    other = torch.cat(asked(pipelines[name].model, lambda: theirs(pipelines[name], photo, **LEVEL)), dim=1)
+    other = torch.cat(
+        asked(pipelines[name].model, lambda: theirs(pipelines[name], photo, **LEVEL)), dim=1
+    )
     assert other[..., axis].max() < share * canvas
     assert own[..., axis].max() > (1 - 1 / 12) * canvas
     assert own[..., 1 - axis].max() > (1 - 1 / 12) * canvas
@@ -319,7 +388,8 @@ def test_masks_of_any_shape_reach_every_part(name, shape, checkpoints, local):
     assert all(part.any() for part in parts)
 
 
-# ---- the search among granularities -----------------------------------------------------------------------------------------------
+# ---- the search among granularities
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -354,31 +424,52 @@ def test_the_search(search, found, tried, chosen):
 
 
 def test_the_papers_settings():
-    assert [tuple(level) for level in SEARCHES["study"].levels] == [(48, 0.6, 0.92), (64, 0.5, 0.9), (96, 0.4, 0.85)]
+    assert [tuple(level) for level in SEARCHES["study"].levels] == [
+        (48, 0.6, 0.92),
+        (64, 0.5, 0.9),
+        (96, 0.4, 0.85),
+    ]
     assert (SEARCHES["study"].start, SEARCHES["study"].bounds) == (1, (80, 160))
-    assert (SEARCHES["study2"].levels, SEARCHES["study2"].bounds) == (SEARCHES["study"].levels[:2], (64, 160))
+    assert (SEARCHES["study2"].levels, SEARCHES["study2"].bounds) == (
+        SEARCHES["study"].levels[:2],
+        (64, 160),
+    )
     assert [tuple(level) for level in SEARCHES["fast"].levels] == [(24, 0.5, 0.9)]
 
 
-def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(checkpoints, local, monkeypatch):
+def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(
+    checkpoints, local, monkeypatch
+):
     levels = (Level(4, 0.3, 0.6), Level(6, 0.3, 0.6), Level(12, 0.3, 0.6))
     monkeypatch.setitem(SEARCHES, "study", Search(levels, start=1, bounds=(21, 49)))
     photos = [SQUARE, picture(SHAPES["4:1"]), picture(SHAPES["2:3"])]
     folder, module = checkpoints["sam2"], local["sam2"].module
-    fixed = [[len(sam(folder, points=level.points)([photo])[0]) for level in levels] for photo in photos]
+    fixed = [
+        [len(sam(folder, points=level.points)([photo])[0]) for level in levels] for photo in photos
+    ]
     encode, seen = type(module).get_image_embeddings, []
     monkeypatch.setattr(
-        type(module), "get_image_embeddings", lambda self, pixels: seen.append(len(pixels)) or encode(self, pixels)
+        type(module),
+        "get_image_embeddings",
+        lambda self, pixels: seen.append(len(pixels)) or encode(self, pixels),
     )
     together = sam(folder, "study", batch=3)(photos)
     assert seen == [3]
     alone = [sam(folder, "study")([photo])[0] for photo in photos]
     assert [len(masks) for masks in together] == [len(masks) for masks in alone]
-    assert [len(masks) for masks in alone] == [fixed[0][1], fixed[1][1], fixed[2][0]]  # turned back, content, coarser
-    assert all(overlap(masks.dense(), own.dense()).min() > 0.99 for masks, own in zip(together, alone, strict=True))
+    assert [len(masks) for masks in alone] == [
+        fixed[0][1],
+        fixed[1][1],
+        fixed[2][0],
+    ]  # turned back, content, coarser
+    assert all(
+        overlap(masks.dense(), own.dense()).min() > 0.99
+        for masks, own in zip(together, alone, strict=True)
+    )
 
 
-# ---- batches, sizes, types --------------------------------------------------------------------------------------------------------
+# ---- batches, sizes, types
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["sam", "sam_hq", "sam2"])
@@ -387,7 +478,9 @@ def test_batches_of_pictures_and_of_prompts_change_nothing(name, checkpoints, lo
     usual = {"points": 6, "iou": 0.0, "stability": 0.5}
     alone = [sam(checkpoints[name], **usual)([photo])[0] for photo in photos]
     for fields in ({"batch": 2}, {"batch": 3, "points_per_batch": 10}):
-        for masks, own in zip(sam(checkpoints[name], **usual, **fields)(photos), alone, strict=True):
+        for masks, own in zip(
+            sam(checkpoints[name], **usual, **fields)(photos), alone, strict=True
+        ):
             assert len(masks) == len(own) > 5
             np.testing.assert_allclose(masks.scores, own.scores, atol=1e-4)
             assert overlap(masks.dense(), own.dense()).min() > 0.99
@@ -398,20 +491,27 @@ def test_batches_of_pictures_and_of_prompts_change_nothing(name, checkpoints, lo
 @pytest.mark.parametrize("name", ["sam", "sam2"])
 def test_no_masks_are_an_answer(name, exact, checkpoints, local):
     (masks,) = sam(checkpoints[name], iou=1.0, exact=exact)([picture((30, 40))])
-    assert (len(masks), masks.size, masks.scores.tolist(), masks.dense().shape) == (0, (30, 40), [], (0, 30, 40))
+    assert (len(masks), masks.size, masks.scores.tolist(), masks.dense().shape) == (
+        0,
+        (30, 40),
+        [],
+        (0, 30, 40),
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (300, 3)])
 @pytest.mark.parametrize("name", ["sam", "sam2"])
 def test_pictures_of_odd_sizes(name, size, checkpoints, local):
-    (masks,) = sam(checkpoints[name], points=3, iou=0.0, stability=0.0)([Picture.of(np.full((*size, 3), 90, np.uint8))])
+    (masks,) = sam(checkpoints[name], points=3, iou=0.0, stability=0.0)(
+        [Picture.of(np.full((*size, 3), 90, np.uint8))]
+    )
     assert masks.size == size
     assert len(masks) >= 1
 
 
 def test_large_pictures_are_done_in_pieces(checkpoints, local, monkeypatch):
     (whole,) = sam(checkpoints["sam2"], exact=True)([SQUARE])
-    monkeypatch.setattr("regiontok.segment._everything.PIECE", 3 * 200 * 200)
+    monkeypatch.setattr("regiontok.segment.prompted.everything.PIECE", 3 * 200 * 200)
     (pieces,) = sam(checkpoints["sam2"], exact=True)([SQUARE])
     assert whole.counts == pieces.counts
 
@@ -425,7 +525,10 @@ def test_half_precision_keeps_prompts_whole(checkpoints, local):
     encoded, whole = (model.encode([SQUARE]) for model in (half._model, local["sam2"]))
     prompts = whole.places[0].prompts(6)[None]
     hook = module.register_forward_hook(near_the_prompt, with_kwargs=True)
-    (logits, scores), (other, others) = half._model.decode(encoded, prompts), local["sam2"].decode(whole, prompts)
+    (logits, scores), (other, others) = (
+        half._model.decode(encoded, prompts),
+        local["sam2"].decode(whole, prompts),
+    )
     hook.remove()
     assert logits.dtype == scores.dtype == torch.float32
     assert overlap((logits > 0).flatten(0, 2), (other > 0).flatten(0, 2)).mean() > 0.9
@@ -446,13 +549,17 @@ def test_half_precision_from_picture_to_masks(name, checkpoints, local):
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), reason="torch.compile wants a C++ compiler"
+    not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))),
+    reason="torch.compile wants a C++ compiler",
 )
 def test_compiled_gives_the_same_masks(checkpoints, local):
     photos = [SQUARE, picture(SHAPES["3:2"])]
     compiled = sam(checkpoints["sam2"], compile=True)
     module = compiled._model.module
-    assert (module is local["sam2"].module, module.vision_encoder._compiled_call_impl is None) == (False, False)
+    assert (module is local["sam2"].module, module.vision_encoder._compiled_call_impl is None) == (
+        False,
+        False,
+    )
     hook = module.register_forward_hook(near_the_prompt, with_kwargs=True)
     found = compiled(photos)
     hook.remove()
@@ -462,7 +569,8 @@ def test_compiled_gives_the_same_masks(checkpoints, local):
         assert overlap(masks.dense(), own.dense()).min() > 0.999
 
 
-# ---- loading ----------------------------------------------------------------------------------------------------------------------
+# ---- loading
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -475,20 +583,31 @@ def test_a_video_checkpoint_is_read_as_its_image_model(copied, checkpoints):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"model_type": "sam2_video"}))
     assert type(sam(copied)._model.module).__name__ == "Sam2Model"
-    own, other = sam(copied)._model.module.state_dict(), sam(checkpoints["sam2"])._model.module.state_dict()
+    own, other = (
+        sam(copied)._model.module.state_dict(),
+        sam(checkpoints["sam2"])._model.module.state_dict(),
+    )
     assert own.keys() == other.keys()
     assert all(torch.equal(own[name], other[name]) for name in own)
 
 
 def test_checkpoints_that_make_no_masks_are_one_clear_error(copied):
     (copied / "config.json").write_text('{"model_type": "clip"}')
-    with pytest.raises(ValueError, match=r"model_type 'clip' cannot make masks from points; edgetam, .*sam2, .* can"):
+    with pytest.raises(
+        ValueError,
+        match=r"model_type 'clip' cannot make masks from points; edgetam, .*sam2, .* can",
+    ):
         sam(copied)([SQUARE])
     (copied / "config.json").write_text('{"model_type": "sam3"}')
-    with pytest.raises(ValueError, match=r"'sam3' \(SAM 3's detector is prompted by words; its tracker makes masks"):
+    with pytest.raises(
+        ValueError, match=r"'sam3' \(SAM 3's detector is prompted by words; its tracker makes masks"
+    ):
         sam(copied)([SQUARE])
     (copied / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"has no config\.json: it is no folder that transformers' save_pretrained wrote"):
+    with pytest.raises(
+        ValueError,
+        match=r"has no config\.json: it is no folder that transformers' save_pretrained wrote",
+    ):
         sam(copied)([SQUARE])
 
 
@@ -496,13 +615,18 @@ def test_missing_weights_are_never_random(copied):
     weights = load_file(copied / "model.safetensors")
     del weights["mask_decoder.iou_token.weight"]
     save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"1 weights of Sam2Model are not in the checkpoint .*: mask_decoder.iou_token.weight"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 weights of Sam2Model are not in the checkpoint .*: mask_decoder.iou_token.weight",
+    ):
         sam(copied)([SQUARE])
 
 
 def test_damaged_folders(copied):
     (copied / "preprocessor_config.json").unlink()
-    with pytest.raises(ValueError, match=r"has no preprocessor_config\.json, which says how pixels are resized"):
+    with pytest.raises(
+        ValueError, match=r"has no preprocessor_config\.json, which says how pixels are resized"
+    ):
         sam(copied)([SQUARE])
     whole = (copied / "model.safetensors").read_bytes()
     (copied / "model.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -515,11 +639,15 @@ def test_damaged_folders(copied):
 
 def test_names_that_are_nowhere_and_a_missing_package(monkeypatch, checkpoints):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="'nobody/no-such-sam' is neither a folder nor a model that the hub") as caught:
+    with pytest.raises(
+        ValueError, match="'nobody/no-such-sam' is neither a folder nor a model that the hub"
+    ) as caught:
         Sam("nobody/no-such-sam")([SQUARE])
     assert "\n" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingPackage, match=r"which is not installed: pip install 'regiontok\[hub\]'"):
+    with pytest.raises(
+        MissingPackage, match=r"which is not installed: pip install 'regiontok\[hub\]'"
+    ):
         Sam(str(checkpoints["edgetam"]))([SQUARE])
 
 
@@ -529,9 +657,15 @@ def test_arguments():
         build("segmenter", "sam(granularity='tiny')")
     with pytest.raises(ValueError, match=r"granularity must be one of study, .*, got 'tiny'"):
         Sam(granularity="tiny")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="'study' searches among settings of its own, so points, iou cannot be given"):
+    with pytest.raises(
+        ValueError,
+        match="'study' searches among settings of its own, so points, iou cannot be given",
+    ):
         Sam(points=8, iou=0.5)
-    with pytest.raises(ValueError, match="batch, points_per_batch and points must be at least 1, got 0, 64 and None"):
+    with pytest.raises(
+        ValueError,
+        match="batch, points_per_batch and points must be at least 1, got 0, 64 and None",
+    ):
         Sam(batch=0)
     with pytest.raises(ValueError, match="stability must lie between 0 and 1, got 90"):
         Sam(granularity="fast", stability=90)
@@ -553,5 +687,8 @@ def test_one_model_in_memory_for_all_settings(checkpoints):
     assert first._model is not sam(checkpoints["sam2"], dtype="bfloat16")._model
     compiled = sam(checkpoints["sam2"], compile=True)  # compiles nothing before it is called
     assert first._model is not compiled._model
-    assert (render(compiled, full=True), compiled.identity) == (render(first, full=True), first.identity)
+    assert (render(compiled, full=True), compiled.identity) == (
+        render(first, full=True),
+        first.identity,
+    )
     assert len([key for key in checkpoint._LOADED if key[0] == "sam"]) >= 1

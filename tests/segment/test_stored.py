@@ -1,4 +1,5 @@
-"""Stored masks: every format against an independent reading of real annotations, and every bad input by its message."""
+"""Stored masks: every format against an independent reading of real annotations, and every bad
+input by its message."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from regiontok.core import spec
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.segment.stored import Stored
+from regiontok.settings import spec
 
 SIZE = (3, 4)
 LEFT = np.array([[1, 1, 0, 0]] * 3, np.uint8)
@@ -61,7 +62,12 @@ def coco(**more: object) -> dict:
         ],
         "annotations": [
             {"id": 1, "image_id": 7, "category_id": 2, "segmentation": code(LEFT)},
-            {"id": 2, "image_id": 7, "category_id": 9, "segmentation": {"size": [3, 4], "counts": [9, 1, 2]}},
+            {
+                "id": 2,
+                "image_id": 7,
+                "category_id": 9,
+                "segmentation": {"size": [3, 4], "counts": [9, 1, 2]},
+            },
         ],
         "categories": [{"id": 2, "name": "cat"}],
         **more,
@@ -72,7 +78,8 @@ def with_segmentation(segmentation: object) -> dict:
     return coco(annotations=[{"id": 31, "image_id": 7, "segmentation": segmentation}])
 
 
-# --- real annotations -------------------------------------------------------------------------------------------------------
+# --- real annotations
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_coco_instances_are_what_the_coco_api_decodes(data, capsys):
@@ -94,7 +101,10 @@ def test_coco_results_with_scores(data):
     folder = data / "coco" / "results_cocoapi"
     truth = json.loads((folder / "instances_val2014_100.json").read_text())
     given = json.loads((folder / "instances_val2014_fakesegm100_results.json").read_text())
-    store = Stored(folder / "instances_val2014_fakesegm100_results.json", images=folder / "instances_val2014_100.json")
+    store = Stored(
+        folder / "instances_val2014_fakesegm100_results.json",
+        images=folder / "instances_val2014_100.json",
+    )
     for image in truth["images"][:20]:
         (masks,) = store([photo(image["file_name"], (image["height"], image["width"]))])
         own = [one for one in given if one["image_id"] == image["id"]]
@@ -112,19 +122,27 @@ def test_panoptic_beside_its_folder_has_the_listed_areas(data):
         picture = Picture.of(folder / "input_images" / f"{Path(one['file_name']).stem}.jpg")
         (masks,) = store([picture])
         assert masks.areas.tolist() == [segment["area"] for segment in one["segments_info"]]
-        assert masks.names == tuple(names[segment["category_id"]] for segment in one["segments_info"])
-        (converted,) = detection([picture])  # the same annotation, as its publishers turned it into run lengths
+        assert masks.names == tuple(
+            names[segment["category_id"]] for segment in one["segments_info"]
+        )
+        (converted,) = detection(
+            [picture]
+        )  # the same annotation, as its publishers turned it into run lengths
         assert sorted(masks.counts) == sorted(converted.counts)
 
 
 def test_panoptic_with_a_named_folder(data, tmp_path):
     listed = json.loads((data / "coco" / "annotations" / "split" / "panoptic_dev.json").read_text())
     pngs = data / "coco" / "annotations" / "coco128" / "panoptic_val2017"
-    listed["annotations"] = [one for one in listed["annotations"] if (pngs / one["file_name"]).exists()]
+    listed["annotations"] = [
+        one for one in listed["annotations"] if (pngs / one["file_name"]).exists()
+    ]
     assert len(listed["annotations"]) > 10
     store = Stored(write(tmp_path / "panoptic.json", listed), pngs=str(pngs))
     for one in listed["annotations"]:
-        (masks,) = store([Picture.of(data / "coco" / "images" / one["file_name"].replace("png", "jpg"))])
+        (masks,) = store(
+            [Picture.of(data / "coco" / "images" / one["file_name"].replace("png", "jpg"))]
+        )
         assert masks.areas.tolist() == [segment["area"] for segment in one["segments_info"]]
 
 
@@ -133,7 +151,9 @@ def test_the_two_cats(data, tmp_path):
     segments = json.loads((folder / "coco_panoptic_annotations.txt").read_text())
     one = {"image_id": 39769, "file_name": "panoptic_000000039769.png", "segments_info": segments}
     listed = {"images": [{"id": 39769, "file_name": "000000039769.png"}], "annotations": [one]}
-    (masks,) = Stored(write(tmp_path / "cats.json", listed), pngs=str(folder))([Picture.of(folder / "000000039769.png")])
+    (masks,) = Stored(write(tmp_path / "cats.json", listed), pngs=str(folder))(
+        [Picture.of(folder / "000000039769.png")]
+    )
     assert masks.areas.tolist() == [53306, 59627, 174579, 4068, 2118, 2750]
     assert masks.names is None
 
@@ -142,7 +162,9 @@ def test_ade20k_label_maps(data):
     folder = data / "ade20k_sample"
     for path in sorted((folder / "images").glob("*.jpg")):
         (masks,) = Stored(str(folder / "annotations"))([Picture.of(path)])
-        count = np.bincount(np.array(Image.open(folder / "annotations" / f"{path.stem}.png")).ravel(), minlength=256)
+        count = np.bincount(
+            np.array(Image.open(folder / "annotations" / f"{path.stem}.png")).ravel(), minlength=256
+        )
         assert {int(name): area for name, area in zip(masks.names, masks.areas, strict=True)} == {
             label: area for label, area in enumerate(count) if area and label
         }
@@ -163,13 +185,19 @@ def test_voc_palette_objects_are_the_polygons_they_were_drawn_from(data):
 
 def test_davis_frames_are_told_apart_by_folder(data):
     folder = data / "davis2016"
-    pictures = [Picture.of(folder / "JPEGImages" / "480p" / video / "00003.jpg") for video in ("dog", "camel")]
-    for picture, masks in zip(pictures, Stored(str(folder / "Annotations"), ignore=None)(pictures), strict=True):
+    pictures = [
+        Picture.of(folder / "JPEGImages" / "480p" / video / "00003.jpg")
+        for video in ("dog", "camel")
+    ]
+    for picture, masks in zip(
+        pictures, Stored(str(folder / "Annotations"), ignore=None)(pictures), strict=True
+    ):
         own = folder / "Annotations" / "480p" / Path(picture.name).parent.name / "00003.png"
         assert np.array_equal(masks.dense()[0].numpy(), np.array(Image.open(own)) == 255)
 
 
-# --- each format on small files -----------------------------------------------------------------------------------------------
+# --- each format on small files
+# -----------------------------------------------------------------------------------------------
 
 
 def test_coco_by_file_name_in_any_order(tmp_path):
@@ -190,7 +218,9 @@ def test_coco_reads_its_file_once(tmp_path):
 
 def test_coco_polygons_and_empty_masks(tmp_path):
     square = [[1, 0, 3, 0, 3, 2, 1, 2]]
-    annotations = [{"image_id": 7, "segmentation": one} for one in (square, [], [[1, 1, 2, 2]], code(0 * LEFT))]
+    annotations = [
+        {"image_id": 7, "segmentation": one} for one in (square, [], [[1, 1, 2, 2]], code(0 * LEFT))
+    ]
     (masks,) = Stored(write(tmp_path / "a.json", coco(annotations=annotations)))([photo()])
     assert masks.areas.tolist() == [4, 0, 0, 0]
     assert masks.dense()[0].int().tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
@@ -198,8 +228,12 @@ def test_coco_polygons_and_empty_masks(tmp_path):
 
 def test_coco_scores_and_lvis_addresses(tmp_path):
     images = [{"id": 7, "coco_url": "http://images.cocodataset.org/train2017/cat.jpg"}]
-    annotations = [{"image_id": 7, "segmentation": code(LEFT), "score": score} for score in (0.5, 1)]
-    (masks,) = Stored(write(tmp_path / "a.json", coco(images=images, annotations=annotations)))([photo()])
+    annotations = [
+        {"image_id": 7, "segmentation": code(LEFT), "score": score} for score in (0.5, 1)
+    ]
+    (masks,) = Stored(write(tmp_path / "a.json", coco(images=images, annotations=annotations)))(
+        [photo()]
+    )
     assert masks.scores.tolist() == [0.5, 1.0]
 
 
@@ -237,15 +271,21 @@ def test_label_map_options(tmp_path, options, names, mode):
     image = Image.fromarray(LABELS)
     if mode == "P":
         image = Image.fromarray(LABELS, "P")
-        image.putpalette([7, 7, 7] * 256)  # every index has the same colour: only the index can tell them apart
+        image.putpalette(
+            [7, 7, 7] * 256
+        )  # every index has the same colour: only the index can tell them apart
     image.save(tmp_path / "cat.png")
     (masks,) = Stored(str(tmp_path), **options)([photo()])
     assert masks.names == names
-    assert masks.dense().int().tolist() == [(str(n) == LABELS.astype(str)).astype(int).tolist() for n in names]
+    assert masks.dense().int().tolist() == [
+        (str(n) == LABELS.astype(str)).astype(int).tolist() for n in names
+    ]
 
 
 def test_label_maps_of_16_bits_keep_255(tmp_path):
-    store = Stored(png(tmp_path / "cat.png", LABELS.astype(np.uint16) * 3 + np.uint16(1000) * (LABELS == 2)))
+    store = Stored(
+        png(tmp_path / "cat.png", LABELS.astype(np.uint16) * 3 + np.uint16(1000) * (LABELS == 2))
+    )
     assert store([photo()])[0].names == ("3", "765", "1006")
     png(tmp_path / "cat.png", LABELS.astype(np.uint16))
     assert store([photo()])[0].names == ("1", "2", "255")
@@ -258,8 +298,14 @@ def test_label_maps_of_few_bits_keep_their_numbers(tmp_path, bits):
     row = [0, 1, (1 << bits) - 1, 1]
     packed = int("".join(f"{label:0{bits}b}" for label in row).ljust(-(-4 * bits // 8) * 8, "0"), 2)
     line = b"\0" + packed.to_bytes(-(-4 * bits // 8), "big")
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 4, 3, bits, 0, 0, 0, 0)), (b"IDAT", zlib.compress(line * 3)), (b"IEND", b""))
-    body = b"".join(struct.pack(">I", len(c)) + t + c + struct.pack(">I", zlib.crc32(t + c)) for t, c in chunks)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 4, 3, bits, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(line * 3)),
+        (b"IEND", b""),
+    )
+    body = b"".join(
+        struct.pack(">I", len(c)) + t + c + struct.pack(">I", zlib.crc32(t + c)) for t, c in chunks
+    )
     (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     (masks,) = Stored(str(tmp_path))([photo()])
     assert masks.names == tuple(str(label) for label in sorted({*row} - {0}))
@@ -268,7 +314,9 @@ def test_label_maps_of_few_bits_keep_their_numbers(tmp_path, bits):
 
 def test_a_binary_mask_says_how_to_read_it(tmp_path):
     path = png(tmp_path / "cat.png", LEFT * np.uint8(255))
-    with pytest.raises(ValueError, match=r"no label but 0 and 255: is 255 the object \(say ignore=None\) or void"):
+    with pytest.raises(
+        ValueError, match=r"no label but 0 and 255: is 255 the object \(say ignore=None\) or void"
+    ):
         Stored(path)([photo()])
     assert dense(Stored(path, ignore=None)) == [[LEFT.tolist()]]
     assert dense(Stored(path, ignore=255)) == [[]]
@@ -276,9 +324,16 @@ def test_a_binary_mask_says_how_to_read_it(tmp_path):
 
 def test_our_own_file(tmp_path):
     masks = PixelMasks.from_dense(np.stack([LEFT, CORNER]))
-    write(tmp_path / "cat.json", {"size": SIZE, "masks": masks.to_coco(), "scores": [0.5, 0.25], "names": ["a", "b"]})
+    write(
+        tmp_path / "cat.json",
+        {"size": SIZE, "masks": masks.to_coco(), "scores": [0.5, 0.25], "names": ["a", "b"]},
+    )
     (found,) = Stored(str(tmp_path))([photo()])
-    assert (found.counts, found.scores.tolist(), found.names) == (masks.counts, [0.5, 0.25], ("a", "b"))
+    assert (found.counts, found.scores.tolist(), found.names) == (
+        masks.counts,
+        [0.5, 0.25],
+        ("a", "b"),
+    )
     write(tmp_path / "cat.json", {"size": SIZE, "masks": []})
     assert len(Stored(str(tmp_path))([photo()])[0]) == 0
 
@@ -286,7 +341,12 @@ def test_our_own_file(tmp_path):
 def test_run_lengths_as_segment_anything_writes_them(tmp_path):
     amg = [
         {"segmentation": code(LEFT), "predicted_iou": 0.9, "stability_score": 0.95, "area": 6},
-        {"segmentation": {"size": [3, 4], "counts": [9, 1, 2]}, "predicted_iou": 0.8, "stability_score": 0.9, "area": 1},
+        {
+            "segmentation": {"size": [3, 4], "counts": [9, 1, 2]},
+            "predicted_iou": 0.8,
+            "stability_score": 0.9,
+            "area": 1,
+        },
     ]
     sa1b = {"image": {"file_name": "cat.jpg", "height": 3, "width": 4}, "annotations": amg}
     for content in (amg, sa1b):
@@ -315,7 +375,8 @@ def test_npz_masks_and_labels(tmp_path, save):
     assert Stored(str(tmp_path))([photo()])[0].names == ("1", "2")
 
 
-# --- which masks belong to which picture --------------------------------------------------------------------------------------
+# --- which masks belong to which picture
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -347,12 +408,16 @@ def test_matching(tmp_path, stored, picture, expected):
 def test_a_picture_that_is_not_there(tmp_path):
     png(tmp_path / "cat.png", LEFT)
     with pytest.raises(
-        ValueError, match=r"^cats.jpg: .* has no masks of that name among its 1 \(did you mean 'cat'\?\); missing='empty'"
+        ValueError,
+        match=r"^cats.jpg: .* has no masks of that name among its 1 \(did you mean 'cat'\?\); missing='empty'",
     ):
         Stored(str(tmp_path))([photo(), photo("cats.jpg")])
     png(tmp_path / "a" / "dog.png", LEFT)
     png(tmp_path / "b" / "dog.png", LEFT)
-    with pytest.raises(ValueError, match=r"^c/dog.jpg: .* among its 3; it has 'a/dog', which lies in another folder"):
+    with pytest.raises(
+        ValueError,
+        match=r"^c/dog.jpg: .* among its 3; it has 'a/dog', which lies in another folder",
+    ):
         Stored(str(tmp_path))([photo("c/dog.jpg")])
 
 
@@ -360,11 +425,15 @@ def test_a_picture_that_is_not_there(tmp_path):
 def test_duplicate_names_are_an_error(tmp_path, missing):
     images = [{"id": n, "file_name": name} for n, name in enumerate(("cat.jpg", "cat.png"))]
     path = write(tmp_path / "a.json", coco(images=images, annotations=[]))
-    with pytest.raises(ValueError, match=r"cat.jpg: in .*a.json, 2 entries fit that name equally well: 'cat.jpg', 'cat.png'"):
+    with pytest.raises(
+        ValueError,
+        match=r"cat.jpg: in .*a.json, 2 entries fit that name equally well: 'cat.jpg', 'cat.png'",
+    ):
         Stored(path, missing=missing)([photo()])
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------------------
+# --- what is refused
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -385,10 +454,14 @@ def test_another_size_names_both(tmp_path, name, content, message):
 
 def test_another_size_of_arrays_names_both(tmp_path):
     store = Stored(png(tmp_path / "a" / "cat.png", np.ones((6, 8), np.uint8)))
-    with pytest.raises(ValueError, match=r"^cat.jpg: .*cat.png: masks of size \(6, 8\) .* picture of size \(3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"^cat.jpg: .*cat.png: masks of size \(6, 8\) .* picture of size \(3, 4\)"
+    ):
         store([photo()])
     np.savez(tmp_path / "cat.npz", masks=np.ones((2, 6, 8), bool))
-    with pytest.raises(ValueError, match=r"^cat.jpg: .*cat.npz: masks of size \(6, 8\) .* picture of size \(3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"^cat.jpg: .*cat.npz: masks of size \(6, 8\) .* picture of size \(3, 4\)"
+    ):
         Stored(str(tmp_path / "cat.npz"))([photo()])
 
 
@@ -399,9 +472,15 @@ def test_another_size_of_arrays_names_both(tmp_path):
         ({"size": [3, 4], "counts": [5, 5]}, "add up to 10 pixels, the image has 12"),
         ({"size": [3, 4], "counts": [-5, 17]}, "run lengths must be whole numbers from 0 on"),
         ({"size": [3, 4], "counts": [5.5, 6.5]}, "run lengths must be whole numbers from 0 on"),
-        ({"size": [3, 4], "counts": 10**12}, "expected run lengths as a list, text or bytes, got int"),
+        (
+            {"size": [3, 4], "counts": 10**12},
+            "expected run lengths as a list, text or bytes, got int",
+        ),
         ({"size": [3, 4]}, "expected COCO polygons or run lengths, got dict"),
-        ({"size": None, "counts": "0<"}, r"a mask of size \(None,\) does not fit the image of size \(3, 4\)"),
+        (
+            {"size": None, "counts": "0<"},
+            r"a mask of size \(None,\) does not fit the image of size \(3, 4\)",
+        ),
         ("text", "expected COCO polygons or run lengths, got str"),
         ([1, 2, 3, 4, 5, 6], "expected a polygon as numbers"),
         ([["a"] * 6], "expected a polygon as numbers"),
@@ -464,20 +543,27 @@ def test_panoptic_png_of_other_annotations(tmp_path):
     png(tmp_path / "x.png", np.dstack([LEFT * 5, LEFT, LEFT * 0]))
     one = {"image_id": 7, "file_name": "x.png", "segments_info": [{"id": 5, "category_id": 2}]}
     store = Stored(write(tmp_path / "a.json", coco(annotations=[one])), pngs=str(tmp_path))
-    with pytest.raises(ValueError, match="1 segments that the JSON does not list, first 261: not its PNG"):
+    with pytest.raises(
+        ValueError, match="1 segments that the JSON does not list, first 261: not its PNG"
+    ):
         store([photo()])
     (tmp_path / "x.png").unlink()
     with pytest.raises(ValueError, match=r"x.png: cannot be read \(No such file"):
         store([photo()])
     one["image_id"] = 8
-    with pytest.raises(ValueError, match=r"x.png belongs to image_id 8, which `images` does not list"):
+    with pytest.raises(
+        ValueError, match=r"x.png belongs to image_id 8, which `images` does not list"
+    ):
         Stored(write(tmp_path / "a.json", coco(annotations=[one])), pngs=str(tmp_path))([photo()])
 
 
 def test_bad_label_maps(tmp_path):
     path = tmp_path / "cat.png"
     store = Stored(png(path, np.zeros((*SIZE, 3), np.uint8)))
-    with pytest.raises(ValueError, match="a label map has one channel, this has mode RGB; a panoptic PNG needs its JSON"):
+    with pytest.raises(
+        ValueError,
+        match="a label map has one channel, this has mode RGB; a panoptic PNG needs its JSON",
+    ):
         store([photo()])
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"^cat.jpg: its masks in .*cat.png: not a PNG"):
@@ -494,8 +580,12 @@ def test_bad_label_maps(tmp_path):
 def test_a_png_bomb_is_not_decoded(tmp_path):
     head = struct.pack(">IIBBBBB", 10_000, 9_000, 8, 0, 0, 0, 0)
     chunk = struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
-    (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 4) + b"IDAT")
-    with pytest.raises(ValueError, match=r"masks of size \(9000, 10000\) .* picture of size \(3, 4\)"):
+    (tmp_path / "cat.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 4) + b"IDAT"
+    )
+    with pytest.raises(
+        ValueError, match=r"masks of size \(9000, 10000\) .* picture of size \(3, 4\)"
+    ):
         Stored(str(tmp_path))([photo()])
 
 
@@ -503,7 +593,9 @@ def npz_of(path: Path, header: str, body: bytes = b"", name: str = "masks.npy") 
     """An archive whose array claims `header`."""
     text = header.ljust(117) + "\n"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + body)
+        archive.writestr(
+            name, b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + body
+        )
     return str(path)
 
 
@@ -514,11 +606,23 @@ def npz_of(path: Path, header: str, body: bytes = b"", name: str = "masks.npy") 
             "{'descr': '|O', 'fortran_order': False, 'shape': (1, 3, 4)}",
             "masks.npy holds pickled objects, which are not loaded",
         ),
-        ("{'descr': '|b1', 'fortran_order': False, 'shape': (10**12, 3, 4)}", "cat.npz: .*malformed|cat.npz: .*[Hh]eader"),
-        ("{'descr': '|b1', 'fortran_order': False, 'shape': (1000000000000, 3, 4)}", "would take 11175.9 GiB, more than 2"),
+        (
+            "{'descr': '|b1', 'fortran_order': False, 'shape': (10**12, 3, 4)}",
+            "cat.npz: .*malformed|cat.npz: .*[Hh]eader",
+        ),
+        (
+            "{'descr': '|b1', 'fortran_order': False, 'shape': (1000000000000, 3, 4)}",
+            "would take 11175.9 GiB, more than 2",
+        ),
         ("{'descr': '|b1', 'fortran_order': False, 'shape': (100000, 3, 4)}", "cat.npz: "),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 4)}", "masks.npy must be bool or integers, got float32"),
-        ("{'descr': '|b1', 'fortran_order': False, 'shape': (3, 4)}", r"got masks.npy of shape \[3, 4\]"),
+        (
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 4)}",
+            "masks.npy must be bool or integers, got float32",
+        ),
+        (
+            "{'descr': '|b1', 'fortran_order': False, 'shape': (3, 4)}",
+            r"got masks.npy of shape \[3, 4\]",
+        ),
         ("{'descr': '|b1'}", "cat.npz: "),
     ],
 )
@@ -537,10 +641,14 @@ def test_bad_npz_archives(tmp_path):
     with pytest.raises(ValueError, match=r"expected an array `masks` or `labels`, got other.npy"):
         store([photo()])
     np.savez(path, masks=LEFT[None], labels=LEFT)
-    with pytest.raises(ValueError, match=r"expected an array `masks` or `labels`, got masks.npy, labels.npy"):
+    with pytest.raises(
+        ValueError, match=r"expected an array `masks` or `labels`, got masks.npy, labels.npy"
+    ):
         store([photo()])
     path.write_bytes(b"PK not an archive")
-    with pytest.raises(ValueError, match=r"^cat.jpg: its masks in .*cat.npz: not an npz archive, or damaged"):
+    with pytest.raises(
+        ValueError, match=r"^cat.jpg: its masks in .*cat.npz: not an npz archive, or damaged"
+    ):
         store([photo()])
     np.savez_compressed(path, masks=np.random.default_rng(0).integers(0, 2, (9, 3, 4)).astype(bool))
     whole = bytearray(path.read_bytes())
@@ -557,7 +665,9 @@ def test_bad_paths_and_folders(tmp_path):
         Stored(str(tmp_path))([photo()])
     png(tmp_path / "cat.png", LEFT)
     write(tmp_path / "cat.json", [code(CORNER)])
-    with pytest.raises(ValueError, match=r"the folder has labels and rle files; say which: format='...'"):
+    with pytest.raises(
+        ValueError, match=r"the folder has labels and rle files; say which: format='...'"
+    ):
         Stored(str(tmp_path))([photo()])
     assert dense(Stored(str(tmp_path), format="labels")) == [[LEFT.tolist()]]
     assert dense(Stored(str(tmp_path), format="rle")) == [[CORNER.tolist()]]
@@ -585,7 +695,10 @@ def test_an_option_that_would_do_nothing(tmp_path, option, message):
     [
         ("stored", "missing a required argument: 'path'"),
         ("stored('')", "path is empty; name a file or folder of masks"),
-        ("stored('a', format='cocoo')", r"format must be one of .* not 'cocoo' \(did you mean 'coco'\?\)"),
+        (
+            "stored('a', format='cocoo')",
+            r"format must be one of .* not 'cocoo' \(did you mean 'coco'\?\)",
+        ),
         ("stored('a', missing='skip')", "missing must be one of 'error', 'empty', not 'skip'"),
         ("stored('a', ignore='255')", "ignore must be"),
     ],
@@ -595,7 +708,8 @@ def test_bad_specs(text, message):
         spec.build("segmenter", text)
 
 
-# --- config -------------------------------------------------------------------------------------------------------------------
+# --- config
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_spec_text(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.core.spec import SpecError, build
+from regiontok.settings.spec import SpecError, build
 from regiontok.steps.budget import Budget
 
 POLICIES = ["largest", "round_robin", "merge_rest"]
@@ -40,7 +40,10 @@ FOUR = lists([0, 1, 2], [0, 1, 4, 5, 8, 9], [2, 3], [6, 7, 10, 11])
 
 def test_largest_first_each_whole_and_smaller_ones_are_tried():
     assert kept(Budget(13), FOUR) == ([[0, 1, 2], [0, 1, 4, 5, 8, 9], [6, 7, 10, 11]], [0, 1, 3])
-    assert kept(Budget(12), FOUR) == ([[0, 1, 4, 5, 8, 9], [2, 3], [6, 7, 10, 11]], [1, 2, 3])  # 6 + 4, 3 is too many, 2 fit
+    assert kept(Budget(12), FOUR) == (
+        [[0, 1, 4, 5, 8, 9], [2, 3], [6, 7, 10, 11]],
+        [1, 2, 3],
+    )  # 6 + 4, 3 is too many, 2 fit
     assert kept(Budget(5), FOUR) == ([[6, 7, 10, 11]], [3])
     assert kept(Budget(1), FOUR) == ([[5]], [1])  # none fits: the largest, thinned
 
@@ -52,21 +55,33 @@ def test_equal_regions_go_by_their_order():
 def test_round_robin_by_hand():
     # rounds of 4, 4, 4, 3 and 3 rows
     assert kept(Budget(4, "round_robin"), FOUR) == ([[1], [5], [3], [10]], [0, 1, 2, 3])
-    assert kept(Budget(9, "round_robin"), FOUR) == ([[0, 1, 2], [1, 8], [2, 3], [7, 11]], [0, 1, 2, 3])
+    assert kept(Budget(9, "round_robin"), FOUR) == (
+        [[0, 1, 2], [1, 8], [2, 3], [7, 11]],
+        [0, 1, 2, 3],
+    )
     assert kept(Budget(2, "round_robin"), FOUR) == ([[1], [5]], [0, 1])
 
 
 def test_merge_rest_by_hand():
     # the two small ones are {0, 1, 2, 3} together: 4 patches where they had 5 rows
-    assert kept(Budget(14, "merge_rest"), FOUR) == ([[0, 1, 4, 5, 8, 9], [6, 7, 10, 11], [0, 1, 2, 3]], [1, 3, -1])
-    assert kept(Budget(13, "merge_rest"), FOUR) == ([[*range(12)]], [-1])  # with any whole there would be 14 rows
+    assert kept(Budget(14, "merge_rest"), FOUR) == (
+        [[0, 1, 4, 5, 8, 9], [6, 7, 10, 11], [0, 1, 2, 3]],
+        [1, 3, -1],
+    )
+    assert kept(Budget(13, "merge_rest"), FOUR) == (
+        [[*range(12)]],
+        [-1],
+    )  # with any whole there would be 14 rows
     # 12 patches are covered and 8 are paid: the largest whole, two of the other eight
     assert kept(Budget(8, "merge_rest"), FOUR) == ([[0, 1, 4, 5, 8, 9], [2, 10]], [1, -1])
 
 
 def test_of_regions_counts_regions():
     assert kept(Budget(2, of="regions"), FOUR)[1] == [1, 3]
-    assert kept(Budget(2, "merge_rest", of="regions"), FOUR) == ([[0, 1, 4, 5, 8, 9], [0, 1, 2, 3, 6, 7, 10, 11]], [1, -1])
+    assert kept(Budget(2, "merge_rest", of="regions"), FOUR) == (
+        [[0, 1, 4, 5, 8, 9], [0, 1, 2, 3, 6, 7, 10, 11]],
+        [1, -1],
+    )
     assert kept(Budget(1, "merge_rest", of="regions"), FOUR) == ([[*range(12)]], [-1])
 
 
@@ -117,7 +132,8 @@ def test_merge_rest_keeps_as_many_whole_as_a_search_finds(seed, tokens):
     fits = [
         whole
         for whole in range(len(order))
-        if sum(sizes[index] for index in order[:whole]) + int(own[order[whole:]].any(0).sum()) <= tokens
+        if sum(sizes[index] for index in order[:whole]) + int(own[order[whole:]].any(0).sum())
+        <= tokens
     ]
     after = Budget(tokens, "merge_rest").one(before, view((24, 24)))
     if sum(sizes) <= tokens:

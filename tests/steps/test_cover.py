@@ -28,7 +28,9 @@ POLICIES = [Cover(), Cover("singletons"), Cover("nearest"), Cover("clusters", th
 
 
 def view(look=LOOK, **extra):
-    features = torch.tensor([[{"x": [1.0, 0.0], "y": [0.0, 1.0], ".": [1.0, 1.0]}[c] for c in row] for row in look])
+    features = torch.tensor(
+        [[{"x": [1.0, 0.0], "y": [0.0, 1.0], ".": [1.0, 1.0]}[c] for c in row] for row in look]
+    )
     size = tuple(features.shape[:2])
     return PatchGrid(features, Frame.stretch(size, size, (1, 1)), **extra)
 
@@ -64,7 +66,10 @@ def test_clusters_join_patches_that_touch_and_look_alike():
 
 def test_nearest_is_as_the_crow_flies():
     labels = torch.full((3, 6), -1)
-    labels[0, 0], labels[2, 4] = 0, 1  # patch (0, 2) is 2 and 2.8 from them, patch (0, 3) 3 and 2.2, by steps 3 and 3
+    labels[0, 0], labels[2, 4] = (
+        0,
+        1,
+    )  # patch (0, 2) is 2 and 2.8 from them, patch (0, 3) 3 and 2.2, by steps 3 and 3
     grown = Cover("nearest").one(Regions.from_labels(labels), view(["." * 6] * 3))
     assert grown.labels[0].tolist() == [0, 0, 0, 1, 1, 1]
 
@@ -83,13 +88,20 @@ def test_nearest_of_equals_is_the_first_in_raster_order_also_on_a_large_grid():
     cross = torch.full((41, 41), -1)
     for region, at in enumerate(((0, 20), (20, 0), (20, 40), (40, 20))):
         cross[at] = region
-    assert int(Cover("nearest").one(Regions.from_labels(cross), view(["." * 41] * 41)).labels[20, 20]) == 0
+    assert (
+        int(Cover("nearest").one(Regions.from_labels(cross), view(["." * 41] * 41)).labels[20, 20])
+        == 0
+    )
 
 
 @pytest.mark.parametrize("cover", POLICIES, ids=lambda cover: cover.how)
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**31), overlapping=st.booleans(), padding=st.sampled_from(["drop", "keep"]))
-def test_every_valid_patch_is_covered_and_what_was_there_stays_in_front(cover, seed, overlapping, padding):
+@given(
+    seed=st.integers(0, 2**31), overlapping=st.booleans(), padding=st.sampled_from(["drop", "keep"])
+)
+def test_every_valid_patch_is_covered_and_what_was_there_stays_in_front(
+    cover, seed, overlapping, padding
+):
     rng = np.random.default_rng(seed)
     frame = Frame.letterbox((6, 12), (12, 12), (2, 2))
     grid = PatchGrid(torch.from_numpy(rng.normal(size=(6, 6, 3))).float(), frame, padding=padding)
@@ -111,7 +123,9 @@ def test_nothing_uncovered_is_left_as_it_is(cover):
 
 
 @pytest.mark.parametrize(
-    ("cover", "parts"), list(zip(POLICIES, [1, 12, 1, 6], strict=True)), ids=lambda value: getattr(value, "how", "")
+    ("cover", "parts"),
+    list(zip(POLICIES, [1, 12, 1, 6], strict=True)),
+    ids=lambda value: getattr(value, "how", ""),
 )
 def test_without_any_region_everything_is_uncovered(cover, parts):
     nothing = Regions.from_masks(torch.zeros(0, 3, 4))
@@ -132,7 +146,9 @@ def test_nearest_counts_frames_as_rows_and_columns():
 
 def test_settings_that_cannot_be():
     for wrong in ({"how": "clusters"}, {"how": "rest", "threshold": 0.7}):
-        with pytest.raises(ValueError, match="a threshold goes with how='clusters', and only with it"):
+        with pytest.raises(
+            ValueError, match="a threshold goes with how='clusters', and only with it"
+        ):
             Cover(**wrong)
     with pytest.raises(ValueError, match="threshold 7 is no cosine"):
         Cover("clusters", threshold=7)

@@ -46,5 +46,7 @@ def test_no_regions_stay_none():
 
 @pytest.mark.parametrize("wrong", [{}, {"below": 0}, {"below": -1, "duplicates": True}])
 def test_settings_that_drop_nothing_are_refused(wrong):
-    with pytest.raises(ValueError, match="says nothing to drop: give below=2 or more, or duplicates=True"):
+    with pytest.raises(
+        ValueError, match="says nothing to drop: give below=2 or more, or duplicates=True"
+    ):
         Drop(**wrong)

@@ -1,4 +1,5 @@
-"""Merge through its public face: by hand, and against the plainest loop that does what the paper says."""
+"""Merge through its public face: by hand, and against the plainest loop that does what the paper
+says."""
 
 from __future__ import annotations
 
@@ -29,36 +30,58 @@ def patches_of(regions):
 def touching(grid):
     """Pairs of patches that share an edge, by their coordinates."""
     at = list(np.ndindex(*grid))
-    return [(i, j) for i in range(len(at)) for j in range(i) if sum(abs(a - b) for a, b in zip(at[i], at[j], strict=True)) == 1]
+    return [
+        (i, j)
+        for i in range(len(at))
+        for j in range(i)
+        if sum(abs(a - b) for a, b in zip(at[i], at[j], strict=True)) == 1
+    ]
 
 
 def cosine(x, y):
     """In units of 2^-20, as the step's text says."""
-    lengths = [np.linalg.norm(mean) if np.linalg.norm(mean) > size * 2.0**-20 else 0.0 for mean, size in (x, y)]
+    lengths = [
+        np.linalg.norm(mean) if np.linalg.norm(mean) > size * 2.0**-20 else 0.0
+        for mean, size in (x, y)
+    ]
     if 0.0 in lengths:
         return 2**20 if lengths == [0.0, 0.0] else 0
     return math.floor(float(x[0] @ y[0]) / (lengths[0] * lengths[1]) * 2**20 + 0.5)
 
 
 def loop(features, start, threshold=None, k=None):
-    """Merge the most similar pair of touching regions again and again, everything computed afresh each time."""
+    """Merge the most similar pair of touching regions again and again, everything computed afresh
+    each time."""
     flat = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
     regions = [set(own) for own in patches_of(start)]
     pairs = touching(start.grid)
     while True:
-        means = [(flat[list(own)].mean(0), np.linalg.norm(flat[list(own)], axis=1).mean()) for own in regions]
+        means = [
+            (flat[list(own)].mean(0), np.linalg.norm(flat[list(own)], axis=1).mean())
+            for own in regions
+        ]
         of = {patch: index for index, own in enumerate(regions) for patch in own}
         near = {(of[a], of[b]) for a, b in pairs if a in of and b in of and of[a] != of[b]}
-        found = [(-cosine(means[a], means[b]), *sorted((min(regions[a]), min(regions[b]))), a, b) for a, b in near]
-        if not found or (k is not None and len(regions) == k) or (threshold is not None and -min(found)[0] < threshold * 2**20):
+        found = [
+            (-cosine(means[a], means[b]), *sorted((min(regions[a]), min(regions[b]))), a, b)
+            for a, b in near
+        ]
+        if (
+            not found
+            or (k is not None and len(regions) == k)
+            or (threshold is not None and -min(found)[0] < threshold * 2**20)
+        ):
             return sorted(sorted(own) for own in regions)
         *_, a, b = min(found)
-        regions = [own for index, own in enumerate(regions) if index not in (a, b)] + [regions[a] | regions[b]]
+        regions = [own for index, own in enumerate(regions) if index not in (a, b)] + [
+            regions[a] | regions[b]
+        ]
 
 
 @st.composite
 def starts(draw):
-    """Small integer features (many ties, zeros, opposites), and every patch its own region or a drawn disjoint start with gaps."""
+    """Small integer features (many ties, zeros, opposites), and every patch its own region or a
+    drawn disjoint start with gaps."""
     grid = tuple(draw(st.sampled_from([(1, 1), (1, 5), (3, 3), (2, 4), (4, 3), (2, 2, 3)])))
     rng = np.random.default_rng(draw(st.integers(0, 2**31)))
     features = rng.integers(-2, 3, (*grid, draw(st.integers(1, 3)))).astype(np.float32)
@@ -73,7 +96,9 @@ def starts(draw):
 @given(starts(), st.sampled_from([-1.0, -0.5, 0.0, 0.4, 0.5, 0.7, 0.9, 1.0]))
 def test_threshold_equals_the_loop(case, threshold):
     features, start = case
-    assert patches_of(Merge(threshold).one(start, view(features))) == loop(features, start, threshold)
+    assert patches_of(Merge(threshold).one(start, view(features))) == loop(
+        features, start, threshold
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,16 +133,30 @@ def test_a_clip_merges_through_time():
 
 def test_ties_go_to_the_first_patches():
     alike = view(torch.ones(2, 3, 2))
-    merged = [Merge(k=k).one(Regions.singletons((2, 3)), alike).labels.flatten().tolist() for k in (5, 4, 3, 2, 1)]
-    assert merged == [[0, 0, 1, 2, 3, 4], [0, 0, 0, 1, 2, 3], [0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 0, 1], [0] * 6]
+    merged = [
+        Merge(k=k).one(Regions.singletons((2, 3)), alike).labels.flatten().tolist()
+        for k in (5, 4, 3, 2, 1)
+    ]
+    assert merged == [
+        [0, 0, 1, 2, 3, 4],
+        [0, 0, 0, 1, 2, 3],
+        [0, 0, 0, 0, 1, 2],
+        [0, 0, 0, 0, 0, 1],
+        [0] * 6,
+    ]
 
 
 def test_heights_may_rise_and_the_threshold_still_stops_at_the_first_below():
-    # every pair has cosine 1/2; after the first merge (2, 1, 1) and (0, 1, 1) have 1/sqrt(3) = 0.577
+    # every pair has cosine 1/2; after the first merge (2, 1, 1) and (0, 1, 1) have 1/sqrt(3) =
+    # 0.577
     three = view([[[1.0, 1, 0], [1, 0, 1], [0, 1, 1]]])
-    sizes = {threshold: len(Merge(threshold).one(Regions.singletons((1, 3)), three)) for threshold in (0.5, 0.51, 0.55, 0.58)}
+    sizes = {
+        threshold: len(Merge(threshold).one(Regions.singletons((1, 3)), three))
+        for threshold in (0.5, 0.51, 0.55, 0.58)
+    }
     assert sizes == {0.5: 1, 0.51: 3, 0.55: 3, 0.58: 3}
-    # heights 1, 0.5, 0.577, 0: counting those of at least 0.55 would make two merges, cutting at the first below makes one
+    # heights 1, 0.5, 0.577, 0: counting those of at least 0.55 would make two merges, cutting at
+    # the first below makes one
     four = view([[[1.0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 3], [0, 0, 0, 1]]])
     assert Merge(0.55).one(Regions.singletons((1, 5)), four).labels.tolist() == [[0, 1, 2, 3, 3]]
     assert Merge(k=1).one(Regions.singletons((1, 5)), four).labels.tolist() == [[0, 0, 0, 0, 0]]
@@ -158,7 +197,10 @@ def test_budgets_out_of_reach_name_both_numbers():
 
 
 def test_overlap_is_refused_and_the_message_says_what_to_do():
-    with pytest.raises(ValueError, match=r"6 patches lie in several regions; .*segments\(\.\.\., resolve='smallest'\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"6 patches lie in several regions; .*segments\(\.\.\., resolve='smallest'\)",
+    ):
         Merge(0.7).one(Regions.from_masks(torch.ones(2, 2, 3)), view(torch.ones(2, 3, 2)))
 
 
@@ -166,7 +208,9 @@ def test_overlap_is_refused_and_the_message_says_what_to_do():
 def test_features_without_a_number_never_become_a_grid(bad):
     features = torch.ones(2, 3, 2)
     features[1, 1, 0] = bad
-    with pytest.raises(ValueError, match=r"features of cat\.jpg are NaN or infinite at 1 of 6 patches"):
+    with pytest.raises(
+        ValueError, match=r"features of cat\.jpg are NaN or infinite at 1 of 6 patches"
+    ):
         view(features, key="cat.jpg")
 
 
@@ -183,6 +227,8 @@ def test_settings_that_cannot_be():
 
 
 def test_float64_features_are_not_rounded_to_float32():
-    tiny = torch.tensor([[[1e-60], [-1e-60]]], dtype=torch.float64)  # in float32 both are zeros, which are alike
+    tiny = torch.tensor(
+        [[[1e-60], [-1e-60]]], dtype=torch.float64
+    )  # in float32 both are zeros, which are alike
     assert len(Merge(0.0).one(Regions.singletons((1, 2)), view(tiny))) == 2
     assert len(Merge(0.0).one(Regions.singletons((1, 2)), view(tiny.float()))) == 1

@@ -17,7 +17,9 @@ def grid_of(features: torch.Tensor) -> PatchGrid:
 
 
 def noise(seed: int, h: int = 6, w: int = 7, d: int = 5) -> PatchGrid:
-    return grid_of(torch.randn(h, w, d, generator=torch.Generator().manual_seed(seed)).cumsum(0).cumsum(1))
+    return grid_of(
+        torch.randn(h, w, d, generator=torch.Generator().manual_seed(seed)).cumsum(0).cumsum(1)
+    )
 
 
 def test_every_budget_and_threshold_is_a_cut_of_one_tree():
@@ -34,7 +36,8 @@ def test_every_budget_and_threshold_is_a_cut_of_one_tree():
 
 
 def test_heights_that_rise_do_not_fool_a_cut():
-    """0 and 60 degrees merge at 0.5; their mean, 30 degrees, is nearer (0.57) to -25 than either neighbour was."""
+    """0 and 60 degrees merge at 0.5; their mean, 30 degrees, is nearer (0.57) to -25 than either
+    neighbour was."""
     angles = torch.tensor([0.0, 60.0, -25.0]).deg2rad()
     grid = grid_of(torch.stack([angles.cos(), angles.sin()], -1)[None])
     tree = merge_tree(Regions.singletons((1, 3)), grid)
@@ -44,7 +47,9 @@ def test_heights_that_rise_do_not_fool_a_cut():
 
 
 def test_a_tree_starts_from_any_regions_and_keeps_gaps_and_sources():
-    start = Regions.from_labels(torch.tensor([[0, 0, -1, 1], [2, 2, 3, 3]]), torch.tensor([5, 6, 5, 5]))
+    start = Regions.from_labels(
+        torch.tensor([[0, 0, -1, 1], [2, 2, 3, 3]]), torch.tensor([5, 6, 5, 5])
+    )
     grid = grid_of(torch.ones(2, 4, 3))
     tree = merge_tree(start, grid)
     assert len(tree.cut(k=4)) == 4
@@ -57,7 +62,9 @@ def test_a_tree_starts_from_any_regions_and_keeps_gaps_and_sources():
 def test_a_cut_says_what_it_cannot_do():
     grid = noise(0, 2, 2)
     tree = merge_tree(Regions.singletons((2, 2)), grid)
-    with pytest.raises(ValueError, match="k=5 regions: this sequence goes from 4 regions down to 1"):
+    with pytest.raises(
+        ValueError, match="k=5 regions: this sequence goes from 4 regions down to 1"
+    ):
         tree.cut(k=5)
     with pytest.raises(ValueError, match="exactly one of threshold and k"):
         tree.cut()

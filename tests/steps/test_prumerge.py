@@ -38,7 +38,11 @@ def test_more_neighbours_than_patches_is_every_patch():
 
 
 def test_a_centre_stays_in_its_region_when_all_patches_are_alike():
-    assert chosen(Prumerge(3, neighbours=1), view([[0.0, 0.1, 0.5, 0.4]])) == [[0, 2], [0, 3], [0, 1]]
+    assert chosen(Prumerge(3, neighbours=1), view([[0.0, 0.1, 0.5, 0.4]])) == [
+        [0, 2],
+        [0, 3],
+        [0, 1],
+    ]
 
 
 def test_exact_budgets_up_to_all_patches():
@@ -67,5 +71,7 @@ def test_what_cannot_be():
         Prumerge(0)
     with pytest.raises(ValueError, match="neighbours must be at least 0, got -1"):
         Prumerge(4, -1)
-    with pytest.raises(ValueError, match=r"prumerge chooses by the attention of CLS .* cls_attention=True"):
+    with pytest.raises(
+        ValueError, match=r"prumerge chooses by the attention of CLS .* cls_attention=True"
+    ):
         chosen(Prumerge(2), view(ATTENTION, FAN).but(cls_attention=None))

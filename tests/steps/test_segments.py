@@ -1,4 +1,5 @@
-"""Segments: masks on patches, on pictures one can count, and against the operator that OG-LLaVA published."""
+"""Segments: masks on patches, on pictures one can count, and against the operator that OG-LLaVA
+published."""
 
 from __future__ import annotations
 
@@ -30,12 +31,16 @@ MIDDLE = """
 
 
 def drawn(*pictures):
-    return torch.from_numpy(np.array([[[c == "#" for c in row] for row in picture.split()] for picture in pictures]))
+    return torch.from_numpy(
+        np.array([[[c == "#" for c in row] for row in picture.split()] for picture in pictures])
+    )
 
 
 def view(masks, frame=None, **extra):
     frame = frame or Frame.stretch((4, 6), (4, 6), (2, 2))
-    return PatchGrid(torch.zeros(*frame.grid, 1), frame, masks=PixelMasks.from_dense(masks), **extra)
+    return PatchGrid(
+        torch.zeros(*frame.grid, 1), frame, masks=PixelMasks.from_dense(masks), **extra
+    )
 
 
 def found(step, grid):
@@ -88,14 +93,20 @@ def published(mask, output_size, threshold_count=0.5):
     st.floats(0, 1),
     st.integers(0, 2**31),
 )
-def test_flat1d_equals_the_published_operator_whatever_the_frame(size, grid, framing, alpha, density, seed):
+def test_flat1d_equals_the_published_operator_whatever_the_frame(
+    size, grid, framing, alpha, density, seed
+):
     masks = torch.from_numpy(np.random.default_rng(seed).random((3, *size)) < density)
     frame = Frame.fit(
         framing, size, (3 * grid[0] + 2, 3 * grid[1] + 1), (3, 3)
     )  # the last pixels of the canvas are seen by no patch
     step = Segments(alpha, mapping="flat1d", unit="pixels", compare=">=")
-    expected = [published(mask, grid[0] * grid[1], alpha).nonzero()[:, 0].tolist() for mask in masks]
-    assert found(step, view(masks, frame, padding="keep")) == [patches for patches in expected if patches]
+    expected = [
+        published(mask, grid[0] * grid[1], alpha).nonzero()[:, 0].tolist() for mask in masks
+    ]
+    assert found(step, view(masks, frame, padding="keep")) == [
+        patches for patches in expected if patches
+    ]
 
 
 def test_flat1d_and_grid2d_are_different_regions():
@@ -105,7 +116,14 @@ def test_flat1d_and_grid2d_are_different_regions():
         (24, 24), (24, 24), (4, 4)
     )  # 6 x 6 patches; 16 pixels a run, so a row of the image is one run and a half
     assert len(found(Segments(0.5, compare=">="), view(left, frame))[0]) == 18
-    assert len(found(Segments(0.5, mapping="flat1d", unit="pixels", compare=">="), view(left, frame))[0]) == 36
+    assert (
+        len(
+            found(Segments(0.5, mapping="flat1d", unit="pixels", compare=">="), view(left, frame))[
+                0
+            ]
+        )
+        == 36
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -172,7 +190,9 @@ def test_smallest_makes_regions_disjoint_and_loses_no_patch(seed, k, vanished):
     masks = torch.from_numpy(np.random.default_rng(seed).random((k, 8, 10)) < 0.4)
     grid = view(masks, Frame.stretch((8, 10), (8, 10), (2, 2)))
     every = Segments(0.4, vanished=vanished).one(Regions.singletons(grid.grid), grid)
-    disjoint = Segments(0.4, vanished=vanished, resolve="smallest").one(Regions.singletons(grid.grid), grid)
+    disjoint = Segments(0.4, vanished=vanished, resolve="smallest").one(
+        Regions.singletons(grid.grid), grid
+    )
     assert torch.equal(disjoint.counts, every.counts.clamp(max=1))
     for mask, source in zip(disjoint.masks, disjoint.source, strict=True):
         assert not bool((mask & ~every.masks[every.source == source][0]).any())
@@ -202,11 +222,15 @@ def test_masks_follow_the_letterbox_and_never_reach_padding():
 
 def test_what_segments_refuses():
     grid = view(torch.ones(1, 4, 6))
-    with pytest.raises(ValueError, match="there is no segmenter: name one, say segmenter='felzenszwalb'"):
+    with pytest.raises(
+        ValueError, match="there is no segmenter: name one, say segmenter='felzenszwalb'"
+    ):
         Segments().one(Regions.singletons((2, 3)), grid.but(masks=None))
     with pytest.raises(ValueError, match=r"image's size \(4, 6\), got \(4, 7\)"):
         Segments().one(Regions.singletons((2, 3)), view(torch.ones(1, 4, 7)))
-    with pytest.raises(ValueError, match=r"threshold 1.5 lies outside \[0, 1\]; for pixel counts say unit='pixels'"):
+    with pytest.raises(
+        ValueError, match=r"threshold 1.5 lies outside \[0, 1\]; for pixel counts say unit='pixels'"
+    ):
         Segments(1.5)
     with pytest.raises(ValueError, match="gives every patch to every mask; use compare='>'"):
         Segments(0, compare=">=")

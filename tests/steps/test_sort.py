@@ -50,14 +50,17 @@ def test_orders_by_hand(order, expected):
 
 def test_centres_of_one_height_go_by_column():
     labels = torch.tensor([[2, 1, 0], [2, 1, 0]])
-    assert Sort().one(Regions.from_labels(labels, source=torch.arange(3)), view(2, 3)).source.tolist() == [2, 1, 0]
+    assert Sort().one(
+        Regions.from_labels(labels, source=torch.arange(3)), view(2, 3)
+    ).source.tolist() == [2, 1, 0]
 
 
 def test_centre_of_mass_is_not_the_first_patch():
     # region 0 starts first, but its mass lies below region 1
     labels = torch.tensor([[0, 1, 1], [0, 1, 1], [0, 0, 0]])
     sort = {
-        order: Sort(order).one(Regions.from_labels(labels, source=torch.arange(2)), view(3, 3)) for order in ("com", "raster")
+        order: Sort(order).one(Regions.from_labels(labels, source=torch.arange(2)), view(3, 3))
+        for order in ("com", "raster")
     }
     assert sort["com"].source.tolist() == [1, 0]
     assert sort["raster"].source.tolist() == [0, 1]
@@ -73,7 +76,9 @@ def test_equal_centres_computed_over_different_sizes_are_equal():
 def test_a_clip_sorts_by_time_first():
     labels = torch.tensor([[[1, 1]], [[0, 0]]])
     grid = PatchGrid(torch.zeros(2, 1, 2, 1), Frame.stretch((1, 2), (1, 2), (1, 1)))
-    assert Sort().one(Regions.from_labels(labels, source=torch.arange(2)), grid).source.tolist() == [1, 0]
+    assert Sort().one(
+        Regions.from_labels(labels, source=torch.arange(2)), grid
+    ).source.tolist() == [1, 0]
 
 
 def test_equal_regions_keep_their_order():
@@ -98,12 +103,17 @@ def test_the_regions_stay_the_same_ones(order, seed):
 def test_com_ascends_by_row_then_column(seed):
     masks = torch.from_numpy(np.random.default_rng(seed).random((8, 5, 6)) < 0.1)
     after = Sort().one(Regions.from_masks(masks), view(5, 6))
-    keys = [(*centre, int(first)) for centre, first in zip(after.centroids.tolist(), after.patch[after.starts], strict=True)]
+    keys = [
+        (*centre, int(first))
+        for centre, first in zip(after.centroids.tolist(), after.patch[after.starts], strict=True)
+    ]
     assert keys == sorted(keys)
 
 
 def shuffled(seed=0, key="cat.jpg", draw=0):
-    order = Sort("random", seed=seed).one(Regions.singletons((8, 8)), view(8, 8, key=key, draw=draw))
+    order = Sort("random", seed=seed).one(
+        Regions.singletons((8, 8)), view(8, 8, key=key, draw=draw)
+    )
     return order.patch.tolist()
 
 
@@ -140,13 +150,18 @@ def test_random_is_the_same_in_another_process():
         "print(Sort('random', seed=3).one(Regions.singletons((8, 8)), grid).patch.tolist())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert run.stdout.strip() == str(shuffled(3, "cat.jpg", 2))
 
 
 def test_no_regions_stay_none():
     nothing = Regions.from_masks(torch.zeros(0, 2, 2))
-    assert all(len(Sort(order).one(nothing, view(2, 2))) == 0 for order in ("com", "raster", "random", "area"))
+    assert all(
+        len(Sort(order).one(nothing, view(2, 2))) == 0
+        for order in ("com", "raster", "random", "area")
+    )
 
 
 def scored(scores):
@@ -155,12 +170,22 @@ def scored(scores):
 
 
 def test_scores_go_down_ties_by_first_patch_and_regions_of_no_mask_last():
-    assert Sort("score").one(regions(), scored([0.5, 0.9, 0.5, 0.7])).source.tolist() == [1, 3, 2, 0]
+    assert Sort("score").one(regions(), scored([0.5, 0.9, 0.5, 0.7])).source.tolist() == [
+        1,
+        3,
+        2,
+        0,
+    ]
     some = Regions.from_labels(torch.tensor(LABELS), source=torch.tensor([-1, 1, 2, -1]))
     first = Sort("score").one(some, scored([0.0, -3.0, 0.1, 0.0]))
     assert first.source.tolist() == [2, 1, -1, -1]
     assert first.patch[first.starts].tolist()[2:] == [3, 11]
-    assert Sort("score").one(regions(), scored([float("nan"), 0.1, 0.2, 0.3])).source.tolist() == [3, 2, 1, 0]
+    assert Sort("score").one(regions(), scored([float("nan"), 0.1, 0.2, 0.3])).source.tolist() == [
+        3,
+        2,
+        1,
+        0,
+    ]
 
 
 def test_only_the_order_by_score_wants_masks():

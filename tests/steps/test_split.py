@@ -1,4 +1,5 @@
-"""Split: scikit-learn's DBSCAN with its own metric, and what becomes of noise, by hand; libraries' DBSCAN in its place."""
+"""Split: scikit-learn's DBSCAN with its own metric, and what becomes of noise, by hand; libraries'
+DBSCAN in its place."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from sklearn.preprocessing import normalize
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
-from regiontok.core.need import MissingPackage
 from regiontok.core.regions import Regions
-from regiontok.core.spec import SpecError, build, render
+from regiontok.settings.spec import SpecError, build, render
 from regiontok.steps.split import Split
+from regiontok.system.need import MissingPackage
 
 
 def view(features, **extra):
@@ -85,7 +86,9 @@ def test_eps_is_a_chord_on_unit_vectors_and_its_end_counts():
     pairs = angles(0, 40, 80, 120)
     assert len(Split(min_samples=2, min_patches=2).one(whole(pairs), pairs)) == 1
     apart = angles(0, 42, 84, 126)
-    assert len(Split(min_samples=2, min_patches=2, noise="singletons").one(whole(apart), apart)) == 4
+    assert (
+        len(Split(min_samples=2, min_patches=2, noise="singletons").one(whole(apart), apart)) == 4
+    )
     opposite = view(torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]]))
     assert len(Split(eps=2.0, min_samples=2, min_patches=2).one(whole(opposite), opposite)) == 1
 
@@ -103,7 +106,10 @@ def test_parts_stand_where_their_region_stood_by_first_patch_and_keep_its_source
 
 def test_position_does_not_matter():
     grid = angles(*[0] * 5, *[90] * 5, *[0] * 5)
-    assert patches_of(Split().one(whole(grid), grid)) == [[*range(5), *range(10, 15)], list(range(5, 10))]
+    assert patches_of(Split().one(whole(grid), grid)) == [
+        [*range(5), *range(10, 15)],
+        list(range(5, 10)),
+    ]
 
 
 def test_patches_of_zeros_are_alike():
@@ -111,7 +117,10 @@ def test_patches_of_zeros_are_alike():
     grid = view(features)
     assert len(Split(noise="singletons").one(whole(grid), grid)) == 1
     features[0, 6:, 0] = 1
-    assert patches_of(Split().one(whole(grid), view(features))) == [list(range(6)), list(range(6, 12))]
+    assert patches_of(Split().one(whole(grid), view(features))) == [
+        list(range(6)),
+        list(range(6, 12)),
+    ]
 
 
 def test_equal_patches_are_neighbours_under_any_eps():
@@ -123,28 +132,44 @@ def test_equal_patches_are_neighbours_under_any_eps():
 @pytest.mark.parametrize("seed", range(12))
 def test_equals_scikit_learns_own_metric_region_by_region(seed):
     rng = np.random.default_rng(seed)
-    width, eps, samples = int(rng.choice([2, 8, 64])), float(rng.choice([0.3, 0.7, 1.0])), int(rng.integers(1, 5))
+    width, eps, samples = (
+        int(rng.choice([2, 8, 64])),
+        float(rng.choice([0.3, 0.7, 1.0])),
+        int(rng.integers(1, 5)),
+    )
     centres = rng.normal(size=(5, width))
-    features = centres[rng.integers(0, 5, (8, 9))] + rng.normal(size=(8, 9, width)) * rng.choice([0.1, 0.3, 0.6])
+    features = centres[rng.integers(0, 5, (8, 9))] + rng.normal(size=(8, 9, width)) * rng.choice(
+        [0.1, 0.3, 0.6]
+    )
     grid = view(torch.from_numpy(features).float())
     start = Regions.from_masks(torch.from_numpy(rng.random((4, 8, 9)) < 0.4))
     unit = normalize(grid.features.double().view(-1, width).numpy())
     expected = []
     for own in patches_of(start):
         labels = DBSCAN(eps=eps, min_samples=samples, metric="euclidean").fit_predict(unit[own])
-        parts = [[patch for patch, label in zip(own, labels, strict=True) if label == wanted] for wanted in np.unique(labels)]
+        parts = [
+            [patch for patch, label in zip(own, labels, strict=True) if label == wanted]
+            for wanted in np.unique(labels)
+        ]
         expected += sorted(parts)
-    assert patches_of(Split(eps=eps, min_samples=samples, min_patches=2).one(start, grid)) == expected
+    assert (
+        patches_of(Split(eps=eps, min_samples=samples, min_patches=2).one(start, grid)) == expected
+    )
 
 
 def clumps(seed):
     rng = np.random.default_rng(seed)
-    features = rng.normal(size=(5, 16))[rng.integers(0, 5, (8, 9))] + rng.normal(size=(8, 9, 16)) * rng.choice([0.2, 0.4, 0.6])
-    return view(torch.from_numpy(features).float()), Regions.from_masks(torch.from_numpy(rng.random((4, 8, 9)) < 0.4))
+    features = rng.normal(size=(5, 16))[rng.integers(0, 5, (8, 9))] + rng.normal(
+        size=(8, 9, 16)
+    ) * rng.choice([0.2, 0.4, 0.6])
+    return view(torch.from_numpy(features).float()), Regions.from_masks(
+        torch.from_numpy(rng.random((4, 8, 9)) < 0.4)
+    )
 
 
 class StandInForCuml:
-    """Not cuML: its DBSCAN's signature, with scikit-learn's answers under other numbers, as cuML numbers clusters in its own order."""
+    """Not cuML: its DBSCAN's signature, with scikit-learn's answers under other numbers, as cuML
+    numbers clusters in its own order."""
 
     calls: list[tuple]
 
@@ -172,7 +197,12 @@ def cuml(monkeypatch):
 @pytest.mark.parametrize("seed", range(6))
 def test_a_library_s_clusters_make_the_same_regions(seed, library, noise, cuml):
     grid, start = clumps(seed)
-    settings = {"eps": (0.4, 0.7, 1.0)[seed % 3], "min_samples": 1 + seed % 4, "min_patches": 5, "noise": noise}
+    settings = {
+        "eps": (0.4, 0.7, 1.0)[seed % 3],
+        "min_samples": 1 + seed % 4,
+        "min_patches": 5,
+        "noise": noise,
+    }
     own, other = Split(**settings).one(start, grid), Split(**settings, by=library).one(start, grid)
     assert patches_of(own) == patches_of(other)
     assert own.source.tolist() == other.source.tolist()
@@ -194,7 +224,9 @@ def test_who_clusters_is_part_of_the_spec(monkeypatch):
         build("step", "split(by='cumls')")
     monkeypatch.setitem(sys.modules, "cuml", None)
     grid, start = clumps(0)
-    with pytest.raises(MissingPackage, match=r"needs cuml, which is not installed: pip install 'regiontok\[cuml\]'"):
+    with pytest.raises(
+        MissingPackage, match=r"needs cuml, which is not installed: pip install 'regiontok\[cuml\]'"
+    ):
         Split(by="cuml").one(start, grid)
 
 
@@ -209,10 +241,17 @@ def test_splitting_loses_and_doubles_no_patch(noise):
 
 def test_a_view_without_regions_stays_without():
     grid = angles(0, 90)
-    assert len(Split().one(Regions.singletons((1, 2), torch.zeros(1, 2, dtype=torch.bool)), grid)) == 0
+    assert (
+        len(Split().one(Regions.singletons((1, 2), torch.zeros(1, 2, dtype=torch.bool)), grid)) == 0
+    )
 
 
-@pytest.mark.parametrize("wrong", [{"eps": 0.0}, {"eps": float("nan")}, {"min_samples": 0}, {"min_patches": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"eps": 0.0}, {"eps": float("nan")}, {"min_samples": 0}, {"min_patches": 0}]
+)
 def test_settings_out_of_range(wrong):
-    with pytest.raises(ValueError, match=r"eps must be positive and counts at least 1, got eps=.*min_samples=.*min_patches="):
+    with pytest.raises(
+        ValueError,
+        match=r"eps must be positive and counts at least 1, got eps=.*min_samples=.*min_patches=",
+    ):
         Split(**wrong)

@@ -40,7 +40,9 @@ def test_one_round_equals_the_recorded_results(golden, r):
     assert torch.equal(torch.nn.functional.one_hot(place).T > 0, source)
 
     regions = merged(Tome(len(source)), view(tokens[None]))
-    assert {tuple(mask.flatten().tolist()) for mask in regions.masks} == {tuple(row.tolist()) for row in source}
+    assert {tuple(mask.flatten().tolist()) for mask in regions.masks} == {
+        tuple(row.tolist()) for row in source
+    }
     ours = segment_mean(tokens, Members.of([regions]))
     order = [regions.labels.flatten()[row].unique().item() for row in source]
     torch.testing.assert_close(ours[order], torch.tensor(case["merged_wavg"][0]))
@@ -67,7 +69,13 @@ def written_out(features, k, r):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 6), st.sampled_from([None, 1, 2, 5]), st.integers(0, 10**6), st.data())
+@given(
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.sampled_from([None, 1, 2, 5]),
+    st.integers(0, 10**6),
+    st.data(),
+)
 def test_rounds_down_to_any_budget_follow_the_rule(h, w, r, seed, data):
     k = data.draw(st.integers(1, h * w))
     features = np.random.default_rng(seed).normal(size=(h * w, 3)).astype(np.float32)

@@ -29,7 +29,8 @@ def labels(step, grid):
 
 
 def test_dominant_patches_stay_alone_and_the_rest_joins_evenly_spaced_targets():
-    # 0 and 3 stay; of 1, 2, 4, 5 the targets are 1 and 4; 2 (angle 1.5) and 5 are nearer to 4 (0.2) than to 1 (0.1)
+    # 0 and 3 stay; of 1, 2, 4, 5 the targets are 1 and 4; 2 (angle 1.5) and 5 are nearer to 4 (0.2)
+    # than to 1 (0.1)
     assert labels(Visionzip(4, 2), view(ATTENTION, FAN)) == [[0, 1, 2, 3, 2, 2]]
 
 
@@ -41,7 +42,10 @@ def test_targets_that_are_alike_stay_apart():
 @pytest.mark.parametrize(("k", "contextual"), [(64, 10), (128, 20), (192, 30), (1, 1), (2, 1)])
 def test_default_share_of_contextual_tokens_is_the_papers(k, contextual):
     generator = torch.Generator().manual_seed(0)
-    grid = view(torch.rand(20, 20, generator=generator).tolist(), torch.randn(20, 20, 8, generator=generator))
+    grid = view(
+        torch.rand(20, 20, generator=generator).tolist(),
+        torch.randn(20, 20, 8, generator=generator),
+    )
     regions = Visionzip(k).one(Regions.singletons(grid.grid), grid)
     assert len(regions) == k
     top = grid.cls_attention.flatten().argsort(descending=True)[: k - contextual]
@@ -69,5 +73,7 @@ def test_what_cannot_be():
         Visionzip(0)
     with pytest.raises(ValueError, match=r"contextual must lie in 1..4, got 5"):
         Visionzip(4, 5)
-    with pytest.raises(ValueError, match=r"visionzip chooses by the attention of CLS .* cls_attention=True"):
+    with pytest.raises(
+        ValueError, match=r"visionzip chooses by the attention of CLS .* cls_attention=True"
+    ):
         labels(Visionzip(2), view(ATTENTION, FAN).but(cls_attention=None))

@@ -40,7 +40,9 @@ def test_row_o9_tiles_576_patches_as_evenly_as_possible(k, sizes):
     regions = tiled(Windows(k), blank(24, 24))
     assert set(regions.sizes.tolist()) == sizes
     assert len(regions) == k
-    assert regions.patch.tolist() == list(range(576))  # in window order this is raster order: V tokens
+    assert regions.patch.tolist() == list(
+        range(576)
+    )  # in window order this is raster order: V tokens
 
 
 @settings(max_examples=40, deadline=None)
@@ -90,7 +92,9 @@ def test_every_window_is_a_rectangle_of_even_sides(h, w, a, b):
 
 @pytest.mark.parametrize("shape", ["bands", "grid"])
 def test_padding_is_left_out_or_tiled_as_the_grid_says(shape):
-    frame = Frame.letterbox((4, 8), (8, 8), (2, 2))  # patches of the first and the last row see padding only
+    frame = Frame.letterbox(
+        (4, 8), (8, 8), (2, 2)
+    )  # patches of the first and the last row see padding only
     dropped = tiled(Windows(4, shape), blank(0, 0, frame))
     assert dropped.counts.tolist() == [[0] * 4, [1] * 4, [1] * 4, [0] * 4]
     assert dropped.sizes.tolist() == [2, 2, 2, 2]
@@ -119,18 +123,28 @@ def test_windows_that_cannot_be():
         Windows(0)
     with pytest.raises(ValueError, match="cannot cut 6 patches into 7 windows"):
         tiled(Windows(7), blank(2, 3))
-    with pytest.raises(ValueError, match="5 windows do not tile a 3 x 4 grid; take another k, shape='bands' or"):
+    with pytest.raises(
+        ValueError, match="5 windows do not tile a 3 x 4 grid; take another k, shape='bands' or"
+    ):
         tiled(Windows(5, "grid"), blank(3, 4))
 
 
 def test_blocks_are_square_on_the_photo_not_on_the_stretched_grid():
-    wide, upright = Frame.stretch((100, 400), (4, 4), (1, 1)), Frame.stretch((400, 100), (4, 4), (1, 1))
+    wide, upright = (
+        Frame.stretch((100, 400), (4, 4), (1, 1)),
+        Frame.stretch((400, 100), (4, 4), (1, 1)),
+    )
     assert tiled(Windows(4, "photo"), blank(0, 0, wide)).labels.tolist() == [[0, 1, 2, 3]] * 4
     assert tiled(Windows(4, "photo"), blank(0, 0, upright)).labels.T.tolist() == [[0, 1, 2, 3]] * 4
-    assert tiled(Windows(4, "grid"), blank(0, 0, wide)).labels.tolist() == [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2
+    assert (
+        tiled(Windows(4, "grid"), blank(0, 0, wide)).labels.tolist()
+        == [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2
+    )
 
 
-@pytest.mark.parametrize(("k", "reached", "down"), [(4, 4, 2), (7, 6, 2), (11, 12, 3), (12, 12, 3), (5, 4, 2)])
+@pytest.mark.parametrize(
+    ("k", "reached", "down"), [(4, 4, 2), (7, 6, 2), (11, 12, 3), (12, 12, 3), (5, 4, 2)]
+)
 def test_blocks_of_a_k_that_does_not_tile_are_the_nearest_that_do(k, reached, down):
     regions = tiled(Windows(k, "photo"), blank(3, 4))  # 7 is as far from 6 as from 8: the fewer
     assert len(regions) == reached
@@ -150,5 +164,12 @@ def test_blocks_of_a_letterbox_lie_on_the_photo():
 def test_cut_finds_what_trying_every_pair_finds(h, w, aspect, data):
     k = data.draw(st.integers(1, h * w))
     pairs = [(down, across) for down in range(1, h + 1) for across in range(1, w + 1)]
-    best = min(pairs, key=lambda p: (abs(p[0] * p[1] - k), p[0] * p[1], abs(math.log(aspect * (h / p[0]) / (w / p[1])))))
+    best = min(
+        pairs,
+        key=lambda p: (
+            abs(p[0] * p[1] - k),
+            p[0] * p[1],
+            abs(math.log(aspect * (h / p[0]) / (w / p[1]))),
+        ),
+    )
     assert cut(k, h, w, aspect) == best

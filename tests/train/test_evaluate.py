@@ -33,17 +33,26 @@ class Parrot(nn.Module):
 
     def forward(self, input_ids, attention_mask, labels, pictures, use_cache):
         assert not self.training
-        return type("Out", (), {"loss": (labels[:, 1:] != IGNORE).float().sum() / attention_mask.sum()})
+        return type(
+            "Out", (), {"loss": (labels[:, 1:] != IGNORE).float().sum() / attention_mask.sum()}
+        )
 
     def generate(self, ids, mask, pictures, max_new_tokens, do_sample):
         assert not do_sample
-        said = [*TOKENIZER("red").input_ids, TOKENIZER.eos_token_id, TOKENIZER("x").input_ids[0]][:max_new_tokens]
+        said = [*TOKENIZER("red").input_ids, TOKENIZER.eos_token_id, TOKENIZER("x").input_ids[0]][
+            :max_new_tokens
+        ]
         return torch.cat([ids, torch.tensor([said]).expand(len(ids), -1)], 1)
 
 
 def test_exact_match_is_the_share_of_right_answers():
     model = Parrot().train()
-    rows = [example("a?", "red"), example("b?", "reddish"), example("c?", "blue", "red"), example("d?", "re")]
+    rows = [
+        example("a?", "red"),
+        example("b?", "reddish"),
+        example("c?", "blue", "red"),
+        example("d?", "re"),
+    ]
     found = evaluate(model, rows, Collator(3), TOKENIZER, each=3, answers=4)
     assert found["exact_match"] == 0.5
     assert (found["answers"], found["examples"]) == (4.0, 4.0)

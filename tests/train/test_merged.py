@@ -1,4 +1,5 @@
-"""LoRA merged in a gathered state dict is LoRA merged in the model: what a stage under FSDP2 or ZeRO-3 saves."""
+"""LoRA merged in a gathered state dict is LoRA merged in the model: what a stage under FSDP2 or
+ZeRO-3 saves."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ import copy
 import pytest
 import torch
 
-from regiontok.core.recipe import resolve
 from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import resolve
 from regiontok.train.build import build, choose, merged, merged_state
 
 STAGE = {
@@ -45,9 +46,15 @@ def test_the_state_is_that_of_the_merged_model(adapted):
     for name, value in wanted.items():
         torch.testing.assert_close(state[name], value, atol=1e-6, rtol=1e-6)
     before = adapted.state_dict()
-    changed = [name for name in wanted if f"{name}" in before and not torch.equal(before[name], wanted[name])]
+    changed = [
+        name
+        for name in wanted
+        if f"{name}" in before and not torch.equal(before[name], wanted[name])
+    ]
     assert not changed  # what was not adapted stays to the bit ...
-    assert len([name for name in before if ".base_layer.weight" in name]) == 14  # ... and seven layers a block were adapted
+    assert (
+        len([name for name in before if ".base_layer.weight" in name]) == 14
+    )  # ... and seven layers a block were adapted
 
 
 def test_a_plain_skeleton_saves_it_and_loads_as_any_stage_does(adapted, tmp_path):
@@ -59,4 +66,6 @@ def test_a_plain_skeleton_saves_it_and_loads_as_any_stage_does(adapted, tmp_path
     wanted = merged(adapted)
     ids = torch.tensor([[1, 9, 30, 40]])
     with torch.no_grad():
-        torch.testing.assert_close(loaded.eval()(ids).logits, wanted.eval()(ids).logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            loaded.eval()(ids).logits, wanted.eval()(ids).logits, atol=1e-5, rtol=1e-5
+        )

@@ -1,4 +1,5 @@
-"""Several processes on a CPU: DDP gives one process's curve, torch's fully_shard its loss; accelerate reads the shipped configs."""
+"""Several processes on a CPU: DDP gives one process's curve, torch's fully_shard its loss;
+accelerate reads the shipped configs."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ records = "miniworld(12, size=64)"
 
 DDP = """
 import sys
-from regiontok.core.recipe import load_recipe
+from regiontok.settings.recipe import load_recipe
 from regiontok.train.options import Options
 from regiontok.train.run import train
 train(load_recipe(sys.argv[1]), sys.argv[2], options=Options(device="cpu", per_device=1, held_out=2), resume=len(sys.argv) > 3)
@@ -43,7 +44,7 @@ train(load_recipe(sys.argv[1]), sys.argv[2], options=Options(device="cpu", per_d
 SHARD = """
 import sys, torch, torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
-from regiontok.core.recipe import load_recipe
+from regiontok.settings.recipe import load_recipe
 from regiontok.train.build import build, choose
 from regiontok.train.feed import feed
 dist.init_process_group("gloo")
@@ -76,16 +77,32 @@ def launch(script, *words, processes=2):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(processes),
+        "--master-port",
+        str(port),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([*command, *map(str, (script, *words))], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [*command, *map(str, (script, *words))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 def steps(out):
     entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return [(entry["loss"], entry["grad_norm"]) for entry in entries if entry["kind"] == "step"], entries
+    return [
+        (entry["loss"], entry["grad_norm"]) for entry in entries if entry["kind"] == "step"
+    ], entries
 
 
 @pytest.mark.slow
@@ -139,4 +156,9 @@ def test_accelerate_reads_the_shipped_configs(name, kind):
 
 
 def test_every_shipped_config_is_known():
-    assert sorted(path.name for path in CONFIGS.iterdir()) == ["ddp.yaml", "fsdp2.yaml", "one.yaml", "zero3.yaml"]
+    assert sorted(path.name for path in CONFIGS.iterdir()) == [
+        "ddp.yaml",
+        "fsdp2.yaml",
+        "one.yaml",
+        "zero3.yaml",
+    ]

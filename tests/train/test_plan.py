@@ -1,4 +1,5 @@
-"""Plans: parameters, memory and time by formulas one can check by hand, and against what torch keeps and learns."""
+"""Plans: parameters, memory and time by formulas one can check by hand, and against what torch
+keeps and learns."""
 
 from __future__ import annotations
 
@@ -6,16 +7,32 @@ import numpy as np
 import pytest
 import torch
 
-from regiontok.core.recipe import ModelSettings, Stage, resolve
+from regiontok.settings.recipe import ModelSettings, Stage, resolve
+from regiontok.system.hardware import MFU, hardware
 from regiontok.train.batching import Division, divide
-from regiontok.train.build import build, choose, counts, groups, is_half, merged, settings_of, sketch, tokenizer_for
+from regiontok.train.build import (
+    build,
+    choose,
+    counts,
+    groups,
+    is_half,
+    merged,
+    settings_of,
+    sketch,
+    tokenizer_for,
+)
 from regiontok.train.dry import plan_run
 from regiontok.train.feed import feed
-from regiontok.train.hardware import MFU, hardware
 from regiontok.train.options import Options
 from regiontok.train.plan import Shape, activations, memory, most_samples, operations, shape_of
 
-STAGE = {"name": "one", "data": [{"records": "miniworld(12, size=64)"}], "batch": 4, "steps": 4, "precision": "fp32"}
+STAGE = {
+    "name": "one",
+    "data": [{"records": "miniworld(12, size=64)"}],
+    "batch": 4,
+    "steps": 4,
+    "precision": "fp32",
+}
 
 
 def recipe(*stages, **model):
@@ -29,7 +46,9 @@ def recipe(*stages, **model):
 
 
 def test_a_sketch_has_the_parameters_of_the_model_and_no_weights():
-    made = recipe({}, {"name": "two", "train": ["connector", "language_model"], "lora": {"rank": 2}})
+    made = recipe(
+        {}, {"name": "two", "train": ["connector", "language_model"], "lora": {"rank": 2}}
+    )
     drawn, real = sketch(made), build(made).model
     assert all(parameter.is_meta for parameter in drawn.parameters())
     for stage in made.stage:
@@ -43,8 +62,12 @@ def test_memory_of_a_7b_by_hand():
     """Vicuna-7B in full on one device: 6.74 billion weights, 16 bytes each."""
     shape = Shape(layers=32, width=4096, queries=4096, keys=4096, feed=11008, vocabulary=32000)
     layer = 2 * (6 * 4096 + 3 * 4096 + 3 * 4096 + 4 * 11008) + 8 * 4096
-    assert activations(shape, 1000, width=2, checkpointing=False) == 1000 * (32 * layer + 10 * 32000)
-    assert activations(shape, 1000, width=2, checkpointing=True) == 1000 * (32 * 2 * 4096 + layer + 10 * 32000)
+    assert activations(shape, 1000, width=2, checkpointing=False) == 1000 * (
+        32 * layer + 10 * 32000
+    )
+    assert activations(shape, 1000, width=2, checkpointing=True) == 1000 * (
+        32 * 2 * 4096 + layer + 10 * 32000
+    )
 
 
 def test_memory_counts_what_learns_and_divides_it():
@@ -53,7 +76,11 @@ def test_memory_counts_what_learns_and_divides_it():
     (learn, own), (none, other) = counts(model)["connector"], counts(model)["language_model"]
     assert (learn, none) == (own, 0)
     one = memory(model, made.stage[0], 0, half=True)
-    assert (one.weights, one.gradients, one.optimiser) == (4 * learn + 2 * other, 4 * learn, 8 * learn)
+    assert (one.weights, one.gradients, one.optimiser) == (
+        4 * learn + 2 * other,
+        4 * learn,
+        8 * learn,
+    )
     four = memory(model, made.stage[0], 0, half=True, shards=4)
     assert four.total == one.total / 4
 
@@ -62,26 +89,38 @@ def test_activations_are_near_what_torch_keeps_for_the_backward_pass():
     made = recipe({"train": ["connector", "language_model"]})
     built = build(made)
     model = choose(built.model, made.stage[0])
-    rows = feed(made, made.stage[0], tokenizer=built.tokenizer, placeholder=model.config.image_token_id)
+    rows = feed(
+        made, made.stage[0], tokenizer=built.tokenizer, placeholder=model.config.image_token_id
+    )
     batch = rows.collate([rows.dataset[row] for row in rows.at(0)])
     kept = {}
 
     def keep(tensor):
-        if not any(tensor.untyped_storage().data_ptr() == p.untyped_storage().data_ptr() for p in model.parameters()):
+        if not any(
+            tensor.untyped_storage().data_ptr() == p.untyped_storage().data_ptr()
+            for p in model.parameters()
+        ):
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model.train()(**batch, use_cache=False)
-    tokens = int(model.spliced(batch["input_ids"], batch["attention_mask"], batch["pictures"]).mask.numel())
+    tokens = int(
+        model.spliced(batch["input_ids"], batch["attention_mask"], batch["pictures"]).mask.numel()
+    )
     formula = activations(shape_of(model), tokens, width=4, checkpointing=False)
     assert 0.7 < formula / sum(kept.values()) < 1.4
 
 
 def test_operations_of_a_sample():
-    made = recipe({"train": ["connector"]}, {"name": "two", "train": ["connector", "language_model"], "checkpointing": True})
+    made = recipe(
+        {"train": ["connector"]},
+        {"name": "two", "train": ["connector", "language_model"], "checkpointing": True},
+    )
     model = sketch(made)
-    own = counts(model)["language_model"][1]  # the embedding is tied: it is multiplied by at the end
+    own = counts(model)["language_model"][
+        1
+    ]  # the embedding is tied: it is multiplied by at the end
     attention = 2 * 10 * 32 * 2
     head = counts(model)["connector"][1]
     assert operations(choose(model, made.stage[0]), made.stage[0], 10) == 10 * (
@@ -93,7 +132,8 @@ def test_operations_of_a_sample():
 
 def test_the_plan_of_a_run_is_what_the_run_does():
     made = recipe(
-        {"steps": None, "epochs": 2.0}, {"name": "two", "train": ["connector", "language_model"], "lora": {"rank": 2}}
+        {"steps": None, "epochs": 2.0},
+        {"name": "two", "train": ["connector", "language_model"], "lora": {"rank": 2}},
     )
     plans = plan_run(made, Options(held_out=2), hardware("rtx4090x2"))
     built = build(made)
@@ -117,14 +157,20 @@ def test_a_sampled_plan_measures_few_and_counts_all():
 
 
 def test_packed_plans_count_rows():
-    (one,) = plan_run(recipe({"steps": None, "pack": True, "max_length": 400, "batch": 1}), Options(), hardware("h100"))
+    (one,) = plan_run(
+        recipe({"steps": None, "pack": True, "max_length": 400, "batch": 1}),
+        Options(),
+        hardware("h100"),
+    )
     assert one.steps == np.ceil(12 * one.tokens["mean"] / 400 / 0.98)
 
 
 def test_more_memory_holds_more_samples_and_a_batch_is_met_exactly():
     made = recipe({"train": ["connector", "language_model"]})
     model, stage = choose(sketch(made), made.stage[0]), made.stage[0]
-    few, many = (most_samples(model, stage, row=100, memory_bytes=size, half=False) for size in (2e7, 2e8))
+    few, many = (
+        most_samples(model, stage, row=100, memory_bytes=size, half=False) for size in (2e7, 2e8)
+    )
     assert 1 <= few < many
     assert divide(12, world=2, largest=4) == Division(2, 3, 2)
     assert divide(7, largest=4) == Division(1, 1, 7)
@@ -147,10 +193,16 @@ def test_hardware_is_known_by_name():
 
 
 def test_groups_have_their_parts_rates_and_only_matrices_decay():
-    words = {"train": ["connector", "language_model"], "rates": {"language_model": 2e-5}, "weight_decay": 0.1}
+    words = {
+        "train": ["connector", "language_model"],
+        "rates": {"language_model": 2e-5},
+        "weight_decay": 0.1,
+    }
     made = recipe(words)
     model = choose(build(made).model, made.stage[0])
-    made_groups = {(group["part"], group["weight_decay"]): group for group in groups(model, made.stage[0])}
+    made_groups = {
+        (group["part"], group["weight_decay"]): group for group in groups(model, made.stage[0])
+    }
     assert {key: group["lr"] for key, group in made_groups.items()} == {
         ("connector", 0.1): 1e-3,
         ("connector", 0.0): 1e-3,
@@ -158,11 +210,16 @@ def test_groups_have_their_parts_rates_and_only_matrices_decay():
         ("language_model", 0.0): 2e-5,
     }
     assert all(p.ndim >= 2 for key, group in made_groups.items() if key[1] for p in group["params"])
-    assert sum(len(group["params"]) for group in made_groups.values()) == len(list(model.parameters()))
+    assert sum(len(group["params"]) for group in made_groups.values()) == len(
+        list(model.parameters())
+    )
 
 
 def test_half_is_for_frozen_language_models_on_a_gpu():
-    full, adapted = recipe({"train": ["language_model"], "precision": "bf16"}), recipe({"precision": "bf16"})
+    full, adapted = (
+        recipe({"train": ["language_model"], "precision": "bf16"}),
+        recipe({"precision": "bf16"}),
+    )
     assert is_half(adapted, cuda=True)
     assert not is_half(adapted, cuda=False)
     assert not is_half(full, cuda=True)
@@ -196,7 +253,8 @@ def test_an_encoder_without_weights_cannot_learn():
         build(recipe({"train": ["encoder"]}))
     stage = Stage(name="one", data=[], train=["encoder"])
     with pytest.raises(
-        ValueError, match="trains the encoder, but the model holds no weights of it: build it with tune_encoder"
+        ValueError,
+        match="trains the encoder, but the model holds no weights of it: build it with tune_encoder",
     ):
         choose(build(recipe()).model, stage)
 

@@ -1,4 +1,5 @@
-"""Resuming: a run that was stopped, killed or interrupted goes on to the last bit; another recipe is refused."""
+"""Resuming: a run that was stopped, killed or interrupted goes on to the last bit; another recipe
+is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from toy import ALIGN, TUNE, go, losses, recipe, weights
 
-from regiontok.core.recipe import to_toml
+from regiontok.settings.recipe import to_toml
 from regiontok.train.folder import OtherRecipe, RunFolder, steps_kept
 
 
@@ -26,9 +27,12 @@ def whole(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("after", [6, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 3, 4, 7))])
+@pytest.mark.parametrize(
+    "after", [6, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 3, 4, 7))]
+)
 def test_a_run_that_is_stopped_goes_on_to_the_last_bit(whole, tmp_path, after):
-    """In the first stage and in the second one (dropout, checkpointing, LoRA); between checkpoints, at one, at a stage's end."""
+    """In the first stage and in the second one (dropout, checkpointing, LoRA); between checkpoints,
+    at one, at a stage's end."""
     out = tmp_path / "run"
     stopped = go(recipe(), out, held_out=2, stop_after=after)
     assert "go on with --resume" in stopped["stopped"]
@@ -47,7 +51,9 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
     (folder / ".writing" / "checkpoint-4").mkdir(parents=True)
     (folder / ".writing" / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
     with (out / "log.jsonl").open("a") as file:
-        file.write('{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n{"stage": 1, "ki')
+        file.write(
+            '{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n{"stage": 1, "ki'
+        )
     assert list(steps_kept(folder)) == [3]
     go(recipe(), out, held_out=2, resume=True)
     assert losses(out) == losses(whole)
@@ -56,7 +62,8 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
 def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
     out = whole
     with pytest.raises(
-        OtherRecipe, match=r"was begun with another setting: there 'learning_rate = 0.001', now 'learning_rate = 0.5'"
+        OtherRecipe,
+        match=r"was begun with another setting: there 'learning_rate = 0.001', now 'learning_rate = 0.5'",
     ):
         go(recipe({**ALIGN, "learning_rate": 0.5}, TUNE), out, held_out=2, resume=True)
     with pytest.raises(OtherRecipe, match=r'"held_out": 2'):
@@ -71,7 +78,7 @@ def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
 
 CHILD = """
 import sys
-from regiontok.core.recipe import load_recipe
+from regiontok.settings.recipe import load_recipe
 from regiontok.train.options import Options
 from regiontok.train.run import train
 print(train(load_recipe(sys.argv[1]), sys.argv[2], options=Options(device="cpu", save_every=3), resume=True)["stopped"])

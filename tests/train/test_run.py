@@ -1,4 +1,5 @@
-"""Runs: stages, what they leave behind, how batches are divided, and how a run ends that cannot go on."""
+"""Runs: stages, what they leave behind, how batches are divided, and how a run ends that cannot go
+on."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
     out, found = whole
     assert found["stopped"] == ""
     assert list(found["stages"]) == ["align", "tune"]
-    assert [(stage, step) for stage, step, *_ in losses(out)] == [(s, n) for s in (1, 2) for n in (1, 2, 3, 4)]
+    assert [(stage, step) for stage, step, *_ in losses(out)] == [
+        (s, n) for s in (1, 2) for n in (1, 2, 3, 4)
+    ]
     assert (out / "recipe.toml").read_text() == "as given"
     assert "[[stage]]" in (out / "resolved.toml").read_text()
     papers = json.loads((out / "provenance.json").read_text())[0]
@@ -44,7 +47,9 @@ def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
     assert stages[0]["aside"] == {"held out for evaluation": 2}
     assert stages[0]["parts"]["language_model"][0] == 0
     assert not list((out / ".checkpoints").glob("*"))
-    assert not [path.name for path in out.rglob("*") if path.suffix in (".bin", ".pt", ".pkl", ".pth")]
+    assert not [
+        path.name for path in out.rglob("*") if path.suffix in (".bin", ".pt", ".pkl", ".pth")
+    ]
 
 
 def test_a_stage_changes_its_parts_only_and_carries_on_the_one_before(whole):
@@ -55,17 +60,24 @@ def test_a_stage_changes_its_parts_only_and_carries_on_the_one_before(whole):
     for name in start:
         assert name.startswith("head.") or torch.equal(one[name], start[name])
     assert not torch.equal(one["head.norm.weight"], start["head.norm.weight"])
-    adapted = [name for name in one if name.startswith("language_model.model.layers") and not torch.equal(one[name], two[name])]
+    adapted = [
+        name
+        for name in one
+        if name.startswith("language_model.model.layers") and not torch.equal(one[name], two[name])
+    ]
     assert len(adapted) == 7  # the seven matrices of the one layer; its norms are not adapted
     untouched = "language_model.model.embed_tokens.weight"
     assert torch.equal(one[untouched], two[untouched])
 
 
 def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):
-    """A mean over the supervised tokens of the batch, not of means of passes: answers have different lengths."""
+    """A mean over the supervised tokens of the batch, not of means of passes: answers have
+    different lengths."""
     go(recipe(ALIGN), tmp_path / "one", held_out=2, per_device=1)
     whole_steps = [row for row in losses(whole[0]) if row[0] == 1]
-    for (_, _, loss, norm), (_, _, other, other_norm) in zip(losses(tmp_path / "one"), whole_steps, strict=True):
+    for (_, _, loss, norm), (_, _, other, other_norm) in zip(
+        losses(tmp_path / "one"), whole_steps, strict=True
+    ):
         assert loss == pytest.approx(other, abs=2e-5)
         assert norm == pytest.approx(other_norm, rel=1e-3)
 
@@ -84,7 +96,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(tmp_path, mo
 
     monkeypatch.setattr(StageTrainer, "training_step", broken)
     with pytest.raises(
-        TrainingStopped, match=r"step 4: the loss is nan .* last good checkpoint is .*checkpoint-3.*: miniworld-\d+"
+        TrainingStopped,
+        match=r"step 4: the loss is nan .* last good checkpoint is .*checkpoint-3.*: miniworld-\d+",
     ):
         go(recipe(ALIGN), tmp_path / "run")
     assert list(steps_kept(RunFolder(tmp_path / "run").checkpoints(0, "align"))) == [3]
@@ -95,7 +108,10 @@ def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(StageTrainer, "training_step", full)
-    with pytest.raises(TrainingStopped, match=r"at step 1.*--per-device 2 \(now 4.*checkpointing=true.*max_length \(now 512\)"):
+    with pytest.raises(
+        TrainingStopped,
+        match=r"at step 1.*--per-device 2 \(now 4.*checkpointing=true.*max_length \(now 512\)",
+    ):
         go(recipe(ALIGN), tmp_path / "run")
 
 
@@ -116,7 +132,9 @@ def test_the_batch_is_grouped_weighted_and_evaluated_on_the_way(tmp_path):
     go(recipe({**stage, "steps": None}), tmp_path / "run", held_out=2, evaluate_every=1, answers=1)
     kinds = [entry["kind"] for entry in RunFolder(tmp_path / "run").entries()]
     assert kinds.count("eval") == kinds.count("step") + 1
-    assert kinds.count("step") == 3  # half of the first source's, all of the second's: some 11 records in batches of 4
+    assert (
+        kinds.count("step") == 3
+    )  # half of the first source's, all of the second's: some 11 records in batches of 4
 
 
 def test_a_checkpoint_takes_its_place_at_once_and_old_ones_go(tmp_path):
@@ -127,7 +145,11 @@ def test_a_checkpoint_takes_its_place_at_once_and_old_ones_go(tmp_path):
         publish(staged, tmp_path, keep=2)
     assert list(steps_kept(tmp_path)) == [2, 10]
     assert (tmp_path / "checkpoint-10" / "x").read_text() == "10"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".writing", "checkpoint-10", "checkpoint-2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".writing",
+        "checkpoint-10",
+        "checkpoint-2",
+    ]
 
 
 def test_tensorboard_gets_the_curve(tmp_path):

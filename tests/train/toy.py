@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from regiontok.core.recipe import resolve
 from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import resolve
 from regiontok.train.folder import RunFolder
 from regiontok.train.options import Options
 from regiontok.train.run import train
 
 DATA = "miniworld(12, size=64, fewest=1, most=1, questions='colour')"
-ALIGN = {"name": "align", "data": [{"records": DATA}], "batch": 4, "steps": 4, "precision": "fp32", "max_length": 512}
+ALIGN = {
+    "name": "align",
+    "data": [{"records": DATA}],
+    "batch": 4,
+    "steps": 4,
+    "precision": "fp32",
+    "max_length": 512,
+}
 TUNE = {
     **ALIGN,
     "name": "tune",
@@ -34,12 +41,25 @@ def recipe(*stages, **more):
 
 
 def go(made, out, *, resume=False, **options):
-    return train(made, out, options=Options(device="cpu", save_every=3, **options), resume=resume, given="as given")
+    return train(
+        made,
+        out,
+        options=Options(device="cpu", save_every=3, **options),
+        resume=resume,
+        given="as given",
+    )
 
 
 def losses(out):
-    return [(e["stage"], e["step"], e["loss"], e["grad_norm"]) for e in RunFolder(out).entries() if e["kind"] == "step"]
+    return [
+        (e["stage"], e["step"], e["loss"], e["grad_norm"])
+        for e in RunFolder(out).entries()
+        if e["kind"] == "step"
+    ]
 
 
 def weights(folder):
-    return {name: value.clone() for name, value in RegionVLM.from_pretrained(folder).state_dict().items()}
+    return {
+        name: value.clone()
+        for name, value in RegionVLM.from_pretrained(folder).state_dict().items()
+    }

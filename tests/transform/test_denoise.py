@@ -1,4 +1,5 @@
-"""The mean positional artifact: found again where it was put in, kept in a file, and refused on another encoder."""
+"""The mean positional artifact: found again where it was put in, kept in a file, and refused on
+another encoder."""
 
 from __future__ import annotations
 
@@ -8,10 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from regiontok.core import spec
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
-from regiontok.transform.denoise import Denoise, load_artifact, mean_artifact, resampled, save_artifact
+from regiontok.settings import spec
+from regiontok.transform.denoise import (
+    Denoise,
+    load_artifact,
+    mean_artifact,
+    resampled,
+    save_artifact,
+)
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,18 @@ def pattern(h=6, w=8, d=5):
 
 def images(count, artifact, seed=1):
     rng = np.random.default_rng(seed)
-    return [view(artifact + 2 + torch.from_numpy(rng.normal(size=artifact.shape))) for _ in range(count)]
+    return [
+        view(artifact + 2 + torch.from_numpy(rng.normal(size=artifact.shape))) for _ in range(count)
+    ]
 
 
 def test_by_hand():
     """Images of one row: what is at a position above the mean of its image, averaged."""
     one, two = torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[10.0], [14.0]]])
     assert mean_artifact([view(one), view(two)]).tolist() == [[[-1.5], [1.5]]]
-    assert mean_artifact(view(each) for each in (one, two)).tolist() == [[[-1.5], [1.5]]], "from a generator too"
+    assert mean_artifact(view(each) for each in (one, two)).tolist() == [[[-1.5], [1.5]]], (
+        "from a generator too"
+    )
 
 
 @pytest.mark.parametrize("count", [10, 160])
@@ -60,7 +71,9 @@ def test_subtracting_it_leaves_the_content(tmp_path):
     path = save_artifact(tmp_path / "a.safetensors", mean_artifact(images(400, pattern())))
     with_it, without = images(1, pattern(), seed=9)[0], images(1, 0 * pattern(), seed=9)[0]
     after = Denoise(str(path)).one(with_it).features
-    before_error, after_error = ((one - without.features).square().mean() for one in (with_it.features, after))
+    before_error, after_error = (
+        (one - without.features).square().mean() for one in (with_it.features, after)
+    )
     assert float(after_error) < 0.01 * float(before_error)
 
 
@@ -79,7 +92,9 @@ def test_another_grid_gets_it_resampled(tmp_path):
     ramp = torch.linspace(-1, 1, 8)[None, :, None].repeat(4, 1, 2)
     path = save_artifact(tmp_path / "a.safetensors", ramp)
     halved = Denoise(str(path)).one(view(torch.zeros(2, 4, 2))).features
-    torch.testing.assert_close(-halved[0, 1:3, 0], ramp[0].view(4, 2, 2).mean(1)[1:3, 0], atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        -halved[0, 1:3, 0], ramp[0].view(4, 2, 2).mean(1)[1:3, 0], atol=0.02, rtol=0
+    )
     doubled = -Denoise(str(path)).one(view(torch.zeros(8, 16, 2))).features
     assert bool((doubled[0, 1:, 0] >= doubled[0, :-1, 0]).all())
     assert torch.equal(resampled(ramp, (4, 8)), ramp)
@@ -93,9 +108,14 @@ def test_the_file_knows_its_encoder(tmp_path):
     Denoise(name).check(Eye())
     Denoise(name).check(Eye(size=128))
     for other in (Eye(weights="w2"), Eye(layer=-2)):
-        with pytest.raises(ValueError, match=r"was estimated on .*layer=-1.*, but the encoder is .*: estimate it anew"):
+        with pytest.raises(
+            ValueError,
+            match=r"was estimated on .*layer=-1.*, but the encoder is .*: estimate it anew",
+        ):
             Denoise(name).check(other)
-    Denoise(str(save_artifact(tmp_path / "b.safetensors", pattern()))).check(Eye())  # not told, so not refused
+    Denoise(str(save_artifact(tmp_path / "b.safetensors", pattern()))).check(
+        Eye()
+    )  # not told, so not refused
 
 
 def test_identity_is_of_the_numbers_not_of_the_path(tmp_path):
@@ -111,39 +131,53 @@ def test_a_file_written_anew_is_read_anew(tmp_path):
     path = tmp_path / "a.safetensors"
     for level in (1.0, 2.0):
         save_artifact(path, torch.full((1, int(level), 3), level))
-        assert Denoise(str(path)).one(view(torch.zeros(2, 2, 3))).features.unique().tolist() == [-level]
+        assert Denoise(str(path)).one(view(torch.zeros(2, 2, 3))).features.unique().tolist() == [
+            -level
+        ]
 
 
 def test_a_clip_goes_frame_by_frame(tmp_path):
     path = save_artifact(tmp_path / "a.safetensors", pattern())
     clip = torch.zeros(3, 6, 8, 5)
-    assert torch.equal(Denoise(str(path)).one(view(clip)).features, -pattern().float().expand(3, 6, 8, 5))
+    assert torch.equal(
+        Denoise(str(path)).one(view(clip)).features, -pattern().float().expand(3, 6, 8, 5)
+    )
 
 
 def test_refusals(tmp_path):
     path = tmp_path / "a.safetensors"
     with pytest.raises(
-        ValueError, match=r"no such file; regiontok\.transform\.denoise\.mean_artifact and save_artifact make one"
+        ValueError,
+        match=r"no such file; regiontok\.transform\.denoise\.mean_artifact and save_artifact make one",
     ):
         Denoise(str(path)).one(view(pattern()))
     path.write_text("nothing of the kind")
     with pytest.raises(ValueError, match="is no artifact that save_artifact wrote"):
         load_artifact(path)
     save_artifact(path, pattern(d=4))
-    with pytest.raises(ValueError, match="has a width of 4, the features 5: it was estimated on another encoder or layer"):
+    with pytest.raises(
+        ValueError,
+        match="has a width of 4, the features 5: it was estimated on another encoder or layer",
+    ):
         Denoise(str(path)).one(view(pattern()))
     with pytest.raises(
-        ValueError, match=r"expected images on one grid \[h w d\], got \(6, 8, 5\) and \(8, 6, 5\): an artifact is of positions"
+        ValueError,
+        match=r"expected images on one grid \[h w d\], got \(6, 8, 5\) and \(8, 6, 5\): an artifact is of positions",
     ):
         mean_artifact([view(pattern()), view(pattern(8, 6))])
     with pytest.raises(ValueError, match="got none"):
         mean_artifact([])
-    with pytest.raises(ValueError, match=r"expected images on one grid \[h w d\], got \(2, 3, 3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"expected images on one grid \[h w d\], got \(2, 3, 3, 4\)"
+    ):
         mean_artifact([view(torch.zeros(2, 3, 3, 4))])
     with pytest.raises(ValueError, match=r"expected a finite artifact \[h w d\], got \[3\]"):
         save_artifact(path, torch.ones(3))
 
 
 def test_spec_names_the_file():
-    assert spec.render(spec.build("transform", "denoise('a.safetensors')")) == "denoise('a.safetensors')"
+    assert (
+        spec.render(spec.build("transform", "denoise('a.safetensors')"))
+        == "denoise('a.safetensors')"
+    )
     assert replace(Denoise("a"), artifact="b") == Denoise("b")

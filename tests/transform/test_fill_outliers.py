@@ -1,4 +1,5 @@
-"""Outliers filled from their neighbours: by hand, in groups, without padding, and by the cut that the diagnosis counts with."""
+"""Outliers filled from their neighbours: by hand, in groups, without padding, and by the cut that
+the diagnosis counts with."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import torch
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
-from regiontok.diagnose.norms import norm_map, outliers
+from regiontok.measures.norms import norm_map, outliers
 from regiontok.transform.fill_outliers import FillOutliers
 
 
@@ -22,7 +23,8 @@ def scalars(*rows):
 
 
 def test_by_hand():
-    """The 90 has eight neighbours with the sum 16; the corner's 80 has three, of which one is the 90."""
+    """The 90 has eight neighbours with the sum 16; the corner's 80 has three, of which one is the
+    90."""
     before = scalars([80.0, 1.0, 2.0], [3.0, 90.0, 2.0], [2.0, 1.0, 2.0], [2.0, 2.0, 2.0])
     after = FillOutliers().one(view(before)).features
     expected = scalars([2.0, 1.0, 2.0], [3.0, 13 / 7, 2.0], [2.0, 1.0, 2.0], [2.0, 2.0, 2.0])
@@ -68,7 +70,9 @@ def test_a_clip_goes_frame_by_frame():
 def test_lower_cuts_fill_more():
     features = torch.from_numpy(np.random.default_rng(0).lognormal(size=(9, 8, 3)))
     changed = [
-        int((FillOutliers(deviations, ratio).one(view(features)).features != features).any(-1).sum())
+        int(
+            (FillOutliers(deviations, ratio).one(view(features)).features != features).any(-1).sum()
+        )
         for deviations, ratio in ((6, 1.5), (2, 1.5), (2, 1.0), (0, 1.0))
     ]
     assert changed == sorted(changed)
@@ -79,7 +83,10 @@ def test_lower_cuts_fill_more():
     ("options", "message"),
     [
         ({"deviations": -1.0}, "deviations must be 0 or more, got -1"),
-        ({"ratio": 0.9}, r"ratio must be 1 or more, or patches below the median are outliers; got 0\.9"),
+        (
+            {"ratio": 0.9},
+            r"ratio must be 1 or more, or patches below the median are outliers; got 0\.9",
+        ),
     ],
 )
 def test_refusals(options, message):

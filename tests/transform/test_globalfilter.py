@@ -1,14 +1,15 @@
-"""Global patches: found where they were put, by windows and by masks, and replaced by what lies around them."""
+"""Global patches: found where they were put, by windows and by masks, and replaced by what lies
+around them."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from regiontok.core import spec
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
+from regiontok.settings import spec
 from regiontok.transform.globalfilter import Globalfilter
 
 H, W = 8, 16
@@ -49,14 +50,18 @@ def test_patches_that_look_like_everything_take_what_lies_around_them(regions):
 
 
 def test_scores_by_hand():
-    """Two masks of two patches: b in the first is as far from its own region (cosines 0, 1) as from the other (1, 0), so it is global."""
+    """Two masks of two patches: b in the first is as far from its own region (cosines 0, 1) as from
+    the other (1, 0), so it is global."""
     features = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 2.0], [1.0, 0.0]]])
     masks = torch.tensor([[[True, True, False, False]], [[False, False, True, True]]])
     found = Globalfilter(regions="masks").one(view(features, masks=masks)).features
-    assert torch.equal(found, features), "all four patches are global: nothing is left to replace them by"
+    assert torch.equal(found, features), (
+        "all four patches are global: nothing is left to replace them by"
+    )
     features[0, 2] = torch.tensor([2.0, 2.0])
     found = Globalfilter(regions="masks").one(view(features, masks=masks)).features
-    # cosines: a-b 0, a-c 0.71, b-c 0.71, d = a; own less other: a 0.5 - 0.85, b 0.5 - 0.35, c 0.85 - 0.71, d 0.85 - 0.5
+    # cosines: a-b 0, a-c 0.71, b-c 0.71, d = a; own less other: a 0.5 - 0.85, b 0.5 - 0.35, c 0.85
+    # - 0.71, d 0.85 - 0.5
     assert found[0].tolist() == [[0.0, 1.0], [0.0, 1.0], [2.0, 2.0], [1.0, 0.0]]
 
 
@@ -85,7 +90,9 @@ def test_a_mask_counts_where_it_covers_half_a_patch():
     masks[0, :, 0] = False
     frame = Frame.stretch((2 * H, 2 * W), (2 * H, 2 * W), (2, 2))
     after = Globalfilter(regions="masks").one(view(halves(), frame, masks)).features
-    torch.testing.assert_close(after, Globalfilter(regions="masks").one(view(halves(), masks=masks_of_halves())).features)
+    torch.testing.assert_close(
+        after, Globalfilter(regions="masks").one(view(halves(), masks=masks_of_halves())).features
+    )
 
 
 def test_a_window_over_the_whole_grid_has_nothing_to_compare_with():
@@ -101,7 +108,9 @@ def test_padding_takes_no_part():
     features[3, 1] = torch.tensor([1.0, 1.0, 0.0])
     other = features.clone()
     other[~frame.valid] = torch.tensor([-7.0, 5.0, 9.0])
-    one, two = (Globalfilter(radius=1).one(view(each, frame)).features for each in (features, other))
+    one, two = (
+        Globalfilter(radius=1).one(view(each, frame)).features for each in (features, other)
+    )
     assert (one[3, 1] != features[3, 1]).any()
     assert torch.equal(one[frame.valid], two[frame.valid])
     assert torch.equal(two[~frame.valid], other[~frame.valid])
@@ -131,7 +140,9 @@ def test_windows_are_those_of_a_loop():
 def test_masks_are_asked_for():
     assert spec.build("transform", "globalfilter(regions='masks')").reads_masks
     assert not spec.build("transform", "globalfilter").reads_masks
-    with pytest.raises(ValueError, match="needs pixel masks: name a segmenter, or take regions='windows'"):
+    with pytest.raises(
+        ValueError, match="needs pixel masks: name a segmenter, or take regions='windows'"
+    ):
         Globalfilter(regions="masks").one(view(halves()))
 
 

@@ -25,7 +25,10 @@ def test_by_hand():
 @pytest.mark.parametrize("eps", [1e-6, 0.5])
 def test_equals_torchs(eps):
     features = torch.randn(4, 5, 16, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(Rms(eps).one(view(features)).features, torch.nn.functional.rms_norm(features, (16,), eps=eps))
+    torch.testing.assert_close(
+        Rms(eps).one(view(features)).features,
+        torch.nn.functional.rms_norm(features, (16,), eps=eps),
+    )
 
 
 def test_a_patch_of_high_norm_no_longer_rules_the_mean():
@@ -42,5 +45,7 @@ def test_large_half_precision_features_do_not_overflow():
 
 @pytest.mark.parametrize("eps", [0.0, -1.0, float("nan")])
 def test_eps_must_be_positive(eps):
-    with pytest.raises(ValueError, match="eps must be positive, or a patch of zeros has no quotient; got"):
+    with pytest.raises(
+        ValueError, match="eps must be positive, or a patch of zeros has no quotient; got"
+    ):
         Rms(eps)

@@ -1,4 +1,5 @@
-"""Standardised channels: by hand, with the floor that keeps still channels still, and without padding."""
+"""Standardised channels: by hand, with the floor that keeps still channels still, and without
+padding."""
 
 from __future__ import annotations
 
@@ -22,13 +23,17 @@ def view(features, frame=None, **extra):
 def test_by_hand():
     features = torch.tensor([[[1.0, 5.0], [3.0, 5.0]], [[1.0, 5.0], [3.0, 5.0]]])
     after = Standardise().one(view(features)).features
-    torch.testing.assert_close(after, torch.tensor([[[-1.0, 0.0], [1.0, 0.0]], [[-1.0, 0.0], [1.0, 0.0]]]))
+    torch.testing.assert_close(
+        after, torch.tensor([[[-1.0, 0.0], [1.0, 0.0]], [[-1.0, 0.0], [1.0, 0.0]]])
+    )
 
 
 def test_every_channel_has_mean_zero_and_deviation_one():
     features = draw(6, 7, 5) * torch.tensor([1.0, 2, 3, 4, 5]) + torch.arange(5)
     flat = Standardise().one(view(features)).features.flatten(0, 1)
-    torch.testing.assert_close(flat.mean(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        flat.mean(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-12
+    )
     torch.testing.assert_close(flat.std(0, correction=0), torch.ones(5, dtype=torch.float64))
 
 
@@ -41,11 +46,15 @@ def test_a_channel_that_hardly_moves_is_not_blown_up(floor, expected):
 
 def test_scale_and_shift_of_the_features_change_nothing():
     features = draw(4, 5, 3)
-    plain, moved = (Standardise().one(view(each)).features for each in (features, features * 1.7e3 - 40))
+    plain, moved = (
+        Standardise().one(view(each)).features for each in (features, features * 1.7e3 - 40)
+    )
     torch.testing.assert_close(plain, moved)
 
 
-LETTERBOX = Frame.letterbox((4, 8), (8, 8), (2, 2))  # the first and the last of four rows see padding only
+LETTERBOX = Frame.letterbox(
+    (4, 8), (8, 8), (2, 2)
+)  # the first and the last of four rows see padding only
 
 
 def test_padding_counts_for_nothing_unless_it_is_kept():
@@ -57,7 +66,9 @@ def test_padding_counts_for_nothing_unless_it_is_kept():
     assert not bool(dropped[[0, 3]].any())
     kept = Standardise().one(view(features, LETTERBOX, padding="keep")).features
     assert not torch.allclose(kept[1:3], alone)
-    torch.testing.assert_close(kept.mean((0, 1)), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        kept.mean((0, 1)), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12
+    )
 
 
 def test_padding_unlike_a_nearly_still_picture_does_not_overflow_float16():
@@ -70,7 +81,9 @@ def test_padding_unlike_a_nearly_still_picture_does_not_overflow_float16():
 @pytest.mark.parametrize("level", [0.0, 0.1, 1 / 3, -1e4])
 def test_a_view_without_variation_becomes_zeros(level):
     assert not bool(Standardise().one(view(torch.full((5, 7, 3), level))).features.any())
-    assert not bool(Standardise().one(view(torch.tensor([[[level, 2.0]]]))).features.any())  # one patch has none
+    assert not bool(
+        Standardise().one(view(torch.tensor([[[level, 2.0]]]))).features.any()
+    )  # one patch has none
 
 
 def test_variation_of_the_last_bit_is_none():

@@ -1,7 +1,9 @@
 """A stack of linear layers with GELU between them: LLaVA-1.5's connector, two layers deep.
 
-After: diagnostic study, section 3.2 (row D12); OG-LLaVA, section 5.1 (row O3); LLaVA-1.5's `mlp2x_gelu`.
-Differs: nothing known. The layers stand at 0, 2, 4 ... of a `Sequential`, where LLaVA's `mm_projector.bin` has them.
+After: diagnostic study, section 3.2 (row D12); OG-LLaVA, section 5.1 (row O3); LLaVA-1.5's
+`mlp2x_gelu`.
+Differs: nothing known. The layers stand at 0, 2, 4 ... of a `Sequential`, where LLaVA's
+`mm_projector.bin` has them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Mlp:
-    """`depth` linear layers; the first takes the encoder's width to the language model's, the others stay there.
+    """`depth` linear layers; the first takes the encoder's width to the language model's, the
+    others stay there.
 
     >>> [tuple(p.shape) for p in Mlp().build(3, 5).parameters()]
     [(5, 3), (5,), (5, 5), (5,)]

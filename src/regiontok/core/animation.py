@@ -1,6 +1,7 @@
 """Animated GIF and WebP: their frames, laid over white, and how long each is on screen, by Pillow.
 
-A decoder of videos would do, but takes a GIF that is cut off for a shorter one. Here the file's own structure must reach its end.
+A decoder of videos would do, but takes a GIF that is cut off for a shorter one. Here the file's own
+structure must reach its end.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def is_animation_format(path: Path) -> bool:
 
 
 class Animation:
-    """The whole frames of a GIF or WebP file, read once; `damage` is set when it ends before it should.
+    """The whole frames of a GIF or WebP file, read once; `damage` is set when it ends before it
+    should.
 
     Raises:
         ValueError: the file is too large, or is not even begun well.
@@ -49,7 +51,9 @@ class Animation:
         try:
             self.image = Image.open(path, formats=FORMATS)
         except Exception as error:  # see above
-            raise ValueError(f"no GIF or WebP that can be read, or one cut off at its head ({error})") from None
+            raise ValueError(
+                f"no GIF or WebP that can be read, or one cut off at its head ({error})"
+            ) from None
         self.size = self.image.height, self.image.width
 
     def shown(self, name: str) -> Iterator[tuple[float, float, Picture]]:

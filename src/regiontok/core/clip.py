@@ -1,14 +1,14 @@
 """Clip: frames of one size in order. The only place that decodes a video.
 
-A video file (through PyAV, `regiontok[video]`), an animated GIF or WebP, a folder of frames, a list of pictures or one array leaves as a
-tuple of pictures.
+A video file (through PyAV, `regiontok[video]`), an animated GIF or WebP, a folder of frames, a list
+of pictures or one array leaves as a tuple of pictures.
 
-Sampling. A video, or frames of a known `rate`, is sampled by timestamps: at `fps` the frames on screen at 0, 1/fps, 2/fps ... seconds after
-the first one, each frame once, so that a video slower than `fps` gives all its frames. Timestamps may be off by 1 ms (Matroska rounds
-to that).
+Sampling. A video, or frames of a known `rate`, is sampled by timestamps: at `fps` the frames on
+screen at 0, 1/fps, 2/fps ... seconds after the first one, each frame once, so that a video slower
+than `fps` gives all its frames. Timestamps may be off by 1 ms (Matroska rounds to that).
 
-Differs: pixels are taken as square and colours as the file says they are; rotations by 90, 180 and 270 degrees are undone, mirrored and
-oblique ones are left as stored.
+Differs: pixels are taken as square and colours as the file says they are; rotations by 90, 180 and
+270 degrees are undone, mirrored and oblique ones are left as stored.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ import numpy as np
 from PIL import Image
 
 from regiontok.core.animation import Animation, is_animation_format
-from regiontok.core.need import need
 from regiontok.core.picture import SUFFIXES, Picture
+from regiontok.system.need import need
 
 VIDEOS = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .flv .ogv .wmv".split())
-# Containers that hold their own frames: a playlist (HLS, concat) would open the files and addresses that it names.
+# Containers that hold their own frames: a playlist (HLS, concat) would open the files and addresses
+# that it names.
 CONTAINERS = "mov,matroska,avi,mpeg,mpegts,flv,ogg,asf"
 MOST = 256  # frames of a clip unless it is told otherwise
 MAX_PIXELS = 2**29  # of all frames together: 1.5 GiB, or 256 frames of 1920 x 1080
@@ -75,7 +76,9 @@ class Clip:
                     f"{self.name}: all frames must have one size, but frame {at} is {frame.size} and frame 0 is {self.size} (H, W)"
                 )
         if self.times and len(self.times) != len(self.frames):
-            raise ClipError(f"{self.name}: {len(self.frames)} frames need as many times, got {len(self.times)}")
+            raise ClipError(
+                f"{self.name}: {len(self.frames)} frames need as many times, got {len(self.times)}"
+            )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -96,20 +99,24 @@ class Clip:
         cut: Cut = "error",
         name: str | None = None,
     ) -> Clip:
-        """A clip from a video or animation, a folder of frames (in natural order: 2 before 10), a list of pictures, an array `[T H W 3]`.
+        """A clip from a video or animation, a folder of frames (in natural order: 2 before 10), a
+        list of pictures, an array `[T H W 3]`.
 
         Args:
             source: see above; frames may be anything `Picture.of` takes.
             fps: frames a second to take, see the module's docstring; None takes all.
-            rate: frames a second of a source that has no timestamps (all but videos and animations). Where it is None, all frames are
-                taken, and `fps` is what they are taken to run at.
+            rate: frames a second of a source that has no timestamps (all but videos and
+                animations). Where it is None, all frames are taken, and `fps` is what they are
+                taken to run at.
             most: a clip of more frames is an error, never a shorter clip.
-            cut: what to do with a video that is cut off or damaged: "error", or "keep" the whole frames before it (`damage` then says
-                what happened). A container that does not say how long it is (MPEG-TS, a live recording) hides a cut.
+            cut: what to do with a video that is cut off or damaged: "error", or "keep" the whole
+                frames before it (`damage` then says what happened). A container that does not say
+                how long it is (MPEG-TS, a live recording) hides a cut.
             name: what to call it.
 
         Raises:
-            ClipError: no frames, too many, too large, of several sizes, cut off, no video at all, or a GIF or WebP of one frame.
+            ClipError: no frames, too many, too large, of several sizes, cut off, no video at all,
+                or a GIF or WebP of one frame.
             PictureError: a frame that cannot be decoded.
             MissingPackage: a video without PyAV installed.
             ValueError: `fps`, `rate` or `most` that is no positive number.
@@ -126,7 +133,11 @@ class Clip:
             times = [at / fps for at in range(len(frames))] if fps else []
             chosen = list(range(len(frames)))
         else:
-            chosen = [at for at in range(len(frames)) if fps is None or _wanted(at / rate, (at + 1) / rate, fps)]
+            chosen = [
+                at
+                for at in range(len(frames))
+                if fps is None or _wanted(at / rate, (at + 1) / rate, fps)
+            ]
             times = [at / rate for at in chosen]
             fps = min(fps or rate, rate)
         _bounded(len(chosen), most, called)
@@ -145,7 +156,11 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 def frame_files(folder: Path) -> list[Path]:
     """The images that lie directly in a folder, in natural order."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
     return sorted(found, key=lambda path: (natural(path.name), path.name))
 
 
@@ -165,14 +180,18 @@ def _folder(folder: Path) -> list[Path]:
     except OSError as error:
         raise ClipError(f"{folder}: cannot be read ({error.strerror})") from error
     if not found:
-        raise ClipError(f"{folder}: no frames: no images lie in this folder (looked for {' '.join(sorted(SUFFIXES))})")
+        raise ClipError(
+            f"{folder}: no frames: no images lie in this folder (looked for {' '.join(sorted(SUFFIXES))})"
+        )
     return found
 
 
 def _frames(source: Any) -> Any:
     if hasattr(source, "ndim"):
         if source.ndim != 4:
-            raise ClipError(f"expected an array of frames [T H W 3], got shape {list(source.shape)}")
+            raise ClipError(
+                f"expected an array of frames [T H W 3], got shape {list(source.shape)}"
+            )
         return source
     if not isinstance(source, Iterable) or isinstance(source, bytes | bytearray | Picture):
         raise TypeError(
@@ -183,7 +202,9 @@ def _frames(source: Any) -> Any:
 
 def _bounded(count: int, most: int, name: str) -> None:
     if count > most:
-        raise ClipError(f"{name}: more than {most} frames; take fewer a second (fps), or allow more (most)")
+        raise ClipError(
+            f"{name}: more than {most} frames; take fewer a second (fps), or allow more (most)"
+        )
 
 
 def _roomy(count: int, size: tuple[int, int], name: str) -> None:
@@ -194,7 +215,9 @@ def _roomy(count: int, size: tuple[int, int], name: str) -> None:
             f"{name}: frames of {wide} x {high} have more than {limit:.0f} million pixels (PIL.Image.MAX_IMAGE_PIXELS)"
         )
     if count * high * wide > MAX_PIXELS:
-        raise ClipError(f"{name}: {count} frames of {wide} x {high} are more than {MAX_PIXELS} pixels; take fewer (fps, most)")
+        raise ClipError(
+            f"{name}: {count} frames of {wide} x {high} are more than {MAX_PIXELS} pixels; take fewer (fps, most)"
+        )
 
 
 def _opened(frames: Any, chosen: list[int], name: str) -> Iterator[Picture]:
@@ -206,7 +229,9 @@ def _opened(frames: Any, chosen: list[int], name: str) -> Iterator[Picture]:
         yield picture
 
 
-def _clip(frames: Iterable[Picture], fps: float | None, name: str, times: list[float], damage: str = "") -> Clip:
+def _clip(
+    frames: Iterable[Picture], fps: float | None, name: str, times: list[float], damage: str = ""
+) -> Clip:
     pictures = tuple(frames)
     digest = hashlib.sha256(b"clip\n" + "\n".join(picture.key for picture in pictures).encode())
     return Clip(pictures, fps, digest.hexdigest()[:32], name, tuple(times), damage)
@@ -220,7 +245,9 @@ def _wanted(start: float, end: float, fps: float) -> bool:
 
 def _of_video(path: Path, fps: float | None, most: int, cut: Cut, name: str) -> Clip:
     if not path.is_file():
-        raise ClipError(f"{name}: {'a device, not a video' if path.exists() else 'no such file or folder'}")
+        raise ClipError(
+            f"{name}: {'a device, not a video' if path.exists() else 'no such file or folder'}"
+        )
     if not path.stat().st_size:
         raise ClipError(f"{name}: empty (0 bytes)")
     if is_animation_format(path):
@@ -230,7 +257,9 @@ def _of_video(path: Path, fps: float | None, most: int, cut: Cut, name: str) -> 
         try:
             video = _Video(av, file, name)
         except (av.FFmpegError, UnicodeError) as error:
-            raise ClipError(f"{name}: no video of a known format, or one cut off at its head ({_said(error)})") from None
+            raise ClipError(
+                f"{name}: no video of a known format, or one cut off at its head ({_said(error)})"
+            ) from None
         with video.container:
             frames: list[Picture] = []
             times: list[float] = []
@@ -240,7 +269,9 @@ def _of_video(path: Path, fps: float | None, most: int, cut: Cut, name: str) -> 
                 frames.append(Picture.of(_upright(frame), f"{name} at {start:.2f} s"))
                 times.append(start)
                 if frames[-1].size != frames[0].size:
-                    raise ClipError(f"{name}: its frames change size, {frames[0].size} to {frames[-1].size} at {start:.2f} s")
+                    raise ClipError(
+                        f"{name}: its frames change size, {frames[0].size} to {frames[-1].size} at {start:.2f} s"
+                    )
     _sound(video.damage, video.decoded, cut, name)
     return _clip(frames, min(fps or video.rate, video.rate), name, times, video.damage)
 
@@ -264,19 +295,24 @@ def _of_animation(path: Path, fps: float | None, most: int, cut: Cut, name: str)
             times.append(start)
     _sound(animation.damage, decoded, cut, name)
     if decoded == 1 and not animation.damage:
-        raise ClipError(f"{name}: one frame, so it is a picture and no clip; tokenize it as an image")
+        raise ClipError(
+            f"{name}: one frame, so it is a picture and no clip; tokenize it as an image"
+        )
     return _clip(frames, min(fps or decoded / end, decoded / end), name, times, animation.damage)
 
 
 def _sound(damage: str, decoded: int, cut: Cut, name: str) -> None:
     if damage and cut == "error":
-        raise ClipError(f"{name}: cut off or damaged after {decoded} frames ({damage}); cut='keep' takes those that are whole")
+        raise ClipError(
+            f"{name}: cut off or damaged after {decoded} frames ({damage}); cut='keep' takes those that are whole"
+        )
     if not decoded:
         raise ClipError(f"{name}: no frames{f' ({damage})' if damage else ''}")
 
 
 class _Video:
-    """The whole frames of a video file, read once; `damage` is set when the file ends before it should."""
+    """The whole frames of a video file, read once; `damage` is set when the file ends before it
+    should."""
 
     def __init__(self, av: Any, file: BinaryIO, name: str) -> None:
         self.errors, self.name = av.FFmpegError, name
@@ -303,12 +339,17 @@ class _Video:
             before = now, frame
         if before is not None:
             start, frame = before
-            lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+            lasts = (
+                float(frame.duration * frame.time_base)
+                if frame.duration and frame.time_base
+                else 0.0
+            )
             if fps is None or _wanted(start, start + max(lasts, 1 / self.rate), fps):
                 yield before
 
     def _whole(self) -> Iterator[Any]:
-        """Frames up to the first sign of damage; all streams are read, as sound may go on where pictures end."""
+        """Frames up to the first sign of damage; all streams are read, as sound may go on where
+        pictures end."""
         reached = -math.inf
         try:
             for packet in self.container.demux():
@@ -317,7 +358,11 @@ class _Video:
                     return
                 own = packet.stream.index == self.stream.index
                 if packet.pts is not None:
-                    lasts = float(packet.duration * packet.time_base) if packet.duration else own / self.rate
+                    lasts = (
+                        float(packet.duration * packet.time_base)
+                        if packet.duration
+                        else own / self.rate
+                    )
                     reached = max(reached, float(packet.pts * packet.time_base) + lasts)
                 if not own:
                     continue
@@ -328,7 +373,9 @@ class _Video:
                     yield frame
                     self.decoded += 1
                     if self.decoded > MAX_DECODED:
-                        raise ClipError(f"{self.name}: more than {MAX_DECODED} frames; cut the video first")
+                        raise ClipError(
+                            f"{self.name}: more than {MAX_DECODED} frames; cut the video first"
+                        )
         except self.errors as error:
             self.damage = _said(error)
             return
@@ -339,7 +386,8 @@ class _Video:
         if self.container.duration is None:
             return ""
         promised = ((self.container.start_time or 0) + self.container.duration) / 1e6
-        # less than a frame; beside sound, whose last packet may be counted otherwise, at least 50 ms
+        # less than a frame; beside sound, whose last packet may be counted otherwise, at least 50
+        # ms
         tolerance = max(0.9 / self.rate, 0.05 if len(self.container.streams) > 1 else 0.0)
         if promised - reached <= tolerance:
             return "" if self.decoded else "nothing that can be decoded"
@@ -353,4 +401,6 @@ def _said(error: Exception) -> str:
 
 def _upright(frame: Any) -> np.ndarray:
     pixels = frame.to_ndarray(format="rgb24")
-    return np.rot90(pixels, frame.rotation // 90) if frame.rotation % 90 == 0 else pixels  # counterclockwise, both
+    return (
+        np.rot90(pixels, frame.rotation // 90) if frame.rotation % 90 == 0 else pixels
+    )  # counterclockwise, both

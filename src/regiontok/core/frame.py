@@ -1,8 +1,11 @@
-"""Frame: from image pixels to crop, resized picture, canvas and patch grid, and back. The only file where pixels meet patches.
+"""Frame: from image pixels to crop, resized picture, canvas and patch grid, and back. The only file
+where pixels meet patches.
 
-After: diagnostic study, appendix E.1 (masks take the image's own resize, pad and crop; rows D4, O1 use this file).
-Differs: masks meet patches by exact area overlap instead of resize-then-pool. That is the same up to interpolation, faster,
-and nothing bleeds (a resized left-half mask reached columns 12-21 of 24 on small photos).
+After: diagnostic study, appendix E.1 (masks take the image's own resize, pad and crop; rows D4, O1
+use this file).
+Differs: masks meet patches by exact area overlap instead of resize-then-pool. That is the same up
+to interpolation, faster, and nothing bleeds (a resized left-half mask reached columns 12-21 of 24
+on small photos).
 """
 
 from __future__ import annotations
@@ -29,15 +32,18 @@ CHUNK = 32  # masks decoded at once: 32 masks of 640x480 are 39 MB as float32
 
 @dataclass(frozen=True)
 class Frame:
-    """How one image was laid under a patch grid. All pairs are (height, width), all coordinates (y, x).
+    """How one image was laid under a patch grid. All pairs are (height, width), all coordinates (y,
+    x).
 
     Attributes:
         image: size of the decoded image in pixels.
-        crop: (y0, x0, y1, x1), the part of the image that is used, in image pixels (fractions allowed).
+        crop: (y0, x0, y1, x1), the part of the image that is used, in image pixels (fractions
+            allowed).
         resized: size of that part after resizing, in canvas pixels.
         offset: where its upper left corner lies on the canvas.
         canvas: size of the encoder's input; what the resized part does not cover is padding.
-        patch: size of one patch in canvas pixels. Pixels right of and below the last whole patch are seen by no patch.
+        patch: size of one patch in canvas pixels. Pixels right of and below the last whole patch
+            are seen by no patch.
 
     >>> frame = Frame.letterbox((100, 200), canvas=(336, 336), patch=(14, 14))
     >>> frame.grid, frame.resized, int(frame.valid.sum())
@@ -62,21 +68,28 @@ class Frame:
     @classmethod
     def stretch(cls, image: Pair, canvas: Pair, patch: Pair) -> Frame:
         """The whole image, stretched to the canvas; the aspect ratio is lost."""
-        return cls(image, (0.0, 0.0, float(image[0]), float(image[1])), canvas, (0, 0), canvas, patch)
+        return cls(
+            image, (0.0, 0.0, float(image[0]), float(image[1])), canvas, (0, 0), canvas, patch
+        )
 
     @classmethod
     def letterbox(cls, image: Pair, canvas: Pair, patch: Pair) -> Frame:
-        """The whole image in its aspect ratio, centred, padded to the canvas (LLaVA-1.5's ``pad``)."""
+        """The whole image in its aspect ratio, centred, padded to the canvas (LLaVA-1.5's
+        ``pad``)."""
         scale = min(canvas[0] / image[0], canvas[1] / image[1])
         high, wide = (max(1, round(side * scale)) for side in image)
         offset = ((canvas[0] - high) // 2, (canvas[1] - wide) // 2)
-        return cls(image, (0.0, 0.0, float(image[0]), float(image[1])), (high, wide), offset, canvas, patch)
+        return cls(
+            image, (0.0, 0.0, float(image[0]), float(image[1])), (high, wide), offset, canvas, patch
+        )
 
     @classmethod
     def center_crop(cls, image: Pair, canvas: Pair, patch: Pair, edge: int | None = None) -> Frame:
-        """Shortest edge to `edge` (default: the canvas's longer side), then the canvas cut from the centre, as CLIP's processor does.
+        """Shortest edge to `edge` (default: the canvas's longer side), then the canvas cut from the
+        centre, as CLIP's processor does.
 
-        The crop is taken in image coordinates before resizing: a 20,000 x 10 photo never becomes 672,000 pixels long.
+        The crop is taken in image coordinates before resizing: a 20,000 x 10 photo never becomes
+        672,000 pixels long.
 
         Raises:
             ValueError: `edge` is smaller than the canvas, so that the crop would need padding.
@@ -89,11 +102,15 @@ class Frame:
         start = tuple((f - c) // 2 for f, c in zip(full, canvas, strict=True))
         scale = tuple(side / f for side, f in zip(image, full, strict=True))
         low = tuple(s * k for s, k in zip(start, scale, strict=True))
-        high = tuple(min((s + c) * k, i) for s, c, k, i in zip(start, canvas, scale, image, strict=True))
+        high = tuple(
+            min((s + c) * k, i) for s, c, k, i in zip(start, canvas, scale, image, strict=True)
+        )
         return cls(image, (low[0], low[1], high[0], high[1]), canvas, (0, 0), canvas, patch)
 
     @classmethod
-    def fit(cls, framing: Framing, image: Pair, canvas: Pair, patch: Pair, edge: int | None = None) -> Frame:
+    def fit(
+        cls, framing: Framing, image: Pair, canvas: Pair, patch: Pair, edge: int | None = None
+    ) -> Frame:
         """The frame of one of the three framings, by name; `edge` goes to `center_crop`."""
         if framing == "crop":
             return cls.center_crop(image, canvas, patch, edge)
@@ -108,9 +125,14 @@ class Frame:
 
     @property
     def covered(self) -> tuple[float, float, float, float]:
-        """(y0, x0, y1, x1) of the image, in its pixels, that patches see: 384 px at patch 14 is a 27 x 27 grid over 378 px."""
+        """(y0, x0, y1, x1) of the image, in its pixels, that patches see: 384 px at patch 14 is a
+        27 x 27 grid over 378 px."""
         low, high = zip(
-            *(self._to_image(axis, np.array([0.0, self.grid[axis] * self.patch[axis]])) for axis in (0, 1)), strict=True
+            *(
+                self._to_image(axis, np.array([0.0, self.grid[axis] * self.patch[axis]]))
+                for axis in (0, 1)
+            ),
+            strict=True,
         )
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
@@ -126,7 +148,9 @@ class Frame:
         rows, cols = (self._weights(axis).sum(1) for axis in (0, 1))
         return (rows[:, None] * cols[None, :]).float()
 
-    def place(self, picture: Picture, *, resample: str = "bicubic", fill: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
+    def place(
+        self, picture: Picture, *, resample: str = "bicubic", fill: tuple[int, int, int] = (0, 0, 0)
+    ) -> np.ndarray:
         """The picture on the canvas: `[H W 3]` uint8, padding in the colour `fill`."""
         self._check_size(picture.size)
         part = picture.resized(self.resized, self.crop, resample)
@@ -138,11 +162,15 @@ class Frame:
         canvas[y : y + high, x : x + wide] = part
         return canvas
 
-    def to_grid(self, masks: PixelMasks | Num[Tensor, "k H W"], mapping: Mapping = "grid2d") -> Float[Tensor, "k h w"]:
-        """Share of each patch's own area that each mask covers, by exact area overlap: `Wy @ mask @ Wx.T`.
+    def to_grid(
+        self, masks: PixelMasks | Num[Tensor, "k H W"], mapping: Mapping = "grid2d"
+    ) -> Float[Tensor, "k h w"]:
+        """Share of each patch's own area that each mask covers, by exact area overlap: `Wy @ mask @
+        Wx.T`.
 
-        `mapping="flat1d"` is OG-LLaVA's operator as published (section 5.1.1, row O1): the mask is flattened row by row and pooled in
-        one dimension to h*w bins, so that "patch" i is the i-th run of the image's pixels, whatever the frame. The share is the run's.
+        `mapping="flat1d"` is OG-LLaVA's operator as published (section 5.1.1, row O1): the mask is
+        flattened row by row and pooled in one dimension to h*w bins, so that "patch" i is the i-th
+        run of the image's pixels, whatever the frame. The share is the run's.
 
         Raises:
             ValueError: masks of another size than the image.
@@ -153,27 +181,36 @@ class Frame:
         self._check_size(tuple(masks.shape[1:]))
         if mapping == "flat1d":
             bins = self.grid[0] * self.grid[1]
-            return torch.nn.functional.adaptive_avg_pool1d(masks.float().flatten(1), bins).unflatten(1, self.grid)
-        # float64: in float32 half of all patches covered by exactly one half came out just below 0.5 (O1's threshold), and autocast and
+            return torch.nn.functional.adaptive_avg_pool1d(
+                masks.float().flatten(1), bins
+            ).unflatten(1, self.grid)
+        # float64: in float32 half of all patches covered by exactly one half came out just below
+        # 0.5 (O1's threshold), and autocast and
         # TF32 would round further
         rows, cols = (self._weights(axis).to(masks.device) for axis in (0, 1))
         return (rows @ masks.double() @ cols.T).float()
 
     def _runs_to_grid(self, masks: PixelMasks) -> Float[Tensor, "k h w"]:
-        """The same from run-length codes, without a dense mask: 95 masks of 512 x 512 take 9 ms instead of 190 on one core.
+        """The same from run-length codes, without a dense mask: 95 masks of 512 x 512 take 9 ms
+        instead of 190 on one core.
 
-        Read column by column, the area that patch (i, j) has seen before pixel (y, x) is `rows[i].sum() * before[j, x] +
-        cols[j, x] * above[i, y]`, sums of weights; a run adds the difference of its two ends.
+        Read column by column, the area that patch (i, j) has seen before pixel (y, x) is
+        `rows[i].sum() * before[j, x] + cols[j, x] * above[i, y]`, sums of weights; a run adds the
+        difference of its two ends.
         """
         rows, cols = (self._weights(axis).numpy() for axis in (0, 1))
         above = np.c_[np.zeros(len(rows)), rows.cumsum(1)]
         before = np.c_[np.zeros(len(cols)), cols.cumsum(1)]
-        cols = np.c_[cols, np.zeros(len(cols))]  # the end of the last run lies in a column beyond the last
+        cols = np.c_[
+            cols, np.zeros(len(cols))
+        ]  # the end of the last run lies in a column beyond the last
         share = np.empty((len(masks), *self.grid))
         for index in range(len(masks)):
             x, y = np.divmod(masks.runs(index).T.ravel(), self.image[0])
             sign = np.repeat([-1.0, 1.0], len(x) // 2)
-            share[index] = rows.sum(1)[:, None] * (before[:, x] @ sign) + (above[:, y] * sign) @ cols[:, x].T
+            share[index] = (
+                rows.sum(1)[:, None] * (before[:, x] @ sign) + (above[:, y] * sign) @ cols[:, x].T
+            )
         share[share < 1e-9] = 0  # what the sums leave where nothing is
         return torch.from_numpy(share).float()
 
@@ -183,28 +220,48 @@ class Frame:
         return torch.cat(parts) if parts else torch.zeros(0, *self.grid)
 
     def pixels_per_patch(self, mapping: Mapping = "grid2d") -> float:
-        """Image pixels in one patch (in one run of the flattened image): shares times this are pixel counts, O1's alpha."""
+        """Image pixels in one patch (in one run of the flattened image): shares times this are
+        pixel counts, O1's alpha."""
         if mapping == "flat1d":
             return self.image[0] * self.image[1] / (self.grid[0] * self.grid[1])
         return (self.patch[0] / self._scale(0)) * (self.patch[1] / self._scale(1))
 
-    def to_pixels(self, values: Num[Tensor, "*rest h w"], fill: float | None = None) -> Num[Tensor, "*rest H W"]:
+    def to_pixels(
+        self, values: Num[Tensor, "*rest h w"], fill: float | None = None
+    ) -> Num[Tensor, "*rest H W"]:
         """Patch values on the image's pixels, each pixel taking the patch under its centre.
 
-        Pixels that no patch sees get `fill`: by default -1 for integers, False for masks, NaN for floats.
+        Pixels that no patch sees get `fill`: by default -1 for integers, False for masks, NaN for
+        floats.
         """
         if tuple(values.shape[-2:]) != self.grid:
-            raise ValueError(f"expected values on the {self.grid} grid, got shape {list(values.shape)}")
+            raise ValueError(
+                f"expected values on the {self.grid} grid, got shape {list(values.shape)}"
+            )
         if fill is None:
-            fill = False if values.dtype == torch.bool else float("nan") if values.is_floating_point() else -1
+            fill = (
+                False
+                if values.dtype == torch.bool
+                else float("nan")
+                if values.is_floating_point()
+                else -1
+            )
         rows, cols = (self._patch_of(axis).to(values.device) for axis in (0, 1))
         spread = values[..., rows.clamp(min=0), :][..., cols.clamp(min=0)]
         seen = (rows >= 0)[:, None] & (cols >= 0)[None, :]
-        return torch.where(seen, spread, torch.tensor(fill, dtype=values.dtype, device=values.device))
+        return torch.where(
+            seen, spread, torch.tensor(fill, dtype=values.dtype, device=values.device)
+        )
 
     def boxes_to_grid(self, boxes: Num[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
-        """xyxy boxes in image pixels -> xyxy in patches (column 0.5 is the middle of the first patch), cut to what is seen."""
-        return self._boxes(boxes, lambda axis, at: np.clip(self._to_canvas(axis, at) / self.patch[axis], 0, self.grid[axis]))
+        """xyxy boxes in image pixels -> xyxy in patches (column 0.5 is the middle of the first
+        patch), cut to what is seen."""
+        return self._boxes(
+            boxes,
+            lambda axis, at: np.clip(
+                self._to_canvas(axis, at) / self.patch[axis], 0, self.grid[axis]
+            ),
+        )
 
     def boxes_to_pixels(self, boxes: Num[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
         """The other way: xyxy in patches -> xyxy in image pixels, cut to the crop."""
@@ -214,7 +271,9 @@ class Frame:
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError(f"expected boxes [k 4] as xyxy, got shape {list(boxes.shape)}")
         at = boxes.detach().cpu().double().numpy()
-        moved = np.stack([move(1, at[:, 0]), move(0, at[:, 1]), move(1, at[:, 2]), move(0, at[:, 3])], axis=1)
+        moved = np.stack(
+            [move(1, at[:, 0]), move(0, at[:, 1]), move(1, at[:, 2]), move(0, at[:, 3])], axis=1
+        )
         return torch.from_numpy(moved).to(boxes.device, torch.float32)
 
     def _scale(self, axis: int) -> float:
@@ -234,16 +293,24 @@ class Frame:
         edges = self._to_canvas(axis, np.arange(self.image[axis] + 1, dtype=np.float64))
         low = np.arange(self.grid[axis], dtype=np.float64)[:, None] * self.patch[axis]
         overlap = np.minimum(edges[1:], low + self.patch[axis]) - np.maximum(edges[:-1], low)
-        overlap[overlap < 1e-9 * self.patch[axis]] = 0  # edges that agree but for rounding do not touch
+        overlap[overlap < 1e-9 * self.patch[axis]] = (
+            0  # edges that agree but for rounding do not touch
+        )
         return torch.from_numpy(overlap / self.patch[axis])
 
     def _patch_of(self, axis: int) -> Tensor:
         """`[pixels]`: the patch under each pixel's centre, -1 where none sees it."""
         centres = np.arange(self.image[axis]) + 0.5
         index = np.floor(self._to_canvas(axis, centres) / self.patch[axis]).astype(np.int64)
-        seen = (centres >= self.crop[axis]) & (centres <= self.crop[axis + 2]) & (index < self.grid[axis])
+        seen = (
+            (centres >= self.crop[axis])
+            & (centres <= self.crop[axis + 2])
+            & (index < self.grid[axis])
+        )
         return torch.from_numpy(np.where(seen, index, -1))
 
     def _check_size(self, size: tuple[int, ...]) -> None:
         if tuple(size) != tuple(self.image):
-            raise ValueError(f"expected masks and pixels of the image's size {self.image}, got {tuple(size)}")
+            raise ValueError(
+                f"expected masks and pixels of the image's size {self.image}, got {tuple(size)}"
+            )

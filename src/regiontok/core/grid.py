@@ -25,10 +25,13 @@ class PatchGrid:
         frame: how the image lies under the grid.
         values: `[h w d']`: what pools read (another layer or norm); None means the features.
         masks: the segmenter's pixel masks of the image, if there was a segmenter.
-        prefix: `[r d']`: CLS, summary and register tokens in the encoder's order; None if it has none.
-        summaries: how many of the first prefix tokens are CLS or summary tokens; the rest are registers.
+        prefix: `[r d']`: CLS, summary and register tokens in the encoder's order; None if it has
+            none.
+        summaries: how many of the first prefix tokens are CLS or summary tokens; the rest are
+            registers.
         cls_attention: `[h w]` attention of CLS on the patches, if the encoder was asked for it.
-        padding: "drop" leaves patches that see only padding out of every region; "keep" treats them as any other (LLaVA's behaviour).
+        padding: "drop" leaves patches that see only padding out of every region; "keep" treats them
+            as any other (LLaVA's behaviour).
         key: of the picture; with `draw` (the epoch in training) it seeds steps that draw.
         draw: see `key`.
         view: of its image; in a list of grids a 0 begins the next image.
@@ -51,13 +54,19 @@ class PatchGrid:
 
     def __post_init__(self) -> None:
         if self.features.ndim not in (3, 4) or tuple(self.features.shape[-3:-1]) != self.frame.grid:
-            raise ValueError(f"expected features [h w d] on the grid {self.frame.grid}, got {list(self.features.shape)}")
+            raise ValueError(
+                f"expected features [h w d] on the grid {self.frame.grid}, got {list(self.features.shape)}"
+            )
         if self.values is not None and self.values.shape[:-1] != self.features.shape[:-1]:
-            raise ValueError(f"values {list(self.values.shape)} lie on another grid than features {list(self.features.shape)}")
+            raise ValueError(
+                f"values {list(self.values.shape)} lie on another grid than features {list(self.features.shape)}"
+            )
         for what, tensor in (("features", self.features), ("values", self.values)):
             if tensor is not None and not _finite(tensor):
                 bad = int((~torch.isfinite(tensor)).any(-1).sum())
-                raise ValueError(f"{what} of {self.key or 'an image'} are NaN or infinite at {bad} of {self.patches} patches")
+                raise ValueError(
+                    f"{what} of {self.key or 'an image'} are NaN or infinite at {bad} of {self.patches} patches"
+                )
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -76,7 +85,8 @@ class PatchGrid:
 
     @property
     def valid(self) -> Bool[Tensor, "*grid"]:
-        """True where a patch may lie in a region: everywhere, or where it sees more than padding."""
+        """True where a patch may lie in a region: everywhere, or where it sees more than
+        padding."""
         if self.padding == "keep":
             return torch.ones(self.grid, dtype=torch.bool, device=self.features.device)
         return self.frame.valid.to(self.features.device).expand(self.grid)
@@ -96,5 +106,8 @@ def images_of(grids: Sequence[PatchGrid]) -> list[int]:
 
 
 def _finite(tensor: Tensor) -> bool:
-    """Whether all values are: a finite sum says so for a twentieth of the time of looking at each."""
-    return bool(torch.isfinite(tensor.sum(dtype=torch.float32))) or bool(torch.isfinite(tensor).all())
+    """Whether all values are: a finite sum says so for a twentieth of the time of looking at
+    each."""
+    return bool(torch.isfinite(tensor.sum(dtype=torch.float32))) or bool(
+        torch.isfinite(tensor).all()
+    )

@@ -1,6 +1,8 @@
-"""PixelMasks: run-length coded pixel masks of one image, with scores and names. Dense only on demand.
+"""PixelMasks: run-length coded pixel masks of one image, with scores and names. Dense only on
+demand.
 
-150 masks of 640 x 480 take 19 kB run-length coded and 46 MB dense (measured), so dense masks are never the exchange type.
+150 masks of 640 x 480 take 19 kB run-length coded and 46 MB dense (measured), so dense masks are
+never the exchange type.
 """
 
 from __future__ import annotations
@@ -48,28 +50,43 @@ class PixelMasks:
         return len(self.counts)
 
     @classmethod
-    def from_dense(cls, masks: Bool[Tensor, "k H W"] | np.ndarray, scores=None, names=None) -> PixelMasks:
+    def from_dense(
+        cls, masks: Bool[Tensor, "k H W"] | np.ndarray, scores=None, names=None
+    ) -> PixelMasks:
         """From `[k H W]` masks; anything but 0 is inside."""
         dense = (masks != 0).cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
         if dense.ndim != 3:
             raise ValueError(f"expected masks [k H W], got shape {list(dense.shape)}")
-        coded = coco.encode(np.asfortranarray((dense != 0).transpose(1, 2, 0).astype(np.uint8))) if len(dense) else []
+        coded = (
+            coco.encode(np.asfortranarray((dense != 0).transpose(1, 2, 0).astype(np.uint8)))
+            if len(dense)
+            else []
+        )
         scores = None if scores is None else np.asarray(scores, np.float64)
         return cls(
-            (dense.shape[1], dense.shape[2]), tuple(c["counts"] for c in coded), scores, None if names is None else tuple(names)
+            (dense.shape[1], dense.shape[2]),
+            tuple(c["counts"] for c in coded),
+            scores,
+            None if names is None else tuple(names),
         )
 
     @classmethod
     def from_labels(cls, labels: Int[Tensor, "H W"] | np.ndarray) -> PixelMasks:
-        """One mask a label of `[H W]` integers, in the order of the labels; negative labels are no mask."""
+        """One mask a label of `[H W]` integers, in the order of the labels; negative labels are no
+        mask."""
         labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
         if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"expected integer labels [H W], got {labels.dtype} of shape {list(labels.shape)}")
+            raise ValueError(
+                f"expected integer labels [H W], got {labels.dtype} of shape {list(labels.shape)}"
+            )
         return cls((labels.shape[0], labels.shape[1]), _label_counts(labels))
 
     @classmethod
-    def from_coco(cls, segmentations: Iterable[Any], size: tuple[int, int], scores=None, names=None) -> PixelMasks:
-        """From COCO `segmentation` values: polygons, run lengths as a list, or compressed run lengths (text or bytes).
+    def from_coco(
+        cls, segmentations: Iterable[Any], size: tuple[int, int], scores=None, names=None
+    ) -> PixelMasks:
+        """From COCO `segmentation` values: polygons, run lengths as a list, or compressed run
+        lengths (text or bytes).
 
         Raises:
             ValueError: a code of another size, or one that cannot be read.
@@ -98,12 +115,14 @@ class PixelMasks:
         return torch.from_numpy(columns.view(np.bool_)).transpose(1, 2)
 
     def runs(self, index: int) -> Int[np.ndarray, "r 2"]:
-        """Where the pixels of one mask begin and end when the image is read column by column: pixel (y, x) is number x * H + y."""
+        """Where the pixels of one mask begin and end when the image is read column by column: pixel
+        (y, x) is number x * H + y."""
         edges = _counts(self.counts[index]).cumsum()
         return edges[: len(edges) // 2 * 2].reshape(-1, 2)
 
     def labels(self) -> Int[Tensor, "H W"]:
-        """`[H W]` mask index under each pixel, -1 for none; where masks overlap the smallest wins."""
+        """`[H W]` mask index under each pixel, -1 for none; where masks overlap the smallest
+        wins."""
         labels = torch.full(self.size, -1, dtype=torch.int64)
         for i in np.argsort(-self.areas, kind="stable"):
             labels[self.dense([int(i)])[0]] = int(i)
@@ -126,7 +145,8 @@ class PixelMasks:
 
 
 def _label_counts(labels: np.ndarray) -> tuple[bytes, ...]:
-    """The code of each label from 0 on, from the runs of the whole map: 56 labels of 6000 x 4000 in 0.6 s, one dense mask each 16 s."""
+    """The code of each label from 0 on, from the runs of the whole map: 56 labels of 6000 x 4000 in
+    0.6 s, one dense mask each 16 s."""
     flat = labels.ravel(order="F")
     if not flat.size:
         return ()
@@ -159,37 +179,52 @@ def _coco_counts(value: Any, size: tuple[int, int]) -> bytes:
         if not all(isinstance(run, Integral) and int(run) >= 0 for run in counts):
             raise ValueError("run lengths must be whole numbers from 0 on")
         if sum(counts) != high * wide:
-            raise ValueError(f"run lengths add up to {sum(counts)} pixels, the image has {high * wide}")
+            raise ValueError(
+                f"run lengths add up to {sum(counts)} pixels, the image has {high * wide}"
+            )
         return coco.frPyObjects({"size": [high, wide], "counts": counts}, high, wide)["counts"]
     if not isinstance(counts, str | bytes):
-        raise ValueError(f"expected run lengths as a list, text or bytes, got {type(counts).__name__}")
+        raise ValueError(
+            f"expected run lengths as a list, text or bytes, got {type(counts).__name__}"
+        )
     return _checked(counts.encode() if isinstance(counts, str) else counts, size)
 
 
 def _points(ring: Any, size: tuple[int, int]) -> int:
-    """Points of a polygon that pycocotools may draw: it walks along every edge in memory, and crashes on NaN or a point far away."""
+    """Points of a polygon that pycocotools may draw: it walks along every edge in memory, and
+    crashes on NaN or a point far away."""
     try:
         at = np.asarray(ring, np.float64)
     except (TypeError, ValueError, OverflowError):
         at = np.zeros((0, 0))
     if at.ndim != 1:
         raise ValueError("expected a polygon as numbers x, y, x, y, ...")
-    way = float(np.abs(np.diff(at[: len(at) // 2 * 2].reshape(-1, 2), axis=0)).max(axis=1).sum()) if len(at) >= 4 else 0.0
+    way = (
+        float(np.abs(np.diff(at[: len(at) // 2 * 2].reshape(-1, 2), axis=0)).max(axis=1).sum())
+        if len(at) >= 4
+        else 0.0
+    )
     if not (np.abs(at) <= 16 * max(size)).all() or way > 16 * (size[0] + 16) * (size[1] + 16):
-        raise ValueError(f"a polygon leaves the image of size {tuple(size)} by far, or runs through it without end")
+        raise ValueError(
+            f"a polygon leaves the image of size {tuple(size)} by far, or runs through it without end"
+        )
     return len(at) // 2
 
 
 def _checked(code: bytes, size: tuple[int, int]) -> bytes:
-    """A compressed code that really describes `size` pixels: pycocotools itself writes past its buffer on a forged one."""
+    """A compressed code that really describes `size` pixels: pycocotools itself writes past its
+    buffer on a forged one."""
     total = int(_counts(code).sum())
     if total != size[0] * size[1]:
-        raise ValueError(f"a run-length code describes {total} pixels, the image has {size[0] * size[1]}")
+        raise ValueError(
+            f"a run-length code describes {total} pixels, the image has {size[0] * size[1]}"
+        )
     return code
 
 
 def _counts(code: bytes) -> Int[np.ndarray, "runs"]:
-    """The runs (outside, inside, outside, ...) in a compressed code: groups of 5 bits, each run less the one before the last."""
+    """The runs (outside, inside, outside, ...) in a compressed code: groups of 5 bits, each run
+    less the one before the last."""
     digits = np.frombuffer(code, np.uint8).astype(np.int64) - 48
     if not digits.size:
         return digits

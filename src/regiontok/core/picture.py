@@ -1,7 +1,7 @@
 """Picture: decoded pixels, upright and RGB. The only place that decodes an image.
 
-Whatever comes in (path, bytes, Pillow image, array, tensor) leaves as `[H W 3]` uint8 with a key. What cannot be decoded whole is a
-`PictureError`: nothing is guessed, no half picture gets through.
+Whatever comes in (path, bytes, Pillow image, array, tensor) leaves as `[H W 3]` uint8 with a key.
+What cannot be decoded whole is a `PictureError`: nothing is guessed, no half picture gets through.
 """
 
 from __future__ import annotations
@@ -21,15 +21,21 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-# Formats whose Pillow decoder stays inside Pillow: EPS, for one, would start Ghostscript on a stranger's file.
+# Formats whose Pillow decoder stays inside Pillow: EPS, for one, would start Ghostscript on a
+# stranger's file.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "TGA")
-SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .avif .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm .jp2 .j2k .tga".split())
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .avif .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm .jp2 .j2k .tga".split()
+)
 MAX_BYTES = 512 * 2**20
 WHOLE = 32
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
-# EXIF orientation -> what stands the picture upright (Pillow's ImageOps.exif_transpose also rewrites the EXIF block, and a damaged one
+# EXIF orientation -> what stands the picture upright (Pillow's ImageOps.exif_transpose also
+# rewrites the EXIF block, and a damaged one
 # then loses a photo whose pixels are whole)
-_TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90".split()
+_TURNS = (
+    "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90".split()
+)
 UPRIGHT = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(_TURNS, start=2)}
 
 
@@ -43,7 +49,8 @@ class Picture:
 
     Attributes:
         pixels: `[H W 3]` uint8, upright (EXIF orientation applied), RGB, read-only.
-        key: hash of the bytes it was read from (of the pixels and their shape for arrays): the same bytes, the same key.
+        key: hash of the bytes it was read from (of the pixels and their shape for arrays): the same
+            bytes, the same key.
         name: what to call it in messages and tables.
 
     >>> Picture.of(np.zeros((4, 6, 3), np.uint8)).size
@@ -61,10 +68,12 @@ class Picture:
 
     @classmethod
     def of(cls, source: Any, name: str | None = None) -> Picture:
-        """A picture from a path, bytes, a Pillow image, an array `[H W]`, `[H W 1|3|4]`, or a tensor `[1|3|4 H W]` or as an array.
+        """A picture from a path, bytes, a Pillow image, an array `[H W]`, `[H W 1|3|4]`, or a
+        tensor `[1|3|4 H W]` or as an array.
 
-        Integers are uint8 (or uint16, divided by 257); floats lie in [0, 1]. Alpha is laid over white; palettes, CMYK, 16-bit and
-        1-bit images become RGB; of an animation the first frame is taken.
+        Integers are uint8 (or uint16, divided by 257); floats lie in [0, 1]. Alpha is laid over
+        white; palettes, CMYK, 16-bit and 1-bit images become RGB; of an animation the first frame
+        is taken.
 
         Raises:
             PictureError: unreadable, truncated, empty, too large, or values out of range.
@@ -85,7 +94,9 @@ class Picture:
         elif isinstance(source, np.ndarray):
             pixels = _from_array(source, name or "array")
         else:
-            raise TypeError(f"expected a path, bytes, a Pillow image, an array or a tensor; got {type(source).__name__}")
+            raise TypeError(
+                f"expected a path, bytes, a Pillow image, an array or a tensor; got {type(source).__name__}"
+            )
         digest = hashlib.sha256(f"pixels {pixels.shape}".encode() + pixels.tobytes())
         return cls(_frozen(pixels), digest.hexdigest()[:32], name or "image")
 
@@ -94,13 +105,17 @@ class Picture:
         """The pixels as a Pillow image."""
         return Image.fromarray(self.pixels)
 
-    def resized(self, size: tuple[int, int], crop: tuple[float, float, float, float], resample: str) -> np.ndarray:
-        """The part `crop` = (y0, x0, y1, x1), in pixels, resized to `size` = (h, w): `[h w 3]` uint8.
+    def resized(
+        self, size: tuple[int, int], crop: tuple[float, float, float, float], resample: str
+    ) -> np.ndarray:
+        """The part `crop` = (y0, x0, y1, x1), in pixels, resized to `size` = (h, w): `[h w 3]`
+        uint8.
 
-        Where the crop is a cut of the whole picture resized to whole pixels, that is what is done, as image processors do: Pillow
-        orders its two passes by the sizes of input and output, and the other order rounds otherwise (1 level of 255, singly 17). A
-        picture that would become more than `WHOLE` times the cut (20,000 x 10) is resized within the crop alone; the filter still
-        reads beyond it where the picture goes on.
+        Where the crop is a cut of the whole picture resized to whole pixels, that is what is done,
+        as image processors do: Pillow orders its two passes by the sizes of input and output, and
+        the other order rounds otherwise (1 level of 255, singly 17). A picture that would become
+        more than `WHOLE` times the cut (20,000 x 10) is resized within the crop alone; the filter
+        still reads beyond it where the picture goes on.
         """
         method = Image.Resampling(RESAMPLE[resample])
         (y0, x0, y1, x1), (h, w) = crop, size
@@ -109,7 +124,9 @@ class Picture:
         high, wide, top, left = (round(value) for value in (*full, *start))
         aligned = np.allclose((*full, *start), (high, wide, top, left), rtol=0, atol=1e-6)
         if aligned and high * wide <= WHOLE * h * w:
-            return np.array(self.pil.resize((wide, high), method).crop((left, top, left + w, top + h)))
+            return np.array(
+                self.pil.resize((wide, high), method).crop((left, top, left + w, top + h))
+            )
         return np.array(self.pil.resize((w, h), method, box=(x0, y0, x1, y1)))
 
 
@@ -130,7 +147,9 @@ def _read(path: Path) -> bytes:
             raise PictureError(f"{path}: a folder or device, not an image file")
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise PictureError(f"{path}: {size / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB an image may have")
+            raise PictureError(
+                f"{path}: {size / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB an image may have"
+            )
         return path.read_bytes()
     except OSError as error:
         raise PictureError(f"{path}: cannot be read ({error.strerror})") from error
@@ -159,27 +178,41 @@ def _decoding(name: str) -> Iterator[None]:
     except PictureError:
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from None
+        raise PictureError(
+            f"{name}: not an image of a known format ({', '.join(FORMATS)})"
+        ) from None
     except Image.DecompressionBombError:
         limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise PictureError(
             f"{name}: more than {limit:.0f} million pixels; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from None
     except Exception as error:
-        # Decoders promise no list: 48,000 damaged files gave OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error (EXIF),
+        # Decoders promise no list: 48,000 damaged files gave OSError, SyntaxError, ValueError,
+        # EOFError, KeyError, struct.error (EXIF),
         # RuntimeError (AVIF); MemoryError is what a lying header ends in.
-        raise PictureError(f"{name}: damaged or truncated ({error or type(error).__name__})") from None
+        raise PictureError(
+            f"{name}: damaged or truncated ({error or type(error).__name__})"
+        ) from None
 
 
 def _check_png(data: bytes, image: Image.Image, name: str) -> None:
-    """Pillow takes a PNG whose compressed stream ends early for a whole one: the rows that did not come stay 0."""
+    """Pillow takes a PNG whose compressed stream ends early for a whole one: the rows that did not
+    come stay 0."""
     last = image.crop((0, image.height - 1, image.width, image.height)).tobytes()
     if not image.info.get("interlace") and last.strip(b"\0"):
         return
     wide, high, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     # x, y, every x, every y
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    passes = (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    )
     expected = 0
     for x, y, every_x, every_y in passes if interlace else ((0, 0, 1, 1),):
         cols, rows = len(range(x, wide, every_x)), len(range(y, high, every_y))
@@ -191,7 +224,9 @@ def _check_png(data: bytes, image: Image.Image, name: str) -> None:
             found += len(stream.decompress(data[at + 8 : at + 8 + length], expected - found))
         at += 12 + length
     if found < expected:
-        raise PictureError(f"{name}: damaged or truncated (its pixels end after {found} of {expected} bytes)")
+        raise PictureError(
+            f"{name}: damaged or truncated (its pixels end after {found} of {expected} bytes)"
+        )
 
 
 def _rgb(image: Image.Image, name: str) -> np.ndarray:
@@ -203,7 +238,9 @@ def _rgb(image: Image.Image, name: str) -> np.ndarray:
     if image.mode == "I":
         wide = np.asarray(image)
         if wide.min() < 0 or wide.max() > 65535:
-            raise PictureError(f"{name}: integers from {wide.min()} to {wide.max()} are not 16-bit pixels")
+            raise PictureError(
+                f"{name}: integers from {wide.min()} to {wide.max()} are not 16-bit pixels"
+            )
         return _from_array(wide.astype(np.uint16), name)
     if image.mode == "F" or image.mode.startswith("I;16"):
         return _from_array(np.asarray(image), name)
@@ -225,7 +262,9 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
-        raise PictureError(f"{name}: expected [H W], [H W 1], [H W 3] or [H W 4], got shape {list(array.shape)}")
+        raise PictureError(
+            f"{name}: expected [H W], [H W 1], [H W 3] or [H W 4], got shape {list(array.shape)}"
+        )
     pixels = _eight_bits(array, name)
     if pixels.shape[-1] == 4:
         alpha = pixels[..., 3:].astype(np.uint32)
@@ -238,7 +277,9 @@ def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
         return array
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order: a TIFF may hold big-endian ones
+    if (
+        array.dtype.kind == "u" and array.dtype.itemsize == 2
+    ):  # of either byte order: a TIFF may hold big-endian ones
         return np.round(array / 257).astype(np.uint8)
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():
@@ -252,6 +293,10 @@ def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _frozen(pixels: np.ndarray) -> np.ndarray:
-    pixels = np.array(pixels, copy=True, order="C") if pixels.flags.writeable is False or pixels.base is not None else pixels
+    pixels = (
+        np.array(pixels, copy=True, order="C")
+        if pixels.flags.writeable is False or pixels.base is not None
+        else pixels
+    )
     pixels.flags.writeable = False
     return pixels

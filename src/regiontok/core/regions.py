@@ -1,8 +1,9 @@
 """Regions of one view, and Members: the regions of a batch laid flat.
 
-A region is a list of patches. Kept as a sorted relation patch <-> region it may overlap, leave gaps and have any size; mean pooling is
-a segment mean over it, object-guided selection is `features[patch]`, cross-attention a segment softmax, and 665k images of it take
-1.5 GB where dense masks take 49.
+A region is a list of patches. Kept as a sorted relation patch <-> region it may overlap, leave gaps
+and have any size; mean pooling is a segment mean over it, object-guided selection is
+`features[patch]`, cross-attention a segment softmax, and 665k images of it take 1.5 GB where dense
+masks take 49.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Regions:
 
     Attributes:
         patch: `[m]` int64, raster index of the patch of each membership.
-        region: `[m]` int64, its region; sorted by region, then by patch; every region 0..k-1 has a patch.
+        region: `[m]` int64, its region; sorted by region, then by patch; every region 0..k-1 has a
+            patch.
         grid: (h, w), or (t, h, w) for a clip.
         source: `[k]` int64, index of the mask a region came from, -1 if from none.
 
@@ -41,27 +43,48 @@ class Regions:
 
     def __post_init__(self) -> None:
         if self.patch.shape != self.region.shape or self.patch.ndim != 1:
-            raise ValueError(f"patch and region must be [m], got {list(self.patch.shape)} and {list(self.region.shape)}")
+            raise ValueError(
+                f"patch and region must be [m], got {list(self.patch.shape)} and {list(self.region.shape)}"
+            )
         if {self.patch.dtype, self.region.dtype, self.source.dtype} != {torch.int64}:
-            raise ValueError(f"ids must be int64, got {self.patch.dtype}, {self.region.dtype} and {self.source.dtype}")
+            raise ValueError(
+                f"ids must be int64, got {self.patch.dtype}, {self.region.dtype} and {self.source.dtype}"
+            )
         if not len(self.patch):
             if len(self.source):
-                raise ValueError(f"{len(self.source)} regions without a patch; an empty region does not exist")
+                raise ValueError(
+                    f"{len(self.source)} regions without a patch; an empty region does not exist"
+                )
             return
         order = self.region * self.patches + self.patch
         steps = self.region.diff(prepend=self.region.new_full((1,), -1))
         ascending = (order[1:] > order[:-1]).all()
-        ends = [self.patch.min(), self.patch.max(), ascending.long(), self.region[0], self.region[-1], steps.max()]
-        low, high, is_sorted, first, last, widest = torch.stack(ends).tolist()  # together: a GPU is waited for once
+        ends = [
+            self.patch.min(),
+            self.patch.max(),
+            ascending.long(),
+            self.region[0],
+            self.region[-1],
+            steps.max(),
+        ]
+        low, high, is_sorted, first, last, widest = torch.stack(
+            ends
+        ).tolist()  # together: a GPU is waited for once
         if low < 0 or high >= self.patches:
-            raise ValueError(f"patch indices must lie in 0..{self.patches - 1} on the grid {self.grid}")
+            raise ValueError(
+                f"patch indices must lie in 0..{self.patches - 1} on the grid {self.grid}"
+            )
         if not is_sorted:
             raise ValueError("memberships must be sorted by region, then patch, without repeats")
         if first != 0 or last + 1 != len(self.source) or widest > 1:
-            raise ValueError(f"regions must be numbered 0..{len(self.source) - 1}, each with at least one patch")
+            raise ValueError(
+                f"regions must be numbered 0..{len(self.source) - 1}, each with at least one patch"
+            )
 
     @classmethod
-    def singletons(cls, grid: tuple[int, ...], valid: Bool[Tensor, "*grid"] | None = None) -> Regions:
+    def singletons(
+        cls, grid: tuple[int, ...], valid: Bool[Tensor, "*grid"] | None = None
+    ) -> Regions:
         """Every (valid) patch its own region, in raster order: the patch baseline (row D2)."""
         if valid is not None and tuple(valid.shape) != tuple(grid):
             raise ValueError(f"valid {list(valid.shape)} lies on another grid than {tuple(grid)}")
@@ -70,8 +93,11 @@ class Regions:
         return cls(patch, region, grid, torch.full_like(region, -1))
 
     @classmethod
-    def from_masks(cls, masks: Bool[Tensor, "k *grid"], source: Int[Tensor, "k"] | None = None) -> Regions:
-        """From patch masks; empty ones are left out, and `source` (default: the mask's index) says which stayed."""
+    def from_masks(
+        cls, masks: Bool[Tensor, "k *grid"], source: Int[Tensor, "k"] | None = None
+    ) -> Regions:
+        """From patch masks; empty ones are left out, and `source` (default: the mask's index) says
+        which stayed."""
         flat = masks.flatten(1) != 0
         kept = flat.any(1)
         index = torch.arange(len(flat), device=flat.device) if source is None else source
@@ -79,8 +105,11 @@ class Regions:
         return cls(patch, region, tuple(masks.shape[1:]), index[kept])
 
     @classmethod
-    def from_labels(cls, labels: Int[Tensor, "*grid"], source: Int[Tensor, "k"] | None = None) -> Regions:
-        """From one label a patch, -1 for none; regions in the order of their labels, without gaps in the numbering.
+    def from_labels(
+        cls, labels: Int[Tensor, "*grid"], source: Int[Tensor, "k"] | None = None
+    ) -> Regions:
+        """From one label a patch, -1 for none; regions in the order of their labels, without gaps
+        in the numbering.
 
         `source` gives the mask of each label that occurs, in order (default: none).
         """
@@ -106,7 +135,8 @@ class Regions:
 
     @cached_property
     def starts(self) -> Int[Tensor, "k"]:
-        """Where each region's memberships begin; `patch[starts]` is its first patch in raster order."""
+        """Where each region's memberships begin; `patch[starts]` is its first patch in raster
+        order."""
         return self.sizes.cumsum(0) - self.sizes
 
     @property
@@ -151,7 +181,11 @@ class Regions:
 
     def is_partition(self, valid: Bool[Tensor, "*grid"] | None = None) -> bool:
         """True if every (valid) patch lies in exactly one region, and no other patch in any."""
-        wanted = torch.ones(self.grid, dtype=torch.bool, device=self.patch.device) if valid is None else valid
+        wanted = (
+            torch.ones(self.grid, dtype=torch.bool, device=self.patch.device)
+            if valid is None
+            else valid
+        )
         return bool((self.counts == wanted.long()).all())
 
     def take(self, order: Int[Tensor, "j"] | Bool[Tensor, "k"] | Sequence[int]) -> Regions:
@@ -177,7 +211,9 @@ class Regions:
             IndexError: the clip has no such frame.
         """
         if len(self.grid) != 3:
-            raise ValueError(f"only a clip's regions, on a grid (t, h, w), have frames; these lie on {self.grid}")
+            raise ValueError(
+                f"only a clip's regions, on a grid (t, h, w), have frames; these lie on {self.grid}"
+            )
         if not 0 <= at < self.grid[0]:
             raise IndexError(f"frame {at} of a clip of {self.grid[0]}")
         each = self.grid[1] * self.grid[2]
@@ -187,12 +223,15 @@ class Regions:
 
     def to(self, device: torch.device | str) -> Regions:
         """On another device."""
-        return Regions(self.patch.to(device), self.region.to(device), self.grid, self.source.to(device))
+        return Regions(
+            self.patch.to(device), self.region.to(device), self.grid, self.source.to(device)
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """The regions of v views, laid end to end: ids are global, offsets give back a view's own. An empty view keeps its slot.
+    """The regions of v views, laid end to end: ids are global, offsets give back a view's own. An
+    empty view keeps its slot.
 
     Attributes:
         patch: `[m]` int64, row of the concatenated patch features.
@@ -210,7 +249,8 @@ class Members:
 
     @classmethod
     def of(cls, views: Sequence[Regions], image: Sequence[int] | Tensor | None = None) -> Members:
-        """Lay the regions of several views end to end; `image` says whose view each is (default: one view an image).
+        """Lay the regions of several views end to end; `image` says whose view each is (default:
+        one view an image).
 
         Raises:
             ValueError: `image` is not one ascending id a view.
@@ -219,11 +259,19 @@ class Members:
         patches = _offsets([view.patches for view in views], device)
         regions = _offsets([len(view) for view in views], device)
         none = torch.zeros(0, dtype=torch.int64, device=device)
-        patch = torch.cat([none, *(view.patch + start for view, start in zip(views, patches, strict=False))])
-        region = torch.cat([none, *(view.region + start for view, start in zip(views, regions, strict=False))])
-        image = torch.as_tensor(range(len(views)) if image is None else image, dtype=torch.int64, device=device)
+        patch = torch.cat(
+            [none, *(view.patch + start for view, start in zip(views, patches, strict=False))]
+        )
+        region = torch.cat(
+            [none, *(view.region + start for view, start in zip(views, regions, strict=False))]
+        )
+        image = torch.as_tensor(
+            range(len(views)) if image is None else image, dtype=torch.int64, device=device
+        )
         if len(image) != len(views) or bool((image.diff() < 0).any()):
-            raise ValueError(f"expected one ascending image id for each of {len(views)} views, got {image.tolist()}")
+            raise ValueError(
+                f"expected one ascending image id for each of {len(views)} views, got {image.tolist()}"
+            )
         return cls(patch, region, patches, regions, image)
 
     def __len__(self) -> int:
@@ -237,7 +285,9 @@ class Members:
     @cached_property
     def view(self) -> Int[Tensor, "k"]:
         """The view of each region, counted over the batch."""
-        return torch.repeat_interleave(torch.arange(len(self.image), device=self.region.device), self.regions.diff())
+        return torch.repeat_interleave(
+            torch.arange(len(self.image), device=self.region.device), self.regions.diff()
+        )
 
 
 def _count(grid: tuple[int, ...]) -> int:

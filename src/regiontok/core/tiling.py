@@ -1,6 +1,7 @@
 """Tiling: which grids of tiles an image may be cut into, and the one that fits it best.
 
-After: LLaVA-NeXT's any-resolution grids (`select_best_resolution`, as in LLaVA's code and in transformers); RICE, row R9 (2x2+1).
+After: LLaVA-NeXT's any-resolution grids (`select_best_resolution`, as in LLaVA's code and in
+transformers); RICE, row R9 (2x2+1).
 Differs: grids count tiles, not pixels, so that one spec serves encoders of any canvas.
 """
 
@@ -18,7 +19,8 @@ MOST = 12  # tiles along one side
 
 @dataclass(frozen=True)
 class Tiling:
-    """The grids of tiles that an image may be cut into; the whole image on one canvas, the base view, always comes with them.
+    """The grids of tiles that an image may be cut into; the whole image on one canvas, the base
+    view, always comes with them.
 
     Attributes:
         grids: (rows, columns) of tiles each. Where two fit an image alike the first is taken.
@@ -33,7 +35,8 @@ class Tiling:
 
     @classmethod
     def of(cls, text: str) -> Tiling:
-        """From its spec: "2x2" (or "2x2+1"), several grids "1x2,2x1,2x2", "anyres" (LLaVA-NeXT's five), "anyres(6)" (all up to 6x6).
+        """From its spec: "2x2" (or "2x2+1"), several grids "1x2,2x1,2x2", "anyres" (LLaVA-NeXT's
+        five), "anyres(6)" (all up to 6x6).
 
         Raises:
             ValueError: anything else, or more than 12 tiles along a side.
@@ -45,7 +48,10 @@ class Tiling:
             sides = range(1, min(int(found[1]), MOST + 1) + 1)
             grids = tuple((rows, columns) for rows in sides for columns in sides)
         elif re.fullmatch(r"\d+x\d+(,\d+x\d+)*", bare):
-            grids = tuple((int(rows), int(columns)) for rows, _, columns in (one.partition("x") for one in bare.split(",")))
+            grids = tuple(
+                (int(rows), int(columns))
+                for rows, _, columns in (one.partition("x") for one in bare.split(","))
+            )
         else:
             raise ValueError(
                 f"tiles must be grids of rows x columns ('2x2', '1x2,2x1,2x2'), 'anyres' (LLaVA-NeXT's five) or 'anyres(6)' (all up to "
@@ -56,7 +62,8 @@ class Tiling:
         return cls(grids)
 
     def best(self, image: Pair, tile: Pair) -> Pair:
-        """(rows, columns) of the grid that shows most of the image's pixels, and among those wastes least."""
+        """(rows, columns) of the grid that shows most of the image's pixels, and among those wastes
+        least."""
         scores = []
         for rows, columns in self.grids:
             high, wide = rows * tile[0], columns * tile[1]

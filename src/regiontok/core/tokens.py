@@ -26,7 +26,8 @@ class Tokens:
         values: `[t d]`.
         image: `[t]` int64, ascending.
         view: `[t]` int64: the view of its image (0 when an image has one view).
-        region: `[t]` int64: the region of its view (a delimiter's is its mask's), -1 for tokens of no region (whole image, CLS).
+        region: `[t]` int64: the region of its view (a delimiter's is its mask's), -1 for tokens of
+            no region (whole image, CLS).
         patch: `[t]` int64: raster index of the patch on its view's grid, -1 for a pooled token.
         kind: `[t]` int64: index into `KINDS`.
         images: how many images; one of them may have no token at all.
@@ -48,7 +49,9 @@ class Tokens:
         count = self.values.shape[0]
         for name in _IDS:
             if getattr(self, name).shape != (count,):
-                raise ValueError(f"{count} tokens need {name} [{count}], got {list(getattr(self, name).shape)}")
+                raise ValueError(
+                    f"{count} tokens need {name} [{count}], got {list(getattr(self, name).shape)}"
+                )
 
     @classmethod
     def empty(cls, width: int, images: int = 0) -> Tokens:
@@ -57,24 +60,44 @@ class Tokens:
         return cls(torch.zeros(0, width), none, none, none, none, none, images)
 
     @classmethod
-    def of_regions(cls, values: Float[Tensor, "k d"], members: Members, kind: int = REGION) -> Tokens:
+    def of_regions(
+        cls, values: Float[Tensor, "k d"], members: Members, kind: int = REGION
+    ) -> Tokens:
         """One token a region."""
-        return cls._of(values, torch.arange(len(members), device=values.device), None, members, kind)
+        return cls._of(
+            values, torch.arange(len(members), device=values.device), None, members, kind
+        )
 
     @classmethod
-    def of_patches(cls, values: Float[Tensor, "m d"], members: Members, kind: int = REGION) -> Tokens:
+    def of_patches(
+        cls, values: Float[Tensor, "m d"], members: Members, kind: int = REGION
+    ) -> Tokens:
         """One token a membership: a region's patches in raster order, region after region."""
         return cls._of(values, members.region, members.patch, members, kind)
 
     @classmethod
-    def _of(cls, values: Tensor, region: Tensor, patch: Tensor | None, members: Members, kind: int) -> Tokens:
+    def _of(
+        cls, values: Tensor, region: Tensor, patch: Tensor | None, members: Members, kind: int
+    ) -> Tokens:
         view = members.view[region]
         images = int(members.image.max()) + 1 if len(members.image) else 0
-        first = torch.searchsorted(members.image, members.image)  # the first view of each view's image
+        first = torch.searchsorted(
+            members.image, members.image
+        )  # the first view of each view's image
         own_patch = torch.full_like(region, -1) if patch is None else patch - members.patches[view]
-        own_region = region - members.regions[view] if kind == REGION else torch.full_like(region, -1)
+        own_region = (
+            region - members.regions[view] if kind == REGION else torch.full_like(region, -1)
+        )
         own_view = (torch.arange(len(members.image), device=view.device) - first)[view]
-        return cls(values, members.image[view], own_view, own_region, own_patch, torch.full_like(region, kind), images)
+        return cls(
+            values,
+            members.image[view],
+            own_view,
+            own_region,
+            own_patch,
+            torch.full_like(region, kind),
+            images,
+        )
 
     def __len__(self) -> int:
         return self.values.shape[0]
@@ -92,7 +115,9 @@ class Tokens:
 
     def take(self, index: Int[Tensor, "j"]) -> Tokens:
         """The tokens of `index` (or a bool mask), in its order."""
-        return replace(self, values=self.values[index], **{name: getattr(self, name)[index] for name in _IDS})
+        return replace(
+            self, values=self.values[index], **{name: getattr(self, name)[index] for name in _IDS}
+        )
 
     def of(self, image: int) -> Tokens:
         """The tokens of one image, as a batch of one."""
@@ -105,10 +130,15 @@ class Tokens:
         """One `[t_i d]` an image: what transformers takes as ready-made visual tokens.
 
         Raises:
-            ValueError: tokens that do not lie image by image (after a `take` in another order, say).
+            ValueError: tokens that do not lie image by image (after a `take` in another order,
+                say).
         """
-        if len(self) and (bool((self.image.diff() < 0).any()) or int(self.image[-1]) >= self.images):
-            raise ValueError(f"tokens to be split must lie image by image, with ids 0..{self.images - 1}")
+        if len(self) and (
+            bool((self.image.diff() < 0).any()) or int(self.image[-1]) >= self.images
+        ):
+            raise ValueError(
+                f"tokens to be split must lie image by image, with ids 0..{self.images - 1}"
+            )
         return list(self.values.split(self.counts.tolist()))
 
     def but(self, values: Float[Tensor, "t e"]) -> Tokens:
@@ -118,13 +148,20 @@ class Tokens:
     def to(self, *args, **kwargs) -> Tokens:
         """Like `torch.Tensor.to`; a dtype moves only the values."""
         values = self.values.to(*args, **kwargs)
-        return replace(self, values=values, **{name: getattr(self, name).to(values.device) for name in _IDS})
+        return replace(
+            self, values=values, **{name: getattr(self, name).to(values.device) for name in _IDS}
+        )
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Plain tensors for safetensors; `from_tensors` is the way back."""
-        # copies: safetensors refuses tensors that share memory, and pools may use one tensor of zeros for two ids
+        # copies: safetensors refuses tensors that share memory, and pools may use one tensor of
+        # zeros for two ids
         plain = torch.contiguous_format
-        named = {f.name: getattr(self, f.name).detach().clone(memory_format=plain) for f in fields(self) if f.name != "images"}
+        named = {
+            f.name: getattr(self, f.name).detach().clone(memory_format=plain)
+            for f in fields(self)
+            if f.name != "images"
+        }
         return {**named, "images": torch.tensor(self.images)}
 
     @classmethod
@@ -142,16 +179,27 @@ def cat(parts: Sequence[Tokens]) -> Tokens:
     if not parts:
         raise ValueError("nothing to join")
     starts = [sum(part.images for part in parts[:i]) for i in range(len(parts))]
-    moved = [replace(part, image=part.image + start) for part, start in zip(parts, starts, strict=True)]
-    joined = {f.name: torch.cat([getattr(p, f.name) for p in moved]) for f in fields(Tokens) if f.name != "images"}
+    moved = [
+        replace(part, image=part.image + start) for part, start in zip(parts, starts, strict=True)
+    ]
+    joined = {
+        f.name: torch.cat([getattr(p, f.name) for p in moved])
+        for f in fields(Tokens)
+        if f.name != "images"
+    }
     return Tokens(**joined, images=sum(part.images for part in parts))
 
 
 def interleave(parts: Sequence[Tokens]) -> Tokens:
-    """Tokens of the SAME images, image by image, in the order of `parts` (CLS in front of regions, say)."""
+    """Tokens of the SAME images, image by image, in the order of `parts` (CLS in front of regions,
+    say)."""
     images = {part.images for part in parts}
     if len(images) != 1:
         raise ValueError(f"parts must be of the same images, got batches of {sorted(images)}")
-    joined = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Tokens) if f.name != "images"}
+    joined = {
+        f.name: torch.cat([getattr(p, f.name) for p in parts])
+        for f in fields(Tokens)
+        if f.name != "images"
+    }
     tokens = Tokens(**joined, images=images.pop())
     return tokens.take(torch.argsort(tokens.image, stable=True))

@@ -1,4 +1,5 @@
-"""Examples -> one batch: right padding, one placeholder a picture, pictures in one flat list; packed rows carry their segments."""
+"""Examples -> one batch: right padding, one placeholder a picture, pictures in one flat list;
+packed rows carry their segments."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class Example:
     Attributes:
         input_ids: one placeholder a picture.
         labels: as many; `IGNORE` where nothing is supervised.
-        pictures: decoded, or the encoder's answers out of a cache (of tiles all views); in the order of their placeholders.
+        pictures: decoded, or the encoder's answers out of a cache (of tiles all views); in the
+            order of their placeholders.
         regions: steps in place of the model's own, "" for no masks; None: its own.
     """
 
@@ -32,7 +34,8 @@ class Example:
 
 @dataclass(frozen=True)
 class Collator:
-    """`collator(examples)` -> what `RegionVLM.forward` takes. A tuple of examples is one packed row.
+    """`collator(examples)` -> what `RegionVLM.forward` takes. A tuple of examples is one packed
+    row.
 
     Attributes:
         placeholder: the id that stands for a picture.
@@ -50,14 +53,18 @@ class Collator:
     def of(cls, tokenizer: Any, placeholder: int) -> Collator:
         """With the tokenizer's padding (or end) id."""
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id)
-        return cls(placeholder, next((number for number in ids if number is not None and number != placeholder), 0))
+        return cls(
+            placeholder,
+            next((number for number in ids if number is not None and number != placeholder), 0),
+        )
 
     def __call__(self, examples: Sequence[Example | Sequence[Example]]) -> dict[str, Any]:
-        """`input_ids`, `attention_mask`, `labels` `[b l]`, `pictures` (flat), `segments` `[b l]` if rows are packed, and `regions` of
-        each picture if some example has its own.
+        """`input_ids`, `attention_mask`, `labels` `[b l]`, `pictures` (flat), `segments` `[b l]` if
+        rows are packed, and `regions` of each picture if some example has its own.
 
         Raises:
-            ValueError: an example with another number of placeholders than of pictures, or of labels than of ids.
+            ValueError: an example with another number of placeholders than of pictures, or of
+                labels than of ids.
         """
         packed = any(not isinstance(example, Example) for example in examples)
         rows = [(row,) if isinstance(row, Example) else tuple(row) for row in examples]
@@ -75,7 +82,9 @@ class Collator:
                 own = slice(start, start + len(example.input_ids))
                 batch["input_ids"][place, own] = torch.tensor(example.input_ids)
                 batch["labels"][place, own] = torch.tensor(example.labels)
-                batch["labels"][place, own.start] = IGNORE  # the sample before must not be trained to predict this one
+                batch["labels"][place, own.start] = (
+                    IGNORE  # the sample before must not be trained to predict this one
+                )
                 batch["attention_mask"][place, own] = 1
                 batch["segments"][place, own] = number
                 start = own.stop
@@ -83,13 +92,23 @@ class Collator:
             del batch["segments"]
         every = [example for row in rows for example in row]
         if any(example.regions is not None for example in every):
-            batch["regions"] = [example.regions for example in every for _ in range(example.input_ids.count(self.placeholder))]
+            batch["regions"] = [
+                example.regions
+                for example in every
+                for _ in range(example.input_ids.count(self.placeholder))
+            ]
         return {**batch, "pictures": [picture for example in every for picture in example.pictures]}
 
     def _check(self, example: Example) -> None:
         stand = example.input_ids.count(self.placeholder)
-        given = sum(not isinstance(picture, PatchGrid) or picture.view == 0 for picture in example.pictures)
+        given = sum(
+            not isinstance(picture, PatchGrid) or picture.view == 0 for picture in example.pictures
+        )
         if stand != given:
-            raise ValueError(f"an example has {stand} placeholders (id {self.placeholder}) and {given} pictures")
+            raise ValueError(
+                f"an example has {stand} placeholders (id {self.placeholder}) and {given} pictures"
+            )
         if len(example.labels) != len(example.input_ids) or not example.input_ids:
-            raise ValueError(f"an example needs as many labels as ids: {len(example.labels)} for {len(example.input_ids)}")
+            raise ValueError(
+                f"an example needs as many labels as ids: {len(example.labels)} for {len(example.input_ids)}"
+            )

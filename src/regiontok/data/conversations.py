@@ -1,8 +1,10 @@
-"""Records -> examples, drawn by index: what a DataLoader's workers hold. A picture that cannot be decoded never stops a run.
+"""Records -> examples, drawn by index: what a DataLoader's workers hold. A picture that cannot be
+decoded never stops a run.
 
-A record whose picture cannot be decoded gives its place to the next record of its source that can be and is no longer. Batches so keep
-their size on every process (a shorter one may be empty, and ranks would wait for each other), packed rows keep to their length, and what
-is trained on stays a function of the data and the index: the same on resuming, for any number of workers and ranks.
+A record whose picture cannot be decoded gives its place to the next record of its source that can
+be and is no longer. Batches so keep their size on every process (a shorter one may be empty, and
+ranks would wait for each other), packed rows keep to their length, and what is trained on stays a
+function of the data and the index: the same on resuming, for any number of workers and ranks.
 """
 
 from __future__ import annotations
@@ -47,7 +49,13 @@ class Conversations(torch.utils.data.Dataset):
         aside: str | Path | None = None,
         strict: bool = False,
     ) -> None:
-        self.records, self.labeller, self.measure, self.cache, self.strict = records, labeller, measure, cache, strict
+        self.records, self.labeller, self.measure, self.cache, self.strict = (
+            records,
+            labeller,
+            measure,
+            cache,
+            strict,
+        )
         self.aside = Path(aside) if aside else None
 
     def __len__(self) -> int:
@@ -60,7 +68,9 @@ class Conversations(torch.utils.data.Dataset):
             PictureError, RecordError: if `strict`.
             ValueError: no record of the source can stand in.
         """
-        return tuple(self._one(index) for index in row) if isinstance(row, tuple) else self._one(row)
+        return (
+            tuple(self._one(index) for index in row) if isinstance(row, tuple) else self._one(row)
+        )
 
     def _one(self, index: int) -> Example:
         source = self.records.source_of(index)
@@ -77,12 +87,16 @@ class Conversations(torch.utils.data.Dataset):
                 if self.strict:
                     raise
                 self._note(place, record, str(error))
-        raise ValueError(f"record {index} of {source.name} cannot be read, and no other of its source can stand in for it")
+        raise ValueError(
+            f"record {index} of {source.name} cannot be read, and no other of its source can stand in for it"
+        )
 
     def _may_stand_in(self, place: int, index: int) -> bool:
         if self.measure is None:
             return True
-        return bool(self.measure.keep[place] and self.measure.lengths[place] <= self.measure.lengths[index])
+        return bool(
+            self.measure.keep[place] and self.measure.lengths[place] <= self.measure.lengths[index]
+        )
 
     def _pictures(self, record: Record) -> tuple[Picture | PatchGrid, ...]:
         if self.cache is not None:
@@ -101,7 +115,8 @@ class Conversations(torch.utils.data.Dataset):
 
 
 def replaced(path: str | Path) -> dict[int, str]:
-    """Record -> reason, from the file that `Conversations(aside=...)` wrote; a record that came up in several epochs counts once."""
+    """Record -> reason, from the file that `Conversations(aside=...)` wrote; a record that came up
+    in several epochs counts once."""
     if not Path(path).is_file():
         return {}
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]

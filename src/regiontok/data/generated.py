@@ -1,6 +1,8 @@
-"""Records of the generated world: seeded scenes, questions whose answers are known, pictures made when they are looked at.
+"""Records of the generated world: seeded scenes, questions whose answers are known, pictures made
+when they are looked at.
 
-After: nothing published; the questions are in the spirit of CLEVR (Johnson et al. 2017, arXiv:1612.06890).
+After: nothing published; the questions are in the spirit of CLEVR (Johnson et al. 2017,
+arXiv:1612.06890).
 Differs: nothing known.
 """
 
@@ -15,14 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from regiontok.core import spec
 from regiontok.core.picture import Picture
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import COLOURS, SHAPES
+from regiontok.settings import spec
+from regiontok.system.choices import nearest
 
 QUESTIONS = ("colour", "shape", "count", "presence")
 QUESTIONS_VERSION = 1  # raise it with every change of a question or of how it is drawn
-TRIES = 64  # scenes looked at for one that the questions can be asked of; with one object the first always is
+# scenes looked at for one that the questions can be asked of; with one object the first always is
+TRIES = 64
 _STRIDE = 1_000_003  # from one such scene to the next, beyond any source's length
 
 
@@ -40,7 +44,8 @@ class Miniworld(Sequence[dict[str, Any]]):
         start: seed of the first; sources that do not overlap are a training and a held-out part.
         size: side of the pictures in pixels.
         fewest, most: objects of a scene.
-        questions: kinds with commas between, of colour, shape, count, presence; a record asks all that its scene allows.
+        questions: kinds with commas between, of colour, shape, count, presence; a record asks all
+            that its scene allows.
 
     >>> made = Miniworld(2, size=64, fewest=1, most=1, questions="colour")[0]
     >>> made["image"], [turn["from"] for turn in made["conversations"]]
@@ -57,9 +62,13 @@ class Miniworld(Sequence[dict[str, Any]]):
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.kinds if kind not in QUESTIONS]
         if unknown or not self.kinds:
-            raise ValueError(f"unknown question {', '.join(unknown) or 'none'!r}; known: {', '.join(QUESTIONS)}")
+            raise ValueError(
+                f"unknown question {', '.join(unknown) or 'none'!r}; known: {', '.join(QUESTIONS)}"
+            )
         if self.n < 1 or self.start < 0 or self.n > _STRIDE:
-            raise ValueError(f"expected 1 to {_STRIDE} records from a seed >= 0, got n={self.n}, start={self.start}")
+            raise ValueError(
+                f"expected 1 to {_STRIDE} records from a seed >= 0, got n={self.n}, start={self.start}"
+            )
 
     @classmethod
     def of(cls, text: str) -> Miniworld:
@@ -68,7 +77,12 @@ class Miniworld(Sequence[dict[str, Any]]):
         Raises:
             ValueError: an argument that it does not have, or of the wrong type.
         """
-        return cls(**_arguments(text, {field.name: str if field.name == "questions" else int for field in fields(cls)}))
+        return cls(
+            **_arguments(
+                text,
+                {field.name: str if field.name == "questions" else int for field in fields(cls)},
+            )
+        )
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -88,13 +102,21 @@ class Miniworld(Sequence[dict[str, Any]]):
         place = range(self.n)[index]
         for attempt in range(TRIES):
             seed = self.start + place + attempt * _STRIDE
-            image = f"miniworld(seed={seed}, size={self.size}, fewest={self.fewest}, most={self.most})"
+            image = (
+                f"miniworld(seed={seed}, size={self.size}, fewest={self.fewest}, most={self.most})"
+            )
             asked = _asked(_scene(image), seed, self.kinds)
             if asked:
-                messages = [{"from": who, "value": text} for pair in asked for who, text in zip(_SPEAKERS, pair, strict=True)]
+                messages = [
+                    {"from": who, "value": text}
+                    for pair in asked
+                    for who, text in zip(_SPEAKERS, pair, strict=True)
+                ]
                 messages[0]["value"] = f"<image>\n{messages[0]['value']}"
                 return {"id": f"miniworld-{seed}", "image": image, "conversations": messages}
-        raise ValueError(f"{TRIES} scenes in a row allow none of {self.questions!r}: {json.dumps(asdict(self))}")
+        raise ValueError(
+            f"{TRIES} scenes in a row allow none of {self.questions!r}: {json.dumps(asdict(self))}"
+        )
 
 
 _SPEAKERS = ("human", "gpt")
@@ -116,20 +138,27 @@ def _arguments(text: str, known: dict[str, type]) -> dict[str, Any]:
     given = dict(zip(known, call.args, strict=False)) | dict(call.kwargs)
     for name, value in given.items():
         if name not in known:
-            raise ValueError(f"miniworld has no {name!r}{spec.nearest(name, known)}; known: {', '.join(known)}")
+            raise ValueError(
+                f"miniworld has no {name!r}{nearest(name, known)}; known: {', '.join(known)}"
+            )
         if type(value) is not known[name]:
             raise ValueError(f"miniworld's {name} is {known[name].__name__}, not {value!r}")
     if len(call.args) > len(known):
-        raise ValueError(f"miniworld takes at most {len(known)} arguments, not {len(call.args)}: {text!r}")
+        raise ValueError(
+            f"miniworld takes at most {len(known)} arguments, not {len(call.args)}: {text!r}"
+        )
     if missing := [name for name in ("n", "seed") if name in known and name not in given]:
         raise ValueError(f"miniworld needs {missing[0]!r}: say miniworld({missing[0]}=2000)")
     return given
 
 
 def _asked(scene: Scene, seed: int, kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """Questions and answers of a scene, in an order drawn by its seed; none that has two right answers."""
+    """Questions and answers of a scene, in an order drawn by its seed; none that has two right
+    answers."""
     rng = np.random.default_rng([seed, 7])
-    shapes, colours = (Counter(getattr(item, what) for item in scene.objects) for what in ("shape", "colour"))
+    shapes, colours = (
+        Counter(getattr(item, what) for item in scene.objects) for what in ("shape", "colour")
+    )
     single = [item for item in scene.objects if shapes[item.shape] == 1]
     bright = [item for item in scene.objects if colours[item.colour] == 1]
     asked: dict[str, tuple[str, str]] = {}
@@ -149,4 +178,6 @@ def _asked(scene: Scene, seed: int, kinds: Sequence[str]) -> list[tuple[str, str
         "yes" if pair in there else "no",
     )
     order = rng.permutation(len(QUESTIONS))
-    return [asked[QUESTIONS[at]] for at in order if QUESTIONS[at] in asked and QUESTIONS[at] in kinds]
+    return [
+        asked[QUESTIONS[at]] for at in order if QUESTIONS[at] in asked and QUESTIONS[at] in kinds
+    ]

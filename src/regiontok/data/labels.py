@@ -1,10 +1,12 @@
-"""Conversation -> ids and labels: what is supervised is the assistant's words and their end token, by spans, and that is asserted.
+"""Conversation -> ids and labels: what is supervised is the assistant's words and their end token,
+by spans, and that is asserted.
 
 After: LLaVA-1.5's `preprocess_v1` and `preprocess_plain` (what they supervise; rows D13, O4).
-Differs: LLaVA counts the tokens of separately tokenized pieces, and where the counts do not add up ("tokenization mismatch") masks the
-whole sample with a printed warning. Here labels come from the tokenizer's offsets into one text, and no sample is masked whole. Where a
-token would reach over the start of an answer (more than one space of it, which belongs to the first word as in LLaVA), the text is cut
-there before it becomes ids, as it is when the model generates.
+Differs: LLaVA counts the tokens of separately tokenized pieces, and where the counts do not add up
+("tokenization mismatch") masks the whole sample with a printed warning. Here labels come from the
+tokenizer's offsets into one text, and no sample is masked whole. Where a token would reach over the
+start of an answer (more than one space of it, which belongs to the first word as in LLaVA), the
+text is cut there before it becomes ids, as it is when the model generates.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ class Labeller:
     """`labeller(turns)` -> (ids, labels) of a conversation.
 
     Args:
-        tokenizer: a fast one. If it has no token `<image>`, a copy of it gets one; the given one stays as it is.
+        tokenizer: a fast one. If it has no token `<image>`, a copy of it gets one; the given one
+            stays as it is.
         template: see `Template`.
-        placeholder: the id that shall stand for a picture in what comes out; None: the id of `<image>`.
+        placeholder: the id that shall stand for a picture in what comes out; None: the id of
+            `<image>`.
 
     Raises:
         ValueError: a tokenizer without offsets; a template that cannot give spans.
@@ -40,7 +44,9 @@ class Labeller:
     ('<s>user: <image>?\\nassistant: red</s>\\n', 'red</s>')
     """
 
-    def __init__(self, tokenizer: Any, template: str = "", *, placeholder: int | None = None) -> None:
+    def __init__(
+        self, tokenizer: Any, template: str = "", *, placeholder: int | None = None
+    ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(
                 f"{type(tokenizer).__name__} gives no offsets: spans need a fast tokenizer (AutoTokenizer's default)"
@@ -53,18 +59,25 @@ class Labeller:
     @property
     def identity(self) -> str:
         """Hash of what decides ids and labels: the tokenizer, the template, the placeholder."""
-        parts = (self.tokenizer.backend_tokenizer.to_str(), self.template.identity, str(self.placeholder))
+        parts = (
+            self.tokenizer.backend_tokenizer.to_str(),
+            self.template.identity,
+            str(self.placeholder),
+        )
         return sha256("\n".join(parts).encode()).hexdigest()
 
     def __call__(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
         """Ids with one placeholder a picture, and labels, as many.
 
         Raises:
-            RecordError: a conversation that the template does not take, or whose supervised ids do not say the assistant's words.
+            RecordError: a conversation that the template does not take, or whose supervised ids do
+                not say the assistant's words.
         """
         made = self.template.render(turns)
         ids, offsets = self._ids(made.text, [])
-        if cuts := sorted(span.start for span in made.spans if _is_torn(made.text, offsets, span.start)):
+        if cuts := sorted(
+            span.start for span in made.spans if _is_torn(made.text, offsets, span.start)
+        ):
             ids, offsets = self._ids(made.text, cuts)
         labels = [IGNORE] * len(ids)
         for span in made.spans:
@@ -74,7 +87,9 @@ class Labeller:
                 labels[at] = ids[at]
         stand = sum(turn.text.count(IMAGE) for turn in turns)
         if ids.count(self.image_id) != stand:
-            raise RecordError(f"the template makes {ids.count(self.image_id)} placeholders of {stand} {IMAGE}")
+            raise RecordError(
+                f"the template makes {ids.count(self.image_id)} placeholders of {stand} {IMAGE}"
+            )
         if self.placeholder != self.image_id:
             if self.placeholder in ids:
                 raise RecordError(f"the text itself holds the placeholder's id {self.placeholder}")
@@ -86,23 +101,31 @@ class Labeller:
         offsets: list[tuple[int, int]] = []
         for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True):
             found = self.tokenizer(
-                text[start:stop], add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+                text[start:stop],
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                truncation=False,
+                verbose=False,
             )
             ids += found["input_ids"]
             offsets += [(start + first, start + last) for first, last in found["offset_mapping"]]
         return ids, offsets
 
     def _assert_said(self, made: Rendered, span: Span, ids: list[int]) -> None:
-        said = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        said = self.tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
         wanted = made.text[span.start : span.stop]
         if _plain(said) != _plain(wanted):
-            raise RecordError(f"the supervised ids do not say the answer: {said[:40]!r} instead of {wanted[:40]!r}")
+            raise RecordError(
+                f"the supervised ids do not say the answer: {said[:40]!r} instead of {wanted[:40]!r}"
+            )
 
 
 def _with_image(tokenizer: Any) -> Any:
-    if IMAGE in tokenizer.get_added_vocab() and tokenizer.encode(IMAGE, add_special_tokens=False) == [
-        tokenizer.convert_tokens_to_ids(IMAGE)
-    ]:
+    if IMAGE in tokenizer.get_added_vocab() and tokenizer.encode(
+        IMAGE, add_special_tokens=False
+    ) == [tokenizer.convert_tokens_to_ids(IMAGE)]:
         return tokenizer
     own = copy.deepcopy(tokenizer)
     own.add_tokens([AddedToken(IMAGE, normalized=False, special=True)], special_tokens=True)
@@ -115,14 +138,17 @@ def _is_torn(text: str, offsets: list[tuple[int, int]], at: int) -> bool:
 
 
 def _within(offsets: list[tuple[int, int]], span: Span) -> list[int]:
-    """Tokens of a span; one of no width (a word mark that stands for no character) goes with what follows it."""
+    """Tokens of a span; one of no width (a word mark that stands for no character) goes with what
+    follows it."""
     return [
         at
         for at, (first, last) in enumerate(offsets)
-        if (first < span.stop and last > span.start) or (first == last and span.start <= first < span.stop)
+        if (first < span.stop and last > span.start)
+        or (first == last and span.start <= first < span.stop)
     ]
 
 
 def _plain(text: str) -> str:
-    """Without the space in front that a word mark stands for; composed, as tokenizers that normalise (Qwen) write it."""
+    """Without the space in front that a word mark stands for; composed, as tokenizers that
+    normalise (Qwen) write it."""
     return unicodedata.normalize("NFC", text).lstrip(" ")

@@ -1,7 +1,10 @@
-"""True lengths before training: text tokens and visual tokens of every record, and which records do not fit.
+"""True lengths before training: text tokens and visual tokens of every record, and which records do
+not fit.
 
-After: nothing published (LLaVA takes an image as 128 words, and cuts what is longer than 2,048 tokens, answers included).
-Differs: nothing is cut: a record longer than `max_length` is an error, or set aside and counted, as the stage says.
+After: nothing published (LLaVA takes an image as 128 words, and cuts what is longer than 2,048
+tokens, answers included).
+Differs: nothing is cut: a record longer than `max_length` is an error, or set aside and counted, as
+the stage says.
 """
 
 from __future__ import annotations
@@ -17,14 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from regiontok.core import spec
 from regiontok.core.picture import Picture, PictureError
-from regiontok.core.recipe import TokenizerSettings
-from regiontok.data.cache import beside
 from regiontok.data.generated import is_generated
 from regiontok.data.labels import Labeller
 from regiontok.data.records import RecordError, Records, open_picture
-from regiontok.tokenizer import RegionTokenizer
+from regiontok.settings import spec
+from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.files import replacing_shared
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -34,23 +37,31 @@ COUNTED = ("merge", "windows", "visionzip", "tome", "random")
 
 
 class VisualTokens:
-    """`count(images)` -> visual tokens of each: one number where the spec fixes it, else measured by running the tokenizer once.
+    """`count(images)` -> visual tokens of each: one number where the spec fixes it, else measured
+    by running the tokenizer once.
 
-    With `partition_on="normed"` regions follow a norm that training changes: then what is measured is where training starts.
+    With `partition_on="normed"` regions follow a norm that training changes: then what is measured
+    is where training starts.
 
     Args:
         settings: of the region tokenizer.
-        folder: where measured numbers are kept (`measure` keeps its own there too), by file (path, size, time of change) and settings;
-            None keeps them in memory.
+        folder: where measured numbers are kept (`measure` keeps its own there too), by file (path,
+            size, time of change) and settings; None keeps them in memory.
         device: where pictures are encoded.
     """
 
-    def __init__(self, settings: TokenizerSettings, folder: str | Path | None = None, *, device: str = "cpu") -> None:
+    def __init__(
+        self, settings: TokenizerSettings, folder: str | Path | None = None, *, device: str = "cpu"
+    ) -> None:
         self.tokenizer = RegionTokenizer(**settings.model_dump(), device=device)
         self.fixed = self._fixed()
         own = json.dumps([self.tokenizer.regionizer.fingerprint, settings.model_dump()])
         self.folder = Path(folder) if folder else None
-        self._path = self.folder / f"visual-{sha256(own.encode()).hexdigest()[:16]}.json" if self.folder else None
+        self._path = (
+            self.folder / f"visual-{sha256(own.encode()).hexdigest()[:16]}.json"
+            if self.folder
+            else None
+        )
         self._known: dict[str, int] = _kept(self._path)
 
     def __call__(self, images: Sequence[str], *, batch: int = 16) -> list[int | str]:
@@ -83,17 +94,30 @@ class VisualTokens:
             waiting.clear()
 
     def _fixed(self) -> int | None:
-        """The count, if every picture has the same grid without padding and the steps make a fixed number of regions of it."""
+        """The count, if every picture has the same grid without padding and the steps make a fixed
+        number of regions of it."""
         names = [spec.name_of(step) for step in self.tokenizer.regionizer.steps]
         first = self.tokenizer.regionizer.steps[0] if names and names[0] in COUNTED else None
         rest = names[1:] if first is not None and getattr(first, "k", None) else names
         tiled = self.tokenizer.regionizer.tiling is not None
-        if tiled or any(name != "sort" for name in rest) or spec.name_of(self.tokenizer._pool) == "select":
+        if (
+            tiled
+            or any(name != "sort" for name in rest)
+            or spec.name_of(self.tokenizer._pool) == "select"
+        ):
             return None
-        shapes = ((64, 64), (48, 512), (512, 48))  # a frame that pads or keeps ratios gives them other grids
-        run = self.tokenizer.run([Picture.of(np.full((*shape, 3), 128, np.uint8)) for shape in shapes], masks=False)
+        shapes = (
+            (64, 64),
+            (48, 512),
+            (512, 48),
+        )  # a frame that pads or keeps ratios gives them other grids
+        run = self.tokenizer.run(
+            [Picture.of(np.full((*shape, 3), 128, np.uint8)) for shape in shapes], masks=False
+        )
         counts = run.tokens.counts.tolist()
-        one = len({grid.grid for grid in run.grids}) == 1 and all(bool(grid.valid.all()) for grid in run.grids)
+        one = len({grid.grid for grid in run.grids}) == 1 and all(
+            bool(grid.valid.all()) for grid in run.grids
+        )
         return counts[0] if one and len(set(counts)) == 1 else None
 
 
@@ -152,7 +176,8 @@ def measure(
     overflow: Literal["error", "skip"] = "error",
     at_once: int = 256,
 ) -> Measure:
-    """Label and count every record once. Ids and labels are not kept: they are made again when a record is drawn.
+    """Label and count every record once. Ids and labels are not kept: they are made again when a
+    record is drawn.
 
     Raises:
         ValueError: under "error" some record is longer than `max_length`; no record is left.
@@ -160,7 +185,11 @@ def measure(
     text, reasons = _text(records, labeller, visual.folder)
     seen = np.zeros(len(records), np.int64)
     for first in range(0, len(records), at_once):
-        places = [place for place in range(first, min(first + at_once, len(records))) if place not in reasons]
+        places = [
+            place
+            for place in range(first, min(first + at_once, len(records)))
+            if place not in reasons
+        ]
         images = [(place, image) for place in places for image in records[place].images]
         for (place, _), found in zip(images, visual([image for _, image in images]), strict=True):
             if isinstance(found, str):
@@ -180,17 +209,23 @@ def measure(
         )
     reasons |= {int(place): f"longer than max_length={max_length}" for place in long}
     if len(reasons) == len(records):
-        raise ValueError(f"no record is left to train on: {Counter(reasons.values()).most_common(3)}")
+        raise ValueError(
+            f"no record is left to train on: {Counter(reasons.values()).most_common(3)}"
+        )
     return Measure(text, seen, reasons)
 
 
-def _text(records: Records, labeller: Labeller, folder: Path | None) -> tuple[np.ndarray, dict[int, str]]:
-    """Text tokens of each record, and why some cannot be labelled; kept in `folder`: 3 ms a record (390 ids, measured) are 33 minutes
-    for LLaVA's 665,000."""
+def _text(
+    records: Records, labeller: Labeller, folder: Path | None
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Text tokens of each record, and why some cannot be labelled; kept in `folder`: 3 ms a record
+    (390 ids, measured) are 33 minutes for LLaVA's 665,000."""
     name = f"text-{sha256(f'{records.digest} {labeller.identity}'.encode()).hexdigest()[:16]}.json"
     path = folder / name if folder else None
     if known := _kept(path):
-        return np.array(known["text"], np.int64), {int(place): reason for place, reason in known["reasons"].items()}
+        return np.array(known["text"], np.int64), {
+            int(place): reason for place, reason in known["reasons"].items()
+        }
     text = np.zeros(len(records), np.int64)
     reasons: dict[int, str] = {}
     for place, record in enumerate(records):
@@ -230,5 +265,5 @@ def _kept(path: Path | None) -> dict[str, Any]:
 def _keep(path: Path | None, what: dict[str, Any]) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside(path) as part:
+        with replacing_shared(path) as part:
             part.write_text(json.dumps(what), encoding="utf-8")

@@ -1,8 +1,11 @@
-"""Training with a share of samples that are shown without their masks, so that one checkpoint answers with and without.
+"""Training with a share of samples that are shown without their masks, so that one checkpoint
+answers with and without.
 
-After: OG-LLaVA, section 2.2 (row O5: "the model can be evaluated both with and without the segmentation masks"; it trains with masks only).
-Differs: an option of ours, off by default. Which samples go without is a function of (seed, epoch, record), so it is the same after a
-resume, on any number of processes; lengths are measured both ways and the larger one counts, so that no row is ever too long.
+After: OG-LLaVA, section 2.2 (row O5: "the model can be evaluated both with and without the
+segmentation masks"; it trains with masks only).
+Differs: an option of ours, off by default. Which samples go without is a function of (seed, epoch,
+record), so it is the same after a resume, on any number of processes; lengths are measured both
+ways and the larger one counts, so that no row is ever too long.
 """
 
 from __future__ import annotations
@@ -15,13 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from regiontok.core import spec
-from regiontok.core.recipe import TokenizerSettings
 from regiontok.data.collate import Example
 from regiontok.data.conversations import Conversations
 from regiontok.data.lengths import VisualTokens
 from regiontok.data.records import Records
 from regiontok.data.sampler import EpochOrder, Row
+from regiontok.settings import spec
+from regiontok.settings.recipe import TokenizerSettings
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -61,11 +64,16 @@ class MaskFree(torch.utils.data.Dataset):
     def rows(self, order: EpochOrder, step: int) -> list[Row]:
         """The rows of an optimiser step, with the index of what is shown without masks moved."""
         epoch, found = order.place(step)[0], order.at(step)
-        drawn = self.drawn(epoch, [index for row in found for index in (row if isinstance(row, tuple) else (row,))])
+        drawn = self.drawn(
+            epoch, [index for row in found for index in (row if isinstance(row, tuple) else (row,))]
+        )
         moved = iter(drawn.tolist())
         count = len(self.conversations)
         shift = lambda index: index + count * next(moved)  # noqa: E731 - twice in one line
-        return [tuple(shift(index) for index in row) if isinstance(row, tuple) else shift(row) for row in found]
+        return [
+            tuple(shift(index) for index in row) if isinstance(row, tuple) else shift(row)
+            for row in found
+        ]
 
     def drawn(self, epoch: int, indices: Sequence[int]) -> Bool[np.ndarray, "i"]:
         """Which of these records go without masks in an epoch."""
@@ -87,7 +95,12 @@ class Larger:
 
     @classmethod
     def of(
-        cls, settings: TokenizerSettings, folder: Path | None = None, *, device: str = "cpu", mask_free: bool = False
+        cls,
+        settings: TokenizerSettings,
+        folder: Path | None = None,
+        *,
+        device: str = "cpu",
+        mask_free: bool = False,
     ) -> Larger:
         """Of the settings, and if `mask_free` of the same without masks."""
         both = (settings, without_masks(settings)) if mask_free else (settings,)
@@ -100,7 +113,9 @@ class Larger:
 
     def __call__(self, images: Sequence[str]) -> list[int | str]:
         """Tokens of each image, or why it has none."""
-        return [_larger(counts) for counts in zip(*(part(images) for part in self.parts), strict=True)]
+        return [
+            _larger(counts) for counts in zip(*(part(images) for part in self.parts), strict=True)
+        ]
 
     def save(self) -> None:
         """Keep on disk what was measured."""
@@ -109,11 +124,16 @@ class Larger:
 
 
 def without_masks(settings: TokenizerSettings) -> TokenizerSettings:
-    """Every patch, as `RegionVLM.see(regions="")` has it: under pool `select` a whole image in front is every patch already."""
+    """Every patch, as `RegionVLM.see(regions="")` has it: under pool `select` a whole image in
+    front is every patch already."""
     blocks = settings.whole and spec.parse(settings.pool)[0].name == "select"
     return settings.model_copy(update={"regions": "", "whole": settings.whole and not blocks})
 
 
 def _larger(counts: Sequence[int | str]) -> int | str:
     numbers = [count for count in counts if not isinstance(count, str)]
-    return max(numbers) if len(numbers) == len(counts) else next(count for count in counts if isinstance(count, str))
+    return (
+        max(numbers)
+        if len(numbers) == len(counts)
+        else next(count for count in counts if isinstance(count, str))
+    )

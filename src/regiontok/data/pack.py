@@ -1,7 +1,8 @@
-"""Samples into rows of at most so many tokens: first-fit-decreasing, or one after the other; each sample once, none cut.
+"""Samples into rows of at most so many tokens: first-fit-decreasing, or one after the other; each
+sample once, none cut.
 
-After: first-fit-decreasing bin packing (Johnson 1973: at most 11/9 of the best number of rows, and 6/9 of one); used for training rows
-by Krell et al. 2021, arXiv:2107.02027.
+After: first-fit-decreasing bin packing (Johnson 1973: at most 11/9 of the best number of rows, and
+6/9 of one); used for training rows by Krell et al. 2021, arXiv:2107.02027.
 Differs: nothing known.
 """
 
@@ -14,9 +15,13 @@ import numpy as np
 
 
 def pack(
-    lengths: Sequence[int] | np.ndarray, most: int, *, how: Literal["decreasing", "sequential"] = "decreasing"
+    lengths: Sequence[int] | np.ndarray,
+    most: int,
+    *,
+    how: Literal["decreasing", "sequential"] = "decreasing",
 ) -> list[list[int]]:
-    """Rows of places in `lengths`, each of at most `most` tokens together; a row's samples in ascending order.
+    """Rows of places in `lengths`, each of at most `most` tokens together; a row's samples in
+    ascending order.
 
     Raises:
         ValueError: a sample longer than a row: it is never cut.
@@ -27,7 +32,9 @@ def pack(
     sizes = [int(length) for length in lengths]
     if sizes and max(sizes) > most:
         longest = int(np.argmax(sizes))
-        raise ValueError(f"sample {longest} has {sizes[longest]} tokens, a row at most {most}: samples are never cut")
+        raise ValueError(
+            f"sample {longest} has {sizes[longest]} tokens, a row at most {most}: samples are never cut"
+        )
     rows = _sequential(sizes, most) if how == "sequential" else _decreasing(sizes, most)
     return [sorted(row) for row in rows]
 
@@ -45,7 +52,8 @@ def _sequential(sizes: list[int], most: int) -> list[list[int]]:
 
 
 def _decreasing(sizes: list[int], most: int) -> list[list[int]]:
-    """First fit by a tree of maxima over the rows' free tokens: log n a sample, where trying every row would be n."""
+    """First fit by a tree of maxima over the rows' free tokens: log n a sample, where trying every
+    row would be n."""
     leaves = 1 << max(len(sizes) - 1, 0).bit_length()
     free = [most] * (2 * leaves)
     rows: list[list[int]] = [[] for _ in sizes]

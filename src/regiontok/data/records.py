@@ -1,8 +1,11 @@
-"""LLaVA's records as published (JSON or JSON-lines and an image folder): read, checked, weighted; nothing is lost without a count.
+"""LLaVA's records as published (JSON or JSON-lines and an image folder): read, checked, weighted;
+nothing is lost without a count.
 
-After: LLaVA-1.5's data (`llava_v1_5_mix665k.json`: id, image, conversations of from and value); rows D13, O4.
-Differs: LLaVA crashes on a record that does not fit, or drops it in silence at training time; here it is set aside when the file is
-read, with its reason. A message with one `<image>` gets it in front, as LLaVA's own preprocessing does; several stay where they are.
+After: LLaVA-1.5's data (`llava_v1_5_mix665k.json`: id, image, conversations of from and value);
+rows D13, O4.
+Differs: LLaVA crashes on a record that does not fit, or drops it in silence at training time; here
+it is set aside when the file is read, with its reason. A message with one `<image>` gets it in
+front, as LLaVA's own preprocessing does; several stay where they are.
 """
 
 from __future__ import annotations
@@ -18,13 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from regiontok.core import spec
 from regiontok.core.picture import Picture
-from regiontok.core.recipe import Data
 from regiontok.data.generated import Miniworld, is_generated, picture_of
+from regiontok.settings.recipe import Data
+from regiontok.system.choices import nearest
 
 IMAGE = "<image>"
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
 
 
 class RecordError(ValueError):
@@ -33,7 +42,8 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class Turn:
-    """One message: its `role` (system, user or assistant) and its `text`, `<image>` where a picture stands."""
+    """One message: its `role` (system, user or assistant) and its `text`, `<image>` where a picture
+    stands."""
 
     role: str
     text: str
@@ -45,7 +55,8 @@ class Record:
 
     Attributes:
         id: as published, or the place in its file.
-        images: what `open_picture` takes: paths, or scenes of a generated source; one a placeholder, in their order.
+        images: what `open_picture` takes: paths, or scenes of a generated source; one a
+            placeholder, in their order.
         turns: an optional system message, then user and assistant in turn, an assistant at the end.
 
     >>> record = Record.of({"id": "7", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]})
@@ -62,14 +73,17 @@ class Record:
         """From LLaVA's form; paths are relative to `folder` (None: they are taken as they are).
 
         Raises:
-            RecordError: not of that form; roles that do not alternate; another number of `<image>` than of images.
+            RecordError: not of that form; roles that do not alternate; another number of `<image>`
+                than of images.
         """
         if not isinstance(row, Mapping) or not isinstance(row.get("conversations"), list):
             raise RecordError("not an object with a list of conversations")
         turns = _alternating([_turn(message) for message in row["conversations"]])
         images = row.get("image")
         images = [] if images is None else [images] if isinstance(images, str) else images
-        if not isinstance(images, list) or not all(isinstance(image, str) and image for image in images):
+        if not isinstance(images, list) or not all(
+            isinstance(image, str) and image for image in images
+        ):
             raise RecordError("image is neither a path nor a list of paths")
         stand = sum(turn.text.count(IMAGE) for turn in turns)
         if stand != len(images):
@@ -90,7 +104,8 @@ class Aside:
 
 @dataclass(frozen=True)
 class Source:
-    """One source: its name, the weight of its records, and their range `[start, stop)` among all records."""
+    """One source: its name, the weight of its records, and their range `[start, stop)` among all
+    records."""
 
     name: str
     weight: float
@@ -99,14 +114,17 @@ class Source:
 
 
 class Records(Sequence[Record]):
-    """The records of all sources, one after the other. Pickles small and holds no million Python objects.
+    """The records of all sources, one after the other. Pickles small and holds no million Python
+    objects.
 
     Attributes:
         sources: ranges and weights.
         aside: what was set aside while reading.
     """
 
-    def __init__(self, parts: Sequence[Rows | Miniworld], sources: Sequence[Source], aside: Sequence[Aside]) -> None:
+    def __init__(
+        self, parts: Sequence[Rows | Miniworld], sources: Sequence[Source], aside: Sequence[Aside]
+    ) -> None:
         self._parts, self.sources, self.aside = tuple(parts), tuple(sources), tuple(aside)
 
     def __len__(self) -> int:
@@ -141,10 +159,14 @@ class Records(Sequence[Record]):
 
 
 class Rows(Sequence[Record]):
-    """Records of a file as one buffer of JSON and offsets: worker processes share it, and no reference count touches its pages."""
+    """Records of a file as one buffer of JSON and offsets: worker processes share it, and no
+    reference count touches its pages."""
 
     def __init__(self, records: Sequence[Record]) -> None:
-        lines = [json.dumps([r.id, r.images, [(t.role, t.text) for t in r.turns]]).encode() for r in records]
+        lines = [
+            json.dumps([r.id, r.images, [(t.role, t.text) for t in r.turns]]).encode()
+            for r in records
+        ]
         self._buffer = b"".join(lines)
         self._ends = np.cumsum([len(line) for line in lines], dtype=np.int64)
 
@@ -166,11 +188,13 @@ def read(sources: Sequence[Data], *, look: bool = True) -> Records:
     """All records of a stage's sources; see `core.recipe.Data`.
 
     Args:
-        sources: files in LLaVA's form with their image folder (default: the folder of the file), or "miniworld(2000)".
+        sources: files in LLaVA's form with their image folder (default: the folder of the file), or
+            "miniworld(2000)".
         look: check that every image file is there (one `stat` each).
 
     Raises:
-        ValueError: a file that is not there, is no JSON, or has no record that can be trained on; a weight that is not positive.
+        ValueError: a file that is not there, is no JSON, or has no record that can be trained on; a
+            weight that is not positive.
     """
     parts: list[Rows | Miniworld] = []
     found: list[Source] = []
@@ -178,12 +202,16 @@ def read(sources: Sequence[Data], *, look: bool = True) -> Records:
     for data in sources:
         if not data.weight > 0:
             raise ValueError(f"the weight of {data.records!r} must be positive, not {data.weight}")
-        part = Miniworld.of(data.records) if is_generated(data.records) else _file(data, look, aside)
+        part = (
+            Miniworld.of(data.records) if is_generated(data.records) else _file(data, look, aside)
+        )
         start = found[-1].stop if found else 0
         parts.append(part)
         found.append(Source(data.records, data.weight, start, start + len(part)))
     if not found:
-        raise ValueError("no source of records is named: give at least one [[stage.data]] with records = ...")
+        raise ValueError(
+            "no source of records is named: give at least one [[stage.data]] with records = ..."
+        )
     return Records(parts, found, aside)
 
 
@@ -197,13 +225,16 @@ def open_picture(image: str) -> Picture:
 
 
 def split(records: Records, held_out: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(indices to train on, `held_out` indices kept for evaluation), both ascending; drawn over all sources alike.
+    """(indices to train on, `held_out` indices kept for evaluation), both ascending; drawn over all
+    sources alike.
 
     Raises:
         ValueError: nothing would be left to train on.
     """
     if not 0 <= held_out < len(records):
-        raise ValueError(f"{held_out} of {len(records)} records cannot be held out: at least one must be left to train on")
+        raise ValueError(
+            f"{held_out} of {len(records)} records cannot be held out: at least one must be left to train on"
+        )
     order = np.random.default_rng([seed, len(records)]).permutation(len(records))
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
@@ -245,7 +276,9 @@ def _rows(path: Path) -> Iterator[Any]:
                 if line.strip():
                     yield _line(line)
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file of records, and no generated source; known: miniworld(n)") from None
+        raise ValueError(
+            f"{path}: no such file of records, and no generated source; known: miniworld(n)"
+        ) from None
     except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path}: not a readable JSON file of records ({error})") from None
 
@@ -262,7 +295,9 @@ def _turn(message: Any) -> Turn:
         raise RecordError("a message without from and value")
     role = ROLES.get(str(message.get("from")))
     if role is None:
-        raise RecordError(f"unknown speaker{spec.nearest(str(message.get('from')), ROLES)}; known: {', '.join(ROLES)}")
+        raise RecordError(
+            f"unknown speaker{nearest(str(message.get('from')), ROLES)}; known: {', '.join(ROLES)}"
+        )
     text = message["value"]
     if role != "user" and IMAGE in text:
         raise RecordError(f"{IMAGE} in a message of {role}")

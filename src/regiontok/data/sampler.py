@@ -1,8 +1,10 @@
-"""Which records stand in which batch: a pure function of (seed, epoch, step), so that training goes on at any step exactly.
+"""Which records stand in which batch: a pure function of (seed, epoch, step), so that training goes
+on at any step exactly.
 
 After: LLaVA's `group_by_modality_length` (mega-batches sorted by length); DistributedSampler.
-Differs: lengths are true ones (visual tokens counted), LLaVA's count an image as 128 words; a batch is one over all processes, so that
-the same samples meet in a step for any number of them; mega-batches hold 50 batches, not one; nothing depends on what was drawn before.
+Differs: lengths are true ones (visual tokens counted), LLaVA's count an image as 128 words; a batch
+is one over all processes, so that the same samples meet in a step for any number of them;
+mega-batches hold 50 batches, not one; nothing depends on what was drawn before.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from regiontok.data.pack import pack
 from regiontok.data.records import Records
 
 MEGA = 50  # batches that are sorted by length together, as in transformers' LengthGroupedSampler
-WINDOW = 4096  # samples packed together: rows were 99.4 % full (665,000 lengths of 100 to 2,048, gamma, in rows of 2,048)
+# samples packed together: rows were 99.4 % full (665,000 lengths of 100 to 2,048, gamma, in rows of
+# 2,048)
+WINDOW = 4096
 Row = int | tuple[int, ...]
 
 
@@ -34,16 +38,20 @@ class Pool:
         return round(self.weight * len(self.indices))
 
     def drawn(self, seed: int, epoch: int) -> np.ndarray:
-        """The records of an epoch: the next stretch of an endless row of shuffles, so that at weight 0.1 ten epochs see each once."""
+        """The records of an epoch: the next stretch of an endless row of shuffles, so that at
+        weight 0.1 ten epochs see each once."""
         first, last = epoch * self.size, (epoch + 1) * self.size
         count = len(self.indices)
         rounds = range(first // count, -(-last // count))
-        shuffled = np.concatenate([np.random.default_rng([seed, 1, turn]).permutation(count) for turn in rounds])
+        shuffled = np.concatenate(
+            [np.random.default_rng([seed, 1, turn]).permutation(count) for turn in rounds]
+        )
         return self.indices[shuffled[first - rounds.start * count : last - rounds.start * count]]
 
 
 def pools(records: Records, keep: np.ndarray | None = None) -> list[Pool]:
-    """One pool a source, of the records in `keep` (indices or a bool mask; None = all); a source of which none is left is left out."""
+    """One pool a source, of the records in `keep` (indices or a bool mask; None = all); a source of
+    which none is left is left out."""
     chosen = np.arange(len(records)) if keep is None else np.arange(len(records))[keep]
     found = []
     for source in records.sources:
@@ -54,11 +62,13 @@ def pools(records: Records, keep: np.ndarray | None = None) -> list[Pool]:
 
 
 class EpochOrder:
-    """A batch sampler: iterating gives the micro-batches of one process, each a list of indices (of tuples of indices, if packed).
+    """A batch sampler: iterating gives the micro-batches of one process, each a list of indices (of
+    tuples of indices, if packed).
 
-    An epoch has `ceil(rows / batch)` steps; its last batch is filled with the epoch's first rows. The micro-batches of a step are cut
-    from one list: process r takes the pieces r, r + processes, r + 2 processes ... With `processes=1` their sequence is the one that
-    accelerate's BatchSamplerShard deals out, so either may do the sharing, not both.
+    An epoch has `ceil(rows / batch)` steps; its last batch is filled with the epoch's first rows.
+    The micro-batches of a step are cut from one list: process r takes the pieces r, r + processes,
+    r + 2 processes ... With `processes=1` their sequence is the one that accelerate's
+    BatchSamplerShard deals out, so either may do the sharing, not both.
 
     Args:
         pools: see `pools`.
@@ -97,12 +107,22 @@ class EpochOrder:
     ) -> None:
         micro = micro or batch // processes
         if batch < 1 or not micro or batch % (micro * processes):
-            raise ValueError(f"a batch of {batch} cannot be shared by {processes} processes in micro-batches of {micro}")
+            raise ValueError(
+                f"a batch of {batch} cannot be shared by {processes} processes in micro-batches of {micro}"
+            )
         if not any(pool.size for pool in pools):
             raise ValueError("no record is left to draw from (all set aside, or weights too small)")
         if (group or pack_to) and lengths is None:
-            raise ValueError("grouping by length and packing need the true length of every record: see measure()")
-        self.pools, self.batch, self.micro, self.seed, self.start = tuple(pools), batch, micro, seed, start
+            raise ValueError(
+                "grouping by length and packing need the true length of every record: see measure()"
+            )
+        self.pools, self.batch, self.micro, self.seed, self.start = (
+            tuple(pools),
+            batch,
+            micro,
+            seed,
+            start,
+        )
         self.lengths, self.group, self.pack_to = lengths, group, pack_to
         self.rank, self.processes, self.epochs = rank, processes, epochs
         self._rows = lru_cache(maxsize=2)(self._drawn)
@@ -118,7 +138,9 @@ class EpochOrder:
     def steps_of(self, epoch: int) -> int:
         """Steps of one epoch; packed epochs differ by a few."""
         if epoch not in self._sizes:
-            epoch_rows = len(self._rows(epoch)) if self.pack_to else sum(pool.size for pool in self.pools)
+            epoch_rows = (
+                len(self._rows(epoch)) if self.pack_to else sum(pool.size for pool in self.pools)
+            )
             self._sizes[epoch] = -(-epoch_rows // self.batch)
         return self._sizes[epoch]
 
@@ -131,11 +153,15 @@ class EpochOrder:
         return epoch, step
 
     def at(self, step: int) -> list[Row]:
-        """All rows of an optimiser step, in order: what is computed depends on nothing but (seed, step)."""
+        """All rows of an optimiser step, in order: what is computed depends on nothing but (seed,
+        step)."""
         epoch, own = self.place(step)
         epoch_rows = self._rows(epoch)
         found = epoch_rows[own * self.batch : (own + 1) * self.batch]
-        return [*found, *(epoch_rows[at % len(epoch_rows)] for at in range(self.batch - len(found)))]
+        return [
+            *found,
+            *(epoch_rows[at % len(epoch_rows)] for at in range(self.batch - len(found))),
+        ]
 
     def from_step(self, step: int) -> EpochOrder:
         """The same order, beginning at a step."""
@@ -150,7 +176,9 @@ class EpochOrder:
     def __iter__(self) -> Iterator[list[Row]]:
         for step in range(self.start, self.steps):
             rows = self.at(step)
-            pieces = [rows[first : first + self.micro] for first in range(0, self.batch, self.micro)]
+            pieces = [
+                rows[first : first + self.micro] for first in range(0, self.batch, self.micro)
+            ]
             yield from pieces[self.rank :: self.processes]
 
     def __getstate__(self) -> dict:
@@ -162,7 +190,9 @@ class EpochOrder:
 
     def _drawn(self, epoch: int) -> list[Row]:
         rng = np.random.default_rng([self.seed, 2, epoch])
-        drawn = rng.permutation(np.concatenate([pool.drawn(self.seed, epoch) for pool in self.pools if pool.size]))
+        drawn = rng.permutation(
+            np.concatenate([pool.drawn(self.seed, epoch) for pool in self.pools if pool.size])
+        )
         if self.pack_to:
             rows: list[Row] = self._packed(drawn)
             rows = [rows[at] for at in rng.permutation(len(rows))]
@@ -180,7 +210,8 @@ class EpochOrder:
         return rows
 
     def _grouped(self, rows: list[Row], rng: np.random.Generator) -> list[Row]:
-        """Mega-batches sorted by length (stably) and cut into batches, whose order is drawn; a short batch stays at the end."""
+        """Mega-batches sorted by length (stably) and cut into batches, whose order is drawn; a
+        short batch stays at the end."""
         assert self.lengths is not None
         packed = [self.lengths[list(row)].sum() for row in rows if isinstance(row, tuple)]
         size = np.array(packed) if packed else self.lengths[rows]

@@ -37,16 +37,24 @@ def arrange(figure: Figure) -> Sheet:
     columns = len(figure.heads)
     cell = panel_side(columns)
     beside = _beside(figure, cell)
-    edge = MARGIN + max(round(PITCH * size * len(lines)) + (GUTTER if lines else 0) for size, lines in beside.values())
+    edge = MARGIN + max(
+        round(PITCH * size * len(lines)) + (GUTTER if lines else 0)
+        for size, lines in beside.values()
+    )
     left = [edge + i * (cell + GUTTER) for i in range(columns)]
     room = left[-1] + cell - MARGIN
     sheet = Sheet(room + 2 * MARGIN, 0)
-    y = _lines(sheet, MARGIN, MARGIN, wrapped(figure.title, TITLE, room, bold=True), TITLE, bold=True)
+    y = _lines(
+        sheet, MARGIN, MARGIN, wrapped(figure.title, TITLE, room, bold=True), TITLE, bold=True
+    )
     y = _groups(sheet, figure, left, cell, y + (HEAD // 2 if figure.title else 0))
     y = _heads(sheet, figure, left, cell, y)
     spans: list[tuple[str, int, int]] = []  # title, top, bottom; rows with the same title share it
     for at, (row, title) in enumerate(zip(figure.rows, figure.titles, strict=True)):
-        later = [{panel.scale for panel in column if panel} for column in zip(*figure.rows[at + 1 :], strict=True)]
+        later = [
+            {panel.scale for panel in column if panel}
+            for column in zip(*figure.rows[at + 1 :], strict=True)
+        ]
         bottom, end = _row(sheet, row, later or [set()] * columns, left, cell, y)
         start = spans.pop()[1] if spans and spans[-1][0] == title else y
         spans.append((title, start, bottom))
@@ -54,12 +62,16 @@ def arrange(figure: Figure) -> Sheet:
     for title, top, bottom in spans:
         _upright(sheet, *beside[title], edge - GUTTER, top, bottom)
     if figure.note:
-        y = _lines(sheet, MARGIN, y + ROW_GAP, wrapped(figure.note, CAPTION, room), CAPTION, GREY) + ROW_GAP
+        y = (
+            _lines(sheet, MARGIN, y + ROW_GAP, wrapped(figure.note, CAPTION, room), CAPTION, GREY)
+            + ROW_GAP
+        )
     return replace(sheet, high=y - ROW_GAP + MARGIN)
 
 
 def folded(text: str, size: int, room: int) -> list[str]:
-    """`wrapped` in bold, but words that are too long break behind -, /, _, ( and a comma before they are shortened.
+    """`wrapped` in bold, but words that are too long break behind -, /, _, ( and a comma before
+    they are shortened.
 
     >>> folded("clip-vit-large-patch14", HEAD, 150)
     ['clip-vit-large-', 'patch14']
@@ -68,7 +80,9 @@ def folded(text: str, size: int, room: int) -> list[str]:
     for part in text.splitlines():
         line = ""
         for word in printable(part).split():
-            pieces = [word] if width(word, size, bold=True) <= room else re.split(r"(?<=[-/_(,])", word)
+            pieces = (
+                [word] if width(word, size, bold=True) <= room else re.split(r"(?<=[-/_(,])", word)
+            )
             for at, piece in enumerate(pieces):
                 longer = f"{line} {piece}" if line and not at else line + piece
                 if line and width(longer, size, bold=True) > room:
@@ -80,7 +94,8 @@ def folded(text: str, size: int, room: int) -> list[str]:
 
 
 def _beside(figure: Figure, cell: int) -> dict[str, tuple[int, list[str]]]:
-    """Each row title's letters in pixels and its lines: as long as its highest row, and at most three."""
+    """Each row title's letters in pixels and its lines: as long as its highest row, and at most
+    three."""
     high: dict[str, int] = {}
     for row, title in zip(figure.rows, figure.titles, strict=True):
         tall = max((_fitted(panel.image.size, cell)[1] for panel in row if panel), default=0)
@@ -94,15 +109,25 @@ def _beside(figure: Figure, cell: int) -> dict[str, tuple[int, list[str]]]:
     return found
 
 
-def _upright(sheet: Sheet, size: int, lines: Sequence[str], right: int, top: int, bottom: int) -> None:
+def _upright(
+    sheet: Sheet, size: int, lines: Sequence[str], right: int, top: int, bottom: int
+) -> None:
     """A row's title, upwards, its last line at `right`."""
     for at, text in enumerate(reversed(lines)):
         foot = (top + bottom + width(text, size, bold=True)) / 2
-        sheet.words.append(Words(right - round(PITCH * size * at), foot, text, size, bold=True, upright=True))
+        sheet.words.append(
+            Words(right - round(PITCH * size * at), foot, text, size, bold=True, upright=True)
+        )
 
 
 def _lines(
-    sheet: Sheet, x: float, y: int, lines: Sequence[str], size: int, ink: tuple[int, int, int] = INK, bold: bool = False
+    sheet: Sheet,
+    x: float,
+    y: int,
+    lines: Sequence[str],
+    size: int,
+    ink: tuple[int, int, int] = INK,
+    bold: bool = False,
 ) -> int:
     """Lines downwards from the upper left corner; the y below them comes back."""
     for text in lines:
@@ -122,7 +147,15 @@ def _groups(sheet: Sheet, figure: Figure, left: Sequence[int], cell: int, y: int
         first, last = left[start], left[end - 1] + cell
         text = shortened(printable(figure.groups[start]), HEAD, last - first, bold=True)
         if text:
-            sheet.words.append(Words((first + last - width(text, HEAD, bold=True)) / 2, y + HEAD, text, HEAD, bold=True))
+            sheet.words.append(
+                Words(
+                    (first + last - width(text, HEAD, bold=True)) / 2,
+                    y + HEAD,
+                    text,
+                    HEAD,
+                    bold=True,
+                )
+            )
             sheet.strokes.append(Stroke(first, y + HEAD + 11, last, y + HEAD + 11))
         start = end
     return y + HEAD + 20
@@ -131,19 +164,30 @@ def _groups(sheet: Sheet, figure: Figure, left: Sequence[int], cell: int, y: int
 def _heads(sheet: Sheet, figure: Figure, left: Sequence[int], cell: int, y: int) -> int:
     """Column heads, centred, the last line of all on one base line."""
     letters = [f"({chr(ord('a') + i % 26)}) " if figure.letters else "" for i in range(len(left))]
-    heads = [folded(f"{letter}{head}", HEAD, cell) for letter, head in zip(letters, figure.heads, strict=True)]
+    heads = [
+        folded(f"{letter}{head}", HEAD, cell)
+        for letter, head in zip(letters, figure.heads, strict=True)
+    ]
     most = max(map(len, heads), default=0)
     for x, lines in zip(left, heads, strict=True):
         for at, text in enumerate(lines, most - len(lines)):
             base = y + round(LEADING * HEAD * at) + HEAD
-            sheet.words.append(Words(x + (cell - width(text, HEAD, bold=True)) / 2, base, text, HEAD, bold=True))
+            sheet.words.append(
+                Words(x + (cell - width(text, HEAD, bold=True)) / 2, base, text, HEAD, bold=True)
+            )
     return y + round(LEADING * HEAD * most)
 
 
 def _row(
-    sheet: Sheet, row: Sequence[Panel | None], later: Sequence[set[Scale | None]], left: Sequence[int], cell: int, y: int
+    sheet: Sheet,
+    row: Sequence[Panel | None],
+    later: Sequence[set[Scale | None]],
+    left: Sequence[int],
+    cell: int,
+    y: int,
 ) -> tuple[int, int]:
-    """One row's pictures, each with its caption and scale under it; where the pictures end, and where all of it ends.
+    """One row's pictures, each with its caption and scale under it; where the pictures end, and
+    where all of it ends.
 
     `later` are the scales further down in each column.
     """
@@ -156,7 +200,9 @@ def _row(
         sheet.pictures.append(Placed(x, y, wide, high, panel, _weight(panel, wide, high)))
         bottom, end = max(bottom, y + high), y + high
         if panel.caption:
-            end = _lines(sheet, x, end + 4, wrapped(panel.caption, CAPTION, column + cell - x), CAPTION, GREY)
+            end = _lines(
+                sheet, x, end + 4, wrapped(panel.caption, CAPTION, column + cell - x), CAPTION, GREY
+            )
         if panel.scale and panel.scale not in scales:
             long = max(wide, min(cell, SHORTEST))
             end = _scale(sheet, panel.scale, column + (cell - long) // 2, end + 8, long)
@@ -170,7 +216,8 @@ def _fitted(size: tuple[int, int], cell: int) -> tuple[int, int]:
 
 
 def _weight(panel: Panel, wide: int, high: int) -> float:
-    """Pixels of a border: finer where there are more of them, so that a fine mesh does not hide the photo."""
+    """Pixels of a border: finer where there are more of them, so that a fine mesh does not hide the
+    photo."""
     length = sum(abs(x1 - x0) * wide + abs(y1 - y0) * high for x0, y0, x1, y1 in panel.lines)
     return min(2.5, max(0.7, wide * high / max(length, 1.0) / 12))
 
@@ -183,11 +230,16 @@ def _scale(sheet: Sheet, scale: Scale, x: int, y: int, wide: int) -> int:
         sheet.words.append(Words(start, y + BAR + TICK + NUMBER, number, NUMBER, GREY))
     end = y + BAR + TICK + round(LEADING * NUMBER)
     text = shortened(printable(scale.label), NUMBER, wide)
-    return _lines(sheet, x + (wide - width(text, NUMBER)) / 2, end, [text], NUMBER, GREY) if text else end
+    return (
+        _lines(sheet, x + (wide - width(text, NUMBER)) / 2, end, [text], NUMBER, GREY)
+        if text
+        else end
+    )
 
 
 def _numbers(scale: Scale, least: int, x: int, wide: int) -> list[tuple[float, float, str]]:
-    """(tick, where its number starts, number) of each; with the fewest ticks as many as stand apart, with more all or none."""
+    """(tick, where its number starts, number) of each; with the fewest ticks as many as stand
+    apart, with more all or none."""
     found: list[tuple[float, float, str]] = []
     free = float(x)
     for place, number in scale.ticks(least):

@@ -15,8 +15,10 @@ from regiontok.draw._text import font
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-LATTICE = 160  # points along the longer side where a label may stand: every 4 pixels of a 640 pixel drawing
-PLATEAU = 0.85  # points this near to the deepest one count as deep; of them the one nearest the middle is taken
+# points along the longer side where a label may stand: every 4 pixels of a 640 pixel drawing
+LATTICE = 160
+# points this near to the deepest one count as deep; of them the one nearest the middle is taken
+PLATEAU = 0.85
 SMALLEST, LARGEST = 11, 19  # letters in pixels on a drawing of 640
 LEGIBLE = 10  # letters are never smaller
 PLATE, DARK = 185, (14, 16, 20)  # opacity of 255, and colour
@@ -25,7 +27,8 @@ GAP = 2  # pixels between two labels
 
 @dataclass(frozen=True)
 class Label:
-    """One text: its region, letters of `size` pixels, and the box (x0, y0, x1, y1) behind it, in pixels of the drawing."""
+    """One text: its region, letters of `size` pixels, and the box (x0, y0, x1, y1) behind it, in
+    pixels of the drawing."""
 
     region: int
     text: str
@@ -34,13 +37,19 @@ class Label:
 
 
 def depth(labels: Int[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
-    """Distance of each point to the nearest point of another label, beyond the edge of the map included.
+    """Distance of each point to the nearest point of another label, beyond the edge of the map
+    included.
 
     >>> depth(np.zeros((3, 5), int)).tolist()
     [[1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 2.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0]]
     """
     labels = np.pad(labels, 1, constant_values=labels.min() - 1)
-    across = np.minimum(_since_change(labels), _since_change(labels[:, ::-1])[:, ::-1]).astype(np.float64) ** 2
+    across = (
+        np.minimum(_since_change(labels), _since_change(labels[:, ::-1])[:, ::-1]).astype(
+            np.float64
+        )
+        ** 2
+    )
     nearest = across.copy()
     step = 1
     while step < len(labels) and step**2 < nearest[1:-1].max(initial=0):
@@ -60,7 +69,8 @@ def _since_change(labels: Int[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
 
 
 def poles(top: Int[np.ndarray, "H W"], count: int) -> Float[np.ndarray, "k 3"]:
-    """(y, x, depth) in pixels of each region's most interior point; depth 0 for a region that does not show.
+    """(y, x, depth) in pixels of each region's most interior point; depth 0 for a region that does
+    not show.
 
     `top` is the region on top at each pixel, negative for none.
     """
@@ -83,11 +93,18 @@ def poles(top: Int[np.ndarray, "H W"], count: int) -> Float[np.ndarray, "k 3"]:
     return found
 
 
-def fitted(texts: Sequence[str], top: Int[np.ndarray, "H W"], order: Sequence[int], scale: float, plates: bool) -> list[Label]:
-    """The labels that fit into the picture without touching one another; who comes first in `order` is served first.
+def fitted(
+    texts: Sequence[str],
+    top: Int[np.ndarray, "H W"],
+    order: Sequence[int],
+    scale: float,
+    plates: bool,
+) -> list[Label]:
+    """The labels that fit into the picture without touching one another; who comes first in `order`
+    is served first.
 
-    Letters grow with the region's depth. A text that finds no room at its region's pole is left out; so is a plate that would
-    hide more than half of any region that shows, its own included.
+    Letters grow with the region's depth. A text that finds no room at its region's pole is left
+    out; so is a plate that would hide more than half of any region that shows, its own included.
     """
     at = poles(top, len(texts))
     areas = np.bincount(top[top >= 0], minlength=len(texts))
@@ -106,7 +123,9 @@ def fitted(texts: Sequence[str], top: Int[np.ndarray, "H W"], order: Sequence[in
     return placed
 
 
-def _box(text: str, size: int, middle: tuple[float, float], picture: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def _box(
+    text: str, size: int, middle: tuple[float, float], picture: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
     """The text's box around `middle`, moved into the picture; None if the picture is smaller."""
     side = max(3, round(0.32 * size))
     wide, high = math.ceil(font(size).getlength(text)) + 2 * side, round(1.3 * size)
@@ -121,13 +140,16 @@ def _free(taken: Bool[np.ndarray, "H W"], box: tuple[int, int, int, int]) -> boo
     return not taken[max(0, box[1] - GAP) : box[3] + GAP, max(0, box[0] - GAP) : box[2] + GAP].any()
 
 
-def _hides(top: Int[np.ndarray, "H W"], areas: Int[np.ndarray, "k"], box: tuple[int, int, int, int]) -> bool:
+def _hides(
+    top: Int[np.ndarray, "H W"], areas: Int[np.ndarray, "k"], box: tuple[int, int, int, int]
+) -> bool:
     under = top[box[1] : box[3], box[0] : box[2]]
     return bool((2 * np.bincount(under[under >= 0], minlength=len(areas)) > areas).any())
 
 
 def write_labels(image: Image.Image, labels: Sequence[Label], plates: bool) -> None:
-    """Write white letters onto the image: on dark, slightly translucent plates, or with a dark halo, which hides less of the photo."""
+    """Write white letters onto the image: on dark, slightly translucent plates, or with a dark
+    halo, which hides less of the photo."""
     if plates:
         mask = Image.new("L", image.size, 0)
         pen = ImageDraw.Draw(mask)
@@ -138,7 +160,16 @@ def write_labels(image: Image.Image, labels: Sequence[Label], plates: bool) -> N
     pen = ImageDraw.Draw(image)
     for label in labels:
         x0, y0, x1, y1 = label.box
-        # Capitals of Aileron are 0.7 of its size high: this base line puts them in the middle of the box.
+        # Capitals of Aileron are 0.7 of its size high: this base line puts them in the middle of
+        # the box.
         base = round((y0 + y1) / 2 + 0.35 * label.size)
         halo = 0 if plates else max(1, 0.11 * label.size)
-        pen.text(((x0 + x1) / 2, base), label.text, "white", font(label.size), "ms", stroke_width=halo, stroke_fill=DARK)
+        pen.text(
+            ((x0 + x1) / 2, base),
+            label.text,
+            "white",
+            font(label.size),
+            "ms",
+            stroke_width=halo,
+            stroke_fill=DARK,
+        )

@@ -1,7 +1,8 @@
 """Colours for regions: the same regions, the same colours, and neighbours far apart in hue.
 
-Greedy graph colouring, largest region first, on twelve hues: a region with fewer than twelve neighbours never shares a colour with
-one; where it touches all twelve hues, it takes the one it touches least.
+Greedy graph colouring, largest region first, on twelve hues: a region with fewer than twelve
+neighbours never shares a colour with one; where it touches all twelve hues, it takes the one it
+touches least.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Int, UInt8
 
-# Twelve hues of OKLCH, 30 degrees apart, light and deep in turn so that they also differ without colour vision.
+# Twelve hues of OKLCH, 30 degrees apart, light and deep in turn so that they also differ without
+# colour vision.
 HUES = np.array(
     [
         [152, 191, 254], [136, 107, 238], [235, 154, 253], [212, 73, 150], [253, 161, 160], [207, 99, 13],
@@ -44,7 +46,8 @@ def neighbours(members: Int[np.ndarray, "h w m"]) -> Int[np.ndarray, "p 2"]:
 
 
 def colours(sizes: Int[np.ndarray, "k"], pairs: Int[np.ndarray, "p 2"]) -> UInt8[np.ndarray, "k 3"]:
-    """A colour of each region: neighbours as far apart in hue as 90 degrees where that can be, all hues used about equally."""
+    """A colour of each region: neighbours as far apart in hue as 90 degrees where that can be, all
+    hues used about equally."""
     count = len(HUES)
     steps = np.abs(np.arange(count)[:, None] - np.arange(count))
     steps = np.minimum(np.minimum(steps, count - steps), APART)
@@ -57,7 +60,8 @@ def colours(sizes: Int[np.ndarray, "k"], pairs: Int[np.ndarray, "p 2"]) -> UInt8
         around = hue[both[start[region] : start[region + 1], 1]]
         around = np.bincount(around[around >= 0], minlength=count)
         nearest = np.where(around[None, :] > 0, steps, APART).min(axis=1)
-        # By how far the nearest neighbour's hue is, then by how few neighbours have it, then by how rarely it is used.
+        # By how far the nearest neighbour's hue is, then by how few neighbours have it, then by how
+        # rarely it is used.
         hue[region] = np.lexsort((used, around, -nearest))[0]
         used[hue[region]] += 1
     return HUES[hue]

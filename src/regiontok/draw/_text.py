@@ -10,7 +10,8 @@ from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-# What Pillow's cut of Aileron can show beyond ASCII (probed glyph by glyph, Pillow 12 and 13; a test probes again).
+# What Pillow's cut of Aileron can show beyond ASCII (probed glyph by glyph, Pillow 12 and 13; a
+# test probes again).
 SIGNS = "©«°±´·»‘’“”…‹›⁄™"
 # Letters and signs that do not decompose into one of those and an accent.
 NEAREST = str.maketrans(
@@ -33,7 +34,9 @@ def printable(text: str) -> str:
         if _shown(sign):
             plain.append(sign)
             continue
-        parts = [part for part in unicodedata.normalize("NFKD", sign) if not unicodedata.combining(part)]
+        parts = [
+            part for part in unicodedata.normalize("NFKD", sign) if not unicodedata.combining(part)
+        ]
         plain += [part if _shown(part) else "?" for part in parts]
     return "".join(plain)
 
@@ -47,7 +50,9 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     """Aileron at `size` pixels."""
     loaded = ImageFont.load_default(size)
     if not isinstance(loaded, ImageFont.FreeTypeFont):
-        raise RuntimeError("this Pillow was built without FreeType; install a wheel from PyPI: pip install --upgrade pillow")
+        raise RuntimeError(
+            "this Pillow was built without FreeType; install a wheel from PyPI: pip install --upgrade pillow"
+        )
     return loaded
 
 
@@ -57,7 +62,8 @@ def width(text: str, size: int, bold: bool = False) -> int:
 
 
 def shortened(text: str, size: int, room: int, bold: bool = False) -> str:
-    """`text`, or as much of its start as fits into `room` pixels with "…" behind; "" if not even that fits."""
+    """`text`, or as much of its start as fits into `room` pixels with "…" behind; "" if not even
+    that fits."""
     if width(text, size, bold) <= room:
         return text
     for end in range(len(text) - 1, 0, -1):
@@ -68,7 +74,8 @@ def shortened(text: str, size: int, room: int, bold: bool = False) -> str:
 
 
 def wrapped(text: str, size: int, room: int, bold: bool = False) -> list[str]:
-    """`text` made printable, in lines of at most `room` pixels; its own line breaks stay, longer words are shortened."""
+    """`text` made printable, in lines of at most `room` pixels; its own line breaks stay, longer
+    words are shortened."""
     lines = []
     for part in text.splitlines():
         line = ""
@@ -82,15 +89,25 @@ def wrapped(text: str, size: int, room: int, bold: bool = False) -> list[str]:
     return lines
 
 
-def write(image: Image.Image, at: tuple[int, int], text: str, size: int, ink: tuple[int, int, int], bold: bool = False) -> None:
+def write(
+    image: Image.Image,
+    at: tuple[int, int],
+    text: str,
+    size: int,
+    ink: tuple[int, int, int],
+    bold: bool = False,
+) -> None:
     """One line onto the image, from (x, y) of its base line's start.
 
-    Drawn four times as large and reduced: at text sizes the font's hinting moves letters by whole pixels, and blanks close up.
+    Drawn four times as large and reduced: at text sizes the font's hinting moves letters by whole
+    pixels, and blanks close up.
     """
     if not text:
         return
     edge = FINE * (size // 2)  # room for what leans out of the first and the last letter
     mask = Image.new("L", (FINE * width(text, size, bold) + 2 * edge, FINE * 2 * size), 0)
     stroke = FINE * size * BOLD if bold else 0
-    ImageDraw.Draw(mask).text((edge, FINE * size), text, 255, font(FINE * size), "ls", stroke_width=stroke)
+    ImageDraw.Draw(mask).text(
+        (edge, FINE * size), text, 255, font(FINE * size), "ls", stroke_width=stroke
+    )
     image.paste(ink, (at[0] - edge // FINE, at[1] - size), mask.reduce(FINE))

@@ -1,6 +1,7 @@
 """Figures for a paper: a labelled grid of panels, as PNG and as SVG from one layout.
 
-`_arrange.py` decides where everything stands and gives a `Sheet` of marks; `figure_png` and `figure_svg` only put them down.
+`_arrange.py` decides where everything stands and gives a `Sheet` of marks; `figure_png` and
+`figure_svg` only put them down.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ SIDE = 82  # room for a row's title, upright in the left margin: three small lin
 PITCH = 1.25  # from one line of a row's title to the next, in letter sizes
 LARGEST = 420  # pixels of a panel: few columns make a narrower figure
 BAR, TICK, SHORTEST = 14, 5, 120  # height of a colour scale, length of its ticks, its least width
-LIGHT, DARK, SHADE = (255, 255, 255), (10, 12, 16), 0.45  # a border: a light line on a dark, translucent one
+LIGHT, DARK, SHADE = (
+    (255, 255, 255),
+    (10, 12, 16),
+    0.45,
+)  # a border: a light line on a dark, translucent one
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,8 @@ class Figure:
         letters: put (a), (b) ... before the heads.
 
     Raises:
-        ValueError: no panel, rows of several lengths, or headings of another number than columns or rows.
+        ValueError: no panel, rows of several lengths, or headings of another number than columns or
+            rows.
     """
 
     rows: Sequence[Sequence[Panel | None]]
@@ -68,16 +74,23 @@ class Figure:
         columns = len(self.heads)
         if not any(panel for row in self.rows for panel in row):
             raise ValueError("expected at least one panel, got none")
-        if {len(row) for row in self.rows} != {columns} or (self.groups and len(self.groups) != columns):
+        if {len(row) for row in self.rows} != {columns} or (
+            self.groups and len(self.groups) != columns
+        ):
             lengths = sorted({len(row) for row in self.rows})
-            raise ValueError(f"expected {columns} panels a row, as many as heads; got {lengths}, and {len(self.groups)} groups")
+            raise ValueError(
+                f"expected {columns} panels a row, as many as heads; got {lengths}, and {len(self.groups)} groups"
+            )
         if len(self.titles) != len(self.rows):
-            raise ValueError(f"expected a title for each of {len(self.rows)} rows, got {len(self.titles)}")
+            raise ValueError(
+                f"expected a title for each of {len(self.rows)} rows, got {len(self.titles)}"
+            )
 
 
 @dataclass(frozen=True)
 class Words:
-    """One line of text from (x, y) of its base line's start; `upright` text runs upwards from there."""
+    """One line of text from (x, y) of its base line's start; `upright` text runs upwards from
+    there."""
 
     x: float
     y: float
@@ -134,7 +147,8 @@ class Sheet:
 
 
 def panel_side(columns: int) -> int:
-    """Pixels of the longer side of a panel in a figure of so many columns: pictures drawn at that size stay crisp.
+    """Pixels of the longer side of a panel in a figure of so many columns: pictures drawn at that
+    size stay crisp.
 
     >>> panel_side(2), panel_side(5)
     (420, 276)

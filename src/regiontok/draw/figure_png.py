@@ -16,7 +16,10 @@ def draw_png(figure: Figure) -> Image.Image:
     sheet = arrange(figure)
     image = Image.new("RGB", (sheet.wide, sheet.high), PAPER)
     for placed in sheet.pictures:
-        image.paste(RULE, (placed.x - 1, placed.y - 1, placed.x + placed.wide + 1, placed.y + placed.high + 1))
+        image.paste(
+            RULE,
+            (placed.x - 1, placed.y - 1, placed.x + placed.wide + 1, placed.y + placed.high + 1),
+        )
         image.paste(_bordered(placed), (placed.x, placed.y))
     for bar in sheet.bars:
         ramp = bar.scale.colours(np.linspace(bar.scale.low, bar.scale.high, bar.wide))
@@ -30,7 +33,8 @@ def draw_png(figure: Figure) -> Image.Image:
 
 
 def _bordered(placed: Placed) -> Image.Image:
-    """The panel's picture at its size, with its borders: drawn four times as large and reduced, so that widths need not be whole."""
+    """The panel's picture at its size, with its borders: drawn four times as large and reduced, so
+    that widths need not be whole."""
     image = placed.panel.image.convert("RGB")
     if image.size != (placed.wide, placed.high):
         image = image.resize((placed.wide, placed.high), Image.Resampling.LANCZOS)
@@ -52,6 +56,8 @@ def _put(image: Image.Image, words: Words) -> None:
     if not words.upright:
         write(image, (x, y), words.text, words.size, words.ink, words.bold)
         return
-    line = Image.new("RGB", (width(words.text, words.size, words.bold), round(LEADING * words.size)), PAPER)
+    line = Image.new(
+        "RGB", (width(words.text, words.size, words.bold), round(LEADING * words.size)), PAPER
+    )
     write(line, (0, words.size), words.text, words.size, words.ink, words.bold)
     image.paste(line.transpose(Image.Transpose.ROTATE_90), (x - words.size, y - line.width))

@@ -1,4 +1,5 @@
-"""A figure as SVG that needs nothing else: photos inside as PNG, letters, borders and scales as vectors."""
+"""A figure as SVG that needs nothing else: photos inside as PNG, letters, borders and scales as
+vectors."""
 
 from __future__ import annotations
 
@@ -16,9 +17,11 @@ FONT = "Aileron, Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 
 def draw_svg(figure: Figure) -> str:
-    """The figure as SVG text, of the size of its PNG. Each panel is a group of class "panel", each colour scale one of class "scale".
+    """The figure as SVG text, of the size of its PNG. Each panel is a group of class "panel", each
+    colour scale one of class "scale".
 
-    Letters are whatever sans-serif the reader has, stretched to the width that they have in the PNG, so that none runs out of its place.
+    Letters are whatever sans-serif the reader has, stretched to the width that they have in the
+    PNG, so that none runs out of its place.
     """
     sheet = arrange(figure)
     head = (
@@ -40,7 +43,10 @@ def draw_svg(figure: Figure) -> str:
 
 def _ramp() -> str:
     last = len(VIRIDIS) - 1
-    stops = "".join(f'<stop offset="{i / last:g}" stop-color="{_hex(colour)}"/>' for i, colour in enumerate(VIRIDIS.tolist()))
+    stops = "".join(
+        f'<stop offset="{i / last:g}" stop-color="{_hex(colour)}"/>'
+        for i, colour in enumerate(VIRIDIS.tolist())
+    )
     return f'<defs><linearGradient id="ramp">{stops}</linearGradient></defs>'
 
 
@@ -49,11 +55,12 @@ def _panel(placed: Placed) -> str:
     place = f'x="{x}" y="{y}" width="{wide}" height="{high}"'
     data = io.BytesIO()
     placed.panel.image.convert("RGB").save(data, "PNG", optimize=True)
-    inside = (
-        f'<image {place} preserveAspectRatio="none" href="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"/>'
-    )
+    inside = f'<image {place} preserveAspectRatio="none" href="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"/>'
     if placed.panel.lines:
-        ends = [(x + x0 * wide, y + y0 * high, x + x1 * wide, y + y1 * high) for x0, y0, x1, y1 in placed.panel.lines]
+        ends = [
+            (x + x0 * wide, y + y0 * high, x + x1 * wide, y + y1 * high)
+            for x0, y0, x1, y1 in placed.panel.lines
+        ]
         path = "".join(f"M{x0:.5g} {y0:.5g}L{x1:.5g} {y1:.5g}" for x0, y0, x1, y1 in ends)
         for ink, share, weight in ((DARK, SHADE, 2 * placed.weight), (LIGHT, 1, placed.weight)):
             stroke = f'stroke="{_hex(ink)}" stroke-opacity="{share}" stroke-width="{weight:.3g}"'

@@ -1,8 +1,9 @@
-"""Numbers of patches as colours on their photo: colour fields (PCA), scalar fields with a scale (norms), regions with exact borders.
+"""Numbers of patches as colours on their photo: colour fields (PCA), scalar fields with a scale
+(norms), regions with exact borders.
 
-Every patch is one flat block over the pixels that it sees, at the drawing's own resolution: nothing is interpolated between patches, so
-that a single odd patch shows as one. What no patch sees of the photo is the photo, greyed; padding is not part of the photo and does
-not show.
+Every patch is one flat block over the pixels that it sees, at the drawing's own resolution: nothing
+is interpolated between patches, so that a single odd patch shows as one. What no patch sees of the
+photo is the photo, greyed; padding is not part of the photo and does not show.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from regiontok.draw.regions import members_of
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
 
-# Every sixteenth colour of matplotlib's viridis (CC0): as light as the number is large, also in grey and without colour vision.
+# Every sixteenth colour of matplotlib's viridis (CC0): as light as the number is large, also in
+# grey and without colour vision.
 VIRIDIS = np.array(
     [
         [68, 1, 84], [72, 24, 106], [71, 45, 123], [66, 64, 134], [59, 82, 139], [51, 99, 141], [44, 114, 142], [38, 130, 142],
@@ -34,7 +36,8 @@ VIRIDIS = np.array(
     ],
     np.uint8,
 )  # fmt: skip
-FLAT = 1e-3  # a range narrower than this share of its numbers is rounding: all of it gets the middle colour
+# a range narrower than this share of its numbers is rounding: all of it gets the middle colour
+FLAT = 1e-3
 WIDENED = 0.05  # by this share of the number on both sides
 TINT = 0.6  # opacity of a region's colour over the photo in grey
 Line = tuple[float, float, float, float]
@@ -42,7 +45,8 @@ Line = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers from `low` to `high` as colours from dark blue to yellow; what lies beyond takes the colour of the end.
+    """Numbers from `low` to `high` as colours from dark blue to yellow; what lies beyond takes the
+    colour of the end.
 
     Raises:
         ValueError: ends that are no finite numbers, or not in order.
@@ -57,11 +61,14 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"a scale needs two finite ends in order, got {self.low} and {self.high}")
+            raise ValueError(
+                f"a scale needs two finite ends in order, got {self.low} and {self.high}"
+            )
 
     @classmethod
     def of(cls, fields: Iterable[Float[np.ndarray, "..."]], label: str = "") -> Scale:
-        """From the smallest to the largest finite number of all fields; widened where they are all the same.
+        """From the smallest to the largest finite number of all fields; widened where they are all
+        the same.
 
         Raises:
             ValueError: no finite number.
@@ -71,10 +78,14 @@ class Scale:
         >>> Scale.of([np.full(4, 20.0)])
         Scale(low=19.0, high=21.0, label='')
         """
-        flat = np.concatenate([np.ravel(field) for field in fields] or [np.zeros(0)]).astype(np.float64)
+        flat = np.concatenate([np.ravel(field) for field in fields] or [np.zeros(0)]).astype(
+            np.float64
+        )
         flat = flat[np.isfinite(flat)]
         if not len(flat):
-            raise ValueError("expected at least one finite number to make a colour scale of, got none")
+            raise ValueError(
+                "expected at least one finite number to make a colour scale of, got none"
+            )
         low, high = float(flat.min()), float(flat.max())
         largest = max(abs(low), abs(high))
         if high - low <= FLAT * largest or low == high:
@@ -84,13 +95,18 @@ class Scale:
 
     def colours(self, values: Float[np.ndarray, "*rest"]) -> UInt8[np.ndarray, "*rest 3"]:
         """A colour of each number; of NaN the lowest."""
-        at = np.clip((np.nan_to_num(values, nan=self.low) - self.low) / (self.high - self.low), 0, 1) * (len(VIRIDIS) - 1)
+        at = np.clip(
+            (np.nan_to_num(values, nan=self.low) - self.low) / (self.high - self.low), 0, 1
+        ) * (len(VIRIDIS) - 1)
         below = np.minimum(at.astype(int), len(VIRIDIS) - 2)
-        mixed = VIRIDIS[below] + (at - below)[..., None] * (VIRIDIS[below + 1].astype(np.float64) - VIRIDIS[below])
+        mixed = VIRIDIS[below] + (at - below)[..., None] * (
+            VIRIDIS[below + 1].astype(np.float64) - VIRIDIS[below]
+        )
         return np.round(mixed).astype(np.uint8)
 
     def ticks(self, least: int = 3) -> list[tuple[float, str]]:
-        """(place from 0 to 1, number) of round numbers on the scale: steps of 1, 2 or 5, the widest that give `least` of them.
+        """(place from 0 to 1, number) of round numbers on the scale: steps of 1, 2 or 5, the widest
+        that give `least` of them.
 
         >>> Scale(0, 2).ticks()
         [(0.0, '0'), (0.5, '1'), (1.0, '2')]
@@ -101,7 +117,9 @@ class Scale:
             first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
             if last - first + 1 >= least:
                 break
-        return [((n * step - self.low) / span, _number(n * step, step)) for n in range(first, last + 1)]
+        return [
+            ((n * step - self.low) / span, _number(n * step, step)) for n in range(first, last + 1)
+        ]
 
 
 def _number(value: float, step: float) -> str:
@@ -111,8 +129,11 @@ def _number(value: float, step: float) -> str:
     return f"{value + 0.0:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}".removesuffix(".0")
 
 
-def draw_colours(picture: Picture, frame: Frame, field: UInt8[np.ndarray, "h w 3"], *, longest: int) -> Image.Image:
-    """Each patch as a block of its colour (floats in [0, 1], NaN black; or uint8), `longest` pixels on the photo's longer side.
+def draw_colours(
+    picture: Picture, frame: Frame, field: UInt8[np.ndarray, "h w 3"], *, longest: int
+) -> Image.Image:
+    """Each patch as a block of its colour (floats in [0, 1], NaN black; or uint8), `longest` pixels
+    on the photo's longer side.
 
     Raises:
         ValueError: a field on another grid, or a picture of another size than the frame's.
@@ -123,7 +144,9 @@ def draw_colours(picture: Picture, frame: Frame, field: UInt8[np.ndarray, "h w 3
     """
     field = np.asarray(field)
     if field.shape != (*frame.grid, 3):
-        raise ValueError(f"expected a colour of each patch {[*frame.grid, 3]}, got shape {list(field.shape)}")
+        raise ValueError(
+            f"expected a colour of each patch {[*frame.grid, 3]}, got shape {list(field.shape)}"
+        )
     if field.dtype != np.uint8:
         field = np.round(np.clip(np.nan_to_num(field), 0, 1) * 255).astype(np.uint8)
     photo, patch = laid_out(picture, frame, longest)
@@ -132,18 +155,25 @@ def draw_colours(picture: Picture, frame: Frame, field: UInt8[np.ndarray, "h w 3
     return Image.fromarray(pixels)
 
 
-def draw_scalar(picture: Picture, frame: Frame, field: Float[np.ndarray, "h w"], scale: Scale, *, longest: int) -> Image.Image:
+def draw_scalar(
+    picture: Picture, frame: Frame, field: Float[np.ndarray, "h w"], scale: Scale, *, longest: int
+) -> Image.Image:
     """Each patch as a block in the colour of its number."""
-    return draw_colours(picture, frame, scale.colours(np.asarray(field, np.float64)), longest=longest)
+    return draw_colours(
+        picture, frame, scale.colours(np.asarray(field, np.float64)), longest=longest
+    )
 
 
 def draw_tints(picture: Picture, frame: Frame, regions: Regions, *, longest: int) -> Image.Image:
     """The photo in grey under the colours of its regions, without borders; see `borders`.
 
-    Regions that touch differ in hue; where regions overlap the smallest shows; patches in none are dark.
+    Regions that touch differ in hue; where regions overlap the smallest shows; patches in none are
+    dark.
     """
     members = members_of(regions)
-    hues = np.append(colours(regions.sizes.cpu().numpy(), neighbours(members)), [[0, 0, 0]], axis=0)  # the last: in no region
+    hues = np.append(
+        colours(regions.sizes.cpu().numpy(), neighbours(members)), [[0, 0, 0]], axis=0
+    )  # the last: in no region
     photo, patch = laid_out(picture, frame, longest)
     tint = hues[members[..., 0]].reshape(-1, 3)[patch]
     pixels = np.round(TINT * tint + (1 - TINT) * _grey(photo)[..., None]).astype(np.uint8)
@@ -152,7 +182,8 @@ def draw_tints(picture: Picture, frame: Frame, regions: Regions, *, longest: int
 
 
 def borders(frame: Frame, regions: Regions) -> list[Line]:
-    """Where regions meet, as straight lines (x0, y0, x1, y1) in shares of the photo's width and height.
+    """Where regions meet, as straight lines (x0, y0, x1, y1) in shares of the photo's width and
+    height.
 
     Only lines between two patches, as long as they can be; none around the whole.
 
@@ -166,8 +197,12 @@ def borders(frame: Frame, regions: Regions) -> list[Line]:
     if not upright + level:
         return []
     high, wide = frame.image
-    ends = frame.boxes_to_pixels(torch.tensor(upright + level, dtype=torch.float64)).double().numpy() / [wide, high, wide, high]
-    long = (ends[:, 2] - ends[:, 0]) + (ends[:, 3] - ends[:, 1]) > 1e-6  # on padding nothing is left
+    ends = frame.boxes_to_pixels(
+        torch.tensor(upright + level, dtype=torch.float64)
+    ).double().numpy() / [wide, high, wide, high]
+    long = (ends[:, 2] - ends[:, 0]) + (
+        ends[:, 3] - ends[:, 1]
+    ) > 1e-6  # on padding nothing is left
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in ends[long].tolist()]
 
 
@@ -175,21 +210,31 @@ def _runs(change: Int[np.ndarray, "edges cells"]) -> list[tuple[int, int, int]]:
     """(line, first, end) of each unbroken run of True; line i lies behind cell i - 1."""
     padded = np.pad(change.astype(np.int8), ((0, 0), (1, 1)))
     line, at = np.diff(padded, axis=1).nonzero()
-    return [(int(i) + 1, int(lo), int(hi)) for i, lo, hi in zip(line[::2], at[::2], at[1::2], strict=True)]
+    return [
+        (int(i) + 1, int(lo), int(hi))
+        for i, lo, hi in zip(line[::2], at[::2], at[1::2], strict=True)
+    ]
 
 
-def laid_out(picture: Picture, frame: Frame, longest: int) -> tuple[UInt8[np.ndarray, "H W 3"], Int[np.ndarray, "H W"]]:
+def laid_out(
+    picture: Picture, frame: Frame, longest: int
+) -> tuple[UInt8[np.ndarray, "H W 3"], Int[np.ndarray, "H W"]]:
     """The photo at the drawing's size, and the patch that sees each of its pixels, -1 for none.
 
     Raises:
         ValueError: a picture of another size than the frame's, or a drawing without pixels.
     """
     if picture.size != tuple(frame.image):
-        raise ValueError(f"the frame is of an image {frame.image}, the picture {picture.name} has size {picture.size}")
+        raise ValueError(
+            f"the frame is of an image {frame.image}, the picture {picture.name} has size {picture.size}"
+        )
     if longest < 1:
         raise ValueError(f"expected at least 1 pixel along the longer side, got longest={longest}")
     high, wide = picture.size
-    size = (max(1, round(high * longest / max(high, wide))), max(1, round(wide * longest / max(high, wide))))
+    size = (
+        max(1, round(high * longest / max(high, wide))),
+        max(1, round(wide * longest / max(high, wide))),
+    )
     photo = picture.resized(size, (0, 0, high, wide), "bicubic")
     y0, x0, y1, x1 = frame.crop
     down, right = size[0] / high, size[1] / wide
@@ -204,4 +249,6 @@ def _grey(photo: UInt8[np.ndarray, "*rest 3"]) -> Float[np.ndarray, "*rest"]:
 
 def _faded(photo: UInt8[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
     """What no patch sees: light grey, a quarter of the photo's contrast."""
-    return np.repeat(np.round(226 + 0.25 * (_grey(photo) - 226)).astype(np.uint8)[:, None], 3, axis=1)
+    return np.repeat(
+        np.round(226 + 0.25 * (_grey(photo) - 226)).astype(np.uint8)[:, None], 3, axis=1
+    )

@@ -1,4 +1,5 @@
-"""Line plots for a paper: a few panels that share their lines' colours, markers and one legend. Needs matplotlib (extra `plot`)."""
+"""Line plots for a paper: a few panels that share their lines' colours, markers and one legend.
+Needs matplotlib (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from typing import Any
 
 from PIL import Image
 
-from regiontok.core.need import need
+from regiontok.system.need import need
 
-# Okabe and Ito's colours, told apart without colour vision too, then four more; each with a marker of its own.
+# Okabe and Ito's colours, told apart without colour vision too, then four more; each with a marker
+# of its own.
 STYLES = (
     ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#D55E00", "D"), ("#CC79A7", "v"), ("#56B4E9", "p"),
     ("#000000", "h"), ("#9A8F00", "<"), ("#7F7F7F", "d"), ("#A6761D", ">"), ("#5E3C99", "H"),
@@ -23,7 +25,8 @@ MARKED = 24  # points of a line that are marked; more of them would hide it
 
 @dataclass(frozen=True)
 class Line:
-    """One line: a name (the same in every panel), its points, and whether it is drawn with weight."""
+    """One line: a name (the same in every panel), its points, and whether it is drawn with
+    weight."""
 
     name: str
     x: tuple[float, ...]
@@ -33,7 +36,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: its title, what the axes are, its lines; x is logarithmic to the base 2, or plain; y plain or logarithmic.
+    """One plot: its title, what the axes are, its lines; x is logarithmic to the base 2, or plain;
+    y plain or logarithmic.
 
     `low` is where y begins; what lies below is cut off at the frame.
     """
@@ -50,7 +54,8 @@ class Panel:
 def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> Image.Image:
     """Panels side by side under one title, one legend below.
 
-    A line keeps its colour and marker from panel to panel; a line of one point is a marker. Nothing global of matplotlib is touched.
+    A line keeps its colour and marker from panel to panel; a line of one point is a marker. Nothing
+    global of matplotlib is touched.
 
     Raises:
         ValueError: no panels, no lines, or more different lines than there are styles.
@@ -72,11 +77,22 @@ def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> I
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         handles |= _panel(axes, panel, styles)
     figure.legend(
-        [handles[name] for name in names], names, loc="lower center", ncols=columns, frameon=False, fontsize=8.5, labelcolor=INK
+        [handles[name] for name in names],
+        names,
+        loc="lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=INK,
     )
-    figure.text(0.012, 1 - 0.1 / inches, title, fontsize=12.5, fontweight="bold", color=INK, va="top")
+    figure.text(
+        0.012, 1 - 0.1 / inches, title, fontsize=12.5, fontweight="bold", color=INK, va="top"
+    )
     figure.text(0.012, 1 - 0.37 / inches, subtitle, fontsize=8.5, color="#686c74", va="top")
-    figure.tight_layout(rect=(0, (0.08 + 0.2 * rows) / inches, 1, 1 - (0.52 if subtitle else 0.36) / inches), w_pad=1.6)
+    figure.tight_layout(
+        rect=(0, (0.08 + 0.2 * rows) / inches, 1, 1 - (0.52 if subtitle else 0.36) / inches),
+        w_pad=1.6,
+    )
     data = io.BytesIO()
     figure.savefig(data, format="png", facecolor="white")
     return Image.open(data).convert("RGB")

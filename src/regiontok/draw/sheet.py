@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from regiontok.core.files import replacing
 from regiontok.draw._text import printable, shortened, width, wrapped, write
+from regiontok.system.files import replacing
 
 WIDE = 2000  # a contact sheet's width in pixels
 MARGIN, GUTTER, ROW_GAP = 60, 20, 34
@@ -20,7 +20,11 @@ LEADING = 1.4  # from one base line to the next, in letter sizes
 PAPER, INK, GREY, RULE = (252, 252, 250), (24, 26, 30), (104, 108, 116), (222, 222, 218)
 FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
-    ".jpg": {"format": "JPEG", "quality": 90, "subsampling": 0},  # 4:2:0 would blur thin coloured lines
+    ".jpg": {
+        "format": "JPEG",
+        "quality": 90,
+        "subsampling": 0,
+    },  # 4:2:0 would blur thin coloured lines
     ".jpeg": {"format": "JPEG", "quality": 90, "subsampling": 0},
     ".webp": {"format": "WEBP", "quality": 90},
 }
@@ -36,7 +40,8 @@ class Panel:
 
 
 def column_width(columns: int) -> int:
-    """Pixels of the longer side of a picture in a contact sheet of so many columns: pictures drawn at that size stay crisp.
+    """Pixels of the longer side of a picture in a contact sheet of so many columns: pictures drawn
+    at that size stay crisp.
 
     >>> column_width(5)
     360
@@ -59,12 +64,18 @@ def side_by_side(panels: Sequence[Panel]) -> Image.Image:
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Panel]], *, title: str, subtitle: str = "", row_titles: Sequence[str] | None = None
+    rows: Sequence[Sequence[Panel]],
+    *,
+    title: str,
+    subtitle: str = "",
+    row_titles: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Rows of panels on one sheet, 2000 pixels wide (less if the pictures are small: none is enlarged).
+    """Rows of panels on one sheet, 2000 pixels wide (less if the pictures are small: none is
+    enlarged).
 
-    A panel's title stands over it unless the panel above has the same: equal titles down a column are one column head. Captions of a
-    row stand on one line. Row titles run up the left margin. Letters are ASCII and a few signs; accents are dropped.
+    A panel's title stands over it unless the panel above has the same: equal titles down a column
+    are one column head. Captions of a row stand on one line. Row titles run up the left margin.
+    Letters are ASCII and a few signs; accents are dropped.
 
     Raises:
         ValueError: no panels, or row titles of another number than the rows.
@@ -83,18 +94,25 @@ def contact_sheet(
     return _sheet(rows, cell, title, subtitle, row_titles or [""] * len(rows))
 
 
-def _sheet(rows: Sequence[Sequence[Panel]], cell: int, title: str, subtitle: str, row_titles: Sequence[str]) -> Image.Image:
+def _sheet(
+    rows: Sequence[Sequence[Panel]], cell: int, title: str, subtitle: str, row_titles: Sequence[str]
+) -> Image.Image:
     """All strips from top to bottom, on paper as high as they need."""
     columns = max(len(row) for row in rows)
     room = columns * cell + (columns - 1) * GUTTER
     strips = [_heading(title, subtitle, room)] if title or subtitle else []
     above: Sequence[Panel] = ()
     for row, row_title in zip(rows, row_titles, strict=True):
-        heads = ["" if i < len(above) and above[i].title == panel.title else panel.title for i, panel in enumerate(row)]
+        heads = [
+            "" if i < len(above) and above[i].title == panel.title else panel.title
+            for i, panel in enumerate(row)
+        ]
         strips.append(_row(row, heads, row_title, cell, room))
         above = row
     gaps = ROW_GAP * (len(strips) - 1)
-    sheet = Image.new("RGB", (room + 2 * MARGIN, sum(strip.height for strip in strips) + gaps + 2 * MARGIN), PAPER)
+    sheet = Image.new(
+        "RGB", (room + 2 * MARGIN, sum(strip.height for strip in strips) + gaps + 2 * MARGIN), PAPER
+    )
     y = MARGIN
     for strip in strips:
         sheet.paste(strip, (0, y))
@@ -110,7 +128,9 @@ def _heading(title: str, subtitle: str, room: int) -> Image.Image:
     return strip
 
 
-def _row(row: Sequence[Panel], heads: Sequence[str], title: str, cell: int, room: int) -> Image.Image:
+def _row(
+    row: Sequence[Panel], heads: Sequence[str], title: str, cell: int, room: int
+) -> Image.Image:
     pictures = [_fitted(panel.image, cell) for panel in row]
     captions = [wrapped(panel.caption, CAPTION, cell) for panel in row]
     over = 1 + (_high(HEAD, [""]) if any(heads) else 0)  # one pixel for the frame
@@ -149,7 +169,12 @@ def _high(size: int, lines: Sequence[str]) -> int:
 
 
 def _write_lines(
-    sheet: Image.Image, at: tuple[int, int], lines: Sequence[str], size: int, ink: tuple[int, int, int], bold: bool = False
+    sheet: Image.Image,
+    at: tuple[int, int],
+    lines: Sequence[str],
+    size: int,
+    ink: tuple[int, int, int],
+    bold: bool = False,
 ) -> int:
     """Lines from (x, y), the upper left corner, downwards; the y below them comes back."""
     for i, line in enumerate(lines):
@@ -169,16 +194,20 @@ def _write_upwards(strip: Image.Image, over: int, high: int, title: str) -> None
 
 
 def save_image(image: Image.Image, path: str | Path) -> Path:
-    """Write the image whole or not at all, in the format its suffix names (.png, .jpg, .webp); an older file is replaced.
+    """Write the image whole or not at all, in the format its suffix names (.png, .jpg, .webp); an
+    older file is replaced.
 
     Raises:
         ValueError: another suffix.
-        OSError: the folder is missing or not writable, the disk is full. Nothing half-written stays, an older file stays as it was.
+        OSError: the folder is missing or not writable, the disk is full. Nothing half-written
+            stays, an older file stays as it was.
     """
     path = Path(path)
     options = FORMATS.get(path.suffix.lower())
     if options is None:
-        raise ValueError(f"{path}: expected a name that ends in {', '.join(FORMATS)}, got {path.suffix or 'no suffix'}")
+        raise ValueError(
+            f"{path}: expected a name that ends in {', '.join(FORMATS)}, got {path.suffix or 'no suffix'}"
+        )
     data = io.BytesIO()
     image.convert("RGB").save(data, **options)
     try:

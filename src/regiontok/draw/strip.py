@@ -31,7 +31,8 @@ def draw_strip(
 ) -> list[Panel]:
     """Frames of a clip with their regions: one row for `contact_sheet`.
 
-    A region has its colour and its number on every frame where it lies; regions that touch on any frame differ in colour.
+    A region has its colour and its number on every frame where it lies; regions that touch on any
+    frame differ in colour.
 
     Args:
         clip: the frames.
@@ -52,14 +53,18 @@ def draw_strip(
     ['0.00 s', '2.00 s']
     """
     if regions.grid != (len(clip), *frame.grid):
-        raise ValueError(f"expected regions on the clip's grid {(len(clip), *frame.grid)}, got {tuple(regions.grid)}")
+        raise ValueError(
+            f"expected regions on the clip's grid {(len(clip), *frame.grid)}, got {tuple(regions.grid)}"
+        )
     hues = clip_colours(regions)
     panels = []
     for at in shown(len(clip), most):
         own, found = regions.frame(at)
         ids = found.cpu().numpy()
         names = [str(index) for index in ids] if numbers else None
-        drawn = draw_regions(clip.frames[at], frame, own, style=style, names=names, hues=hues[ids], longest=longest)
+        drawn = draw_regions(
+            clip.frames[at], frame, own, style=style, names=names, hues=hues[ids], longest=longest
+        )
         panels.append(Panel(drawn, title(clip, at)))
     return panels
 
@@ -81,7 +86,8 @@ def title(clip: Clip, at: int) -> str:
 
 
 def clip_colours(regions: Regions) -> UInt8[np.ndarray, "k 3"]:
-    """A colour of each region of a clip: those that touch on some frame, or follow one another at a patch, differ."""
+    """A colour of each region of a clip: those that touch on some frame, or follow one another at a
+    patch, differ."""
     members = members_of(regions)
     before, after = np.broadcast_arrays(members[:-1, ..., :, None], members[1:, ..., None, :])
     follow = (before >= 0) & (after >= 0) & (before != after)

@@ -7,7 +7,8 @@ def check_layer(model: str, layer: int, blocks: int) -> None:
     """Raise unless a model of so many blocks has this layer.
 
     Raises:
-        ValueError: it is none of 0 (embeddings) to `blocks`, or -1 (the model's output) down to the embeddings.
+        ValueError: it is none of 0 (embeddings) to `blocks`, or -1 (the model's output) down to the
+            embeddings.
     """
     if not -blocks - 1 <= layer <= blocks:
         raise ValueError(

@@ -1,4 +1,5 @@
-"""RADIO's vision transformer up to any block, on any grid, with positions interpolated either way."""
+"""RADIO's vision transformer up to any block, on any grid, with positions interpolated either
+way."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 class Tower(nn.Module):
     """RADIO's vision transformer up to any block, on any grid.
 
-    The embeddings are put together here, out of RadioModel's parts, so that one model in memory serves every canvas and both ways of
-    interpolating positions; transformers' own forward knows one way.
+    The embeddings are put together here, out of RadioModel's parts, so that one model in memory
+    serves every canvas and both ways of interpolating positions; transformers' own forward knows
+    one way.
     """
 
     def __init__(self, model: Any, normaliser: dict[str, Tensor]) -> None:
@@ -28,27 +30,44 @@ class Tower(nn.Module):
         self.turn = nn.Buffer(normaliser["tx"]) if normaliser else None
         chosen = model.summary_idxs.tolist()
         # summary tokens first, the rest (a teacher's without a summary, registers) behind them
-        self.prefix = [*chosen, *(index for index in range(model.config.num_summary_tokens) if index not in chosen)]
+        self.prefix = [
+            *chosen,
+            *(index for index in range(model.config.num_summary_tokens) if index not in chosen),
+        ]
         self.summaries = len(chosen)
 
-    def forward(self, pixels: UInt8[Tensor, "b 3 H W"], blocks: int | None, align_corners: bool) -> Float[Tensor, "b n d"]:
-        """Prefix tokens and patches behind `blocks` blocks; None: behind all, as the released model hands them out."""
+    def forward(
+        self, pixels: UInt8[Tensor, "b 3 H W"], blocks: int | None, align_corners: bool
+    ) -> Float[Tensor, "b n d"]:
+        """Prefix tokens and patches behind `blocks` blocks; None: behind all, as the released model
+        hands them out."""
         embed, patch = self.model.embeddings, self.model.config.patch_size
         grid = (pixels.shape[2] // patch, pixels.shape[3] // patch)
-        values = self.model.input_conditioner(pixels.float() / 255).to(embed.patch_projection.weight.dtype)
-        patches = nn.functional.unfold(values, patch, stride=patch).mT.contiguous()  # a patch is (channel, row, column)
-        hidden = embed.patch_projection(patches) + positions(embed.position_embedding, grid, align_corners)
+        values = self.model.input_conditioner(pixels.float() / 255).to(
+            embed.patch_projection.weight.dtype
+        )
+        patches = nn.functional.unfold(
+            values, patch, stride=patch
+        ).mT.contiguous()  # a patch is (channel, row, column)
+        hidden = embed.patch_projection(patches) + positions(
+            embed.position_embedding, grid, align_corners
+        )
         hidden = torch.cat([embed.cls_register_token.expand(len(hidden), -1, -1), hidden], dim=1)
         for block in self.model.encoder.layer[:blocks]:
             hidden = block(hidden)
         if blocks is None and self.turn is not None:
             count = len(self.prefix)
-            hidden = torch.cat([hidden[:, :count], (hidden[:, count:] - self.mean) @ self.turn.mT], dim=1)
+            hidden = torch.cat(
+                [hidden[:, :count], (hidden[:, count:] - self.mean) @ self.turn.mT], dim=1
+            )
         return hidden
 
 
-def positions(table: Float[Tensor, "1 s d"], grid: Pair, align_corners: bool) -> Float[Tensor, "1 n d"]:
-    """RADIO's table of positions for a grid: brought to a square of the longer side, of which the upper left (h, w) is taken.
+def positions(
+    table: Float[Tensor, "1 s d"], grid: Pair, align_corners: bool
+) -> Float[Tensor, "1 n d"]:
+    """RADIO's table of positions for a grid: brought to a square of the longer side, of which the
+    upper left (h, w) is taken.
 
     >>> table = torch.arange(16.0).reshape(1, 16, 1)  # 4 x 4
     >>> positions(table, (1, 2), align_corners=True).flatten().tolist()
@@ -59,5 +78,7 @@ def positions(table: Float[Tensor, "1 s d"], grid: Pair, align_corners: bool) ->
     side = math.isqrt(table.shape[1])
     square = table.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
     longest = max(grid)
-    square = nn.functional.interpolate(square, size=(longest, longest), mode="bilinear", align_corners=align_corners)
+    square = nn.functional.interpolate(
+        square, size=(longest, longest), mode="bilinear", align_corners=align_corners
+    )
     return square[..., : grid[0], : grid[1]].flatten(2).mT.to(table.dtype)

@@ -1,4 +1,5 @@
-"""What encoders that are plain vision transformers share: canvases in, one sequence of tokens a picture out, cut into prefix and grid."""
+"""What encoders that are plain vision transformers share: canvases in, one sequence of tokens a
+picture out, cut into prefix and grid."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
+from regiontok.core.canvas import batches, canvases, lay_ahead
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.encoders._canvas import batches, canvases, lay_ahead
-from regiontok.encoders._preprocess import Preprocess, sides
+from regiontok.core.preprocess import Preprocess, sides
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -22,7 +23,8 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class TokensOf(ABC):
-    """Base of the dataclasses whose network gives `[b n d]`, prefix tokens first and then the patches of one grid, row by row."""
+    """Base of the dataclasses whose network gives `[b n d]`, prefix tokens first and then the
+    patches of one grid, row by row."""
 
     model: str
     size: int | Pair | None
@@ -32,9 +34,13 @@ class TokensOf(ABC):
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
-            raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
+            raise ValueError(
+                f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}"
+            )
         if self.batch < 1 or min(sides(self.size) or (1,)) < 1:
-            raise ValueError(f"batch and size must be at least 1, got batch={self.batch}, size={self.size}")
+            raise ValueError(
+                f"batch and size must be at least 1, got batch={self.batch}, size={self.size}"
+            )
 
     @abstractmethod
     def frame(self, size: Pair) -> Frame:
@@ -43,7 +49,8 @@ class TokensOf(ABC):
     @property
     @abstractmethod
     def summaries(self) -> int:
-        """CLS or summary tokens at the front of the grid's prefix; what stands behind them are registers."""
+        """CLS or summary tokens at the front of the grid's prefix; what stands behind them are
+        registers."""
 
     @property
     def has_cls(self) -> bool:
@@ -53,16 +60,25 @@ class TokensOf(ABC):
     def prepare(self, picture: Picture) -> None:
         """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
         look = self._look
-        lay_ahead(picture, self.frame(picture.size), resample=look.resample, fill=look.fill, shuffle=self.shuffle)
+        lay_ahead(
+            picture,
+            self.frame(picture.size),
+            resample=look.resample,
+            fill=look.fill,
+            shuffle=self.shuffle,
+        )
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """A grid a picture: features `[h w d]` in `dtype`, CLS (or summary) tokens and then registers in `prefix` `[r d]`. No gradient.
+        """A grid a picture: features `[h w d]` in `dtype`, CLS (or summary) tokens and then
+        registers in `prefix` `[r d]`. No gradient.
 
-        What a picture shares its batch with changes nothing but rounding: 6e-7 at most on features of size 3, measured in float32 on two
-        layers of CLIP (matrix products of another shape may add in another order).
+        What a picture shares its batch with changes nothing but rounding: 6e-7 at most on features
+        of size 3, measured in float32 on two layers of CLIP (matrix products of another shape may
+        add in another order).
 
         Raises:
-            ValueError: the checkpoint cannot be read (the message says why), it has no such layer, or features are not finite.
+            ValueError: the checkpoint cannot be read (the message says why), it has no such layer,
+                or features are not finite.
         """
         frames = [self.frame(picture.size) for picture in pictures]
         look = self._look
@@ -70,7 +86,10 @@ class TokensOf(ABC):
         for part in batches(len(pictures), self.batch):
             chosen = pictures[part], frames[part]
             pixels = canvases(*chosen, resample=look.resample, fill=look.fill, shuffle=self.shuffle)
-            grids += [self._grid(*one) for one in zip(*chosen, *self._hidden(pixels, frames[part][0]), strict=True)]
+            grids += [
+                self._grid(*one)
+                for one in zip(*chosen, *self._hidden(pixels, frames[part][0]), strict=True)
+            ]
         return grids
 
     @property
@@ -80,7 +99,8 @@ class TokensOf(ABC):
     @property
     @abstractmethod
     def _prefix(self) -> Sequence[int]:
-        """Which tokens of the sequence make the prefix, in its order; as many stand in front of the patches."""
+        """Which tokens of the sequence make the prefix, in its order; as many stand in front of the
+        patches."""
 
     @abstractmethod
     def _hidden(
@@ -89,13 +109,20 @@ class TokensOf(ABC):
         """Tokens of each picture, and the attention of CLS on all of them (None: not asked for)."""
 
     def _grid(
-        self, picture: Picture, frame: Frame, hidden: Float[Tensor, "n d"], attention: Float[Tensor, "n"] | None
+        self,
+        picture: Picture,
+        frame: Frame,
+        hidden: Float[Tensor, "n d"],
+        attention: Float[Tensor, "n"] | None,
     ) -> PatchGrid:
-        """One picture's tokens as a grid. Copies: a view would keep the whole batch in memory, and in whatever it is saved to."""
+        """One picture's tokens as a grid. Copies: a view would keep the whole batch in memory, and
+        in whatever it is saved to."""
         order, (h, w) = list(self._prefix), frame.grid
         count = len(order)
         if len(hidden) != count + h * w:
-            raise ValueError(f"{self.model}: expected {count} prefix tokens and {h} x {w} patches, got {len(hidden)} tokens")
+            raise ValueError(
+                f"{self.model}: expected {count} prefix tokens and {h} x {w} patches, got {len(hidden)} tokens"
+            )
         return PatchGrid(
             hidden[count:].reshape(h, w, -1).clone(),
             frame,

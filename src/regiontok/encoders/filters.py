@@ -1,23 +1,30 @@
-"""No weights at all: colour, edges and texture of each patch, standardised over the picture; the floor for pretrained encoders.
+"""No weights at all: colour, edges and texture of each patch, standardised over the picture; the
+floor for pretrained encoders.
 
-28 numbers a patch: mean and deviation of L, a, b; orientation energy in 6 bins at sigma 1 and 2.5 px; the histogram of uniform local
-binary patterns. The same 28 smoothed over neighbouring patches make 56, each standardised over the picture and weighted. Random
-Fourier features of them (a Gaussian kernel) stand beside them with equal weight; `fourier=0` leaves them out.
+28 numbers a patch: mean and deviation of L, a, b; orientation energy in 6 bins at sigma 1 and 2.5
+px; the histogram of uniform local binary patterns. The same 28 smoothed over neighbouring patches
+make 56, each standardised over the picture and weighted. Random Fourier features of them (a
+Gaussian kernel) stand beside them with equal weight; `fourier=0` leaves them out.
 
-After: Martin, Fowlkes and Malik 2004 (which cues: brightness, colour, texture, oriented energy); Ojala et al. 2002 (uniform patterns);
-    Rahimi and Recht 2007 (random Fourier features). The mixture is our own; in no paper of ours.
-Differs: a uniform picture stays one region. The cosine sees directions only, so standardising alone would make regions of rounding
-    noise: a patch whose pixels all lie within a just noticeable difference of the picture's mean colour counts as that colour (`NOTICED`).
-    Padding of a letterbox takes the picture's mean colour and has no part in any statistic.
+After: Martin, Fowlkes and Malik 2004 (which cues: brightness, colour, texture, oriented energy);
+    Ojala et al. 2002 (uniform patterns); Rahimi and Recht 2007 (random Fourier features). The
+    mixture is our own; in no paper of ours.
+Differs: a uniform picture stays one region. The cosine sees directions only, so standardising alone
+    would make regions of rounding noise: a patch whose pixels all lie within a just noticeable
+    difference of the picture's mean colour counts as that colour (`NOTICED`). Padding of a
+    letterbox takes the picture's mean colour and has no part in any statistic.
 
-Merging to exactly K on the 200 photos of BSDS500 train (stretched, 24 x 24 patches), covering / Rand index / variation of information.
-The cues and their weights were chosen on subsets of these photos, the rest of the settings on every fifth photo (first line).
-    fifth   K=4 .493/.705/1.97  8 .511/.730/2.01  16 .521/.752/2.13  32 .518/.769/2.36  64 .492/.769/2.76
-    others  K=4 .503/.710/2.00  8 .526/.751/2.02  16 .534/.767/2.13  32 .522/.777/2.35  64 .489/.769/2.77
-    others, fourier=0: .485/.707/2.06, .511/.747/2.08, .514/.762/2.22, .495/.764/2.49, .466/.757/2.92
-    others, grid pooling: .324/.677/2.68, .271/.699/3.09, .215/.703/3.48, .151/.697/4.08, .101/.693/4.71
-What keeps uniform pictures whole costs nothing here: without it every fifth photo scores .498/.708/1.97 (K=4) to .491/.769/2.74 (K=64).
-44 ms a picture on one core (processor time, busy machine), 36 without the Fourier features.
+Merging to exactly K on the 200 photos of BSDS500 train (stretched, 24 x 24 patches), covering /
+Rand index / variation of information. The cues and their weights were chosen on subsets of these
+    photos, the rest of the settings on every fifth photo (first line). fifth   K=4 .493/.705/1.97
+    8 .511/.730/2.01  16 .521/.752/2.13  32 .518/.769/2.36  64 .492/.769/2.76 others  K=4
+    .503/.710/2.00  8 .526/.751/2.02  16 .534/.767/2.13  32 .522/.777/2.35  64 .489/.769/2.77
+    others, fourier=0: .485/.707/2.06, .511/.747/2.08, .514/.762/2.22, .495/.764/2.49,
+    .466/.757/2.92 others, grid pooling: .324/.677/2.68, .271/.699/3.09, .215/.703/3.48,
+    .151/.697/4.08, .101/.693/4.71
+What keeps uniform pictures whole costs nothing here: without it every fifth photo scores
+.498/.708/1.97 (K=4) to .491/.769/2.74 (K=64). 44 ms a picture on one core (processor time, busy
+machine), 36 without the Fourier features.
 """
 
 from __future__ import annotations
@@ -33,18 +40,21 @@ from skimage.color import rgb2lab
 from skimage.feature import local_binary_pattern
 from skimage.filters import gaussian
 
+from regiontok.core.canvas import canvases, lay_ahead, mean_fill
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.encoders._canvas import canvases, lay_ahead, mean_fill
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
 
 ORIENTATIONS = 6
 SCALES = (1.0, 2.5)  # sigma of the edge filters, pixels
-PATTERNS = 10  # uniform patterns of 8 neighbours: 0 to 8 of them at least as light as the pixel in one run, and all others
-# (numbers, weight, centre, spread) of each cue. Centre and spread are round figures near the median over the 200 photos of BSDS500
+# uniform patterns of 8 neighbours: 0 to 8 of them at least as light as the pixel in one run, and
+# all others
+PATTERNS = 10
+# (numbers, weight, centre, spread) of each cue. Centre and spread are round figures near the median
+# over the 200 photos of BSDS500
 # train: what `values` are standardised by, and in what `FLOOR` is measured.
 CUES = (
     (1, 2.0, 50.0, 16.0),  # mean of L
@@ -56,9 +66,15 @@ CUES = (
     (PATTERNS, 0.5, 0.1, 0.04),
 )
 FLOOR = 0.05  # of a spread: a number that varies less over a picture is not blown up further
-SIGMA = 4.0  # of the Gaussian kernel, in units of the weighted numbers, whose mean square length is 47
-NOTICED = 2.3  # Lab distance: a just noticeable difference. +-1 level of noise is 0.2 to 1.2, the median patch of BSDS500 21
-REST = 0.15  # without Fourier features: a constant coordinate, in units of the root mean square length
+SIGMA = (
+    4.0  # of the Gaussian kernel, in units of the weighted numbers, whose mean square length is 47
+)
+# Lab distance: a just noticeable difference. +-1 level of noise is 0.2 to 1.2, the median patch of
+# BSDS500 21
+NOTICED = 2.3
+REST = (
+    0.15  # without Fourier features: a constant coordinate, in units of the root mean square length
+)
 HEADS = 16  # widths are multiples of it, so that attention pooling with the study's 16 heads fits
 
 
@@ -66,8 +82,9 @@ HEADS = 16  # widths are multiples of it, so that attention pooling with the stu
 class Filters:
     """Hand-made features of patches; nothing is loaded and nothing is learned.
 
-    `features` are standardised over the picture: what region steps read. `values` are the same numbers on one fixed scale for all
-    pictures, so that what pools read still tells a red picture from a blue one.
+    `features` are standardised over the picture: what region steps read. `values` are the same
+    numbers on one fixed scale for all pictures, so that what pools read still tells a red picture
+    from a blue one.
 
     Attributes:
         size: side of the square canvas in pixels.
@@ -75,7 +92,8 @@ class Filters:
         framing: "stretch", "letterbox" or "crop".
         fourier: random Fourier features beside the 56 numbers; 0 leaves them out.
         seed: of the Fourier features.
-        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in place.
+        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in
+            place.
         device: where the features go; they are computed on the host.
 
     Raises:
@@ -101,14 +119,16 @@ class Filters:
 
     def __post_init__(self) -> None:
         if not 2 <= self.patch <= self.size:
-            raise ValueError(f"expected 2 <= patch <= size, got patch={self.patch}, size={self.size}")
+            raise ValueError(
+                f"expected 2 <= patch <= size, got patch={self.patch}, size={self.size}"
+            )
         if self.fourier < 0:
             raise ValueError(f"fourier must be 0 or more, got {self.fourier}")
 
     @property
     def threshold(self) -> float:
-        """To suggest for `merge`: of 576 patches 95, 160, 250 regions stay (10th, 50th, 90th percentile of BSDS500 train), 75, 135, 210
-        without Fourier features."""
+        """To suggest for `merge`: of 576 patches 95, 160, 250 regions stay (10th, 50th, 90th
+        percentile of BSDS500 train), 75, 135, 210 without Fourier features."""
         return 0.75 if self.fourier else 0.8
 
     @property
@@ -127,18 +147,32 @@ class Filters:
         lay_ahead(picture, frame, fill=mean_fill(picture, frame), shuffle=self.shuffle)
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """A grid a picture: features and values `[h w d]` float32. Pictures do not depend on each other."""
-        return [self._grid(*self._raw(picture), self.frame(picture.size), picture.key) for picture in pictures]
+        """A grid a picture: features and values `[h w d]` float32. Pictures do not depend on each
+        other."""
+        return [
+            self._grid(*self._raw(picture), self.frame(picture.size), picture.key)
+            for picture in pictures
+        ]
 
     def encode_clip(self, pictures: Sequence[Picture]) -> PatchGrid:
-        """One grid of all frames of a clip, `[t h w d]`: as `encode`, but standardised over the clip, not over each frame."""
-        numbers, both = (np.stack(part) for part in zip(*(self._raw(picture) for picture in pictures), strict=True))
+        """One grid of all frames of a clip, `[t h w d]`: as `encode`, but standardised over the
+        clip, not over each frame."""
+        numbers, both = (
+            np.stack(part)
+            for part in zip(*(self._raw(picture) for picture in pictures), strict=True)
+        )
         return self._grid(numbers, both, self.frame(pictures[0].size), "")
 
-    def _raw(self, picture: Picture) -> tuple[Float[np.ndarray, "h w 28"], Float[np.ndarray, "h w 56"]]:
+    def _raw(
+        self, picture: Picture
+    ) -> tuple[Float[np.ndarray, "h w 28"], Float[np.ndarray, "h w 56"]]:
         """The 28 numbers of each patch, and the 56 with the smoothed ones, in their own units."""
         frame = self.frame(picture.size)
-        canvas = canvases([picture], [frame], fill=mean_fill(picture, frame), shuffle=self.shuffle)[0].permute(1, 2, 0).numpy()
+        canvas = (
+            canvases([picture], [frame], fill=mean_fill(picture, frame), shuffle=self.shuffle)[0]
+            .permute(1, 2, 0)
+            .numpy()
+        )
         numbers = describe(canvas, self.patch)
         return numbers, np.concatenate([numbers, smoothed(numbers, frame.valid.numpy())], axis=-1)
 
@@ -147,13 +181,20 @@ class Filters:
         valid = np.broadcast_to(frame.valid.numpy(), both.shape[:-1])
         _, weight, centre, spread = (np.tile(column, 2) for column in _columns())
         seen = both[valid]
-        own = (both - seen.mean(0)) / np.maximum(seen.std(0), FLOOR * spread) * noticed(numbers, valid)[..., None]
+        own = (
+            (both - seen.mean(0))
+            / np.maximum(seen.std(0), FLOOR * spread)
+            * noticed(numbers, valid)[..., None]
+        )
         fixed = (both - centre) / spread
-        features, values = (torch.from_numpy(self._joined(z * weight)).to(self.device) for z in (own, fixed))
+        features, values = (
+            torch.from_numpy(self._joined(z * weight)).to(self.device) for z in (own, fixed)
+        )
         return PatchGrid(features, frame, values=values, key=key)
 
     def _joined(self, z: Float[np.ndarray, "*grid c"]) -> Float[np.ndarray, "*grid d"]:
-        """The weighted numbers, and beside them the Fourier features, or a constant, on the same scale."""
+        """The weighted numbers, and beside them the Fourier features, or a constant, on the same
+        scale."""
         length = np.sqrt(2 * sum(numbers * weight**2 for numbers, weight, *_ in CUES))
         if self.fourier:
             waves, phases = _waves(self.fourier, z.shape[-1], self.seed)
@@ -165,14 +206,17 @@ class Filters:
 
 
 def describe(canvas: UInt8[np.ndarray, "H W 3"], patch: int) -> Float[np.ndarray, "h w 28"]:
-    """The 28 numbers of each whole patch, in the order of `CUES`, in their own units (Lab, Lab per pixel, shares)."""
+    """The 28 numbers of each whole patch, in the order of `CUES`, in their own units (Lab, Lab per
+    pixel, shares)."""
     h, w = canvas.shape[0] // patch, canvas.shape[1] // patch
     lab = rgb2lab(canvas / np.float32(255))  # float32: a third of the time
 
     def blocks(values: np.ndarray) -> np.ndarray:
         return values[: h * patch, : w * patch].reshape(h, patch, w, patch, -1)
 
-    def histogram(bins: Int[np.ndarray, "H W"], count: int, weights: np.ndarray | None = None) -> np.ndarray:
+    def histogram(
+        bins: Int[np.ndarray, "H W"], count: int, weights: np.ndarray | None = None
+    ) -> np.ndarray:
         cells = (np.arange(h * w).reshape(h, 1, w, 1) * count + blocks(bins)[..., 0]).ravel()
         mass = None if weights is None else blocks(weights).ravel()
         return np.bincount(cells, mass, minlength=h * w * count).reshape(h, w, count) / patch**2
@@ -182,8 +226,12 @@ def describe(canvas: UInt8[np.ndarray, "H W 3"], patch: int) -> Float[np.ndarray
     for sigma in SCALES:
         low, energy, share = oriented(lab[..., 0], sigma)
         high = (low + 1) % ORIENTATIONS
-        parts.append(histogram(low, ORIENTATIONS, energy * (1 - share)) + histogram(high, ORIENTATIONS, energy * share))
-    # The pattern of a pixel on the border is that of the picture continued: scikit-image would see black outside.
+        parts.append(
+            histogram(low, ORIENTATIONS, energy * (1 - share))
+            + histogram(high, ORIENTATIONS, energy * share)
+        )
+    # The pattern of a pixel on the border is that of the picture continued: scikit-image would see
+    # black outside.
     grey = np.pad(np.round(lab[..., 0] * 2.55).astype(np.uint8), 1, mode="edge")
     patterns = local_binary_pattern(grey, PATTERNS - 2, 1, "uniform")[1:-1, 1:-1].astype(np.int64)
     return np.concatenate([*parts, histogram(patterns, PATTERNS)], axis=-1)
@@ -192,24 +240,35 @@ def describe(canvas: UInt8[np.ndarray, "H W 3"], patch: int) -> Float[np.ndarray
 def oriented(
     light: Float[np.ndarray, "H W"], sigma: float
 ) -> tuple[Int[np.ndarray, "H W"], Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
-    """Each pixel's gradient at one scale: its lower bin of orientation (of 180 degrees), length, and share of the next bin."""
+    """Each pixel's gradient at one scale: its lower bin of orientation (of 180 degrees), length,
+    and share of the next bin."""
     down, right = np.gradient(gaussian(light, sigma, mode="nearest", preserve_range=True))
     turn = np.arctan2(down, right) * (ORIENTATIONS / np.pi) % ORIENTATIONS
-    low = np.floor(turn).astype(np.int64) % ORIENTATIONS  # the remainder of a tiny negative angle rounds to 6
+    low = (
+        np.floor(turn).astype(np.int64) % ORIENTATIONS
+    )  # the remainder of a tiny negative angle rounds to 6
     return low, np.hypot(down, right), turn - np.floor(turn)
 
 
-def smoothed(numbers: Float[np.ndarray, "h w c"], valid: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:
+def smoothed(
+    numbers: Float[np.ndarray, "h w c"], valid: Bool[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w c"]:
     """Gaussian mean over neighbours (sigma one patch); padding has no part in it."""
     mass = valid[..., None].astype(np.float64)
-    total = gaussian(np.concatenate([numbers * mass, mass], axis=-1), 1.0, mode="nearest", channel_axis=-1)
+    total = gaussian(
+        np.concatenate([numbers * mass, mass], axis=-1), 1.0, mode="nearest", channel_axis=-1
+    )
     return total[..., :-1] / np.maximum(total[..., -1:], 1e-12)
 
 
-def noticed(numbers: Float[np.ndarray, "*grid 28"], valid: Bool[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
-    """0 where a patch cannot be told from the picture's mean colour, 1 above twice a just noticeable difference, between them a ramp.
+def noticed(
+    numbers: Float[np.ndarray, "*grid 28"], valid: Bool[np.ndarray, "*grid"]
+) -> Float[np.ndarray, "*grid"]:
+    """0 where a patch cannot be told from the picture's mean colour, 1 above twice a just
+    noticeable difference, between them a ramp.
 
-    The distance is the root mean square over the patch's PIXELS, so that stripes around the mean colour are noticed.
+    The distance is the root mean square over the patch's PIXELS, so that stripes around the mean
+    colour are noticed.
     """
     mean, deviation = numbers[..., :3], numbers[..., 3:6]
     distance = np.sqrt((np.square(mean - mean[valid].mean(0)) + np.square(deviation)).sum(-1))
@@ -219,7 +278,9 @@ def noticed(numbers: Float[np.ndarray, "*grid 28"], valid: Bool[np.ndarray, "*gr
 @cache
 def _columns() -> tuple[np.ndarray, ...]:
     """CUES as columns, one entry a number."""
-    return tuple(np.repeat(column, [numbers for numbers, *_ in CUES]) for column in zip(*CUES, strict=True))
+    return tuple(
+        np.repeat(column, [numbers for numbers, *_ in CUES]) for column in zip(*CUES, strict=True)
+    )
 
 
 @cache

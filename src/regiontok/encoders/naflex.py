@@ -1,18 +1,21 @@
 """SigLIP 2 NaFlex: every picture in its own aspect ratio, on as many patches as fit a budget.
 
-After: Tschannen et al., SigLIP 2, 2025, section 2.4.2 (NaFlex); row D1 has SigLIP2 at a fixed size (`transformers`).
+After: Tschannen et al., SigLIP 2, 2025, section 2.4.2 (NaFlex); row D1 has SigLIP2 at a fixed size
+(`transformers`).
 
-A picture is resized, by less than a patch out of its aspect ratio, to the largest whole number of patches within `patches`: 256 patches
-are 16 x 16 of a square picture and 13 x 19 of one of 2:3. So every picture has its own grid, and its Frame says the exact size; nothing is
-padded or cropped. Positions are interpolated by the model's own code. There is no CLS token.
+A picture is resized, by less than a patch out of its aspect ratio, to the largest whole number of
+patches within `patches`: 256 patches are 16 x 16 of a square picture and 13 x 19 of one of 2:3. So
+every picture has its own grid, and its Frame says the exact size; nothing is padded or cropped.
+Positions are interpolated by the model's own code. There is no CLS token.
 
-Layers. `layer=-1` is `last_hidden_state`, behind the final norm; every other number indexes `hidden_states`, which no final norm has
-touched: 0 the embeddings, k the output of block k.
+Layers. `layer=-1` is `last_hidden_state`, behind the final norm; every other number indexes
+`hidden_states`, which no final norm has touched: 0 the embeddings, k the output of block k.
 
-Differs: pictures go through the model one by one, each as long as it is, where transformers pads all of a batch to `patches` and masks
-the rest: the same numbers (2e-7 apart on features of size 1, random weights, 80 photos), and no picture pays for another. Pixels go
-through Frame and Pillow: on these photos (25 upright) bit for bit what transformers' PIL backend makes; its default, the torchvision
-backend, lies within one level of 255 of it.
+Differs: pictures go through the model one by one, each as long as it is, where transformers pads
+all of a batch to `patches` and masks the rest: the same numbers (2e-7 apart on features of size 1,
+random weights, 80 photos), and no picture pays for another. Pixels go through Frame and Pillow: on
+these photos (25 upright) bit for bit what transformers' PIL backend makes; its default, the
+torchvision backend, lies within one level of 255 of it.
 """
 
 from __future__ import annotations
@@ -27,37 +30,41 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
-from regiontok.core.checkpoint import fingerprint, locate, pretrained, read_json, shared
+from regiontok.core.canvas import canvases, lay_ahead
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
-from regiontok.core.need import need
 from regiontok.core.picture import RESAMPLE, Picture
-from regiontok.encoders._canvas import canvases, lay_ahead
+from regiontok.core.preprocess import Preprocess, image_processor
 from regiontok.encoders._layers import check_layer
-from regiontok.encoders._preprocess import Preprocess, image_processor
 from regiontok.encoders._tokens_of import Dtype
+from regiontok.system.checkpoint import fingerprint, locate, pretrained, read_json, shared
+from regiontok.system.need import need
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-FINEST = 1e-5  # between two scales, where transformers' search ends; another number would give other canvases
+# between two scales, where transformers' search ends; another number would give other canvases
+FINEST = 1e-5
 LARGEST = 100.0  # times: a picture of few pixels grows no further
 
 
 @dataclass(frozen=True)
 class Naflex:
-    """A frozen SigLIP 2 NaFlex vision tower as a patch encoder. Nothing is read before its first use.
+    """A frozen SigLIP 2 NaFlex vision tower as a patch encoder. Nothing is read before its first
+    use.
 
     Attributes:
-        model: hub name (`"google/siglip2-base-patch16-naflex"`), or a folder that `save_pretrained` wrote with a preprocessor_config.json.
+        model: hub name (`"google/siglip2-base-patch16-naflex"`), or a folder that `save_pretrained`
+            wrote with a preprocessor_config.json.
         patches: at most so many a picture; None is the checkpoint's own (256).
         layer: which hidden state; see the module's docstring.
         dtype: of weights and features.
         revision: branch, tag or commit of a hub name.
-        shuffle: seed of the pre-shuffle of the picture's patches (row D10); None leaves them in place.
+        shuffle: seed of the pre-shuffle of the picture's patches (row D10); None leaves them in
+            place.
         device: where the model runs; features stay there.
 
-    >>> from regiontok.core.spec import build, render
+    >>> from regiontok.settings.spec import build, render
     >>> render(build("encoder", "naflex('google/siglip2-base-patch16-naflex', patches=576)"))
     "naflex('google/siglip2-base-patch16-naflex', patches=576)"
     """
@@ -77,31 +84,44 @@ class Naflex:
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
-            raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
+            raise ValueError(
+                f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}"
+            )
         if self.patches is not None and self.patches < 1:
             raise ValueError(f"patches must be at least 1, got {self.patches}")
 
     def frame(self, size: Pair) -> Frame:
         """How an image of `size` = (H, W) pixels lies under its grid."""
         patch = int(self._config.patch_size)
-        return Frame.stretch(size, canvas_of(size, patch, self.patches or self._processor.max_num_patches), (patch, patch))
+        return Frame.stretch(
+            size,
+            canvas_of(size, patch, self.patches or self._processor.max_num_patches),
+            (patch, patch),
+        )
 
     def prepare(self, picture: Picture) -> None:
         """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
-        lay_ahead(picture, self.frame(picture.size), resample=self._look.resample, shuffle=self.shuffle)
+        lay_ahead(
+            picture, self.frame(picture.size), resample=self._look.resample, shuffle=self.shuffle
+        )
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
         """A grid a picture: features `[h w d]` in `dtype`. No gradient.
 
         Raises:
-            ValueError: the checkpoint cannot be read (the message says why), it has no such layer, or features are not finite.
+            ValueError: the checkpoint cannot be read (the message says why), it has no such layer,
+                or features are not finite.
         """
         grids = []
         for picture in pictures:
             frame = self.frame(picture.size)
-            canvas = canvases([picture], [frame], resample=self._look.resample, shuffle=self.shuffle)
+            canvas = canvases(
+                [picture], [frame], resample=self._look.resample, shuffle=self.shuffle
+            )
             features = self._hidden(canvas[0], frame.grid)
-            grids.append(PatchGrid(features.reshape(*frame.grid, -1).clone(), frame, key=picture.key))
+            grids.append(
+                PatchGrid(features.reshape(*frame.grid, -1).clone(), frame, key=picture.key)
+            )
         return grids
 
     @property
@@ -116,10 +136,12 @@ class Naflex:
 
     @cached_property
     def identity(self) -> str:
-        """What a cache key holds beside the spec: a hash of the weights' files, the json files beside them, and who resizes pixels."""
+        """What a cache key holds beside the spec: a hash of the weights' files, the json files
+        beside them, and who resizes pixels."""
         return fingerprint(self._folder, "pixels: pillow")
 
-    @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
+    # not inference_mode, whose tensors could not take part in the training of what comes after
+    @torch.no_grad()
     def _hidden(self, pixels: UInt8[Tensor, "3 H W"], grid: Pair) -> Float[Tensor, "n d"]:
         check_layer(self.model, self.layer, self.blocks)
         (h, w), patch = grid, self._config.patch_size
@@ -133,7 +155,9 @@ class Naflex:
             spatial_shapes=torch.tensor([grid]),
             output_hidden_states=self.layer != -1,
         )
-        return (output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer])[0]
+        return (output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer])[
+            0
+        ]
 
     @cached_property
     def _folder(self) -> Path:
@@ -145,18 +169,31 @@ class Naflex:
         library = need("transformers", extra="hub")
         path = self._folder / "config.json"
         if not path.is_file():
-            raise ValueError(f"{self._folder} has no config.json: it is no folder that transformers' save_pretrained wrote")
+            raise ValueError(
+                f"{self._folder} has no config.json: it is no folder that transformers' save_pretrained wrote"
+            )
         kind = read_json(path).get("model_type")
         if kind not in ("siglip2", "siglip2_vision_model"):
-            fixed = "; SigLIP 2 of fixed size has the type siglip: transformers('...') reads it" if kind == "siglip" else ""
-            raise ValueError(f"{self.model}: expected model_type siglip2 or siglip2_vision_model (NaFlex), got {kind!r}{fixed}")
-        config = library.AutoConfig.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
+            fixed = (
+                "; SigLIP 2 of fixed size has the type siglip: transformers('...') reads it"
+                if kind == "siglip"
+                else ""
+            )
+            raise ValueError(
+                f"{self.model}: expected model_type siglip2 or siglip2_vision_model (NaFlex), got {kind!r}{fixed}"
+            )
+        config = library.AutoConfig.from_pretrained(
+            str(self._folder), trust_remote_code=False, local_files_only=True
+        )
         return getattr(config, "vision_config", config)
 
     @cached_property
     def _processor(self) -> Any:
         processor = image_processor(self._folder)
-        if getattr(processor, "max_num_patches", None) is None or processor.patch_size != self._config.patch_size:
+        if (
+            getattr(processor, "max_num_patches", None) is None
+            or processor.patch_size != self._config.patch_size
+        ):
             raise ValueError(
                 f"{self.model}: expected a processor for patches of {self._config.patch_size} pixels (Siglip2ImageProcessor), got "
                 f"{type(processor).__name__} for {getattr(processor, 'patch_size', None)}"
@@ -165,29 +202,42 @@ class Naflex:
 
     @cached_property
     def _look(self) -> Preprocess:
-        """What becomes of bytes; the canvas differs from picture to picture, so the one named here is a single patch."""
+        """What becomes of bytes; the canvas differs from picture to picture, so the one named here
+        is a single patch."""
         one, processor = (int(self._config.patch_size),) * 2, self._processor
         if not (processor.do_resize and processor.do_rescale and processor.do_normalize):
-            steps = ", ".join(f"{step}={getattr(processor, step)}" for step in ("do_resize", "do_rescale", "do_normalize"))
-            raise ValueError(f"{self.model}: expected an image processor that resizes, rescales and normalises, got {steps}")
+            steps = ", ".join(
+                f"{step}={getattr(processor, step)}"
+                for step in ("do_resize", "do_rescale", "do_normalize")
+            )
+            raise ValueError(
+                f"{self.model}: expected an image processor that resizes, rescales and normalises, got {steps}"
+            )
         resample = {code: name for name, code in RESAMPLE.items()}[int(processor.resample)]
         mean, std = tuple(processor.image_mean), tuple(processor.image_std)
-        return Preprocess("stretch", one, None, resample, float(processor.rescale_factor), mean, std)
+        return Preprocess(
+            "stretch", one, None, resample, float(processor.rescale_factor), mean, std
+        )
 
     @cached_property
     def _module(self) -> nn.Module:
         return shared(self._folder, ("naflex", self.dtype, self.device), self._load)
 
     def _load(self) -> nn.Module:
-        tower, options = need("transformers", extra="hub").Siglip2VisionModel, {"dtype": getattr(torch, self.dtype)}
+        tower, options = (
+            need("transformers", extra="hub").Siglip2VisionModel,
+            {"dtype": getattr(torch, self.dtype)},
+        )
         loaded = pretrained(tower, self._folder, self.model, config=self._config, **options)
         return loaded.to(self.device).eval().requires_grad_(False)
 
 
 def canvas_of(image: Pair, patch: int, patches: int) -> Pair:
-    """(height, width) in pixels: whole patches, at most `patches`, in the picture's aspect ratio as nearly as rounding up allows.
+    """(height, width) in pixels: whole patches, at most `patches`, in the picture's aspect ratio as
+    nearly as rounding up allows.
 
-    Bisection over the scale with transformers' limits and step, so that every picture gets its very canvas.
+    Bisection over the scale with transformers' limits and step, so that every picture gets its very
+    canvas.
 
     >>> canvas_of((480, 640), patch=16, patches=256)
     (224, 288)

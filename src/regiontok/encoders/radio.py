@@ -1,28 +1,37 @@
-"""RADIOv2.5 and C-RADIO on any canvas: NVlabs' released folders as they are, or transformers' own layout; no remote code.
+"""RADIOv2.5 and C-RADIO on any canvas: NVlabs' released folders as they are, or transformers' own
+layout; no remote code.
 
-After: diagnostic study, section 3 (RADIOv2.5-L at 384, 576 and 768: grids of 24, 36 and 48; row D1); Heinrich et al., RADIOv2.5, 2025.
+After: diagnostic study, section 3 (RADIOv2.5-L at 384, 576 and 768: grids of 24, 36 and 48; row
+D1); Heinrich et al., RADIOv2.5, 2025.
 
-Checked on random weights of ViT-B's width, two blocks: features and summary equal NVlabs' own code, bit for bit, as it was before and
-after 2025-06-28 (v2.5 and v3; v4), at 384 x 384, 256 x 512 and 512 x 256, from a folder of their layout. Not checked: real checkpoints.
+Checked on random weights of ViT-B's width, two blocks: features and summary equal NVlabs' own code,
+bit for bit, as it was before and after 2025-06-28 (v2.5 and v3; v4), at 384 x 384, 256 x 512 and
+512 x 256, from a folder of their layout. Not checked: real checkpoints.
 
-Loading. A released folder (`nvidia/RADIO-L`) has code of its own beside model.safetensors; none of it is run. Sizes are read off the
-shapes of the tensors, every weight is placed or left out by name (`_radio_layout.py`), and what has no place is an error. Pickles
-(`.pth.tar`) are never read. The layer scales of C-RADIOv3-B and -L are placed, which transformers 5.23 leaves at 1.
+Loading. A released folder (`nvidia/RADIO-L`) has code of its own beside model.safetensors; none of
+it is run. Sizes are read off the shapes of the tensors, every weight is placed or left out by name
+(`_radio_layout.py`), and what has no place is an error. Pickles (`.pth.tar`) are never read. The
+layer scales of C-RADIOv3-B and -L are placed, which transformers 5.23 leaves at 1.
 
-Pixels are bytes / 255; the network normalises them itself. So `framing` and `size` are whole: no preprocessor_config.json is asked for.
+Pixels are bytes / 255; the network normalises them itself. So `framing` and `size` are whole: no
+preprocessor_config.json is asked for.
 
-Positions. The table (128 x 128 for a patch of 16) is interpolated to a square of the grid's longer side, of which the upper left window
-is taken. v1 to v3 were released with `align_corners=True`, v4 and transformers compute with False: None takes what the released folder's
-version was released with, and False for transformers' own layout, which does not say where it comes from.
+Positions. The table (128 x 128 for a patch of 16) is interpolated to a square of the grid's longer
+side, of which the upper left window is taken. v1 to v3 were released with `align_corners=True`, v4
+and transformers compute with False: None takes what the released folder's version was released
+with, and False for transformers' own layout, which does not say where it comes from.
 
-Prefix. The tokens that make RADIO's `summary` (`summary_idxs`) come first and are the grid's `summaries`: flattened, they are that
-summary. A CLS token whose teacher gives no summary, and registers, stand behind them.
+Prefix. The tokens that make RADIO's `summary` (`summary_idxs`) come first and are the grid's
+`summaries`: flattened, they are that summary. A CLS token whose teacher gives no summary, and
+registers, stand behind them.
 
-Layers. `layer=-1` is what the released model hands out (behind a feature normaliser, where a checkpoint has one); k is the output of
-block k, 0 the embeddings. RADIO has no final norm. Blocks behind the asked one are not run.
+Layers. `layer=-1` is what the released model hands out (behind a feature normaliser, where a
+checkpoint has one); k is the output of block k, 0 the embeddings. RADIO has no final norm. Blocks
+behind the asked one are not run.
 
-Differs: the study does not say how it frames a picture for RADIO (its masks take "padding and resizing" with the image, as LLaVA pads):
-here it is stretched to a square by default, bicubic, and `framing='letterbox'` is LLaVA's way.
+Differs: the study does not say how it frames a picture for RADIO (its masks take "padding and
+resizing" with the image, as LLaVA pads): here it is stretched to a square by default, bicubic, and
+`framing='letterbox'` is LLaVA's way.
 """
 
 from __future__ import annotations
@@ -36,13 +45,13 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 import torch
 from torch import Tensor
 
-from regiontok.core.checkpoint import fingerprint, locate, shared
 from regiontok.core.frame import Frame, Framing, Pair
+from regiontok.core.preprocess import Preprocess
 from regiontok.encoders._layers import check_layer
-from regiontok.encoders._preprocess import Preprocess
 from regiontok.encoders._radio import Tower
 from regiontok.encoders._radio_layout import Layout, load, read
 from regiontok.encoders._tokens_of import Dtype, TokensOf
+from regiontok.system.checkpoint import fingerprint, locate, shared
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -54,18 +63,20 @@ class Radio(TokensOf):
 
     Attributes:
         model: hub name (`"nvidia/RADIO-L"`, `"nvidia/C-RADIOv3-B"`) or folder.
-        size: the canvas in pixels: a side, or (height, width); multiples of the patch. None is what the checkpoint prefers: 768 for v2.5,
-            512 for v3.
+        size: the canvas in pixels: a side, or (height, width); multiples of the patch. None is what
+            the checkpoint prefers: 768 for v2.5, 512 for v3.
         layer: -1 is the model's output, 0 the embeddings, k block k, -2 the block before the last.
-        framing: "stretch", "letterbox" (padded with the mean colour) or "crop" (the largest central part of the canvas's shape).
+        framing: "stretch", "letterbox" (padded with the mean colour) or "crop" (the largest central
+            part of the canvas's shape).
         align_corners: how positions are interpolated; None as released. See the module's docstring.
         dtype: of weights and features.
         revision: branch, tag or commit of a hub name.
-        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in place.
+        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in
+            place.
         device: where the model runs; features stay there.
         batch: pictures a forward pass.
 
-    >>> from regiontok.core.spec import build, render
+    >>> from regiontok.settings.spec import build, render
     >>> render(build("encoder", "radio('nvidia/RADIO-L', size=(384, 768))"))
     "radio('nvidia/RADIO-L', size=(384, 768))"
     """
@@ -87,7 +98,9 @@ class Radio(TokensOf):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.framing not in get_args(Framing):
-            raise ValueError(f"framing must be one of {', '.join(get_args(Framing))}, got {self.framing!r}")
+            raise ValueError(
+                f"framing must be one of {', '.join(get_args(Framing))}, got {self.framing!r}"
+            )
 
     def frame(self, size: Pair) -> Frame:
         """How an image of `size` = (H, W) pixels lies under the grid.
@@ -121,7 +134,8 @@ class Radio(TokensOf):
 
     @cached_property
     def identity(self) -> str:
-        """What a cache key holds beside the spec: a hash of the weights' files, the json files beside them, and who resizes pixels."""
+        """What a cache key holds beside the spec: a hash of the weights' files, the json files
+        beside them, and who resizes pixels."""
         return fingerprint(self._folder, "pixels: pillow")
 
     @property
@@ -132,10 +146,19 @@ class Radio(TokensOf):
     def _prefix(self) -> Sequence[int]:
         return self._tower.prefix
 
-    @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
-    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> tuple[Float[Tensor, "b n d"], Sequence[None]]:
+    # not inference_mode, whose tensors could not take part in the training of what comes after
+    @torch.no_grad()
+    def _hidden(
+        self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame
+    ) -> tuple[Float[Tensor, "b n d"], Sequence[None]]:
         check_layer(self.model, self.layer, self.blocks)
-        blocks = None if self.layer == -1 else self.layer if self.layer >= 0 else self.blocks + 1 + self.layer
+        blocks = (
+            None
+            if self.layer == -1
+            else self.layer
+            if self.layer >= 0
+            else self.blocks + 1 + self.layer
+        )
         return self._tower(pixels.to(self.device), blocks, self._aligned), [None] * len(pixels)
 
     @property
@@ -160,6 +183,11 @@ class Radio(TokensOf):
     @cached_property
     def _tower(self) -> Tower:
         def made() -> Tower:
-            return load(self._layout, getattr(torch, self.dtype)).to(self.device).eval().requires_grad_(False)
+            return (
+                load(self._layout, getattr(torch, self.dtype))
+                .to(self.device)
+                .eval()
+                .requires_grad_(False)
+            )
 
         return shared(self._folder, ("radio", self.dtype, self.device), made)

@@ -1,24 +1,31 @@
-"""Any plain vision transformer of timm by name, hub name or folder: Perception Encoder, AIMv2, DINOv3, C-RADIO, EVA, SigLIP 2, ViT.
+"""Any plain vision transformer of timm by name, hub name or folder: Perception Encoder, AIMv2,
+DINOv3, C-RADIO, EVA, SigLIP 2, ViT.
 
-After: rows D1 and R9-R13 (encoders that transformers lacks: the Perception Encoder); timm's `forward_intermediates`.
+After: rows D1 and R9-R13 (encoders that transformers lacks: the Perception Encoder); timm's
+`forward_intermediates`.
 
-Layers, as in `transformers`: `layer=k` is the output of block k without the final norm, 0 what goes into the first block, -2 the block
-before the last. `layer=-1` is the last block behind the final norm, what `forward_features` returns; models that norm only what they
-pooled have none there (Perception Encoder spatial and lang, EVA-02, C-RADIO).
+Layers, as in `transformers`: `layer=k` is the output of block k without the final norm, 0 what goes
+into the first block, -2 the block before the last. `layer=-1` is the last block behind the final
+norm, what `forward_features` returns; models that norm only what they pooled have none there
+(Perception Encoder spatial and lang, EVA-02, C-RADIO).
 
-Loading. A timm name (`'vit_pe_core_large_patch14_336.fb'`) is looked up in timm's own list for its hub name; a folder has timm's
-config.json and model.safetensors (`timm.models.save_for_hf`). Weights pass through the model's own `checkpoint_filter_fn`; any that are
-missing are an error. `weights='random'` is the architecture with seeded random weights, a control, and touches no hub.
+Loading. A timm name (`'vit_pe_core_large_patch14_336.fb'`) is looked up in timm's own list for its
+hub name; a folder has timm's config.json and model.safetensors (`timm.models.save_for_hf`). Weights
+pass through the model's own `checkpoint_filter_fn`; any that are missing are an error.
+`weights='random'` is the architecture with seeded random weights, a control, and touches no hub.
 
-Sizes. `dynamic_img_size=True`: timm interpolates learned positions (bicubic, antialiased) and computes rotary ones anew. The canvas is
-cut to whole patches before the model sees it, which is what its patch convolution does at the native size (384 px at patch 14: 378).
-Models that have no such option (BEiT) take their own size only.
+Sizes. `dynamic_img_size=True`: timm interpolates learned positions (bicubic, antialiased) and
+computes rotary ones anew. The canvas is cut to whole patches before the model sees it, which is
+what its patch convolution does at the native size (384 px at patch 14: 378). Models that have no
+such option (BEiT) take their own size only.
 
-Differs: pixels go through Frame and Pillow with the mean, deviation, filter and crop of `timm.data.resolve_model_data_config`. The crop's
-corner is rounded down, torchvision's to the even number; where they differ the picture lies half a pixel apart.
-A hierarchical or windowed model (Swin, Hiera, SAM's) and NaFlexViT are refused: they have no single grid of tokens with a prefix.
-C-RADIO's summary tokens behind the first count as registers here, because timm counts them so; positions at other sizes than 512 follow
-timm's `vit_*_radio_*`, not NVIDIA's own code. `radio` reads NVIDIA's checkpoints.
+Differs: pixels go through Frame and Pillow with the mean, deviation, filter and crop of
+`timm.data.resolve_model_data_config`. The crop's corner is rounded down, torchvision's to the even
+number; where they differ the picture lies half a pixel apart. A hierarchical or windowed model
+(Swin, Hiera, SAM's) and NaFlexViT are refused: they have no single grid of tokens with a prefix.
+C-RADIO's summary tokens behind the first count as registers here, because timm counts them so;
+positions at other sizes than 512 follow timm's `vit_*_radio_*`, not NVIDIA's own code. `radio`
+reads NVIDIA's checkpoints.
 """
 
 from __future__ import annotations
@@ -37,12 +44,20 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
-from regiontok.core.checkpoint import fingerprint, first_line, locate, read_json, refuse_missing, shared, tensors
 from regiontok.core.frame import Frame, Framing, Pair
-from regiontok.core.spec import nearest
+from regiontok.core.preprocess import Preprocess
 from regiontok.encoders._layers import check_layer
-from regiontok.encoders._preprocess import Preprocess
 from regiontok.encoders._tokens_of import Dtype, TokensOf
+from regiontok.system.checkpoint import (
+    fingerprint,
+    first_line,
+    locate,
+    read_json,
+    refuse_missing,
+    shared,
+    tensors,
+)
+from regiontok.system.choices import nearest
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -50,10 +65,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Timm(TokensOf):
-    """A frozen vision transformer of timm, as a patch encoder. Nothing is read before its first use.
+    """A frozen vision transformer of timm, as a patch encoder. Nothing is read before its first
+    use.
 
     Attributes:
-        model: timm's name, with or without its tag; a hub name (`"timm/vit_small_patch14_dinov2.lvd142m"`); or a folder.
+        model: timm's name, with or without its tag; a hub name
+            (`"timm/vit_small_patch14_dinov2.lvd142m"`); or a folder.
         layer: which block's output; see the module's docstring.
         size: side of a square canvas in pixels, or (height, width); None is the checkpoint's own.
         framing: "stretch", "letterbox" or "crop"; None is the checkpoint's own.
@@ -61,11 +78,12 @@ class Timm(TokensOf):
         weights: "pretrained", or "random": the architecture alone, a control.
         seed: of random weights.
         revision: branch, tag or commit of a hub name.
-        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in place.
+        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in
+            place.
         device: where the model runs; features stay there.
         batch: pictures a forward pass.
 
-    >>> from regiontok.core.spec import build, render
+    >>> from regiontok.settings.spec import build, render
     >>> render(build("encoder", "timm('vit_pe_core_large_patch14_336.fb', layer=-2, size=(224, 448))"))
     "timm('vit_pe_core_large_patch14_336.fb', layer=-2, size=(224, 448))"
     """
@@ -83,7 +101,8 @@ class Timm(TokensOf):
     batch: int = field(default=8, metadata={"run": True})
 
     version: ClassVar[int] = 1
-    # The study's, which used it with other encoders; an exact budget, merge(k=...), is the safer choice.
+    # The study's, which used it with other encoders; an exact budget, merge(k=...), is the safer
+    # choice.
     threshold: ClassVar[float] = 0.7
 
     def frame(self, size: Pair) -> Frame:
@@ -92,10 +111,14 @@ class Timm(TokensOf):
         Raises:
             ValueError: the model takes its own size only, and this is another.
         """
-        frame = self._preprocess.frame(size, self._shell.patch_embed.patch_size, framing=self.framing, size=self.size)
+        frame = self._preprocess.frame(
+            size, self._shell.patch_embed.patch_size, framing=self.framing, size=self.size
+        )
         own = self._preprocess.canvas
         if not self._flexible and frame.canvas != own:
-            raise ValueError(f"{self.model}: {type(self._shell).__name__} takes its own size {own} only, got size={self.size}")
+            raise ValueError(
+                f"{self.model}: {type(self._shell).__name__} takes its own size {own} only, got size={self.size}"
+            )
         return frame
 
     @property
@@ -110,13 +133,15 @@ class Timm(TokensOf):
 
     @property
     def summaries(self) -> int:
-        """CLS tokens at the front of the prefix (two with a distillation token); registers are none."""
+        """CLS tokens at the front of the prefix (two with a distillation token); registers are
+        none."""
         registers = getattr(self._shell, "reg_token", None)
         return self._shell.num_prefix_tokens - (0 if registers is None else registers.shape[1])
 
     @cached_property
     def identity(self) -> str:
-        """What a cache key holds beside the spec: a hash of the weights' files and the json beside them; of random weights themselves."""
+        """What a cache key holds beside the spec: a hash of the weights' files and the json beside
+        them; of random weights themselves."""
         if self.weights == "pretrained":
             return fingerprint(self._folder, "pixels: pillow")
         digest = hashlib.sha256()
@@ -132,8 +157,11 @@ class Timm(TokensOf):
     def _prefix(self) -> range:
         return range(self._shell.num_prefix_tokens)
 
-    @torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of what comes after
-    def _hidden(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> tuple[Float[Tensor, "b n d"], Sequence[None]]:
+    # not inference_mode, whose tensors could not take part in the training of what comes after
+    @torch.no_grad()
+    def _hidden(
+        self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame
+    ) -> tuple[Float[Tensor, "b n d"], Sequence[None]]:
         return self._forward(pixels, frame), [None] * len(pixels)
 
     def _forward(self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame) -> Float[Tensor, "b n d"]:
@@ -145,7 +173,8 @@ class Timm(TokensOf):
         if index == 0:
             return self._embeddings(values)
         [found] = self._blocks(values, index - 1)
-        # Without prefix tokens timm gives a bare tensor, or (Eva) fails: it is asked for them only where there are some.
+        # Without prefix tokens timm gives a bare tensor, or (Eva) fails: it is asked for them only
+        # where there are some.
         return found if isinstance(found, Tensor) else torch.cat([found[1], found[0]], 1)
 
     def _blocks(self, values: Float[Tensor, "b 3 H W"], block: int) -> Sequence[Any]:
@@ -162,7 +191,9 @@ class Timm(TokensOf):
     def _embeddings(self, values: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b n d"]:
         """What goes into the first block, prefix tokens included."""
         kept: list[Tensor] = []
-        handle = self._module.blocks[0].register_forward_pre_hook(lambda _module, inputs: kept.append(inputs[0]))
+        handle = self._module.blocks[0].register_forward_pre_hook(
+            lambda _module, inputs: kept.append(inputs[0])
+        )
         try:
             self._blocks(values, 0)
         finally:
@@ -177,21 +208,28 @@ class Timm(TokensOf):
 
     @cached_property
     def _folder(self) -> Path:
-        """Where config.json and the weights lie; a timm name is fetched by the hub name that timm's list gives it."""
+        """Where config.json and the weights lie; a timm name is fetched by the hub name that timm's
+        list gives it."""
         model = self.model
         if "/" not in model and not Path(model).is_dir():
             found = timm.get_pretrained_cfg(model) if timm.is_model(_known(model)) else None
             hub = found.hf_hub_id if found else None
             if not hub:
-                raise ValueError(f"timm names no hub checkpoint for {model!r}; weights='random' is its architecture alone")
+                raise ValueError(
+                    f"timm names no hub checkpoint for {model!r}; weights='random' is its architecture alone"
+                )
             model = f"{hub}{model}" if hub.endswith("/") else hub
         folder = locate(model, self.revision)
         if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder} has no config.json: it is no folder in timm's hub format (timm.models.save_for_hf)")
+            raise ValueError(
+                f"{folder} has no config.json: it is no folder in timm's hub format (timm.models.save_for_hf)"
+            )
         architecture = read_json(folder / "config.json").get("architecture")
         if not architecture or not timm.is_model(architecture):
             what = (
-                f"the architecture {architecture!r}, unknown to timm {timm.__version__}" if architecture else "no architecture"
+                f"the architecture {architecture!r}, unknown to timm {timm.__version__}"
+                if architecture
+                else "no architecture"
             )
             raise ValueError(
                 f"{folder}: config.json names {what}; a checkpoint of transformers is transformers({str(folder)!r})"
@@ -203,7 +241,9 @@ class Timm(TokensOf):
         if self._name == self.model:
             _known(self.model)
         try:
-            return timm.create_model(self._name, pretrained=False, num_classes=0, dynamic_img_size=True)
+            return timm.create_model(
+                self._name, pretrained=False, num_classes=0, dynamic_img_size=True
+            )
         except TypeError:  # this class has no such option
             return timm.create_model(self._name, pretrained=False, num_classes=0)
         except RuntimeError as error:  # an unknown tag, say
@@ -215,7 +255,10 @@ class Timm(TokensOf):
         with torch.device("meta"):
             shell = self._create()
         asked = inspect.signature(getattr(shell, "forward_intermediates", self._create)).parameters
-        plain = all(hasattr(shell, name) for name in ("blocks", "num_prefix_tokens", "patch_embed", "embed_dim"))
+        plain = all(
+            hasattr(shell, name)
+            for name in ("blocks", "num_prefix_tokens", "patch_embed", "embed_dim")
+        )
         if not plain or "return_prefix_tokens" not in asked:
             raise ValueError(
                 f"{self.model}: {type(shell).__name__} is no plain vision transformer (one grid of patch tokens behind a prefix); "
@@ -254,7 +297,9 @@ class Timm(TokensOf):
             found = adapt(found, module) if adapt else found
             missing, others = module.load_state_dict(found, strict=False)
         except (RuntimeError, KeyError, ValueError) as error:
-            raise ValueError(f"{self.model}: of other shapes than config.json says ({_shapes(error)})") from error
+            raise ValueError(
+                f"{self.model}: of other shapes than config.json says ({_shapes(error)})"
+            ) from error
         refuse_missing(missing, others, module, self.model)
         return module
 

@@ -1,34 +1,43 @@
-"""Any vision transformer of the transformers library, by hub name or folder: CLIP, SigLIP, DINOv2, DINOv3, AIMv2, MLCD, RICE, ViT.
+"""Any vision transformer of the transformers library, by hub name or folder: CLIP, SigLIP, DINOv2,
+DINOv3, AIMv2, MLCD, RICE, ViT.
 
-After: diagnostic study, appendix E.1 (CLIP ViT-L/14-336 and SigLIP2 so400m-patch14-384, frozen); LLaVA-1.5's `pad` and its layer -2.
+After: diagnostic study, appendix E.1 (CLIP ViT-L/14-336 and SigLIP2 so400m-patch14-384, frozen);
+LLaVA-1.5's `pad` and its layer -2.
 
-Families. CLIP, SigLIP and SigLIP 2 of fixed size, MetaCLIP 2, DINOv2 with and without registers, DINOv3, AIMv2, MLCD and RICE (which is
-an MLCD), ViT, ViT-MSN, I-JEPA, Pixio, TIPSv2. The Perception Encoder and what else only timm has: `timm('...')`.
+Families. CLIP, SigLIP and SigLIP 2 of fixed size, MetaCLIP 2, DINOv2 with and without registers,
+DINOv3, AIMv2, MLCD and RICE (which is an MLCD), ViT, ViT-MSN, I-JEPA, Pixio, TIPSv2. The Perception
+Encoder and what else only timm has: `timm('...')`.
 
-Layers. `layer=-1` is `last_hidden_state` as the model returns it: CLIP, MetaCLIP 2, MLCD and RICE have not put it through a final norm,
-all others have (AIMv2's is an RMSNorm). Every other number indexes `hidden_states`, which no final norm has touched: 0 the embeddings
-(those of CLIP and MLCD after their first norm), k the output of block k, -2 that of the block before the last (LLaVA's choice). So
-layer=24 of a model with 24 blocks is its last block without the norm.
+Layers. `layer=-1` is `last_hidden_state` as the model returns it: CLIP, MetaCLIP 2, MLCD and RICE
+have not put it through a final norm, all others have (AIMv2's is an RMSNorm). Every other number
+indexes `hidden_states`, which no final norm has touched: 0 the embeddings (those of CLIP and MLCD
+after their first norm), k the output of block k, -2 that of the block before the last (LLaVA's
+choice). So layer=24 of a model with 24 blocks is its last block without the norm.
 
-Loading. Safetensors, no remote code; weights that are missing are an error, never a random layer. Pickled weights, where there are no
-others, are read as tensors only (`regiontok.core.checkpoint`). A hub name is downloaded into the hub's cache.
+Loading. Safetensors, no remote code; weights that are missing are an error, never a random layer.
+Pickled weights, where there are no others, are read as tensors only
+(`regiontok.system.checkpoint`). A hub name is downloaded into the hub's cache.
 
-Sizes. Position embeddings are interpolated by the model's own code where the canvas is not the size it was made for. DINOv3, MLCD and
-RICE are rotary and need none, nor does AIMv2-native (sines); for AIMv2's learned table transformers has no such code, and timm's is used
-(bicubic, antialiased; timm's AIMv2 gives the same numbers). `size=(224, 448)` is a canvas 224 high and 448 wide. A smaller `size` is
-image down-sampling, the baseline of token reducers: 168 px at patch 14 are 144 tokens. Under `crop`, a canvas that is not square takes
-the largest central part of its own shape, as far in as the checkpoint's processor crops.
+Sizes. Position embeddings are interpolated by the model's own code where the canvas is not the size
+it was made for. DINOv3, MLCD and RICE are rotary and need none, nor does AIMv2-native (sines); for
+AIMv2's learned table transformers has no such code, and timm's is used (bicubic, antialiased;
+timm's AIMv2 gives the same numbers). `size=(224, 448)` is a canvas 224 high and 448 wide. A smaller
+`size` is image down-sampling, the baseline of token reducers: 168 px at patch 14 are 144 tokens.
+Under `crop`, a canvas that is not square takes the largest central part of its own shape, as far in
+as the checkpoint's processor crops.
 
-Attention of CLS. `cls_attention=True` gives each grid the attention of CLS on the patches in the block whose output `layer` takes, mean
-over heads, as the library's eager attention has it; registers and CLS itself hold the rest of the sum of 1. Whatever attention function
-runs, no n x n weights are kept.
+Attention of CLS. `cls_attention=True` gives each grid the attention of CLS on the patches in the
+block whose output `layer` takes, mean over heads, as the library's eager attention has it;
+registers and CLS itself hold the rest of the sum of 1. Whatever attention function runs, no n x n
+weights are kept.
 
-Differs: pixels go through Frame and Pillow, not through the checkpoint's image processor; on 80 photos (23 of them upright) they equal
-transformers' PIL backend bit for bit. transformers' default, the torchvision backend, is itself 2 to 14 levels of 255 off its PIL
-backend; DINOv3 has no other, and lies within one level of ours.
-`framing="letterbox"` resizes, then pads with the mean colour; LLaVA pads, then resizes: a shift of less than a canvas pixel, 0.7 levels
-in the mean over 40 photos.
-SigLIP2's NaFlex checkpoints (`model_type` siglip2) have no fixed canvas: `naflex('...')` reads them. RADIO: `radio('...')`.
+Differs: pixels go through Frame and Pillow, not through the checkpoint's image processor; on 80
+photos (23 of them upright) they equal transformers' PIL backend bit for bit. transformers' default,
+the torchvision backend, is itself 2 to 14 levels of 255 off its PIL backend; DINOv3 has no other,
+and lies within one level of ours. `framing="letterbox"` resizes, then pads with the mean colour;
+LLaVA pads, then resizes: a shift of less than a canvas pixel, 0.7 levels in the mean over 40
+photos. SigLIP2's NaFlex checkpoints (`model_type` siglip2) have no fixed canvas: `naflex('...')`
+reads them. RADIO: `radio('...')`.
 """
 
 from __future__ import annotations
@@ -45,13 +54,13 @@ import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from regiontok.core.checkpoint import fingerprint, locate, pretrained, read_json, shared
 from regiontok.core.frame import Frame, Framing, Pair
-from regiontok.core.need import need
+from regiontok.core.preprocess import Preprocess, image_processor
 from regiontok.encoders._cls_attention import attention_of_first, watched
 from regiontok.encoders._layers import check_layer
-from regiontok.encoders._preprocess import Preprocess, image_processor
 from regiontok.encoders._tokens_of import Dtype, TokensOf
+from regiontok.system.checkpoint import fingerprint, locate, pretrained, read_json, shared
+from regiontok.system.need import need
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -62,12 +71,16 @@ class Family:
     """How one `model_type` is loaded and read. A new family is a new row of `FAMILIES`.
 
     Attributes:
-        tower: the transformers class of the vision tower; of a checkpoint with a text tower it takes its own part.
+        tower: the transformers class of the vision tower; of a checkpoint with a text tower it
+            takes its own part.
         summaries: CLS tokens in front of the sequence, or the config field that counts them.
         registers: the config field that counts the register tokens behind them, or nothing.
-        rotary: positions turn queries and keys inside the attention, so that projections alone do not give the weights.
-        asks: another canvas than the model's own needs `interpolate_pos_encoding=True`; False: the model adapts unasked.
-        within: the attribute of `tower` that is the vision tower, where the tower's own class would not find its weights.
+        rotary: positions turn queries and keys inside the attention, so that projections alone do
+            not give the weights.
+        asks: another canvas than the model's own needs `interpolate_pos_encoding=True`; False: the
+            model adapts unasked.
+        within: the attribute of `tower` that is the vision tower, where the tower's own class would
+            not find its weights.
         table: the learned position table that the model itself does not interpolate.
         build: further arguments of the class.
     """
@@ -87,7 +100,8 @@ _SIGLIP = Family("SiglipVisionModel", summaries=0, asks=True)
 _METACLIP = Family("MetaClip2VisionModel", asks=True)
 _AIMV2 = Family("Aimv2VisionModel", summaries=0, table="embeddings.position_embedding")
 _MLCD = Family("MLCDVisionModel", rotary=True)
-# TIPSv2's one register is a second CLS token, taught with synthetic captions; transformers and timm count it as a register, and so do we.
+# TIPSv2's one register is a second CLS token, taught with synthetic captions; transformers and timm
+# count it as a register, and so do we.
 _TIPS = Family("Tipsv2VisionModel", registers="num_register_tokens")
 FAMILIES = {
     "clip": _CLIP,
@@ -99,7 +113,8 @@ FAMILIES = {
     "dinov2": Family("Dinov2Model"),
     "dinov2_with_registers": Family("Dinov2WithRegistersModel", registers="num_register_tokens"),
     "dinov3_vit": Family("DINOv3ViTModel", registers="num_register_tokens", rotary=True),
-    # Aimv2VisionModel on a checkpoint with a text tower comes back random, with no more than a line in a report.
+    # Aimv2VisionModel on a checkpoint with a text tower comes back random, with no more than a line
+    # in a report.
     "aimv2": replace(_AIMV2, tower="Aimv2Model", within="vision_model"),
     "aimv2_vision_model": _AIMV2,
     "mlcd": _MLCD,
@@ -113,29 +128,35 @@ FAMILIES = {
     "tipsv2_vision_model": _TIPS,
 }
 
-# What other encoders read. SigLIP 2's type is NaFlex's: its fixed-size checkpoints have the type siglip.
+# What other encoders read. SigLIP 2's type is NaFlex's: its fixed-size checkpoints have the type
+# siglip.
 ELSEWHERE = {"siglip2": "naflex", "siglip2_vision_model": "naflex", "radio": "radio"}
 
 
 @dataclass(frozen=True)
 class Transformers(TokensOf):
-    """A frozen vision transformer from a transformers checkpoint, as a patch encoder. Nothing is read before its first use.
+    """A frozen vision transformer from a transformers checkpoint, as a patch encoder. Nothing is
+    read before its first use.
 
     Attributes:
-        model: hub name (`"openai/clip-vit-large-patch14"`), or a folder that `save_pretrained` wrote with a preprocessor_config.json.
+        model: hub name (`"openai/clip-vit-large-patch14"`), or a folder that `save_pretrained`
+            wrote with a preprocessor_config.json.
         layer: which hidden state; see the module's docstring.
         size: side of a square canvas in pixels, or (height, width); None is the checkpoint's own.
-        framing: "stretch", "letterbox" or "crop"; None is the checkpoint's own (CLIP, DINOv2: crop; SigLIP, ViT: stretch).
+        framing: "stretch", "letterbox" or "crop"; None is the checkpoint's own (CLIP, DINOv2: crop;
+            SigLIP, ViT: stretch).
         dtype: of weights and features.
         attention: which of transformers' attention functions runs.
         revision: branch, tag or commit of a hub name.
-        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in place.
-        cls_attention: also give the attention of CLS on the patches, what `prumerge` and `visionzip` choose by.
+        shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in
+            place.
+        cls_attention: also give the attention of CLS on the patches, what `prumerge` and
+            `visionzip` choose by.
         device: where the model runs; features stay there.
-        batch: pictures a forward pass. A layer other than -1 keeps all hidden states of a batch: 0.5 GB for 8 pictures in CLIP
-            ViT-L/14-336 and float32.
+        batch: pictures a forward pass. A layer other than -1 keeps all hidden states of a batch:
+            0.5 GB for 8 pictures in CLIP ViT-L/14-336 and float32.
 
-    >>> from regiontok.core.spec import build, render
+    >>> from regiontok.settings.spec import build, render
     >>> render(build("encoder", "transformers('facebook/dinov2-base', layer=-2)"))
     "transformers('facebook/dinov2-base', layer=-2)"
     """
@@ -153,13 +174,16 @@ class Transformers(TokensOf):
     batch: int = field(default=8, metadata={"run": True})
 
     version: ClassVar[int] = 1
-    # The threshold to suggest for `merge`: the study's, which used it with CLIP, SigLIP2 and RADIO. Not measured here for any other
+    # The threshold to suggest for `merge`: the study's, which used it with CLIP, SigLIP2 and RADIO.
+    # Not measured here for any other
     # family: there an exact budget, merge(k=...), is the safer choice.
     threshold: ClassVar[float] = 0.7
 
     def frame(self, size: Pair) -> Frame:
         """How an image of `size` = (H, W) pixels lies under the grid."""
-        patch = self._pair("patch_size")  # first, so that a folder that is no checkpoint at all is called that
+        patch = self._pair(
+            "patch_size"
+        )  # first, so that a folder that is no checkpoint at all is called that
         return self._preprocess.frame(size, patch, framing=self.framing, size=self.size)
 
     @property
@@ -180,7 +204,8 @@ class Transformers(TokensOf):
 
     @cached_property
     def identity(self) -> str:
-        """What a cache key holds beside the spec: a hash of the weights' files, the json files beside them, and who resizes pixels.
+        """What a cache key holds beside the spec: a hash of the weights' files, the json files
+        beside them, and who resizes pixels.
 
         Versions of libraries are no part of it: they are provenance.
 
@@ -188,22 +213,29 @@ class Transformers(TokensOf):
             ValueError: of an encoder that learns.
         """
         if self._learns:
-            raise ValueError(f"{self.model} is being tuned: nothing may be cached by weights that change")
+            raise ValueError(
+                f"{self.model} is being tuned: nothing may be cached by weights that change"
+            )
         return fingerprint(self._folder, "pixels: pillow")
 
     def blank(self) -> nn.Module:
-        """The vision tower without the checkpoint's weights (of which nothing is read): what a tuned copy's weights go into."""
+        """The vision tower without the checkpoint's weights (of which nothing is read): what a
+        tuned copy's weights go into."""
         config = copy.deepcopy(self._read[1] if self._family.within else self._config)
         config._attn_implementation = self.attention
-        made = getattr(need("transformers", extra="hub"), self._family.tower)(config, **dict(self._family.build))
+        made = getattr(need("transformers", extra="hub"), self._family.tower)(
+            config, **dict(self._family.build)
+        )
         return getattr(made, self._family.within) if self._family.within else made
 
     def tunable(self, dtype: torch.dtype | None = None) -> nn.Module:
-        """A copy of the vision tower that may learn, with the checkpoint's weights, of type `dtype`; no other encoder shares it."""
+        """A copy of the vision tower that may learn, with the checkpoint's weights, of type
+        `dtype`; no other encoder shares it."""
         return self._load(dtype).to(self.device).requires_grad_(True)
 
     def tuned(self, module: nn.Module) -> Transformers:
-        """This encoder with the weights of `module` (of `tunable` or `blank`), on its device and in its type; gradients reach them."""
+        """This encoder with the weights of `module` (of `tunable` or `blank`), on its device and in
+        its type; gradients reach them."""
         made = copy.copy(self)  # with all that was read of the folder
         made.__dict__.pop("identity", None)
         made.__dict__.update(_module=module, _learning=True)
@@ -215,7 +247,10 @@ class Transformers(TokensOf):
 
     @property
     def _prefix(self) -> range:
-        return range(self.summaries + (getattr(self._config, self._family.registers) if self._family.registers else 0))
+        return range(
+            self.summaries
+            + (getattr(self._config, self._family.registers) if self._family.registers else 0)
+        )
 
     def _hidden(
         self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame
@@ -224,9 +259,13 @@ class Transformers(TokensOf):
         with torch.set_grad_enabled(self._learns and torch.is_grad_enabled()):
             return self._forward(pixels)
 
-    def _forward(self, pixels: UInt8[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
+    def _forward(
+        self, pixels: UInt8[Tensor, "b 3 H W"]
+    ) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
         check_layer(self.model, self.layer, self.blocks)
-        weight = next(self._module.parameters())  # says where and in what type: a tuned module is moved with its model
+        weight = next(
+            self._module.parameters()
+        )  # says where and in what type: a tuned module is moved with its model
         values = self._preprocess.values(pixels, weight.device, weight.dtype)
         other = tuple(pixels.shape[2:]) != self._pair("image_size")
         options = {"interpolate_pos_encoding": True} if self._family.asks and other else {}
@@ -236,28 +275,38 @@ class Transformers(TokensOf):
             if self.cls_attention:
                 with watched(self._module, self._block()) as kept:
                     output = self._module(pixel_values=values, **options)
-                attention = list(attention_of_first(kept[0], kept[1], self._config.num_attention_heads).detach())
+                attention = list(
+                    attention_of_first(kept[0], kept[1], self._config.num_attention_heads).detach()
+                )
             else:
                 output = self._module(pixel_values=values, **options)
         hidden = output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
         if hidden.requires_grad:
-            # what lies behind the layer gets zero gradients, not None: DDP waits for every parameter that learns
+            # what lies behind the layer gets zero gradients, not None: DDP waits for every
+            # parameter that learns
             behind = [output.last_hidden_state, getattr(output, "pooler_output", None)]
             hidden = hidden + sum(part.mean() * 0 for part in behind if part is not None)
         return hidden, attention
 
     @contextmanager
     def _positions(self, canvas: Pair) -> Iterator[None]:
-        """While it is open, a position table that the model cannot interpolate itself answers for the canvas's own grid."""
+        """While it is open, a position table that the model cannot interpolate itself answers for
+        the canvas's own grid."""
         patch, image = self._pair("patch_size"), self._pair("image_size")
         grid, own = ((size[0] // patch[0], size[1] // patch[1]) for size in (canvas, image))
         # AIMv2-native has no table, its positions are sines of any grid
-        table = dict(self._module.named_modules()).get(self._family.table) if self._family.table else None
+        table = (
+            dict(self._module.named_modules()).get(self._family.table)
+            if self._family.table
+            else None
+        )
         if table is None or grid == own:
             yield
             return
         handle = table.register_forward_hook(
-            lambda _module, _input, out: resample_abs_pos_embed(out, list(grid), list(own), num_prefix_tokens=0)
+            lambda _module, _input, out: resample_abs_pos_embed(
+                out, list(grid), list(own), num_prefix_tokens=0
+            )
         )
         try:
             yield
@@ -268,14 +317,19 @@ class Transformers(TokensOf):
         """The block whose output `layer` takes, from 0.
 
         Raises:
-            ValueError: there is no such block, no CLS token, or no attention that projections alone give.
+            ValueError: there is no such block, no CLS token, or no attention that projections alone
+                give.
         """
         block = self.layer - 1 if self.layer >= 0 else self.blocks + self.layer
         if block < 0:
-            raise ValueError(f"layer={self.layer} is before the first block, where there is no attention; take a later one")
+            raise ValueError(
+                f"layer={self.layer} is before the first block, where there is no attention; take a later one"
+            )
         if not self.has_cls or self._family.rotary:
             why = "turns queries and keys by position" if self.has_cls else "has no CLS token"
-            raise ValueError(f"{self.model}: {self._family.tower} {why}, so cls_attention=True has nothing to give")
+            raise ValueError(
+                f"{self.model}: {self._family.tower} {why}, so cls_attention=True has nothing to give"
+            )
         return block
 
     def _pair(self, name: str) -> Pair:
@@ -301,17 +355,28 @@ class Transformers(TokensOf):
         library = need("transformers", extra="hub")
         path = self._folder / "config.json"
         if not path.is_file():
-            raise ValueError(f"{self._folder} has no config.json: it is no folder that transformers' save_pretrained wrote")
+            raise ValueError(
+                f"{self._folder} has no config.json: it is no folder that transformers' save_pretrained wrote"
+            )
         found = read_json(path)
         kind = found.get("model_type")
         if kind not in FAMILIES:
             other = ELSEWHERE.get(str(kind)) or ("timm" if "architecture" in found else "")
             hint = f" (that is read by {other}({self.model!r}))" if other else ""
-            raise ValueError(f"{self.model}: model_type {kind!r}{hint} is not one of {', '.join(FAMILIES)}")
+            raise ValueError(
+                f"{self.model}: model_type {kind!r}{hint} is not one of {', '.join(FAMILIES)}"
+            )
         if not hasattr(library, FAMILIES[kind].tower):
-            raise ValueError(f"{self.model}: transformers {library.__version__} has no {FAMILIES[kind].tower}; a newer one has")
-        if FAMILIES[kind].within and "vision_config" not in found:  # a tower alone, under the whole model's type
-            kind, found = f"{kind}_vision_model", {key: value for key, value in found.items() if key != "model_type"}
+            raise ValueError(
+                f"{self.model}: transformers {library.__version__} has no {FAMILIES[kind].tower}; a newer one has"
+            )
+        if (
+            FAMILIES[kind].within and "vision_config" not in found
+        ):  # a tower alone, under the whole model's type
+            kind, found = (
+                f"{kind}_vision_model",
+                {key: value for key, value in found.items() if key != "model_type"},
+            )
             return FAMILIES[kind], library.AutoConfig.for_model(kind, **found)
         return FAMILIES[kind], library.AutoConfig.from_pretrained(
             str(self._folder), trust_remote_code=False, local_files_only=True
@@ -328,7 +393,11 @@ class Transformers(TokensOf):
     @cached_property
     def _module(self) -> nn.Module:
         settings = ("transformers", self.dtype, self.attention, self.device)
-        return shared(self._folder, settings, lambda: self._load().to(self.device).eval().requires_grad_(False))
+        return shared(
+            self._folder,
+            settings,
+            lambda: self._load().to(self.device).eval().requires_grad_(False),
+        )
 
     def _load(self, dtype: torch.dtype | None = None) -> nn.Module:
         return pretrained(

@@ -1,8 +1,9 @@
 """The loops of the generated world: signed distances, placing, painting, measuring.
 
-Only +, -, *, /, square roots, floors and integer hashes are used, no sine, exponential or fast maths: IEEE 754 rounds those the same
-way everywhere, so a picture has the same bytes on every machine. Numba contracts nothing unless told to: the compiled loops hold no
-fused multiply-add, and CPython running them uncompiled (NUMBA_DISABLE_JIT=1) gives the same bytes.
+Only +, -, *, /, square roots, floors and integer hashes are used, no sine, exponential or fast
+maths: IEEE 754 rounds those the same way everywhere, so a picture has the same bytes on every
+machine. Numba contracts nothing unless told to: the compiled loops hold no fused multiply-add, and
+CPython running them uncompiled (NUMBA_DISABLE_JIT=1) gives the same bytes.
 
 Coordinates are pixels, y downwards; pixel (i, j) has its centre at (i + 0.5, j + 0.5).
 """
@@ -16,7 +17,9 @@ from numba import njit
 
 _HALF_SQRT3 = 0.8660254037844386
 _COS36, _SIN36 = 0.8090169943749475, 0.5877852522924731
-STAR_INNER = 0.45  # inner over outer radius: 0.38 is the pentagram, thinner than small pictures can show
+STAR_INNER = (
+    0.45  # inner over outer radius: 0.38 is the pentagram, thinner than small pictures can show
+)
 CROSS_ARM = 0.36  # half the width of an arm over its length
 RING_HOLE = 0.5  # inner over outer radius
 CRESCENT_SHIFT, CRESCENT_BITE = 0.45, 0.8  # the unit disc less a disc of radius 0.8 at x = 0.45
@@ -25,7 +28,8 @@ HEART_CENTRE, CRESCENT_CENTRE = 0.657, -0.398  # where the centroids lie in the 
 
 @njit(cache=True, nogil=True)
 def _unit_distance(shape: int, x: float, y: float) -> float:
-    """Signed distance (negative inside) to shape number `shape` at unit scale, its centroid at the origin, upright."""
+    """Signed distance (negative inside) to shape number `shape` at unit scale, its centroid at the
+    origin, upright."""
     ax = abs(x)
     if shape == 0:  # circle
         return math.sqrt(x * x + y * y) - 1.0
@@ -54,7 +58,9 @@ def _unit_distance(shape: int, x: float, y: float) -> float:
     if shape == 6:  # heart: a square on its corner with half a disc on each upper side
         y = HEART_CENTRE - y
         if ax + y > 1.0:
-            return math.sqrt((ax - 0.25) * (ax - 0.25) + (y - 0.75) * (y - 0.75)) - 0.3535533905932738
+            return (
+                math.sqrt((ax - 0.25) * (ax - 0.25) + (y - 0.75) * (y - 0.75)) - 0.3535533905932738
+            )
         corner = ax * ax + (y - 1.0) * (y - 1.0)
         foot = 0.5 * max(ax + y, 0.0)
         side = (ax - foot) * (ax - foot) + (y - foot) * (y - foot)
@@ -66,8 +72,11 @@ def _unit_distance(shape: int, x: float, y: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def distance_patch(shape: int, scale: float, half: int, phase_y: float, phase_x: float, cos: float, sin: float):
-    """Signed distances in pixels `[2half+1 2half+1]` of a turned shape, its centroid at (half + phase) in the patch, and its area."""
+def distance_patch(
+    shape: int, scale: float, half: int, phase_y: float, phase_x: float, cos: float, sin: float
+):
+    """Signed distances in pixels `[2half+1 2half+1]` of a turned shape, its centroid at (half +
+    phase) in the patch, and its area."""
     side = 2 * half + 1
     distance = np.empty((side, side), np.float64)
     area = 0
@@ -75,7 +84,9 @@ def distance_patch(shape: int, scale: float, half: int, phase_y: float, phase_x:
         dy = i + 0.5 - (half + phase_y)
         for j in range(side):
             dx = j + 0.5 - (half + phase_x)
-            d = scale * _unit_distance(shape, (cos * dx + sin * dy) / scale, (cos * dy - sin * dx) / scale)
+            d = scale * _unit_distance(
+                shape, (cos * dx + sin * dy) / scale, (cos * dy - sin * dx) / scale
+            )
             distance[i, j] = d
             if d <= 0.0:
                 area += 1
@@ -84,7 +95,8 @@ def distance_patch(shape: int, scale: float, half: int, phase_y: float, phase_x:
 
 @njit(cache=True, nogil=True)
 def place(distance, corners, labels, visible, needed, label: int) -> int:
-    """Stamp a patch at the first corner (top, left) that leaves every earlier object `needed[i]` visible pixels.
+    """Stamp a patch at the first corner (top, left) that leaves every earlier object `needed[i]`
+    visible pixels.
 
     Returns the index of the corner; or -1, and nothing is changed.
     """
@@ -135,14 +147,16 @@ def _value_noise(u: float, v: float, salt: int) -> float:
 
 @njit(cache=True, nogil=True)
 def _to_edge(u: float, period: float) -> float:
-    """Distance in pixels to the nearest edge of bands half a period wide: positive in the second band, negative in the first."""
+    """Distance in pixels to the nearest edge of bands half a period wide: positive in the second
+    band, negative in the first."""
     turn = u / period
     return (abs(turn - math.floor(turn) - 0.5) - 0.25) * period
 
 
 @njit(cache=True, nogil=True)
 def _ink(texture: int, u: float, v: float, period: float, salt: int) -> float:
-    """How much of the second tone shows at (u, v) pixels in the object's frame, 0 to 1, edges smoothed over one pixel."""
+    """How much of the second tone shows at (u, v) pixels in the object's frame, 0 to 1, edges
+    smoothed over one pixel."""
     if texture == 0:  # plain
         return 0.0
     if texture == 1:  # striped
@@ -157,13 +171,27 @@ def _ink(texture: int, u: float, v: float, period: float, salt: int) -> float:
         du, dv = _to_edge(u, period), _to_edge(v, period)
         near = min(abs(du), abs(dv))
         return min(max(0.5 + (near if du * dv > 0.0 else -near), 0.0), 1.0)
-    # speckled; crossing at 0.57 leaves the first tone the larger part, so that the colour keeps its name
+    # speckled; crossing at 0.57 leaves the first tone the larger part, so that the colour keeps its
+    # name
     return min(max(3.0 * _value_noise(4.0 * u / period, 4.0 * v / period, salt) - 1.2, 0.0), 1.0)
 
 
 @njit(cache=True, nogil=True)
-def paint(pixels, distance, corner, phase, turn, texture: int, period: float, salt: int, tones, light: float, rim: float):
-    """Blend one object over `pixels`: two tones `[2 3]` by texture, lit from above, `rim` darker pixels inside its smoothed edge."""
+def paint(
+    pixels,
+    distance,
+    corner,
+    phase,
+    turn,
+    texture: int,
+    period: float,
+    salt: int,
+    tones,
+    light: float,
+    rim: float,
+):
+    """Blend one object over `pixels`: two tones `[2 3]` by texture, lit from above, `rim` darker
+    pixels inside its smoothed edge."""
     side = distance.shape[0]
     half = side // 2
     top, left = corner
@@ -189,7 +217,8 @@ def paint(pixels, distance, corner, phase, turn, texture: int, period: float, sa
 def _add_noise_row(row, v: float, step: float, weight: float, salt: int):
     """Add `weight` times smooth noise along one row of pixels, `step` lattice points a pixel.
 
-    Hashes once a lattice point, not four times a pixel: 0.45 ms for a 256-pixel background instead of 1.33.
+    Hashes once a lattice point, not four times a pixel: 0.45 ms for a 256-pixel background instead
+    of 1.33.
     """
     y = math.floor(v)
     b = v - y
@@ -222,7 +251,11 @@ def paint_background(pixels, background: int, tones, turn, period: float, salt: 
         elif background > 0:
             for j in range(width):
                 along = cos * (j + 0.5 - 0.5 * width) + sin * (i + 0.5 - 0.5 * height)
-                mix[j] = along / reach + 0.5 if background == 1 else min(max(0.5 + _to_edge(along, period), 0.0), 1.0)
+                mix[j] = (
+                    along / reach + 0.5
+                    if background == 1
+                    else min(max(0.5 + _to_edge(along, period), 0.0), 1.0)
+                )
         for j in range(width):
             for c in range(3):
                 pixels[i, j, c] = int(tones[0, c] + mix[j] * (tones[1, c] - tones[0, c]) + 0.5)
@@ -230,7 +263,8 @@ def paint_background(pixels, background: int, tones, turn, period: float, salt: 
 
 @njit(cache=True, nogil=True)
 def boxes_of(labels, count: int):
-    """Boxes `[count 4]` (x0, y0, x1, y1; the ends exclusive) of the pixels that carry each label 1 .. count."""
+    """Boxes `[count 4]` (x0, y0, x1, y1; the ends exclusive) of the pixels that carry each label 1
+    .. count."""
     height, width = labels.shape
     boxes = np.empty((count + 1, 4), np.int64)
     boxes[:, 0], boxes[:, 1] = width, height

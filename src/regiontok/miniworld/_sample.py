@@ -13,9 +13,12 @@ from regiontok.miniworld.words import BACKGROUNDS, COLOURS, PALETTE, SHAPES, SIZ
 
 MIN_PIXELS = 32  # of every object, visible
 TRIES = 24  # positions for one object before it goes down a size
-RESTARTS = 16  # arrangements before the settings are called impossible; the second half of them with small objects only
+# arrangements before the settings are called impossible; the second half of them with small objects
+# only
+RESTARTS = 16
 
-# Radius of the disc of equal area, as a share of the picture's shorter side. The gaps between the bands keep the three words apart.
+# Radius of the disc of equal area, as a share of the picture's shorter side. The gaps between the
+# bands keep the three words apart.
 _RADII = {"small": (0.065, 0.075), "medium": (0.100, 0.115), "large": (0.155, 0.180)}
 # Area of the unit shape, and how far its farthest point is from the centroid.
 _UNIT = {
@@ -28,13 +31,21 @@ _UNIT = {
     "heart": (0.892699, 0.657),
     "crescent": (1.450758, 1.2864),
 }
-_SWING = {"square": 20, "cross": 20}  # degrees either way: turned by 45 they would be called diamond and X
-# Cosine and sine of whole degrees, rounded to 2^-20: the last bits of a C library's sine differ between machines.
-_TURNS = tuple(tuple(round(f(math.radians(a)) * 2**20) / 2**20 for f in (math.cos, math.sin)) for a in range(360))
+_SWING = {
+    "square": 20,
+    "cross": 20,
+}  # degrees either way: turned by 45 they would be called diamond and X
+# Cosine and sine of whole degrees, rounded to 2^-20: the last bits of a C library's sine differ
+# between machines.
+_TURNS = tuple(
+    tuple(round(f(math.radians(a)) * 2**20) / 2**20 for f in (math.cos, math.sin))
+    for a in range(360)
+)
 
 
 class Placed(NamedTuple):
-    """An object that has its place: words, geometry, and its patch of signed distances `[side side]` with `corner` (top, left)."""
+    """An object that has its place: words, geometry, and its patch of signed distances `[side
+    side]` with `corner` (top, left)."""
 
     shape: str
     colour: str
@@ -55,7 +66,8 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What an arrangement is written to: `labels` `[H W]`, and by label how many pixels are visible and how many must stay so."""
+    """What an arrangement is written to: `labels` `[H W]`, and by label how many pixels are visible
+    and how many must stay so."""
 
     labels: np.ndarray
     visible: np.ndarray
@@ -63,7 +75,8 @@ class Canvas:
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> tuple[str, np.ndarray]:
-    """A word and its pixels `[H W 3]`: two close, dull tones. Named colours are saturated and stand out from any grey."""
+    """A word and its pixels `[H W 3]`: two close, dull tones. Named colours are saturated and stand
+    out from any grey."""
     u = rng.random(12)
     word = _pick(BACKGROUNDS, u[0])
     first = 45.0 + 160.0 * u[1] + 16.0 * (u[2:5] - 0.5)
@@ -71,14 +84,17 @@ def background(rng: np.random.Generator, height: int, width: int) -> tuple[str, 
     tones = np.stack([first, first + step + 12.0 * (u[6:9] - 0.5)])
     pixels = np.empty((height, width, 3), np.uint8)
     period = min(height, width) * (0.12 + 0.12 * float(u[9]))
-    _raster.paint_background(pixels, BACKGROUNDS.index(word), tones, _TURNS[int(u[10] * 360)], period, int(u[11] * 2**31))
+    _raster.paint_background(
+        pixels, BACKGROUNDS.index(word), tones, _TURNS[int(u[10] * 360)], period, int(u[11] * 2**31)
+    )
     return word, pixels
 
 
 def arrange(
     rng: np.random.Generator, height: int, width: int, objects: tuple[int, int], min_visible: float
 ) -> tuple[list[Placed], Canvas]:
-    """Objects from back to front, as many as drawn or, where that finds no room, as many as fit but never under `objects[0]`.
+    """Objects from back to front, as many as drawn or, where that finds no room, as many as fit but
+    never under `objects[0]`.
 
     Raises:
         ValueError: not even `objects[0]` fit.
@@ -87,7 +103,11 @@ def arrange(
     count = low + int(rng.random() * (high - low + 1))
     for attempt in range(RESTARTS):
         sizes = SIZES if attempt < RESTARTS // 2 else SIZES[:1]
-        canvas = Canvas(np.zeros((height, width), np.int16), np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64))
+        canvas = Canvas(
+            np.zeros((height, width), np.int16),
+            np.zeros(count + 1, np.int64),
+            np.zeros(count + 1, np.int64),
+        )
         placed: list[Placed] = []
         for _ in range(count):
             item = _place_one(rng, canvas, len(placed) + 1, sizes, min_visible)
@@ -104,7 +124,8 @@ def arrange(
 def _place_one(
     rng: np.random.Generator, canvas: Canvas, label: int, sizes: tuple[str, ...], min_visible: float
 ) -> Placed | None:
-    """Draw an object and a place where all before it stay visible enough; in the drawn size or the next smaller that fits."""
+    """Draw an object and a place where all before it stay visible enough; in the drawn size or the
+    next smaller that fits."""
     height, width = canvas.labels.shape
     u = rng.random(8).tolist()
     shape, colour, texture = _pick(SHAPES, u[0]), _pick(COLOURS, u[1]), _pick(TEXTURES, u[2])
@@ -117,24 +138,34 @@ def _place_one(
         radius = min(height, width) * (smallest + (largest - smallest) * u[5])
         scale = radius * math.sqrt(math.pi / unit_area)
         half = math.ceil(unit_reach * scale + 1.0)
-        distance, area = _raster.distance_patch(SHAPES.index(shape), scale, half, *phase, *_TURNS[rotation])
+        distance, area = _raster.distance_patch(
+            SHAPES.index(shape), scale, half, *phase, *_TURNS[rotation]
+        )
         canvas.needed[label] = max(math.ceil(min_visible * area), MIN_PIXELS)
         corners = (rng.random((TRIES, 2)) * (height - 2 * half, width - 2 * half)).astype(np.int64)
         at = _raster.place(distance, corners, canvas.labels, canvas.visible, canvas.needed, label)
         if at >= 0:
             top, left = corners[at].tolist()
-            return Placed(shape, colour, size, texture, radius, rotation, phase, (top, left), distance, area)
+            return Placed(
+                shape, colour, size, texture, radius, rotation, phase, (top, left), distance, area
+            )
     return None
 
 
 def paint(rng: np.random.Generator, pixels: np.ndarray, item: Placed) -> None:
     """Paint one placed object over `pixels` `[H W 3]`, in two tones of its colour."""
     u = rng.random(6).tolist()
-    base = np.array([tone + 20.0 * (jitter - 0.5) for tone, jitter in zip(PALETTE[item.colour], u[:3], strict=True)])
+    base = np.array(
+        [
+            tone + 20.0 * (jitter - 0.5)
+            for tone, jitter in zip(PALETTE[item.colour], u[:3], strict=True)
+        ]
+    )
     luma = 0.299 * base[0] + 0.587 * base[1] + 0.114 * base[2]
     second = 0.45 * base if luma > 128.0 else 0.4 * base + 0.6 * 255.0
     shorter = min(pixels.shape[:2])
-    # One part grows with the object, so that textures keep their scale; one does not, so that they still show on small objects.
+    # One part grows with the object, so that textures keep their scale; one does not, so that they
+    # still show on small objects.
     period = (0.9 + 0.2 * u[3]) * (0.03 * shorter + 0.22 * item.radius)
     _raster.paint(
         pixels,

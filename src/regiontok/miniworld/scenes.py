@@ -1,10 +1,12 @@
 """Seeded pictures of a few shapes with exact pixel masks and a list of what they show.
 
-After: nothing published; our own generator, in the spirit of CLEVR (Johnson et al. 2017, arXiv:1612.06890) without its renderer.
+After: nothing published; our own generator, in the spirit of CLEVR (Johnson et al. 2017,
+arXiv:1612.06890) without its renderer.
 Differs: nothing known.
 
-A scene is a function of (seed, size, settings) and `SCENES_VERSION`, to the byte. Objects are drawn from back to front by their
-signed distance: the pixels have smoothed edges, the labels are exact (distance <= 0 at the pixel's centre, front-most object).
+A scene is a function of (seed, size, settings) and `SCENES_VERSION`, to the byte. Objects are drawn
+from back to front by their signed distance: the pixels have smoothed edges, the labels are exact
+(distance <= 0 at the pixel's centre, front-most object).
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import numpy as np
 
 from regiontok.miniworld import _raster, _sample
 
-SCENES_VERSION = 1  # raise it with every change of a single byte: recorded scores and trained models name it
+SCENES_VERSION = (
+    1  # raise it with every change of a single byte: recorded scores and trained models name it
+)
 SIDES = (64, 2048)  # below 64 a small shape has under 50 pixels and is a blob
 MAX_OBJECTS = 16
 
@@ -28,9 +32,12 @@ class SceneObject:
     """One shape of a scene.
 
     Attributes:
-        shape, colour, size, texture: words of `SHAPES`, `COLOURS`, `SIZES` and `TEXTURES` in `miniworld/words.py`.
-        centre: (y, x) of the whole shape's centroid in pixels; pixel (i, j) has its centre at (i + 0.5, j + 0.5).
-        radius: of the disc with the whole shape's area, in pixels: one size word means one area, whatever the shape.
+        shape, colour, size, texture: words of `SHAPES`, `COLOURS`, `SIZES` and `TEXTURES` in
+            `miniworld/words.py`.
+        centre: (y, x) of the whole shape's centroid in pixels; pixel (i, j) has its centre at (i +
+            0.5, j + 0.5).
+        radius: of the disc with the whole shape's area, in pixels: one size word means one area,
+            whatever the shape.
         rotation: clockwise, in whole degrees from upright, 0 to 359.
         depth: 0 is the front-most object.
         box: xyxy of the visible pixels, the ends exclusive.
@@ -83,7 +90,11 @@ class Scene:
 
 
 def make_scene(
-    seed: int, size: int | tuple[int, int] = 192, objects: tuple[int, int] = (2, 8), *, min_visible: float = 0.35
+    seed: int,
+    size: int | tuple[int, int] = 192,
+    objects: tuple[int, int] = (2, 8),
+    *,
+    min_visible: float = 0.35,
 ) -> Scene:
     """The scene of one seed.
 
@@ -91,11 +102,12 @@ def make_scene(
         seed: any integer >= 0.
         size: (H, W) or one side of a square, 64 to 2048 pixels.
         objects: fewest and most objects, 1 to 16; every count is drawn equally often.
-        min_visible: share of its own area every object shows at least, in (0, 1]; 1 forbids occlusion. Nor does
-            any object show under 32 pixels.
+        min_visible: share of its own area every object shows at least, in (0, 1]; 1 forbids
+            occlusion. Nor does any object show under 32 pixels.
 
-    Where an object of the drawn size finds no place it becomes smaller, and where that does not help it is left out, though never
-    below the fewest. With the plain settings this is rare: scenes of 8 objects hold as many large ones as scenes of 2.
+    Where an object of the drawn size finds no place it becomes smaller, and where that does not
+    help it is left out, though never below the fewest. With the plain settings this is rare: scenes
+    of 8 objects hold as many large ones as scenes of 2.
 
     Raises:
         TypeError: a seed, side or count that is not an integer.
@@ -114,7 +126,8 @@ def make_scene(
     counts = _counts(objects)
     if not 0.0 < min_visible <= 1.0:
         raise ValueError(f"expected min_visible in (0, 1], got {min_visible}")
-    # Only `random()` is ever called, 53 bits of PCG64's stream as they are: what integers() or choice() make of it may change (NEP 19).
+    # Only `random()` is ever called, 53 bits of PCG64's stream as they are: what integers() or
+    # choice() make of it may change (NEP 19).
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([SCENES_VERSION, seed])))
     background, pixels = _sample.background(rng, height, width)
     placed, canvas = _sample.arrange(rng, height, width, counts, min_visible)
@@ -125,9 +138,15 @@ def make_scene(
 
 
 def scenes(
-    start: int, count: int, size: int | tuple[int, int] = 192, objects: tuple[int, int] = (2, 8), *, min_visible: float = 0.35
+    start: int,
+    count: int,
+    size: int | tuple[int, int] = 192,
+    objects: tuple[int, int] = (2, 8),
+    *,
+    min_visible: float = 0.35,
 ) -> Iterator[Scene]:
-    """The scenes of the seeds start, start + 1, ... start + count - 1, one after the other; settings and errors as `make_scene`.
+    """The scenes of the seeds start, start + 1, ... start + count - 1, one after the other;
+    settings and errors as `make_scene`.
 
     >>> [scene.seed for scene in scenes(5, 3, size=64)]
     [5, 6, 7]
@@ -158,7 +177,9 @@ def _counts(objects: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(f"expected objects as (fewest, most), got {objects!r}")
     low, high = (_integer("objects", n) for n in objects)
     if not 1 <= low <= high <= MAX_OBJECTS:
-        raise ValueError(f"expected objects (fewest, most) with 1 <= fewest <= most <= {MAX_OBJECTS}, got {objects!r}")
+        raise ValueError(
+            f"expected objects (fewest, most) with 1 <= fewest <= most <= {MAX_OBJECTS}, got {objects!r}"
+        )
     return low, high
 
 

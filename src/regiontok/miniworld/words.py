@@ -1,4 +1,5 @@
-"""The words of the generated world: what its shapes, colours, sizes, textures and backgrounds are called."""
+"""The words of the generated world: what its shapes, colours, sizes, textures and backgrounds are
+called."""
 
 from __future__ import annotations
 

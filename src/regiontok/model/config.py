@@ -1,4 +1,5 @@
-"""What a RegionVLM is made of, as a transformers config: the region tokenizer's settings, the connector, the language model's config."""
+"""What a RegionVLM is made of, as a transformers config: the region tokenizer's settings, the
+connector, the language model's config."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from regiontok.core.recipe import TokenizerSettings
+from regiontok.settings.recipe import TokenizerSettings
 
 
 class RegionVLMConfig(PretrainedConfig):
@@ -14,14 +15,20 @@ class RegionVLMConfig(PretrainedConfig):
 
     Args:
         text_config: of any causal language model of transformers.
-        visual: the fields of `TokenizerSettings`: encoder, segmenter, transforms, regions, norm, pool, whole, cls, padding, seed.
-        visual_width: the encoder's width; kept, so that a checkpoint loads without asking the encoder.
-        visual_identity: of the encoder's weights that the head was trained on; another encoder is refused.
+        visual: the fields of `TokenizerSettings`: encoder, segmenter, transforms, regions, norm,
+            pool, whole, cls, padding, seed.
+        visual_width: the encoder's width; kept, so that a checkpoint loads without asking the
+            encoder.
+        visual_identity: of the encoder's weights that the head was trained on; another encoder is
+            refused.
         connector: spec.
         image_token_id: the placeholder of one picture; it may lie outside the vocabulary.
-        tune_encoder: the encoder learns too: its weights belong to the model and lie in the checkpoint.
-        positions: "plain", or "segment": the rows of a mask share the position of its first one, see `regiontok.model.positions`.
-        delimiter_token_id: the token of the vocabulary that delimits masks, if `place_tokens` names one; else -1.
+        tune_encoder: the encoder learns too: its weights belong to the model and lie in the
+            checkpoint.
+        positions: "plain", or "segment": the rows of a mask share the position of its first one,
+            see `regiontok.model.positions`.
+        delimiter_token_id: the token of the vocabulary that delimits masks, if `place_tokens` names
+            one; else -1.
     """
 
     model_type = "regiontok_vlm"
@@ -41,7 +48,9 @@ class RegionVLMConfig(PretrainedConfig):
         **kwargs: Any,
     ) -> None:
         if isinstance(text_config, dict):
-            text_config = AutoConfig.for_model(**{**text_config, "model_type": text_config.get("model_type", "llama")})
+            text_config = AutoConfig.for_model(
+                **{**text_config, "model_type": text_config.get("model_type", "llama")}
+            )
         self.text_config = text_config if text_config is not None else AutoConfig.for_model("llama")
         self.visual = TokenizerSettings.model_validate(visual or {}).model_dump()
         self.visual_width, self.visual_identity = visual_width, visual_identity
@@ -50,7 +59,14 @@ class RegionVLMConfig(PretrainedConfig):
         if positions not in ("plain", "segment"):
             raise ValueError(f"positions must be 'plain' or 'segment', not {positions!r}")
         self.positions, self.delimiter_token_id = positions, delimiter_token_id
-        super().__init__(**{"tie_word_embeddings": bool(getattr(self.text_config, "tie_word_embeddings", False)), **kwargs})
+        super().__init__(
+            **{
+                "tie_word_embeddings": bool(
+                    getattr(self.text_config, "tie_word_embeddings", False)
+                ),
+                **kwargs,
+            }
+        )
 
     @property
     def settings(self) -> TokenizerSettings:

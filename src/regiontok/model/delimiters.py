@@ -1,7 +1,10 @@
-"""Delimiters that are a token of the language model's vocabulary: which one, and its embedding where they stand.
+"""Delimiters that are a token of the language model's vocabulary: which one, and its embedding
+where they stand.
 
-After: OG-LLaVA, section 5.7 (row O7, as future work: the end-of-mask token as an entry of the vocabulary).
-Differs: nothing is added to the vocabulary: the token is one that it has and does not use (Llama 3 reserves 250 of them).
+After: OG-LLaVA, section 5.7 (row O7, as future work: the end-of-mask token as an entry of the
+vocabulary).
+Differs: nothing is added to the vocabulary: the token is one that it has and does not use (Llama 3
+reserves 250 of them).
 """
 
 from __future__ import annotations
@@ -9,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from regiontok.core import spec
-from regiontok.core.recipe import TokenizerSettings
 from regiontok.core.tokens import DELIMITER, Tokens
+from regiontok.settings import spec
+from regiontok.settings.recipe import TokenizerSettings
 
 
 def delimiter_token(settings: TokenizerSettings) -> str:
@@ -28,7 +31,8 @@ def check_delimiter(settings: TokenizerSettings, token_id: int, vocabulary: int)
     """Raise if settings and id do not fit.
 
     Raises:
-        ValueError: a delimiter of the vocabulary without an id in it; an id without such a delimiter.
+        ValueError: a delimiter of the vocabulary without an id in it; an id without such a
+            delimiter.
     """
     token = delimiter_token(settings)
     if token and not 0 <= token_id < vocabulary:
@@ -36,10 +40,13 @@ def check_delimiter(settings: TokenizerSettings, token_id: int, vocabulary: int)
             f"the delimiter {token!r} needs its id in the vocabulary of {vocabulary}: delimiter_token_id is {token_id}"
         )
     if not token and token_id >= 0:
-        raise ValueError(f"delimiter_token_id is {token_id}, but place_tokens names no token: say \"delimiter(token='...')\"")
+        raise ValueError(
+            f"delimiter_token_id is {token_id}, but place_tokens names no token: say \"delimiter(token='...')\""
+        )
 
 
 def with_embeddings(tokens: Tokens, token_id: int, embed: nn.Module) -> Tokens:
-    """The tokens with the embedding of `token_id` in each delimiter; it learns as the embedding does."""
+    """The tokens with the embedding of `token_id` in each delimiter; it learns as the embedding
+    does."""
     row = embed(torch.tensor([token_id], device=tokens.values.device)).to(tokens.values.dtype)
     return tokens.but(torch.where((tokens.kind == DELIMITER)[:, None], row, tokens.values))

@@ -1,4 +1,5 @@
-"""A small language model and its byte tokenizer, made on the spot: the backend of recipes at scale mini and of the tests. It knows nothing.
+"""A small language model and its byte tokenizer, made on the spot: the backend of recipes at scale
+mini and of the tests. It knows nothing.
 
 After: nothing; a Llama of the sizes that learned generated scenes on two CPU cores.
 """
@@ -33,14 +34,20 @@ def mini_tokenizer() -> PreTrainedTokenizerFast:
     inner.decoder = decoders.ByteLevel()
     pad, begin, end, image = SPECIAL
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token=pad, bos_token=begin, eos_token=end, extra_special_tokens={"image_token": image}
+        tokenizer_object=inner,
+        pad_token=pad,
+        bos_token=begin,
+        eos_token=end,
+        extra_special_tokens={"image_token": image},
     )
     tokenizer.chat_template = TEMPLATE
     tokenizer.model_max_length = 2048
     return tokenizer
 
 
-def mini_language_model(seed: int = 0, *, width: int = 192, layers: int = 4, heads: int = 6) -> LlamaForCausalLM:
+def mini_language_model(
+    seed: int = 0, *, width: int = 192, layers: int = 4, heads: int = 6
+) -> LlamaForCausalLM:
     """2 million random parameters that fit `mini_tokenizer`."""
     config = LlamaConfig(
         vocab_size=len(SPECIAL) + 256,

@@ -1,10 +1,13 @@
-"""Segmentation-aware RoPE: the rows of a mask share the position of its first one, through position ids alone.
+"""Segmentation-aware RoPE: the rows of a mask share the position of its first one, through position
+ids alone.
 
-After: OG-LLaVA, section 5.4.3 (row O8): a position inside the interval (s, e) of a mask becomes s, every other stays as it is. So what
-follows a mask goes on at its own place in the sequence, and decoding at the sequence's length: positions are not renumbered.
-Differs: nothing known in the formula. In the release the intervals leave out the prompt in front of the image and are lost in `generate`;
-here they are those of the spliced row, and each decode step goes through the same table. A mask's interval holds its rows and no
-delimiter. Patches without masks are intervals of one: the plain model, bit by bit.
+After: OG-LLaVA, section 5.4.3 (row O8): a position inside the interval (s, e) of a mask becomes s,
+every other stays as it is. So what follows a mask goes on at its own place in the sequence, and
+decoding at the sequence's length: positions are not renumbered.
+Differs: nothing known in the formula. In the release the intervals leave out the prompt in front of
+the image and are lost in `generate`; here they are those of the spliced row, and each decode step
+goes through the same table. A mask's interval holds its rows and no delimiter. Patches without
+masks are intervals of one: the plain model, bit by bit.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ _INSTALLING = Lock()
 
 
 def segment_positions(made: Spliced, tokens: Tokens | None) -> Int[Tensor, "b s"]:
-    """Positions of spliced rows in which each row of a mask has that of the mask's first row; in packed rows by sample.
+    """Positions of spliced rows in which each row of a mask has that of the mask's first row; in
+    packed rows by sample.
 
     Args:
         made: the rows; `visual` and `positions` are read.
@@ -57,7 +61,8 @@ def segment_positions(made: Spliced, tokens: Tokens | None) -> Int[Tensor, "b s"
 
 
 def table_of(made: Spliced, shared: Int[Tensor, "b s"]) -> Int[Tensor, "b s"]:
-    """`[b s]` what position p of a row becomes, for rows that are not packed; behind a row's end p itself."""
+    """`[b s]` what position p of a row becomes, for rows that are not packed; behind a row's end p
+    itself."""
     table = torch.arange(made.mask.shape[1], device=shared.device).repeat(len(shared), 1)
     row, column = made.mask.nonzero(as_tuple=True)
     table[row, made.positions[row, column]] = shared[row, column]
@@ -66,14 +71,18 @@ def table_of(made: Spliced, shared: Int[Tensor, "b s"]) -> Int[Tensor, "b s"]:
 
 @contextmanager
 def read_by(table: Int[Tensor, "b s"], language_model: Any) -> Iterator[None]:
-    """While it is open, this thread's calls of the language model read position p of row r as `table[r, p]`, and as p where it ends.
+    """While it is open, this thread's calls of the language model read position p of row r as
+    `table[r, p]`, and as p where it ends.
 
-    `generate` counts on from a prompt's last position, which is wrong behind a prompt that ends in a mask; so it counts plain positions,
-    and they are replaced on their way into the decoder: at prefill and every step, for each of a row's beams.
+    `generate` counts on from a prompt's last position, which is wrong behind a prompt that ends in
+    a mask; so it counts plain positions, and they are replaced on their way into the decoder: at
+    prefill and every step, for each of a row's beams.
     """
 
     decoder = language_model.get_decoder()
-    with _INSTALLING:  # once and for good: a hook that comes and goes would trip other threads that are going through the hooks
+    # once and for good: a hook that comes and goes would trip other threads that are going through
+    # the hooks
+    with _INSTALLING:
         if _replaced not in decoder._forward_pre_hooks.values():
             decoder.register_forward_pre_hook(_replaced, with_kwargs=True)
     before = _TABLE.set(table)
@@ -86,7 +95,8 @@ def read_by(table: Int[Tensor, "b s"], language_model: Any) -> Iterator[None]:
 def _replaced(
     _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """What the decoder is called with, its positions read through this thread's table, if there is one."""
+    """What the decoder is called with, its positions read through this thread's table, if there is
+    one."""
     table = _TABLE.get()
     if table is None:
         return None
@@ -109,7 +119,8 @@ def check_rotary(language_model: nn.Module) -> None:
 
 
 def check_first(shared: Int[Tensor, "b s"], made: Spliced, attention: str | None) -> None:
-    """Raise if flash attention would take a row for packed ones: it begins a new one wherever the first position comes again.
+    """Raise if flash attention would take a row for packed ones: it begins a new one wherever the
+    first position comes again.
 
     Raises:
         ValueError: a row begins with a mask of several rows, and attention is a flash one.

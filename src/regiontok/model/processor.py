@@ -1,9 +1,11 @@
-"""Text and pictures -> what RegionVLM takes: ids with ONE placeholder a picture, and the pictures, decoded.
+"""Text and pictures -> what RegionVLM takes: ids with ONE placeholder a picture, and the pictures,
+decoded.
 
 After: transformers' processors.
-Differs: nothing is resized or normalised here, and the placeholder is not expanded: how many tokens a picture has is known where its
-regions are (`splice`). Chat templates of language models, which know only text, serve for pictures too: a message's parts become one
-text first, with a placeholder and a line break where a picture stands (LLaVA's "<image>\\n").
+Differs: nothing is resized or normalised here, and the placeholder is not expanded: how many tokens
+a picture has is known where its regions are (`splice`). Chat templates of language models, which
+know only text, serve for pictures too: a message's parts become one text first, with a placeholder
+and a line break where a picture stands (LLaVA's "<image>\\n").
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ class RegionVLMProcessor(ProcessorMixin):
     """Tokenizer and pictures.
 
     Args:
-        tokenizer: of the language model. If it does not know `image_token`, it learns it: the id lies behind its vocabulary, and no
-            embedding is needed for it.
+        tokenizer: of the language model. If it does not know `image_token`, it learns it: the id
+            lies behind its vocabulary, and no embedding is needed for it.
         image_token: the placeholder of one picture.
         chat_template: None takes the tokenizer's own.
 
@@ -38,7 +40,9 @@ class RegionVLMProcessor(ProcessorMixin):
     (torch.Size([1, 2]), (4, 6))
     """
 
-    def __init__(self, tokenizer: Any = None, image_token: str = "<image>", chat_template: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: Any = None, image_token: str = "<image>", chat_template: str | None = None
+    ) -> None:
         self.image_token = image_token
         if image_token not in tokenizer.get_vocab():
             tokenizer.add_tokens([image_token], special_tokens=True)
@@ -51,23 +55,33 @@ class RegionVLMProcessor(ProcessorMixin):
         return ["input_ids", "attention_mask", "pictures"]
 
     def __call__(  # type: ignore[override]  # no video, no audio
-        self, images: Any = None, text: Any = None, videos: None = None, audio: None = None, **kwargs: Any
+        self,
+        images: Any = None,
+        text: Any = None,
+        videos: None = None,
+        audio: None = None,
+        **kwargs: Any,
     ) -> BatchFeature:
         """Ids and mask `[b l]`, and `pictures`, flat, in the order of their placeholders.
 
         Args:
-            images: one picture, many, or a list of them for each text: paths, addresses, bytes, Pillow images, arrays, tensors.
+            images: one picture, many, or a list of them for each text: paths, addresses, bytes,
+                Pillow images, arrays, tensors.
             text: one prompt or many, one `image_token` a picture.
             videos: none.
             audio: none.
-            **kwargs: for the tokenizer (`padding`, `padding_side`, `return_tensors` ...), also as `text_kwargs={...}`.
+            **kwargs: for the tokenizer (`padding`, `padding_side`, `return_tensors` ...), also as
+            `text_kwargs={...}`.
 
         Raises:
-            ValueError: another number of placeholders than of pictures; both are said. `truncation`: text is never cut.
+            ValueError: another number of placeholders than of pictures; both are said.
+                `truncation`: text is never cut.
             PictureError: a picture that cannot be decoded.
         """
         if text is None or videos is not None or audio is not None:
-            raise ValueError("this processor takes text, and images beside it; no video and no audio")
+            raise ValueError(
+                "this processor takes text, and images beside it; no video and no audio"
+            )
         options = _options(kwargs)
         prompts = [text] if isinstance(text, str) else list(text)
         rows = _rows(images)
@@ -84,10 +98,13 @@ class RegionVLMProcessor(ProcessorMixin):
         made = {key: data[key] for key in KEPT if key in data}
         if pictures:
             made["pictures"] = pictures
-        return BatchFeature(made, tensor_type=kwargs.get("return_tensors"), skip_tensor_conversion=["pictures"])
+        return BatchFeature(
+            made, tensor_type=kwargs.get("return_tensors"), skip_tensor_conversion=["pictures"]
+        )
 
     def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """As transformers has it; a message's parts become one text first, so that any chat template takes them.
+        """As transformers has it; a message's parts become one text first, so that any chat
+        template takes them.
 
         >>> from regiontok.model.mini import mini_tokenizer
         >>> parts = [{"type": "image"}, {"type": "text", "text": "What?"}]
@@ -99,7 +116,9 @@ class RegionVLMProcessor(ProcessorMixin):
                 "sanitize_control_tokens would take placeholders for a user's words: give pictures as parts without it"
             )
         many = bool(conversation) and isinstance(conversation[0], list | tuple)
-        plain, images = zip(*(self._plain(one) for one in (conversation if many else [conversation])), strict=True)
+        plain, images = zip(
+            *(self._plain(one) for one in (conversation if many else [conversation])), strict=True
+        )
         if kwargs.get("tokenize"):
             options = dict(kwargs.get("processor_kwargs") or {})
             if any(images):
@@ -107,14 +126,18 @@ class RegionVLMProcessor(ProcessorMixin):
             kwargs["processor_kwargs"] = options
         return super().apply_chat_template(list(plain) if many else plain[0], *args, **kwargs)
 
-    def _plain(self, conversation: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
+    def _plain(
+        self, conversation: Sequence[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], list[Any]]:
         """The conversation with text alone, and its pictures."""
         images: list[Any] = []
         messages = []
         for message in conversation:
             content = message.get("content")
             messages.append(
-                message if not isinstance(content, list | tuple) else {**message, "content": self._text(content, images)}
+                message
+                if not isinstance(content, list | tuple)
+                else {**message, "content": self._text(content, images)}
             )
         return messages, images
 
@@ -127,7 +150,10 @@ class RegionVLMProcessor(ProcessorMixin):
                 words += ("\n" if after else "") + part["text"]
             elif kind in ("image", "image_url"):
                 nested = part.get("image_url")
-                known = {**part, **(nested if isinstance(nested, dict) else {"url": nested} if nested else {})}
+                known = {
+                    **part,
+                    **(nested if isinstance(nested, dict) else {"url": nested} if nested else {}),
+                }
                 images += [known[key] for key in IMAGE_KEYS if key in known]
                 words += self.image_token
             else:
@@ -152,7 +178,9 @@ def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nested(images: Any) -> bool:
-    return isinstance(images, list | tuple) and any(isinstance(image, list | tuple) for image in images)
+    return isinstance(images, list | tuple) and any(
+        isinstance(image, list | tuple) for image in images
+    )
 
 
 def _rows(images: Any) -> list[list[Any]]:
@@ -160,7 +188,10 @@ def _rows(images: Any) -> list[list[Any]]:
     if images is None:
         return []
     if _nested(images):
-        return [list(row) if isinstance(row, list | tuple) else [] if row is None else [row] for row in images]
+        return [
+            list(row) if isinstance(row, list | tuple) else [] if row is None else [row]
+            for row in images
+        ]
     return [list(images)] if isinstance(images, list | tuple) else [[images]]
 
 

@@ -1,8 +1,10 @@
-"""Text ids and ragged visual tokens -> one sequence a row. The ONLY place where an image placeholder becomes as many tokens as it has.
+"""Text ids and ragged visual tokens -> one sequence a row. The ONLY place where an image
+placeholder becomes as many tokens as it has.
 
-A row of ids holds one placeholder a picture; the n-th placeholder of the batch stands for the n-th image of `Tokens`. Each is replaced by
-its image's tokens (none, if it has none). What a row's padding was stays outside: rows are laid anew, padded on the side asked for, and
-visual tokens never see a pad. Labels of visual tokens are `IGNORE`.
+A row of ids holds one placeholder a picture; the n-th placeholder of the batch stands for the n-th
+image of `Tokens`. Each is replaced by its image's tokens (none, if it has none). What a row's
+padding was stays outside: rows are laid anew, padded on the side asked for, and visual tokens never
+see a pad. Labels of visual tokens are `IGNORE`.
 """
 
 from __future__ import annotations
@@ -29,12 +31,15 @@ class Spliced:
     Attributes:
         embeds: `[b s e]`; zeros on padding.
         mask: `[b s]` True = a token, False = padding.
-        positions: `[b s]` int64: 0, 1, 2 ... along each row's tokens (along each segment's, if there are segments); 0 on padding.
+        positions: `[b s]` int64: 0, 1, 2 ... along each row's tokens (along each segment's, if
+            there are segments); 0 on padding.
         visual: `[b s]` int64: index into `Tokens`, -1 for text and padding.
-        text: `[b s]` int64: column of the row's ids that a text token came from, -1 for visual tokens and padding.
+        text: `[b s]` int64: column of the row's ids that a text token came from, -1 for visual
+            tokens and padding.
         labels: `[b s]` int64 or None.
         segments: `[b s]` int64 or None: the sample of a packed row, -1 on padding.
-        shared: `[b s]` int64 or None: positions for the language model where the rows of a mask share one.
+        shared: `[b s]` int64 or None: positions for the language model where the rows of a mask
+            share one.
     """
 
     embeds: Float[Tensor, "b s e"]
@@ -85,7 +90,11 @@ def splice(
     """
     keep = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
     stands = (ids == placeholder) & keep
-    counts = torch.zeros(0, dtype=torch.int64, device=ids.device) if tokens is None else tokens.counts.to(ids.device)
+    counts = (
+        torch.zeros(0, dtype=torch.int64, device=ids.device)
+        if tokens is None
+        else tokens.counts.to(ids.device)
+    )
     if int(stands.sum()) != len(counts):
         rows = stands.sum(1).tolist()
         raise ValueError(
@@ -107,13 +116,19 @@ def splice(
         out = torch.full((len(ids), longest), fill, dtype=torch.int64, device=ids.device)
         return out.index_put((row, place), values)
 
-    order = torch.where(is_visual, is_visual.long().cumsum(0) - 1, -1)  # visual tokens lie image by image, as placeholders do
+    order = torch.where(
+        is_visual, is_visual.long().cumsum(0) - 1, -1
+    )  # visual tokens lie image by image, as placeholders do
     flat = embed(ids.flatten()[source].masked_fill(is_visual, 0))
     if tokens is not None and len(tokens):
         flat = flat.index_put((is_visual.nonzero()[:, 0],), torch.cat(tokens.split()).to(flat))
     embeds = flat.new_zeros(len(ids), longest, flat.shape[-1]).index_put((row, place), flat)
     pieces = None if segments is None else laid(segments.flatten()[source], -1)
-    supervised = None if labels is None else laid(labels.flatten()[source].masked_fill(is_visual, IGNORE), IGNORE)
+    supervised = (
+        None
+        if labels is None
+        else laid(labels.flatten()[source].masked_fill(is_visual, IGNORE), IGNORE)
+    )
     there = laid(torch.ones_like(source), 0).bool()
     return Spliced(
         embeds,
@@ -127,7 +142,8 @@ def splice(
 
 
 def check_length(made: Spliced, most: int | None, new: int = 0) -> None:
-    """Raise if a row (of packed rows, a sample) and `new` tokens to come are more than the language model's `most` positions.
+    """Raise if a row (of packed rows, a sample) and `new` tokens to come are more than the language
+    model's `most` positions.
 
     Raises:
         ValueError: it is; nothing is ever cut.
@@ -145,7 +161,9 @@ def check_length(made: Spliced, most: int | None, new: int = 0) -> None:
     )
 
 
-def _positions(mask: Bool[Tensor, "b s"], segments: Int[Tensor, "b s"] | None) -> Int[Tensor, "b s"]:
+def _positions(
+    mask: Bool[Tensor, "b s"], segments: Int[Tensor, "b s"] | None
+) -> Int[Tensor, "b s"]:
     running = (mask.long().cumsum(1) - 1).clamp(min=0)
     if segments is None:
         return running.masked_fill(~mask, 0)

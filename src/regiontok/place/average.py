@@ -1,9 +1,10 @@
 """The rows of the whole image become their mean: one token in front of the masks, in place of V.
 
-After: OG-LLaVA's released code, whose switches `global_view` and `averaging_global_view` are on (the paper's global view, section 5.4.1,
-row O6, keeps all V rows and has no such place).
-Differs: an image that has no rows of masks is shown without masks (row O5), and keeps its rows, as the release then does. Behind the
-connector it would be another mean than the release's, which stands before it (`place_features`).
+After: OG-LLaVA's released code, whose switches `global_view` and `averaging_global_view` are on
+(the paper's global view, section 5.4.1, row O6, keeps all V rows and has no such place).
+Differs: an image that has no rows of masks is shown without masks (row O5), and keeps its rows, as
+the release then does. Behind the connector it would be another mean than the release's, which
+stands before it (`place_features`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from regiontok.core.tokens import REGION, WHOLE, Tokens
 
 @dataclass(frozen=True)
 class Average:
-    """Nothing to set: it takes what `whole=True` under pool `select` puts in front; without that it does nothing."""
+    """Nothing to set: it takes what `whole=True` under pool `select` puts in front; without that it
+    does nothing."""
 
     version: ClassVar[int] = 1
 
@@ -44,7 +46,9 @@ class Averages(nn.Module):
         owner = tokens.image[block]
         wide = tokens.values[block].to(torch.promote_types(tokens.values.dtype, torch.float32))
         sums = wide.new_zeros(tokens.images, wide.shape[1]).index_add(0, owner, wide)
-        means = (sums / torch.bincount(owner, minlength=tokens.images).clamp(min=1)[:, None]).to(tokens.values.dtype)
+        means = (sums / torch.bincount(owner, minlength=tokens.images).clamp(min=1)[:, None]).to(
+            tokens.values.dtype
+        )
         values = torch.where(first[:, None], means[tokens.image], tokens.values)
         kept = replace(tokens, values=values, patch=tokens.patch.masked_fill(first, -1))
         return kept.take(~block | first)

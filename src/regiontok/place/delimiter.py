@@ -1,10 +1,13 @@
-"""A token that ends (or begins) each mask: a vector of its own, before or after the connector, or a token of the vocabulary.
+"""A token that ends (or begins) each mask: a vector of its own, before or after the connector, or a
+token of the vocabulary.
 
-After: OG-LLaVA, section 5.4.2, equation 9 (row O7: T + N tokens); section 5.7 (as a token of the language model's vocabulary).
-The paper's stands before the connector (`place_features`), so it has the encoder's width, whatever equation 9 says.
-Differs: the paper writes e_i and says neither whether masks share it nor whether it learns: here all masks share one vector, and
-`learned=False` keeps it as it was drawn. It starts at unit length, as a newline token does. A view without masks gets none, so that a
-model trained with delimiters answers without masks on the V rows alone.
+After: OG-LLaVA, section 5.4.2, equation 9 (row O7: T + N tokens); section 5.7 (as a token of the
+language model's vocabulary). The paper's stands before the connector (`place_features`), so it has
+the encoder's width, whatever equation 9 says.
+Differs: the paper writes e_i and says neither whether masks share it nor whether it learns: here
+all masks share one vector, and `learned=False` keeps it as it was drawn. It starts at unit length,
+as a newline token does. A view without masks gets none, so that a model trained with delimiters
+answers without masks on the V rows alone.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ class Delimiter:
     Attributes:
         at: behind each mask's rows, or in front of them (what the release does).
         learned: False: the vector stays as it was drawn; it is saved all the same.
-        token: a token of the language model's vocabulary, as text, whose embedding stands there; only after the connector, in a model.
+        token: a token of the language model's vocabulary, as text, whose embedding stands there;
+            only after the connector, in a model.
     """
 
     at: Literal["end", "begin"] = "end"
@@ -38,7 +42,9 @@ class Delimiter:
 
     def __post_init__(self) -> None:
         if self.token and not self.learned:
-            raise ValueError(f"the token {self.token!r} learns as the language model's embedding does; leave learned=False out")
+            raise ValueError(
+                f"the token {self.token!r} learns as the language model's embedding does; leave learned=False out"
+            )
 
     def build(self, width: int) -> nn.Module:
         """The module `(tokens [t width], grids) -> Tokens [t + n width]`."""
@@ -46,7 +52,8 @@ class Delimiter:
 
 
 class Delimiters(nn.Module):
-    """Put a delimiter to each mask; `own=False` leaves its value at zero, to be filled with the row of an embedding."""
+    """Put a delimiter to each mask; `own=False` leaves its value at zero, to be filled with the row
+    of an embedding."""
 
     vector: torch.Tensor | None
 
@@ -63,7 +70,8 @@ class Delimiters(nn.Module):
         """The tokens with their delimiters between them."""
         number = mask_of(tokens, grids)
         rows = (number > 0).nonzero()[:, 0]
-        # a mask ends where the next row with a number has another, or another image's; a delimiter that stands there already is no row
+        # a mask ends where the next row with a number has another, or another image's; a delimiter
+        # that stands there already is no row
         joint = (number[rows].diff() != 0) | (tokens.image[rows].diff() != 0)
         edge = torch.ones_like(rows, dtype=torch.bool)
         if self.at == "end":
@@ -76,7 +84,11 @@ class Delimiters(nn.Module):
         twice = index.diff() == 0  # a row taken twice: one of the two stands for the delimiter
         (new[1:] if self.at == "end" else new[:-1])[:] = twice
         taken = tokens.take(index)
-        vector = taken.values.new_zeros(()) if self.vector is None else self.vector.to(taken.values.dtype)
+        vector = (
+            taken.values.new_zeros(())
+            if self.vector is None
+            else self.vector.to(taken.values.dtype)
+        )
         values = torch.where(new[:, None], vector, taken.values)
         kind, patch = taken.kind.masked_fill(new, DELIMITER), taken.patch.masked_fill(new, -1)
         return replace(taken, values=values, kind=kind, patch=patch)

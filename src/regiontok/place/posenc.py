@@ -1,11 +1,14 @@
-"""Positions added to the rows of masks, behind the connector: by mask (1-D) or by row and column (2-D), sinusoidal or learned.
+"""Positions added to the rows of masks, behind the connector: by mask (1-D) or by row and column
+(2-D), sinusoidal or learned.
 
-After: OG-LLaVA, section 5.4.3 and figure 11 (row O8); `learn2d` is the learnable 2-D grid that its results wish for.
-Differs: only rows of masks get a position: the whole image, CLS, delimiters and rows without masks (1-D) have none, a zero vector.
-A width that 2 or 4 does not divide takes as many channels of the formula as fit. Tables start at 0.02 times normal numbers (the paper
-does not say).
-In the release the learned table of patches is made anew at each forward, so that it cannot learn, and 2-D indices are off by one; here the
-first mask is number 1, as 0 is no mask, and the first row and column are 0.
+After: OG-LLaVA, section 5.4.3 and figure 11 (row O8); `learn2d` is the learnable 2-D grid that its
+results wish for.
+Differs: only rows of masks get a position: the whole image, CLS, delimiters and rows without masks
+(1-D) have none, a zero vector. A width that 2 or 4 does not divide takes as many channels of the
+formula as fit. Tables start at 0.02 times normal numbers (the paper does not say). In the release
+the learned table of patches is made anew at each forward, so that it cannot learn, and 2-D indices
+are off by one; here the first mask is number 1, as 0 is no mask, and the first row and column are
+0.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ class Posenc:
     """Add a vector to each row of a mask.
 
     Attributes:
-        kind: `sin1d`, `learn1d`: one vector a mask, by its number in its image; `sin2d`, `learn2d`: by row and column of the patch.
+        kind: `sin1d`, `learn1d`: one vector a mask, by its number in its image; `sin2d`, `learn2d`:
+            by row and column of the patch.
         masks: the most masks of an image, for `learn1d`.
         grid: the most rows and columns, for `learn2d`.
     """
@@ -45,7 +49,9 @@ class Posenc:
 
     def __post_init__(self) -> None:
         if min(self.masks, *self.grid) < 1:
-            raise ValueError(f"a table holds at least one position, got masks={self.masks}, grid={self.grid}")
+            raise ValueError(
+                f"a table holds at least one position, got masks={self.masks}, grid={self.grid}"
+            )
 
     def build(self, width: int) -> nn.Module:
         """The module `(tokens [t width], grids) -> Tokens [t width]`."""
@@ -77,7 +83,9 @@ class MaskPositions(nn.Module):
                 raise ValueError(
                     f"an image has {most} masks, but posenc('learn1d') has positions for {self.masks}: say masks={most}, or keep fewer"
                 )
-            codes = self.table[(number - 1).clamp(min=0)]  # number 0 has no row: it can learn nothing
+            codes = self.table[
+                (number - 1).clamp(min=0)
+            ]  # number 0 has no row: it can learn nothing
         return added(tokens, codes, number > 0)
 
 
@@ -100,14 +108,18 @@ class PatchPositions(nn.Module):
             raise ValueError(
                 "2-D positions are those of patches, and a pooled token has none: take pool='select', or posenc('sin1d')"
             )
-        sides = torch.tensor([grid.grid[-2:] for grid in grids] or [(1, 1)], device=tokens.patch.device)
+        sides = torch.tensor(
+            [grid.grid[-2:] for grid in grids] or [(1, 1)], device=tokens.patch.device
+        )
         h, w = sides[view_of(tokens, grids).clamp(max=len(sides) - 1)].unbind(1)
         at = tokens.patch.clamp(min=0) % (h * w)  # in a clip every frame has the same grid
         y, x = at // w, at % w
         width = tokens.values.shape[1]
         if self.table is None or self.grid is None:
             halves = [(y, width // 2), (x, width - width // 2)]
-            codes = torch.cat([sinusoid(side, part, wide(tokens.values)) for side, part in halves], 1)
+            codes = torch.cat(
+                [sinusoid(side, part, wide(tokens.values)) for side, part in halves], 1
+            )
         else:
             self._check(grids, self.grid)
             y, x = (side.where(rows, 0) for side in (y, x))
@@ -123,7 +135,9 @@ class PatchPositions(nn.Module):
                 )
 
 
-def sinusoid(at: Int[Tensor, "n"], width: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n d"]:
+def sinusoid(
+    at: Int[Tensor, "n"], width: int, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "n d"]:
     """Channel 2k is sin(at / 10000^(2k / width)), channel 2k + 1 its cosine.
 
     >>> sinusoid(torch.tensor([0, 1]), 2)
@@ -141,7 +155,8 @@ def wide(values: Tensor) -> torch.dtype:
 
 
 def added(tokens: Tokens, codes: Float[Tensor, "t d"], rows: Tensor) -> Tokens:
-    """Tokens with codes added to some rows; the others stay as they are, and values keep their type."""
+    """Tokens with codes added to some rows; the others stay as they are, and values keep their
+    type."""
     own = wide(tokens.values)
     codes = torch.where(rows[:, None], codes.to(own), 0)
     return tokens.but((tokens.values.to(own) + codes).to(tokens.values.dtype))

@@ -1,8 +1,11 @@
-"""One token a region by cross-attention: the query is the region's mean plus a learned bias, keys and values are its patches.
+"""One token a region by cross-attention: the query is the region's mean plus a learned bias, keys
+and values are its patches.
 
-After: diagnostic study, section 4.2 and appendix E.2 (row D9: 16 heads, one query a region; the main rows of its tables use this one).
-Differs: as written, one layer without a residual; `residual=True` adds the query to the result. Computed over membership lists with a
-segment softmax, so nothing is padded: equal to padded scaled-dot-product attention, gradients too (tested).
+After: diagnostic study, section 4.2 and appendix E.2 (row D9: 16 heads, one query a region; the
+main rows of its tables use this one).
+Differs: as written, one layer without a residual; `residual=True` adds the query to the result.
+Computed over membership lists with a segment softmax, so nothing is padded: equal to padded
+scaled-dot-product attention, gradients too (tested).
 """
 
 from __future__ import annotations
@@ -46,12 +49,15 @@ class Attend:
         """
         if width % self.heads:
             fit = [h for h in range(1, min(width, 64) + 1) if width % h == 0]
-            raise ValueError(f"{self.heads} heads do not divide the width {width}; these would: {fit}")
+            raise ValueError(
+                f"{self.heads} heads do not divide the width {width}; these would: {fit}"
+            )
         return AttendPool(width, self.heads, self.residual)
 
 
 class AttendPool(nn.Module):
-    """`(values [n d], Members) -> Tokens [k d]`; parameters are those of `nn.MultiheadAttention`, and the bias of the query."""
+    """`(values [n d], Members) -> Tokens [k d]`; parameters are those of `nn.MultiheadAttention`,
+    and the bias of the query."""
 
     def __init__(self, width: int, heads: int, residual: bool) -> None:
         super().__init__()
@@ -79,12 +85,18 @@ class AttendPool(nn.Module):
         mixes = segment_softmax(scores, members)[..., None] * v[members.patch]
         mixed = mixes.new_zeros(len(members), *v.shape[1:]).index_add(0, members.region, mixes)
         pooled = self.out(mixed.flatten(1).to(v.dtype))
-        return Tokens.of_regions((pooled + asked if self.residual else pooled).to(values.dtype), members, kind)
+        return Tokens.of_regions(
+            (pooled + asked if self.residual else pooled).to(values.dtype), members, kind
+        )
 
 
 def segment_softmax(scores: Float[Tensor, "m a"], members: Members) -> Float[Tensor, "m a"]:
     """Softmax over the memberships of each region."""
     at = members.region[:, None].expand_as(scores)
-    top = scores.new_full((len(members), scores.shape[1]), -torch.inf).scatter_reduce(0, at, scores.detach(), "amax")
+    top = scores.new_full((len(members), scores.shape[1]), -torch.inf).scatter_reduce(
+        0, at, scores.detach(), "amax"
+    )
     weights = (scores - top[members.region]).exp()
-    return weights / weights.new_zeros(top.shape).index_add(0, members.region, weights)[members.region]
+    return (
+        weights / weights.new_zeros(top.shape).index_add(0, members.region, weights)[members.region]
+    )

@@ -40,5 +40,7 @@ class MeanPool(nn.Module):
 def segment_mean(values: Float[Tensor, "n d"], members: Members) -> Float[Tensor, "k d"]:
     """The mean of each region's patches, summed in float32 or better."""
     wide = values if values.dtype.itemsize >= 4 else values.float()
-    total = wide.new_zeros(len(members), wide.shape[1]).index_add(0, members.region, wide[members.patch])
+    total = wide.new_zeros(len(members), wide.shape[1]).index_add(
+        0, members.region, wide[members.patch]
+    )
     return (total / members.sizes[:, None]).to(values.dtype)

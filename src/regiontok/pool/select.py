@@ -1,7 +1,10 @@
-"""A block of tokens a region: its patches as they are, mask by mask, in raster order. A patch in two masks appears twice.
+"""A block of tokens a region: its patches as they are, mask by mask, in raster order. A patch in
+two masks appears twice.
 
-After: OG-LLaVA, section 2.1 and 5.2.2 (row O2, OG-Fusion's row selection; V + T tokens with the whole image in front is row O6).
-Differs: ragged, never padded: the release pads batches with zeros before the connector, so that an image's tokens depend on its batch.
+After: OG-LLaVA, section 2.1 and 5.2.2 (row O2, OG-Fusion's row selection; V + T tokens with the
+whole image in front is row O6).
+Differs: ragged, never padded: the release pads batches with zeros before the connector, so that an
+image's tokens depend on its batch.
 """
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
-"""Pretraining region transformers by cluster discrimination: stages, exact resuming, evaluation, and the plan before it."""
+"""Pretraining region transformers by cluster discrimination: stages, exact resuming, evaluation,
+and the plan before it."""

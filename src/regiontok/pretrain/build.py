@@ -1,7 +1,9 @@
-"""From a recipe to what learns: region transformer, class centres, their two optimisers, and how they are spread over ranks.
+"""From a recipe to what learns: region transformer, class centres, their two optimisers, and how
+they are spread over ranks.
 
 After: RICE, section 4.1 (rows R4 to R8).
-Differs: the encoder is whole on every rank (DDP), or sharded by blocks (FSDP2) where it would not fit; centres are always sharded.
+Differs: the encoder is whole on every rank (DDP), or sharded by blocks (FSDP2) where it would not
+fit; centres are always sharded.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from regiontok.core.pretrain_recipe import ObjectHead, Pretrain, TextHead
 from regiontok.pretrain.ranks import Ranks
 from regiontok.rice import export
 from regiontok.rice.classes import ClassCentres, Head
@@ -22,6 +23,7 @@ from regiontok.rice.region_attention import RegionTransformer
 from regiontok.rice.row_adam import RowAdam
 from regiontok.rice.sampling import Negatives
 from regiontok.rice.vit import ViT, ViTConfig
+from regiontok.settings.pretrain_recipe import ObjectHead, Pretrain, TextHead
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +53,17 @@ class Learner:
         self.rows.lr = rate * centres
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, centres and both optimisers' moments by name; loading writes into these tensors."""
+        """Weights, centres and both optimisers' moments by name; loading writes into these
+        tensors."""
         found: dict[str, Tensor] = {}
         for name, parameter in self.bare.named_parameters():
             found[f"model.{name}"] = parameter.detach()
             moments = self.trunk.state[parameter]
             if not moments:  # before the first step, so that a checkpoint has where to go
                 moments["step"] = torch.zeros(())
-                moments["exp_avg"], moments["exp_avg_sq"] = (torch.zeros_like(parameter.detach()) for _ in range(2))
+                moments["exp_avg"], moments["exp_avg_sq"] = (
+                    torch.zeros_like(parameter.detach()) for _ in range(2)
+                )
             found |= {f"trunk.{name}.{key}": value for key, value in moments.items()}
         found |= {f"centres.{name}": value.detach() for name, value in self.centres.centres.items()}
         return found | {f"rows.{name}": value for name, value in self.rows.state_dict().items()}
@@ -70,10 +75,16 @@ def vit_config(table: Pretrain) -> ViTConfig:
     Raises:
         ValueError: no such size, or pictures that are not made of whole patches.
     """
-    config = export.load(table.model.start).config if table.model.start else ViTConfig.named(table.model.vit)
+    config = (
+        export.load(table.model.start).config
+        if table.model.start
+        else ViTConfig.named(table.model.vit)
+    )
     for stage in table.stage:
         if any(side % config.patch for side in stage.sides):
-            raise ValueError(f"stage {stage.name!r}: {stage.sides} is not made of whole patches of {config.patch} pixels")
+            raise ValueError(
+                f"stage {stage.name!r}: {stage.sides} is not made of whole patches of {config.patch} pixels"
+            )
     return replace(config, image_size=max(table.stage[-1].sides))
 
 
@@ -85,10 +96,15 @@ def heads(table: Pretrain) -> list[Head]:
     """
     loss = RegionLoss(table.loss.kind, table.loss.margin, table.loss.angular, table.loss.scale)
     negatives = Negatives(table.loss.negatives, table.loss.rho, table.seed)
-    named: list[tuple[str, ObjectHead | TextHead | None]] = [("object", table.object), ("text", table.text)]
+    named: list[tuple[str, ObjectHead | TextHead | None]] = [
+        ("object", table.object),
+        ("text", table.text),
+    ]
     found = [Head(name, own.classes, loss, negatives, own.weight) for name, own in named if own]
     if not found:
-        raise ValueError("nothing to discriminate: give [pretrain.object], [pretrain.text], or both")
+        raise ValueError(
+            "nothing to discriminate: give [pretrain.object], [pretrain.text], or both"
+        )
     return found
 
 
@@ -104,7 +120,9 @@ def transformer(table: Pretrain) -> RegionTransformer:
     return RegionTransformer(vit, table.model.region_layers, table.model.query, seed=table.seed)
 
 
-def build(table: Pretrain, ranks: Ranks, *, shard: bool = False, compile_blocks: bool = False) -> Learner:
+def build(
+    table: Pretrain, ranks: Ranks, *, shard: bool = False, compile_blocks: bool = False
+) -> Learner:
     """Everything that learns, on this rank's device.
 
     Args:
@@ -121,19 +139,36 @@ def build(table: Pretrain, ranks: Ranks, *, shard: bool = False, compile_blocks:
     model: nn.Module = bare
     if shard and ranks.mesh is not None:
         half = torch.bfloat16 if halved(table, ranks) else None
-        # inputs are not cast: rotary angles in bfloat16 would be wrong by whole patches, and the patch embedding casts the pixels
-        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        # inputs are not cast: rotary angles in bfloat16 would be wrong by whole patches, and the
+        # patch embedding casts the pixels
+        policy = MixedPrecisionPolicy(
+            param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
         for block in bare.vit.blocks:
             fully_shard(block, mesh=ranks.mesh, mp_policy=policy)
         fully_shard(bare, mesh=ranks.mesh, mp_policy=policy)
     elif ranks.mesh is not None:
         model = DistributedDataParallel(bare, gradient_as_bucket_view=True)
     products = torch.bfloat16 if halved(table, ranks) else None
-    centres = ClassCentres(own, bare.vit.config.width, seed=table.seed, mesh=ranks.mesh, products=products, device=ranks.device)
+    centres = ClassCentres(
+        own,
+        bare.vit.config.width,
+        seed=table.seed,
+        mesh=ranks.mesh,
+        products=products,
+        device=ranks.device,
+    )
     told = table.optimizer
     betas = (told.betas[0], told.betas[1])
     trunk = torch.optim.AdamW(groups(bare, told.weight_decay), betas=betas, eps=told.eps)
-    return Learner(bare, model, centres, trunk, RowAdam(centres, betas=betas, eps=told.eps), shard and ranks.mesh is not None)
+    return Learner(
+        bare,
+        model,
+        centres,
+        trunk,
+        RowAdam(centres, betas=betas, eps=told.eps),
+        shard and ranks.mesh is not None,
+    )
 
 
 def halved(table: Pretrain, ranks: Ranks) -> bool:
@@ -146,4 +181,7 @@ def groups(model: nn.Module, weight_decay: float) -> list[dict]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in parameters if parameter.ndim >= 2]
     plain = [parameter for parameter in parameters if parameter.ndim < 2]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]

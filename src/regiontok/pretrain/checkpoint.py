@@ -1,8 +1,10 @@
-"""Checkpoints of all ranks: written beside training, whole or absent, loaded on any number of ranks.
+"""Checkpoints of all ranks: written beside training, whole or absent, loaded on any number of
+ranks.
 
 After: torch.distributed.checkpoint.
-Differs: written under another name and renamed when every rank is done and the bytes are on disk; only the last ones stay; what the
-checkpoint is of stands in a JSON file and is compared before anything is loaded.
+Differs: written under another name and renamed when every rank is done and the bytes are on disk;
+only the last ones stay; what the checkpoint is of stands in a JSON file and is compared before
+anything is loaded.
 """
 
 from __future__ import annotations
@@ -53,11 +55,15 @@ class Checkpoints:
             for left in self.folder.glob(".writing-*"):  # of a run that was killed
                 shutil.rmtree(left)
             part.mkdir(parents=True)
-            (part / ABOUT).write_text(json.dumps(self.about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            (part / ABOUT).write_text(
+                json.dumps(self.about, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+            )
         self.ranks.wait()
         alone = self.ranks.mesh is None
         writer = FileSystemWriter(part, overwrite=True)
-        found = dcp.async_save(state, storage_writer=writer, process_group=self.ranks.saving, no_dist=alone)
+        found = dcp.async_save(
+            state, storage_writer=writer, process_group=self.ranks.saving, no_dist=alone
+        )
         assert isinstance(found, Future)
         self._running = (found, part, step)
         if wait:
@@ -73,7 +79,8 @@ class Checkpoints:
         if self._running is None:
             return
         (future, part, step), self._running = self._running, None
-        future.result()  # all ranks have written when the first one's is done: it writes the metadata last
+        # all ranks have written when the first one's is done: it writes the metadata last
+        future.result()
         if self.ranks.first:
             self._publish(part, step)
 
@@ -92,7 +99,9 @@ class Checkpoints:
 
     def found(self) -> dict[int, Path]:
         """Steps -> whole checkpoints, in order."""
-        named = ((re.fullmatch(r"step-(\d+)", path.name), path) for path in self.folder.glob("step-*"))
+        named = (
+            (re.fullmatch(r"step-(\d+)", path.name), path) for path in self.folder.glob("step-*")
+        )
         return dict(sorted((int(match[1]), path) for match, path in named if match))
 
     def load(self, path: Path, state: dict[str, Tensor]) -> None:
@@ -103,7 +112,12 @@ class Checkpoints:
         """
         compare(path, self.about)
         alone = self.ranks.mesh is None
-        dcp.load(state, storage_reader=FileSystemReader(path), process_group=self.ranks.saving, no_dist=alone)
+        dcp.load(
+            state,
+            storage_reader=FileSystemReader(path),
+            process_group=self.ranks.saving,
+            no_dist=alone,
+        )
 
 
 def compare(path: Path, about: dict[str, Any]) -> None:
@@ -126,7 +140,8 @@ def compare(path: Path, about: dict[str, Any]) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Around a whole run: one process writes without a group on purpose, and torch warns of it each time, in a thread of its own."""
+    """Around a whole run: one process writes without a group on purpose, and torch warns of it each
+    time, in a thread of its own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield

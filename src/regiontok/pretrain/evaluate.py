@@ -1,7 +1,10 @@
-"""What a half-trained encoder is worth: region k-NN, coherence of its patch features, distances between the tokens of an image.
+"""What a half-trained encoder is worth: region k-NN, coherence of its patch features, distances
+between the tokens of an image.
 
-After: RICE, section 4.3, figure 4 (distributions of token distances during training); region k-NN and coherence are this project's.
-Differs: the figure does not say which distance; here it is 1 - cosine, of all pairs of patches within an image.
+After: RICE, section 4.3, figure 4 (distributions of token distances during training); region k-NN
+and coherence are this project's.
+Differs: the figure does not say which distance; here it is 1 - cosine, of all pairs of patches
+within an image.
 """
 
 from __future__ import annotations
@@ -17,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from regiontok.data.shard_views import Labels, View, ViewSettings
-from regiontok.data.shards import ShardViews, Source
-from regiontok.diagnose.smoothness import smoothness_metrics
+from regiontok.measures.knn import LabelledRegions, region_knn
+from regiontok.measures.smoothness import smoothness_metrics
 from regiontok.pretrain.feed import Batch
-from regiontok.probe.knn import LabelledRegions, region_knn
 from regiontok.rice.region_attention import RegionTransformer, Visible
+from regiontok.shards.stream import ShardViews, Source
+from regiontok.shards.views import Labels, View, ViewSettings
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -35,7 +38,8 @@ COHERENCE = ("neighbour_cosine", "far_cosine", "neighbour_gain", "total_variatio
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """One image that is not trained on, whole: its regions, none twice, and their labels (-1 for none)."""
+    """One image that is not trained on, whole: its regions, none twice, and their labels (-1 for
+    none)."""
 
     view: View
     labels: Int[np.ndarray, "k"]
@@ -48,7 +52,9 @@ def held_out(folder: Path, size: tuple[int, int], patch: int, most: int) -> list
     Raises:
         ShardError: no shard, or a damaged one.
     """
-    settings = ViewSettings(size, REGIONS, scale=None, flip=0.0, positives=1, patch=patch, empty="ignore")
+    settings = ViewSettings(
+        size, REGIONS, scale=None, flip=0.0, positives=1, patch=patch, empty="ignore"
+    )
     data = ShardViews([Source(folder, kind="object")], settings, Labels(1 << 62))
     found = []
     for position in range(min(most, data.order.samples)):
@@ -60,12 +66,17 @@ def held_out(folder: Path, size: tuple[int, int], patch: int, most: int) -> list
 
 
 @torch.no_grad()
-def evaluate(model: RegionTransformer, images: Sequence[HeldOut], k: int, device: torch.device) -> dict[str, Any]:
+def evaluate(
+    model: RegionTransformer, images: Sequence[HeldOut], k: int, device: torch.device
+) -> dict[str, Any]:
     """Numbers of a model, and the histogram of figure 4.
 
-    - `knn`, `knn_chance`: share of regions named rightly by the k nearest of other images, and what a blind neighbour would.
-    - `neighbour_cosine`, `far_cosine`, `neighbour_gain`, `total_variation`: of `diagnose.smoothness`, mean over images.
-    - `distance`: mean of 1 - cosine over pairs of patches; `distances`: shares of the pairs in 40 bins from 0 to 2.
+    - `knn`, `knn_chance`: share of regions named rightly by the k nearest of other images, and what
+    a blind neighbour would.
+    - `neighbour_cosine`, `far_cosine`, `neighbour_gain`, `total_variation`: of
+    `diagnose.smoothness`, mean over images.
+    - `distance`: mean of 1 - cosine over pairs of patches; `distances`: shares of the pairs in 40
+    bins from 0 to 2.
     """
     regions, owner, coherence = [], [], []
     histogram, total, pairs = torch.zeros(BINS, dtype=torch.float64), 0.0, 0
@@ -74,7 +85,9 @@ def evaluate(model: RegionTransformer, images: Sequence[HeldOut], k: int, device
     for at, batch in _batches(images):
         seen = model(batch.normalised(device), batch.visible.to(device))
         regions.append(seen.regions.float().cpu())
-        owner += [at + number for number, count in enumerate(batch.visible.counts) for _ in range(count)]
+        owner += [
+            at + number for number, count in enumerate(batch.visible.counts) for _ in range(count)
+        ]
         h, w = batch.visible.grid
         for tokens in model.vit.norm_out(seen.tokens)[:, 1:].float():
             coherence.append(smoothness_metrics(tokens.unflatten(0, (h, w))))
@@ -86,7 +99,13 @@ def evaluate(model: RegionTransformer, images: Sequence[HeldOut], k: int, device
     score = region_knn(LabelledRegions(torch.cat(regions), labels, torch.tensor(owner)), k=k)
     means = {key: math.fsum(one[key] for one in coherence) / len(coherence) for key in COHERENCE}
     spread = [round(share, 6) for share in (histogram / max(pairs, 1)).tolist()]
-    return {"knn": score.accuracy, "knn_chance": score.chance, **means, "distance": total / max(pairs, 1), "distances": spread}
+    return {
+        "knn": score.accuracy,
+        "knn_chance": score.chance,
+        **means,
+        "distance": total / max(pairs, 1),
+        "distances": spread,
+    }
 
 
 def distances(tokens: Float[Tensor, "n d"]) -> Float[Tensor, "p"]:

@@ -1,4 +1,5 @@
-"""From a recipe's sources to the batches of a rank: pixels, what each region sees, and every head's labels."""
+"""From a recipe's sources to the batches of a rank: pixels, what each region sees, and every head's
+labels."""
 
 from __future__ import annotations
 
@@ -11,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from regiontok.core.interrupt import undisturbed
-from regiontok.core.need import need
-from regiontok.core.pretrain_recipe import Pretrain, PretrainStage
-from regiontok.data.shard_views import Labels, View, ViewSettings
-from regiontok.data.shards import ShardViews, Source, collate
 from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import Positions, Timeline
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.region_attention import Visible
+from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
+from regiontok.shards.stream import ShardViews, Source, collate
+from regiontok.shards.views import Labels, View, ViewSettings
+from regiontok.system.interrupt import undisturbed
+from regiontok.system.need import need
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -51,11 +52,18 @@ class Batch:
     def part(self, at: slice) -> Batch:
         """Some of the images."""
         visible = replace(self.visible, mask=self.visible.mask[at], counts=self.visible.counts[at])
-        return Batch(self.pixels[at], visible, {name: own[at] for name, own in self.labels.items()}, self.images[at])
+        return Batch(
+            self.pixels[at],
+            visible,
+            {name: own[at] for name, own in self.labels.items()},
+            self.images[at],
+        )
 
     def normalised(self, device: torch.device) -> Float[Tensor, "b 3 H W"]:
         """The pixels as the encoder wants them."""
-        mean, std = (torch.tensor(values, device=device)[:, None, None] * 255 for values in (MEAN, STD))
+        mean, std = (
+            torch.tensor(values, device=device)[:, None, None] * 255 for values in (MEAN, STD)
+        )
         return (self.pixels.to(device, non_blocking=True).float() - mean) / std
 
 
@@ -97,7 +105,9 @@ class Collate:
         }
         names = tuple(f"{shard} image {index}" for shard, index in found.images)
         visible = Visible.from_masks(list(found.shares))
-        return Batch(found.pixels, visible, {name: kinds[name] for name in self.heads}, names, found.skipped)
+        return Batch(
+            found.pixels, visible, {name: kinds[name] for name in self.heads}, names, found.skipped
+        )
 
 
 def head_names(table: Pretrain) -> tuple[str, ...]:
@@ -106,11 +116,14 @@ def head_names(table: Pretrain) -> tuple[str, ...]:
 
 
 def folder_of(text: str, cache: Path) -> Path:
-    """Where the shards of a source are; generated ones are written below `cache` if they are not there yet."""
+    """Where the shards of a source are; generated ones are written below `cache` if they are not
+    there yet."""
     return Scenes.of(text).shards(cache) if is_scenes(text) else Path(text)
 
 
-def views(table: Pretrain, stage: PretrainStage, patch: int, cache: Path, *, skip: bool = False) -> ShardViews:
+def views(
+    table: Pretrain, stage: PretrainStage, patch: int, cache: Path, *, skip: bool = False
+) -> ShardViews:
     """The endless stream of views at a stage's size.
 
     Raises:
@@ -119,10 +132,17 @@ def views(table: Pretrain, stage: PretrainStage, patch: int, cache: Path, *, ski
     """
     if table.object:
         for one in table.data:
-            if is_scenes(one.shards) and (made := Scenes.of(one.shards)).classes > table.object.classes:
-                raise ValueError(f"{one.shards} has {made.classes} classes, [pretrain.object] only {table.object.classes}")
+            if (
+                is_scenes(one.shards)
+                and (made := Scenes.of(one.shards)).classes > table.object.classes
+            ):
+                raise ValueError(
+                    f"{one.shards} has {made.classes} classes, [pretrain.object] only {table.object.classes}"
+                )
     kind = None if len(head_names(table)) == 2 else head_names(table)[0]
-    sources = [Source(folder_of(one.shards, cache), weight=one.weight, kind=kind) for one in table.data]  # type: ignore[arg-type]
+    sources = [
+        Source(folder_of(one.shards, cache), weight=one.weight, kind=kind) for one in table.data
+    ]  # type: ignore[arg-type]
     text = table.text
     labels = Labels(
         table.object.classes if table.object else _ANY,
@@ -141,7 +161,14 @@ def views(table: Pretrain, stage: PretrainStage, patch: int, cache: Path, *, ski
 
 
 def batches(
-    data: ShardViews, timeline: Timeline, start: int, stop: int, heads: tuple[str, ...], rank: int, ranks: int, workers: int
+    data: ShardViews,
+    timeline: Timeline,
+    start: int,
+    stop: int,
+    heads: tuple[str, ...],
+    rank: int,
+    ranks: int,
+    workers: int,
 ) -> Iterator[Batch]:
     """This rank's batches of the steps start ... stop - 1, which lie in one stage.
 
@@ -150,7 +177,9 @@ def batches(
     """
     stage = timeline.stages[timeline.at(start)[0]]
     if stage.batch % ranks:
-        raise ValueError(f"stage {stage.name!r}: a batch of {stage.batch} cannot be shared equally by {ranks} processes")
+        raise ValueError(
+            f"stage {stage.name!r}: a batch of {stage.batch} cannot be shared equally by {ranks} processes"
+        )
     loader = DataLoader(
         data,
         batch_sampler=Positions(timeline, start, stop, rank, ranks),  # type: ignore[arg-type]

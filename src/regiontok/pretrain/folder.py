@@ -1,7 +1,8 @@
-"""A pretraining run's folder: the recipe, where it came from, the log, checkpoints, the encoder; nothing half-written in it counts.
+"""A pretraining run's folder: the recipe, where it came from, the log, checkpoints, the encoder;
+nothing half-written in it counts.
 
-recipe.toml         as it was given          resolved.toml   at its scale, with overrides: what resuming compares
-provenance.json     versions, hardware, seed; one entry a start
+recipe.toml         as it was given          resolved.toml   at its scale, with overrides: what
+resuming compares provenance.json     versions, hardware, seed; one entry a start
 log.jsonl           one JSON object a step, evaluation or event
 checkpoints/step-N  of all ranks             data/           generated sources
 encoder/            the trained encoder, once the run is done
@@ -22,8 +23,8 @@ from typing import Any
 
 import torch
 
-from regiontok.core.files import replacing
-from regiontok.core.recipe import Recipe, to_toml
+from regiontok.settings.recipe import Recipe, to_toml
+from regiontok.system.files import replacing
 
 PACKAGES = ("regiontok", "torch", "numpy", "pillow", "pyarrow", "scikit-learn")
 
@@ -56,9 +57,13 @@ class PretrainFolder:
             ValueError: a folder that is not empty, without `resume`.
         """
         resolved, known = to_toml(recipe), self.path / "resolved.toml"
-        if known.exists() and self._has_steps():  # without a step there is nothing to lose: a wrong path may be put right
+        if (
+            known.exists() and self._has_steps()
+        ):  # without a step there is nothing to lose: a wrong path may be put right
             if not resume:
-                raise ValueError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
+                raise ValueError(
+                    f"{self.path} holds a run already: go on with --resume, or choose another --out"
+                )
             self._same(known.read_text(encoding="utf-8"), resolved)
         elif not known.exists() and self._foreign():
             raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
@@ -68,7 +73,8 @@ class PretrainFolder:
             self._write("resolved.toml", resolved)  # last: without it nothing has begun
 
     def start(self, entry: dict[str, Any], step: int) -> None:
-        """Note one more start, and forget what was logged after a checkpoint: those steps are taken again."""
+        """Note one more start, and forget what was logged after a checkpoint: those steps are taken
+        again."""
         path = self.path / "provenance.json"
         held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         self._write("provenance.json", json.dumps([*held, entry], indent=1) + "\n")
@@ -84,7 +90,11 @@ class PretrainFolder:
         """The log; a last line that a kill cut off is not one."""
         if not self.log.exists():
             return []
-        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").split("\n")[:-1] if line]
+        return [
+            json.loads(line)
+            for line in self.log.read_text(encoding="utf-8").split("\n")[:-1]
+            if line
+        ]
 
     def _foreign(self) -> bool:
         """True if something lies here that no start of a run has left."""
@@ -92,7 +102,9 @@ class PretrainFolder:
         return any(name != "recipe.toml" and not name.endswith(".part") for name in names)
 
     def _has_steps(self) -> bool:
-        return any(self.path.glob("checkpoints/step-*")) or any(entry["kind"] == "step" for entry in self.entries())
+        return any(self.path.glob("checkpoints/step-*")) or any(
+            entry["kind"] == "step" for entry in self.entries()
+        )
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name) as part:
@@ -110,7 +122,8 @@ class PretrainFolder:
 
 
 def _flat(text: str) -> list[str]:
-    """Lines, and inline tables cut at their commas, so that a message names the setting and not the table."""
+    """Lines, and inline tables cut at their commas, so that a message names the setting and not the
+    table."""
     return [part for line in text.splitlines() for part in line.split(", ")]
 
 
@@ -122,7 +135,12 @@ def provenance(recipe: Recipe, world: int, step: int) -> dict[str, Any]:
         "step": step,
         "python": sys.version.split()[0],
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpus": gpus, "cuda": torch.version.cuda},
+        "hardware": {
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "gpus": gpus,
+            "cuda": torch.version.cuda,
+        },
         "processes": world,
         "seed": recipe.pretrain.seed if recipe.pretrain else 0,
         "recipe": hashlib.sha256(to_toml(recipe).encode()).hexdigest(),

@@ -1,8 +1,9 @@
 """The gradient of one step: of all regions of all ranks, in as many passes as memory asks for.
 
 After: GradCache (Gao et al. 2021, arXiv:2101.06983) for batches that do not fit.
-Differs: nothing known. Such a batch is embedded without gradient first, so that the loss sees all of its regions, and then once more: the
-result is that of one pass, to rounding, for a third more time.
+Differs: nothing known. Such a batch is embedded without gradient first, so that the loss sees all
+of its regions, and then once more: the result is that of one pass, to rounding, for a third more
+time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def gradients(learner: Learner, batch: Batch, step: int, each: int, device: torch.device, half: bool) -> Discriminated:
+def gradients(
+    learner: Learner, batch: Batch, step: int, each: int, device: torch.device, half: bool
+) -> Discriminated:
     """The loss of a batch, its gradients left in the parameters and in the centres.
 
     Args:
@@ -43,7 +46,9 @@ def gradients(learner: Learner, batch: Batch, step: int, each: int, device: torc
     found = learner.centres(regions, labels, step)
     found.loss.backward()
     assert regions.grad is not None
-    for at, (part, own) in enumerate(zip(parts, regions.grad.split([len(one) for one in ahead]), strict=True)):
+    for at, (part, own) in enumerate(
+        zip(parts, regions.grad.split([len(one) for one in ahead]), strict=True)
+    ):
         with _together(learner, at == len(parts) - 1):
             embed(learner.model, part, device, half).backward(own)
     return found

@@ -1,25 +1,28 @@
 """What pretraining will be, before it runs: parameters, operations, memory and time, from formulas.
 
 After: nothing; the formulas are the usual ones, written out below.
-Differs: an estimate. The image reader, exchange between devices and the allocator's waste are not in it.
+Differs: an estimate. The image reader, exchange between devices and the allocator's waste are not
+in it.
 
-Operations of one image (d width, f width of the MLP, D blocks, L of them with region rows, n patches, t = n + 1, N regions, c channels
-times pixels of a patch; a product of m x k by k x n is 2 m k n):
-    patches    2 n c d                              patch embedding
+Operations of one image (d width, f width of the MLP, D blocks, L of them with region rows, n
+patches, t = n + 1, N regions, c channels times pixels of a patch; a product of m x k by k x n is 2
+    m k n): patches    2 n c d                              patch embedding
     blocks     D t (8 d^2 + 4 d f) + D 4 t^2 d      projections and MLP; attention's two products
-    rows       L N (4 d^2 + 4 d f) + L 4 N n d      region rows: queries and output, MLP; attention. Keys and values are the image's.
-    classes    8 N r K d                            cosines of its regions with r K centres, made twice, and both gradients
-    training   3 (patches + blocks + rows) + classes, and blocks and rows once more with checkpointing; all of the encoder once more
-               where a batch is embedded in several passes
-r is rho for `uniform`; for `in_batch` the distinct positives of the batch over K, 1 - (1 - 1/K)^(N B) if labels were uniform;
-`both` is one minus the product of their complements.
+    rows       L N (4 d^2 + 4 d f) + L 4 N n d      region rows: queries and output, MLP; attention.
+    Keys and values are the image's. classes    8 N r K d                            cosines of its
+    regions with r K centres, made twice, and both gradients training   3 (patches + blocks + rows)
+               + classes, and blocks and rows once more with checkpointing; all of the encoder once
+               more where a batch is embedded in several passes
+r is rho for `uniform`; for `in_batch` the distinct positives of the batch over K, 1 - (1 - 1/K)^(N
+B) if labels were uniform; `both` is one minus the product of their complements.
 
 Memory of one device in bytes (P parameters of the encoder, W devices, b images of one pass on it):
-    weights     4 P, gradients 4 P, AdamW 8 P; over W with FSDP2, which adds 4 P / D for the block that is gathered
-    centres     12 K d / W + 4 K / W                rows, two moments, counts
+    weights     4 P, gradients 4 P, AdamW 8 P; over W with FSDP2, which adds 4 P / D for the block
+    that is gathered centres     12 K d / W + 4 K / W                rows, two moments, counts
     rows' gradients  4 d (r K / W + positives / W)
-    activations b D (t + L N / D) (2 (8 d + 2 f) + 8 d)     what a block keeps in bfloat16 (norms, q, k, v, heads, MLP) and float32
-                b D t 4 d + one block of the above           with checkpointing
+    activations b D (t + L N / D) (2 (8 d + 2 f) + 8 d)     what a block keeps in bfloat16 (norms,
+                q, k, v, heads, MLP) and float32 b D t 4 d + one block of the above           with
+                checkpointing
     regions     12 N B d                            gathered from all ranks, and their gradient
     logits      256 MB                              one chunk of the classes
 Time: operations over W * peak * `mfu`.
@@ -33,12 +36,12 @@ from typing import Any
 
 import torch
 
-from regiontok.core.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.pretrain.build import heads, vit_config
 from regiontok.pretrain.schedule import Timeline
 from regiontok.rice.region_attention import RegionTransformer
 from regiontok.rice.sampling import Negatives
 from regiontok.rice.vit import ViT, ViTConfig
+from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 
 LOGITS = 256e6
 
@@ -78,7 +81,14 @@ class PretrainPlan:
 
 
 def plan(
-    table: Pretrain, *, devices: int, memory: float, peak: float, mfu: float, shard: bool = False, each: int = 0
+    table: Pretrain,
+    *,
+    devices: int,
+    memory: float,
+    peak: float,
+    mfu: float,
+    shard: bool = False,
+    each: int = 0,
 ) -> list[PretrainPlan]:
     """The plan of every stage.
 
@@ -95,12 +105,16 @@ def plan(
     """
     Timeline(table.stage)
     with torch.device("meta"):
-        bare = RegionTransformer(ViT(vit_config(table)), table.model.region_layers, table.model.query)
+        bare = RegionTransformer(
+            ViT(vit_config(table)), table.model.region_layers, table.model.query
+        )
     parameters = sum(parameter.numel() for parameter in bare.parameters())
     found = []
     for stage in table.stage:
         if stage.batch % devices:
-            raise ValueError(f"stage {stage.name!r}: a batch of {stage.batch} cannot be shared equally by {devices} devices")
+            raise ValueError(
+                f"stage {stage.name!r}: a batch of {stage.batch} cannot be shared equally by {devices} devices"
+            )
         own = stage.batch // devices
         sizes = [each] if each else [own // part for part in range(1, own + 1) if own % part == 0]
         size, held = _largest(table, stage, parameters, devices, memory, shard, sizes)
@@ -126,8 +140,11 @@ def plan(
     return found
 
 
-def operations(table: Pretrain, config: ViTConfig, stage: PretrainStage, *, passes: int = 3) -> float:
-    """Of one image: with `passes` 3 training, with 1 one forward pass of the encoder. The formulas stand above."""
+def operations(
+    table: Pretrain, config: ViTConfig, stage: PretrainStage, *, passes: int = 3
+) -> float:
+    """Of one image: with `passes` 3 training, with 1 one forward pass of the encoder. The formulas
+    stand above."""
     h, w = config.grid(stage.sides)
     n, d, f, depth, rows = h * w, config.width, config.mlp, config.depth, table.model.region_layers
     blocks = depth * (n + 1) * (8 * d * d + 4 * d * f) + depth * 4 * (n + 1) ** 2 * d
@@ -135,7 +152,10 @@ def operations(table: Pretrain, config: ViTConfig, stage: PretrainStage, *, pass
     once = 2 * n * 3 * config.patch**2 * d + blocks + regions
     if passes == 1:
         return float(once)
-    classes = sum(8 * table.regions * drawn_share(table, stage, head.classes) * head.classes * d for head in heads(table))
+    classes = sum(
+        8 * table.regions * drawn_share(table, stage, head.classes) * head.classes * d
+        for head in heads(table)
+    )
     return float(3 * once + (blocks + regions if table.checkpointing else 0) + classes)
 
 
@@ -143,11 +163,19 @@ def drawn_share(table: Pretrain, stage: PretrainStage, classes: int) -> float:
     """Share of a head's centres that a step takes as negatives, if labels were uniform."""
     told = Negatives(table.loss.negatives, table.loss.rho)
     batch = 1 - (1 - 1 / classes) ** (stage.batch * table.regions)
-    return {"uniform": told.rho, "in_batch": batch, "both": 1 - (1 - told.rho) * (1 - batch)}[told.kind]
+    return {"uniform": told.rho, "in_batch": batch, "both": 1 - (1 - told.rho) * (1 - batch)}[
+        told.kind
+    ]
 
 
 def _largest(
-    table: Pretrain, stage: PretrainStage, parameters: int, devices: int, memory: float, shard: bool, sizes: Sequence[int]
+    table: Pretrain,
+    stage: PretrainStage,
+    parameters: int,
+    devices: int,
+    memory: float,
+    shard: bool,
+    sizes: Sequence[int],
 ) -> tuple[int, dict[str, float]]:
     for size in sizes:
         held = _memory(table, stage, parameters, devices, shard, size)
@@ -156,7 +184,9 @@ def _largest(
     raise ValueError("no size to try")
 
 
-def _memory(table: Pretrain, stage: PretrainStage, parameters: int, devices: int, shard: bool, each: int) -> dict[str, float]:
+def _memory(
+    table: Pretrain, stage: PretrainStage, parameters: int, devices: int, shard: bool, each: int
+) -> dict[str, float]:
     config = vit_config(table)
     h, w = config.grid(stage.sides)
     d, f, depth, tokens = config.width, config.mlp, config.depth, h * w + 1
@@ -171,6 +201,8 @@ def _memory(table: Pretrain, stage: PretrainStage, parameters: int, devices: int
         "gradients": 4 * parameters / share,
         "optimiser": 8 * parameters / share,
         "centres": (12 * d + 4) * centres / devices + 4 * d * (drawn + positives) / devices,
-        "activations": each * depth * tokens * 4 * d + block if table.checkpointing else depth * block,
+        "activations": each * depth * tokens * 4 * d + block
+        if table.checkpointing
+        else depth * block,
         "regions": 12 * table.regions * stage.batch * d + LOGITS,
     }

@@ -20,7 +20,8 @@ class Ranks:
         rank, world: of this process, and how many there are.
         device: of this process.
         mesh: of all of them; None for one.
-        saving: a group of its own for checkpoints, which are written beside training; None for one process.
+        saving: a group of its own for checkpoints, which are written beside training; None for one
+            process.
     """
 
     rank: int
@@ -56,7 +57,8 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         device: "cpu", or "auto" for a GPU where there is one.
     """
     rank, world, local = (
-        int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+        int(os.environ.get(name, default))
+        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
     cuda = device != "cpu" and torch.cuda.is_available()
     here = torch.device("cuda", local) if cuda else torch.device("cpu")
@@ -70,6 +72,8 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         saving = dist.new_group(backend="gloo")
         assert isinstance(saving, dist.ProcessGroup)  # every process is in it
         yield Ranks(rank, world, here, init_device_mesh(here.type, (world,)), saving)
-        dist.barrier()  # destroying a group that others still use is an error there; after an error here nobody is waited for
+        # destroying a group that others still use is an error there; after an error here nobody is
+        # waited for
+        dist.barrier()
     finally:
         dist.destroy_process_group()

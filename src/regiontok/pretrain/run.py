@@ -1,4 +1,5 @@
-"""The whole run: stages one after the other, from any checkpoint on; stopped at any moment, it goes on exactly.
+"""The whole run: stages one after the other, from any checkpoint on; stopped at any moment, it goes
+on exactly.
 
 After: RICE, section 4.1 (rows R7, R8).
 Differs: stages go on in one stream of samples.
@@ -17,9 +18,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from regiontok.core.interrupt import interruptible
-from regiontok.core.pretrain_recipe import Pretrain
-from regiontok.core.recipe import Recipe
 from regiontok.pretrain.build import Learner, build, halved, heads, transformer, vit_config
 from regiontok.pretrain.checkpoint import Checkpoints, quiet
 from regiontok.pretrain.evaluate import evaluate, held_out
@@ -30,6 +28,9 @@ from regiontok.pretrain.plan import operations
 from regiontok.pretrain.ranks import Ranks, joined
 from regiontok.pretrain.schedule import Timeline
 from regiontok.rice import export
+from regiontok.settings.pretrain_recipe import Pretrain
+from regiontok.settings.recipe import Recipe
+from regiontok.system.interrupt import interruptible
 
 NAMED = 16  # images of a failing batch that the message names
 
@@ -78,27 +79,35 @@ def pretrain(
     given: str = "",
     tell: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> dict[str, Any]:
-    """Pretrain; returns `step`, `loss` (mean of the last 20 steps), the last evaluation, and `stopped`: why it ended early, or "";
-    `interrupted`: whether Ctrl-C or SIGTERM did that.
+    """Pretrain; returns `step`, `loss` (mean of the last 20 steps), the last evaluation, and
+    `stopped`: why it ended early, or ""; `interrupted`: whether Ctrl-C or SIGTERM did that.
 
     Args:
         recipe: resolved at its scale, with a `[pretrain]`.
         out: the run's folder.
         options: see `PretrainOptions`.
-        resume: go on with what stands in `out`; it must be of the same recipe. Any number of processes may.
+        resume: go on with what stands in `out`; it must be of the same recipe. Any number of
+            processes may.
         given: the recipe's text as it was read, to be kept.
         tell: called with every entry of the log, in the first process.
 
     Raises:
-        ValueError: a recipe without `[pretrain]` or one that cannot be trained; a folder that holds another run; a loss that is not finite.
+        ValueError: a recipe without `[pretrain]` or one that cannot be trained; a folder that holds
+            another run; a loss that is not finite.
         ShardError: a shard is missing or damaged, unless `options.skip` is set.
     """
     if recipe.pretrain is None:
-        raise ValueError(f"{recipe.name} has no [pretrain]: nothing to pretrain; `regiontok train` trains [[stage]]s")
+        raise ValueError(
+            f"{recipe.name} has no [pretrain]: nothing to pretrain; `regiontok train` trains [[stage]]s"
+        )
     options = options or PretrainOptions()
     table, folder = recipe.pretrain, PretrainFolder(Path(out))
     timeline = Timeline(table.stage)
-    about = {"vit": asdict(vit_config(table)), "region_layers": table.model.region_layers, "query": table.model.query}
+    about = {
+        "vit": asdict(vit_config(table)),
+        "region_layers": table.model.region_layers,
+        "query": table.model.query,
+    }
     about |= {f"classes of {head.name}": head.classes for head in heads(table)}
     with quiet(), joined(options.device) as ranks:
         if ranks.first:  # the others would meet what it has just written
@@ -112,13 +121,18 @@ def pretrain(
             checkpoints.load(kept[start], learner.state())
         cache = Path(options.cache) if options.cache else folder.path / "data"
         if ranks.first:
-            for text in (*(one.shards for one in table.data), *filter(None, [table.evaluate.shards])):
+            for text in (
+                *(one.shards for one in table.data),
+                *filter(None, [table.evaluate.shards]),
+            ):
                 folder_of(text, cache)
             folder.start(provenance(recipe, ranks.world, start), start)
         ranks.wait()
         # a terminal and torchrun both signal every rank, so several of them mean no more than one
         with interruptible(insist=ranks.world == 1) as asked:
-            session = _Session(table, folder, options, ranks, learner, checkpoints, timeline, cache, tell, asked)
+            session = _Session(
+                table, folder, options, ranks, learner, checkpoints, timeline, cache, tell, asked
+            )
             return session.run(start)
 
 
@@ -148,10 +162,20 @@ class _Session:
             if at not in self.checkpoints.found():
                 self.checkpoints.save(at, self.learner.state(), wait=True)
             why = "asked to, " if halted else ""
-            return {"step": at, "stopped": f"{why}after step {at} of {last}; go on with --resume", "interrupted": halted}
+            return {
+                "step": at,
+                "stopped": f"{why}after step {at} of {last}; go on with --resume",
+                "interrupted": halted,
+            }
         if start == last and self.folder.encoder.is_dir():
             return {"step": at, "stopped": "", "interrupted": False}
-        found = {"step": at, "loss": self._last_loss(), **self._evaluate(at), "stopped": "", "interrupted": False}
+        found = {
+            "step": at,
+            "loss": self._last_loss(),
+            **self._evaluate(at),
+            "stopped": "",
+            "interrupted": False,
+        }
         self.checkpoints.save(at, self.learner.state(), wait=True)
         self._export()
         self._record({"kind": "done", **found})
@@ -171,11 +195,18 @@ class _Session:
         )  # fmt: skip
         if not start:
             self._evaluate(0)  # what training starts from
-        feed = batches(data, timeline, start, end, own_heads, ranks.rank, ranks.world, self.options.workers)
+        feed = batches(
+            data, timeline, start, end, own_heads, ranks.rank, ranks.world, self.options.workers
+        )
         work = operations(table, vit_config(table), stage) * stage.batch
         began = time.perf_counter()
         for step, batch in zip(range(start, end), feed, strict=True):
-            entry = {"kind": "step", "step": step + 1, "stage": stage.name, **self._step(step, batch)}
+            entry = {
+                "kind": "step",
+                "step": step + 1,
+                "stage": stage.name,
+                **self._step(step, batch),
+            }
             taken = time.perf_counter() - began
             entry |= {"images_per_second": stage.batch / taken}
             if self.options.peak:
@@ -201,12 +232,20 @@ class _Session:
         """One optimiser step.
 
         Raises:
-            PretrainingStopped: the loss or a gradient is not finite; nothing has been changed by it.
+            PretrainingStopped: the loss or a gradient is not finite; nothing has been changed by
+                it.
         """
         learner, told = self.learner, self.table.optimizer
         rate = self.timeline.rate(step)
         learner.set_rate(rate, told.centre_rate)
-        found = gradients(learner, batch, step, self.options.each, self.ranks.device, halved(self.table, self.ranks))
+        found = gradients(
+            learner,
+            batch,
+            step,
+            self.options.each,
+            self.ranks.device,
+            halved(self.table, self.ranks),
+        )
         limit = told.clip or math.inf
         norm = nn.utils.clip_grad_norm_(learner.bare.parameters(), limit)
         whole = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
@@ -219,14 +258,25 @@ class _Session:
         learner.trunk.zero_grad(set_to_none=True)
         entry: dict[str, Any] = {"loss": loss, "rate": rate, "norm": whole, "norm_centres": centres}
         for name, report in found.heads.items():
-            values = {"loss": report.loss, "rho": report.rho, "cosine": report.positive, "usage": learner.rows.usage(name)}
-            entry |= {f"{key}_{name}": float(value) for key, value in values.items()} | {f"regions_{name}": report.regions}
+            values = {
+                "loss": report.loss,
+                "rho": report.rho,
+                "cosine": report.positive,
+                "usage": learner.rows.usage(name),
+            }
+            entry |= {f"{key}_{name}": float(value) for key, value in values.items()} | {
+                f"regions_{name}": report.regions
+            }
         return entry
 
     def _stop(self, step: int, loss: float, norm: float, centres: float, batch: Batch) -> None:
         self.checkpoints.finish()
         kept = list(self.checkpoints.found().values())
-        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint before it"
+        last = (
+            f"the last good checkpoint is {kept[-1]}"
+            if kept
+            else "there is no checkpoint before it"
+        )
         first = self.timeline.first_sample(step)
         stage = self.table.stage[self.timeline.at(step)[0]]
         more = " ..." if len(batch) > NAMED else ""
@@ -241,14 +291,21 @@ class _Session:
         if not told.shards:
             return {}
         size = self.table.stage[self.timeline.at(max(step - 1, 0))[0]].sides
-        images = held_out(folder_of(told.shards, self.cache), size, self.learner.bare.vit.config.patch, told.images)
+        images = held_out(
+            folder_of(told.shards, self.cache),
+            size,
+            self.learner.bare.vit.config.patch,
+            told.images,
+        )
         with self._autocast():
             found = evaluate(self.learner.bare, images, told.k, self.ranks.device)
         self._record({"kind": "eval", "step": step, **found})
         return found
 
     def _autocast(self) -> Any:
-        return autocast(self.ranks.device, halved(self.table, self.ranks) and not self.learner.sharded)
+        return autocast(
+            self.ranks.device, halved(self.table, self.ranks) and not self.learner.sharded
+        )
 
     def _export(self) -> None:
         """The encoder, in MLCD's layout."""
@@ -259,7 +316,11 @@ class _Session:
             export.save(model, self.folder.encoder)
 
     def _last_loss(self) -> float:
-        steps = [entry["loss"] for entry in self.folder.entries() if entry["kind"] == "step"] if self.ranks.first else []
+        steps = (
+            [entry["loss"] for entry in self.folder.entries() if entry["kind"] == "step"]
+            if self.ranks.first
+            else []
+        )
         return sum(steps[-20:]) / len(steps[-20:]) if steps else math.nan
 
     def _record(self, entry: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
-"""Generated scenes as shards: small pretraining data whose labels are known, or clustered as RICE clusters its regions.
+"""Generated scenes as shards: small pretraining data whose labels are known, or clustered as RICE
+clusters its regions.
 
-After: RICE, section 3.1 (rows R1, R2) in small: labels are true attributes, or k-means over region features of `lite`; a word, drawn
-into the picture, is the text region.
+After: RICE, section 3.1 (rows R1, R2) in small: labels are true attributes, or k-means over region
+features of `lite`; a word, drawn into the picture, is the text region.
 Differs: scenes are generated, features are not CLIP's, and k-means is flat.
 """
 
@@ -20,16 +21,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from regiontok.core import spec
-from regiontok.core.files import replacing
 from regiontok.core.masks import PixelMasks
-from regiontok.core.need import need
 from regiontok.core.picture import Picture
-from regiontok.data.shard_sidecar import ImageRegions, report_path, write_sidecar
-from regiontok.data.shard_tar import write_tar
 from regiontok.encoders.lite import Lite
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
+from regiontok.settings import spec
+from regiontok.shards.sidecar import ImageRegions, report_path, write_sidecar
+from regiontok.shards.tar import write_tar
+from regiontok.system.files import replacing
+from regiontok.system.need import need
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -59,13 +60,15 @@ class Scenes:
         labels: what makes a class, of `ATTRIBUTES`, joined by "+".
         kmeans: labels are so many clusters of region features of `lite` instead; 0: true ones.
         words: a word is drawn into every picture.
-        whole: the only object region is the whole picture, as in image-level cluster discrimination; needs `kmeans`.
+        whole: the only object region is the whole picture, as in image-level cluster
+            discrimination; needs `kmeans`.
 
     Raises:
         ValueError: no picture, an unknown attribute, or whole pictures without clusters.
 
     >>> Scenes.of("scenes(8, size=64)")
-    Scenes(n=8, start=0, size=64, fewest=2, most=5, labels='colour+texture', kmeans=0, words=False, whole=False)
+    Scenes(n=8, start=0, size=64, fewest=2, most=5, labels='colour+texture', kmeans=0, words=False,
+    whole=False)
     """
 
     n: int
@@ -82,7 +85,9 @@ class Scenes:
         if self.n < 1 or self.start < 0 or self.kmeans < 0:
             raise ValueError(f"expected at least one scene, from a seed >= 0, got {self}")
         if unknown := [name for name in self.labels.split("+") if name not in ATTRIBUTES]:
-            raise ValueError(f"unknown {unknown[0]!r} in labels; they are of {', '.join(ATTRIBUTES)}, joined by +, got {self}")
+            raise ValueError(
+                f"unknown {unknown[0]!r} in labels; they are of {', '.join(ATTRIBUTES)}, joined by +, got {self}"
+            )
         if self.whole and not self.kmeans:
             raise ValueError(f"a whole picture has no {self.labels}: give kmeans, got {self}")
 
@@ -97,7 +102,9 @@ class Scenes:
         kinds = {field.name: str(field.type) for field in fields(cls)}
         given = dict(zip(kinds, call.args, strict=False)) | dict(call.kwargs)
         if unknown := sorted(set(given) - set(kinds)):
-            raise ValueError(f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(kinds)}")
+            raise ValueError(
+                f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(kinds)}"
+            )
         if wrong := [key for key, value in given.items() if type(value).__name__ != kinds[key]]:
             raise ValueError(f"{text}: {wrong[0]} is {_KINDS[kinds[wrong[0]]]}")
         if "n" not in given:
@@ -117,11 +124,18 @@ class Scenes:
             return place
         place.mkdir(parents=True, exist_ok=True)
         made = [self._picture(seed) for seed in range(self.start, self.start + self.n)]
-        labels = self._clustered(made, folder) if self.kmeans else [self._true(one.scene) for one in made]
+        labels = (
+            self._clustered(made, folder)
+            if self.kmeans
+            else [self._true(one.scene) for one in made]
+        )
         for at in starts:
             tar, part = place / f"{at // EACH:05}.tar", slice(at, at + EACH)
             write_tar(tar, [(f"{one.scene.seed:07}.png", one.png) for one in made[part]])
-            rows = [one.row(index, own) for index, (one, own) in enumerate(zip(made[part], labels[part], strict=True))]
+            rows = [
+                one.row(index, own)
+                for index, (one, own) in enumerate(zip(made[part], labels[part], strict=True))
+            ]
             write_sidecar(tar, rows, config=asdict(self))
         return place
 
@@ -141,19 +155,34 @@ class Scenes:
 
     def _true(self, scene: Scene) -> np.ndarray:
         names = self.labels.split("+")
-        numbers = np.array([[ATTRIBUTES[name].index(getattr(one, name)) for name in names] for one in scene.objects])
+        numbers = np.array(
+            [
+                [ATTRIBUTES[name].index(getattr(one, name)) for name in names]
+                for one in scene.objects
+            ]
+        )
         return np.ravel_multi_index(tuple(numbers.T), [len(ATTRIBUTES[name]) for name in names])
 
     def _clustered(self, made: Sequence[_Made], folder: Path) -> list[np.ndarray]:
-        kept = folder / f"features-{replace(self, kmeans=1)._key()}.npy"  # the same for any number of clusters
+        kept = (
+            folder / f"features-{replace(self, kmeans=1)._key()}.npy"
+        )  # the same for any number of clusters
         if not kept.exists():
             with replacing(kept) as part, part.open("wb") as file:
-                np.save(file, np.concatenate([region_features(one.scene, one.masks) for one in made]))
+                np.save(
+                    file, np.concatenate([region_features(one.scene, one.masks) for one in made])
+                )
         table = np.load(kept, allow_pickle=False)
         if len(table) < self.kmeans:
-            raise ValueError(f"{len(table)} regions do not make {self.kmeans} clusters: more scenes, or fewer clusters")
+            raise ValueError(
+                f"{len(table)} regions do not make {self.kmeans} clusters: more scenes, or fewer clusters"
+            )
         cluster = need("sklearn.cluster", extra="sklearn")
-        found = cluster.KMeans(self.kmeans, n_init=1, random_state=0).fit_predict(table).astype(np.int64)
+        found = (
+            cluster.KMeans(self.kmeans, n_init=1, random_state=0)
+            .fit_predict(table)
+            .astype(np.int64)
+        )
         return np.split(found, np.cumsum([len(one.masks) for one in made])[:-1])
 
     def _key(self) -> str:
@@ -174,7 +203,12 @@ class _Made:
         boxes, masks = coded.boxes.tolist(), list(coded.counts)
         texts, own = [""] * len(masks), labels.tolist()
         if self.box is not None:
-            boxes, masks, texts, own = [*boxes, self.box], [*masks, b""], [*texts, self.word], [*own, -1]
+            boxes, masks, texts, own = (
+                [*boxes, self.box],
+                [*masks, b""],
+                [*texts, self.word],
+                [*own, -1],
+            )
         kinds = np.array([bool(text) for text in texts], np.int8)
         return ImageRegions(
             index,
@@ -196,13 +230,18 @@ def region_features(scene: Scene, masks: np.ndarray) -> Float[np.ndarray, "k d"]
     return torch.nn.functional.normalize(pooled, dim=1).numpy()
 
 
-def written(pixels: np.ndarray, word: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+def written(
+    pixels: np.ndarray, word: str, rng: np.random.Generator
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
     """A copy with a word on a white plate somewhere, and the plate's box."""
     picture = Image.fromarray(pixels.copy())
     font = ImageFont.load_default(size=max(8, pixels.shape[0] // 8))
     left, top, right, bottom = font.getbbox(word)
     wide, high = int(right - left) + 4, int(bottom - top) + 4
-    x, y = (int(rng.random() * max(side - own, 1)) for side, own in ((pixels.shape[1], wide), (pixels.shape[0], high)))
+    x, y = (
+        int(rng.random() * max(side - own, 1))
+        for side, own in ((pixels.shape[1], wide), (pixels.shape[0], high))
+    )
     box = (x, y, min(x + wide, pixels.shape[1]), min(y + high, pixels.shape[0]))
     draw = ImageDraw.Draw(picture)
     draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill="white")

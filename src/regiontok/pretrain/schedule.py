@@ -1,6 +1,8 @@
-"""Which stage, which samples and which learning rate a step has: all of it a function of the step alone.
+"""Which stage, which samples and which learning rate a step has: all of it a function of the step
+alone.
 
-After: RICE, section 4.1 (row R8: stages of growing resolution, the later ones at a tenth of the learning rate).
+After: RICE, section 4.1 (row R8: stages of growing resolution, the later ones at a tenth of the
+learning rate).
 Differs: warm-up and decay are not in the text; each stage has its own.
 """
 
@@ -10,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from regiontok.core.pretrain_recipe import PretrainStage
+from regiontok.settings.pretrain_recipe import PretrainStage
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Timeline:
         stages: of a recipe.
 
     Raises:
-        ValueError: a stage without a step, two of one name, or a warm-up that does not end within its stage.
+        ValueError: a stage without a step, two of one name, or a warm-up that does not end within
+            its stage.
 
     >>> stages = [PretrainStage(name="a", steps=3, batch=4), PretrainStage(name="b", steps=2, batch=2)]
     >>> [Timeline(stages).at(step) for step in range(5)]
@@ -64,7 +67,8 @@ class Timeline:
         return sum(stage.length for stage in self.stages[:index])
 
     def first_sample(self, step: int) -> int:
-        """Where in the endless stream the samples of a step begin: the stream goes on through the stages."""
+        """Where in the endless stream the samples of a step begin: the stream goes on through the
+        stages."""
         samples = 0
         for stage in self.stages:
             done = min(step, stage.length)
@@ -83,7 +87,9 @@ class Timeline:
         if own < stage.warmup:
             return stage.learning_rate * (own + 1) / stage.warmup
         gone = (own - stage.warmup) / (stage.length - stage.warmup)
-        share = {"constant": 1.0, "linear": 1 - gone, "cosine": (1 + math.cos(math.pi * gone)) / 2}[stage.schedule]
+        share = {"constant": 1.0, "linear": 1 - gone, "cosine": (1 + math.cos(math.pi * gone)) / 2}[
+            stage.schedule
+        ]
         low = stage.final if stage.schedule != "constant" else 1.0
         return stage.learning_rate * (low + (1 - low) * share)
 
@@ -92,7 +98,8 @@ class Timeline:
 class Positions:
     """This rank's positions in the stream, step by step: a batch sampler of `DataLoader`.
 
-    A rank's samples lie together, so that gathered over ranks they stand as one process would have them.
+    A rank's samples lie together, so that gathered over ranks they stand as one process would have
+    them.
 
     >>> stages = [PretrainStage(name="a", steps=3, batch=4)]
     >>> [list(Positions(Timeline(stages), 1, 3, rank, 2)) for rank in range(2)]

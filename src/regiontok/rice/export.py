@@ -1,11 +1,15 @@
-"""Checkpoints in MLCD's layout, both ways: released RICE weights in, pretrained encoders out, bit for bit.
+"""Checkpoints in MLCD's layout, both ways: released RICE weights in, pretrained encoders out, bit
+for bit.
 
-After: RICE's released weights (`DeepGlint-AI/rice-vit-large-patch14-560`), which transformers reads as `MLCDVisionModel`; keys with and
-without `vision_model.` in front, `model_type` `mlcd` or `mlcd_vision_model`.
-Differs: nothing known. What a region transformer has beyond a ViT stands in the same files (`region_layers` in config.json, and for a
-learned query the tensor `region_query`), where transformers passes it over: as a plain encoder it needs neither.
+After: RICE's released weights (`DeepGlint-AI/rice-vit-large-patch14-560`), which transformers reads
+as `MLCDVisionModel`; keys with and without `vision_model.` in front, `model_type` `mlcd` or
+`mlcd_vision_model`.
+Differs: nothing known. What a region transformer has beyond a ViT stands in the same files
+(`region_layers` in config.json, and for a learned query the tensor `region_query`), where
+transformers passes it over: as a plain encoder it needs neither.
 
-A saved folder is at once an encoder of this project, `transformers('FOLDER')`, and of transformers, `AutoModel.from_pretrained`.
+A saved folder is at once an encoder of this project, `transformers('FOLDER')`, and of transformers,
+`AutoModel.from_pretrained`.
 """
 
 from __future__ import annotations
@@ -19,10 +23,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from regiontok.core.checkpoint import WEIGHTS, locate, read_json, refuse_missing, tensors
-from regiontok.core.files import replacing
 from regiontok.rice.region_attention import RegionTransformer
 from regiontok.rice.vit import ViT, ViTConfig
+from regiontok.system.checkpoint import WEIGHTS, locate, read_json, refuse_missing, tensors
+from regiontok.system.files import replacing
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's: the family's pixels are normalised by them
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -57,22 +61,31 @@ _FIELDS = {
     "activation": "hidden_act",
     "eps": "layer_norm_eps",
 }
-_DEFAULTS = {"hidden_act": "gelu", "layer_norm_eps": 1e-5}  # the two that a config.json may leave out
+_DEFAULTS = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+}  # the two that a config.json may leave out
 
 
 def load(model: str | Path, *, dtype: torch.dtype | None = None) -> ViT:
     """The ViT of a folder or hub name; `dtype` None keeps that of the file.
 
     Raises:
-        ValueError: no MLCD, or one that differs from its config.json: weights that are missing, unknown or of another shape.
+        ValueError: no MLCD, or one that differs from its config.json: weights that are missing,
+            unknown or of another shape.
     """
     return load_regions(model, dtype=dtype, layers=0, query="cls").vit
 
 
 def load_regions(
-    model: str | Path, *, layers: int | None = None, query: str | None = None, dtype: torch.dtype | None = None
+    model: str | Path,
+    *,
+    layers: int | None = None,
+    query: str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> RegionTransformer:
-    """The region transformer of a folder or hub name. Released weights do not say how many region layers they had: give `layers`.
+    """The region transformer of a folder or hub name. Released weights do not say how many region
+    layers they had: give `layers`.
 
     Raises:
         ValueError: as `load`; or `layers` is neither given nor in config.json.
@@ -82,32 +95,51 @@ def load_regions(
     config = read_config(found, str(model))
     layers = found.get("region_layers") if layers is None else layers
     if layers is None:
-        raise ValueError(f"{model}: config.json does not say how many region layers there are; give layers=, 1 say")
+        raise ValueError(
+            f"{model}: config.json does not say how many region layers there are; give layers=, 1 say"
+        )
     weights = {key.removeprefix("vision_model."): value for key, value in tensors(folder).items()}
     with torch.device("meta"):
         made = RegionTransformer(ViT(config), int(layers), query or found.get(QUERY, "cls"))  # type: ignore[arg-type]
     taken = _taken(made, weights, str(model))
-    # copies: a mapped file's tensors lie at any address, and products of unaligned weights differ in their last bits
-    made.load_state_dict({key: value.to(dtype or value.dtype, copy=True) for key, value in taken.items()}, assign=True)
+    # copies: a mapped file's tensors lie at any address, and products of unaligned weights differ
+    # in their last bits
+    made.load_state_dict(
+        {key: value.to(dtype or value.dtype, copy=True) for key, value in taken.items()},
+        assign=True,
+    )
     return made
 
 
 def save(model: ViT | RegionTransformer, folder: str | Path) -> Path:
-    """Write weights, config.json and preprocessor_config.json; a folder that stood there is replaced once all is written."""
+    """Write weights, config.json and preprocessor_config.json; a folder that stood there is
+    replaced once all is written."""
     vit = model.vit if isinstance(model, RegionTransformer) else model
     weights = {mlcd_key(key): _mlcd_shape(key, value) for key, value in vit.state_dict().items()}
     config = write_config(vit.config, vit.cls.dtype)
     if isinstance(model, RegionTransformer):
-        config |= {"region_layers": model.layers, QUERY: "cls" if model.query is None else "learned"}
+        config |= {
+            "region_layers": model.layers,
+            QUERY: "cls" if model.query is None else "learned",
+        }
         if model.query is not None:
             weights[QUERY] = model.query.detach()
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as part:
         part.mkdir()
-        save_file({key: value.cpu().contiguous() for key, value in weights.items()}, part / WEIGHTS, metadata={"format": "pt"})
-        for name, content in (("config.json", config), ("preprocessor_config.json", _processor(vit.config))):
-            (part / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        save_file(
+            {key: value.cpu().contiguous() for key, value in weights.items()},
+            part / WEIGHTS,
+            metadata={"format": "pt"},
+        )
+        for name, content in (
+            ("config.json", config),
+            ("preprocessor_config.json", _processor(vit.config)),
+        ):
+            (part / name).write_text(
+                json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+            )
     return folder
 
 
@@ -145,7 +177,9 @@ def read_config(found: Mapping[str, Any], model: str = "config.json") -> ViTConf
     """
     kind = found.get("model_type")
     if kind not in ("mlcd", "mlcd_vision_model"):
-        raise ValueError(f"{model}: expected a config.json of model_type mlcd or mlcd_vision_model, got {kind!r}")
+        raise ValueError(
+            f"{model}: expected a config.json of model_type mlcd or mlcd_vision_model, got {kind!r}"
+        )
     found = found.get("vision_config") or found
     for field, only in (("num_key_value_groups", 1), ("num_channels", 3), ("attention_dropout", 0)):
         if found.get(field, only) != only:
@@ -156,7 +190,9 @@ def read_config(found: Mapping[str, Any], model: str = "config.json") -> ViTConf
         raise ValueError(f"{model}: config.json lacks {', '.join(absent)}")
     rope = full.get("rope_parameters") or {}
     if rope.get("rope_type", "axial") != "axial":
-        raise ValueError(f"{model}: rotary positions of type {rope['rope_type']!r} are not built here, only 'axial'")
+        raise ValueError(
+            f"{model}: rotary positions of type {rope['rope_type']!r} are not built here, only 'axial'"
+        )
     fields = {ours: full[theirs] for ours, theirs in _FIELDS.items()}
     for side in ("patch", "image_size"):
         fields[side] = _square(fields[side], f"{model}: {_FIELDS[side]}")
@@ -181,11 +217,19 @@ def _taken(made: RegionTransformer, weights: Mapping[str, Tensor], model: str) -
             missing.append(theirs)
             continue
         used.add(theirs)
-        value = weights[theirs][0] if ours == "cls_angle" and weights[theirs].ndim == 2 else weights[theirs]
+        value = (
+            weights[theirs][0]
+            if ours == "cls_angle" and weights[theirs].ndim == 2
+            else weights[theirs]
+        )
         if value.shape != empty.shape:
-            raise ValueError(f"{model}: {theirs} is {list(value.shape)} in the file, {list(empty.shape)} by config.json")
+            raise ValueError(
+                f"{model}: {theirs} is {list(value.shape)} in the file, {list(empty.shape)} by config.json"
+            )
         taken[key] = value
-    others = {key for key in weights.keys() - used if not key.startswith(_CONSTANT) and key != QUERY}
+    others = {
+        key for key in weights.keys() - used if not key.startswith(_CONSTANT) and key != QUERY
+    }
     refuse_missing(missing, others, made, model)
     if others:
         raise ValueError(

@@ -1,8 +1,10 @@
-"""Region cluster discrimination: what a region's cosines with its positive and negative class centres cost.
+"""Region cluster discrimination: what a region's cosines with its positive and negative class
+centres cost.
 
 After: RICE, section 3.3 (rows R5, R6), equations 3 and 4; margin and scale of section 4.1.
-Differs: the negatives' sum runs over negative centres (the text repeats the positive's symbol). The margin is additive on the cosine, as
-written; the angular one of the paper the text cites is an option. `softmax` is the form of the family's released code, for comparison.
+Differs: the negatives' sum runs over negative centres (the text repeats the positive's symbol). The
+margin is additive on the cosine, as written; the angular one of the paper the text cites is an
+option. `softmax` is the form of the family's released code, for comparison.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ KINDS = ("twosided", "softmax")
 
 @dataclass(frozen=True)
 class RegionLoss:
-    """How one region's loss follows from its positive cosines and the log-sum-exp of its scaled negative ones.
+    """How one region's loss follows from its positive cosines and the log-sum-exp of its scaled
+    negative ones.
 
-    With z_p = scale (cos_p - margin) for a positive, or scale cos(theta_p + margin) if angular, and z_k = scale cos_k for a negative:
+    With z_p = scale (cos_p - margin) for a positive, or scale cos(theta_p + margin) if angular, and
+    z_k = scale cos_k for a negative:
 
-    - `twosided`: log(1 + sum_p e^-z_p) + log(1 + sum_k e^z_k). Both terms are absolute: centres whose mean cosine with
-      everything is well above 0 start with a loss of tens, so centroids are centred first (`centred`).
-    - `softmax`: the mean over positives of log(1 + sum_k e^(z_k - z_p)): one softmax a positive, the region's other positives
-      left out of its denominator. With one positive this is margin softmax.
+    - `twosided`: log(1 + sum_p e^-z_p) + log(1 + sum_k e^z_k). Both terms are absolute: centres
+      whose mean cosine with everything is well above 0 start with a loss of tens, so centroids are
+      centred first (`centred`).
+    - `softmax`: the mean over positives of log(1 + sum_k e^(z_k - z_p)): one softmax a positive,
+      the region's other positives left out of its denominator. With one positive this is margin
+      softmax.
 
     Attributes:
         kind: `twosided` or `softmax`.
@@ -38,7 +44,8 @@ class RegionLoss:
         scale: what cosines are multiplied by, 64 in the paper.
 
     Raises:
-        ValueError: another kind, a negative or infinite margin, or a scale outside (0, 300]: beyond that even float64 sums overflow.
+        ValueError: another kind, a negative or infinite margin, or a scale outside (0, 300]: beyond
+            that even float64 sums overflow.
     """
 
     kind: str = "twosided"
@@ -60,7 +67,8 @@ class RegionLoss:
         """The loss of each region.
 
         Args:
-            cosine: with its positives; what stands where `valid` is False does not matter, if finite.
+            cosine: with its positives; what stands where `valid` is False does not matter, if
+                finite.
             valid: which of them are there; at least one a region.
             negative: log of the sum of exp(scale cos) over its negatives; -inf for none.
 
@@ -79,11 +87,13 @@ class RegionLoss:
         return pulls.logsumexp(1) + torch.logaddexp(zero, negative)
 
 
-def with_margin(cosine: Float[Tensor, "..."], margin: float, angular: bool = False) -> Float[Tensor, "..."]:
+def with_margin(
+    cosine: Float[Tensor, "..."], margin: float, angular: bool = False
+) -> Float[Tensor, "..."]:
     """What a positive's cosine counts as; differentiable.
 
-    cos(theta + margin) turns round at theta = pi - margin; from there the value falls with the cosine, by one for one, so that a
-    worse positive always costs more.
+    cos(theta + margin) turns round at theta = pi - margin; from there the value falls with the
+    cosine, by one for one, so that a worse positive always costs more.
 
     >>> with_margin(torch.tensor([0.5, -0.5]), 0.3)
     tensor([ 0.2000, -0.8000])
@@ -93,4 +103,6 @@ def with_margin(cosine: Float[Tensor, "..."], margin: float, angular: bool = Fal
     # a sine below 1e-3 is rounding in float32; and its slope, cos / sin, is infinite at theta = 0
     sine = (1 - cosine.square()).clamp_min(1e-6).sqrt()
     turn = math.cos(math.pi - margin)
-    return torch.where(cosine > turn, cosine * math.cos(margin) - sine * math.sin(margin), cosine - turn - 1)
+    return torch.where(
+        cosine > turn, cosine * math.cos(margin) - sine * math.sin(margin), cosine - turn - 1
+    )

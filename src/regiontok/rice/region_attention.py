@@ -1,17 +1,21 @@
-"""Region attention: one class token a region reads the image's patches under a visibility mask; all regions of a batch in one pass.
+"""Region attention: one class token a region reads the image's patches under a visibility mask; all
+regions of a batch in one pass.
 
-After: RICE, section 3.2, eq. 2 and figure 3 (row R4). Which of two things a Region Transformer layer is, the text leaves open; both
-are here. `layers=L`: the last L blocks run on patches and N region rows (the text: "standard Transformer layers, then Region
-Transformer layers"; how many is not said). `layers=0`: parameter-free attention pooling by the CLS query after the last block.
-Keys. "The Key and Value matrices include all tokens of the original image": so a region row sees the patches of its region, and
-neither itself, nor other rows, nor CLS, which lies in no region. Image tokens see all image tokens, and no row.
-Query. A row starts as a copy of the CLS state before the first region layer and turns by CLS's rotary row, so that a trained encoder
-needs no weight that a plain ViT has not. `query="learned"` starts from a parameter instead.
-Visible. A patch is in a box if its centre is, in a mask if at least half of it is covered. A box too small for that keeps the patch
-under its centre (which a larger box contains in any case; one thin in one direction only, the line of patches under its middle), a
-mask the patch that it covers most.
-Differs: the image is never repeated N times ("batch size scales with N"): the numbers and gradients are the same (tested). A region
-layer costs 1.05 of a plain one, the repeated form 11 (24 x 24 patches, N = 10, d = 768, one core: `bench/rice_regions.py`).
+After: RICE, section 3.2, eq. 2 and figure 3 (row R4). Which of two things a Region Transformer
+layer is, the text leaves open; both are here. `layers=L`: the last L blocks run on patches and N
+region rows (the text: "standard Transformer layers, then Region Transformer layers"; how many is
+not said). `layers=0`: parameter-free attention pooling by the CLS query after the last block. Keys.
+"The Key and Value matrices include all tokens of the original image": so a region row sees the
+patches of its region, and neither itself, nor other rows, nor CLS, which lies in no region. Image
+tokens see all image tokens, and no row. Query. A row starts as a copy of the CLS state before the
+first region layer and turns by CLS's rotary row, so that a trained encoder needs no weight that a
+plain ViT has not. `query="learned"` starts from a parameter instead. Visible. A patch is in a box
+if its centre is, in a mask if at least half of it is covered. A box too small for that keeps the
+patch under its centre (which a larger box contains in any case; one thin in one direction only, the
+line of patches under its middle), a mask the patch that it covers most.
+Differs: the image is never repeated N times ("batch size scales with N"): the numbers and gradients
+are the same (tested). A region layer costs 1.05 of a plain one, the repeated form 11 (24 x 24
+patches, N = 10, d = 768, one core: `bench/rice_regions.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +43,8 @@ class Visible:
     """Which patches each region of a batch sees.
 
     Attributes:
-        mask: `[b r n]`, r the largest number of regions of an image; every row sees a patch, rows that stand for no region see all.
+        mask: `[b r n]`, r the largest number of regions of an image; every row sees a patch, rows
+            that stand for no region see all.
         counts: regions of each image; their rows come first.
         grid: (h, w), h * w = n.
 
@@ -53,8 +58,11 @@ class Visible:
     grid: tuple[int, int]
 
     @classmethod
-    def from_boxes(cls, boxes: Sequence[Float[Tensor, "k 4"]] | Float[Tensor, "b k 4"], grid: tuple[int, int]) -> Visible:
-        """From boxes xyxy in patches (pixels of the canvas divided by the patch's side), `[k 4]` an image.
+    def from_boxes(
+        cls, boxes: Sequence[Float[Tensor, "k 4"]] | Float[Tensor, "b k 4"], grid: tuple[int, int]
+    ) -> Visible:
+        """From boxes xyxy in patches (pixels of the canvas divided by the patch's side), `[k 4]` an
+        image.
 
         Raises:
             ValueError: a box without area, or wholly outside the grid.
@@ -63,7 +71,9 @@ class Visible:
         rows = []
         for image, of_image in enumerate(boxes):
             if of_image.ndim != 2 or of_image.shape[1] != 4:
-                raise ValueError(f"expected boxes [k 4] as xyxy in patches, got {list(of_image.shape)}")
+                raise ValueError(
+                    f"expected boxes [k 4] as xyxy in patches, got {list(of_image.shape)}"
+                )
             end = torch.tensor([w, h, w, h], dtype=of_image.dtype, device=of_image.device)
             low, high = of_image.clamp(min=0).minimum(end).split(2, -1)
             bad = (~(low < high).all(-1)).nonzero()[:, 0].tolist()
@@ -77,14 +87,16 @@ class Visible:
                 middle = ((low[:, axis] + high[:, axis]) / 2).long().clamp(max=side - 1)
                 at = torch.arange(side, device=of_image.device)
                 within = (at + 0.5 >= low[:, axis, None]) & (at + 0.5 <= high[:, axis, None])
-                # by axis: a box that is thin one way and long the other keeps a whole line of patches
+                # by axis: a box that is thin one way and long the other keeps a whole line of
+                # patches
                 inside.append(within | (at == middle[:, None]))
             rows.append((inside[0][:, :, None] & inside[1][:, None, :]).flatten(1))
         return cls._padded(rows, grid)
 
     @classmethod
     def from_masks(cls, masks: Sequence[Tensor], share: float = 0.5) -> Visible:
-        """From masks on the grid, `[k h w]` an image: bool, or the share of each patch that a mask covers (`Frame.to_grid`).
+        """From masks on the grid, `[k h w]` an image: bool, or the share of each patch that a mask
+        covers (`Frame.to_grid`).
 
         Raises:
             ValueError: no image, another grid, or a mask that covers nothing.
@@ -95,7 +107,9 @@ class Visible:
         rows = []
         for image, of_image in enumerate(masks):
             if of_image.ndim != 3 or tuple(of_image.shape[1:]) != grid:
-                raise ValueError(f"expected masks [k {grid[0]} {grid[1]}] of every image, got {list(of_image.shape)}")
+                raise ValueError(
+                    f"expected masks [k {grid[0]} {grid[1]}] of every image, got {list(of_image.shape)}"
+                )
             covered = of_image.flatten(1).to(torch.promote_types(of_image.dtype, torch.float32))
             empty = (covered.amax(1) <= 0).nonzero()[:, 0].tolist() if len(covered) else []
             if empty:
@@ -116,7 +130,11 @@ class Visible:
     def _padded(cls, rows: Sequence[Bool[Tensor, "k n"]], grid: tuple[int, int]) -> Visible:
         if not rows:
             raise ValueError("expected the regions of at least one image")
-        return cls(nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=True), tuple(map(len, rows)), grid)
+        return cls(
+            nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=True),
+            tuple(map(len, rows)),
+            grid,
+        )
 
     def flat(self, rows: Float[Tensor, "b r d"]) -> Float[Tensor, "k d"]:
         """The rows that stand for a region, image after image."""
@@ -143,17 +161,24 @@ class Seen:
 
 
 class RegionPool(nn.Module):
-    """Attention pooling without parameters: softmax(q K^T / sqrt(d) + mask) K over a region's patches, q the image's CLS (eq. 2)."""
+    """Attention pooling without parameters: softmax(q K^T / sqrt(d) + mask) K over a region's
+    patches, q the image's CLS (eq. 2)."""
 
     def forward(self, tokens: Float[Tensor, "b t d"], visible: Visible) -> Float[Tensor, "b r d"]:
-        """Pool the patches of each region by the first token. Rows beyond an image's `counts` stand for no region."""
+        """Pool the patches of each region by the first token. Rows beyond an image's `counts` stand
+        for no region."""
         _check(visible, len(tokens), tokens.shape[1] - 1, tokens.device)
         patches = tokens[:, None, 1:]
         asked = tokens[:, None, :1].expand(-1, -1, visible.mask.shape[1], -1)
-        return F.scaled_dot_product_attention(asked, patches, patches, attn_mask=visible.mask[:, None])[:, 0]
+        return F.scaled_dot_product_attention(
+            asked, patches, patches, attn_mask=visible.mask[:, None]
+        )[:, 0]
 
-    def of_grids(self, grids: Sequence[PatchGrid], regions: Sequence[Regions]) -> list[Float[Tensor, "k d"]]:
-        """Region features of any frozen encoder's grids, of whatever sizes; the query is the first summary token.
+    def of_grids(
+        self, grids: Sequence[PatchGrid], regions: Sequence[Regions]
+    ) -> list[Float[Tensor, "k d"]]:
+        """Region features of any frozen encoder's grids, of whatever sizes; the query is the first
+        summary token.
 
         Raises:
             ValueError: an encoder without a CLS or summary token.
@@ -161,7 +186,9 @@ class RegionPool(nn.Module):
         pooled = []
         for grid, own in zip(grids, regions, strict=True):
             if grid.prefix is None or not grid.summaries:
-                raise ValueError("RegionPool asks by the CLS token, and this encoder has none; pool by `mean` instead")
+                raise ValueError(
+                    "RegionPool asks by the CLS token, and this encoder has none; pool by `mean` instead"
+                )
             tokens = torch.cat([grid.prefix[:1], grid.pooled.flatten(0, -2)])
             if not len(own):
                 pooled.append(tokens[:0])
@@ -174,7 +201,8 @@ class RegionPool(nn.Module):
 
 
 class RegionTransformer(nn.Module):
-    """A ViT whose last `layers` blocks also run region rows; without regions it is the plain ViT, to the last bit.
+    """A ViT whose last `layers` blocks also run region rows; without regions it is the plain ViT,
+    to the last bit.
 
     >>> from regiontok.rice.vit import ViTConfig
     >>> model = RegionTransformer(ViT(ViTConfig.named("mini")), layers=2)
@@ -193,7 +221,9 @@ class RegionTransformer(nn.Module):
         if query not in ("cls", "learned"):
             raise ValueError(f"query must be 'cls' or 'learned', got {query!r}")
         if query == "learned" and not layers:
-            raise ValueError("a learned query needs a region layer: attention pooling (layers=0) asks by CLS")
+            raise ValueError(
+                "a learned query needs a region layer: attention pooling (layers=0) asks by CLS"
+            )
         self.vit, self.layers, self.pool = vit, layers, RegionPool()
         self.register_parameter("query", None)
         if query == "learned":
@@ -214,7 +244,13 @@ class RegionTransformer(nn.Module):
             for block in vit.blocks:
                 x, _ = vit.run(block, x, turn)
             return Seen(x, vit.norm_out(x[0, :0]))
-        _check(visible, len(x), x.shape[1] - 1, x.device, vit.config.grid((pixels.shape[2], pixels.shape[3])))
+        _check(
+            visible,
+            len(x),
+            x.shape[1] - 1,
+            x.device,
+            vit.config.grid((pixels.shape[2], pixels.shape[3])),
+        )
         rows, mask = None, visible.mask[:, None]
         for number, block in enumerate(vit.blocks):
             if number == vit.config.depth - self.layers:
@@ -224,7 +260,13 @@ class RegionTransformer(nn.Module):
         return Seen(x, vit.norm_out(visible.flat(self.pool(x, visible) if rows is None else rows)))
 
 
-def _check(visible: Visible, images: int, patches: int, device: torch.device, grid: tuple[int, int] | None = None) -> None:
+def _check(
+    visible: Visible,
+    images: int,
+    patches: int,
+    device: torch.device,
+    grid: tuple[int, int] | None = None,
+) -> None:
     """Raise if regions do not belong to these tokens."""
     b, _, n = visible.mask.shape
     if (b, n) != (images, patches) or (grid is not None and visible.grid != grid):
@@ -233,4 +275,6 @@ def _check(visible: Visible, images: int, patches: int, device: torch.device, gr
             f"regions of {b} images on {visible.grid[0]} x {visible.grid[1]} patches, but {images} images on {own}"
         )
     if visible.mask.device != device:
-        raise ValueError(f"regions lie on {visible.mask.device}, tokens on {device}: move them with .to()")
+        raise ValueError(
+            f"regions lie on {visible.mask.device}, tokens on {device}: move them with .to()"
+        )

@@ -1,8 +1,10 @@
-"""Adam by rows for class centres: a row is touched only by steps that sampled it, and is a unit vector again afterwards.
+"""Adam by rows for class centres: a row is touched only by steps that sampled it, and is a unit
+vector again afterwards.
 
 After: RICE, section 4.1 (row R8: AdamW) for the step; that rows are lazy is this project's.
-Differs: no weight decay on centres, and rows that a step did not sample do not move: a dense AdamW moves them by their momentum (30
-degrees in 200 steps after one real step, measured). Bias correction counts a row's own steps.
+Differs: no weight decay on centres, and rows that a step did not sample do not move: a dense AdamW
+moves them by their momentum (30 degrees in 200 steps after one real step, measured). Bias
+correction counts a row's own steps.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from regiontok.rice._discriminate import summed
 from regiontok.rice.classes import ClassCentres, RowGradient, sharded
+from regiontok.rice.discriminate import summed
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -37,7 +39,11 @@ class RowAdam:
     """
 
     def __init__(
-        self, centres: ClassCentres, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+        self,
+        centres: ClassCentres,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
     ) -> None:
         if lr < 0 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"needs lr >= 0 and betas in [0, 1), got lr={lr}, betas={betas}")
@@ -49,7 +55,8 @@ class RowAdam:
             self._state[head.name] = (torch.zeros_like(rows), torch.zeros_like(rows), steps)
 
     def gradient_norm(self) -> Tensor:
-        """Of all centres of all ranks: its own, since a trunk's norm is of another kind and size. A collective."""
+        """Of all centres of all ranks: its own, since a trunk's norm is of another kind and size. A
+        collective."""
         gradients = self.centres.gradients.values()
         device = self.centres.local(self.centres.heads[0].name).device
         total = torch.zeros((), dtype=torch.float64, device=device)
@@ -91,7 +98,10 @@ class RowAdam:
         first = mean[rows].lerp_(gradient.values, 1 - self.betas[0])
         second = square[rows].lerp_(gradient.values.square(), 1 - self.betas[1])
         mean[rows], square[rows] = first, second
-        corrected = [1 - torch.exp(count * math.log(beta)) if beta else torch.ones_like(count) for beta in self.betas]
+        corrected = [
+            1 - torch.exp(count * math.log(beta)) if beta else torch.ones_like(count)
+            for beta in self.betas
+        ]
         first.div_(corrected[0]).div_(second.div_(corrected[1]).sqrt_().add_(self.eps))
         centres[rows] = F.normalize(centres[rows] - self.lr * first, dim=1)
 
@@ -101,8 +111,9 @@ class RowAdam:
         return summed(used, self.centres.mesh) / self.centres.head(name).classes
 
     def state_dict(self) -> dict[str, Float[Tensor, "K d"] | Int[Tensor, "K"]]:
-        """Moments and steps of every head, as DTensors where there is a mesh; they share memory with the state, so that
-        `torch.distributed.checkpoint.load` into them is all that loading needs."""
+        """Moments and steps of every head, as DTensors where there is a mesh; they share memory
+        with the state, so that `torch.distributed.checkpoint.load` into them is all that loading
+        needs."""
         return {
             f"{head.name}.{kind}": sharded(value, head.classes, self.centres.mesh)
             for head in self.centres.heads

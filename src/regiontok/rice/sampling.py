@@ -1,9 +1,12 @@
-"""Which class centres are negatives in a step: drawn by a hash of the class, the batch's own, or both.
+"""Which class centres are negatives in a step: drawn by a hash of the class, the batch's own, or
+both.
 
-After: RICE, section 3.3 (row R5): a share rho of the classes, uniformly, without the region's positives.
-Differs: every class is drawn by itself (hash(seed, step, class) < rho), so that what is drawn does not depend on how classes are spread
-over ranks; their number is rho K within chance, not exactly. Keeping all positives of the batch as negatives of the other regions, as
-the family's code does, is `both`; at the paper's batch that is 24 to 28 % of a million classes, whatever rho says.
+After: RICE, section 3.3 (row R5): a share rho of the classes, uniformly, without the region's
+positives.
+Differs: every class is drawn by itself (hash(seed, step, class) < rho), so that what is drawn does
+not depend on how classes are spread over ranks; their number is rho K within chance, not exactly.
+Keeping all positives of the batch as negatives of the other regions, as the family's code does, is
+`both`; at the paper's batch that is 24 to 28 % of a million classes, whatever rho says.
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ _BITS = 53
 
 @dataclass(frozen=True)
 class Negatives:
-    """Where negatives come from; a region's own positives are never among them, a class counts once.
+    """Where negatives come from; a region's own positives are never among them, a class counts
+    once.
 
     Attributes:
-        kind: `uniform` (drawn from all classes), `in_batch` (the positives of all regions of the step) or `both`.
+        kind: `uniform` (drawn from all classes), `in_batch` (the positives of all regions of the
+            step) or `both`.
         rho: the share drawn from all classes; 1 takes all. `in_batch` does not use it.
         seed: of the draws.
 
@@ -44,16 +49,21 @@ class Negatives:
         if self.kind not in KINDS:
             raise ValueError(f"unknown negatives {self.kind!r}; there are {', '.join(KINDS)}")
         if not 0 < self.rho <= 1:
-            raise ValueError(f"rho is the share of classes drawn, above 0 and at most 1; got {self.rho}")
+            raise ValueError(
+                f"rho is the share of classes drawn, above 0 and at most 1; got {self.rho}"
+            )
 
-    def chosen(self, step: int, start: int, stop: int, positives: Int[Tensor, "p"], name: str = "") -> Bool[Tensor, "k"]:
+    def chosen(
+        self, step: int, start: int, stop: int, positives: Int[Tensor, "p"], name: str = ""
+    ) -> Bool[Tensor, "k"]:
         """Which of the classes start ... stop - 1 are negatives in this step.
 
         Args:
             step: of the training.
             start: first class.
             stop: one past the last.
-            positives: classes of the batch's regions that lie in start ... stop - 1; repeats do no harm.
+            positives: classes of the batch's regions that lie in start ... stop - 1; repeats do no
+                harm.
             name: of the head; heads draw apart.
         """
         count, device = stop - start, positives.device
@@ -66,10 +76,14 @@ class Negatives:
         return mask
 
 
-def drawn(seed: int, step: int, classes: Int[Tensor, "k"], rho: float, name: str = "") -> Bool[Tensor, "k"]:
-    """Whether each class is drawn: a pure function of seed, step, class and name, with probability rho.
+def drawn(
+    seed: int, step: int, classes: Int[Tensor, "k"], rho: float, name: str = ""
+) -> Bool[Tensor, "k"]:
+    """Whether each class is drawn: a pure function of seed, step, class and name, with probability
+    rho.
 
-    SplitMix64 of the class in a stream that seed, step and name begin; int64 products wrap as unsigned ones do.
+    SplitMix64 of the class in a stream that seed, step and name begin; int64 products wrap as
+    unsigned ones do.
 
     >>> drawn(0, 7, torch.arange(1_000_000), 0.1).sum()
     tensor(100040)

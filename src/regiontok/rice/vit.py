@@ -1,12 +1,15 @@
-"""The vision transformer that RICE trains: pre-norm, 2-D rotary positions, CLS with a rotary row of its own; any size and aspect ratio.
+"""The vision transformer that RICE trains: pre-norm, 2-D rotary positions, CLS with a rotary row of
+its own; any size and aspect ratio.
 
-After: RICE, sections 3.2 and 4.1 (row R4: ViT-B/16, ViT-L/14); the released weights are transformers' `MLCDVisionModel`, whose
-arithmetic this is (tested on square and 2:1 images).
-Differs: rotary frequencies are made in float32 at each forward pass and kept nowhere, so that a model cast to bfloat16 has exact ones
-(transformers casts the buffer that holds them). Keys' names are our own; `export.py` has both.
+After: RICE, sections 3.2 and 4.1 (row R4: ViT-B/16, ViT-L/14); the released weights are
+transformers' `MLCDVisionModel`, whose arithmetic this is (tested on square and 2:1 images).
+Differs: rotary frequencies are made in float32 at each forward pass and kept nowhere, so that a
+model cast to bfloat16 has exact ones (transformers casts the buffer that holds them). Keys' names
+are our own; `export.py` has both.
 
-Positions: of the rotated dimensions of a head the first quarter turns by the row, the second by the column, the third and fourth are
-their partners. A position is a plain patch index, so other sizes need no interpolation.
+Positions: of the rotated dimensions of a head the first quarter turns by the row, the second by the
+column, the third and fourth are their partners. A position is a plain patch index, so other sizes
+need no interpolation.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ class ViTConfig:
     Attributes:
         width, depth, heads, mlp: d, number of blocks, heads a block, width inside the MLP.
         patch: side of a patch in pixels.
-        image_size: side of the square it was trained for last: what an exported checkpoint's processor makes. The network takes any size.
+        image_size: side of the square it was trained for last: what an exported checkpoint's
+            processor makes. The network takes any size.
         activation: of the MLP; "quick_gelu" is x * sigmoid(1.702 x).
         eps: of the layer norms.
         theta: base of the rotary frequencies.
@@ -61,7 +65,9 @@ class ViTConfig:
                 f"a head's width must be a multiple of 4 (rows, columns, a pair each): {self.width} / {self.heads} is not"
             )
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+            raise ValueError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}"
+            )
         self.grid((self.image_size, self.image_size))
 
     @classmethod
@@ -83,7 +89,9 @@ class ViTConfig:
         """
         h, w = size[0] // self.patch, size[1] // self.patch
         if min(h, w) < 1:
-            raise ValueError(f"an image of {size[0]} x {size[1]} pixels is smaller than one patch of {self.patch}")
+            raise ValueError(
+                f"an image of {size[0]} x {size[1]} pixels is smaller than one patch of {self.patch}"
+            )
         return h, w
 
 
@@ -114,7 +122,9 @@ class Attention(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width) for _ in range(4))
+        self.query, self.key, self.value, self.out = (
+            nn.Linear(config.width, config.width) for _ in range(4)
+        )
 
     def split(self, projected: Float[Tensor, "b t d"]) -> Float[Tensor, "b a t e"]:
         """Heads apart."""
@@ -128,7 +138,9 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "b 1 r t"] | None = None,
     ) -> Float[Tensor, "b r d"]:
         """Attend, put the heads together, project."""
-        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+        return self.out(
+            F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+        )
 
 
 class Mlp(nn.Module):
@@ -136,7 +148,10 @@ class Mlp(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.up, self.down = nn.Linear(config.width, config.mlp), nn.Linear(config.mlp, config.width)
+        self.up, self.down = (
+            nn.Linear(config.width, config.mlp),
+            nn.Linear(config.mlp, config.width),
+        )
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Float[Tensor, "*rest d"]) -> Float[Tensor, "*rest d"]:
@@ -145,7 +160,8 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer layer, and the same weights as a Region Transformer layer where `rows` are given.
+    """A transformer layer, and the same weights as a Region Transformer layer where `rows` are
+    given.
 
     Image tokens never see rows: what they become is the plain layer's result, to the last bit.
     """
@@ -162,18 +178,24 @@ class Block(nn.Module):
         rows: Float[Tensor, "b r d"] | None = None,
         mask: Bool[Tensor, "b 1 r n"] | None = None,
     ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b r d"] | None]:
-        """Image tokens (CLS first) and region rows, one layer on. Keys and values are made once, from the image's tokens.
+        """Image tokens (CLS first) and region rows, one layer on. Keys and values are made once,
+        from the image's tokens.
 
         Args:
             mask: the patches that each row sees, CLS left out (t = 1 + n).
         """
         attention, normed = self.attention, self.norm1(x)
-        q, k = (rotate(attention.split(part(normed)), turn) for part in (attention.query, attention.key))
+        q, k = (
+            rotate(attention.split(part(normed)), turn) for part in (attention.query, attention.key)
+        )
         v = attention.split(attention.value(normed))
         x = x + attention.mixed(q, k, v)
         x = x + self.mlp(self.norm2(x))
         if rows is not None:
-            first = (turn[0][:1], turn[1][:1])  # a row is a class token, and stands where CLS stands
+            first = (
+                turn[0][:1],
+                turn[1][:1],
+            )  # a row is a class token, and stands where CLS stands
             q = rotate(attention.split(attention.query(self.norm1(rows))), first)
             rows = rows + attention.mixed(q, k[:, :, 1:], v[:, :, 1:], mask)
             rows = rows + self.mlp(self.norm2(rows))
@@ -181,9 +203,11 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """`[b 3 H W]` normalised pixels -> `[b 1+n d]` tokens, CLS first, not yet through the last norm (as `last_hidden_state` is).
+    """`[b 3 H W]` normalised pixels -> `[b 1+n d]` tokens, CLS first, not yet through the last norm
+    (as `last_hidden_state` is).
 
-    Blocks hold no Python that depends on data, so `for block in vit.blocks: block.compile()` compiles each without a break.
+    Blocks hold no Python that depends on data, so `for block in vit.blocks: block.compile()`
+    compiles each without a break.
 
     Attributes:
         checkpointing: recompute blocks in the backward pass instead of keeping what is inside them.
@@ -197,17 +221,22 @@ class ViT(nn.Module):
         super().__init__()
         self.config = config
         self.checkpointing = False
-        with torch.random.fork_rng(devices=[]):  # layers draw weights of their own, which `draw` replaces
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # layers draw weights of their own, which `draw` replaces
             self.patches = nn.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False)
             self.cls = nn.Parameter(torch.empty(config.width))
             self.cls_angle = nn.Parameter(torch.empty(config.width // config.heads // 2))
-            self.norm_in, self.norm_out = (nn.LayerNorm(config.width, eps=config.eps) for _ in range(2))
+            self.norm_in, self.norm_out = (
+                nn.LayerNorm(config.width, eps=config.eps) for _ in range(2)
+            )
             self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.draw(seed)
 
     @torch.no_grad()
     def draw(self, seed: int) -> None:
-        """Random weights, spread as CLIP's and MLCD's are; biases 0, norms 1. Nothing on the meta device."""
+        """Random weights, spread as CLIP's and MLCD's are; biases 0, norms 1. Nothing on the meta
+        device."""
         if self.cls.is_meta:
             return
         width, depth, heads = self.config.width, self.config.depth, self.config.heads
@@ -232,7 +261,8 @@ class ViT(nn.Module):
         self.cls_angle.normal_(0, (width // heads // 2) ** -0.5, generator=source)
 
     def forward(self, pixels: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b t d"]:
-        """Tokens after the last block. Pixels right of and below the last whole patch are seen by none."""
+        """Tokens after the last block. Pixels right of and below the last whole patch are seen by
+        none."""
         x, turn = self.embed(pixels)
         for block in self.blocks:
             x, _ = self.run(block, x, turn)
@@ -249,7 +279,8 @@ class ViT(nn.Module):
         grid = self.config.grid((pixels.shape[2], pixels.shape[3]))
         patches = self.patches(pixels.to(self.patches.weight.dtype)).flatten(2).transpose(1, 2)
         cls = self.cls.to(patches.dtype).expand(len(pixels), 1, -1)
-        # the residual stream keeps the parameters' type under autocast, also on devices where the convolution and norms give bfloat16
+        # the residual stream keeps the parameters' type under autocast, also on devices where the
+        # convolution and norms give bfloat16
         return self.norm_in(torch.cat([cls, patches], 1)).to(self.cls.dtype), self.turn(grid)
 
     def turn(self, grid: tuple[int, int]) -> Turn:
@@ -257,13 +288,26 @@ class ViT(nn.Module):
         half = len(self.cls_angle)
         steps = torch.arange(0, half, 2, device=self.cls_angle.device, dtype=torch.float32)
         speed = 1.0 / (self.config.theta ** (steps / half))
-        rows, cols = (torch.arange(side, device=speed.device, dtype=torch.float32)[:, None] * speed for side in grid)
-        angle = torch.cat([rows[:, None].expand(*grid, -1), cols[None].expand(*grid, -1)], -1).flatten(0, 1)
-        cos, sin = (torch.cat([f(self.cls_angle)[None], f(angle)]).repeat(1, 2) for f in (torch.cos, torch.sin))
+        rows, cols = (
+            torch.arange(side, device=speed.device, dtype=torch.float32)[:, None] * speed
+            for side in grid
+        )
+        angle = torch.cat(
+            [rows[:, None].expand(*grid, -1), cols[None].expand(*grid, -1)], -1
+        ).flatten(0, 1)
+        cos, sin = (
+            torch.cat([f(self.cls_angle)[None], f(angle)]).repeat(1, 2)
+            for f in (torch.cos, torch.sin)
+        )
         return cos, sin
 
     def run(
-        self, block: nn.Module, x: Tensor, turn: Turn, rows: Tensor | None = None, mask: Tensor | None = None
+        self,
+        block: nn.Module,
+        x: Tensor,
+        turn: Turn,
+        rows: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """One block, recomputed in the backward pass where `checkpointing` says so."""
         if self.checkpointing and self.training and torch.is_grad_enabled():

@@ -1,4 +1,5 @@
-"""Segmenting at a bounded size: a picture's pixels shrunk to it, and labels brought back by nearest neighbour."""
+"""Segmenting at a bounded size: a picture's pixels shrunk to it, and labels brought back by nearest
+neighbour."""
 
 from __future__ import annotations
 
@@ -27,12 +28,16 @@ def shrunk(picture: Picture, longest: int) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def at_full_size(labels: Int[np.ndarray, "h w"], size: tuple[int, int]) -> Int[np.ndarray, "H W"]:
-    """Labels of a shrunk picture on its own pixels: each takes the label under its centre, so none is invented and none is lost.
+    """Labels of a shrunk picture on its own pixels: each takes the label under its centre, so none
+    is invented and none is lost.
 
     >>> at_full_size(np.array([[0, 1]]), (2, 4)).tolist()
     [[0, 0, 1, 1], [0, 0, 1, 1]]
     """
     if labels.shape == size:
         return labels
-    rows, columns = (((2 * np.arange(full) + 1) * small) // (2 * full) for full, small in zip(size, labels.shape, strict=True))
+    rows, columns = (
+        ((2 * np.arange(full) + 1) * small) // (2 * full)
+        for full, small in zip(size, labels.shape, strict=True)
+    )
     return labels[rows[:, None], columns]

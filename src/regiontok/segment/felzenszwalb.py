@@ -1,8 +1,10 @@
-"""Graph-based segments (Felzenszwalb and Huttenlocher), scikit-image's: no weights, regions of any shape.
+"""Graph-based segments (Felzenszwalb and Huttenlocher), scikit-image's: no weights, regions of any
+shape.
 
 After: Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004.
-Differs: a picture longer than `longest` is segmented at that size. `scale` and `min_size` are scikit-image's, which divides the
-paper's k by 255; its defaults (scale 1, min_size 20) leave thousands of crumbs on a photo, so ours are others.
+Differs: a picture longer than `longest` is segmented at that size. `scale` and `min_size` are
+scikit-image's, which divides the paper's k by 255; its defaults (scale 1, min_size 20) leave
+thousands of crumbs on a photo, so ours are others.
 """
 
 from __future__ import annotations
@@ -24,16 +26,18 @@ from regiontok.segment._working_size import at_full_size, shrunk
 class Felzenszwalb:
     """Segments that partition the picture: every pixel lies in exactly one mask.
 
-    The defaults give 40 segments (19 to 75: 10th and 90th percentile) on the 200 BSDS500 training photos of 481x321 pixels and 73
-    (43 to 138) on 197 COCO photos. They were chosen on 10 of each and on the covering of 29 of those BSDS500 photos: .543, against
-    .370 at scale 100 (81 segments) and .570 at scale 600 (18). One colour gives one segment; so does any picture of fewer than
-    `2 * min_size` pixels. A photo of 640x480 takes 0.4 s on one core.
+    The defaults give 40 segments (19 to 75: 10th and 90th percentile) on the 200 BSDS500 training
+    photos of 481x321 pixels and 73 (43 to 138) on 197 COCO photos. They were chosen on 10 of each
+    and on the covering of 29 of those BSDS500 photos: .543, against .370 at scale 100 (81 segments)
+    and .570 at scale 600 (18). One colour gives one segment; so does any picture of fewer than `2 *
+    min_size` pixels. A photo of 640x480 takes 0.4 s on one core.
 
     Attributes:
         scale: larger gives larger segments.
         sigma: of the Gaussian that smooths the picture first, in pixels.
         min_size: pixels that a segment has at least; smaller ones join a neighbour.
-        longest: the longer side of a larger picture while it is segmented; `sigma` and `min_size` count pixels of that size.
+        longest: the longer side of a larger picture while it is segmented; `sigma` and `min_size`
+            count pixels of that size.
 
     Raises:
         ValueError: a value out of range.
@@ -57,7 +61,9 @@ class Felzenszwalb:
         if not 0 <= self.sigma < math.inf:
             raise ValueError(f"sigma must be 0 pixels or more, got {self.sigma}")
         if self.min_size < 1 or self.longest < 1:
-            raise ValueError(f"min_size and longest must be at least 1 pixel, got {self.min_size} and {self.longest}")
+            raise ValueError(
+                f"min_size and longest must be at least 1 pixel, got {self.min_size} and {self.longest}"
+            )
 
     @property
     def identity(self) -> str:
@@ -70,5 +76,7 @@ class Felzenszwalb:
 
     def _one(self, picture: Picture) -> PixelMasks:
         pixels = shrunk(picture, self.longest)
-        labels = felzenszwalb(pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size, channel_axis=-1)
+        labels = felzenszwalb(
+            pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size, channel_axis=-1
+        )
         return PixelMasks.from_labels(at_full_size(labels, picture.size))

@@ -12,11 +12,14 @@ from regiontok.core.grid import PatchGrid
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-ONE = 1 << 20  # cosines are whole multiples of 1 / ONE, so that noise in the last bits decides nothing
+ONE = (
+    1 << 20
+)  # cosines are whole multiples of 1 / ONE, so that noise in the last bits decides nothing
 
 
 def ranked(grid: PatchGrid, step: str) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
-    """The valid patches (raster index) and the attention of each, most attended first, ties in raster order.
+    """The valid patches (raster index) and the attention of each, most attended first, ties in
+    raster order.
 
     Raises:
         ValueError: the encoder gave no attention of CLS.
@@ -35,5 +38,7 @@ def ranked(grid: PatchGrid, step: str) -> tuple[Int[Tensor, "n"], Float[Tensor, 
 def cosines(grid: PatchGrid, a: Int[Tensor, "i"], b: Int[Tensor, "j"]) -> Float[Tensor, "i j"]:
     """Cosine similarity of the features of two lists of patches, in 1 / ONE."""
     flat = grid.features.detach().flatten(0, -2)
-    one, other = (torch.nn.functional.normalize(flat[patches].double(), dim=1) for patches in (a, b))
+    one, other = (
+        torch.nn.functional.normalize(flat[patches].double(), dim=1) for patches in (a, b)
+    )
     return (one @ other.T * ONE).round()

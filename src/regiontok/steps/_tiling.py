@@ -24,11 +24,14 @@ def on_photo(grid: PatchGrid) -> float:
     """Height over width of one patch, in pixels of the photo: 1 unless the photo was stretched."""
     frame = grid.frame
     y0, x0, y1, x1 = frame.crop
-    return (frame.patch[0] * (y1 - y0) / frame.resized[0]) / (frame.patch[1] * (x1 - x0) / frame.resized[1])
+    return (frame.patch[0] * (y1 - y0) / frame.resized[0]) / (
+        frame.patch[1] * (x1 - x0) / frame.resized[1]
+    )
 
 
 def cut(k: int, h: int, w: int, aspect: float = 1.0) -> tuple[int, int]:
-    """(down, across) with down * across as near k as an h x w grid allows, of equals the fewer, then the most nearly square.
+    """(down, across) with down * across as near k as an h x w grid allows, of equals the fewer,
+    then the most nearly square.
 
     `aspect` is the height over the width of a patch.
 
@@ -38,7 +41,11 @@ def cut(k: int, h: int, w: int, aspect: float = 1.0) -> tuple[int, int]:
 
     def badness(pair: tuple[int, int]) -> tuple[int, int, float]:
         down, across = pair
-        return abs(down * across - k), down * across, abs(math.log(aspect * (h / down) / (w / across)))
+        return (
+            abs(down * across - k),
+            down * across,
+            abs(math.log(aspect * (h / down) / (w / across))),
+        )
 
     around = ((down, k // down + more) for down in range(1, h + 1) for more in (0, 1))
     return min(((down, min(max(across, 1), w)) for down, across in around), key=badness)

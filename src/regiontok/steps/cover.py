@@ -1,6 +1,8 @@
-"""What becomes of patches that lie in no region: one rest region, singletons, their neighbours' region, or clusters.
+"""What becomes of patches that lie in no region: one rest region, singletons, their neighbours'
+region, or clusters.
 
-After: the diagnostic study leaves open what becomes of patches outside all SAM masks; our default is one rest region.
+After: the diagnostic study leaves open what becomes of patches outside all SAM masks; our default
+is one rest region.
 Differs: nothing known; the paper is silent.
 """
 
@@ -19,15 +21,18 @@ from regiontok.steps.merge import Merge
 
 @dataclass(frozen=True)
 class Cover:
-    """Put every valid patch into some region; regions that are there stay in front, new ones follow.
+    """Put every valid patch into some region; regions that are there stay in front, new ones
+    follow.
 
     Attributes:
-        how: `rest` one region of all uncovered patches; `singletons` a region each; `nearest` the region of the nearest covered
-            patch (distance on the grid, ties to the first in raster order); `clusters` merged among themselves at `threshold`.
+        how: `rest` one region of all uncovered patches; `singletons` a region each; `nearest` the
+            region of the nearest covered patch (distance on the grid, ties to the first in raster
+            order); `clusters` merged among themselves at `threshold`.
         threshold: cosine for `clusters`.
 
     Raises:
-        ValueError: `clusters` without a threshold, a threshold without `clusters`, or one outside [-1, 1].
+        ValueError: `clusters` without a threshold, a threshold without `clusters`, or one outside
+            [-1, 1].
     """
 
     how: Literal["rest", "singletons", "nearest", "clusters"] = "rest"
@@ -38,7 +43,9 @@ class Cover:
         if (self.how == "clusters") != (self.threshold is not None):
             raise ValueError("a threshold goes with how='clusters', and only with it")
         if self.threshold is not None:
-            Merge(self.threshold)  # refuses a threshold that is no cosine now, not at the first image with a gap
+            Merge(
+                self.threshold
+            )  # refuses a threshold that is no cosine now, not at the first image with a gap
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Cover one view."""
@@ -46,7 +53,11 @@ class Cover:
         if not bool(gap.any()):
             return regions
         if self.how == "nearest":
-            return _grown(regions, gap) if len(regions) else Regions.from_masks(gap[None], _none(1, gap))
+            return (
+                _grown(regions, gap)
+                if len(regions)
+                else Regions.from_masks(gap[None], _none(1, gap))
+            )
         if self.how == "rest":
             return _joined(regions, Regions.from_masks(gap[None], _none(1, gap)))
         rest = Regions.singletons(grid.grid, gap)

@@ -1,7 +1,7 @@
 """Leave regions out: small ones, or those with the same patches as an earlier one.
 
-After: UnSAM's own merging drops regions under 4 patches by default; identical patch masks after down-sampling are an open point of the
-diagnostic study (row D4).
+After: UnSAM's own merging drops regions under 4 patches by default; identical patch masks after
+down-sampling are an open point of the diagnostic study (row D4).
 Differs: nothing is dropped unless asked for; both are said and tested.
 """
 

@@ -1,10 +1,14 @@
-"""PruMerge-like: the patches CLS attends to most, each merged with its most similar patches, and one token of all others.
+"""PruMerge-like: the patches CLS attends to most, each merged with its most similar patches, and
+one token of all others.
 
-After: Shang et al., "LLaVA-PruMerge" (arXiv 2403.15388): CLS attention chooses the tokens that stay (without a budget: those above
-    the third quartile by more than 1.5 interquartile ranges), each takes its nearest neighbours in; its code adds a token of the rest.
-Differs: a region is a list of patches, so a token is the pool's mean of centre and neighbours, where the paper adds neighbours weighted by
-attention to the centre; neighbours are compared by `features`, not by the keys of the last block; attention is the encoder's mean over
-heads, where its code takes one softmax over the whole width; with `k` the number of tokens is exact. Not run beside the authors' code.
+After: Shang et al., "LLaVA-PruMerge" (arXiv 2403.15388): CLS attention chooses the tokens that stay
+    (without a budget: those above the third quartile by more than 1.5 interquartile ranges), each
+    takes its nearest neighbours in; its code adds a token of the rest.
+Differs: a region is a list of patches, so a token is the pool's mean of centre and neighbours,
+where the paper adds neighbours weighted by attention to the centre; neighbours are compared by
+`features`, not by the keys of the last block; attention is the encoder's mean over heads, where its
+code takes one softmax over the whole width; with `k` the number of tokens is exact. Not run beside
+the authors' code.
 """
 
 from __future__ import annotations
@@ -25,12 +29,13 @@ class Prumerge:
     """Overlapping regions around the most attended patches; a source: it stands first in a spec.
 
     Attributes:
-        k: regions in all: k - 1 centres by raster order, then the region of all other patches. None takes the outliers of this image
-            (of none, the region of all patches).
+        k: regions in all: k - 1 centres by raster order, then the region of all other patches. None
+            takes the outliers of this image (of none, the region of all patches).
         neighbours: patches that each centre takes in, other centres included.
 
     Raises:
-        ValueError: k below 1 or above the number of patches, neighbours below 0, or no attention of CLS.
+        ValueError: k below 1 or above the number of patches, neighbours below 0, or no attention of
+            CLS.
     """
 
     k: int | None = None
@@ -58,7 +63,9 @@ class Prumerge:
         masks = torch.zeros(count + 1, grid.patches, dtype=torch.bool, device=patches.device)
         masks[torch.arange(count, device=patches.device)[:, None], others[own]] = True
         masks[count, patches[count:]] = True
-        return Regions.from_masks(masks.view(-1, *grid.grid), torch.full((count + 1,), -1, device=patches.device))
+        return Regions.from_masks(
+            masks.view(-1, *grid.grid), torch.full((count + 1,), -1, device=patches.device)
+        )
 
 
 def outliers(attention: Tensor) -> int:
@@ -67,5 +74,7 @@ def outliers(attention: Tensor) -> int:
     >>> outliers(torch.tensor([9.0, 4.0, 3.0, 2.0, 1.0]))
     1
     """
-    first, third = torch.quantile(attention, torch.tensor([0.25, 0.75], dtype=attention.dtype, device=attention.device))
+    first, third = torch.quantile(
+        attention, torch.tensor([0.25, 0.75], dtype=attention.dtype, device=attention.device)
+    )
     return int((attention > third + 1.5 * (third - first)).sum())

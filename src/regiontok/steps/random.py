@@ -16,9 +16,11 @@ from regiontok.steps.sort import Sort
 
 @dataclass(frozen=True)
 class Random:
-    """`k` of the valid patches, one region each, in raster order; a source: it stands first in a spec.
+    """`k` of the valid patches, one region each, in raster order; a source: it stands first in a
+    spec.
 
-    They are the first k of `sort('random', seed)`, so a larger k with the same seed keeps what a smaller one kept.
+    They are the first k of `sort('random', seed)`, so a larger k with the same seed keeps what a
+    smaller one kept.
 
     Raises:
         ValueError: k below 1, or above the number of patches.

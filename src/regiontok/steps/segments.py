@@ -1,12 +1,14 @@
 """Regions from the segmenter's masks: a patch belongs to every mask that covers enough of it.
 
-After: diagnostic study, appendix E.1 and E.2 (row D4: average-pooled overlap > 0.07), and OG-LLaVA, section 5.1.1 (row O1: at least
-alpha = 0.5 pixels in a run of the flattened mask). D4 is `segments(0.07)`; O1 as published is
-`segments(0.5, mapping='flat1d', unit='pixels', compare='>=')`; `mapping='grid2d'` there is O1 aligned with the encoder's patches.
-Differs: overlap is exact area overlap (see `Frame.to_grid`), and what the papers leave open is said: masks that vanish are dropped
-(`vanished='best'` keeps them at the patch they cover most), overlaps are kept (`resolve='smallest'` gives a patch to the smallest mask, so
-that a mask may vanish after all). Runs of `flat1d` are no patches: under a letterbox they are the published ones only with
-`padding="keep"`, since `"drop"` leaves out what is padding on the grid.
+After: diagnostic study, appendix E.1 and E.2 (row D4: average-pooled overlap > 0.07), and OG-LLaVA,
+section 5.1.1 (row O1: at least alpha = 0.5 pixels in a run of the flattened mask). D4 is
+`segments(0.07)`; O1 as published is `segments(0.5, mapping='flat1d', unit='pixels', compare='>=')`;
+`mapping='grid2d'` there is O1 aligned with the encoder's patches.
+Differs: overlap is exact area overlap (see `Frame.to_grid`), and what the papers leave open is
+said: masks that vanish are dropped (`vanished='best'` keeps them at the patch they cover most),
+overlaps are kept (`resolve='smallest'` gives a patch to the smallest mask, so that a mask may
+vanish after all). Runs of `flat1d` are no patches: under a letterbox they are the published ones
+only with `padding="keep"`, since `"drop"` leaves out what is padding on the grid.
 """
 
 from __future__ import annotations
@@ -27,11 +29,14 @@ class Segments:
 
     Attributes:
         threshold: how much of a patch a mask must cover.
-        mapping: `grid2d` by the patch's own footprint; `flat1d` by runs of the flattened mask, as OG-LLaVA published it.
+        mapping: `grid2d` by the patch's own footprint; `flat1d` by runs of the flattened mask, as
+            OG-LLaVA published it.
         unit: of the threshold: `share` of the patch's area, or `pixels` of the image inside it.
         compare: `>` (D4) or `>=` (O1).
-        resolve: None keeps overlaps; `smallest` makes regions disjoint: a patch goes to its smallest mask in pixels.
-        vanished: what becomes of a mask that reaches the threshold nowhere: `drop`, or `best` keeps the patch it covers most.
+        resolve: None keeps overlaps; `smallest` makes regions disjoint: a patch goes to its
+            smallest mask in pixels.
+        vanished: what becomes of a mask that reaches the threshold nowhere: `drop`, or `best` keeps
+            the patch it covers most.
 
     Raises:
         ValueError: no masks, or masks of another size than the image.
@@ -49,18 +54,27 @@ class Segments:
 
     def __post_init__(self) -> None:
         if self.threshold < 0 or (self.unit == "share" and self.threshold > 1):
-            raise ValueError(f"threshold {self.threshold} lies outside [0, 1]; for pixel counts say unit='pixels'")
+            raise ValueError(
+                f"threshold {self.threshold} lies outside [0, 1]; for pixel counts say unit='pixels'"
+            )
         if self.threshold == 0 and self.compare == ">=":
-            raise ValueError("threshold 0 with '>=' gives every patch to every mask; use compare='>'")
+            raise ValueError(
+                "threshold 0 with '>=' gives every patch to every mask; use compare='>'"
+            )
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
-        """The regions of one view; those that come in are replaced. `source` is the index of the mask."""
+        """The regions of one view; those that come in are replaced. `source` is the index of the
+        mask."""
         if grid.masks is None:
-            raise ValueError("segments needs pixel masks, and there is no segmenter: name one, say segmenter='felzenszwalb'")
+            raise ValueError(
+                "segments needs pixel masks, and there is no segmenter: name one, say segmenter='felzenszwalb'"
+            )
         if len(grid.grid) != 2:
             raise ValueError(f"segments needs a grid (h, w), got {grid.grid}")
         share = grid.frame.to_grid(grid.masks, self.mapping).to(grid.features.device)
-        amount = share * grid.frame.pixels_per_patch(self.mapping) if self.unit == "pixels" else share
+        amount = (
+            share * grid.frame.pixels_per_patch(self.mapping) if self.unit == "pixels" else share
+        )
         inside = (amount > self.threshold) if self.compare == ">" else (amount >= self.threshold)
         inside &= grid.valid
         if self.vanished == "best":

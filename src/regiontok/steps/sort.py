@@ -1,8 +1,11 @@
-"""The order in which regions reach the language model: centre of mass, raster, random, area or the segmenter's score.
+"""The order in which regions reach the language model: centre of mass, raster, random, area or the
+segmenter's score.
 
-After: diagnostic study, section 3.3 (row D10: sorted by centre of mass in scanline order; random order as the ablation). OG-LLaVA (row
-O2) says no order of its masks: its release reads them by the text of their file names (mask_0, mask_1, mask_10, ...).
-Differs: "scanline order" of centres is not defined there: lexicographic (y, x) of the float centroid, ties by first patch.
+After: diagnostic study, section 3.3 (row D10: sorted by centre of mass in scanline order; random
+order as the ablation). OG-LLaVA (row O2) says no order of its masks: its release reads them by the
+text of their file names (mask_0, mask_1, mask_10, ...).
+Differs: "scanline order" of centres is not defined there: lexicographic (y, x) of the float
+centroid, ties by first patch.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ class Sort:
     """Reorder the regions of one view.
 
     Attributes:
-        order: `com` centre of mass, (y, x) or (t, y, x); `raster` first patch; `random`; `area` most patches first; `score` the
-            segmenter's highest first, regions of no mask last. Ties by first patch, of equal ones in the order they came in.
-        seed: of `random`, which draws from (seed, the image's key, the epoch): no two images share an order because they happen to
-            have equally many regions.
+        order: `com` centre of mass, (y, x) or (t, y, x); `raster` first patch; `random`; `area`
+            most patches first; `score` the segmenter's highest first, regions of no mask last. Ties
+            by first patch, of equal ones in the order they came in.
+        seed: of `random`, which draws from (seed, the image's key, the epoch): no two images share
+            an order because they happen to have equally many regions.
 
     Raises:
         ValueError: `score` of masks that have none.
@@ -48,7 +52,9 @@ class Sort:
         first = regions.patch[regions.starts].cpu().numpy()
         if self.order == "random":
             digest = hashlib.sha256(f"{self.seed} {grid.key} {grid.draw}".encode()).digest()
-            order = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(len(regions))
+            order = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(
+                len(regions)
+            )
         elif self.order == "com":
             order = np.lexsort((first, *regions.centroids.cpu().numpy().T[::-1]))
         elif self.order == "area":

@@ -1,12 +1,14 @@
 """Split every large region by DBSCAN on its patch features, without regard to position.
 
-After: diagnostic study, section 4.2 and appendix E.2 (row D6: masks of at least 10 patches, DBSCAN with L2 on L2-normalised features,
-eps 0.7, min_samples 3).
-Differs: where noise points go is not said there: `noise="one"` makes one region of all noise of a segment. eps 0.7 on unit vectors is
-a cosine distance of 0.245 (the text calls it "equivalent to cosine"). All segments of a view are clustered at once, on the features' own
-device, in float64; the clusters are those of scikit-learn's DBSCAN, which `by="sklearn"` calls itself. The study took cuML where it is
-installed: that is `by="cuml"`, checked against its signature only; a patch near two clusters and core of neither may go to the other
-there. Patches of zeros stay zeros: they are 0 from each other and 1 from any other patch.
+After: diagnostic study, section 4.2 and appendix E.2 (row D6: masks of at least 10 patches, DBSCAN
+with L2 on L2-normalised features, eps 0.7, min_samples 3).
+Differs: where noise points go is not said there: `noise="one"` makes one region of all noise of a
+segment. eps 0.7 on unit vectors is a cosine distance of 0.245 (the text calls it "equivalent to
+cosine"). All segments of a view are clustered at once, on the features' own device, in float64; the
+clusters are those of scikit-learn's DBSCAN, which `by="sklearn"` calls itself. The study took cuML
+where it is installed: that is `by="cuml"`, checked against its signature only; a patch near two
+clusters and core of neither may go to the other there. Patches of zeros stay zeros: they are 0 from
+each other and 1 from any other patch.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.steps._density import Pairs, density_clusters, library_clusters, nearest_clusters
+from regiontok.steps.kernels.density import (
+    Pairs,
+    density_clusters,
+    library_clusters,
+    nearest_clusters,
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,9 @@ class Split:
         eps: largest L2 distance of neighbours, on L2-normalised features.
         min_samples: neighbours (itself counted) that make a patch a core point.
         min_patches: regions with fewer patches stay whole.
-        noise: what becomes of noise: `one` region for all noise of a segment, `singletons`, or `nearest`: the cluster of the closest
-            clustered patch in feature space. A segment of noise alone stays whole, except under `singletons`.
+        noise: what becomes of noise: `one` region for all noise of a segment, `singletons`, or
+            `nearest`: the cluster of the closest clustered patch in feature space. A segment of
+            noise alone stays whole, except under `singletons`.
         by: who clusters: this module, all segments at once, or a library's DBSCAN one by one.
 
     Raises:
@@ -53,7 +61,8 @@ class Split:
             )
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
-        """Split one view; parts of a region stand where it stood, by first patch, and keep its `source`.
+        """Split one view; parts of a region stand where it stood, by first patch, and keep its
+        `source`.
 
         Raises:
             MissingPackage: `by` names a library that is not installed.
@@ -61,9 +70,13 @@ class Split:
         if not len(regions):
             return regions
         large = (regions.sizes >= self.min_patches)[regions.region]
-        part = regions.starts[regions.region]  # a part is named by one of its memberships: whole regions by their first
+        part = regions.starts[
+            regions.region
+        ]  # a part is named by one of its memberships: whole regions by their first
         part[large] = self._parts(regions, grid, large.nonzero()[:, 0])
-        first = torch.full_like(part, len(part)).scatter_reduce(0, part, torch.arange(len(part), device=part.device), "amin")
+        first = torch.full_like(part, len(part)).scatter_reduce(
+            0, part, torch.arange(len(part), device=part.device), "amin"
+        )
         _, region = first[part].unique(return_inverse=True)
         order = torch.argsort(region, stable=True)
         source = torch.empty(int(region.max()) + 1, dtype=torch.int64, device=part.device)
@@ -71,7 +84,8 @@ class Split:
         return Regions(regions.patch[order], region[order], regions.grid, source)
 
     def _parts(self, regions: Regions, grid: PatchGrid, at: Tensor) -> Tensor:
-        """For the memberships `at` of large regions: a membership that names the part each falls into."""
+        """For the memberships `at` of large regions: a membership that names the part each falls
+        into."""
         if not len(at):
             return at
         features = grid.features.flatten(0, -2).detach().double()

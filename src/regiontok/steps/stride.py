@@ -1,8 +1,9 @@
 """Keep the patches of a regular sub-grid: every s-th row and column, for exactly k where k factors.
 
 After: the matched-budget baselines of VTC-Bench (arXiv 2510.07143).
-Differs: given by a budget, not by a step: the grid is cut into the blocks of `windows(k, shape='photo')` and the middle patch of each is
-kept, which is every s-th patch where the sides divide. So k is exact where those blocks are, else the nearest.
+Differs: given by a budget, not by a step: the grid is cut into the blocks of `windows(k,
+shape='photo')` and the middle patch of each is kept, which is every s-th patch where the sides
+divide. So k is exact where those blocks are, else the nearest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from regiontok.steps._tiling import cut, on_photo, seen
 
 @dataclass(frozen=True)
 class Stride:
-    """About `k` patches at even distances, one region each, in raster order; a source: it stands first in a spec.
+    """About `k` patches at even distances, one region each, in raster order; a source: it stands
+    first in a spec.
 
     Raises:
         ValueError: k below 1, above the number of patches, or a clip.

@@ -1,11 +1,14 @@
-"""ToMe's bipartite soft matching, repeated on fixed features until exactly k tokens are left; a region is the patches of a token.
+"""ToMe's bipartite soft matching, repeated on fixed features until exactly k tokens are left; a
+region is the patches of a token.
 
-After: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023: tokens alternate between sets A and B, each token of A
-    proposes its most similar token of B, the r best proposals merge, tokens weigh by how many patches they hold.
-Differs: the paper merges between the blocks of a running transformer, on its keys; here the encoder has finished and `features` are
-compared. A round leaves the tokens of A that stay, most similar first, then B: the order that decides who alternates next (of the
-recorded results, which this equals). Ties are defined: similarities in float64 are rounded to 2^-20, the token that comes first wins.
-Regions need not be connected.
+After: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023: tokens alternate between sets
+    A and B, each token of A proposes its most similar token of B, the r best proposals merge,
+    tokens weigh by how many patches they hold.
+Differs: the paper merges between the blocks of a running transformer, on its keys; here the encoder
+has finished and `features` are compared. A round leaves the tokens of A that stay, most similar
+first, then B: the order that decides who alternates next (of the recorded results, which this
+equals). Ties are defined: similarities in float64 are rounded to 2^-20, the token that comes first
+wins. Regions need not be connected.
 """
 
 from __future__ import annotations
@@ -31,8 +34,9 @@ class Tome:
 
     Attributes:
         k: tokens left.
-        r: tokens merged a round, the paper's r; None merges as many as a round can, half of what is there. Share of variance explained
-            on `lite`, 20 photos of BSDS500 train, r = None / 96 / 24 / 8: .411/.390/.383/.381 at k=16, .695/.700/.687/.681 at k=144.
+        r: tokens merged a round, the paper's r; None merges as many as a round can, half of what is
+            there. Share of variance explained on `lite`, 20 photos of BSDS500 train, r = None / 96
+            / 24 / 8: .411/.390/.383/.381 at k=16, .695/.700/.687/.681 at k=144.
 
     Raises:
         ValueError: k or r below 1, or k above the number of patches.
@@ -50,7 +54,8 @@ class Tome:
             raise ValueError(f"a round merges at least one token, got r={self.r}")
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
-        """Merge one view; the regions that come in are replaced. Regions come out by first patch."""
+        """Merge one view; the regions that come in are replaced. Regions come out by first
+        patch."""
         valid = grid.valid.flatten()
         count = int(valid.sum())
         if self.k > count:
@@ -61,7 +66,9 @@ class Tome:
             half = len(total) // 2
             place = match(total, min(half if self.r is None else self.r, half, len(total) - self.k))
             token = place[token]
-            total = total.new_zeros(int(place.max()) + 1, total.shape[1]).index_add_(0, place, total)
+            total = total.new_zeros(int(place.max()) + 1, total.shape[1]).index_add_(
+                0, place, total
+            )
         first = torch.full((len(total),), count, device=token.device)
         first = first.scatter_reduce(0, token, torch.arange(count, device=token.device), "amin")
         labels = torch.full_like(valid, -1, dtype=torch.int64)

@@ -1,10 +1,13 @@
-"""VisionZip-like: the patches CLS attends to most stay as they are, all others are merged into a few contextual tokens.
+"""VisionZip-like: the patches CLS attends to most stay as they are, all others are merged into a
+few contextual tokens.
 
-After: Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (arXiv 2412.04467): dominant tokens by CLS
-    attention; of the others every s-th is a target, and each of the rest joins the target it is most similar to.
-Differs: similarity is of `features`, not of the keys; a contextual token is the pool's mean over the target and all that joined it. The
-default share of contextual tokens is the paper's (10 of 64, 20 of 128, 30 of 192); CLS, which the paper counts among the dominant ones, is
-an option of the head here. Not run beside the authors' code.
+After: Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (arXiv
+    2412.04467): dominant tokens by CLS attention; of the others every s-th is a target, and each of
+    the rest joins the target it is most similar to.
+Differs: similarity is of `features`, not of the keys; a contextual token is the pool's mean over
+the target and all that joined it. The default share of contextual tokens is the paper's (10 of 64,
+20 of 128, 30 of 192); CLS, which the paper counts among the dominant ones, is an option of the head
+here. Not run beside the authors' code.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ class Visionzip:
         contextual: how many of them are merged ones; None is 5/32 of k, at least 1.
 
     Raises:
-        ValueError: k below 1 or above the number of patches, contextual outside 1..k, or no attention of CLS.
+        ValueError: k below 1 or above the number of patches, contextual outside 1..k, or no
+            attention of CLS.
     """
 
     k: int
@@ -48,14 +52,25 @@ class Visionzip:
         if self.k > len(patches):
             raise ValueError(f"cannot make {self.k} regions of {len(patches)} patches")
         contextual = max(1, round(self.k * 5 / 32)) if self.contextual is None else self.contextual
-        dominant, others = patches[: self.k - contextual], patches[self.k - contextual :].sort().values
-        targets = others[torch.arange(contextual, device=others.device) * (len(others) // contextual)]
+        dominant, others = (
+            patches[: self.k - contextual],
+            patches[self.k - contextual :].sort().values,
+        )
+        targets = others[
+            torch.arange(contextual, device=others.device) * (len(others) // contextual)
+        ]
         joins = targets[cosines(grid, others, targets).argmax(1)]
-        joins = torch.where((others[:, None] == targets).any(1), others, joins)  # of two equal targets neither joins the other
+        joins = torch.where(
+            (others[:, None] == targets).any(1), others, joins
+        )  # of two equal targets neither joins the other
         labels = torch.full((grid.patches,), -1, dtype=torch.int64, device=patches.device)
         labels[dominant] = dominant
         labels[others] = joins
         first = torch.full_like(labels, grid.patches)
         index = torch.arange(grid.patches, device=patches.device)
-        first = first.scatter_reduce(0, labels.clamp(min=0), torch.where(labels >= 0, index, grid.patches), "amin")
-        return Regions.from_labels(torch.where(labels >= 0, first[labels.clamp(min=0)], -1).view(grid.grid))
+        first = first.scatter_reduce(
+            0, labels.clamp(min=0), torch.where(labels >= 0, index, grid.patches), "amin"
+        )
+        return Regions.from_labels(
+            torch.where(labels >= 0, first[labels.clamp(min=0)], -1).view(grid.grid)
+        )

@@ -1,4 +1,5 @@
-"""A stage's batch, divided into processes and passes; and the order in which a process meets its samples, from any step on."""
+"""A stage's batch, divided into processes and passes; and the order in which a process meets its
+samples, from any step on."""
 
 from __future__ import annotations
 
@@ -49,14 +50,17 @@ def divide(batch: int, *, world: int = 1, largest: int) -> Division:
     if largest < 1:
         raise ValueError(f"a device takes at least one sample, got {largest}")
     if batch % world:
-        raise ValueError(f"a batch of {batch} cannot be shared equally by {world} processes: choose a multiple of {world}")
+        raise ValueError(
+            f"a batch of {batch} cannot be shared equally by {world} processes: choose a multiple of {world}"
+        )
     own = batch // world
     each = max(size for size in range(1, min(largest, own) + 1) if own % size == 0)
     return Division(world, each, own // each)
 
 
 class Order:
-    """The samples of this process, micro-batch by micro-batch, from any step on: a batch sampler of `DataLoader`.
+    """The samples of this process, micro-batch by micro-batch, from any step on: a batch sampler of
+    `DataLoader`.
 
     Args:
         batches: step -> the rows of the whole step.
@@ -66,8 +70,21 @@ class Order:
         start: the first step.
     """
 
-    def __init__(self, batches: Callable[[int], list[Any]], steps: int, division: Division, rank: int, start: int = 0) -> None:
-        self.batches, self.steps, self.division, self.rank, self.start = batches, steps, division, rank, start
+    def __init__(
+        self,
+        batches: Callable[[int], list[Any]],
+        steps: int,
+        division: Division,
+        rank: int,
+        start: int = 0,
+    ) -> None:
+        self.batches, self.steps, self.division, self.rank, self.start = (
+            batches,
+            steps,
+            division,
+            rank,
+            start,
+        )
 
     def __iter__(self) -> Iterator[list[Any]]:
         for step in range(self.start, self.steps):

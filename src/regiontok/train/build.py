@@ -1,6 +1,8 @@
-"""From a recipe to a model whose right parts learn: language model and tokenizer, stages' parts, LoRA, groups of parameters.
+"""From a recipe to a model whose right parts learn: language model and tokenizer, stages' parts,
+LoRA, groups of parameters.
 
-After: diagnostic study, section 4 (row D13); OG-LLaVA, section 5.1 (row O4: LoRA of rank 128, alpha 256).
+After: diagnostic study, section 4 (row D13); OG-LLaVA, section 5.1 (row O4: LoRA of rank 128, alpha
+256).
 Differs: LoRA is merged at the end of its stage, so that every stage's folder holds a plain model.
 """
 
@@ -12,16 +14,22 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from regiontok.core import spec
-from regiontok.core.need import need
-from regiontok.core.recipe import ModelSettings, Recipe, Stage
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import delimiter_token
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
-from regiontok.tokenizer import build_encoder
+from regiontok.settings import spec
+from regiontok.settings.recipe import ModelSettings, Recipe, Stage
+from regiontok.system.need import need
+from regiontok.tokenizer.regionizer import build_encoder
 
 IMAGE = "<image>"
 # A part's parameters by the start of their name.
@@ -40,13 +48,18 @@ def settings_of(recipe: Recipe) -> ModelSettings:
     """What the recipe says about the model.
 
     Raises:
-        ValueError: a recipe without stages, without a [model], or one that wants what cannot be trained here.
+        ValueError: a recipe without stages, without a [model], or one that wants what cannot be
+            trained here.
     """
     if not recipe.stage:
         raise ValueError(f"{recipe.name} has no [[stage]]: nothing to train")
     names = [stage.name for stage in recipe.stage]
-    if len(set(names)) < len(names) or not all(name.replace("-", "_").isidentifier() for name in names):
-        raise ValueError(f"{recipe.name}: stages have different plain names (letters, digits, - and _), not {names}")
+    if len(set(names)) < len(names) or not all(
+        name.replace("-", "_").isidentifier() for name in names
+    ):
+        raise ValueError(
+            f"{recipe.name}: stages have different plain names (letters, digits, - and _), not {names}"
+        )
     for stage in recipe.stage:
         _check(stage)
     return recipe.model or ModelSettings()
@@ -54,28 +67,39 @@ def settings_of(recipe: Recipe) -> ModelSettings:
 
 def _check(stage: Stage) -> None:
     if not stage.train:
-        raise ValueError(f"stage {stage.name!r} trains nothing: name connector, language_model or encoder in `train`")
+        raise ValueError(
+            f"stage {stage.name!r} trains nothing: name connector, language_model or encoder in `train`"
+        )
     if stage.lora and "language_model" not in stage.train:
         raise ValueError(f"stage {stage.name!r} has lora but does not train the language_model")
     if unknown := sorted(set(stage.rates) - set(stage.train)):
-        raise ValueError(f"stage {stage.name!r} has a learning rate for {', '.join(unknown)}, which it does not train")
+        raise ValueError(
+            f"stage {stage.name!r} has a learning rate for {', '.join(unknown)}, which it does not train"
+        )
     if stage.steps is not None and stage.steps < 1:
         raise ValueError(f"stage {stage.name!r} takes at least one step, not {stage.steps}")
     if not 0 <= stage.warmup < 1:
-        raise ValueError(f"warmup is a share of the steps in [0, 1), not {stage.warmup} (stage {stage.name!r})")
+        raise ValueError(
+            f"warmup is a share of the steps in [0, 1), not {stage.warmup} (stage {stage.name!r})"
+        )
     if stage.batch < 1:
-        raise ValueError(f"a batch holds at least one sample, not {stage.batch} (stage {stage.name!r})")
+        raise ValueError(
+            f"a batch holds at least one sample, not {stage.batch} (stage {stage.name!r})"
+        )
 
 
 def tokenizer_for(settings: ModelSettings) -> PreTrainedTokenizerBase:
-    """The language model's tokenizer with `<image>` as one id (outside the embedding, if it is new)."""
+    """The language model's tokenizer with `<image>` as one id (outside the embedding, if it is
+    new)."""
     if _is_mini(settings):
         return mini_tokenizer()
     tokenizer = AutoTokenizer.from_pretrained(settings.language_model)
     if IMAGE not in tokenizer.get_vocab():
         tokenizer.add_tokens([IMAGE], special_tokens=True)
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token  # as LLaVA; padding is masked and never learned
+        tokenizer.pad_token = (
+            tokenizer.unk_token or tokenizer.eos_token
+        )  # as LLaVA; padding is masked and never learned
     return tokenizer
 
 
@@ -101,7 +125,8 @@ def delimiter_of(recipe: Recipe, tokenizer: Any) -> int:
 def build(recipe: Recipe) -> Built:
     """A new model: a loaded language model, a fresh connector.
 
-    Weights are float32 where any stage trains them (bfloat16 computes under autocast), else bfloat16 if every stage may.
+    Weights are float32 where any stage trains them (bfloat16 computes under autocast), else
+    bfloat16 if every stage may.
     """
     settings = settings_of(recipe)
     tokenizer = tokenizer_for(settings)
@@ -133,20 +158,27 @@ def _mini(settings: ModelSettings, seed: int = 0) -> PreTrainedModel:
     try:
         return mini_language_model(seed, **dict(call.kwargs))
     except TypeError:
-        raise ValueError(f"{settings.language_model!r}: mini takes width, layers and heads") from None
+        raise ValueError(
+            f"{settings.language_model!r}: mini takes width, layers and heads"
+        ) from None
 
 
 def tunes_encoder(recipe: Recipe) -> bool:
-    """True if some stage trains the encoder: then its weights belong to the model from the start."""
+    """True if some stage trains the encoder: then its weights belong to the model from the
+    start."""
     return any("encoder" in stage.train for stage in recipe.stage)
 
 
 def is_half(recipe: Recipe, *, cuda: bool | None = None) -> bool:
-    """True if the language model's weights stand in bfloat16: a GPU, bf16 everywhere, and no stage trains them in full.
+    """True if the language model's weights stand in bfloat16: a GPU, bf16 everywhere, and no stage
+    trains them in full.
 
     Under FSDP2 and ZeRO-3 never: what is divided as one has one type, and what learns is float32.
     """
-    if any(os.environ.get(name, "").lower() == "true" for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")):
+    if any(
+        os.environ.get(name, "").lower() == "true"
+        for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    ):
         return False
     learns = any("language_model" in stage.train and not stage.lora for stage in recipe.stage)
     there = torch.cuda.is_available() and torch.cuda.is_bf16_supported() if cuda is None else cuda
@@ -154,9 +186,14 @@ def is_half(recipe: Recipe, *, cuda: bool | None = None) -> bool:
 
 
 def sketch(recipe: Recipe) -> RegionVLM:
-    """The model of a recipe on the meta device: shapes and counts without weights (a hub's config is read, nothing more)."""
+    """The model of a recipe on the meta device: shapes and counts without weights (a hub's config
+    is read, nothing more)."""
     settings = settings_of(recipe)
-    text = _mini(settings).config if _is_mini(settings) else AutoConfig.from_pretrained(settings.language_model)
+    text = (
+        _mini(settings).config
+        if _is_mini(settings)
+        else AutoConfig.from_pretrained(settings.language_model)
+    )
     encoder = build_encoder(recipe.tokenizer.encoder)
     config = RegionVLMConfig(
         text_config=text,
@@ -173,7 +210,8 @@ def sketch(recipe: Recipe) -> RegionVLM:
 
 
 def choose(model: RegionVLM, stage: Stage) -> RegionVLM:
-    """Let the stage's parts learn, and nothing else; wrap the language model in LoRA if the stage says so.
+    """Let the stage's parts learn, and nothing else; wrap the language model in LoRA if the stage
+    says so.
 
     Raises:
         ValueError: the encoder shall learn, but the model holds none of its weights.
@@ -182,11 +220,15 @@ def choose(model: RegionVLM, stage: Stage) -> RegionVLM:
     if stage.lora:
         peft = need("peft", extra="train")
         linear = {
-            name.rpartition(".")[2] for name, module in model.language_model.named_modules() if isinstance(module, nn.Linear)
+            name.rpartition(".")[2]
+            for name, module in model.language_model.named_modules()
+            if isinstance(module, nn.Linear)
         }
         row = model.config.delimiter_token_id
         embedding = next(
-            name for name, module in model.language_model.named_modules() if module is model.get_input_embeddings()
+            name
+            for name, module in model.language_model.named_modules()
+            if module is model.get_input_embeddings()
         )
         config = peft.LoraConfig(
             r=stage.lora.rank,
@@ -201,14 +243,21 @@ def choose(model: RegionVLM, stage: Stage) -> RegionVLM:
             torch.manual_seed(stage.seed)
             model.language_model = peft.get_peft_model(model.language_model, config)
     for part in stage.train:
-        learning = [(name, p) for name, p in model.named_parameters() if name.startswith(PARTS[part])]
+        learning = [
+            (name, p) for name, p in model.named_parameters() if name.startswith(PARTS[part])
+        ]
         if not learning:
             raise ValueError(
                 f"stage {stage.name!r} trains the {part}, but the model holds no weights of it"
                 + (": build it with tune_encoder" if part == "encoder" else "")
             )
         for name, parameter in learning:
-            if part != "language_model" or not stage.lora or "lora_" in name or "trainable_tokens" in name:
+            if (
+                part != "language_model"
+                or not stage.lora
+                or "lora_" in name
+                or "trainable_tokens" in name
+            ):
                 parameter.requires_grad_(True)
                 parameter.data = parameter.data.float()
     return model
@@ -222,8 +271,13 @@ def merged(model: RegionVLM) -> RegionVLM:
 
 
 def merged_state(model: RegionVLM, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same of a gathered state dict, for a model that no process holds whole: LoRA's products added, the wrapper's names gone."""
-    scale = {name: one.scaling["default"] for name, one in model.named_modules() if hasattr(one, "lora_A")}
+    """The same of a gathered state dict, for a model that no process holds whole: LoRA's products
+    added, the wrapper's names gone."""
+    scale = {
+        name: one.scaling["default"]
+        for name, one in model.named_modules()
+        if hasattr(one, "lora_A")
+    }
     found = {}
     for key, value in state.items():
         if ".lora_" in key:
@@ -238,7 +292,8 @@ def merged_state(model: RegionVLM, state: dict[str, torch.Tensor]) -> dict[str, 
 
 
 def groups(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: a learning rate a part; weight decay for matrices only (norms, biases and queries have none)."""
+    """Parameter groups for AdamW: a learning rate a part; weight decay for matrices only (norms,
+    biases and queries have none)."""
     made: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -257,7 +312,10 @@ def groups(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
 
 def counts(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Part -> (parameters that learn, all parameters)."""
-    held = {part: [p for name, p in model.named_parameters() if name.startswith(start)] for part, start in PARTS.items()}
+    held = {
+        part: [p for name, p in model.named_parameters() if name.startswith(start)]
+        for part, start in PARTS.items()
+    }
     return {
         part: (sum(p.numel() for p in found if p.requires_grad), sum(p.numel() for p in found))
         for part, found in held.items()

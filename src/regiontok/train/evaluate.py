@@ -1,4 +1,5 @@
-"""Evaluation during training: the loss on what was held out, and how many greedy answers are the record's own words.
+"""Evaluation during training: the loss on what was held out, and how many greedy answers are the
+record's own words.
 
 After: nothing; common practice.
 Differs: nothing known.
@@ -18,9 +19,16 @@ from regiontok.model.splice import IGNORE
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, examples: Sequence[Example], collate: Collator, tokenizer: Any, *, each: int, answers: int
+    model: nn.Module,
+    examples: Sequence[Example],
+    collate: Collator,
+    tokenizer: Any,
+    *,
+    each: int,
+    answers: int,
 ) -> dict[str, float]:
-    """`loss` a supervised token; `exact_match` of the first `answers` examples' last answers, in [0, 1]; how many there were.
+    """`loss` a supervised token; `exact_match` of the first `answers` examples' last answers, in
+    [0, 1]; how many there were.
 
     Args:
         model: a `RegionVLM`; left in the mode it came in.
@@ -34,9 +42,14 @@ def evaluate(
     model.eval()
     try:
         found = {"loss": _loss(model, examples, collate, each), "examples": float(len(examples))}
-        asked = [example for example in examples if any(label != IGNORE for label in example.labels)][:answers]
+        asked = [
+            example for example in examples if any(label != IGNORE for label in example.labels)
+        ][:answers]
         if asked:
-            right = sum(_right(model, asked[at : at + each], collate, tokenizer) for at in range(0, len(asked), each))
+            right = sum(
+                _right(model, asked[at : at + each], collate, tokenizer)
+                for at in range(0, len(asked), each)
+            )
             found |= {"exact_match": right / len(asked), "answers": float(len(asked))}
         return found
     finally:
@@ -69,21 +82,38 @@ def _loss(model: nn.Module, examples: Sequence[Example], collate: Collator, each
 
 def _right(model: nn.Module, examples: Sequence[Example], collate: Collator, tokenizer: Any) -> int:
     parts = [last_answer(example) for example in examples]
-    prompts = [Example(ids, [IGNORE] * len(ids), e.pictures) for (ids, _), e in zip(parts, examples, strict=True)]
+    prompts = [
+        Example(ids, [IGNORE] * len(ids), e.pictures)
+        for (ids, _), e in zip(parts, examples, strict=True)
+    ]
     batch = _on(collate(prompts), model)
     generate: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
     longest = max(len(answer) for _, answer in parts)
-    ids = generate(batch["input_ids"], batch["attention_mask"], batch["pictures"], max_new_tokens=longest, do_sample=False)
+    ids = generate(
+        batch["input_ids"],
+        batch["attention_mask"],
+        batch["pictures"],
+        max_new_tokens=longest,
+        do_sample=False,
+    )
     said = ids[:, batch["input_ids"].shape[1] :].tolist()
-    return sum(_words(tokenizer, new) == _words(tokenizer, old) for new, (_, old) in zip(said, parts, strict=True))
+    return sum(
+        _words(tokenizer, new) == _words(tokenizer, old)
+        for new, (_, old) in zip(said, parts, strict=True)
+    )
 
 
 def _words(tokenizer: Any, ids: list[int]) -> str:
     """Up to the end token."""
     end = tokenizer.eos_token_id
-    return tokenizer.decode(ids[: ids.index(end)] if end in ids else ids, skip_special_tokens=True).strip()
+    return tokenizer.decode(
+        ids[: ids.index(end)] if end in ids else ids, skip_special_tokens=True
+    ).strip()
 
 
 def _on(batch: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     device = next(model.parameters()).device
-    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+    return {
+        name: value.to(device) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }

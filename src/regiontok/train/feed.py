@@ -1,4 +1,5 @@
-"""What one stage is fed: its records, measured; which are held out; and the order, a function of the step."""
+"""What one stage is fed: its records, measured; which are held out; and the order, a function of
+the step."""
 
 from __future__ import annotations
 
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from regiontok.core.picture import PictureError
-from regiontok.core.recipe import ModelSettings, Recipe, Stage
 from regiontok.data.cache import FeatureCache
 from regiontok.data.collate import Collator, Example
 from regiontok.data.conversations import Conversations
@@ -22,6 +22,7 @@ from regiontok.data.lengths import Measure, measure
 from regiontok.data.mask_free import Larger, MaskFree
 from regiontok.data.records import RecordError, Records, read, split
 from regiontok.data.sampler import EpochOrder, Row, pools
+from regiontok.settings.recipe import ModelSettings, Recipe, Stage
 
 HELD_OUT = "held out for evaluation"
 
@@ -54,7 +55,10 @@ class Feed:
     def name(self, row: Row) -> str:
         """The ids of a row's records."""
         records = self.dataset.records
-        return "+".join(records[index % len(records)].id for index in (row if isinstance(row, tuple) else (row,)))
+        return "+".join(
+            records[index % len(records)].id
+            for index in (row if isinstance(row, tuple) else (row,))
+        )
 
 
 def feed(
@@ -79,13 +83,17 @@ def feed(
         device: where pictures are encoded to be measured.
 
     Raises:
-        ValueError: records that cannot be read; a sample longer than the stage takes, under overflow = "error"; features kept of an
-            encoder that learns.
+        ValueError: records that cannot be read; a sample longer than the stage takes, under
+            overflow = "error"; features kept of an encoder that learns.
     """
     if cache and any("encoder" in one.train for one in recipe.stage):
-        raise ValueError("features of an encoder that is tuned cannot be kept: leave --cache out, or do not train the encoder")
+        raise ValueError(
+            "features of an encoder that is tuned cannot be kept: leave --cache out, or do not train the encoder"
+        )
     records = read(stage.data)
-    template = (recipe.model or ModelSettings()).template if stage.template is None else stage.template
+    template = (
+        (recipe.model or ModelSettings()).template if stage.template is None else stage.template
+    )
     labeller = Labeller(tokenizer, template, placeholder=placeholder)
     visual = Larger.of(recipe.tokenizer, folder, device=device, mask_free=stage.mask_free > 0)
     found = measure(records, labeller, visual, max_length=stage.max_length, overflow=stage.overflow)
@@ -115,7 +123,9 @@ def feed(
 
 def _order(records: Records, own: Measure, stage: Stage, train: np.ndarray) -> EpochOrder:
     if not own.keep[train].any():
-        raise ValueError(f"stage {stage.name!r}: no record is left to train on after {len(own.reasons)} are set aside")
+        raise ValueError(
+            f"stage {stage.name!r}: no record is left to train on after {len(own.reasons)} are set aside"
+        )
     if not stage.epochs > 0 or not math.isfinite(stage.epochs):
         raise ValueError(f"stage {stage.name!r}: epochs is a positive number, not {stage.epochs}")
     return EpochOrder(
@@ -130,7 +140,8 @@ def _order(records: Records, own: Measure, stage: Stage, train: np.ndarray) -> E
 
 
 def _examples(dataset: Conversations, indices: np.ndarray) -> list[Example]:
-    """Those that can be read: a bad picture here is left out, and the number of examples says so."""
+    """Those that can be read: a bad picture here is left out, and the number of examples says
+    so."""
     found: list[Example] = []
     for index in indices.tolist():
         try:

@@ -1,10 +1,12 @@
-"""A run's folder: the recipe, where it came from, the log, checkpoints; nothing half-written in it counts.
+"""A run's folder: the recipe, where it came from, the log, checkpoints; nothing half-written in it
+counts.
 
-recipe.toml         as it was given          resolved.toml   at its scale, with overrides: what resuming compares
-options.json        what else decides the result      provenance.json  versions, hardware, seeds, hashes; one entry a start
-log.jsonl           one JSON object a step, evaluation or event
-metrics.json        of each finished stage
-1_NAME/             the saved model of a stage, once it is whole; .checkpoints/1_NAME/checkpoint-N while it runs
+recipe.toml         as it was given          resolved.toml   at its scale, with overrides: what
+resuming compares options.json        what else decides the result      provenance.json  versions,
+hardware, seeds, hashes; one entry a start log.jsonl           one JSON object a step, evaluation or
+event metrics.json        of each finished stage
+1_NAME/             the saved model of a stage, once it is whole; .checkpoints/1_NAME/checkpoint-N
+while it runs
 """
 
 from __future__ import annotations
@@ -24,10 +26,21 @@ from typing import Any
 
 import torch
 
-from regiontok.core.files import replacing
-from regiontok.core.recipe import Recipe, to_toml
+from regiontok.settings.recipe import Recipe, to_toml
+from regiontok.system.files import replacing
 
-PACKAGES = ("regiontok", "torch", "transformers", "accelerate", "peft", "tokenizers", "safetensors", "numpy", "pillow", "timm")
+PACKAGES = (
+    "regiontok",
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pillow",
+    "timm",
+)
 
 
 class OtherRecipe(ValueError):
@@ -69,10 +82,15 @@ class RunFolder:
         resolved, known = to_toml(recipe), self.path / "resolved.toml"
         if known.exists():
             if not resume:
-                raise ValueError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
+                raise ValueError(
+                    f"{self.path} holds a run already: go on with --resume, or choose another --out"
+                )
             _same(self.path, known.read_text(encoding="utf-8"), resolved)
             before = json.loads((self.path / "options.json").read_text(encoding="utf-8"))
-            _same(self.path, *(json.dumps(which, indent=1, sort_keys=True) for which in (before, options)))
+            _same(
+                self.path,
+                *(json.dumps(which, indent=1, sort_keys=True) for which in (before, options)),
+            )
         elif self.path.is_dir() and any(self.path.iterdir()) and not resume:
             raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
         else:
@@ -84,7 +102,11 @@ class RunFolder:
     def note(self, name: str, entry: dict[str, Any], *, key: str | None = None) -> None:
         """Add to a JSON file: to its list, or under `key`."""
         path = self.path / name
-        held: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else ([] if key is None else {})
+        held: Any = (
+            json.loads(path.read_text(encoding="utf-8"))
+            if path.exists()
+            else ([] if key is None else {})
+        )
         held = [*held, entry] if key is None else held | {key: entry}
         self._write(name, json.dumps(held, indent=1, ensure_ascii=False) + "\n")
 
@@ -103,7 +125,9 @@ class RunFolder:
     def rewind(self, index: int, step: int) -> None:
         """Forget what was logged after a checkpoint: those steps are taken again."""
         kept = [e for e in self.entries() if (e["stage"], e["step"]) <= (index + 1, step)]
-        self._write("log.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept))
+        self._write(
+            "log.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept)
+        )
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name) as part:
@@ -112,12 +136,17 @@ class RunFolder:
 
 def steps_kept(folder: Path) -> dict[int, Path]:
     """Steps -> their checkpoints, whole ones only, in order."""
-    found = {int(m[1]): path for path in folder.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", path.name))}
+    found = {
+        int(m[1]): path
+        for path in folder.glob("checkpoint-*")
+        if (m := re.fullmatch(r"checkpoint-(\d+)", path.name))
+    }
     return dict(sorted(found.items()))
 
 
 def publish(staged: Path, folder: Path, *, keep: int) -> Path:
-    """A checkpoint written aside becomes one: flushed to the disk, then renamed; only the last `keep` stay."""
+    """A checkpoint written aside becomes one: flushed to the disk, then renamed; only the last
+    `keep` stay."""
     for path in staged.rglob("*"):
         if path.is_file():
             with path.open("rb+") as file:
@@ -140,9 +169,17 @@ def provenance(recipe: Recipe, weights: dict[str, str]) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpus": gpus, "cuda": torch.version.cuda},
+        "hardware": {
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "gpus": gpus,
+            "cuda": torch.version.cuda,
+        },
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
-        "seeds": {"tokenizer": recipe.tokenizer.seed, **{stage.name: stage.seed for stage in recipe.stage}},
+        "seeds": {
+            "tokenizer": recipe.tokenizer.seed,
+            **{stage.name: stage.seed for stage in recipe.stage},
+        },
         "recipe": hashlib.sha256(to_toml(recipe).encode()).hexdigest(),
         "weights": weights,
     }

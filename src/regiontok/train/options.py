@@ -11,7 +11,8 @@ class Options:
     """What is not of the recipe: where and how it runs.
 
     Attributes:
-        per_device: samples of one pass on a device; 0: what fits by the formulas of `plan` (on a CPU at most 16).
+        per_device: samples of one pass on a device; 0: what fits by the formulas of `plan` (on a
+            CPU at most 16).
         save_every: steps between checkpoints; keep: how many stay.
         held_out: records kept back for evaluation.
         evaluate_every: steps between evaluations; 0: at the end of each stage.
@@ -45,7 +46,9 @@ class Options:
         if self.stop_after is not None and self.stop_after < 1:
             raise ValueError(f"stop_after is at least 1, not {self.stop_after}")
         if self.evaluate_every and not self.held_out:
-            raise ValueError("evaluation needs records that are held out: say --held-out 64, or no --evaluate-every")
+            raise ValueError(
+                "evaluation needs records that are held out: say --held-out 64, or no --evaluate-every"
+            )
 
     @property
     def of_the_result(self) -> dict[str, Any]:

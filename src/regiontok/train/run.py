@@ -1,6 +1,8 @@
-"""A whole run: stages one after the other, each carried on from the one before; stopped at any moment, it goes on exactly.
+"""A whole run: stages one after the other, each carried on from the one before; stopped at any
+moment, it goes on exactly.
 
-After: diagnostic study, section 4 (row D13: connector, then connector and language model); OG-LLaVA, section 5.1 (row O4).
+After: diagnostic study, section 4 (row D13: connector, then connector and language model);
+OG-LLaVA, section 5.1 (row O4).
 Differs: any number of stages.
 """
 
@@ -18,13 +20,23 @@ import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState, GradientState
 
-from regiontok.core.files import replacing
-from regiontok.core.interrupt import interruptible
-from regiontok.core.recipe import Recipe, Stage
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import Recipe, Stage
+from regiontok.system.files import replacing
+from regiontok.system.interrupt import interruptible
 from regiontok.train.batching import Division, Order, divide
-from regiontok.train.build import Built, build, choose, counts, is_half, merged, merged_state, settings_of, tokenizer_for
+from regiontok.train.build import (
+    Built,
+    build,
+    choose,
+    counts,
+    is_half,
+    merged,
+    merged_state,
+    settings_of,
+    tokenizer_for,
+)
 from regiontok.train.evaluate import evaluate
 from regiontok.train.feed import Feed, feed
 from regiontok.train.folder import RunFolder, provenance, steps_kept
@@ -46,7 +58,8 @@ def train(
     given: str = "",
     tell: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> dict[str, Any]:
-    """Train all stages; returns the metrics of each that is done, and `stopped`: why it ended early, or "".
+    """Train all stages; returns the metrics of each that is done, and `stopped`: why it ended
+    early, or "".
 
     Args:
         recipe: resolved at its scale.
@@ -57,7 +70,8 @@ def train(
         tell: called with every entry of the log, in the first process.
 
     Raises:
-        ValueError: a recipe that cannot be trained; a folder that holds another run; training that ran into NaN or out of memory.
+        ValueError: a recipe that cannot be trained; a folder that holds another run; training that
+            ran into NaN or out of memory.
     """
     options = options or Options()
     settings_of(recipe)
@@ -66,11 +80,22 @@ def train(
     if first:  # the others would meet what it has just written
         folder.begin(recipe, given, options.of_the_result, resume=resume)
     PartialState().wait_for_everyone()
-    done = [index for index, stage in enumerate(recipe.stage) if folder.stage(index, stage.name).is_dir()]
+    done = [
+        index
+        for index, stage in enumerate(recipe.stage)
+        if folder.stage(index, stage.name).is_dir()
+    ]
     start = len(done)
-    built = reload(recipe, folder.stage(start - 1, recipe.stage[start - 1].name)) if start else build(recipe)
+    built = (
+        reload(recipe, folder.stage(start - 1, recipe.stage[start - 1].name))
+        if start
+        else build(recipe)
+    )
     if first:
-        weights = {"encoder": built.model.config.visual_identity, "language_model": settings_of(recipe).language_model}
+        weights = {
+            "encoder": built.model.config.visual_identity,
+            "language_model": settings_of(recipe).language_model,
+        }
         folder.note("provenance.json", provenance(recipe, weights))
     session = _Session(recipe, folder, options, tell if first else lambda entry: None, first)
     results: dict[str, Any] = {}
@@ -80,10 +105,16 @@ def train(
             built, found = session.stage(built, index, stop)
             if stop.stopped:
                 name = recipe.stage[index].name
-                return {"stages": results, "stopped": f"stage {name!r} at step {found['step']}; go on with --resume"}
+                return {
+                    "stages": results,
+                    "stopped": f"stage {name!r} at step {found['step']}; go on with --resume",
+                }
             results[recipe.stage[index].name] = found
             if stop.due and index + 1 < len(recipe.stage):
-                return {"stages": results, "stopped": f"after stage {recipe.stage[index].name!r}; go on with --resume"}
+                return {
+                    "stages": results,
+                    "stopped": f"after stage {recipe.stage[index].name!r}; go on with --resume",
+                }
     return {"stages": results, "stopped": ""}
 
 
@@ -106,7 +137,10 @@ class _Session:
     def stage(self, built: Built, index: int, stop: StopAfter) -> tuple[Built, dict[str, Any]]:
         """Train one stage and save it."""
         stage, started = self.recipe.stage[index], time.perf_counter()
-        for state in (AcceleratorState, GradientState):  # a stage may have another precision than the one before
+        for state in (
+            AcceleratorState,
+            GradientState,
+        ):  # a stage may have another precision than the one before
             state._reset_state()
         world = PartialState().num_processes
         rows = self._feed(built, stage)
@@ -117,8 +151,20 @@ class _Session:
         step = max(kept, default=0)
         if self.first:
             self.folder.rewind(index, step)
-        self._record(index, {"kind": "stage", "step": step, "name": stage.name, "steps": rows.steps, **asdict(division),
-                             "samples": rows.samples, "aside": rows.aside, "parts": counts(model)})  # fmt: skip
+        self._record(
+            index,
+            {
+                "kind": "stage",
+                "step": step,
+                "name": stage.name,
+                "steps": rows.steps,
+                **asdict(division),
+                # fmt: skip
+                "samples": rows.samples,
+                "aside": rows.aside,
+                "parts": counts(model),
+            },
+        )
         trainer = self._trainer(built, stage, index, rows, division, step, stop)
         if trainer.divided and stage.lora and built.model.config.delimiter_token_id >= 0:
             raise ValueError(
@@ -130,11 +176,15 @@ class _Session:
             return built, {"step": trainer.state.global_step}
         found = self._finish(trainer, built, stage, index, time.perf_counter() - started)
         self._save(trainer, built, stage, index, found)
-        return (reload(self.recipe, self.folder.stage(index, stage.name)) if trainer.divided else built), found
+        return (
+            reload(self.recipe, self.folder.stage(index, stage.name)) if trainer.divided else built
+        ), found
 
     def _feed(self, built: Built, stage: Stage) -> Feed:
         options = self.options
-        with PartialState().main_process_first():  # the first process measures what has no known length, the others read it
+        with (
+            PartialState().main_process_first()
+        ):  # the first process measures what has no known length, the others read it
             return feed(
                 self.recipe,
                 stage,
@@ -147,12 +197,22 @@ class _Session:
             )
 
     def _trainer(
-        self, built: Built, stage: Stage, index: int, rows: Feed, division: Division, step: int, stop: StopAfter
+        self,
+        built: Built,
+        stage: Stage,
+        index: int,
+        rows: Feed,
+        division: Division,
+        step: int,
+        stop: StopAfter,
     ) -> StageTrainer:
         options = self.options
 
         def judge(model: torch.nn.Module, whole: bool) -> dict[str, float]:
-            words: dict[str, Any] = {"each": division.each, "answers": options.answers if whole else 0}
+            words: dict[str, Any] = {
+                "each": division.each,
+                "answers": options.answers if whole else 0,
+            }
             return evaluate(model, rows.held_out(), rows.collate, built.tokenizer, **words)
 
         every = options.evaluate_every
@@ -177,7 +237,9 @@ class _Session:
             report_to=[options.log] if options.log in ("trackio", "wandb") else [],
         )
 
-    def _run(self, trainer: StageTrainer, stage: Stage, division: Division, checkpoint: Path | None) -> None:
+    def _run(
+        self, trainer: StageTrainer, stage: Stage, division: Division, checkpoint: Path | None
+    ) -> None:
         try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         except (RuntimeError, MemoryError) as error:
@@ -188,8 +250,12 @@ class _Session:
                 f"{what_to_lower(stage, division)}. Go on with --resume"
             ) from error
 
-    def _finish(self, trainer: StageTrainer, built: Built, stage: Stage, index: int, seconds: float) -> dict[str, Any]:
-        steps = [e for e in self.folder.entries() if e["stage"] == index + 1 and e["kind"] == "step"]
+    def _finish(
+        self, trainer: StageTrainer, built: Built, stage: Stage, index: int, seconds: float
+    ) -> dict[str, Any]:
+        steps = [
+            e for e in self.folder.entries() if e["stage"] == index + 1 and e["kind"] == "step"
+        ]
         found: dict[str, Any] = {"step": trainer.state.global_step, "seconds": seconds}
         if steps:
             last = steps[-min(len(steps), 20) :]
@@ -198,7 +264,9 @@ class _Session:
             found |= trainer.evaluate()
         return found
 
-    def _save(self, trainer: StageTrainer, built: Built, stage: Stage, index: int, found: dict[str, Any]) -> None:
+    def _save(
+        self, trainer: StageTrainer, built: Built, stage: Stage, index: int, found: dict[str, Any]
+    ) -> None:
         model, state = built.model, None
         if trainer.divided:  # every process takes part in gathering, the first one gets it all
             state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -214,7 +282,9 @@ class _Session:
             with replacing(self.folder.stage(index, stage.name)) as part:
                 model.save_pretrained(part, state_dict=state)
                 RegionVLMProcessor(built.tokenizer).save_pretrained(part)
-            shutil.rmtree(self.folder.checkpoints(index, stage.name), ignore_errors=True)  # the stage itself is kept now
+            shutil.rmtree(
+                self.folder.checkpoints(index, stage.name), ignore_errors=True
+            )  # the stage itself is kept now
         self._record(index, {"kind": "done", **found})
         PartialState().wait_for_everyone()
 
@@ -224,7 +294,9 @@ class _Session:
         if self.options.device == "cpu" or not torch.cuda.is_available():
             return EACH_CPU
         free = torch.cuda.get_device_properties(0).total_memory
-        return most_samples(model, stage, row=rows.longest, memory_bytes=free, half=is_half(self.recipe))
+        return most_samples(
+            model, stage, row=rows.longest, memory_bytes=free, half=is_half(self.recipe)
+        )
 
     def _record(self, index: int, entry: dict[str, Any]) -> None:
         if self.first:
@@ -235,12 +307,19 @@ class _Session:
 
 @contextmanager
 def _checkpointing(model: RegionVLM, on: bool):
-    """Gradient checkpointing while a stage trains; and no cache of keys and values, which training never reads."""
+    """Gradient checkpointing while a stage trains; and no cache of keys and values, which training
+    never reads."""
     config = model.language_model.config
     before = getattr(config, "use_cache", None)
     config.use_cache = False
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    disable = getattr(model, "activation_checkpointing_disable", None) or model.gradient_checkpointing_disable
+    enable = (
+        getattr(model, "activation_checkpointing_enable", None)
+        or model.gradient_checkpointing_enable
+    )
+    disable = (
+        getattr(model, "activation_checkpointing_disable", None)
+        or model.gradient_checkpointing_disable
+    )
     if on:
         enable({"use_reentrant": False})
     try:

@@ -10,7 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from transformers import TrainerCallback
 
-from regiontok.core.recipe import Stage
+from regiontok.settings.recipe import Stage
 from regiontok.train.batching import Division
 
 
@@ -19,7 +19,8 @@ class TrainingStopped(ValueError):
 
 
 class StopAfter(TrainerCallback):
-    """Ends training with a checkpoint: after so many steps of this session, or when `flag` is set."""
+    """Ends training with a checkpoint: after so many steps of this session, or when `flag` is
+    set."""
 
     def __init__(self, steps: int | None, flag: threading.Event) -> None:
         self.left, self.flag, self.stopped = steps, flag, False
@@ -32,7 +33,9 @@ class StopAfter(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop, unless the stage is done anyway."""
         self.left = None if self.left is None else self.left - 1
-        if _anywhere(self.flag.is_set()):  # Ctrl-C reaches processes at different steps: all stop at the same one
+        if _anywhere(
+            self.flag.is_set()
+        ):  # Ctrl-C reaches processes at different steps: all stop at the same one
             self.flag.set()
         if self.due and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = self.stopped = True
@@ -48,7 +51,10 @@ def _anywhere(here: bool) -> bool:
 
 def out_of_memory(error: BaseException) -> bool:
     """True if a device or the host had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "out of memory" in str(error).lower()
+    )
 
 
 def what_to_lower(stage: Stage, division: Division) -> str:
@@ -59,8 +65,12 @@ def what_to_lower(stage: Stage, division: Division) -> str:
             f"--per-device {division.each // 2} (now {division.each}; the batch of {division.batch} stays, in more passes)"
         )
     if not stage.checkpointing:
-        ways.append("every_stage.checkpointing=true (activations are computed twice, a third more time)")
+        ways.append(
+            "every_stage.checkpointing=true (activations are computed twice, a third more time)"
+        )
     if "language_model" in stage.train and stage.lora is None:
-        ways.append("LoRA in the stage, or accelerate's fsdp2.yaml or zero3.yaml over several devices")
+        ways.append(
+            "LoRA in the stage, or accelerate's fsdp2.yaml or zero3.yaml over several devices"
+        )
     ways.append(f"max_length (now {stage.max_length}) or fewer visual tokens, merge(k=...)")
     return "; ".join(ways)

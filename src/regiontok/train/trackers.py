@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from regiontok.core.need import need
-from regiontok.core.spec import nearest
+from regiontok.system.choices import nearest
+from regiontok.system.need import need
 
 TRACKERS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
 
@@ -19,13 +19,16 @@ def check(name: str) -> None:
         MissingPackage: its package is not installed.
     """
     if name and name not in TRACKERS:
-        raise ValueError(f"unknown tracker {name!r}{nearest(name, TRACKERS)}; known: {', '.join(TRACKERS)}, or none")
+        raise ValueError(
+            f"unknown tracker {name!r}{nearest(name, TRACKERS)}; known: {', '.join(TRACKERS)}, or none"
+        )
     if name:
         need(TRACKERS[name], extra="log" if name == "tensorboard" else name)
 
 
 def trackers(name: str, folder: Path, stage: str) -> list[Any]:
-    """Trainer's callbacks of a tracker whose place is ours to choose: TensorBoard's files lie in the run's folder."""
+    """Trainer's callbacks of a tracker whose place is ours to choose: TensorBoard's files lie in
+    the run's folder."""
     check(name)
     if name != "tensorboard":
         return []

@@ -1,8 +1,10 @@
-"""One stage on transformers' Trainer: order and parts are ours, checkpoints are whole or absent, resuming is exact.
+"""One stage on transformers' Trainer: order and parts are ours, checkpoints are whole or absent,
+resuming is exact.
 
 After: LLaVA's trainer (groups of parameters by part); row D13.
-Differs: the order of the samples is a function of (seed, step) and not of a sampler's state; a checkpoint holds what learns, not the
-frozen rest; a loss that is not finite ends the run; every step is logged.
+Differs: the order of the samples is a function of (seed, step) and not of a sampler's state; a
+checkpoint holds what learns, not the frozen rest; a loss that is not finite ends the run; every
+step is logged.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from regiontok.core.interrupt import undisturbed
-from regiontok.core.recipe import Stage
+from regiontok.settings.recipe import Stage
+from regiontok.system.interrupt import undisturbed
 from regiontok.train.batching import Order
 from regiontok.train.build import groups
 from regiontok.train.folder import publish, steps_kept
@@ -64,19 +66,27 @@ class StageTrainer(Trainer):
         callbacks: Sequence[TrainerCallback] = (),
         **options: Any,
     ) -> None:
-        self.stage, self.order, self.record, self.judge, self.name, self.keep = stage, order, record, judge, name, keep
+        self.stage, self.order, self.record, self.judge, self.name, self.keep = (
+            stage,
+            order,
+            record,
+            judge,
+            name,
+            keep,
+        )
         self._folder, self._staging, self._bare = checkpoints, False, model
         super().__init__(
             model,
             arguments(stage, order, checkpoints, **options),
             data_collator=collate,
             train_dataset=dataset,
-            eval_dataset=dataset if judge else None,  # only asked whether there is one: `evaluate` is ours
+            eval_dataset=dataset
+            if judge
+            else None,  # only asked whether there is one: `evaluate` is ours
             callbacks=list(callbacks),
         )
-        self.model_accepts_loss_kwargs = (
-            True  # `forward` hands num_items_in_batch on: accumulation averages over tokens, not passes
-        )
+        # `forward` hands num_items_in_batch on: accumulation averages over tokens, not passes
+        self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)  # the run's own log says it
 
     @property
@@ -94,7 +104,8 @@ class StageTrainer(Trainer):
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=undisturbed,
-            generator=torch.Generator(),  # else each new iterator draws its seed from the global state, and a resume one more
+            # else each new iterator draws its seed from the global state, and a resume one more
+            generator=torch.Generator(),
         )
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -110,19 +121,31 @@ class StageTrainer(Trainer):
         Raises:
             TrainingStopped: a loss that is not finite; before anything of this step is saved.
         """
-        if "loss" in logs and not (math.isfinite(logs["loss"]) and math.isfinite(float(logs.get("grad_norm", 0.0)))):
+        if "loss" in logs and not (
+            math.isfinite(logs["loss"]) and math.isfinite(float(logs.get("grad_norm", 0.0)))
+        ):
             self._stop_at_nan(logs["loss"])
         super().log(logs, start_time)
         if self.is_world_process_zero() and "train_runtime" not in logs:
             kind = "step" if "loss" in logs else "eval"
-            self.record({"kind": kind, "step": self.state.global_step, **{k: v for k, v in logs.items() if k != "epoch"}})
+            self.record(
+                {
+                    "kind": kind,
+                    "step": self.state.global_step,
+                    **{k: v for k, v in logs.items() if k != "epoch"},
+                }
+            )
 
     def _stop_at_nan(self, loss: float) -> None:
         step = self.state.global_step
         known = steps_kept(self._folder)
         batch = self.order.batches(step - 1)
         names = [self.name(row) for row in batch[:16]]
-        last = f"the last good checkpoint is {list(known.values())[-1]}" if known else "there is no checkpoint before it"
+        last = (
+            f"the last good checkpoint is {list(known.values())[-1]}"
+            if known
+            else "there is no checkpoint before it"
+        )
         raise TrainingStopped(
             f"stage {self.stage.name!r}, step {step}: the loss is {loss} or its gradient is not finite; {last}. "
             f"The batch: {', '.join(names)}{' ...' if len(batch) > 16 else ''}. "
@@ -130,7 +153,8 @@ class StageTrainer(Trainer):
         )
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Judge the model on the held-out part; every process does all of it, so that divided models stay in step."""
+        """Judge the model on the held-out part; every process does all of it, so that divided
+        models stay in step."""
         assert self.judge is not None
         # a divided model is whole in its own forward only, so that it cannot generate
         judged = self.judge(self.model_wrapped if self.divided else self._bare, not self.divided)
@@ -159,7 +183,9 @@ class StageTrainer(Trainer):
             shutil.rmtree(staged)
         self.accelerator.wait_for_everyone()
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
         """What learns, as safetensors: nothing frozen, and no pickled arguments."""
         if not self.args.should_save:
             return
@@ -168,18 +194,27 @@ class StageTrainer(Trainer):
         held = named if state_dict is None else state_dict
         folder = Path(output_dir or self._folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: held[name].detach().cpu().contiguous() for name in sorted(learning)}, folder / WEIGHTS)
+        save_file(
+            {name: held[name].detach().cpu().contiguous() for name in sorted(learning)},
+            folder / WEIGHTS,
+        )
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
         path = Path(resume_from_checkpoint) / WEIGHTS
         if self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         saved = load_file(path)
-        learning = {name: p for name, p in (model or self._bare).named_parameters() if p.requires_grad}
+        learning = {
+            name: p for name, p in (model or self._bare).named_parameters() if p.requires_grad
+        }
         if set(saved) != set(learning):
             odd = sorted(set(saved) ^ set(learning))
-            raise ValueError(f"{path} holds other weights than this stage trains: {', '.join(odd[:4])} ({len(odd)} in all)")
+            raise ValueError(
+                f"{path} holds other weights than this stage trains: {', '.join(odd[:4])} ({len(odd)} in all)"
+            )
         with torch.no_grad():
             for name, parameter in learning.items():
                 parameter.copy_(saved[name])
@@ -187,7 +222,9 @@ class StageTrainer(Trainer):
 
 def arguments(stage: Stage, order: Order, folder: Path, **options: Any) -> TrainingArguments:
     """A stage as transformers' arguments."""
-    bf16 = stage.precision == "bf16" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    bf16 = (
+        stage.precision == "bf16" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    )
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=order.division.each,

@@ -1,10 +1,12 @@
-"""Subtract an encoder's mean positional artifact, estimated over a folder of photos, from the features that region steps read.
+"""Subtract an encoder's mean positional artifact, estimated over a folder of photos, from the
+features that region steps read.
 
-After: Yang et al., "Denoising Vision Transformers", ECCV 2024, equation 2 (output = content + artifact of the position + interaction), as
-    the diagnostic study, section 4.1, cites it for non-smoothness.
-Differs: their artifact is a neural field fitted to many crops of ONE image, followed by a trained denoiser; ours is the mean over many
-    images, in closed form. It takes out what is the same at a position in all images, content included (sky lies on top), and nothing of
-    the interaction.
+After: Yang et al., "Denoising Vision Transformers", ECCV 2024, equation 2 (output = content +
+    artifact of the position + interaction), as the diagnostic study, section 4.1, cites it for
+    non-smoothness.
+Differs: their artifact is a neural field fitted to many crops of ONE image, followed by a trained
+    denoiser; ours is the mean over many images, in closed form. It takes out what is the same at a
+    position in all images, content included (sky lies on top), and nothing of the interaction.
 """
 
 from __future__ import annotations
@@ -21,18 +23,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from regiontok.core import spec
 from regiontok.core.grid import PatchGrid
+from regiontok.settings import spec
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-LAYER = ("layer", "stages")  # an encoder's fields that say which of its features these are; size and framing may differ
+LAYER = (
+    "layer",
+    "stages",
+)  # an encoder's fields that say which of its features these are; size and framing may differ
 
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """What an encoder adds at each position, whatever the image; `save_artifact` writes one, `load_artifact` reads it.
+    """What an encoder adds at each position, whatever the image; `save_artifact` writes one,
+    `load_artifact` reads it.
 
     Attributes:
         values: `[h w d]`.
@@ -50,10 +56,11 @@ class Artifact:
 
 
 def mean_artifact(grids: Iterable[PatchGrid]) -> Float[Tensor, "h w d"]:
-    """The mean over images of (feature at a position - mean feature of its image), float32; zero where no image has a valid patch.
+    """The mean over images of (feature at a position - mean feature of its image), float32; zero
+    where no image has a valid patch.
 
-    Of images without an artifact it is noise with 1 / images of the variance of their content. Images may come from a generator: one is
-    held at a time.
+    Of images without an artifact it is noise with 1 / images of the variance of their content.
+    Images may come from a generator: one is held at a time.
 
     Raises:
         ValueError: no images, clips, or grids of several shapes.
@@ -78,8 +85,11 @@ def mean_artifact(grids: Iterable[PatchGrid]) -> Float[Tensor, "h w d"]:
     return (total / count.clamp(min=1)[..., None]).float()
 
 
-def save_artifact(path: str | Path, values: Float[Tensor, "h w d"], encoder: Any = None, images: int = 0) -> Path:
-    """Write an artifact as safetensors, with the encoder's spec, the identity of its weights and its layer.
+def save_artifact(
+    path: str | Path, values: Float[Tensor, "h w d"], encoder: Any = None, images: int = 0
+) -> Path:
+    """Write an artifact as safetensors, with the encoder's spec, the identity of its weights and
+    its layer.
 
     Raises:
         ValueError: not `[h w d]`, NaN or infinity.
@@ -88,7 +98,11 @@ def save_artifact(path: str | Path, values: Float[Tensor, "h w d"], encoder: Any
         raise ValueError(f"expected a finite artifact [h w d], got {list(values.shape)}")
     about = {"images": str(images)}
     if encoder is not None:
-        about |= {"encoder": spec.render(encoder, full=True), "weights": encoder.identity, "layer": _layer(encoder)}
+        about |= {
+            "encoder": spec.render(encoder, full=True),
+            "weights": encoder.identity,
+            "layer": _layer(encoder),
+        }
     save_file({"artifact": values.float().contiguous().cpu()}, str(path), metadata=about)
     return Path(path)
 
@@ -101,7 +115,9 @@ def load_artifact(path: str | Path) -> Artifact:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ValueError(f"{path}: no such file; regiontok.transform.denoise.mean_artifact and save_artifact make one")
+        raise ValueError(
+            f"{path}: no such file; regiontok.transform.denoise.mean_artifact and save_artifact make one"
+        )
     stat = file.stat()
     return _load(str(file.resolve()), stat.st_mtime_ns, stat.st_size)
 
@@ -115,14 +131,17 @@ def _load(path: str, changed: int, size: int) -> Artifact:
     except SafetensorError as error:
         raise ValueError(f"{path} is no artifact that save_artifact wrote: {error}") from None
     if values.ndim != 3 or not bool(torch.isfinite(values).all()):
-        raise ValueError(f"{path} holds {list(values.shape)}, or NaN, where a finite artifact [h w d] was expected")
+        raise ValueError(
+            f"{path} holds {list(values.shape)}, or NaN, where a finite artifact [h w d] was expected"
+        )
     told = {name: about.get(name, "") for name in ("encoder", "weights", "layer")}
     return Artifact(values, **told, images=int(about.get("images", 0)))
 
 
 @dataclass(frozen=True)
 class Denoise:
-    """Subtract the artifact of a file, resampled to the view's grid if it has another; pooled values stay as they are.
+    """Subtract the artifact of a file, resampled to the view's grid if it has another; pooled
+    values stay as they are.
 
     Attributes:
         artifact: path of a file that `save_artifact` wrote.
@@ -139,10 +158,13 @@ class Denoise:
             ValueError: see `load_artifact`.
         """
         values = load_artifact(self.artifact).values
-        return hashlib.sha256(f"{list(values.shape)}".encode() + values.numpy().tobytes()).hexdigest()[:32]
+        return hashlib.sha256(
+            f"{list(values.shape)}".encode() + values.numpy().tobytes()
+        ).hexdigest()[:32]
 
     def check(self, encoder: Any) -> None:
-        """Refuse an encoder that the artifact is not of: other weights, or another layer. Another size of image is fine.
+        """Refuse an encoder that the artifact is not of: other weights, or another layer. Another
+        size of image is fine.
 
         Raises:
             ValueError: another encoder; see `load_artifact`.
@@ -150,7 +172,9 @@ class Denoise:
         known = load_artifact(self.artifact)
         if known.weights and (known.weights, known.layer) != (encoder.identity, _layer(encoder)):
             ours = spec.render(encoder, full=True)
-            raise ValueError(f"{self.artifact} was estimated on {known.encoder}, but the encoder is {ours}: estimate it anew")
+            raise ValueError(
+                f"{self.artifact} was estimated on {known.encoder}, but the encoder is {ours}: estimate it anew"
+            )
 
     def one(self, grid: PatchGrid) -> PatchGrid:
         """Transform one view; a clip frame by frame.
@@ -161,9 +185,13 @@ class Denoise:
         values = load_artifact(self.artifact).values
         if values.shape[-1] != grid.features.shape[-1]:
             widths = f"{values.shape[-1]}, the features {grid.features.shape[-1]}"
-            raise ValueError(f"{self.artifact} has a width of {widths}: it was estimated on another encoder or layer")
+            raise ValueError(
+                f"{self.artifact} has a width of {widths}: it was estimated on another encoder or layer"
+            )
         exact = resampled(values.to(grid.features.device).double(), grid.features.shape[-3:-1])
-        return grid.but(features=(grid.features.double() - exact).to(grid.features.dtype), values=grid.pooled)
+        return grid.but(
+            features=(grid.features.double() - exact).to(grid.features.dtype), values=grid.pooled
+        )
 
 
 def resampled(values: Float[Tensor, "h w d"], size: Sequence[int]) -> Float[Tensor, "y x d"]:
@@ -171,8 +199,12 @@ def resampled(values: Float[Tensor, "h w d"], size: Sequence[int]) -> Float[Tens
     if tuple(values.shape[:2]) == tuple(size):
         return values
     deep = values.movedim(-1, 0)[None]
-    return torch.nn.functional.interpolate(deep, tuple(size), mode="bilinear", antialias=True)[0].movedim(0, -1)
+    return torch.nn.functional.interpolate(deep, tuple(size), mode="bilinear", antialias=True)[
+        0
+    ].movedim(0, -1)
 
 
 def _layer(encoder: Any) -> str:
-    return ", ".join(f"{name}={getattr(encoder, name)!r}" for name in LAYER if hasattr(encoder, name))
+    return ", ".join(
+        f"{name}={getattr(encoder, name)!r}" for name in LAYER if hasattr(encoder, name)
+    )

@@ -1,8 +1,10 @@
 """Replace patches of outlying norm by the mean of their neighbours, for the region steps.
 
-After: Darcet et al., "Vision Transformers Need Registers", ICLR 2024 (high-norm patches hold global, not local content); a remedy for the
-    high-norm artifacts of the diagnostic study, section 4.1 (finding 3).
-Differs: neither paper does this (one trains registers, the other normalises); the cut is that of `diagnose/norms.py`.
+After: Darcet et al., "Vision Transformers Need Registers", ICLR 2024 (high-norm patches hold
+    global, not local content); a remedy for the high-norm artifacts of the diagnostic study,
+    section 4.1 (finding 3).
+Differs: neither paper does this (one trains registers, the other normalises); the cut is that of
+`measures/norms.py`.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FillOutliers:
-    """Outliers become the mean of those of their 8 neighbours that are none, from the rim of a group inwards; pooled values stay.
+    """Outliers become the mean of those of their 8 neighbours that are none, from the rim of a
+    group inwards; pooled values stay.
 
-    An outlier's norm is above max(median + deviations x 1.4826 x MAD, ratio x median) of the valid patches of its view (frame by frame in a
-    clip), where MAD is the median absolute deviation. At most half of the patches can be.
+    An outlier's norm is above max(median + deviations x 1.4826 x MAD, ratio x median) of the valid
+    patches of its view (frame by frame in a clip), where MAD is the median absolute deviation. At
+    most half of the patches can be.
 
     Attributes:
         deviations: robust standard deviations above the median.
@@ -39,24 +43,35 @@ class FillOutliers:
         if not self.deviations >= 0:
             raise ValueError(f"deviations must be 0 or more, got {self.deviations}")
         if not self.ratio >= 1:
-            raise ValueError(f"ratio must be 1 or more, or patches below the median are outliers; got {self.ratio}")
+            raise ValueError(
+                f"ratio must be 1 or more, or patches below the median are outliers; got {self.ratio}"
+            )
 
     def one(self, grid: PatchGrid) -> PatchGrid:
         """Transform one view."""
         frames = grid.features.double().reshape(-1, *grid.features.shape[-3:])
         valid = grid.valid.reshape(-1, *grid.valid.shape[-2:])
-        filled = torch.stack([self._fill(one, seen) for one, seen in zip(frames, valid, strict=True)])
-        return grid.but(features=filled.view(grid.features.shape).to(grid.features.dtype), values=grid.pooled)
+        filled = torch.stack(
+            [self._fill(one, seen) for one, seen in zip(frames, valid, strict=True)]
+        )
+        return grid.but(
+            features=filled.view(grid.features.shape).to(grid.features.dtype), values=grid.pooled
+        )
 
-    def _fill(self, features: Float[Tensor, "h w d"], valid: Bool[Tensor, "h w"]) -> Float[Tensor, "h w d"]:
+    def _fill(
+        self, features: Float[Tensor, "h w d"], valid: Bool[Tensor, "h w"]
+    ) -> Float[Tensor, "h w d"]:
         norms = features.norm(dim=-1)
         if not bool(valid.any()):
             return features
         middle = norms[valid].quantile(0.5)
         deviation = 1.4826 * (norms[valid] - middle).abs().quantile(0.5)
-        found = valid & (norms > torch.maximum(middle + self.deviations * deviation, self.ratio * middle))
+        found = valid & (
+            norms > torch.maximum(middle + self.deviations * deviation, self.ratio * middle)
+        )
         known = valid & ~found
-        # of the valid patches, a rectangle, at most half are outliers, so each pass reaches at least one more
+        # of the valid patches, a rectangle, at most half are outliers, so each pass reaches at
+        # least one more
         while bool((valid & ~known).any()):
             total, count = _around(features * known[..., None]), _around(known[..., None].double())
             next_to = valid & ~known & (count[..., 0] > 0)
@@ -67,5 +82,7 @@ class FillOutliers:
 
 def _around(field: Float[Tensor, "h w d"]) -> Float[Tensor, "h w d"]:
     """Sum over the 3 x 3 patches around each."""
-    window = torch.nn.functional.avg_pool2d(field.movedim(-1, 0)[None], 3, stride=1, padding=1, divisor_override=1)
+    window = torch.nn.functional.avg_pool2d(
+        field.movedim(-1, 0)[None], 3, stride=1, padding=1, divisor_override=1
+    )
     return window[0].movedim(0, -1)

@@ -1,7 +1,9 @@
 """RMS-normalise the features that region steps read, patch by patch, without a learned scale.
 
-After: diagnostic study, section 4.2 (row D7); the trained scale is the head's (`norm="rms"`, with `partition_on="normed"`).
-Differs: cosines of single patches do not change, the MEAN of a region does: outlier patches no longer rule it.
+After: diagnostic study, section 4.2 (row D7); the trained scale is the head's (`norm="rms"`, with
+`partition_on="normed"`).
+Differs: cosines of single patches do not change, the MEAN of a region does: outlier patches no
+longer rule it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ class Rms:
 
     def __post_init__(self) -> None:
         if not self.eps > 0:
-            raise ValueError(f"eps must be positive, or a patch of zeros has no quotient; got {self.eps}")
+            raise ValueError(
+                f"eps must be positive, or a patch of zeros has no quotient; got {self.eps}"
+            )
 
     def one(self, grid: PatchGrid) -> PatchGrid:
         """Transform one view."""

@@ -1,6 +1,7 @@
 """Standardise each channel over the patches of an image, for the region steps.
 
-After: our own finding: for weights-free merging this decides quality more than anything else (docs/methods.md has the figures).
+After: our own finding: for weights-free merging this decides quality more than anything else
+(docs/methods.md has the figures).
 Differs: nothing known; it is in no paper of ours.
 """
 
@@ -16,10 +17,12 @@ from regiontok.core.grid import PatchGrid
 
 @dataclass(frozen=True)
 class Standardise:
-    """Zero mean and unit variance over the valid patches of one view; pooled values stay as they are.
+    """Zero mean and unit variance over the valid patches of one view; pooled values stay as they
+    are.
 
     Attributes:
-        floor: share of the largest channel deviation below which a channel is not blown up: a channel that hardly moves carries noise.
+        floor: share of the largest channel deviation below which a channel is not blown up: a
+            channel that hardly moves carries noise.
     """
 
     floor: float = 0.05
@@ -30,12 +33,15 @@ class Standardise:
             raise ValueError(f"floor {self.floor} lies outside [0, 1]")
 
     def one(self, grid: PatchGrid) -> PatchGrid:
-        """Transform one view. Padding becomes zeros; so does a view that varies by rounding only, which merges into one region."""
+        """Transform one view. Padding becomes zeros; so does a view that varies by rounding only,
+        which merges into one region."""
         wide = grid.features if grid.features.dtype.itemsize >= 4 else grid.features.float()
         seen = wide[grid.valid]
         mean, deviation = seen.mean(0), seen.std(0, correction=0)
         rounding = 1e-6 * seen.abs().max()
         normed = torch.zeros_like(wide)
         if deviation.max() > rounding:
-            normed[grid.valid] = (seen - mean) / deviation.clamp(min=(self.floor * deviation.max()).clamp(min=rounding))
+            normed[grid.valid] = (seen - mean) / deviation.clamp(
+                min=(self.floor * deviation.max()).clamp(min=rounding)
+            )
         return grid.but(features=normed.to(grid.features.dtype), values=grid.pooled)

@@ -1,1 +1,0 @@
-"""Measures of features and regions: tensors -> numbers."""

@@ -1,0 +1,1 @@
+"""What the commands do, callable from Python; nothing here reads a command line."""

@@ -1,0 +1,1 @@
+"""How coherent an encoder's features are: numbers, one page, figures."""

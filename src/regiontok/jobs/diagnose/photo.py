@@ -1,0 +1,233 @@
+"""What `regiontok diagnose` measures on one photo: features before and after a block of the photo
+was greyed out.
+
+The block. A third of the grid's height and width (of what sees the photo), its place drawn by seed
+and photo, becomes mid-grey (127) in the photo's own pixels. A patch is touched if it sees any of
+the block; patches more than `MARGIN` of the grid's shorter side away from all touched ones are far.
+
+Borders. Patches take the label that covers most of them. Of several human segmentations the one
+with the median number of regions counts for the borders (of two, the coarser; of equals, the
+first); all count for the covering. Without any, the segmenter's borders stand in.
+
+Padding (a letterbox) has no part in anything: features are cut to the rectangle of patches that see
+the photo.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from regiontok.core.frame import Frame
+from regiontok.core.grid import PatchGrid
+from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Regions
+from regiontok.jobs.humans import read_humans
+from regiontok.measures.covering import region_scores
+from regiontok.measures.locality import far_change
+from regiontok.measures.norms import norm_map
+from regiontok.measures.smoothness import cosine_by_distance, smoothness_metrics
+from regiontok.steps.merge import merge_tree
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16)  # patches
+BUDGET = 32  # regions at which coverings of different encoders can be compared
+BLOCK, MARGIN, GREY = 1 / 3, 1 / 6, 127
+# What decides a measurement beside encoder and photo; a new meaning of any number is a new version.
+MEASURES = {
+    "version": 1,
+    "thresholds": list(THRESHOLDS),
+    "distances": list(DISTANCES),
+    "budget": BUDGET,
+    "block": [BLOCK, MARGIN, GREY],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo, what people drew on it (or nothing), and its segments where nobody did."""
+
+    picture: Picture
+    humans: Sequence[np.ndarray] = ()
+    segments: PixelMasks | None = None
+
+    @classmethod
+    def read(cls, path: Path, humans: Path | None) -> Photo:
+        """Decode a photo and its human segmentations, where the folder has any.
+
+        Raises:
+            ValueError: a photo, or a human segmentation, that cannot be read or is of another size.
+        """
+        picture = Picture.of(path)
+        drawn = read_humans(humans, path) if humans and human_file(humans, path) else []
+        for human in drawn:
+            if human.shape != picture.size:
+                raise ValueError(
+                    f"{path}: a human segmentation is {human.shape}, the photo {picture.size}"
+                )
+        return cls(picture, drawn)
+
+    def labels(self, frame: Frame) -> Int[Tensor, "h w"]:
+        """The label of each patch, by area.
+
+        Raises:
+            ValueError: there are neither human segmentations nor segments.
+        """
+        if self.segments is None and not len(self.humans):
+            raise ValueError(
+                f"{self.picture.name}: no human drew borders, and there are no segments"
+            )
+        counts = [len(np.unique(human)) for human in self.humans]
+        middle = counts.index(sorted(counts)[(len(counts) - 1) // 2]) if counts else 0
+        masks = (
+            PixelMasks.from_labels(self.humans[middle]) if self.segments is None else self.segments
+        )
+        return frame.to_grid(masks).argmax(0)
+
+    def occluded(self, frame: Frame, seed: int) -> tuple[Picture, Bool[Tensor, "h w"]]:
+        """The photo with a grey block, and the patches that see any of it."""
+        rng = np.random.default_rng([seed, int(self.picture.key[:8], 16)])
+        inside = [frame.valid.any(1 - axis).nonzero()[:, 0].tolist() for axis in (0, 1)]
+        sides = [max(1, round(len(places) * BLOCK)) for places in inside]
+        low = [
+            int(rng.choice(places[: len(places) - side + 1]))
+            for places, side in zip(inside, sides, strict=True)
+        ]
+        box = torch.tensor(
+            [[low[1], low[0], low[1] + sides[1], low[0] + sides[0]]], dtype=torch.float64
+        )
+        x0, y0, x1, y1 = (round(float(side)) for side in frame.boxes_to_pixels(box)[0])
+        pixels = self.picture.pixels.copy()
+        pixels[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = GREY
+        block = torch.zeros(self.picture.size)
+        block[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = 1
+        return Picture.of(pixels, name=self.picture.name), frame.to_grid(block[None])[0] > 0
+
+
+def human_file(folder: Path | None, image: Path) -> Path | None:
+    """Where the human segmentation of a photo lies, if there is one."""
+    places = [folder / f"{image.stem}{suffix}" for suffix in (".mat", ".png")] if folder else []
+    return next((place for place in places if place.is_file()), None)
+
+
+def encode_pair(
+    encoder: Any, photo: Photo, seed: int
+) -> tuple[PatchGrid, PatchGrid, Bool[Tensor, "h w"]]:
+    """The photo's grid, that of the photo with a grey block, and the touched patches; features on
+    the host in float32."""
+    covered, touched = photo.occluded(encoder.frame(photo.picture.size), seed)
+    before, after = (on_host(grid) for grid in encoder.encode([photo.picture, covered]))
+    return before, after, touched
+
+
+def on_host(grid: PatchGrid) -> PatchGrid:
+    """The features alone, float32, on the host."""
+    return grid.but(
+        features=grid.features.float().cpu(),
+        values=None,
+        prefix=None,
+        summaries=0,
+        cls_attention=None,
+    )
+
+
+def seen(grid: PatchGrid, values: Tensor | None = None) -> Tensor:
+    """Features (or other values `[h w ...]`) cut to the rectangle of patches that see the photo."""
+    rows, cols = grid.frame.valid.any(1), grid.frame.valid.any(0)
+    return (grid.features if values is None else values)[rows][:, cols]
+
+
+def measure(
+    before: PatchGrid,
+    after: PatchGrid,
+    touched: Bool[Tensor, "h w"],
+    photo: Photo,
+    thresholds: Sequence[float],
+) -> dict[str, Any]:
+    """Everything that one variant's features of one photo give, as numbers that JSON can hold."""
+    features = seen(before)
+    shorter = min(features.shape[:2])
+    distances = [distance for distance in DISTANCES if distance < shorter]
+    changed = far_change(
+        features, seen(after), seen(before, touched), max(1, round(shorter * MARGIN))
+    )
+    maps = norm_map(features)
+    return {
+        "grid": list(before.grid),
+        "width": before.features.shape[-1],
+        "metrics": _finite(
+            {**smoothness_metrics(features, seen(before, photo.labels(before.frame))), **changed}
+        ),
+        "decay": dict(
+            zip(
+                map(str, distances),
+                map(float, cosine_by_distance(features, distances)),
+                strict=True,
+            )
+        ),
+        "norms": pack(maps),
+        "humans": bool(len(photo.humans)),
+        **_yield(before, photo.humans, thresholds),
+    }
+
+
+def _yield(
+    grid: PatchGrid, humans: Sequence[np.ndarray], thresholds: Sequence[float]
+) -> dict[str, Any]:
+    """Regions left at each threshold and their covering, all cuts of one tree; and the covering of
+    exactly `BUDGET` regions."""
+    tree = merge_tree(Regions.singletons(grid.grid, grid.valid), grid)
+    cuts = [tree.cut(threshold) for threshold in thresholds]
+    found: dict[str, Any] = {
+        "regions": {f"{at:g}": len(cut) for at, cut in zip(thresholds, cuts, strict=True)}
+    }
+    if len(humans):
+        found["covered"] = {
+            f"{at:g}": _covered(grid, cut, humans) for at, cut in zip(thresholds, cuts, strict=True)
+        }
+        if int(grid.valid.sum()) > BUDGET:
+            found["covered_at_budget"] = _covered(grid, tree.cut(k=BUDGET), humans)
+    return found
+
+
+def _covered(grid: PatchGrid, regions: Regions, humans: Sequence[np.ndarray]) -> list[float]:
+    """Numerator and denominator of the covering, in pixels: sets of photos are joined by both."""
+    covering = region_scores(grid.frame.to_pixels(regions.labels).numpy(), humans).covering
+    return [covering.covered, covering.pixels]
+
+
+def _finite(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """NaN (a metric that this photo does not have: no border, no far patch) becomes None."""
+    return {
+        key: None if value is None or not np.isfinite(value) else float(value)
+        for key, value in metrics.items()
+    }
+
+
+def pack(maps: Float[Tensor, "h w"]) -> dict[str, Any]:
+    """A map as text, exactly."""
+    return {
+        "grid": list(maps.shape),
+        "data": base64.b64encode(maps.float().numpy().astype("<f4").tobytes()).decode(),
+    }
+
+
+def unpack(packed: Mapping[str, Any]) -> Float[Tensor, "h w"]:
+    """What `pack` made.
+
+    >>> unpack(pack(torch.tensor([[1.0, 2.5]]))).tolist()
+    [[1.0, 2.5]]
+    """
+    flat = np.frombuffer(base64.b64decode(packed["data"]), "<f4").astype(np.float32)
+    return torch.from_numpy(flat).view(*packed["grid"])

@@ -1,0 +1,1 @@
+"""Ways to fewer tokens compared at the same budget."""

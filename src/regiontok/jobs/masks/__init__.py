@@ -1,0 +1,1 @@
+"""Masks of folders, archives and records into a mask store."""

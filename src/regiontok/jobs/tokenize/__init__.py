@@ -1,0 +1,1 @@
+"""Folders of images and clips to region tokens on disk."""

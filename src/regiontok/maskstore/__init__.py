@@ -1,0 +1,1 @@
+"""Pixel masks computed once and kept in Parquet files for later runs."""

@@ -1,0 +1,1 @@
+"""Numbers about features and regions: coherence, region quality, probes."""

@@ -1,0 +1,1 @@
+"""Region tokens inside released vision-language models; one file a family."""

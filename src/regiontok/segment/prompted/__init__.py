@@ -1,0 +1,1 @@
+"""SAM's everything-mode: prompts, masks, granularity."""

@@ -1,0 +1,1 @@
+"""Region tokens for inference servers: export."""

@@ -1,0 +1,1 @@
+"""What a text means: specs and their registry, short names, recipes."""

@@ -1,0 +1,1 @@
+"""Pretraining shards: images in tars with regions and labels in Parquet side-cars."""

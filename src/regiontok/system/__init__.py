@@ -1,0 +1,2 @@
+"""What serves all other rooms: files, interrupts, optional packages, the hub, checkpoints,
+hardware, run folders."""

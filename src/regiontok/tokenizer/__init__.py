@@ -1,0 +1,2 @@
+"""Images in, region tokens out: Regionizer (frozen), VisualHead (learns), RegionTokenizer
+(both)."""

@@ -1,0 +1,447 @@
+"""Chat with a model that has learned the colours of squares, from its folder: answers, history,
+commands, attention, errors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from regiontok.core.picture import Picture, PictureError
+from regiontok.jobs.chat.command import Desk, converse, draw_answer, region_tables, reports, typed
+from regiontok.jobs.chat.models import Released, Trained, load_speaker
+from regiontok.jobs.chat.session import Chat, open_chat, ranked
+from regiontok.model.mini import TEMPLATE, mini_language_model, mini_tokenizer
+from regiontok.model.processor import RegionVLMProcessor
+from regiontok.model.vlm import RegionVLM
+from regiontok.released.vlm import from_vlm
+from regiontok.settings.recipe import TokenizerSettings
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 200)}
+
+
+def square(colour, y=8, x=20):
+    pixels = np.full((64, 64, 3), 128, np.uint8)
+    pixels[y : y + 32, x : x + 32] = COLOURS[colour]
+    return Picture.of(pixels, f"{colour}.png")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A `RegionVLM` that says the colour of a square, saved with its processor; it learns in about
+    three seconds."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    processor = RegionVLMProcessor(mini_tokenizer())
+    tokenizer = processor.tokenizer
+    visual = TokenizerSettings(
+        encoder="filters(size=112)", regions="merge(k=3)", norm="rms", whole=True
+    )
+    language_model = mini_language_model(width=64, layers=2, heads=4)
+    model = RegionVLM.from_parts(language_model, visual, image_token_id=tokenizer.image_token_id)
+    names = [list(COLOURS)[i] for i in rng.integers(0, len(COLOURS), 80)]
+    grids = model.regionizer.see([square(name, *rng.integers(0, 32, 2)) for name in names])
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Colour?"}]}]
+    prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
+    start = len(tokenizer(prompt, add_special_tokens=False).input_ids)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    model.train()
+    for _ in range(80):
+        index = rng.integers(0, len(names), 16)
+        texts = [f"{prompt}{names[i]}</s>" for i in index]
+        rows = tokenizer(
+            texts, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt"
+        )
+        labels = rows.input_ids.masked_fill(rows.attention_mask == 0, -100)
+        labels[:, :start] = -100
+        model(
+            rows.input_ids, rows.attention_mask, [grids[i] for i in index], labels=labels
+        ).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    path = tmp_path_factory.mktemp("chat") / "colours"
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def speaker(folder):
+    return load_speaker(str(folder))
+
+
+@pytest.fixture
+def chat(speaker):
+    return Chat(speaker, longest=8)
+
+
+class Heard(Desk):
+    """A desk that remembers."""
+
+    def __init__(self, out):
+        self.words, self.tables = [], []
+        super().__init__(self.words.append, self.tables.append, out)
+
+    @property
+    def text(self):
+        return "".join(self.words)
+
+
+@pytest.mark.parametrize("colour", list(COLOURS))
+def test_it_says_the_colour_piece_by_piece(chat, colour):
+    chat.show(square(colour))
+    pieces = []
+    answer = chat.ask("Colour?", pieces.append)
+    assert answer.text == colour == "".join(pieces)
+    assert answer.tokens == {"text": 27, "region": 3, "whole": 1, "answer": len(colour) + 1}
+    assert all(seconds > 0 for seconds in answer.seconds.values())
+
+
+def test_attention_of_an_answer(chat):
+    chat.show(square("red"))
+    (look,) = chat.ask("Colour?").looks
+    (found,) = look.views
+    assert found.regions.shape == (3,)
+    assert 0 < found.whole < found.visual < 1
+    assert found.cls == 0
+    rows = ranked(look)
+    assert [row["share"] for row in rows] == sorted((row["share"] for row in rows), reverse=True)
+    assert {row["region"] for row in rows} == {0, 1, 2}
+    whole = next(row["box"] for row in rows if row["region"] == 0)
+    assert whole == [0, 0, 64, 64]  # the background surrounds the square
+
+
+def test_rows_are_those_of_the_answers_tokens_alone(chat):
+    """Teacher forcing through the model itself, with eager attention, gives the same."""
+    chat.show(square("green"))
+    answer = chat.ask("Colour?")
+    model, processor = chat.speaker.model, chat.speaker.processor
+    parts = [{"type": "image"}, {"type": "text", "text": "Colour?"}]
+    text = (
+        processor.apply_chat_template(
+            [{"role": "user", "content": parts}], add_generation_prompt=True
+        )
+        + "green"
+    )
+    ids = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    made = model.spliced(ids, None, answer.looks[0].shown.tokens)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        whole = torch.stack(
+            model.language_model(inputs_embeds=made.embeds, output_attentions=True).attentions
+        )[:, 0]
+    model.set_attn_implementation("sdpa")
+    visual = (made.visual[0] >= 0).nonzero()[:, 0]
+    expected = whole[:, :, -6:][..., visual].mean(
+        (0, 1, 2)
+    )  # five letters and the end of the answer
+    torch.testing.assert_close(
+        answer.looks[0].views[0].regions.float(), expected[1:], atol=1e-6, rtol=0
+    )
+    assert answer.looks[0].views[0].whole == pytest.approx(float(expected[0]), abs=1e-6)
+
+
+def test_history_grows_and_a_picture_is_encoded_once(chat):
+    chat.show(square("blue", 3, 3))
+    first, second = chat.ask("Colour?"), chat.ask("Sure?")
+    assert first.seconds["encode"] > 0 == second.seconds["encode"] == second.seconds["regions"]
+    # "user: <image>\nColour?\nassistant: blue</s>\n" stands before the second question
+    assert second.tokens["text"] == first.tokens["text"] + len("blue") + 1 + 1 + len(
+        "user: Sure?\nassistant: "
+    )
+    assert (second.tokens["region"], second.tokens["whole"]) == (3, 1)
+    chat.reset()
+    assert chat.answers == []
+    again = chat.ask("Colour?")
+    assert (again.text, again.tokens) == (first.text, first.tokens)
+
+
+def test_two_pictures_in_two_turns(chat):
+    chat.show(square("red"))
+    chat.ask("Colour?")
+    chat.show(square("green"))
+    answer = chat.ask("Colour?")
+    assert [look.shown.picture.name for look in answer.looks] == ["red.png", "green.png"]
+    assert answer.tokens["region"] == 6
+    shares = [look.views[0] for look in answer.looks]
+    assert shares[0].visual + shares[1].visual < 1
+    assert shares[0].text == pytest.approx(1 - shares[0].visual)
+
+
+def third(calls):
+    """Raises KeyboardInterrupt at its third call, once."""
+    calls.append(1)
+    if len(calls) == 3:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_between_tokens_stops_the_answer_and_not_the_chat(chat, monkeypatch):
+    chat.show(square("green"))
+    decode, calls = chat.speaker.tokenizer.decode, []
+    monkeypatch.setattr(
+        chat.speaker.tokenizer,
+        "decode",
+        lambda *args, **kwargs: third(calls) or decode(*args, **kwargs),
+    )
+    answer = chat.ask("Colour?")
+    assert (answer.stopped, answer.text, answer.tokens["answer"]) == (True, "gre", 3)
+    assert len(answer.looks) == 1
+    assert chat.speaker.model.language_model.config._attn_implementation == "sdpa"
+    assert not chat.ask("Colour?").stopped
+
+
+def test_ctrl_c_inside_the_model_drops_the_half_made_row(chat):
+    chat.show(square("green"))
+    calls = []
+    last = chat.speaker.model.language_model.model.layers[-1]
+    hook = last.register_forward_pre_hook(lambda *_: third(calls))
+    desk = Heard(None)
+    converse(chat, ["Colour?"], desk)
+    hook.remove()
+    assert desk.text == "gr [stopped]\n"
+    (stopped,) = chat.answers
+    assert stopped.tokens["answer"] == 2
+    assert stopped.looks[0].views[0].visual > 0
+
+
+def test_a_model_whose_attention_cannot_be_kept_chats_on(chat, monkeypatch):
+    config = chat.speaker.model.language_model.config
+    monkeypatch.setattr(config, "attn_logit_softcapping", 30.0, raising=False)
+    blind, desk = Chat(chat.speaker, longest=8), Heard(None)
+    blind.show(square("red"))
+    converse(blind, ["Colour?", "/regions"], desk)
+    assert desk.text.startswith("red\n")
+    assert "attn_logit_softcapping" in desk.text
+    assert blind.answers[0].report()["attention"] == []
+
+
+def test_commands(chat, tmp_path):
+    Image.fromarray(square("blue").pixels).save(tmp_path / "blue one.png")
+    desk = Heard(tmp_path / "out")
+    lines = [
+        "/regions",
+        f"/image {tmp_path / 'blue one.png'}",
+        "Colour?",
+        "",
+        "/regions",
+        f"/save {tmp_path / 'said.json'}",
+    ]
+    converse(
+        chat,
+        [
+            *lines,
+            "/regoins",
+            "/image",
+            "/image none.png",
+            "/save",
+            "/help",
+            "/reset",
+            "/quit",
+            "not asked",
+        ],
+        desk,
+    )
+    assert "no answer yet" in desk.text
+    assert "64 x 64 px" in desk.text
+    assert "blue\n" in desk.text
+    assert "no command /regoins (did you mean '/regions'?)" in desk.text
+    assert "say which: /image PATH" in desk.text
+    assert "none.png: no such file" in desk.text
+    assert "say where: /save FILE.json" in desk.text
+    assert "Ctrl-C stops an answer" in desk.text
+    assert desk.text.endswith("the pictures stay\n")
+    assert "blue one.png: " in desk.text
+    assert "of the answer's attention" in desk.text
+    with pytest.raises(ValueError, match="no command /foo"):
+        converse(chat, ["/foo"], desk, strict=True)
+    assert len(desk.tables) == 1
+    saved = json.loads((tmp_path / "said.json").read_text())
+    assert [(turn["question"], turn["answer"]) for turn in saved] == [("Colour?", "blue")]
+    drawn = Image.open(tmp_path / "out" / "1-blue-one.png")
+    assert drawn.size == (640, 640)
+    pixels = np.asarray(drawn).astype(int)
+    assert (pixels[..., 0] - pixels[..., 2]).max() > 100  # orange somewhere
+    assert np.ptp(pixels[20:50, 8:30].reshape(-1, 3), 0).max() > 100  # G
+
+
+def test_the_table_has_g_and_every_region(chat):
+    chat.show(square("red"))
+    (table,) = region_tables(chat.ask("Colour?"))
+    first, shares = (list(table.columns[place].cells) for place in (0, 2))
+    assert first[0] == "G"
+    assert sorted(first[1:]) == ["0", "1", "2"]
+    assert sum(float(share.removesuffix(" %")) for share in shares) == pytest.approx(100, abs=3)
+
+
+def test_one_drawing_a_picture(chat, tmp_path):
+    chat.show(square("red"))
+    chat.show(square("blue"))
+    paths = draw_answer(chat.ask("Colour?"), tmp_path / "new" / "folder", 7)
+    assert [path.name for path in paths] == ["7-0-red.png", "7-1-blue.png"]
+    assert all(path.is_file() for path in paths)
+
+
+def test_tiles_are_views_of_one_picture(tmp_path):
+    processor = RegionVLMProcessor(mini_tokenizer())
+    visual = TokenizerSettings(
+        encoder="filters(size=56)", regions="merge(k=2)", tiles="2x2", cut="tile"
+    )
+    language_model = mini_language_model(width=24, layers=1, heads=2)
+    model = RegionVLM.from_parts(
+        language_model, visual, image_token_id=processor.image_token_id
+    ).eval()
+    tiled = Chat(Trained(model, processor), longest=2)
+    tiled.show(square("red"))
+    answer = tiled.ask("Colour?")
+    (look,) = answer.looks
+    assert [len(view.regions) for view in look.views] == [2] * 5
+    assert sum(float(view.regions.sum()) for view in look.views) == pytest.approx(
+        look.views[0].visual
+    )
+    assert "4.1" in region_tables(answer)[0].columns[0].cells
+    assert [path.name for path in draw_answer(answer, tmp_path, 1)] == [
+        f"1-red-{view}.png" for view in range(5)
+    ]
+
+
+def test_json_lines(chat):
+    chat.show(square("green"))
+    (line,) = reports(chat, ["Colour?\n", "\n"])
+    line = json.loads(json.dumps(line, allow_nan=False))
+    assert (line["command"], line["answer"], line["stopped"]) == ("chat", "green", False)
+    assert set(line["seconds"]) == {"encode", "regions", "prefill", "decode"}
+    (seen,) = line["attention"]
+    assert seen["image"] == "green.png"
+    assert sum(row["share"] for row in seen["regions"]) + seen["whole"] == pytest.approx(
+        seen["visual"], abs=1e-5
+    )
+
+
+def test_lines_typed():
+    said = []
+    told = iter(["a", KeyboardInterrupt, "b", EOFError])
+
+    def read(_prompt):
+        one = next(told)
+        if isinstance(one, str):
+            return one
+        raise one
+
+    assert list(typed(read, said.append)) == ["a", "b"]
+    assert "/quit" in said[0]
+
+
+def test_text_alone(chat):
+    answer = chat.ask("Colour?")
+    assert answer.looks == ()
+    desk = Heard(None)
+    converse(chat, ["/regions"], desk)
+    assert "no picture with regions" in desk.text
+
+
+def test_a_conversation_that_is_too_long_stays_as_it_was(chat):
+    chat.show(square("red"))
+    with pytest.raises(ValueError, match="the language model takes 2048"):
+        chat.ask("x" * 2100)
+    assert chat.ask("Colour?").text == "red"
+
+
+def test_mistakes_are_one_line(folder, tmp_path):
+    with pytest.raises(PictureError, match=r"none\.png: no such file"):
+        open_chat(str(folder), [tmp_path / "none.png"])
+    with pytest.raises(ValueError, match="no such folder"):
+        open_chat(str(tmp_path / "none"))
+    with pytest.raises(ValueError, match=r"holds no config\.json"):
+        open_chat(str(tmp_path))
+    with pytest.raises(ValueError, match="leave out --regions"):
+        open_chat(str(folder), regions="merge(0.5)")
+
+
+def bare(folder, path):
+    """The model without processor and tokenizer."""
+    path.mkdir()
+    for name in ("config.json", "generation_config.json", "model.safetensors"):
+        (path / name).write_bytes((folder / name).read_bytes())
+    return path
+
+
+def test_a_folder_without_processor(folder, tmp_path):
+    path = bare(folder, tmp_path / "bare")
+    with pytest.raises(ValueError, match="no processor or tokenizer that can be read") as caught:
+        load_speaker(str(path))
+    assert "\n" not in str(caught.value)
+    tokenizer = mini_tokenizer()
+    tokenizer.save_pretrained(path)
+    chat = Chat(load_speaker(str(path)), longest=8)
+    chat.show(square("red"))
+    assert chat.ask("Colour?").text == "red"
+    tokenizer.chat_template = None
+    (path / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(path)
+    with pytest.raises(ValueError, match="no chat template"):
+        load_speaker(str(path))
+
+
+@pytest.fixture(scope="module")
+def released():
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    vision = CLIPVisionConfig(**sizes, image_size=32, patch_size=8)
+    text = LlamaConfig(vocab_size=260, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes)
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=3, vision_feature_layer=-2
+    )
+    model = LlavaForConditionalGeneration(config).eval()
+    model.generation_config.pad_token_id = 0
+    images = CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    options = {
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+        "chat_template": TEMPLATE,
+    }
+    return model, LlavaProcessor(images, mini_tokenizer(), 8, **options)
+
+
+@pytest.mark.parametrize(("regions", "count"), [("merge(k=5)", 5), ("", 16)])
+def test_a_released_model(released, tmp_path, regions, count):
+    vlm = from_vlm(*released, regions=regions)
+    looked = []
+    tower = vlm.family.see
+    vlm.family.see = lambda *args: looked.append(1) or tower(*args)
+    chat = Chat(Released(vlm), longest=4)
+    chat.show(square("red"))
+    first, second = chat.ask("What?"), chat.ask("And?")
+    assert len(looked) == 1
+    assert second.tokens["region"] == count
+    assert 1 <= first.tokens["answer"] <= 4
+    found = second.looks[0].views[0]
+    assert found.regions.shape == (count,)
+    assert found.visual == pytest.approx(float(found.regions.sum()))
+    assert [path.name for path in draw_answer(second, tmp_path, 2)] == ["2-red.png"]
+
+
+def test_a_released_model_without_chat_template(released):
+    model, processor = released
+    plain = LlavaProcessor(
+        processor.image_processor, processor.tokenizer, 8, num_additional_image_tokens=1
+    )
+    with pytest.raises(ValueError, match="no chat template"):
+        Released(from_vlm(model, plain))

@@ -1,0 +1,135 @@
+"""check: what is found on a machine, what is broken, and that it says how to mend it."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from regiontok.jobs.check import machine as ours
+from regiontok.jobs.check.machine import Finding, broken, check, report, results, smoke
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretend that these packages, and no others, are there."""
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    versions: dict[str, str] = {}
+    monkeypatch.setattr(ours.metadata, "version", version)
+    return versions
+
+
+def test_this_machine_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    findings = check()
+    assert broken(findings) == []
+    assert {finding.group for finding in findings} >= {
+        "machine",
+        "packages",
+        "devices",
+        "encoders",
+        "segmenters",
+        "caches",
+    }
+    said = report(findings)
+    assert said["broken"] == []
+    assert said["encoders"]["here"]["value"] == "lite, filters"
+    assert "clip-l14-336" in said["encoders"]["not here"]["value"]
+    assert "sam('facebook/sam2.1-hiera-large')" in said["segmenters"]["not here"]["value"]
+    assert "576 patches" in said["a small run"]["lite"]["value"]
+    assert "GiB free" in said["caches"]["hub"]["value"]
+    assert "cores" in said["devices"]["cpu"]["value"]
+
+
+def test_requirements(installed):
+    installed |= {
+        "numpy": "1.26.4",
+        "torch": "2.11",
+        "transformers": "5.17.2",
+        "pillow": "12.0.0rc1",
+    }
+    asked = [
+        "numpy>=2.0",
+        "torch>=2.11",
+        "pillow>=12.0",
+        "numba>=0.60",
+        "transformers>=5.17; extra == 'hub'",
+    ]
+    asked += ["av>=18; extra == 'video'", "pytest>=8; extra == 'dev'", "odd-one==0.1.0"]
+    found = {(one.group, one.name): one for one in ours._packages(asked)}
+    assert found["packages", "numpy"] == Finding(
+        "packages", "numpy", "1.26.4 is older than 2.0:", "broken", "pip install 'numpy>=2.0'"
+    )
+    assert found["packages", "torch"].state == found["packages", "pillow"].state == "ok"
+    assert found["packages", "numba"].state == found["packages", "odd-one"].state == "broken"
+    assert found["extra hub", "transformers"].state == "ok"
+    assert found["extra hub", "transformers for encoders and SAM"].state == "ok"
+    tokens = found["extra hub", "transformers for ready-made visual tokens"]
+    assert (tokens.state, tokens.hint) == ("absent", "pip install 'transformers>=5.18'")
+    assert found["extra video", "av"] == Finding(
+        "extra video", "av", "not installed:", "absent", "pip install 'regiontok[video]'"
+    )
+    assert not any(name == "pytest" for _, name in found)
+
+
+def test_no_transformers_is_absent_and_not_broken(installed):
+    (found,) = ours._packages(["transformers>=5.17; extra == 'hub'"])
+    assert (found.state, found.hint) == ("absent", "pip install 'regiontok[hub]'")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("5.18.0.dev1", (5, 18, 0)), ("2.11+cu130", (2, 11)), ("unknown", ())]
+)
+def test_numbers_of_a_version(text, wanted):
+    assert ours._numbers(text) == wanted
+
+
+def test_a_run_that_fails_is_broken():
+    (found,) = smoke("lite", "mrege(0.5)")
+    assert found.state == "broken"
+    assert "did you mean 'merge'" in found.value
+    assert broken([found]) == [found]
+    assert report([found])["broken"] == ["lite"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(file))
+    found = {one.name: one for one in ours._caches()}["numba"]
+    assert found.state == "absent"
+    assert "set NUMBA_CACHE_DIR" in found.hint
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "not" / "yet"))
+    assert {one.name: one for one in ours._caches()}["numba"].state == "ok"
+
+
+def test_models_are_sorted_by_where_they_are():
+    found = list(
+        ours._sorted(
+            "encoders", [("a", "yes"), ("b", "no"), ("c", "partly"), ("d", "yes")], "fetch"
+        )
+    )
+    assert [(one.name, one.value, one.state, one.hint) for one in found] == [
+        ("here", "a, d", "ok", ""),
+        ("in part, or without safetensors", "c", "absent", "(fetch)"),
+        ("not here", "b", "absent", "(fetch)"),
+    ]
+
+
+def test_the_tables_hold_every_finding(capsys):
+    from rich.console import Console
+
+    findings = [
+        Finding("one", "a", "1.0"),
+        Finding("two", "b[x]", "gone:", "broken", "pip install 'b[x]'"),
+    ]
+    for table in results(findings):
+        Console(width=100).print(table)
+    text = capsys.readouterr().out
+    for word in ("one", "two", "ok", "broken", "b[x]", "pip install 'b[x]'"):
+        assert word in text

@@ -1,0 +1,205 @@
+"""`diagnose --figure`: the study's layouts say which axis is which, and bad input is named."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from regiontok.core.frame import Frame
+from regiontok.core.grid import PatchGrid
+from regiontok.core.picture import Picture
+from regiontok.draw.figure import Figure
+from regiontok.jobs.diagnose.figure import FIGURES, Options, Seen, figure, label, save_figure
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 60, 90, 3), np.uint8)
+PHOTOS = [
+    Picture.of(PIXELS[0], name="folder/one.jpg"),
+    Picture.of(np.ascontiguousarray(PIXELS[1].swapaxes(0, 1)), name="two.png"),
+]
+SMALL = "filters(size=56, fourier=0)"
+
+
+@dataclass(frozen=True)
+class Fake:
+    """Features that are known: 1 everywhere, 10 in the first patch that sees the photo."""
+
+    size: int = 8
+    framing: str = "stretch"
+    threshold: float = 0.5
+
+    def frame(self, size):
+        return Frame.fit(self.framing, size, (self.size, self.size), (2, 2))
+
+    def encode(self, pictures):
+        grids = []
+        for picture in pictures:
+            frame = self.frame(picture.size)
+            features = torch.full((*frame.grid, 4), 1000.0)
+            features[frame.valid] = 0.5
+            y, x = frame.valid.nonzero()[0].tolist()
+            features[y, x] = 5.0
+            grids.append(PatchGrid(features, frame, key=picture.key))
+        return grids
+
+
+def kinds(drawn: Figure) -> list[list[str]]:
+    """What each panel is, told from its parts: scale = norm, lines = regions, caption alone =
+    photo."""
+
+    def kind(panel):
+        if panel is None:
+            return "-"
+        if panel.scale:
+            return "norm"
+        return (
+            "regions" if panel.caption.endswith("regions") else "photo" if panel.caption else "pca"
+        )
+
+    return [[kind(panel) for panel in row] for row in drawn.rows]
+
+
+def test_study3_has_pca_and_norms_by_encoder():
+    drawn = figure("study3", [SMALL, "filters(size=70, fourier=0)"], PHOTOS)
+    assert kinds(drawn) == [["photo", "pca", "pca"], ["-", "norm", "norm"]] * 2
+    assert drawn.heads == ["photo", f"{SMALL}\n4 × 4", "filters(size=70, fourier=0)\n5 × 5"]
+    assert list(drawn.titles) == ["PCA", "norm"] * 2
+
+
+def test_study4_has_three_sources_then_clusters_of_the_others():
+    drawn = figure(
+        "study4", [SMALL, "filters(size=70, fourier=0)", "filters(size=84, fourier=0)"], PHOTOS[:1]
+    )
+    assert kinds(drawn) == [["photo", *["regions"] * 5]]
+    assert drawn.heads[:4] == ["photo", "segmentation", "clustering", "combined"]
+    assert list(drawn.groups) == [
+        "",
+        *[f"Regions from three sources, {SMALL}"] * 3,
+        *["Clusters of other encoders"] * 2,
+    ]
+
+
+@pytest.mark.parametrize("name", ["study7", "supp2"])
+def test_study7_and_supp2_have_all_photos_of_one_kind_before_the_next(name):
+    drawn = figure(name, [SMALL], PHOTOS, Options(sizes=(56, 112)))
+    rows = [["photo", kind, kind] for kind in ("pca", "regions", "norm") for _ in range(2)]
+    assert kinds(drawn) == rows
+    assert drawn.heads == ["photo", f"{SMALL}, 56 px\n4 × 4", f"{SMALL}, 112 px\n8 × 8"]
+
+
+def test_supp1_has_rows_of_encoders_and_norms_before_and_after_on_one_scale():
+    drawn = figure("supp1", [Fake(), SMALL], PHOTOS[:1])
+    assert kinds(drawn) == [["photo", "norm", "norm"]] * 2
+    _, before, after = drawn.rows[0]
+    assert before.scale == after.scale
+    assert (before.scale.low, before.scale.high) == pytest.approx((1, 10))
+    assert "language model" in drawn.note
+    colours = before.image.convert("RGB").getcolors()
+    assert len(colours) == 2
+    assert len(after.image.convert("RGB").getcolors()) == 1
+
+
+def test_turned_figures_have_rows_of_encoders():
+    drawn = figure("study3", [SMALL], PHOTOS[:1], Options(turned=True))
+    assert kinds(drawn) == [["photo", "-"], ["pca", "norm"]]
+    assert list(drawn.titles) == ["photo", f"{SMALL}\n4 × 4"]
+
+
+def test_padding_has_no_part_in_norms_or_pca():
+    wide = Picture.of(
+        np.ascontiguousarray(PIXELS[0][:30])
+    )  # on rows 2 to 5 of the canvas: patch rows 1 and 2
+    seen = Seen(Fake(framing="letterbox"), "fake", [wide], Options())
+    (norms,) = seen.norms
+    assert np.isnan(norms).all(1).tolist() == [True, False, False, True]
+    assert np.nanmax(norms) == 10
+    assert np.nanmin(norms) == 1
+    assert np.isnan(seen.pca[0][0]).all()
+    assert np.nanmax(seen.pca[0]) <= 1
+
+
+def test_a_joint_pca_gives_equal_features_equal_colours_and_one_a_photo_need_not():
+    twice = [PHOTOS[0], Picture.of(PIXELS[0], name="again")]
+    seen = Seen(Fake(), "fake", [*twice, PHOTOS[1]], Options(joint=True))
+    assert (seen.pca[0] == seen.pca[1]).all()
+    assert set(seen.pca[0][0, 0]) != set(seen.pca[0][1, 1])
+
+
+def test_the_sources_follow_the_encoders_threshold_and_are_the_studys_at_its_own():
+    study = Seen(Fake(threshold=0.7), "fake", PHOTOS, Options())
+    assert study.steps("clusters") == "merge(0.7)"
+    assert study.steps("segments") == "segments(0.07, resolve='smallest') | cover('rest')"
+    assert study.steps("combined").endswith("| split(eps=0.700)")
+    assert replace(study, encoder=Fake()).steps("combined").endswith("| split(eps=0.904)")
+
+
+def test_png_and_svg_are_written_whole_and_alike(tmp_path):
+    drawn = figure("study3", [SMALL], PHOTOS)
+    with Image.open(save_figure(drawn, tmp_path / "a.png")) as image:
+        size = image.size
+    text = save_figure(drawn, tmp_path / "a.svg").read_text(encoding="utf-8")
+    root = ET.fromstring(text)
+    assert (int(root.get("width")), int(root.get("height"))) == size
+    panels = [g for g in root.iter("{http://www.w3.org/2000/svg}g") if g.get("class") == "panel"]
+    assert len(panels) == 6
+    save_figure(figure("study3", [SMALL], PHOTOS), tmp_path / "b.svg")
+    assert (tmp_path / "b.svg").read_text(encoding="utf-8") == text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg", "b.svg"]
+
+
+def test_every_encoder_ticks():
+    done = []
+    figure("study3", [SMALL, Fake()], PHOTOS[:1], tick=lambda: done.append(1))
+    assert len(done) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("lite", "lite"),
+        ("transformers('openai/clip-vit-large-patch14-336')", "clip-vit-large-patch14-336"),
+        (
+            "transformers('openai/clip-vit-large-patch14-336', layer=-2)",
+            "clip-vit-large-patch14-336 layer=-2",
+        ),
+        ("google/siglip-base-patch16-224", "siglip-base-patch16-224"),
+        ("lite(stages=(1, 2))", "lite(stages=(1, 2))"),
+    ],
+)
+def test_columns_are_called_by_the_models_own_name(text, short):
+    assert label(text) == short
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: figure("studdy3", [SMALL], PHOTOS),
+            "unknown figure 'studdy3'.*study3.*known: study3, study4",
+        ),
+        (
+            lambda: figure("study3", [SMALL], []),
+            "an encoder and a photo, got 1 encoders and 0 photos",
+        ),
+        (lambda: figure("study3", [], PHOTOS), "got 0 encoders and 2 photos"),
+        (lambda: figure("study3", [SMALL] * 16, PHOTOS), "17 columns cannot be read; at most 16"),
+        (lambda: figure("supp1", [SMALL], PHOTOS * 3), "18 columns"),
+        (lambda: figure("study3", [NoSize()], PHOTOS, Options(sizes=(8,))), "has no size to set"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@dataclass(frozen=True)
+class NoSize:
+    """An encoder without a size."""
+
+
+def test_every_figure_has_a_word_of_help():
+    assert all(plan.__doc__ for plan in FIGURES.values())

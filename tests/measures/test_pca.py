@@ -1,0 +1,119 @@
+"""PCA to RGB: scikit-learn's components, one sign, one scale, and what is foreground."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from regiontok.measures.pca import pca_rgb
+
+
+def drawn(*shapes, d=6, seed=0):
+    rng = np.random.default_rng(seed)
+    spread = np.arange(d, 0, -1) ** 2.0
+    return [torch.from_numpy(rng.normal(size=(*shape, d)) * spread) for shape in shapes]
+
+
+def test_by_hand():
+    """Two patches on one line: they end at 0 and 1 of the first colour; the rest has no
+    variance."""
+    (found,) = pca_rgb([torch.tensor([[[0.0, 1.0], [0.0, 4.0]]])])
+    assert found.tolist() == [[[0.0, 0.5, 0.5], [1.0, 0.5, 0.5]]]
+
+
+def test_components_are_scikit_learns_up_to_sign():
+    images = drawn((7, 9), (5, 8))
+    found = torch.cat([one.flatten(0, 1) for one in pca_rgb(images)]).numpy()
+    flat = torch.cat([one.flatten(0, 1) for one in images]).numpy()
+    model = PCA(3).fit(flat)
+    signs = np.sign(model.components_[range(3), np.abs(model.components_).argmax(1)])
+    scores = model.transform(flat) * signs
+    low, high = (
+        np.sort(scores, 0)[1],
+        np.sort(scores, 0)[-2],
+    )  # 103 patches: one at either end is cut
+    np.testing.assert_allclose(found, np.clip((scores - low) / (high - low), 0, 1), atol=1e-9)
+
+
+def test_the_order_of_images_changes_nothing():
+    images = drawn((7, 9), (5, 8), (6, 6))
+    for one, other in zip(pca_rgb(images), pca_rgb(images[::-1])[::-1], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+def test_sign_is_fixed():
+    """A copy in another rounding has the same colours, not their negatives."""
+    images = drawn((7, 9))
+    torch.testing.assert_close(
+        pca_rgb([images[0].float()])[0], pca_rgb(images)[0], rtol=0, atol=1e-5
+    )
+
+
+def test_joint_colours_mean_equal_features_and_per_image_ones_do_not():
+    images = drawn((4, 5), (6, 5))
+    images[1][2, 3] = images[0][1, 1]
+    images[1] = images[1] * 0.5 + 3
+    images[1][0, 0] = images[0][2, 2]
+    joint, apart = pca_rgb(images), pca_rgb(images, joint=False)
+    torch.testing.assert_close(joint[0][2, 2], joint[1][0, 0])
+    assert not torch.allclose(apart[0][2, 2], apart[1][0, 0])
+    torch.testing.assert_close(apart[1], pca_rgb(images[1:])[0])
+
+
+def test_an_outlier_does_not_leave_the_rest_grey():
+    (image,) = drawn((20, 20))
+    image[3, 4, 0] = 1e4
+    (found,) = pca_rgb([image])
+    assert found.flatten(0, 1).std(0).min() > 0.15
+
+
+def centred(shift=0.0):
+    """An object of 4 x 4 in a background of 10 x 10; they lie far apart."""
+    rng = np.random.default_rng(3)
+    image = torch.from_numpy(rng.normal(size=(10, 10, 6)) * 0.3) + shift
+    image[3:7, 3:7, 2] += 10
+    return image
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_foreground_is_what_is_not_like_the_border(sign):
+    (found,) = pca_rgb([sign * centred()], foreground=True)
+    shown = (found > 0).any(-1)
+    inside = torch.zeros(10, 10, dtype=torch.bool)
+    inside[3:7, 3:7] = True
+    assert not shown[~inside].any()
+    assert (
+        shown[inside].float().mean() > 0.9
+    )  # a patch with all three colours at their lowest is black as well
+    assert found[3:7, 3:7].flatten(0, 1).std(0).min() > 0.15
+
+
+def test_foreground_of_one_feature_is_none():
+    (found,) = pca_rgb([torch.ones(3, 3, 4)], foreground=True)
+    assert (found == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_flat_tiny_and_narrow_inputs(dtype):
+    for image in (torch.full((3, 4, 5), 0.1), torch.ones(1, 1, 5), torch.zeros(2, 2, 1)):
+        (found,) = pca_rgb([image.to(dtype)])
+        assert found.shape == (*image.shape[:2], 3)
+        assert (found == 0.5).all()
+    assert pca_rgb([]) == []
+
+
+def test_range_and_shapes():
+    for joint in (True, False):
+        for foreground in (True, False):
+            found = pca_rgb(drawn((4, 5), (1, 7)), joint, foreground)
+            assert [tuple(one.shape) for one in found] == [(4, 5, 3), (1, 7, 3)]
+            assert all(0 <= float(one.min()) <= float(one.max()) <= 1 for one in found)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r"images of one encoder have one width, got \[5, 6\]"):
+        pca_rgb([*drawn((2, 2)), *drawn((2, 2), d=5)])
+    with pytest.raises(ValueError, match="NaN or infinite at 4 of 4 patches"):
+        pca_rgb([torch.full((2, 2, 3), float("nan"))])

@@ -1,0 +1,519 @@
+"""Region tokens inside tiny random LLaVA, LLaVA-NeXT and LLaVA-OneVision: the untouched model is
+what the empty pipeline must equal."""
+
+from __future__ import annotations
+
+import copy
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("transformers", minversion="5.18")
+
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextProcessor,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
+    LlavaProcessor,
+    SiglipVisionConfig,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import (
+    LlavaNextImageProcessorPil,
+)
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
+from transformers.utils import is_flash_attn_2_available
+
+from regiontok.core.clip import Clip
+from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import PictureError
+from regiontok.model.mini import mini_tokenizer
+from regiontok.released import door as _door
+from regiontok.released.door import rewrapped
+from regiontok.released.loading import check_kind
+from regiontok.released.vlm import FAMILIES, ReleasedVLM, from_vlm
+
+SIDE, PATCH = 32, 8
+PINS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
+LAYERS = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+}
+TOWER = {**LAYERS, "image_size": SIDE, "patch_size": PATCH}
+SQUARE = {"height": SIDE, "width": SIDE}
+KINDS = ("llava", "llava_padded", "llava_full", "llava_next", "llava_onevision")
+
+
+def _parts(kind: str):
+    tokenizer = mini_tokenizer()
+    crop = {"size": {"shortest_edge": SIDE}, "crop_size": SQUARE}
+    if kind == "llava_next":
+        images = LlavaNextImageProcessorPil(**crop, image_grid_pinpoints=PINS)
+        processor = LlavaNextProcessor(
+            images,
+            tokenizer,
+            PATCH,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+        )
+        return (
+            LlavaNextConfig,
+            LlavaNextForConditionalGeneration,
+            processor,
+            {"image_grid_pinpoints": PINS},
+        )
+    if kind == "llava_onevision":
+        images = LlavaOnevisionImageProcessorPil(size=SQUARE, image_grid_pinpoints=PINS)
+        more = {
+            "vision_aspect_ratio": "anyres_max_1"
+        }  # of 64 stitched patches 16 are kept: larger grids are shrunk
+        processor = LlavaOnevisionProcessor(
+            images,
+            tokenizer,
+            LlavaOnevisionVideoProcessor(),
+            num_image_tokens=(SIDE // PATCH) ** 2,
+            vision_feature_select_strategy="full",
+            **more,
+        )
+        own = {
+            "image_grid_pinpoints": PINS,
+            "vision_feature_select_strategy": "full",
+            "video_token_index": 255,
+            **more,
+        }
+        return LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, processor, own
+    images = (
+        LlavaImageProcessorPil(**crop, do_pad=True)
+        if kind == "llava_padded"
+        else CLIPImageProcessorPil(**crop)
+    )
+    strategy = "full" if kind == "llava_full" else "default"
+    processor = LlavaProcessor(
+        images,
+        tokenizer,
+        PATCH,
+        vision_feature_select_strategy=strategy,
+        num_additional_image_tokens=1,
+    )
+    return (
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        processor,
+        {"vision_feature_select_strategy": strategy},
+    )
+
+
+@lru_cache(maxsize=8)
+def released(kind: str, attention: str = "sdpa"):
+    """A tiny random model of a kind, and its processor."""
+    config, cls, processor, own = _parts(kind)
+    text = LlamaConfig(
+        vocab_size=260,
+        max_position_embeddings=1024,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        **LAYERS,
+        num_key_value_heads=2,
+    )
+    vision = SiglipVisionConfig(**TOWER) if kind == "llava_onevision" else CLIPVisionConfig(**TOWER)
+    torch.manual_seed(0)
+    made = cls(
+        config(
+            vision_config=vision,
+            text_config=text,
+            image_token_index=3,
+            vision_feature_layer=-2,
+            **own,
+        )
+    ).eval()
+    with torch.no_grad():  # at their own spread of 0.02 no visual token would change an answer
+        for weight in made.parameters():
+            if weight.ndim > 1:
+                weight.mul_(4)
+    made.set_attn_implementation(attention)
+    made.generation_config.pad_token_id, made.generation_config.eos_token_id = 0, None
+    return made, processor
+
+
+def photo(seed: int, size: tuple[int, int]) -> Image.Image:
+    """A blurred random photo of (height, width)."""
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+
+
+PHOTOS = [photo(1, (50, 90)), photo(2, (70, 33)), photo(3, (64, 64))]
+TEXTS = ["<s>What <image> is?", "<s>say", "<s>a <image> b <image>?"]
+
+
+def untouched(kind: str, images, texts, side: str, attention: str = "sdpa"):
+    """The released model's own inputs."""
+    _, processor = released(kind, attention)
+    return processor(
+        images=images, text=list(texts), padding=True, padding_side=side, return_tensors="pt"
+    )
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_empty_pipeline_is_the_untouched_model(kind: str, at: str) -> None:
+    model, processor = released(kind)
+    vlm = from_vlm(model, processor, at=at)
+    for side in ("left", "right"):
+        own = untouched(kind, PHOTOS, TEXTS, side)
+        made = vlm.prepare(PHOTOS, TEXTS, side=side)
+        assert torch.equal(made.input_ids, own["input_ids"])
+        assert torch.equal(made.attention_mask, own["attention_mask"])
+        with torch.no_grad():
+            assert torch.equal(vlm(made).logits, model(**own).logits)
+    own = untouched(kind, PHOTOS, TEXTS, "left")
+    for beams in (1, 3):
+        options = {"max_new_tokens": 4, "num_beams": beams, "do_sample": False}
+        assert torch.equal(
+            vlm.generate(images=PHOTOS, prompts=TEXTS, **options), model.generate(**own, **options)
+        )
+
+
+@pytest.mark.parametrize("attention", ["eager", "flash_attention_2"])
+def test_other_attention_too(attention: str) -> None:
+    if attention != "eager" and not (is_flash_attn_2_available() and torch.cuda.is_available()):
+        pytest.skip("no flash attention here")
+    model, processor = released("llava", attention)
+    own = untouched("llava", PHOTOS, TEXTS, "left", attention)
+    if attention != "eager":
+        model = model.to("cuda", torch.bfloat16)
+        own = own.to("cuda", torch.bfloat16)
+    with torch.no_grad():
+        assert torch.equal(
+            from_vlm(model, processor)(images=PHOTOS, prompts=TEXTS).logits, model(**own).logits
+        )
+
+
+def test_half_precision_and_no_cache() -> None:
+    model, processor = released("llava_next")
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    own = untouched("llava_next", PHOTOS, TEXTS, "left")
+    with torch.no_grad():
+        ours = from_vlm(half, processor)(images=PHOTOS, prompts=TEXTS).logits
+        assert torch.equal(ours, half(**own).logits)
+    made = from_vlm(half, processor, regions="merge(0.5)").prepare(PHOTOS, TEXTS)
+    assert {tokens.values.dtype for tokens in made.tokens} == {torch.bfloat16}
+    vlm = from_vlm(model, processor, regions="merge(0.5)")
+    cached, whole = (
+        vlm.generate(
+            images=PHOTOS,
+            prompts=TEXTS,
+            max_new_tokens=4,
+            do_sample=False,
+            suppress_tokens=[3],
+            use_cache=use,
+        )
+        for use in (True, False)
+    )
+    assert torch.equal(cached, whole)
+
+
+def test_onevision_gives_images_of_one_prompt_one_view_each_if_they_come_by_prompt() -> None:
+    model, processor = released("llava_onevision")
+    by_prompt = [[PHOTOS[0]], [], PHOTOS[1:]]
+    own = untouched("llava_onevision", [[PHOTOS[0]], PHOTOS[1:]], TEXTS, "left")
+    vlm = from_vlm(model, processor)
+    made = vlm.prepare(by_prompt, TEXTS)
+    assert own["batch_num_images"].tolist() == [1, 2]
+    assert made.counts[1:] == [17, 17]  # 16 patches and a newline
+    with torch.no_grad():
+        assert torch.equal(vlm(made).logits, model(**own).logits)
+
+
+@pytest.mark.parametrize("cut", ["stitched", "tile"])
+@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_with_regions_is_the_same_alone_and_in_a_batch(kind: str, at: str, cut: str) -> None:
+    model, processor = released(kind)
+    vlm = from_vlm(model, processor, regions="merge(0.5)", at=at, cut=cut)
+    full = from_vlm(model, processor).prepare(PHOTOS, TEXTS).counts
+    mine = [[PHOTOS[0]], [], PHOTOS[1:]]
+    flat = [[0], [], [1, 2]]
+    with torch.no_grad():
+        for side in ("left", "right"):
+            made = vlm.prepare(PHOTOS, TEXTS, side=side)
+            if (kind, cut) != (
+                "llava_onevision",
+                "tile",
+            ):  # whose own grid is shrunk before half of it is merged away
+                assert all(0 < few < many for few, many in zip(made.counts, full, strict=True))
+            batch = vlm(made).logits
+            for row, text in enumerate(TEXTS):
+                if kind == "llava_onevision" and row == 2:
+                    alone = vlm.prepare([photo for own in [PHOTOS[1:]] for photo in own], [text])
+                else:
+                    alone = vlm.prepare(mine[row] or None, [text])
+                assert alone.counts == [made.counts[i] for i in flat[row]]
+                there = made.attention_mask[row].bool()
+                torch.testing.assert_close(
+                    batch[row, there], vlm(alone).logits[0], atol=3e-5, rtol=1e-4
+                )
+
+
+def test_before_and_after_the_projector_differ_but_for_single_patches() -> None:
+    model, processor = released("llava")
+    made = {
+        (at, regions): from_vlm(model, processor, regions=regions, at=at)
+        .prepare(PHOTOS[0], "<image>")
+        .tokens[0]
+        .values
+        for at in ("before", "after")
+        for regions in ("", "windows(16)", "windows(4)")
+    }
+    torch.testing.assert_close(
+        made["before", "windows(16)"], made["before", ""], atol=1e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        made["after", "windows(16)"], made["after", ""], atol=1e-5, rtol=1e-4
+    )
+    assert made["before", "windows(4)"].shape == (4, 32)
+    assert float((made["before", "windows(4)"] - made["after", "windows(4)"]).abs().max()) > 1e-3
+
+
+def test_regions_are_projected_means_of_the_models_own_features() -> None:
+    model, processor = released("llava")
+    own = untouched("llava", PHOTOS[0], ["<image>"], "left")
+    with torch.no_grad():
+        hidden = model.model.vision_tower(
+            own["pixel_values"], output_hidden_states=True
+        ).hidden_states[-2][0, 1:]
+        cells = (
+            hidden.view(2, 2, 2, 2, -1).transpose(1, 2).flatten(0, 1).flatten(1, 2)
+        )  # four windows of 2 x 2 patches
+        expected = model.model.multi_modal_projector(cells.mean(1))
+    made = from_vlm(model, processor, regions="windows(4, shape='grid')").prepare(
+        PHOTOS[0], "<image>"
+    )
+    torch.testing.assert_close(made.tokens[0].values, expected, atol=1e-5, rtol=1e-4)
+
+
+class Bright:
+    """A segmenter: one mask, where the picture is bright."""
+
+    version = 1
+
+    def __call__(self, seen):
+        return [
+            PixelMasks.from_dense(torch.from_numpy(picture.pixels[None, :, :, 0] > 128))
+            for picture in seen
+        ]
+
+
+class Silent(Bright):
+    """A segmenter that finds nothing."""
+
+    def __call__(self, seen):
+        return [
+            PixelMasks.from_dense(torch.zeros(0, *picture.size, dtype=torch.bool))
+            for picture in seen
+        ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cut"),
+    [
+        ("llava", "stitched"),
+        ("llava_padded", "stitched"),
+        ("llava_next", "stitched"),
+        ("llava_next", "tile"),
+        ("llava_onevision", "stitched"),
+        ("llava_onevision", "tile"),
+    ],
+)
+@pytest.mark.parametrize("size", [(48, 90), (90, 48), (61, 64), (200, 60)])
+def test_a_bright_square_lands_on_the_patches_that_saw_it(
+    kind: str, cut: str, size: tuple[int, int], monkeypatch
+) -> None:
+    """The tower is replaced by the mean brightness of each patch: it must equal what the mask
+    covers of that patch."""
+    model, processor = released(kind)
+    monkeypatch.setattr(processor.image_processor, "resample", Image.Resampling.BOX)
+    vlm = from_vlm(model, processor, regions="merge(0.5)", segmenter=Bright(), cut=cut)
+    pixels = np.zeros((*size, 3), np.uint8)
+    pixels[size[0] // 4 : size[0] // 2, size[1] // 3 : size[1] // 3 + 20] = 255
+    mask = torch.from_numpy(pixels[None, :, :, 0] > 128)
+    mean, std = (
+        torch.tensor(value)[:, None, None]
+        for value in (processor.image_processor.image_mean, processor.image_processor.image_std)
+    )
+    inputs = untouched(kind, Image.fromarray(pixels), ["<image>"], "left")
+    values = inputs["pixel_values"].reshape(-1, 3, SIDE, SIDE) * std + mean
+    bright = torch.nn.functional.avg_pool2d(values[:, :1], PATCH)[:, 0]  # [views g g]
+
+    def features(_inputs):
+        rows = bright.flatten(1)[..., None].expand(-1, -1, 32).contiguous()
+        own = torch.zeros(_counts(vlm, inputs), 32)
+        return rows, rows, [own]
+
+    monkeypatch.setattr(vlm.family, "_features", features)
+    (seen,) = vlm.family.see(inputs, [size], cut)
+    grey = int(mean[0] * 255) / 255 if kind == "llava_padded" else 0.0  # the colour of padding
+    for place, view in enumerate(seen.views):
+        frame, found = view.grid.frame, view.grid.features[..., 0]
+        expected = frame.to_grid(mask)[0] + grey * (1 - frame.content)
+        # resizing with a box filter blurs by a pixel of eight; a grid that was shrunk bilinearly
+        # reads about a patch further
+        shrunk = place == 1 and kind == "llava_onevision" and cut == "stitched"
+        assert float((found - expected).abs().max()) < (0.55 if shrunk else 0.13)
+        if float(frame.to_grid(mask).max()) > 0.3:
+            axes = torch.stack(
+                torch.meshgrid(*(torch.arange(n).float() for n in frame.grid), indexing="ij")
+            )
+            centres = [
+                (axes * grid.clamp(min=0)).sum((1, 2)) / grid.clamp(min=0).sum()
+                for grid in (found, expected)
+            ]
+            torch.testing.assert_close(*centres, atol=0.1, rtol=0)
+
+
+def _counts(vlm: ReleasedVLM, inputs) -> int:
+    return int((inputs["input_ids"] == vlm.image_token_id).sum())
+
+
+def test_segments_of_a_square_become_one_token_and_an_image_without_regions_none() -> None:
+    model, processor = released("llava")
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[16:32, 32:64] = 255
+    vlm = from_vlm(model, processor, regions="segments", segmenter=Bright())
+    made = vlm.prepare([pixels, np.zeros((40, 40, 3), np.uint8)], ["<s>x<image>y", "<s>x<image>y"])
+    assert made.counts == [1, 0]
+    assert made.tokens[0].regions[0].patch.tolist() == [
+        6,
+        7,
+    ]  # second row of patches, third and fourth column
+    assert made.tokens[0].at.tolist() == [[1.0, 2.5]]
+    assert vlm.processor.decode(made.input_ids[1]).replace("<pad>", "") == "<s>xy"
+    empty = from_vlm(model, processor, regions="segments", segmenter=Silent())
+    assert len(empty.answer([pixels], ["<s>x<image>y"], max_new_tokens=2)) == 1
+
+
+def test_a_cls_token_that_the_model_reads_is_in_no_region() -> None:
+    model, processor = released("llava_full")
+    own = from_vlm(model, processor).prepare(PHOTOS[0], "<image>").tokens[0]
+    made = from_vlm(model, processor, regions="windows(16)").prepare(PHOTOS[0], "<image>").tokens[0]
+    assert (len(own), len(made)) == (17, 16)
+    torch.testing.assert_close(made.values, own.values[1:], atol=1e-5, rtol=1e-4)
+
+
+def test_patches_of_a_region_with_select() -> None:
+    model, processor = released("llava")
+    vlm = from_vlm(
+        model, processor, regions="segments", segmenter=Bright(), pool="select", at="after"
+    )
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[16:32, 32:64] = 255
+    made = vlm.prepare(pixels, "<image>").tokens[0]
+    own = from_vlm(model, processor).prepare(pixels, "<image>").tokens[0]
+    torch.testing.assert_close(made.values, own.values[[6, 7]])
+    assert made.at.tolist() == [[1, 2], [1, 3]]
+
+
+def test_the_cut_of_tiles() -> None:
+    model, processor = released("llava_next")
+    stitched, tiles = (
+        from_vlm(model, processor, regions="windows(4)", cut=cut)
+        .prepare(PHOTOS[2], "<image>")
+        .tokens[0]
+        for cut in ("stitched", "tile")
+    )
+    assert stitched.grids == ((4, 4), (8, 8))
+    assert tiles.grids == ((4, 4),) * 5
+    assert (len(stitched), len(tiles)) == (8, 20)
+
+
+def test_both_counts_are_named() -> None:
+    model, processor = released("llava")
+    vlm = from_vlm(model, processor)
+    with pytest.raises(
+        ValueError, match=r"hold 2 <image> \(by prompt: \[2\]\), but 1 images were given"
+    ):
+        vlm.prepare(PHOTOS[0], "<image><image>")
+    with pytest.raises(
+        ValueError, match=r"hold 0 <image> \(by prompt: \[0\]\), but 2 images were given"
+    ):
+        vlm.prepare(PHOTOS[:2], "hello")
+    with pytest.raises(ValueError, match=r"hold 1 <image> .* but 0 images were given"):
+        vlm.prepare(None, "<image>")
+    with pytest.raises(
+        ValueError, match=r"hold \[1, 1\] <image>, but \[2, 0\] images were given, prompt by prompt"
+    ):
+        vlm.prepare([PHOTOS[:2], []], ["<image>", "<image>"])
+    with pytest.raises(PictureError):
+        vlm.prepare(b"no image", "<image>")
+
+
+def test_a_checkpoint_in_a_folder(tmp_path) -> None:
+    model, processor = released("llava")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    vlm = from_vlm(str(tmp_path), regions="merge(0.7)")
+    assert (
+        vlm.prepare(PHOTOS[0], "<image>").counts
+        == from_vlm(model, processor, regions="merge(0.7)").prepare(PHOTOS[0], "<image>").counts
+    )
+    (tmp_path / "model.safetensors").rename(tmp_path / "kept")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="pickled weights only"):
+        from_vlm(str(tmp_path))
+    (tmp_path / "pytorch_model.bin").unlink()
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="damaged"):
+        from_vlm(str(tmp_path))
+    with pytest.raises(ValueError, match="no such folder"):
+        from_vlm(str(tmp_path / "none"))
+
+
+def test_what_is_refused(monkeypatch) -> None:
+    model, processor = released("llava")
+    with pytest.raises(ValueError, match="give its processor"):
+        from_vlm(model)
+    with pytest.raises(ValueError, match="at must be 'before' or 'after', not 'befor'"):
+        from_vlm(model, processor, at="befor")
+    with pytest.raises(ValueError, match="has weights to learn"):
+        from_vlm(model, processor, pool="attend(heads=4)")
+    with pytest.raises(ValueError, match="needs pixel masks"):
+        from_vlm(model, processor, regions="segments")
+    with pytest.raises(ValueError, match="give either"):
+        from_vlm(model, processor).generate()
+    with pytest.raises(ValueError, match="takes no mm_encoder_outputs"):
+        from_vlm(model.model.language_model, processor)
+    with pytest.raises(ValueError, match="'vipllava' is not one of llava, llava_next"):
+        check_kind("vipllava", FAMILIES)
+    with pytest.raises(ValueError, match="chooses by the attention of CLS"):
+        from_vlm(model, processor, regions="visionzip(4)").prepare(PHOTOS[0], "<image>")
+    right = from_vlm(model, processor).prepare(PHOTOS, TEXTS, side="right")
+    with pytest.raises(ValueError, match="padding here: prepare"):
+        from_vlm(model, processor).generate(right)
+    with pytest.raises(ValueError, match="a clip has no placeholder"):
+        from_vlm(model, processor).prepare(Clip.of([np.zeros((8, 8, 3), np.uint8)] * 2), "<image>")
+    monkeypatch.setattr(_door.transformers, "__version__", "5.17.1")
+    with pytest.raises(ValueError, match="ignores ready-made visual tokens in silence"):
+        from_vlm(model, processor)
+
+
+def test_one_run_of_placeholders_is_expanded() -> None:
+    with pytest.raises(ValueError, match="expected one run"):
+        rewrapped("<r>xx<r>xx", "x", 2)
+    with pytest.raises(ValueError, match="expected one run"):
+        rewrapped("none", "x", 2)

@@ -1,0 +1,482 @@
+"""Region tokens inside tiny random Qwen2-VL, Qwen2.5-VL and Qwen3-VL: positions on three axes,
+windows, deep-stacked layers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+transformers = pytest.importorskip("transformers", minversion="5.18")
+
+from regiontok.core.frame import Frame  # noqa: E402 - after the skip
+from regiontok.core.masks import PixelMasks  # noqa: E402
+from regiontok.released.door import visual_outputs  # noqa: E402
+from regiontok.released.family import ImageTokens  # noqa: E402
+from regiontok.released.qwen import Qwen  # noqa: E402
+from regiontok.released.vlm import ReleasedVLM  # noqa: E402
+
+KINDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+CLASSES = {
+    "qwen2_vl": (
+        "Qwen2VLConfig",
+        "Qwen2VLForConditionalGeneration",
+        "Qwen2VLProcessor",
+        "Qwen2VLVideoProcessor",
+    ),
+    "qwen2_5_vl": (
+        "Qwen2_5_VLConfig",
+        "Qwen2_5_VLForConditionalGeneration",
+        "Qwen2_5_VLProcessor",
+        "Qwen2VLVideoProcessor",
+    ),
+    "qwen3_vl": (
+        "Qwen3VLConfig",
+        "Qwen3VLForConditionalGeneration",
+        "Qwen3VLProcessor",
+        "Qwen3VLVideoProcessor",
+    ),
+}
+PATCH = 4  # pixels; a merged cell is 8 x 8
+SPECIAL = ("<pad>", "</s>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+TEXT = {
+    "vocab_size": 256 + len(SPECIAL),
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 100.0},
+}
+TOWER = {
+    "depth": 3,
+    "patch_size": PATCH,
+    "num_heads": 2,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+}
+TOWERS = {
+    "qwen2_vl": {"embed_dim": 16, "hidden_size": 32, "mlp_ratio": 2},
+    # windows of 2 x 2 cells: grids of 4 x 7 cells come back in another order than they went in
+    "qwen2_5_vl": {
+        "hidden_size": 16,
+        "out_hidden_size": 32,
+        "intermediate_size": 24,
+        "window_size": 16,
+        "fullatt_block_indexes": [1],
+    },
+    "qwen3_vl": {
+        "hidden_size": 16,
+        "out_hidden_size": 32,
+        "intermediate_size": 24,
+        "num_position_embeddings": 64,
+    }
+    | {"deepstack_visual_indexes": [0, 1]},
+}
+IDS = {
+    "image_token_id": 2,
+    "video_token_id": 3,
+    "vision_start_token_id": 4,
+    "vision_end_token_id": 5,
+}
+
+
+def tokenizer():
+    """One token a byte behind the special ones."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(
+        models.BPE(
+            vocab={word: place for place, word in enumerate((*SPECIAL, *alphabet))}, merges=[]
+        )
+    )
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    named = dict(
+        zip(
+            ("image_token", "video_token", "vision_start_token", "vision_end_token"),
+            SPECIAL[2:],
+            strict=True,
+        )
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", extra_special_tokens=named
+    )
+
+
+@lru_cache(maxsize=6)
+def released(kind: str, attention: str = "sdpa"):
+    """A tiny random model of a kind, and its processor."""
+    config, model, processor, video = (getattr(transformers, name) for name in CLASSES[kind])
+    torch.manual_seed(0)
+    made = model(
+        config(
+            text_config=TEXT, vision_config=TOWER | TOWERS[kind], tie_word_embeddings=False, **IDS
+        )
+    ).eval()
+    with torch.no_grad():  # at their own spread of 0.02 no visual token would change an answer
+        for weight in made.parameters():
+            if weight.ndim > 1:
+                weight.mul_(4)
+    made.set_attn_implementation(attention)
+    made.generation_config.pad_token_id, made.generation_config.eos_token_id = 0, None
+    images = transformers.Qwen2VLImageProcessor(
+        patch_size=PATCH, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
+    )
+    return made, processor(images, tokenizer(), video())
+
+
+def photo(seed: int, size: tuple[int, int]) -> Image.Image:
+    """A blurred random photo of (height, width)."""
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+
+
+PHOTOS = [photo(1, (33, 56)), photo(2, (40, 24)), photo(3, (20, 37))]
+TEXTS = [f"What {IMAGE} is?", "say", f"a {IMAGE} b {IMAGE}? And then"]
+
+
+def vlm(kind: str, **options) -> ReleasedVLM:
+    """The tiny model with regions."""
+    return ReleasedVLM(*released(kind), **options)
+
+
+def tokens_at(at: list[list[float]], grid: tuple[int, int]) -> ImageTokens:
+    """Tokens that stand somewhere, of no value."""
+    where = torch.tensor(at, dtype=torch.float64).reshape(-1, 2)
+    none = torch.zeros(len(where), dtype=torch.int64)
+    frame = Frame.stretch(grid, grid, (1, 1))
+    return ImageTokens(torch.zeros(len(where), 4), (), none, none, where, (frame,))
+
+
+def positioned(ids: list[list[int]], mask: list[list[int]], images: list[ImageTokens]):
+    """Positions by the family alone, and the model's distance from counting."""
+    inner = SimpleNamespace(rope_deltas=None)
+    family = Qwen.__new__(Qwen)
+    family.model = SimpleNamespace(config=SimpleNamespace(image_token_id=2), model=inner)
+    given = (torch.tensor(ids), torch.tensor(mask), images)
+    family.started(*given)
+    return family.positions(*given), inner
+
+
+def test_positions_by_eye():
+    # two words, an image of 3 x 4 cells with two regions, one word; the first row has a pad on the
+    # left
+    ids, mask = [[0, 9, 9, 2, 2, 9], [9, 9, 9, 9, 9, 9]], [[0, 1, 1, 1, 1, 1], [1] * 6]
+    made, inner = positioned(ids, mask, [tokens_at([[0.5, 1.0], [2.0, 2.25]], (3, 4))])
+    assert made[:, 0].tolist() == [
+        [0, 0, 1, 2, 3, 4],  # the text's own count, for the mask
+        [0, 0, 1, 2, 2, 6],  # time: the image starts at 2; text goes on at 2 + max(3, 4)
+        [0, 0, 1, 2.5, 4, 6],  # height
+        [0, 0, 1, 3, 4.25, 6],  # width
+    ]
+    assert made[:, 1].tolist() == [list(range(6))] * 4
+    assert inner.rope_deltas.tolist() == [[2], [0]]  # 5 tokens, 7 positions
+
+
+def test_two_images_side_by_side_are_told_apart_and_one_without_tokens_takes_no_room():
+    images = [
+        tokens_at([[1, 0]], (2, 2)),
+        tokens_at([], (9, 9)),
+        tokens_at([[0, 2], [0, 3]], (1, 5)),
+    ]
+    made, _ = positioned([[2, 2, 2, 9]], [[1] * 4], images)
+    assert made[1:, 0].tolist() == [[0, 2, 2, 7], [1, 2, 2, 7], [0, 4, 5, 7]]
+
+
+def test_image_tokens_of_another_number_are_refused():
+    with pytest.raises(ValueError, match="hold 3 image tokens, the images have 1"):
+        positioned([[2, 2, 2, 9]], [[1] * 4], [tokens_at([[1, 0]], (2, 2))])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_positions_of_the_empty_pipeline_are_the_models_own(kind: str, side: str):
+    model, processor = released(kind)
+    own = processor(
+        images=PHOTOS, text=list(TEXTS), padding=True, padding_side=side, return_tensors="pt"
+    )
+    named = {name: own[name] for name in ("mm_token_type_ids", "image_grid_thw", "attention_mask")}
+    expected, deltas = model.model.get_rope_index(own["input_ids"], **named)
+    made = vlm(kind).prepare(PHOTOS, TEXTS, side=side)
+    assert torch.equal(made.input_ids, own["input_ids"])
+    assert torch.equal(made.more["position_ids"][1:], expected.float())
+    vlm(kind)(made)
+    assert torch.equal(model.model.rope_deltas, deltas)
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_empty_pipeline_is_the_untouched_model(kind: str, at: str):
+    model, processor = released(kind)
+    mine = vlm(kind, at=at)
+    for side in ("left", "right"):
+        own = processor(
+            images=PHOTOS, text=list(TEXTS), padding=True, padding_side=side, return_tensors="pt"
+        )
+        made = mine.prepare(PHOTOS, TEXTS, side=side)
+        with torch.no_grad():
+            expected, got = model(**own).logits, mine(made).logits
+        there = own["attention_mask"].bool()
+        assert torch.equal(got[there], expected[there])
+    own = processor(
+        images=PHOTOS, text=list(TEXTS), padding=True, padding_side="left", return_tensors="pt"
+    )
+    for options in ({"num_beams": 1}, {"num_beams": 3}, {"num_beams": 1, "use_cache": False}):
+        rules = {"max_new_tokens": 6, "do_sample": False, "suppress_tokens": [2, 3], **options}
+        assert torch.equal(
+            mine.generate(images=PHOTOS, prompts=TEXTS, **rules), model.generate(**own, **rules)
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_changes_the_answer_so_that_the_tests_above_mean_something(kind: str):
+    mine = vlm(kind)
+    with torch.no_grad():
+        one, other = (mine(images=PHOTOS[i], prompts=f"{IMAGE} is").logits[0, -1] for i in (0, 2))
+    assert (one - other).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_mergers_read_gives_what_they_gave(kind: str):
+    family = vlm(kind).family
+    _, processor = released(kind)
+    inputs = processor.image_processor(PHOTOS, return_tensors="pt")
+    sizes = [(image.height, image.width) for image in PHOTOS]
+    for seen, size in zip(family.see(inputs, sizes, "tile"), sizes, strict=True):
+        (view,) = seen.views
+        assert view.grid.frame.image == size
+        assert len(view.before) == len(view.after) == (3 if kind == "qwen3_vl" else 1)
+        for level, (before, after) in enumerate(zip(view.before, view.after, strict=True)):
+            assert torch.allclose(
+                family.project(before.flatten(0, 1), level), after.flatten(0, 1), atol=1e-6
+            )
+    assert [seen.views[0].grid.grid for seen in family.see(inputs, sizes, "tile")] == [
+        (4, 7),
+        (5, 3),
+        (2, 5),
+    ]
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_regions_are_means_of_the_models_own_features_in_every_level(kind: str, at: str):
+    mine = vlm(kind, regions="windows(3)", at=at)
+    made = mine.prepare(PHOTOS[0], f"{IMAGE} is")
+    (tokens,) = made.tokens
+    inputs = mine.processor.image_processor(PHOTOS[:1], return_tensors="pt")
+    (view,) = mine.family.see(inputs, [(33, 56)], "tile")[0].views
+    for level, values in enumerate((tokens.values, *tokens.deep)):
+        for region, mask in enumerate(tokens.regions[0].masks):
+            if at == "after":
+                expected = view.after[level][mask].mean(0)
+            else:
+                expected = mine.family.project(view.before[level][mask].mean(0)[None], level)[0]
+            assert torch.allclose(values[region], expected, atol=1e-5)
+    assert len(tokens.deep) == (2 if kind == "qwen3_vl" else 0)
+
+
+def test_deep_stacked_features_reach_the_language_model():
+    mine = vlm("qwen3_vl", regions="windows(3)")
+    made = mine.prepare(PHOTOS[0], f"{IMAGE} is")
+    blank = ImageTokens(
+        **{
+            **vars(made.tokens[0]),
+            "deep": tuple(torch.zeros_like(layer) for layer in made.tokens[0].deep),
+        }
+    )
+    with torch.no_grad():
+        whole, without = (
+            mine.model(**{**made.inputs(), "mm_encoder_outputs": visual_outputs([own])}).logits[
+                0, -1
+            ]
+            for own in (made.tokens[0], blank)
+        )
+    assert (whole - without).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_alone_is_the_row_in_a_batch(kind: str):
+    mine = vlm(kind, regions="merge(0.6)")
+    rows = [[PHOTOS[0]], [], PHOTOS[1:]]
+    with torch.no_grad():
+        for side in ("left", "right"):
+            batch = mine.prepare(rows, TEXTS, side=side)
+            assert len(set(batch.counts)) > 1, "rows of equal length would prove little"
+            logits = mine(batch).logits
+            for row, (images, text) in enumerate(zip(rows, TEXTS, strict=True)):
+                alone = mine(images=images or None, prompts=text).logits[0]
+                assert torch.allclose(
+                    logits[row][batch.attention_mask[row].bool()], alone, atol=2e-5
+                )
+
+
+def uncached(mine: ReleasedVLM, made, ids: torch.Tensor) -> torch.Tensor:
+    """Logits over prompts and answers at once, without a cache: what decoding must agree with."""
+    mask = torch.cat(
+        [made.attention_mask, torch.ones_like(ids[:, made.attention_mask.shape[1] :])], 1
+    )
+    named = {
+        "position_ids": mine.family.positions(ids, mask, made.tokens),
+        "mm_encoder_outputs": visual_outputs(made.tokens),
+    }
+    with torch.no_grad():
+        return mine.model(input_ids=ids, attention_mask=mask, use_cache=False, **named).logits
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoding_with_regions_agrees_with_an_uncached_recomputation(kind: str):
+    mine = vlm(kind, regions="merge(0.6)")
+    made = mine.prepare(PHOTOS, TEXTS)
+    at = made.more["position_ids"]
+    assert (at != at.round()).any(), "centroids between patches are the point"
+    rules = {"max_new_tokens": 5, "do_sample": False, "suppress_tokens": [2, 3]}
+    out = mine.generate(made, **rules, return_dict_in_generate=True, output_logits=True)
+    length = made.input_ids.shape[1]
+    again = uncached(mine, made, out.sequences)
+    for step, logits in enumerate(out.logits):
+        assert torch.allclose(logits, again[:, length + step - 1], atol=2e-5)
+    assert torch.equal(mine.generate(made, **rules, use_cache=False), out.sequences)
+
+
+RULES = {
+    "do_sample": False,
+    "suppress_tokens": [2, 3],
+    "return_dict_in_generate": True,
+    "output_logits": True,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_turn_goes_on_from_the_cache_at_the_right_place(kind: str):
+    mine = vlm(kind, regions="merge(0.6)")
+    made = mine.prepare(PHOTOS, TEXTS)
+    mine.prepare(PHOTOS[2], f"{IMAGE} of another conversation")
+    first = mine.generate(made, max_new_tokens=3, **RULES)
+    more = torch.cat([first.sequences, torch.tensor([[60, 61]] * 3)], 1)
+    mask = torch.cat([made.attention_mask, torch.ones_like(more[:, made.input_ids.shape[1] :])], 1)
+    cached = {"past_key_values": first.past_key_values, "max_new_tokens": 3}
+    second = mine.model.generate(input_ids=more, attention_mask=mask, **cached, **RULES)
+    again = uncached(mine, made, second.sequences)
+    for step, logits in enumerate(second.logits):
+        assert torch.allclose(logits, again[:, more.shape[1] + step - 1], atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_turn_with_a_new_image_reads_only_that_one(kind: str):
+    mine = vlm(kind, regions="merge(0.6)")
+    text = f"{IMAGE} is"
+    with torch.no_grad():
+        cache = mine(images=PHOTOS[0], prompts=text, use_cache=True).past_key_values
+    whole = mine.prepare(PHOTOS[:2], f"{text} so. {IMAGE} then")
+    fresh = mine.generate(whole, max_new_tokens=3, **RULES)
+    turn = mine.generate(whole, past_key_values=cache, max_new_tokens=3, **RULES)
+    assert torch.equal(turn.sequences, fresh.sequences)
+    for one, other in zip(turn.logits, fresh.logits, strict=True):
+        assert torch.allclose(one, other, atol=2e-5)
+
+
+def test_a_cache_of_something_else_is_refused():
+    mine = vlm("qwen2_5_vl", regions="windows(3)")
+    with torch.no_grad():
+        cache = mine(images=PHOTOS[0], prompts=f"{IMAGE} is", use_cache=True).past_key_values
+    with pytest.raises(
+        ValueError, match="the cache holds 8 tokens, the prompts 7: prepare the whole conversation"
+    ):
+        mine.generate(images=PHOTOS[0], prompts=f"{IMAGE}so", past_key_values=cache)
+    with pytest.raises(ValueError, match=r"the cache ends inside an image \(after 8 tokens\)"):
+        mine.generate(images=PHOTOS[0], prompts=f"a lon {IMAGE} is", past_key_values=cache)
+
+
+def test_prompts_that_decoding_cannot_go_on_from_are_refused():
+    mine = vlm("qwen2_5_vl", regions="windows(3)")
+    with pytest.raises(ValueError, match="last column, which is padding here"):
+        mine.generate(mine.prepare(PHOTOS, TEXTS, side="right"))
+    with pytest.raises(ValueError, match="ends with an image"):
+        mine.generate(images=PHOTOS[0], prompts="is <|image_pad|>")
+
+
+class Square:
+    """A segmenter that finds what is bright."""
+
+    def __call__(self, pictures):
+        return [PixelMasks.from_dense((picture.pixels.min(2) > 128)[None]) for picture in pictures]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bright_square_lands_on_the_cells_that_saw_it(kind: str):
+    mine = vlm(kind, regions="segments(0.5)", segmenter=Square())
+    pixels = np.zeros((66, 90, 3), np.uint8)  # becomes 48 x 72: cells of 11 x 10 pixels
+    pixels[11:33, 50:80] = 255
+    (tokens,) = mine.prepare(pixels, f"{IMAGE}?").tokens
+    made = mine.processor.image_processor([Image.fromarray(pixels)], return_tensors="pt")
+    high, wide = (side // 2 for side in made["image_grid_thw"][0, 1:].tolist())
+    # four patches a cell, as the tower gets them
+    brightness = made["pixel_values"].mean(1).reshape(high, wide, 4).mean(2)
+    assert (high, wide) == (6, 9) == tokens.grids[0]
+    assert torch.equal(tokens.regions[0].masks[0], brightness > brightness.mean())
+    assert tokens.regions[0].masks[0].nonzero().aminmax(dim=0).min.tolist() == [1, 5]
+    assert tokens.at.tolist() == [[1.5, 6.0]]
+
+
+class Nothing:
+    """A segmenter that finds something in the first image only."""
+
+    def __call__(self, pictures):
+        return [
+            PixelMasks.from_dense(np.full((int(not i), *own.size), True))
+            for i, own in enumerate(pictures)
+        ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_without_regions_is_the_prompt_without_tokens(kind: str):
+    mine = vlm(kind, regions="segments(0.5)", segmenter=Nothing())
+    made = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
+    assert made.counts == [1, 0]
+    empty = IMAGE.replace("<|image_pad|>", "")
+    one = mine.prepare(PHOTOS[:1], f"{IMAGE} {empty} is")
+    assert torch.equal(made.input_ids, one.input_ids)
+    with torch.no_grad():
+        assert torch.equal(mine(made).logits, mine(one).logits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_eager_attention_says_the_same(kind: str):
+    made = vlm(kind, regions="merge(0.6)").prepare(PHOTOS, TEXTS)
+    there = made.attention_mask.bool()
+    with torch.no_grad():
+        one, other = (
+            ReleasedVLM(*released(kind, name), regions="merge(0.6)")(
+                images=PHOTOS, prompts=TEXTS
+            ).logits[there]
+            for name in ("sdpa", "eager")
+        )
+    assert torch.allclose(one, other, atol=2e-5)
+
+
+def test_a_processor_of_another_patch_size_is_refused():
+    model, processor = released("qwen2_5_vl")
+    other = type(processor)(
+        transformers.Qwen2VLImageProcessor(), processor.tokenizer, processor.video_processor
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"patches of 14 pixels, merged 2 x 2; this model takes patches of 4, merged 2 x 2",
+    ):
+        Qwen(model, other)
+
+
+def test_a_video_in_the_prompt_is_refused():
+    with pytest.raises(ValueError, match="video"):
+        vlm("qwen2_5_vl").prepare(None, "<|vision_start|><|video_pad|><|vision_end|>?")

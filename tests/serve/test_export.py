@@ -1,0 +1,344 @@
+"""Exported tokens: what is written, what is set aside, and that vLLM's own checks would take it.
+vLLM itself is not run here."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from regiontok.core.picture import Picture
+from regiontok.data.collect import collect
+from regiontok.model.mini import mini_language_model, mini_tokenizer
+from regiontok.model.vlm import RegionVLM
+from regiontok.released.vlm import from_vlm
+from regiontok.serve.export import (
+    Export,
+    Source,
+    check_dtype,
+    open_source,
+    read_manifest,
+    requests,
+    serving,
+)
+from regiontok.serve.llava import write_llava
+from regiontok.settings.recipe import TokenizerSettings
+
+transformers = pytest.importorskip("transformers", minversion="5.18")
+
+WIDTH, LONGEST = 24, 2048
+TOWER = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+PROMPT = "<s>USER: <image>\nWhat is it?\nASSISTANT: "
+
+
+def check_as_vllm(data, enable_mm_embeds, hidden_size):
+    """What vLLM does to `multi_modal_data["image"]` of LLaVA-1.5 before its model gets it, said
+    anew; gives the tensor that reaches it.
+
+    From vllm-project/vllm. vllm/multimodal/parse.py (read in a copy newer than 0794945f, its commit
+    not known): `MultiModalDataParser.is_embeddings` (a 3-D tensor or a list of 2-D ones; all else
+    is pixels), `EmbeddingItems._validate_ndim` and `_validate_hidden_size`, `get_feature_size`
+    (rows of an item = placeholders that it takes); the processor's `_to_mm_items` (refuses
+    embeddings without --enable-mm-embeds). vllm/multimodal/inputs.py,
+    `MultiModalBatchedField._reduce_data` (stacks equal shapes, leaves others a list).
+    vllm/model_executor/models/llava.py at 35d3c24b, `LlavaImageEmbeddingInputs`: TensorShape("bn",
+    "ifs", "hs"), none dynamic, so that a list of unequal shapes fails in
+    vllm/utils/tensor_schema.py (2ce30f57).
+    """
+    is_tensor = isinstance(data, torch.Tensor)
+    embeddings = (
+        data.ndim == 3
+        if is_tensor
+        else all(isinstance(one, torch.Tensor) for one in data) and data[0].ndim == 2
+    )
+    assert embeddings, "vLLM would take this for pixels"
+    assert enable_mm_embeds, "You must set `--enable-mm-embeds` to input `image_embeds`"
+    items = list(data)
+    assert {item.ndim for item in items} == {2}
+    assert {item.shape[-1] for item in items} == {hidden_size}
+    assert len({item.shape for item in items}) == 1, "data contains inconsistent shapes"
+    return torch.stack(items)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "sub").mkdir()
+    for at, name in enumerate(("a.png", "b.png", "sub/c.png")):
+        noise = np.random.default_rng(at).integers(0, 256, (4, 5, 3), np.uint8)
+        Image.fromarray(noise).resize((60, 48), Image.Resampling.BICUBIC).save(folder / name)
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "trained"
+    visual = TokenizerSettings(
+        encoder="filters(size=112)", regions="merge(0.7) | sort('com')", norm="rms", whole=True
+    )
+    language_model = mini_language_model(width=WIDTH, layers=2, heads=4)
+    RegionVLM.from_parts(language_model, visual, image_token_id=3).save_pretrained(folder)
+    mini_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "released"
+    text = mini_language_model(width=WIDTH, layers=2, heads=4).config
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**TOWER),
+        text_config=text,
+        image_token_index=3,
+        vision_feature_layer=-2,
+    )
+    torch.manual_seed(0)
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    pil = transformers.models.clip.image_processing_pil_clip.CLIPImageProcessorPil
+    pixels = pil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    options = {"vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    transformers.LlavaProcessor(pixels, mini_tokenizer(), 8, **options).save_pretrained(folder)
+    return folder
+
+
+def exported(source, photos, out, **options):
+    run = Export(source, out, **options)
+    return run, list(run.run(collect([str(photos)])))
+
+
+@pytest.mark.parametrize("kind", ["trained", "released"])
+def test_what_is_written_is_what_vllm_takes(kind, photos, tmp_path, request):
+    folder = request.getfixturevalue(kind)
+    source = open_source(str(folder), regions="merge(k=6) | sort('com')")
+    run, done = exported(source, photos, tmp_path, dtype="float32", batch=2)
+    k = 7 if kind == "trained" else 6  # the whole-image token counts
+    manifest = read_manifest(tmp_path)
+    assert manifest == run.manifest
+    assert (manifest["k"], manifest["hidden_size"], manifest["longest"]) == (k, WIDTH, LONGEST)
+    assert [entry["shape"] for entry in manifest["images"]] == [[k, WIDTH]] * 3
+    assert [(one.item.name, bool(one.error)) for one in done if one.error] == [("broken.png", True)]
+    assert [one["image"] for one in manifest["failed"]] == [str(photos / "broken.png")]
+    assert (tmp_path / "sub/c.png.pt").is_file()
+    for entry, made in zip(manifest["images"], requests(tmp_path, PROMPT), strict=True):
+        data = check_as_vllm(made["multi_modal_data"]["image"], True, WIDTH)
+        assert made["prompt"].count("<image>") == 1
+        assert torch.equal(data[0], load_file(tmp_path / entry["safetensors"])["image_embeds"])
+        # a server's chat takes the bare [k e] of the .pt file, and makes a list of it
+        bare = torch.load(tmp_path / entry["torch"], weights_only=True)
+        assert torch.equal(check_as_vllm([bare], True, WIDTH), data)
+
+
+def test_tokens_are_those_the_model_itself_would_read(trained, released, photos, tmp_path):
+    pictures = [Picture.of(photos / name) for name in ("a.png", "b.png")]
+    model = RegionVLM.from_pretrained(trained).eval()
+    model.config.visual = {**model.config.visual, "regions": "merge(k=6)"}
+    with torch.no_grad():
+        own = model.see(pictures).split()
+    for one, other in zip(
+        open_source(str(trained), regions="merge(k=6)").see(pictures), own, strict=True
+    ):
+        assert torch.equal(one, other)
+    vlm = from_vlm(str(released), regions="merge(k=6)")
+    own = [tokens.values for tokens in vlm.prepare(pictures, ["<image>", "<image>"]).tokens]
+    for one, other in zip(
+        open_source(str(released), regions="merge(k=6)").see(pictures), own, strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_an_image_with_another_number_of_tokens_is_set_aside(photos, tmp_path):
+    counts = iter([5, 4, 5])
+    source = Source(
+        "m", "llava", 8, "x", lambda pictures: [torch.ones(next(counts), 8) for _ in pictures]
+    )
+    run, done = exported(source, photos, tmp_path)
+    assert [bool(one.entry) for one in done if one.item.name != "broken.png"] == [True, False, True]
+    assert (
+        "4 tokens where every image must have 5" in run.failed[-1]["error"] + run.failed[0]["error"]
+    )
+    assert not (tmp_path / "b.png.pt").exists()
+    counts = iter([5, 4, 5])
+    assert [entry["image"] for entry in exported(source, photos, tmp_path, k=4)[0].entries] == [
+        str(photos / "b.png")
+    ]
+
+
+def test_the_example_says_what_vllm_would_be_told(photos, tmp_path, monkeypatch, capsys):
+    source = Source(
+        "llava-hf/llava-1.5-7b-hf",
+        "llava",
+        8,
+        "x",
+        lambda pictures: [torch.ones(5, 8) for _ in pictures],
+        4096,
+    )
+    exported(source, photos, tmp_path)
+    example = Path(__file__).parents[2] / "examples" / "vllm_llava.py"
+    monkeypatch.setattr(
+        "sys.argv", [str(example), str(tmp_path), "--ask", "Why?", "--most", "10", "--dry-run"]
+    )
+    runpy.run_path(str(example), run_name="__main__")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["requests"], told["shape"]) == (3, [1, 5, 8])
+    assert told["vllm"]["max_model_len"] == 5 + len("USER: <image>\nWhy?\nASSISTANT:") + 10
+
+
+def test_unequal_counts_would_be_refused_by_vllm():
+    with pytest.raises(AssertionError, match="inconsistent shapes"):
+        check_as_vllm([torch.ones(5, 8), torch.ones(4, 8)], True, 8)
+    with pytest.raises(AssertionError, match="for pixels"):
+        check_as_vllm(torch.ones(5, 8), True, 8)
+
+
+def test_values_too_large_for_the_type_are_set_aside(photos, tmp_path):
+    source = Source(
+        "m", "llava", 8, "x", lambda pictures: [torch.full((3, 8), 1e6) for _ in pictures]
+    )
+    run, _ = exported(source, photos, tmp_path, dtype="float16")
+    assert not run.entries
+    assert (
+        "not finite in float16: take bfloat16" in run.failed[0]["error"] + run.failed[-1]["error"]
+    )
+
+
+def test_a_picture_that_spoils_its_batch_is_found(photos, tmp_path):
+    def see(pictures):
+        if len(pictures) > 1 or pictures[0].key == Picture.of(photos / "b.png").key:
+            raise ValueError("no")
+        return [torch.ones(3, 8)]
+
+    run, _ = exported(Source("m", "llava", 8, "x", see), photos, tmp_path)
+    assert [entry["image"] for entry in run.entries] == [
+        str(photos / "a.png"),
+        str(photos / "sub/c.png"),
+    ]
+
+
+def test_a_run_that_did_not_end_leaves_no_manifest(photos, tmp_path):
+    source = Source("m", "llava", 8, "x", lambda pictures: [torch.ones(3, 8) for _ in pictures])
+    exported(source, photos, tmp_path)
+    next(run := Export(source, tmp_path, batch=1).run(collect([str(photos)])))
+    run.close()
+    with pytest.raises(
+        ValueError, match=r"has no manifest\.json: it is no export, or the run did not end"
+    ):
+        read_manifest(tmp_path)
+
+
+def test_what_to_tell_vllm():
+    manifest = {
+        "model": "llava-hf/llava-1.5-7b-hf",
+        "model_type": "llava",
+        "k": 144,
+        "longest": 4096,
+        "dtype": "bfloat16",
+    }
+    assert serving(manifest, text=256, images=2) == {
+        "model": "llava-hf/llava-1.5-7b-hf",
+        "enable_mm_embeds": True,
+        "limit_mm_per_prompt": {"image": 0},
+        "max_model_len": 544,
+        "dtype": "bfloat16",
+    }
+    with pytest.raises(
+        ValueError,
+        match="30 images of 144 tokens and 256 of text are 4576, the language model takes 4096",
+    ):
+        serving(manifest, text=256, images=30)
+    with pytest.raises(ValueError, match="vLLM does not know a regiontok_vlm"):
+        serving({**manifest, "model_type": "regiontok_vlm"})
+    with pytest.raises(ValueError, match="the export holds no image"):
+        serving({**manifest, "k": None})
+
+
+def test_bad_prompts_and_changed_files(photos, tmp_path):
+    source = Source("m", "llava", 8, "x", lambda pictures: [torch.ones(3, 8) for _ in pictures])
+    run, _ = exported(source, photos, tmp_path)
+    with pytest.raises(ValueError, match="a prompt holds one <image> for its image, this one 2"):
+        next(requests(tmp_path, "<image><image>"))
+    torch.save(torch.ones(2, 8), tmp_path / run.entries[0]["torch"])
+    with pytest.raises(ValueError, match=r"is \[2, 8\], the manifest says \[3, 8\]"):
+        next(requests(tmp_path, PROMPT))
+
+
+def test_other_models_and_types_are_refused(tmp_path):
+    assert check_dtype("float16") == "float16"
+    with pytest.raises(ValueError, match="dtype must be float32, float16, bfloat16, not 'int8'"):
+        check_dtype("int8")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava_next"}))
+    with pytest.raises(
+        ValueError, match=r"is a 'llava_next': vLLM takes bare image tokens in its LLaVA-1.5"
+    ):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("image", [3, 270])
+def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tmp_path):
+    visual = TokenizerSettings(encoder="filters(size=112)", regions="merge(k=6)", norm="rms")
+    model = RegionVLM.from_parts(
+        mini_language_model(width=WIDTH, layers=2, heads=4), visual, image_token_id=image
+    ).eval()
+    tokenizer = mini_tokenizer()
+    if image > 260:  # a placeholder that was added behind the vocabulary
+        tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer.backend_tokenizer, pad_token="<pad>"
+        )
+        tokenizer.add_tokens([f"<{at}>" for at in range(len(tokenizer), 270)] + ["<picture>"])
+    model.save_pretrained(tmp_path / "trained")
+    tokenizer.save_pretrained(tmp_path / "trained")
+    assert write_llava(str(tmp_path / "trained"), tmp_path / "llava", dtype="float32") == image
+    exported(open_source(str(tmp_path / "trained")), photos, tmp_path / "out", dtype="float32")
+    entry = read_manifest(tmp_path / "out")["images"][0]
+    tokens = torch.load(tmp_path / "out" / entry["torch"], weights_only=True)
+
+    llava = transformers.LlavaForConditionalGeneration.from_pretrained(tmp_path / "llava").eval()
+    ids = torch.tensor([[1, 40, *[image] * 6, 50, 60]])
+    stands = (ids == image)[..., None]
+    embeds = llava.get_input_embeddings()(ids).masked_scatter(
+        stands, tokens
+    )  # as vLLM puts them in
+    with torch.no_grad():
+        one = llava(inputs_embeds=embeds).logits[..., :260]
+        other = model(
+            torch.tensor([[1, 40, image, 50, 60]]), pictures=[Picture.of(entry["image"])]
+        ).logits
+    assert torch.allclose(one, other, atol=1e-6)
+    if image > 260:  # the mean of the others is never the largest
+        with torch.no_grad():
+            every = llava(inputs_embeds=embeds).logits
+        assert torch.allclose(every[..., 260:], every[..., :260].mean(-1, keepdim=True), atol=1e-5)
+    assert llava.config.text_config.architectures == ["LlamaForCausalLM"]
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "llava")
+    assert processor.tokenizer.convert_tokens_to_ids(processor.image_token) == image
+    mini_tokenizer().save_pretrained(tmp_path / "trained")
+    if image > 260:
+        with pytest.raises(
+            ValueError,
+            match=r"the placeholder's id 270 is None to the tokenizer, whose image token is '<image>'",
+        ):
+            write_llava(str(tmp_path / "trained"), tmp_path / "other")
+
+
+def test_a_folder_without_tokenizer_is_no_llava(tmp_path):
+    visual = TokenizerSettings(encoder="filters(size=112)")
+    model = RegionVLM.from_parts(
+        mini_language_model(width=WIDTH, layers=1, heads=4), visual, image_token_id=3
+    )
+    model.save_pretrained(tmp_path / "bare")
+    with pytest.raises(ValueError, match="has no tokenizer that can be read"):
+        write_llava(str(tmp_path / "bare"), tmp_path / "llava")
+    assert not (tmp_path / "llava").exists()
