@@ -37,7 +37,7 @@ from bsds import data_root
 from PIL import Image
 
 from regiontok.core.clip import Clip, frame_files
-from regiontok.settings.spec import build
+from regiontok.settings.registry import build
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer, Run
 
 

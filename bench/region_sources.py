@@ -25,7 +25,8 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.measures.covering import contingency
-from regiontok.settings.spec import SpecError, build, build_pipeline
+from regiontok.settings.registry import build, build_pipeline
+from regiontok.settings.spec import SpecError
 
 PATCH = 14  # the canvas is (PATCH * grid)^2: 336 x 336 at the usual 24 x 24
 # of SLIC: scikit-image's default, and a looser one that follows contours more (the best of .3, 1,

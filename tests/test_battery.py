@@ -18,7 +18,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import KINDS, WHOLE
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ CASES = {
     ],
 }
 NAMES = {
-    kind: spec.names(kind) for kind in CASES
+    kind: registry.names(kind) for kind in CASES
 }  # at collection: other tests may register methods of their own
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -211,7 +211,7 @@ def assert_sound(regions, grid):
 def step_on(case, regions, grid, situation=""):
     """The regions after a step; None where the case refuses the situation, in the words it
     promises."""
-    step = spec.build("step", case.spec)
+    step = registry.build("step", case.spec)
     if situation in case.refuses:
         with pytest.raises(ValueError, match=case.refuses[situation]):
             step.one(regions, grid)
@@ -234,17 +234,19 @@ def test_table_holds_every_method(kind):
 
 @pytest.mark.parametrize(("kind", "case"), EVERY)
 def test_spec_round_trip(kind, case):
-    method = spec.build(kind, case.spec)
-    assert spec.build(kind, spec.render(method)) == method
-    assert spec.render(spec.build(kind, spec.render(method))) == spec.render(method)
-    assert re.search(r"version=\d+\)$", spec.render(method, full=True))
-    assert hash(method) == hash(spec.build(kind, case.spec))  # frozen: nothing in it can change
+    method = registry.build(kind, case.spec)
+    assert registry.build(kind, registry.render(method)) == method
+    assert registry.render(registry.build(kind, registry.render(method))) == registry.render(method)
+    assert re.search(r"version=\d+\)$", registry.render(method, full=True))
+    assert hash(method) == hash(registry.build(kind, case.spec))  # frozen: nothing in it can change
 
 
 @pytest.mark.parametrize("kind", CASES)
 def test_every_method_says_what_it_is_after_whom_and_where_it_differs(kind):
     for name in NAMES[kind]:
-        source = Path(find_spec(f"{spec.FOLDERS[kind]}.{name}").origin).read_text(encoding="utf-8")
+        source = Path(find_spec(f"{registry.FOLDERS[kind]}.{name}").origin).read_text(
+            encoding="utf-8"
+        )
         doc = ast.get_docstring(ast.parse(source))
         assert doc.splitlines()[1:2] in ([""], [])
         assert re.search(r"^After: \S", doc, re.MULTILINE), (
@@ -396,7 +398,7 @@ def batch(width=8, dtype=torch.float64):
 
 def pool_of(case, width=8, dtype=torch.float64):
     torch.manual_seed(0)
-    return spec.build("pool", case.spec).build(width).to(dtype)
+    return registry.build("pool", case.spec).build(width).to(dtype)
 
 
 @over("pool")
@@ -552,7 +554,7 @@ def rows_of(width=8, dtype=torch.float64):
         for own, regions in zip(values, views, strict=True)
     ]
     return (
-        spec.build("pool", "select").build(width)(torch.cat(values), Members.of(views)),
+        registry.build("pool", "select").build(width)(torch.cat(values), Members.of(views)),
         grids,
         views,
     )
@@ -560,7 +562,7 @@ def rows_of(width=8, dtype=torch.float64):
 
 def place_of(case, width=8, dtype=torch.float64):
     torch.manual_seed(0)
-    return spec.build("place", case.spec).build(width).to(dtype)
+    return registry.build("place", case.spec).build(width).to(dtype)
 
 
 @over("place")
@@ -592,7 +594,9 @@ def test_place_of_nothing_and_of_one_patch(case):
     assert (
         len(
             place(
-                spec.build("pool", "select").build(8)(torch.zeros(0, 8).double(), Members.of([])),
+                registry.build("pool", "select").build(8)(
+                    torch.zeros(0, 8).double(), Members.of([])
+                ),
                 [],
             )
         )
@@ -636,7 +640,7 @@ def test_place_hands_gradients_to_rows_and_to_what_it_learns(case):
 
 @over("place")
 def test_place_is_saved_whole(case):
-    place, other = place_of(case), spec.build("place", case.spec).build(8).double()
+    place, other = place_of(case), registry.build("place", case.spec).build(8).double()
     other.load_state_dict(place.state_dict())
     tokens, grids, _ = rows_of()
     assert torch.equal(place(tokens, grids).values, other(tokens, grids).values)
@@ -655,7 +659,7 @@ def test_place_answers_on_the_device_of_its_input(case, device):
 
 
 def transformed(case, grid):
-    return spec.build("transform", case.spec).one(grid)
+    return registry.build("transform", case.spec).one(grid)
 
 
 @over("transform")

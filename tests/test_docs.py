@@ -12,7 +12,7 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,14 +36,14 @@ def test_the_method_of_contributing_works_as_it_stands_there(tmp_path, monkeypat
     (code,) = blocks(ROOT / "CONTRIBUTING.md", "python")
     (tmp_path / "largest_example.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(spec._REGISTERED["step"], "largest", "largest_example:Largest")
-    step = spec.build("step", "largest(2)")
+    monkeypatch.setitem(registry._REGISTERED["step"], "largest", "largest_example:Largest")
+    step = registry.build("step", "largest(2)")
     regions = Regions.from_labels(torch.tensor([[0, 1, 1], [2, 2, 2]]))
     kept = step.one(regions, PatchGrid(torch.zeros(2, 3, 1), Frame.stretch((2, 3), (2, 3), (1, 1))))
     assert kept.sizes.tolist() == [2, 3]
-    assert spec.render(step) == "largest(2)"
+    assert registry.render(step) == "largest(2)"
     with pytest.raises(spec.SpecError, match="needs at least one region, got k=0"):
-        spec.build("step", "largest(0)")
+        registry.build("step", "largest(0)")
     sys.modules.pop("largest_example", None)
 
 
@@ -60,13 +60,13 @@ def test_specs_in_the_docs_can_be_built():
     )
     assert len(found) >= 6
     for one in found - {"merge(0.5) | largest(20)"}:
-        spec.build_pipeline("step", one)
+        registry.build_pipeline("step", one)
 
 
 def test_every_method_has_its_paragraph():
     text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     for kind in ("encoder", "segmenter", "transform", "step", "pool", "place", "connector"):
-        for name in spec.names(kind):
+        for name in registry.names(kind):
             assert f"`{name}`" in text, f"docs/methods.md has no paragraph on {kind} {name}"
 
 

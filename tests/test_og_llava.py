@@ -15,7 +15,7 @@ from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
 from regiontok.jobs.ls import recipes
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings, load_recipe
 from regiontok.tokenizer.head import VisualHead
 
@@ -40,13 +40,13 @@ def example() -> PatchGrid:
 def tokens(own: TokenizerSettings, grid: PatchGrid) -> Tokens:
     """What the settings make of a grid."""
     regions = Regions.singletons(grid.grid)
-    for step in spec.build_pipeline("step", own.regions):
+    for step in registry.build_pipeline("step", own.regions):
         regions = step.one(regions, grid)
     places = {
-        key: spec.build_pipeline("place", getattr(own, key))
+        key: registry.build_pipeline("place", getattr(own, key))
         for key in ("place_features", "place_tokens")
     }
-    head = VisualHead(8, pool=spec.build("pool", own.pool), whole=own.whole, **places)
+    head = VisualHead(8, pool=registry.build("pool", own.pool), whole=own.whole, **places)
     return head([grid], Members.of([regions]))
 
 
@@ -75,7 +75,7 @@ def test_the_bins_of_the_release_are_no_patches():
     grid = example()
     found = {}
     for mapping in ("grid2d", "flat1d"):
-        step = spec.build(
+        step = registry.build(
             "step", f"segments(0.5, mapping='{mapping}', unit='pixels', compare='>=')"
         )
         found[mapping] = step.one(Regions.singletons(grid.grid), grid).masks.flatten(1)

@@ -16,7 +16,7 @@ import torch
 
 from regiontok.jobs.ls import group_recipes, recipes
 from regiontok.miniworld.scenes import make_scene
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.recipe import SCALES, Recipe, RecipeError, load_recipe
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
@@ -78,9 +78,9 @@ def test_every_method_of_a_recipe_can_be_built(scale):
             }
     for kind, text in sorted(texts):
         if kind in ("step", "place"):
-            spec.build_pipeline(kind, text)
+            registry.build_pipeline(kind, text)
         elif text:
-            assert spec.name_of(spec.build(kind, text)) == re.match(r"\w+", text)[0]
+            assert registry.name_of(registry.build(kind, text)) == re.match(r"\w+", text)[0]
 
 
 def steps_twice(tokenizer: RegionTokenizer, images: list) -> None:

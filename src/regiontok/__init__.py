@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from regiontok.core.tokens import Tokens
     from regiontok.model.vlm import RegionVLM
     from regiontok.settings.recipe import load_recipe
-    from regiontok.settings.spec import register
+    from regiontok.settings.registry import register
     from regiontok.tokenizer.head import VisualHead
     from regiontok.tokenizer.region_tokenizer import RegionTokenizer
     from regiontok.tokenizer.regionizer import Regionizer

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 
 
 @pytest.mark.parametrize("text", ["mlp", "mlp(3)", "linear"])
 def test_takes_tokens_to_the_other_width(text):
-    built = spec.build("connector", text)
-    assert spec.render(built) == text
+    built = registry.build("connector", text)
+    assert registry.render(built) == text
     assert built.build(4, 6)(torch.zeros(5, 4)).shape == (5, 6)
     assert built.build(4, 6)(torch.zeros(0, 4)).shape == (0, 6)
 
 
 def test_mlp_has_the_names_of_llava():
-    assert list(spec.build("connector", "mlp").build(4, 6).state_dict()) == [
+    assert list(registry.build("connector", "mlp").build(4, 6).state_dict()) == [
         "0.weight",
         "0.bias",
         "2.weight",
@@ -26,7 +26,7 @@ def test_mlp_has_the_names_of_llava():
 
 
 def test_mlp_is_linear_gelu_linear_row_by_row():
-    built = spec.build("connector", "mlp").build(4, 6)
+    built = registry.build("connector", "mlp").build(4, 6)
     x = torch.randn(3, 4)
     by_hand = (
         torch.nn.functional.gelu(x @ built[0].weight.T + built[0].bias) @ built[2].weight.T
@@ -37,4 +37,4 @@ def test_mlp_is_linear_gelu_linear_row_by_row():
 
 def test_a_connector_without_layers_is_refused():
     with pytest.raises(spec.SpecError, match="at least one layer"):
-        spec.build("connector", "mlp(0)")
+        registry.build("connector", "mlp(0)")

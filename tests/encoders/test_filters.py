@@ -13,7 +13,8 @@ from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.encoders.filters import NOTICED, Filters, describe, noticed, oriented, smoothed
 from regiontok.measures.covering import region_scores
-from regiontok.settings.spec import SpecError, build, render
+from regiontok.settings.registry import build, render
+from regiontok.settings.spec import SpecError
 from regiontok.steps.merge import Merge
 
 COLOURS = [(0, 0, 0), (255, 255, 255), (127, 127, 127), (255, 0, 0), (0, 0, 255), (40, 90, 60)]

@@ -17,7 +17,8 @@ from regiontok.core.regions import Regions
 from regiontok.encoders import lite
 from regiontok.encoders.lite import CHANNELS, FLOOR, STRIDES, EdgePadded, Lite, by_order, on_patches
 from regiontok.measures.covering import region_scores
-from regiontok.settings.spec import SpecError, build, render
+from regiontok.settings.registry import build, render
+from regiontok.settings.spec import SpecError
 from regiontok.steps.merge import Merge
 
 SMALL = {"size": 192}  # 12 x 12 patches, a quarter of the time

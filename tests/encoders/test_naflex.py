@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from regiontok.core.canvas import canvases
 from regiontok.core.picture import Picture
 from regiontok.encoders.naflex import Naflex, canvas_of
-from regiontok.settings.spec import SpecError, build, render, summary
+from regiontok.settings.registry import build, render, summary
+from regiontok.settings.spec import SpecError
 
 hub = pytest.importorskip("transformers")
 

@@ -20,7 +20,8 @@ from regiontok.core.canvas import canvases
 from regiontok.core.picture import Picture
 from regiontok.encoders._radio import positions
 from regiontok.encoders.radio import Radio
-from regiontok.settings.spec import SpecError, build, render, summary
+from regiontok.settings.registry import build, render, summary
+from regiontok.settings.spec import SpecError
 from regiontok.system import checkpoint
 
 hub = pytest.importorskip("transformers")

@@ -22,7 +22,8 @@ from regiontok.core.canvas import canvases
 from regiontok.core.picture import Picture
 from regiontok.encoders import timm as ours
 from regiontok.encoders.timm import Timm
-from regiontok.settings.spec import SpecError, build, names, render, summary
+from regiontok.settings.registry import build, names, render, summary
+from regiontok.settings.spec import SpecError
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 42, "patch_size": 14}
 # architecture, its arguments, then the prefix tokens, and how many of them are summaries

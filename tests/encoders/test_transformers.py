@@ -27,7 +27,8 @@ from regiontok.core.picture import Picture
 from regiontok.core.preprocess import Preprocess
 from regiontok.encoders import transformers as ours
 from regiontok.encoders.transformers import Transformers
-from regiontok.settings.spec import SpecError, build, names, render, summary
+from regiontok.settings.registry import build, names, render, summary
+from regiontok.settings.spec import SpecError
 from regiontok.system import checkpoint
 from regiontok.system.checkpoint import fingerprint, pretrained
 from regiontok.system.need import MissingPackage

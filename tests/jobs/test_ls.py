@@ -8,7 +8,7 @@ import sys
 from rich.console import Console
 
 from regiontok.jobs.ls import encoder_table, encoders, methods
-from regiontok.settings.spec import names, summary
+from regiontok.settings.registry import names, summary
 
 
 def test_rows_of_the_catalogue(tmp_path, monkeypatch):

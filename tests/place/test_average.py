@@ -9,7 +9,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import DELIMITER, REGION, WHOLE, Tokens
-from regiontok.settings.spec import build, build_pipeline
+from regiontok.settings.registry import build, build_pipeline
 from regiontok.tokenizer.head import VisualHead
 
 

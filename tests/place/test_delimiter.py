@@ -10,7 +10,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import DELIMITER, REGION, WHOLE, Tokens
 from regiontok.place._masks import mask_of
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 from regiontok.tokenizer.head import VisualHead
 
 R, D, W = REGION, DELIMITER, WHOLE
@@ -30,11 +30,15 @@ def masks_of(*rows):
 
 def selected(regions, grids, image=None):
     values = torch.cat([grid.pooled.flatten(0, -2) for grid in grids])
-    return spec.build("pool", "select").build(values.shape[1])(values, Members.of(regions, image))
+    return registry.build("pool", "select").build(values.shape[1])(
+        values, Members.of(regions, image)
+    )
 
 
 def placed(text, tokens, grids):
-    places = [place.build(tokens.values.shape[1]) for place in spec.build_pipeline("place", text)]
+    places = [
+        place.build(tokens.values.shape[1]) for place in registry.build_pipeline("place", text)
+    ]
     for place in places:
         if place.vector is not None:
             torch.nn.init.constant_(place.vector, -1.0)
@@ -101,20 +105,22 @@ def test_numbers_go_on_over_the_views_of_an_image_and_leave_out_those_without_ma
 
 def test_pooled_tokens_are_masks_each():
     values, members = torch.cat([grid.pooled.flatten(0, -2) for grid in TWO]), Members.of(OVERLAP)
-    tokens = spec.build("pool", "mean").build(1)(values, members)
+    tokens = registry.build("pool", "mean").build(1)(values, members)
     assert placed("delimiter", tokens, TWO).kind.tolist() == [R, D, R, D, R, D]
 
 
 def test_the_whole_image_and_tokens_of_nothing_have_none():
     found = VisualHead(
         1,
-        pool=spec.build("pool", "select"),
+        pool=registry.build("pool", "select"),
         whole=True,
-        place_features=[spec.build("place", "delimiter")],
+        place_features=[registry.build("place", "delimiter")],
     )([grid_of(1, 3)], Members.of([masks_of("110")]))
     assert found.kind.tolist() == [W, W, W, R, R, D]
     none = VisualHead(
-        1, pool=spec.build("pool", "select"), place_features=[spec.build("place", "delimiter")]
+        1,
+        pool=registry.build("pool", "select"),
+        place_features=[registry.build("place", "delimiter")],
     )
     assert len(none([grid_of(1, 3)], Members.of([Regions.from_masks(torch.zeros(1, 1, 3))]))) == 0
 
@@ -137,9 +143,9 @@ def test_counts_are_the_formulas_of_the_paper(formula):
     assert (t, n) == (44, 7)
     head = VisualHead(
         1,
-        pool=spec.build("pool", "select"),
+        pool=registry.build("pool", "select"),
         whole=whole,
-        place_features=spec.build_pipeline("place", places),
+        place_features=registry.build_pipeline("place", places),
     )
     assert len(head([grid_of(3, 5)], Members.of([masks]))) == eval(
         formula.lower(), {"v": v, "t": t, "n": n}
@@ -150,12 +156,12 @@ def test_counts_are_the_formulas_of_the_paper(formula):
 def test_before_the_connector_it_goes_through_it_and_after_it_does_not():
     torch.manual_seed(0)
     options = {
-        "pool": spec.build("pool", "select"),
-        "connector": spec.build("connector", "mlp"),
+        "pool": registry.build("pool", "select"),
+        "connector": registry.build("connector", "mlp"),
         "out": 5,
     }
-    before = VisualHead(2, **options, place_features=[spec.build("place", "delimiter")])
-    after = VisualHead(2, **options, place_tokens=[spec.build("place", "delimiter")])
+    before = VisualHead(2, **options, place_features=[registry.build("place", "delimiter")])
+    after = VisualHead(2, **options, place_tokens=[registry.build("place", "delimiter")])
     assert before.place_features[0].vector.shape == (2,)
     assert after.place_tokens[0].vector.shape == (5,)
     grids = [grid_of(1, 3, values=torch.randn(1, 3, 2))]
@@ -171,8 +177,8 @@ def test_a_fixed_one_does_not_learn_and_is_saved():
     heads = [
         VisualHead(
             1,
-            pool=spec.build("pool", "select"),
-            place_features=[spec.build("place", f"delimiter(learned={learned})")],
+            pool=registry.build("pool", "select"),
+            place_features=[registry.build("place", f"delimiter(learned={learned})")],
         )
         for learned in (True, False)
     ]
@@ -184,7 +190,9 @@ def test_a_fixed_one_does_not_learn_and_is_saved():
 
 def test_a_batch_without_masks_leaves_a_zero_gradient_and_not_none():
     head = VisualHead(
-        1, pool=spec.build("pool", "select"), place_features=[spec.build("place", "delimiter")]
+        1,
+        pool=registry.build("pool", "select"),
+        place_features=[registry.build("place", "delimiter")],
     )
     head([grid_of(1, 3)], Members.of([Regions.singletons((1, 3))])).values.sum().backward()
     assert head.place_features[0].vector.grad.tolist() == [0.0]
@@ -194,15 +202,18 @@ def test_what_cannot_stand_is_refused():
     with pytest.raises(
         spec.SpecError, match=r"the token '<eom>' learns as the language model's embedding does"
     ):
-        spec.build("place", "delimiter(learned=False, token='<eom>')")
-    word, vector = spec.build("place", "delimiter(token='<eom>')"), spec.build("place", "delimiter")
+        registry.build("place", "delimiter(learned=False, token='<eom>')")
+    word, vector = (
+        registry.build("place", "delimiter(token='<eom>')"),
+        registry.build("place", "delimiter"),
+    )
     with pytest.raises(ValueError, match="put it in place_tokens, not place_features"):
-        VisualHead(1, pool=spec.build("pool", "mean"), place_features=[word])
+        VisualHead(1, pool=registry.build("pool", "mean"), place_features=[word])
     with pytest.raises(ValueError, match=r"not both: \['<eom>'\] and 1 vectors"):
-        VisualHead(1, pool=spec.build("pool", "mean"), place_tokens=[word, vector])
+        VisualHead(1, pool=registry.build("pool", "mean"), place_tokens=[word, vector])
 
 
 def test_one_of_the_vocabulary_waits_for_its_embedding():
     tokens = Tokens(torch.ones(1, 2), *torch.zeros(5, 1, dtype=torch.int64), images=1)
-    found = spec.build("place", "delimiter(token='<eom>')").build(2)(tokens, [grid_of(1, 3)])
+    found = registry.build("place", "delimiter(token='<eom>')").build(2)(tokens, [grid_of(1, 3)])
     assert found.values.tolist() == [[1.0, 1.0], [0.0, 0.0]]

@@ -12,7 +12,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.place.posenc import sinusoid
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 from regiontok.tokenizer.head import VisualHead
 
 D = 8
@@ -26,7 +26,10 @@ def added(text, regions, grids, **options):
     """What a place adds: the head's tokens over features of zero."""
     torch.manual_seed(0)
     head = VisualHead(
-        D, pool=spec.build("pool", "select"), place_tokens=[spec.build("place", text)], **options
+        D,
+        pool=registry.build("pool", "select"),
+        place_tokens=[registry.build("place", text)],
+        **options,
     )
     return head, head(grids, Members.of(regions))
 
@@ -107,7 +110,7 @@ def test_the_whole_image_and_delimiters_have_none(text):
         f"{text}",
         [MASKS],
         [grid_of(2, 3)],
-        place_features=[spec.build("place", "delimiter(learned=False)")],
+        place_features=[registry.build("place", "delimiter(learned=False)")],
     )
     vector = ended.values[ended.kind == 3]
     assert torch.equal(vector[0], vector[1])
@@ -159,12 +162,14 @@ def test_what_a_table_does_not_hold_is_refused():
     ):
         added("posenc('learn2d', grid=(3, 2))", [masks], [grid_of(2, 3)])
     with pytest.raises(spec.SpecError, match="at least one position, got masks=0"):
-        spec.build("place", "posenc('learn1d', masks=0)")
+        registry.build("place", "posenc('learn1d', masks=0)")
 
 
 def test_pooled_tokens_have_no_patch():
     head = VisualHead(
-        D, pool=spec.build("pool", "mean"), place_tokens=[spec.build("place", "posenc('sin2d')")]
+        D,
+        pool=registry.build("pool", "mean"),
+        place_tokens=[registry.build("place", "posenc('sin2d')")],
     )
     with pytest.raises(ValueError, match="a pooled token has none: take pool='select'"):
         head([grid_of(2, 3)], Members.of([MASKS]))

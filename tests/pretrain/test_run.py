@@ -160,14 +160,14 @@ class TestOneProcess:
     def test_the_encoder_is_one_of_transformers_and_of_this_project(self, plain):
         transformers = pytest.importorskip("transformers")
         from regiontok.rice.export import load_regions
-        from regiontok.settings import spec
+        from regiontok.settings import registry
 
         ours = load_regions(plain / "encoder").eval()
         theirs = transformers.MLCDVisionModel.from_pretrained(plain / "encoder").eval()
         pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             assert torch.allclose(ours(pixels).tokens, theirs(pixels).last_hidden_state, atol=1e-5)
-        (grid,) = spec.build("encoder", f"transformers({str(plain / 'encoder')!r})").encode(
+        (grid,) = registry.build("encoder", f"transformers({str(plain / 'encoder')!r})").encode(
             [Picture.of(torch.zeros(64, 64, 3).byte().numpy())]
         )
         assert grid.grid == (8, 8)

@@ -44,8 +44,9 @@ from regiontok.core.picture import PictureError
 from regiontok.model.mini import mini_tokenizer
 from regiontok.released import door as _door
 from regiontok.released.door import rewrapped
+from regiontok.released.families import FAMILIES
 from regiontok.released.loading import check_kind
-from regiontok.released.vlm import FAMILIES, ReleasedVLM, from_vlm
+from regiontok.released.vlm import ReleasedVLM, from_vlm
 
 SIDE, PATCH = 32, 8
 PINS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]

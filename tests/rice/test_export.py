@@ -11,7 +11,7 @@ from regiontok.core.picture import Picture
 from regiontok.rice.export import load, load_regions, mlcd_key, save
 from regiontok.rice.region_attention import RegionTransformer, Visible
 from regiontok.rice.vit import ViT, ViTConfig
-from regiontok.settings.spec import build
+from regiontok.settings.registry import build
 
 hub = pytest.importorskip("transformers")
 

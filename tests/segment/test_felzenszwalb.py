@@ -13,7 +13,7 @@ from regiontok.core.picture import Picture
 from regiontok.segment._working_size import at_full_size, shrunk
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.segment.slic import Slic
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 
 BOTH = [Felzenszwalb(), Slic()]
 coffee = Picture.of(np.ascontiguousarray(photos.coffee()[::3, ::3]), "coffee")
@@ -41,7 +41,7 @@ def test_slic_is_scikit_images():
     assert same(masks, labels)
 
 
-@pytest.mark.parametrize("segmenter", BOTH, ids=spec.name_of)
+@pytest.mark.parametrize("segmenter", BOTH, ids=registry.name_of)
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (20000, 10), (10, 20000), (90, 700)])
 def test_masks_partition_a_picture_of_any_size(segmenter, size):
     ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(*size, 3).astype(np.uint8)
@@ -69,7 +69,7 @@ def test_fewer_than_two_min_sizes_of_pixels_are_one_segment():
     assert len(Felzenszwalb(min_size=101)([Picture.of(halves)])[0]) == 1
 
 
-@pytest.mark.parametrize("segmenter", BOTH, ids=spec.name_of)
+@pytest.mark.parametrize("segmenter", BOTH, ids=registry.name_of)
 def test_the_same_again_alone_or_in_a_batch(segmenter):
     first, second = segmenter([coffee, noise])
     assert [first.counts, second.counts] == [segmenter([one])[0].counts for one in (coffee, noise)]
@@ -123,10 +123,10 @@ def test_labels_come_back_by_nearest():
 )
 def test_values_out_of_range(text, message):
     with pytest.raises(spec.SpecError, match=message):
-        spec.build("segmenter", text)
+        registry.build("segmenter", text)
 
 
 def test_spec_text_and_identity():
     for segmenter in (*BOTH, Felzenszwalb(scale=100), Slic(segments=32)):
-        assert spec.build("segmenter", spec.render(segmenter)) == segmenter
+        assert registry.build("segmenter", registry.render(segmenter)) == segmenter
     assert {one.identity for one in BOTH} == {f"scikit-image {skimage.__version__}"}

@@ -24,7 +24,8 @@ from regiontok.core.picture import Picture
 from regiontok.segment.prompted.everything import Candidates, Place, passed
 from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
 from regiontok.segment.sam import Sam
-from regiontok.settings.spec import SpecError, build, render
+from regiontok.settings.registry import build, render
+from regiontok.settings.spec import SpecError
 from regiontok.system import checkpoint
 from regiontok.system.need import MissingPackage
 

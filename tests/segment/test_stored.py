@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.segment.stored import Stored
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 
 SIZE = (3, 4)
 LEFT = np.array([[1, 1, 0, 0]] * 3, np.uint8)
@@ -687,7 +687,7 @@ def test_bad_paths_and_folders(tmp_path):
 def test_an_option_that_would_do_nothing(tmp_path, option, message):
     path = write(tmp_path / "a.json", coco())
     with pytest.raises(ValueError, match=message):
-        spec.build("segmenter", f"stored({path!r}, {option})")([photo()])
+        registry.build("segmenter", f"stored({path!r}, {option})")([photo()])
 
 
 @pytest.mark.parametrize(
@@ -705,7 +705,7 @@ def test_an_option_that_would_do_nothing(tmp_path, option, message):
 )
 def test_bad_specs(text, message):
     with pytest.raises(spec.SpecError, match=message):
-        spec.build("segmenter", text)
+        registry.build("segmenter", text)
 
 
 # --- config
@@ -715,9 +715,9 @@ def test_bad_specs(text, message):
 def test_spec_text(tmp_path):
     store = Stored(tmp_path / "a.json", ignore=None)
     assert store.path == str(tmp_path / "a.json")
-    text = spec.render(store)
+    text = registry.render(store)
     assert repr(store.path) in text
-    assert spec.build("segmenter", text) == store
+    assert registry.build("segmenter", text) == store
 
 
 def test_home_folder(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import timm
 
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 from regiontok.settings.catalogue import CATALOGUE, SPECS, reader, route
 from regiontok.settings.recipe import resolve
 from regiontok.system import hub
@@ -52,16 +52,16 @@ class TestNames:
         assert len(set(NAMES)) == len(NAMES)
         assert set(SPECS) == set(NAMES) - {"lite", "filters"}
         assert all("-" in name for name in SPECS)
-        assert not set(SPECS) & set(spec.names("encoder"))
+        assert not set(SPECS) & set(registry.names("encoder"))
 
     @pytest.mark.parametrize("name", NAMES)
     def test_every_name_reads_as_one_word_and_stands_for_a_method(self, name):
         (call,) = spec.parse(name)
         assert call == spec.Call(name)
-        meant = spec.expand("encoder", call)
+        meant = registry.expand("encoder", call)
         assert meant.name in {"lite", "filters", "transformers", "radio", "naflex", "timm"}
-        if meant.name in spec.names("encoder"):  # built without reading a file
-            assert spec.render(spec.build("encoder", name)) == next(
+        if meant.name in registry.names("encoder"):  # built without reading a file
+            assert registry.render(registry.build("encoder", name)) == next(
                 entry.spec for entry in CATALOGUE if entry.name == name
             )
 
@@ -107,9 +107,11 @@ class TestNames:
 class TestSpecs:
     def test_arguments_are_added_to_what_a_name_stands_for(self):
         built = build_encoder("clip-l14-336(layer=-2, device='cpu')")
-        assert spec.render(built) == "transformers('openai/clip-vit-large-patch14-336', layer=-2)"
         assert (
-            str(spec.expand("encoder", spec.parse("radio-l-384(size=768)")[0]))
+            registry.render(built) == "transformers('openai/clip-vit-large-patch14-336', layer=-2)"
+        )
+        assert (
+            str(registry.expand("encoder", spec.parse("radio-l-384(size=768)")[0]))
             == "radio('nvidia/RADIO-L', size=768)"
         )
 
@@ -153,10 +155,10 @@ class TestSpecs:
 
     def test_a_short_name_is_of_its_kind_only(self):
         with pytest.raises(spec.SpecError, match="unknown step 'dinov2-l'"):
-            spec.build("step", "dinov2-l")
+            registry.build("step", "dinov2-l")
 
     def test_checking_names_loads_nothing_heavy(self):
-        code = "from regiontok.settings import spec; spec.check('encoder', 'clip-l14-336(layer=-2)'); import sys"
+        code = "from regiontok.settings import registry, spec; registry.check('encoder', 'clip-l14-336(layer=-2)'); import sys"
         code += "; print({'torch', 'transformers', 'timm', 'huggingface_hub'} & set(sys.modules))"
         run = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -212,7 +214,7 @@ class TestRoutes:
                 "transformers": library.CLIPConfig,
             }
             configs[wanted]().save_pretrained(tmp_path)
-        assert spec.name_of(build_encoder(str(tmp_path))) == wanted
+        assert registry.name_of(build_encoder(str(tmp_path))) == wanted
 
     @pytest.mark.parametrize("text", ["{", "[1]"])
     def test_a_config_that_is_none_is_left_to_transformers(self, tmp_path, text):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.recipe import (
     Recipe,
     RecipeError,
@@ -44,10 +44,10 @@ what = "Smaller"
 
 @pytest.fixture(autouse=True)
 def _methods(monkeypatch):
-    registered = {kind: {} for kind in spec.FOLDERS}
+    registered = {kind: {} for kind in registry.KINDS}
     registered["step"] = dict.fromkeys(("merge", "sort"), "absent:Absent")
     registered["pool"] = dict.fromkeys(("mean", "attend"), "absent:Absent")
-    monkeypatch.setattr(spec, "_REGISTERED", registered)
+    monkeypatch.setattr(registry, "_REGISTERED", registered)
 
 
 @pytest.fixture

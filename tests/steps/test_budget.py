@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.settings.spec import SpecError, build
+from regiontok.settings.registry import build
+from regiontok.settings.spec import SpecError
 from regiontok.steps.budget import Budget
 
 POLICIES = ["largest", "round_robin", "merge_rest"]

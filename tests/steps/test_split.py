@@ -15,7 +15,8 @@ from sklearn.preprocessing import normalize
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.settings.spec import SpecError, build, render
+from regiontok.settings.registry import build, render
+from regiontok.settings.spec import SpecError
 from regiontok.steps.split import Split
 from regiontok.system.need import MissingPackage
 

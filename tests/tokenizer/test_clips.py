@@ -11,11 +11,12 @@ import torch
 
 from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
+from regiontok.core.grid import PatchGrid, stacked
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.encoders.filters import Filters
 from regiontok.encoders.lite import Lite
+from regiontok.methods import Encoder
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import Regionizer, clips
 
@@ -39,7 +40,7 @@ def noise(count: int, size=(48, 64), seed: int = 0) -> list[np.ndarray]:
     return [rng.integers(0, 255, (*size, 3)).astype(np.uint8) for _ in range(count)]
 
 
-class Colour:
+class Colour(Encoder):
     """Each patch's mean colour and a constant: an encoder that standardises nothing, with a CLS
     token and a register a frame."""
 
@@ -214,9 +215,9 @@ def test_grids_that_do_not_lie_alike_are_not_stacked():
         Colour().encode([Picture.of(frame)])[0] for frame in (noise(1)[0], noise(1, (64, 64))[0])
     )
     with pytest.raises(ValueError, match="must have one size and one grid"):
-        clips.stacked([small, large], "key")
+        stacked([small, large], "key")
     with pytest.raises(ValueError, match="at least one frame"):
-        clips.stacked([], "key")
+        stacked([], "key")
 
 
 def test_regions_on_one_frame_keep_their_identity():

@@ -16,15 +16,17 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import KINDS
+from regiontok.methods import CanvasEncoder
 from regiontok.miniworld.scenes import make_scene
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.recipe import load_recipe
+from regiontok.tokenizer.clock import STAGES
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from regiontok.tokenizer.regionizer import STAGES, Regionizer, build_encoder, pictures
+from regiontok.tokenizer.regionizer import Regionizer, build_encoder, pictures
 
 
 @dataclass(frozen=True)
-class Tiny:
+class Tiny(CanvasEncoder):
     """A transparent encoder: 8 x 8 patches of 8 px; a feature is the patch's mean colour and a
     constant; one CLS, one register."""
 
@@ -289,7 +291,7 @@ class TestSaving:
             RegionTokenizer.from_pretrained(tmp_path)
 
     def test_from_recipe(self):
-        recipe = Path(spec.__file__).parents[1] / "recipes" / "quick" / "budget.toml"
+        recipe = Path(registry.__file__).parents[1] / "recipes" / "quick" / "budget.toml"
         tokenizer = RegionTokenizer.from_recipe(recipe)
         assert load_recipe(recipe).tokenizer.regions.startswith(
             tokenizer.regionizer.spec.split(" | ")[0]

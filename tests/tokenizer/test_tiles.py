@@ -22,6 +22,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.tokens import CLS, NEWLINE, REGION, WHOLE
 from regiontok.data.collect import collect
 from regiontok.jobs.tokenize.images import Job, tokenize
+from regiontok.methods import CanvasEncoder
 from regiontok.settings.recipe import RecipeError, TokenizerSettings, resolve
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import Regionizer
@@ -30,7 +31,7 @@ SIZES = [(100, 200), (200, 100), (90, 100), (60, 400), (400, 60), (37, 53), (300
 
 
 @dataclass(frozen=True)
-class Brightness:
+class Brightness(CanvasEncoder):
     """An encoder that one can check by eye: the mean brightness of a patch, 0 to 1, four times."""
 
     size: int = 56

@@ -11,7 +11,7 @@ import torch
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.transform.denoise import (
     Denoise,
     load_artifact,
@@ -28,6 +28,7 @@ class Eye:
     layer: int = -1
     size: int = 64
     weights: str = "w1"
+    version: ClassVar[int] = 1
 
     @property
     def identity(self):
@@ -177,7 +178,7 @@ def test_refusals(tmp_path):
 
 def test_spec_names_the_file():
     assert (
-        spec.render(spec.build("transform", "denoise('a.safetensors')"))
+        registry.render(registry.build("transform", "denoise('a.safetensors')"))
         == "denoise('a.safetensors')"
     )
     assert replace(Denoise("a"), artifact="b") == Denoise("b")

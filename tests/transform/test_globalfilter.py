@@ -9,7 +9,7 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.transform.globalfilter import Globalfilter
 
 H, W = 8, 16
@@ -138,8 +138,8 @@ def test_windows_are_those_of_a_loop():
 
 
 def test_masks_are_asked_for():
-    assert spec.build("transform", "globalfilter(regions='masks')").reads_masks
-    assert not spec.build("transform", "globalfilter").reads_masks
+    assert registry.build("transform", "globalfilter(regions='masks')").reads_masks
+    assert not registry.build("transform", "globalfilter").reads_masks
     with pytest.raises(
         ValueError, match="needs pixel masks: name a segmenter, or take regions='windows'"
     ):

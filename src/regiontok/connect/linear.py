@@ -11,9 +11,11 @@ from typing import ClassVar
 
 from torch import nn
 
+from regiontok.methods import Connector
+
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Connector):
     """One layer, with a bias."""
 
     version: ClassVar[int] = 1

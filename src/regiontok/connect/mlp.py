@@ -13,9 +13,11 @@ from typing import ClassVar
 
 from torch import nn
 
+from regiontok.methods import Connector
+
 
 @dataclass(frozen=True)
-class Mlp:
+class Mlp(Connector):
     """`depth` linear layers; the first takes the encoder's width to the language model's, the
     others stay there.
 

@@ -24,16 +24,12 @@ from regiontok.core.picture import Picture, PictureError
 from regiontok.data.generated import is_generated
 from regiontok.data.labels import Labeller
 from regiontok.data.records import RecordError, Records, open_picture
-from regiontok.settings import spec
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.files import replacing_shared
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
-
-# steps that make exactly k regions of a grid with k patches or more, whatever is on them
-COUNTED = ("merge", "windows", "visionzip", "tome", "random")
 
 
 class VisualTokens:
@@ -96,15 +92,10 @@ class VisualTokens:
     def _fixed(self) -> int | None:
         """The count, if every picture has the same grid without padding and the steps make a fixed
         number of regions of it."""
-        names = [spec.name_of(step) for step in self.tokenizer.regionizer.steps]
-        first = self.tokenizer.regionizer.steps[0] if names and names[0] in COUNTED else None
-        rest = names[1:] if first is not None and getattr(first, "k", None) else names
-        tiled = self.tokenizer.regionizer.tiling is not None
-        if (
-            tiled
-            or any(name != "sort" for name in rest)
-            or spec.name_of(self.tokenizer._pool) == "select"
-        ):
+        regionizer = self.tokenizer.regionizer
+        if regionizer.tiling is not None or not self.tokenizer.pool.one_token:
+            return None
+        if any(not step.keeps_count and step.exact_count is None for step in regionizer.steps):
             return None
         shapes = (
             (64, 64),

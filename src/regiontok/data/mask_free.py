@@ -23,7 +23,7 @@ from regiontok.data.conversations import Conversations
 from regiontok.data.lengths import VisualTokens
 from regiontok.data.records import Records
 from regiontok.data.sampler import EpochOrder, Row
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Larger:
 def without_masks(settings: TokenizerSettings) -> TokenizerSettings:
     """Every patch, as `RegionVLM.see(regions="")` has it: under pool `select` a whole image in
     front is every patch already."""
-    blocks = settings.whole and spec.parse(settings.pool)[0].name == "select"
+    blocks = settings.whole and registry.build("pool", settings.pool).keeps_patches
     return settings.model_copy(update={"regions": "", "whole": settings.whole and not blocks})
 
 

@@ -3,7 +3,7 @@ picture out, cut into prefix and grid."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -15,6 +15,7 @@ from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.preprocess import Preprocess, sides
+from regiontok.methods import CanvasEncoder
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
-class TokensOf(ABC):
+class TokensOf(CanvasEncoder):
     """Base of the dataclasses whose network gives `[b n d]`, prefix tokens first and then the
     patches of one grid, row by row."""
 
@@ -42,20 +43,11 @@ class TokensOf(ABC):
                 f"batch and size must be at least 1, got batch={self.batch}, size={self.size}"
             )
 
-    @abstractmethod
-    def frame(self, size: Pair) -> Frame:
-        """How an image of `size` = (H, W) pixels lies under the grid."""
-
     @property
     @abstractmethod
     def summaries(self) -> int:
         """CLS or summary tokens at the front of the grid's prefix; what stands behind them are
         registers."""
-
-    @property
-    def has_cls(self) -> bool:
-        """Whether there is a CLS token."""
-        return self.summaries > 0
 
     def prepare(self, picture: Picture) -> None:
         """Lay the picture on its canvas ahead of `encode`, in whatever thread."""

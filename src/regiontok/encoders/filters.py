@@ -44,6 +44,7 @@ from regiontok.core.canvas import canvases, lay_ahead, mean_fill
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
+from regiontok.methods import CanvasEncoder
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
@@ -79,7 +80,7 @@ HEADS = 16  # widths are multiples of it, so that attention pooling with the stu
 
 
 @dataclass(frozen=True)
-class Filters:
+class Filters(CanvasEncoder):
     """Hand-made features of patches; nothing is loaded and nothing is learned.
 
     `features` are standardised over the picture: what region steps read. `values` are the same
@@ -113,8 +114,7 @@ class Filters:
     device: str = field(default="cpu", metadata={"run": True})
 
     version: ClassVar[int] = 1
-    has_cls: ClassVar[bool] = False
-    summaries: ClassVar[int] = 0
+    standardises: ClassVar[bool] = True
     identity: ClassVar[str] = f"filters {version}; lab and patterns: scikit-image; pixels: pillow"
 
     def __post_init__(self) -> None:

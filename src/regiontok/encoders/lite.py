@@ -51,6 +51,7 @@ from regiontok.core.canvas import batches, canvases, lay_ahead, mean_fill
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
+from regiontok.methods import CanvasEncoder
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -73,7 +74,7 @@ HEADS = 16  # widths are multiples of it, so that attention pooling with the stu
 
 
 @dataclass(frozen=True)
-class Lite:
+class Lite(CanvasEncoder):
     """A frozen EfficientNet-Lite0 as a patch encoder, and as a dense classifier.
 
     `features` are standardised over the picture: what region steps read. `values` are the same
@@ -111,8 +112,7 @@ class Lite:
     # to suggest for `merge`: of 576 patches 75, 165, 305 regions stay (10th, 50th, 90th percentile
     # of BSDS500 train)
     threshold: ClassVar[float] = 0.5
-    has_cls: ClassVar[bool] = False
-    summaries: ClassVar[int] = 0
+    standardises: ClassVar[bool] = True
     identity: ClassVar[str] = f"efficientnet-lite0 sha256 {SHA256}; runs in torch; pixels: pillow"
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ from regiontok.core.picture import RESAMPLE, Picture
 from regiontok.core.preprocess import Preprocess, image_processor
 from regiontok.encoders._layers import check_layer
 from regiontok.encoders._tokens_of import Dtype
+from regiontok.methods import Encoder
 from regiontok.system.checkpoint import fingerprint, locate, pretrained, read_json, shared
 from regiontok.system.need import need
 
@@ -49,7 +50,7 @@ LARGEST = 100.0  # times: a picture of few pixels grows no further
 
 
 @dataclass(frozen=True)
-class Naflex:
+class Naflex(Encoder):
     """A frozen SigLIP 2 NaFlex vision tower as a patch encoder. Nothing is read before its first
     use.
 
@@ -64,7 +65,7 @@ class Naflex:
             place.
         device: where the model runs; features stay there.
 
-    >>> from regiontok.settings.spec import build, render
+    >>> from regiontok.settings.registry import build, render
     >>> render(build("encoder", "naflex('google/siglip2-base-patch16-naflex', patches=576)"))
     "naflex('google/siglip2-base-patch16-naflex', patches=576)"
     """
@@ -79,8 +80,6 @@ class Naflex:
 
     version: ClassVar[int] = 1
     threshold: ClassVar[float] = 0.7  # for `merge`: the study's, for SigLIP2 of fixed size
-    summaries: ClassVar[int] = 0
-    has_cls: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):

@@ -76,7 +76,7 @@ class Radio(TokensOf):
         device: where the model runs; features stay there.
         batch: pictures a forward pass.
 
-    >>> from regiontok.settings.spec import build, render
+    >>> from regiontok.settings.registry import build, render
     >>> render(build("encoder", "radio('nvidia/RADIO-L', size=(384, 768))"))
     "radio('nvidia/RADIO-L', size=(384, 768))"
     """

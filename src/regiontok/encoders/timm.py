@@ -83,7 +83,7 @@ class Timm(TokensOf):
         device: where the model runs; features stay there.
         batch: pictures a forward pass.
 
-    >>> from regiontok.settings.spec import build, render
+    >>> from regiontok.settings.registry import build, render
     >>> render(build("encoder", "timm('vit_pe_core_large_patch14_336.fb', layer=-2, size=(224, 448))"))
     "timm('vit_pe_core_large_patch14_336.fb', layer=-2, size=(224, 448))"
     """

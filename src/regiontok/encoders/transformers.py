@@ -156,7 +156,7 @@ class Transformers(TokensOf):
         batch: pictures a forward pass. A layer other than -1 keeps all hidden states of a batch:
             0.5 GB for 8 pictures in CLIP ViT-L/14-336 and float32.
 
-    >>> from regiontok.settings.spec import build, render
+    >>> from regiontok.settings.registry import build, render
     >>> render(build("encoder", "transformers('facebook/dinov2-base', layer=-2)"))
     "transformers('facebook/dinov2-base', layer=-2)"
     """
@@ -174,6 +174,7 @@ class Transformers(TokensOf):
     batch: int = field(default=8, metadata={"run": True})
 
     version: ClassVar[int] = 1
+    can_tune: ClassVar[bool] = True
     # The threshold to suggest for `merge`: the study's, which used it with CLIP, SigLIP2 and RADIO.
     # Not measured here for any other
     # family: there an exact budget, merge(k=...), is the safer choice.

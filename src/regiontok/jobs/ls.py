@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.catalogue import CATALOGUE
 from regiontok.settings.recipe import load_recipe
 from regiontok.system.choices import nearest
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def methods(kind: str | None = None) -> dict[str, dict[str, str]]:
     """kind -> name -> what it is."""
-    kinds = [kind] if kind else [k for k in spec.FOLDERS if find_spec(spec.FOLDERS[k])]
-    return {k: {name: spec.summary(k, name) for name in spec.names(k)} for k in kinds}
+    kinds = [kind] if kind else [k for k in registry.FOLDERS if find_spec(registry.FOLDERS[k])]
+    return {k: {name: registry.summary(k, name) for name in registry.names(k)} for k in kinds}
 
 
 def recipes() -> dict[str, Path]:

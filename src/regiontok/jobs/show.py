@@ -10,18 +10,18 @@ from typing import Any
 
 from regiontok.jobs.ls import find_recipe
 from regiontok.jobs.tokenize.output import REPORT, read_report
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.recipe import load_recipe, to_toml
 
 
 def show_method(name: str) -> str | None:
     """Signature and documentation of a method, or None if no kind has one of that name."""
-    kinds = [kind for kind in spec.FOLDERS if name in _names(kind)]
+    kinds = [kind for kind in registry.FOLDERS if name in _names(kind)]
     if not kinds:
         return None
     texts = []
     for kind in kinds:
-        cls = spec.load(kind, name)
+        cls = registry.load(kind, name)
         module = inspect.getmodule(cls)
         parameters = inspect.signature(cls).parameters.values()
         words = (p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
@@ -33,7 +33,7 @@ def show_method(name: str) -> str | None:
 
 def _names(kind: str) -> list[str]:
     try:
-        return spec.names(kind)
+        return registry.names(kind)
     except ModuleNotFoundError:
         return []
 

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from regiontok.tokenizer.regionizer import STAGES
+from regiontok.tokenizer.clock import STAGES
 
 EACH = 12  # up to so many images a table has a row for each; above, it sums up
 

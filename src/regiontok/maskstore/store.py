@@ -20,11 +20,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from regiontok.core.masks import PixelMasks
 from regiontok.maskstore.file import FORMAT, GROUP, Group, file_keys
-from regiontok.settings import spec
+from regiontok.methods import Segmenter
+from regiontok.settings import registry
 
 MARKER = "store.json"
 TRIES = 100  # look-ups of a store that another process sorts at the same moment
@@ -43,9 +43,9 @@ class Maker:
     identity: str
 
     @classmethod
-    def of(cls, segmenter: Any) -> Maker:
+    def of(cls, segmenter: Segmenter) -> Maker:
         """Of a built segmenter."""
-        return cls(spec.render(segmenter, full=True), str(getattr(segmenter, "identity", "")))
+        return cls(registry.render(segmenter, full=True), segmenter.identity)
 
     @property
     def fingerprint(self) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from regiontok.core.tokens import DELIMITER, Tokens
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
 
 
@@ -23,8 +23,8 @@ def delimiter_token(settings: TokenizerSettings) -> str:
     >>> delimiter_token(TokenizerSettings(place_tokens="delimiter(token='<eom>')"))
     '<eom>'
     """
-    places = spec.build_pipeline("place", settings.place_tokens)
-    return next((place.token for place in places if getattr(place, "token", "")), "")
+    places = registry.build_pipeline("place", settings.place_tokens)
+    return next((place.token for place in places if place.token), "")
 
 
 def check_delimiter(settings: TokenizerSettings, token_id: int, vocabulary: int) -> None:

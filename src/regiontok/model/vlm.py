@@ -48,7 +48,7 @@ from regiontok.model.positions import (
 )
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.splice import Spliced, check_length, splice
-from regiontok.settings import spec
+from regiontok.settings import registry, spec
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.head import VisualHead
 from regiontok.tokenizer.regionizer import Regionizer, build_encoder
@@ -269,7 +269,8 @@ class RegionVLM(PreTrainedModel, GenerationMixin):
         """The regions of each view, by the steps that are asked for."""
         found: dict[int, Regions] = {}
         blocks = (
-            self.config.settings.whole and spec.parse(self.config.settings.pool)[0].name == "select"
+            self.config.settings.whole
+            and registry.build("pool", self.config.settings.pool).keeps_patches
         )
         for text, regionizer in by_text.items():
             places = [place for place, own in enumerate(asked) if own == text]
@@ -476,12 +477,12 @@ def _head(config: RegionVLMConfig) -> VisualHead:
     return VisualHead(
         config.visual_width,
         norm=own.norm,
-        pool=spec.build("pool", own.pool),
+        pool=registry.build("pool", own.pool),
         whole=own.whole,
         cls=own.cls,
-        place_features=spec.build_pipeline("place", own.place_features),
-        place_tokens=spec.build_pipeline("place", own.place_tokens),
-        connector=spec.build("connector", config.connector),
+        place_features=registry.build_pipeline("place", own.place_features),
+        place_tokens=registry.build_pipeline("place", own.place_tokens),
+        connector=registry.build("connector", config.connector),
         newline=bool(own.tiles) and own.cut == "stitched" and not spec.parse(own.regions),
         out=config.text_config.get_text_config().hidden_size,
     )
@@ -490,7 +491,7 @@ def _head(config: RegionVLMConfig) -> VisualHead:
 def _tunable(text: str) -> Any:
     """The encoder, if it can learn."""
     encoder = build_encoder(text)
-    if not hasattr(encoder, "tunable"):
+    if not encoder.can_tune:
         raise ValueError(
             f"the encoder {text} cannot be tuned: tune_encoder=True takes one of transformers('...')"
         )

@@ -18,10 +18,11 @@ from torch import nn
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.tokens import REGION, WHOLE, Tokens
+from regiontok.methods import Place
 
 
 @dataclass(frozen=True)
-class Average:
+class Average(Place):
     """Nothing to set: it takes what `whole=True` under pool `select` puts in front; without that it
     does nothing."""
 

@@ -21,11 +21,12 @@ from torch import nn
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.tokens import DELIMITER, Tokens
+from regiontok.methods import Place
 from regiontok.place._masks import mask_of
 
 
 @dataclass(frozen=True)
-class Delimiter:
+class Delimiter(Place):
     """One token of kind delimiter a mask, with the mask's region id and no patch.
 
     Attributes:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.tokens import REGION, Tokens
+from regiontok.methods import Place
 from regiontok.place._masks import mask_of, view_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SPREAD = 0.02  # of a table's first values, as language models draw their embedd
 
 
 @dataclass(frozen=True)
-class Posenc:
+class Posenc(Place):
     """Add a vector to each row of a mask.
 
     Attributes:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from regiontok.core.regions import Members
 from regiontok.core.tokens import REGION, Tokens
+from regiontok.methods import Pool
 from regiontok.pool.mean import segment_mean
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Attend:
+class Attend(Pool):
     """Cross-attention pooling.
 
     Attributes:
@@ -36,6 +37,7 @@ class Attend:
     heads: int = 16
     residual: bool = False
     version: ClassVar[int] = 1
+    one_token: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.heads < 1:

@@ -13,16 +13,18 @@ from torch import Tensor, nn
 
 from regiontok.core.regions import Members
 from regiontok.core.tokens import REGION, Tokens
+from regiontok.methods import Pool
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Pool):
     """Mean pooling; nothing to learn."""
 
     version: ClassVar[int] = 1
+    one_token: ClassVar[bool] = True
 
     def build(self, width: int) -> nn.Module:
         """The module `(values [n d], members) -> Tokens`."""

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 
 from regiontok.core.regions import Members
 from regiontok.core.tokens import REGION, Tokens
+from regiontok.methods import Pool
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
 @dataclass(frozen=True)
-class Select:
+class Select(Pool):
     """Keep the rows of each region; nothing to learn."""
 
     version: ClassVar[int] = 1
+    keeps_patches: ClassVar[bool] = True
 
     def build(self, width: int) -> nn.Module:
         """The module `(values [n d], members) -> Tokens`."""

@@ -3,10 +3,11 @@ the projector, positions."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -87,44 +88,58 @@ class ImageTokens:
         return len(self.values)
 
 
-class Family(Protocol):
-    """One family. Built as `Family(model, processor)`; it raises ValueError there for what it
-    cannot handle.
+class Family(ABC):
+    """One family of released models. A class of another package is registered as
+    ``register("family", "its_model_type", "module:Class")`` or by the entry point
+    ``regiontok.family``; the name is the `model_type` of the models' config.json.
+
+    Args:
+        model: the loaded model of transformers.
+        processor: its processor.
 
     Attributes:
-        consumed: names among the processor's outputs that only the vision tower reads
-            (pixel_values, image_sizes ...): they are not passed on to the model.
-        nested: images go to the processor prompt by prompt where the caller gave them so (the
-            number of images in a prompt matters).
+        consumed: names of the processor's outputs that only the vision tower reads (pixel_values,
+            image_sizes ...); they are not passed on to the model.
+        nested: True if images go to the processor prompt by prompt where the caller gave them so,
+            because the number of images in a prompt matters.
+
+    Raises:
+        ValueError: If the family cannot handle this model or this processor.
     """
 
-    consumed: tuple[str, ...]
-    nested: bool
+    consumed: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    nested: ClassVar[bool] = False
 
+    @abstractmethod
     def __init__(self, model: Any, processor: Any) -> None: ...
 
+    @abstractmethod
     def see(self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut) -> list[Seen]:
-        """Each image's views from the processor's tensors; `sizes` are the (height, width) in
-        pixels of the images, in their order."""
-        ...
+        """Each image as the model sees it, from the processor's tensors.
 
+        Args:
+            inputs: the processor's outputs that are named in `consumed`, on the model's device.
+            sizes: (height, width) in pixels of each image, in their order.
+            cut: "stitched" makes one view of an image's tiles, "tile" a view of each.
+        """
+
+    @abstractmethod
     def project(self, rows: Float[Tensor, "k d"], level: int) -> Float[Tensor, "k e"]:
-        """The model's own projector (level 0), or that of the level-th deep-stacked layer."""
-        ...
+        """Rows through the model's own projector (level 0), or that of the level-th deep-stacked
+        layer."""
 
     def positions(
         self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]
     ) -> Float[Tensor, "axes b s"] | None:
-        """Position ids of expanded rows where the model does not make the right ones itself, else
-        None."""
-        ...
+        """Position ids of expanded rows; None (the default) where the model makes the right ones
+        itself."""
+        return None
 
     def started(
         self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]
     ) -> None:
-        """Before each forward pass and generation, only of a family that gives positions: what the
-        model keeps for the next turn."""
-        ...
+        """Called before each forward pass and generation of a family that gives positions: keep in
+        the model what it needs for the next turn. The default keeps nothing."""
 
 
 @contextmanager

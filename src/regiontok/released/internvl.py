@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,13 +18,13 @@ from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_t
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
-from regiontok.released.family import Cut, ImageTokens, Pair, Seen, View, tapped
+from regiontok.released.family import Cut, Family, ImageTokens, Pair, Seen, View, tapped
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
-class InternVL:
+class InternVL(Family):
     """See `Family`. Views: the tiles row by row (or stitched), then the thumbnail if there is more
     than one tile.
 
@@ -32,8 +32,7 @@ class InternVL:
         ValueError: a model that keeps CLS among the patches.
     """
 
-    consumed = ("pixel_values", "num_patches")
-    nested = False
+    consumed: ClassVar[tuple[str, ...]] = ("pixel_values", "num_patches")
 
     def __init__(self, model: Any, processor: Any) -> None:
         strategy = model.config.vision_feature_select_strategy

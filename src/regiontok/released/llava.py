@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,17 +25,16 @@ from transformers.models.llava_next.modeling_llava_next import unpad_image
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.preprocess import Preprocess
-from regiontok.released.family import Cut, ImageTokens, Seen, View, tapped
+from regiontok.released.family import Cut, Family, ImageTokens, Seen, View, tapped
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
-class Llava:
+class Llava(Family):
     """LLaVA-1.5 and those like it: one view of fixed size."""
 
-    consumed: tuple[str, ...] = ("pixel_values",)
-    nested = False
+    consumed: ClassVar[tuple[str, ...]] = ("pixel_values",)
 
     def __init__(self, model: Any, processor: Any) -> None:
         vision = model.config.vision_config
@@ -113,7 +112,7 @@ class Llava:
 class LlavaNext(Llava):
     """A view of the whole image, then tiles of the resolution that fits it best."""
 
-    consumed: tuple[str, ...] = ("pixel_values", "image_sizes")
+    consumed: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
 
     def _check(self) -> None:
         size, crop = (
@@ -249,8 +248,8 @@ class LlavaOnevision(LlavaNext):
     """As LLaVA-NeXT, but large grids are shrunk; several images in one prompt, given prompt by
     prompt, have one padded view each."""
 
-    consumed = ("pixel_values", "image_sizes", "batch_num_images")
-    nested = True
+    consumed: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes", "batch_num_images")
+    nested: ClassVar[bool] = True
 
     def _tiled(self, inputs: Mapping[str, Any], sizes: Sequence[Pair]) -> list[bool]:
         return [int(count) == 1 for count in inputs["batch_num_images"] for _ in range(int(count))]

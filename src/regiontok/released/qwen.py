@@ -11,28 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
-from regiontok.released.family import Cut, ImageTokens, Pair, Seen, View
+from regiontok.released.family import Cut, Family, ImageTokens, Pair, Seen, View
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 
-class Qwen:
+class Qwen(Family):
     """See `Family`. A patch is a merged cell of 2 x 2 patches of the tower, `[h w 4d]` wide.
 
     Raises:
         ValueError: a processor that cuts or merges patches otherwise than the model.
     """
 
-    consumed = ("pixel_values", "image_grid_thw")
-    nested = False
+    consumed: ClassVar[tuple[str, ...]] = ("pixel_values", "image_grid_thw")
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, tower = model, model.model.visual

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,25 +21,18 @@ from torch import Tensor, nn
 from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Members, Regions
+from regiontok.methods import Pool, RegionStep, Segmenter, Transform
 from regiontok.released.door import check_door, rewrapped, visual_outputs
 from regiontok.released.family import Cut, Family, ImageTokens, Seen
 from regiontok.released.loading import check_kind, load
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.system.choices import one_of
-from regiontok.tokenizer.regionizer import Regionizer, pictures
+from regiontok.tokenizer.pipeline import RegionPipeline
+from regiontok.tokenizer.regionizer import pictures
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-FAMILIES = {
-    "llava": ("llava", "Llava"),
-    "llava_next": ("llava", "LlavaNext"),
-    "llava_onevision": ("llava", "LlavaOnevision"),
-    "internvl": ("internvl", "InternVL"),
-    "qwen2_vl": ("qwen", "Qwen"),
-    "qwen2_5_vl": ("qwen", "Qwen"),
-    "qwen3_vl": ("qwen", "Qwen"),
-}
 At = Literal["before", "after"]
 Side = Literal["left", "right"]
 
@@ -78,8 +70,7 @@ class ReleasedVLM(nn.Module):
     Attributes:
         model, processor: of transformers, untouched.
         family: what is known of the model's kind.
-        regionizer: segmenter, transforms and steps; its encoder is the model's own tower, so it has
-            none.
+        pipeline: segmenter, transforms and steps; the grids come from the model's own tower.
     """
 
     def __init__(
@@ -87,10 +78,10 @@ class ReleasedVLM(nn.Module):
         model: Any,
         processor: Any,
         *,
-        regions: Any = "",
-        segmenter: Any = None,
-        transforms: Any = "",
-        pool: Any = "mean",
+        regions: Sequence[RegionStep] | str = "",
+        segmenter: Segmenter | str | None = None,
+        transforms: Sequence[Transform] | str = "",
+        pool: Pool | str = "mean",
         at: At = "before",
         cut: Cut = "stitched",
         padding: str = "drop",
@@ -101,15 +92,15 @@ class ReleasedVLM(nn.Module):
         check_door(model)
         self.family = family_of(model, processor)
         self.model, self.processor, self.at, self.cut = model, processor, at, cut
-        self.regionizer = Regionizer(
-            None, segmenter=segmenter, transforms=transforms, steps=regions, padding=padding
+        self.pipeline = RegionPipeline(
+            segmenter=segmenter, transforms=transforms, steps=regions, padding=padding
         )
-        self._pool = spec.build("pool", pool) if isinstance(pool, str) else pool
+        self._pool = registry.resolve("pool", pool)
         with torch.device("meta"):  # of a width that any number of heads divides, at no cost
             learns = next(self._pool.build(5040).parameters(), None) is not None
         if learns:
             raise ValueError(
-                f"pool {spec.render(self._pool)!r} has weights to learn, and nothing is trained here: take 'mean' or 'select'"
+                f"pool {registry.render(self._pool)!r} has weights to learn, and nothing is trained here: take 'mean' or 'select'"
             )
 
     def prepare(
@@ -201,26 +192,15 @@ class ReleasedVLM(nn.Module):
             raise ValueError(
                 f"the processor's tensors hold {len(found)} images, but {len(seen)} pictures were given"
             )
-        if not self.regionizer.steps:
+        if not self.pipeline.steps:
             return [_own(image) for image in found]
-        segmenter = self.regionizer.segmenter
-        masks = (
-            segmenter(seen)
-            if segmenter is not None and self.regionizer.reads_masks
-            else [None] * len(seen)
-        )
-        grids = [
-            view.grid.but(
-                masks=own,
-                padding=self.regionizer.padding,
-                key=f"{picture.key}/{place}" if place else picture.key,
-            )
-            for image, own, picture in zip(found, masks, seen, strict=True)
-            for place, view in enumerate(image.views)
+        views = [
+            view.grid.but(view=number, key=f"{picture.key}/{number}" if number else picture.key)
+            for image, picture in zip(found, seen, strict=True)
+            for number, view in enumerate(image.views)
         ]
-        for transform in self.regionizer.transforms:
-            grids = [transform.one(grid) for grid in grids]
-        last = iter([trail[-1] for trail in self.regionizer.trails(grids)])
+        grids = self.pipeline.transformed(views, self.pipeline.masks(seen))
+        last = iter([trail[-1] for trail in self.pipeline.trails(grids)])
         return [self._pooled(image, [next(last) for _ in image.views]) for image in found]
 
     def _moved(self, value: Any) -> Any:
@@ -350,10 +330,10 @@ def from_vlm(
     model: Any,
     processor: Any = None,
     *,
-    regions: Any = "",
-    segmenter: Any = None,
-    transforms: Any = "",
-    pool: Any = "mean",
+    regions: Sequence[RegionStep] | str = "",
+    segmenter: Segmenter | str | None = None,
+    transforms: Sequence[Transform] | str = "",
+    pool: Pool | str = "mean",
     at: At = "before",
     cut: Cut = "stitched",
     padding: str = "drop",
@@ -390,24 +370,39 @@ def from_vlm(
                 "a processor belongs to a model that is loaded; a name or folder brings its own"
             )
         model, processor = load(
-            str(model), FAMILIES, device=device, dtype=dtype, attention=attention, revision=revision
+            str(model),
+            registry.names("family"),
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            revision=revision,
         )
     elif processor is None:
         raise ValueError(
             f"{type(model).__name__} is loaded already: give its processor as the second argument"
         )
-    options = {"regions": regions, "segmenter": segmenter, "transforms": transforms, "pool": pool}
-    return ReleasedVLM(model, processor, **options, at=at, cut=cut, padding=padding)
+    return ReleasedVLM(
+        model,
+        processor,
+        regions=regions,
+        segmenter=segmenter,
+        transforms=transforms,
+        pool=pool,
+        at=at,
+        cut=cut,
+        padding=padding,
+    )
 
 
 def family_of(model: Any, processor: Any) -> Family:
-    """What is known of the model's kind.
+    """The family of a released model, built around it.
 
     Raises:
-        ValueError: nothing is.
+        ValueError: If no family is registered for the model's `model_type`.
     """
-    module, name = FAMILIES[check_kind(model.config.model_type, FAMILIES)]
-    return getattr(import_module(f"regiontok.released.{module}"), name)(model, processor)
+    kind = check_kind(model.config.model_type, registry.names("family"))
+    family: Family = registry.load("family", kind)(model, processor)
+    return family
 
 
 class _Expansion:

@@ -19,11 +19,12 @@ from skimage.segmentation import felzenszwalb
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
+from regiontok.methods import Segmenter
 from regiontok.segment._working_size import at_full_size, shrunk
 
 
 @dataclass(frozen=True)
-class Felzenszwalb:
+class Felzenszwalb(Segmenter):
     """Segments that partition the picture: every pixel lies in exactly one mask.
 
     The defaults give 40 segments (19 to 75: 10th and 90th percentile) on the 200 BSDS500 training

@@ -25,6 +25,7 @@ import torch
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
+from regiontok.methods import Segmenter
 from regiontok.segment.prompted.everything import Candidates, passed
 from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
 from regiontok.segment.prompted.promptable import Encoded, Promptable, family, processor
@@ -35,7 +36,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
-class Sam:
+class Sam(Segmenter):
     """Masks by point prompts, best first, with the model's own estimate of their IoU as scores.
     Nothing is read before its first use.
 
@@ -65,7 +66,7 @@ class Sam:
     Raises:
         ValueError: a value out of range, or one that a search decides.
 
-    >>> from regiontok.settings.spec import build, render
+    >>> from regiontok.settings.registry import build, render
     >>> render(build("segmenter", "sam(granularity='fast', stability=0.95)"))
     "sam(granularity='fast', stability=0.95)"
     """

@@ -18,11 +18,12 @@ from skimage.segmentation import slic
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
+from regiontok.methods import Segmenter
 from regiontok.segment._working_size import at_full_size, shrunk
 
 
 @dataclass(frozen=True)
-class Slic:
+class Slic(Segmenter):
     """Superpixels that partition the picture: every pixel lies in exactly one mask, and there is
     always at least one.
 

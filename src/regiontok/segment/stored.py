@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.maskstore.store import MaskStore, is_store
+from regiontok.methods import Segmenter
 from regiontok.segment.formats import coco as _coco
 from regiontok.segment.formats.index import Catalogue, Entry, fits
 from regiontok.segment.formats.labelmaps import label_map, npz_masks
@@ -29,7 +30,7 @@ SUFFIX: dict[Format, str] = {"labels": ".png", "rle": ".json", "npz": ".npz"}
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(Segmenter):
     """Masks by file name: those of `photos/000042.jpg` are what the store has under the stem
     `000042`.
 

@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from regiontok.settings.spec import Call, names, parse
+from regiontok.settings.registry import names
+from regiontok.settings.spec import Call, parse
 from regiontok.system.hub import cached
 
 STUDY = 0.7  # the diagnostic study's threshold for `merge`, with CLIP, SigLIP2 and RADIO

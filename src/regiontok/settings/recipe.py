@@ -36,7 +36,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from regiontok.core.tiling import Tiling
-from regiontok.settings import pretrain_recipe, spec
+from regiontok.settings import pretrain_recipe, registry
 from regiontok.settings.pretrain_recipe import Pretrain
 from regiontok.system.choices import nearest
 
@@ -408,7 +408,7 @@ def _check_specs(recipe: Recipe) -> None:
         if recipe.inference:
             _check_tokenizer(recipe.inference.tokenizer)
         if recipe.model:
-            spec.check("connector", recipe.model.connector)
+            registry.check("connector", recipe.model.connector)
     except ValueError as error:
         raise RecipeError(f"{recipe.name}: {error}") from None
     for key in _LEARNED if recipe.inference else ():
@@ -431,7 +431,7 @@ def _check_tokenizer(own: TokenizerSettings) -> None:
     if own.encoder.isidentifier() or "(" in own.encoder:  # anything else is a hub name or a folder
         texts.append(("encoder", own.encoder))
     for kind, text in texts:
-        spec.check(kind, text)
+        registry.check(kind, text)
     if own.tiles:
         Tiling.of(own.tiles)
 

@@ -37,13 +37,14 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(RegionStep):
     """Keep at most `tokens` rows (or regions) of a view; tokens in front (`whole`, `cls`) and
     delimiters are not counted.
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 from regiontok.steps.merge import Merge
 
 
 @dataclass(frozen=True)
-class Cover:
+class Cover(RegionStep):
     """Put every valid patch into some region; regions that are there stay in front, new ones
     follow.
 

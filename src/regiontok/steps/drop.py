@@ -14,10 +14,11 @@ import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 
 
 @dataclass(frozen=True)
-class Drop:
+class Drop(RegionStep):
     """Drop regions of one view.
 
     Attributes:

@@ -25,6 +25,7 @@ import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 from regiontok.steps.kernels.sequence import (
     MergeSequence,
     grid_edges,
@@ -34,7 +35,7 @@ from regiontok.steps.kernels.sequence import (
 
 
 @dataclass(frozen=True)
-class Merge:
+class Merge(RegionStep):
     """Greedy merging by threshold or by exact budget.
 
     Attributes:
@@ -59,6 +60,11 @@ class Merge:
             raise ValueError(f"threshold {self.threshold} is no cosine: it must lie in [-1, 1]")
         if self.k is not None and self.k < 1:
             raise ValueError(f"needs at least one region, got k={self.k}")
+
+    @property
+    def exact_count(self) -> int | None:
+        """See `RegionStep`."""
+        return self.k
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Merge one view; regions come out by first patch, `source` stays where all parts had the

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 from regiontok.steps._attention import cosines, ranked
 
 
 @dataclass(frozen=True)
-class Prumerge:
+class Prumerge(RegionStep):
     """Overlapping regions around the most attended patches; a source: it stands first in a spec.
 
     Attributes:
@@ -48,6 +49,11 @@ class Prumerge:
             raise ValueError(f"needs at least one region, got k={self.k}")
         if self.neighbours < 0:
             raise ValueError(f"neighbours must be at least 0, got {self.neighbours}")
+
+    @property
+    def exact_count(self) -> int | None:
+        """See `RegionStep`."""
+        return self.k
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Select and merge in one view; the regions that come in are replaced."""

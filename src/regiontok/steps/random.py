@@ -11,11 +11,12 @@ from typing import ClassVar
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 from regiontok.steps.sort import Sort
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(RegionStep):
     """`k` of the valid patches, one region each, in raster order; a source: it stands first in a
     spec.
 
@@ -34,6 +35,11 @@ class Random:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"needs at least one patch, got k={self.k}")
+
+    @property
+    def exact_count(self) -> int | None:
+        """See `RegionStep`."""
+        return self.k
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Draw from one view; the regions that come in are replaced."""

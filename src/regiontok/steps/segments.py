@@ -21,10 +21,11 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 
 
 @dataclass(frozen=True)
-class Segments:
+class Segments(RegionStep):
     """Masks -> regions; a source: it stands first in a spec, and needs a segmenter.
 
     Attributes:

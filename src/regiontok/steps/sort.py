@@ -19,10 +19,11 @@ import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 
 
 @dataclass(frozen=True)
-class Sort:
+class Sort(RegionStep):
     """Reorder the regions of one view.
 
     Attributes:
@@ -39,6 +40,7 @@ class Sort:
     order: Literal["com", "raster", "random", "area", "score"] = "com"
     seed: int = 0
     version: ClassVar[int] = 1
+    keeps_count: ClassVar[bool] = True
 
     @property
     def reads_masks(self) -> bool:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 from regiontok.steps.kernels.density import (
     Pairs,
     density_clusters,
@@ -30,7 +31,7 @@ from regiontok.steps.kernels.density import (
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(RegionStep):
     """Split regions by density; overlapping regions are split one by one.
 
     Attributes:

@@ -15,11 +15,12 @@ import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 from regiontok.steps._tiling import cut, on_photo, seen
 
 
 @dataclass(frozen=True)
-class Stride:
+class Stride(RegionStep):
     """About `k` patches at even distances, one region each, in raster order; a source: it stands
     first in a spec.
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -29,7 +30,7 @@ ONE = 1 << 20  # similarities are whole multiples of 1 / ONE, as in `merge`
 
 
 @dataclass(frozen=True)
-class Tome:
+class Tome(RegionStep):
     """Exactly `k` regions by token merging; a source: it stands first in a spec.
 
     Attributes:
@@ -52,6 +53,11 @@ class Tome:
             raise ValueError(f"needs at least one token, got k={self.k}")
         if self.r is not None and self.r < 1:
             raise ValueError(f"a round merges at least one token, got r={self.r}")
+
+    @property
+    def exact_count(self) -> int | None:
+        """See `RegionStep`."""
+        return self.k
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Merge one view; the regions that come in are replaced. Regions come out by first

@@ -19,11 +19,12 @@ import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 from regiontok.steps._attention import cosines, ranked
 
 
 @dataclass(frozen=True)
-class Visionzip:
+class Visionzip(RegionStep):
     """Exactly `k` regions, a partition, by first patch; a source: it stands first in a spec.
 
     Attributes:
@@ -45,6 +46,11 @@ class Visionzip:
             raise ValueError(f"needs at least one region, got k={self.k}")
         if self.contextual is not None and not 1 <= self.contextual <= self.k:
             raise ValueError(f"contextual must lie in 1..{self.k}, got {self.contextual}")
+
+    @property
+    def exact_count(self) -> int | None:
+        """See `RegionStep`."""
+        return self.k
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Select and merge in one view; the regions that come in are replaced."""

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep
 from regiontok.steps._tiling import cut, on_photo, seen
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(RegionStep):
     """`k` windows over the valid patches of one view; a source: it stands first in a spec.
 
     Raises:
@@ -40,6 +41,11 @@ class Windows:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"needs at least one window, got k={self.k}")
+
+    @property
+    def exact_count(self) -> int | None:
+        """See `RegionStep`."""
+        return None if self.shape == "photo" else self.k
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Tile one view; the regions that come in are replaced."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import CLS, NEWLINE, WHOLE, Tokens, interleave
+from regiontok.methods import Connector, Place, Pool
 from regiontok.system.choices import one_of
 
 
@@ -54,21 +54,21 @@ class VisualHead(nn.Module):
         width: int,
         *,
         norm: str = "none",
-        pool: Any,
+        pool: Pool,
         whole: bool = False,
         cls: bool = False,
-        connector: Any = None,
+        connector: Connector | None = None,
         out: int | None = None,
         newline: bool = False,
-        place_features: Sequence[Any] = (),
-        place_tokens: Sequence[Any] = (),
+        place_features: Sequence[Place] = (),
+        place_tokens: Sequence[Place] = (),
     ) -> None:
         super().__init__()
         one_of("norm", norm, ("none", "rms"))
         _check_places(place_features, place_tokens)
         self.norm = RMSNorm(width, eps=1e-6) if norm == "rms" else nn.Identity()
         self.pool = pool.build(width)
-        self.connector = connector.build(width, out) if connector else nn.Identity()
+        self.connector = connector.build(width, out or width) if connector else nn.Identity()
         self.whole, self.cls = whole, cls
         # LLaVA-NeXT's scale, so that it starts as long as a token is
         self.newline = (
@@ -115,15 +115,15 @@ class VisualHead(nn.Module):
         return Tokens.of_regions(self.norm(rows), Members.of(slots), CLS)
 
 
-def _check_places(features: Sequence[Any], tokens: Sequence[Any]) -> None:
+def _check_places(features: Sequence[Place], tokens: Sequence[Place]) -> None:
     """Delimiters of the vocabulary have no value in front of the connector, and cannot be told from
     others behind it."""
-    if any(getattr(place, "token", "") for place in features):
+    if any(place.token for place in features):
         raise ValueError(
             "a token of the vocabulary stands behind the connector: put it in place_tokens, not place_features"
         )
-    named = {place.token for place in tokens if getattr(place, "token", "")}
-    vectors = [place for place in (*features, *tokens) if getattr(place, "token", None) == ""]
+    named = {place.token for place in tokens if place.token}
+    vectors = [place for place in (*features, *tokens) if place.token == ""]
     if len(named) > 1 or (named and vectors):
         raise ValueError(
             f"delimiters are vectors or one token of the vocabulary, not both: {sorted(named)} and {len(vectors)} vectors"

@@ -8,6 +8,7 @@ tokens a region.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -21,17 +22,13 @@ from torch import nn
 from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
-from regiontok.settings import spec
+from regiontok.methods import Encoder, Place, Pool, RegionStep, Segmenter, Transform
+from regiontok.settings import registry
 from regiontok.settings.recipe import Recipe, TokenizerSettings, load_recipe, to_toml
 from regiontok.system.files import replacing
+from regiontok.tokenizer.clock import Clock
 from regiontok.tokenizer.head import VisualHead
-from regiontok.tokenizer.regionizer import (
-    Clock,
-    Regionizer,
-    build_encoder,
-    on_device,
-    pictures,
-)
+from regiontok.tokenizer.regionizer import Regionizer, pictures, resolve_encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,18 +90,18 @@ class RegionTokenizer(nn.Module):
 
     def __init__(
         self,
-        encoder: Any = "lite",
-        regions: Any = "",
+        encoder: Encoder | str = "lite",
+        regions: Sequence[RegionStep] | str = "",
         *,
-        segmenter: Any = None,
-        transforms: Any = "",
+        segmenter: Segmenter | str | None = None,
+        transforms: Sequence[Transform] | str = "",
         norm: str = "none",
         partition_on: str = "raw",
-        pool: Any = "mean",
+        pool: Pool | str = "mean",
         whole: bool = False,
         cls: bool = False,
-        place_features: Any = "",
-        place_tokens: Any = "",
+        place_features: Sequence[Place] | str = "",
+        place_tokens: Sequence[Place] | str = "",
         padding: str = "drop",
         tiles: str = "",
         cut: str = "stitched",
@@ -116,9 +113,9 @@ class RegionTokenizer(nn.Module):
             raise ValueError(f"partition_on must be 'raw' or 'normed', not {partition_on!r}")
         if partition_on == "normed" and norm == "none":
             raise ValueError("partition_on='normed' needs a norm: say norm='rms'")
-        encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
+        built = resolve_encoder(encoder).on(device)
         self.regionizer = Regionizer(
-            on_device(encoder, device),
+            built,
             segmenter=segmenter,
             transforms=transforms,
             steps=regions,
@@ -126,14 +123,14 @@ class RegionTokenizer(nn.Module):
             tiles=tiles,
             cut=cut,
         )
-        self._pool = spec.build("pool", pool) if isinstance(pool, str) else pool
+        self.pool = registry.resolve("pool", pool)
         self._norm, self._partition_on, self._seed = norm, partition_on, seed
         self._places = {
-            key: spec.build_pipeline("place", given) if isinstance(given, str) else tuple(given)
-            for key, given in (("place_features", place_features), ("place_tokens", place_tokens))
+            "place_features": registry.resolve_pipeline("place", place_features),
+            "place_tokens": registry.resolve_pipeline("place", place_tokens),
         }
         if cls and not self.regionizer.encoder.has_cls:
-            raise ValueError(f"{spec.render(encoder)} has no CLS or summary token; set cls=False")
+            raise ValueError(f"{registry.render(built)} has no CLS or summary token; set cls=False")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             options: dict[str, Any] = {
@@ -143,7 +140,7 @@ class RegionTokenizer(nn.Module):
                 **self._places,
             }
             self.head = VisualHead(
-                self.regionizer.encoder.width, norm=norm, pool=self._pool, **options
+                self.regionizer.encoder.width, norm=norm, pool=self.pool, **options
             ).to(device)
 
     def forward(self, images: Any) -> Tokens:
@@ -203,16 +200,16 @@ class RegionTokenizer(nn.Module):
         frozen = self.regionizer
         return TokenizerSettings.model_validate(
             {
-                "encoder": spec.render(frozen.encoder),
-                "segmenter": spec.render(frozen.segmenter) if frozen.segmenter else "",
-                "transforms": spec.render_pipeline(frozen.transforms),
-                "regions": spec.render_pipeline(frozen.steps),
+                "encoder": registry.render(frozen.encoder),
+                "segmenter": registry.render(frozen.segmenter) if frozen.segmenter else "",
+                "transforms": registry.render_pipeline(frozen.transforms),
+                "regions": registry.render_pipeline(frozen.steps),
                 "norm": self._norm,
                 "partition_on": self._partition_on,
-                "pool": spec.render(self._pool),
+                "pool": registry.render(self.pool),
                 "whole": self.head.whole,
                 "cls": self.head.cls,
-                **{key: spec.render_pipeline(places) for key, places in self._places.items()},
+                **{key: registry.render_pipeline(places) for key, places in self._places.items()},
                 "padding": frozen.padding,
                 "tiles": frozen.tiles,
                 "cut": frozen.cut,

@@ -3,12 +3,8 @@ grids and their regions out."""
 
 from __future__ import annotations
 
-import copy
 import json
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,76 +14,66 @@ import torch
 from regiontok.core.clip import Clip
 from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.picture import Picture
-from regiontok.core.regions import Members, Regions
+from regiontok.core.regions import Members
 from regiontok.core.tiling import Tiling
-from regiontok.settings import spec
+from regiontok.methods import Encoder, RegionStep, Segmenter, Transform
+from regiontok.settings import registry
 from regiontok.settings.catalogue import route
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.choices import one_of
 from regiontok.tokenizer import clips
-from regiontok.tokenizer.tiles import prepared, views_of
+from regiontok.tokenizer.clock import Clock
+from regiontok.tokenizer.pipeline import RegionPipeline
+from regiontok.tokenizer.tiles import views_of
 
-STAGES = ("decode", "segment", "encode", "regions", "pool")
 
-
-class Regionizer:
-    """Encoder, segmenter, transforms and steps: pictures -> grids and their regions. Frozen;
+class Regionizer(RegionPipeline):
+    """Encoder, segmenter, transforms and steps: pictures -> grids and their regions. Frozen:
     nothing in it learns.
 
     Args:
-        encoder, segmenter, transforms, steps: built methods, or their specs.
-        padding: "drop" keeps patches that see only padding out of every region; "keep" is LLaVA's
-            behaviour.
-        tiles: "" shows the encoder the whole image once. Otherwise that, and the image cut into
-            tiles of the encoder's canvas: "2x2", "anyres" (LLaVA-NeXT's five grids), "anyres(6)",
-            "1x2,2x1,2x2"; see `Tiling.of`.
-        cut: regions of the tiles stitched to one grid ("stitched"), or of each tile by itself
-            ("tile").
+        encoder: a built encoder, its spec or short name, a hub name or a folder.
+        segmenter, transforms, steps, padding: see `RegionPipeline`.
+        tiles: "" shows the encoder the whole image once. Otherwise it sees that, and the image cut
+            into tiles of the encoder's canvas: "2x2", "anyres" (LLaVA-NeXT's five grids),
+            "anyres(6)", "1x2,2x1,2x2"; see `Tiling.of`.
+        cut: "stitched" makes regions on the tiles stitched to one grid, "tile" in each tile by
+            itself.
 
     Raises:
-        SpecError: a spec that cannot be built.
-        ValueError: a source that does not stand first, segments without a segmenter, a segmenter
-            under shuffled patches, tiles of an encoder that lays pictures out otherwise.
+        SpecError: If a spec cannot be built.
+        TypeError: If an object does not derive from the contract of its kind.
+        ValueError: If a source does not stand first, masks are read without a segmenter or under
+            shuffled patches, or tiles are asked of an encoder that has no canvas of one size.
     """
 
     def __init__(
         self,
-        encoder: Any = "lite",
+        encoder: Encoder | str = "lite",
         *,
-        segmenter: Any = None,
-        transforms: Any = "",
-        steps: Any = "",
+        segmenter: Segmenter | str | None = None,
+        transforms: Sequence[Transform] | str = "",
+        steps: Sequence[RegionStep] | str = "",
         padding: str = "drop",
         tiles: str = "",
         cut: str = "stitched",
     ) -> None:
-        one_of("padding", padding, ("drop", "keep"))
         one_of("cut", cut, ("stitched", "tile"))
-        self.encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
-        self.segmenter = (
-            spec.build("segmenter", segmenter)
-            if isinstance(segmenter, str) and segmenter
-            else segmenter or None
-        )
-        self.transforms = (
-            spec.build_pipeline("transform", transforms)
-            if isinstance(transforms, str)
-            else tuple(transforms)
-        )
-        self.steps = spec.build_pipeline("step", steps) if isinstance(steps, str) else tuple(steps)
-        self.padding, self.tiles, self.cut = padding, tiles, cut
+        self.encoder = resolve_encoder(encoder)
+        self.tiles, self.cut = tiles, cut
         self.tiling = Tiling.of(tiles) if tiles else None
         if self.tiling:
-            self.encoder = prepared(self.encoder)
-        self._check()
+            self.encoder = self.encoder.for_tiles()
+        super().__init__(segmenter=segmenter, transforms=transforms, steps=steps, padding=padding)
 
     @classmethod
     def of(
-        cls, settings: TokenizerSettings, *, device: str = "cpu", encoder: Any = None
+        cls, settings: TokenizerSettings, *, device: str = "cpu", encoder: Encoder | None = None
     ) -> Regionizer:
-        """From a tokenizer's settings, on a device; `encoder` if theirs is built already."""
+        """The regionizer of a tokenizer's settings, on a device; `encoder` is theirs where it is
+        built already."""
         return cls(
-            on_device(encoder or build_encoder(settings.encoder), device),
+            (encoder or build_encoder(settings.encoder)).on(device),
             segmenter=settings.segmenter,
             transforms=settings.transforms,
             steps=settings.regions,
@@ -97,37 +83,14 @@ class Regionizer:
         )
 
     def _check(self) -> None:
-        for place, step in enumerate(self.steps):
-            if place and getattr(step, "source", False):
-                raise ValueError(
-                    f"{spec.name_of(step)} makes regions afresh, so it must stand first in {self.spec!r}"
-                )
-        if self.reads_masks and self.segmenter is None:
+        super()._check()
+        if self.reads_masks and self.encoder.shuffle is not None:
             raise ValueError(
-                f"{self.spec!r} needs pixel masks: name a segmenter, say segmenter='felzenszwalb'"
-            )
-        if self.reads_masks and getattr(self.encoder, "shuffle", None) is not None:
-            raise ValueError(
-                "masks do not follow shuffled patches: use regions without a segmenter, or no shuffle"
+                "masks do not follow shuffled patches: use regions without a segmenter, or no "
+                "shuffle"
             )
         for transform in self.transforms:
-            if hasattr(transform, "check"):
-                transform.check(self.encoder)
-
-    @property
-    def reads_masks(self) -> bool:
-        """True if some transform or step reads the segmenter's masks."""
-        return any(
-            getattr(method, "reads_masks", False) for method in (*self.transforms, *self.steps)
-        )
-
-    def but(self, steps: str) -> Regionizer:
-        """The same encoder, segmenter and transforms with other steps; "" is every patch by itself,
-        which asks no segmenter."""
-        other = copy.copy(self)
-        other.steps = spec.build_pipeline("step", steps)
-        other._check()
-        return other
+            transform.check(self.encoder)
 
     @property
     def newline(self) -> bool:
@@ -136,31 +99,23 @@ class Regionizer:
         return self.tiling is not None and self.cut == "stitched" and not self.steps
 
     @property
-    def spec(self) -> str:
-        """The steps as a spec; the empty one is "patches"."""
-        return spec.render_pipeline(self.steps) or "patches"
-
-    @property
     def fingerprint(self) -> str:
         """Everything that decides the regions of a picture, as text: with `picture.key` it is the
         key of any cache."""
-        parts = {
-            "encoder": spec.render(self.encoder, full=True),
+        segmenter = self.segmenter if self.reads_masks else None
+        settings = {
+            "encoder": registry.render(self.encoder, full=True),
             "weights": self.encoder.identity,
-            "segmenter": spec.render(self.segmenter, full=True)
-            if self.segmenter and self.reads_masks
-            else "",
-            "segmented": getattr(self.segmenter, "identity", "")
-            if self.segmenter and self.reads_masks
-            else "",
-            "transforms": spec.render_pipeline(self.transforms, full=True),
-            "transformed": [getattr(transform, "identity", "") for transform in self.transforms],
-            "steps": spec.render_pipeline(self.steps, full=True),
+            "segmenter": registry.render(segmenter, full=True) if segmenter else "",
+            "segmented": segmenter.identity if segmenter else "",
+            "transforms": registry.render_pipeline(self.transforms, full=True),
+            "transformed": [transform.identity for transform in self.transforms],
+            "steps": registry.render_pipeline(self.steps, full=True),
             "padding": self.padding,
             "tiles": [self.tiling.grids, self.cut] if self.tiling else [],
             "decoding": f"pillow {version('pillow')}",
         }
-        return json.dumps(parts)
+        return json.dumps(settings)
 
     def see(
         self,
@@ -170,85 +125,48 @@ class Regionizer:
         draw: int = 0,
         clock: Clock | None = None,
     ) -> list[PatchGrid]:
-        """Segment (if some step reads masks, or `masks` says so) and encode: the views of each
-        picture, picture by picture.
+        """Segment (if a transform or step reads masks, or `masks` says so) and encode: the views of
+        each picture, picture by picture.
 
         Masks are those of the whole picture; they reach each view through its own frame.
 
         Raises:
-            ValueError: masks of a clip: segmenters see single pictures, whose masks have no
-                identity over time. Tiles of a clip.
+            ValueError: If masks or tiles are asked of a clip.
         """
         clock = clock or Clock()
-        wanted = self.reads_masks if masks is None else masks
-        if wanted and self.segmenter and any(isinstance(picture, Clip) for picture in pictures):
-            raise ValueError(
-                "a clip has no pixel masks: take steps that read features, say regions='merge(0.5)'"
-            )
         with clock("segment"):
-            found = (
-                self.segmenter(pictures) if wanted and self.segmenter else [None] * len(pictures)
-            )
+            masks_by_image = self.masks(pictures, wanted=masks)
         with clock("encode"):
-            views = self._encode(pictures)
-            grids = [
-                grid.but(masks=found[image], padding=self.padding, draw=draw)
-                for grid, image in zip(views, images_of(views), strict=True)
-            ]
-            for transform in self.transforms:
-                grids = [transform.one(grid) for grid in grids]
-        return grids
+            return self.transformed(self._encode(pictures), masks_by_image, draw=draw)
 
     def _encode(self, pictures: Sequence[Picture | Clip]) -> list[PatchGrid]:
         if self.tiling is None:
             return clips.encode(self.encoder, pictures)
         return views_of(self.encoder, pictures, self.tiling, cut=self.cut, padding=self.padding)
 
-    def trails(self, grids: Sequence[PatchGrid]) -> list[list[Regions]]:
-        """For each view its regions before the first step (every valid patch its own) and after
-        each."""
-        stages = [[Regions.singletons(grid.grid, grid.valid) for grid in grids]]
-        for step in self.steps:
-            if hasattr(step, "many"):
-                stages.append(step.many(stages[-1], grids))
-            else:
-                stages.append(
-                    [
-                        step.one(regions, grid)
-                        for regions, grid in zip(stages[-1], grids, strict=True)
-                    ]
-                )
-        return [list(trail) for trail in zip(*stages, strict=True)]
-
     def __call__(self, pictures: Sequence[Picture | Clip]) -> tuple[list[PatchGrid], Members]:
-        """Grids, and the regions of the batch laid flat."""
+        """The grids of the pictures, and the regions of the batch laid flat."""
         with torch.no_grad():
             grids = self.see(pictures)
             return grids, Members.of([trail[-1] for trail in self.trails(grids)], images_of(grids))
 
 
-class Clock:
-    """Seconds by stage; each stage waits for the GPU, so that it is charged its own work."""
-
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(STAGES, 0.0)
-
-    @contextmanager
-    def __call__(self, stage: str):
-        """Add the time of a `with` block to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            if torch.cuda.is_available() and torch.cuda.is_initialized():
-                torch.cuda.synchronize()
-            self.seconds[stage] += time.perf_counter() - start
-
-
-def build_encoder(text: str) -> Any:
+def build_encoder(text: str) -> Encoder:
     """An encoder from its spec or short name ("dinov2-l"); a hub name or a folder goes to the
     encoder that reads its config."""
-    return spec.build("encoder", route(text))
+    return registry.build("encoder", route(text))
+
+
+def resolve_encoder(encoder: Encoder | str) -> Encoder:
+    """A built encoder as it is, or one built by `build_encoder`.
+
+    Raises:
+        SpecError: If the spec cannot be built.
+        TypeError: If the object does not derive from `regiontok.methods.Encoder`.
+    """
+    return (
+        build_encoder(encoder) if isinstance(encoder, str) else registry.resolve("encoder", encoder)
+    )
 
 
 def pictures(images: Any) -> list[Picture | Clip]:
@@ -264,10 +182,4 @@ def _one(images: Any) -> bool:
         isinstance(images, str | bytes | bytearray | Path | Picture)
         or hasattr(images, "ndim")
         or hasattr(images, "getbands")
-    )
-
-
-def on_device(encoder: Any, device: str) -> Any:
-    return (
-        replace(encoder, device=device) if getattr(encoder, "device", device) != device else encoder
     )

@@ -12,8 +12,8 @@ LLaVA has it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.tiled import tiled, unpadded, window
 from regiontok.core.tiling import Tiling
+from regiontok.methods import Encoder
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped
@@ -60,26 +61,8 @@ class Cutting:
         return cls(frame, base.canvas, parts)
 
 
-def prepared(encoder: Any) -> Any:
-    """The encoder as tiles need it: a picture of its canvas's own size goes through pixel by pixel,
-    the base view is stretched.
-
-    Raises:
-        ValueError: it has no canvas of one size, or another framing was asked for.
-    """
-    if not hasattr(encoder, "framing"):
-        raise ValueError(
-            f"tiles need an encoder with a canvas of one size; {type(encoder).__name__} has none: leave tiles out"
-        )
-    if encoder.framing not in (None, "stretch"):
-        raise ValueError(
-            f"tiles lay the image out themselves, and the base view is stretched as in LLaVA-NeXT: leave out framing={encoder.framing!r}"
-        )
-    return encoder if encoder.framing == "stretch" else replace(encoder, framing="stretch")
-
-
 def views_of(
-    encoder: Any,
+    encoder: Encoder,
     pictures: Sequence[Picture | Clip],
     tiling: Tiling,
     *,
@@ -93,7 +76,7 @@ def views_of(
     unpadding off the stitched grid.
 
     Args:
-        encoder: as `prepared` gives it.
+        encoder: as `Encoder.for_tiles` gives it.
         pictures: of any sizes.
         tiling: the grids to choose from.
         cut: "stitched", one view of all tiles, or "tile", a view a tile.
@@ -105,9 +88,7 @@ def views_of(
     own = [picture for picture in pictures if isinstance(picture, Picture)]
     if len(own) < len(pictures):
         raise ValueError("a clip's frames are not cut into tiles: set tiles=''")
-    fills = [
-        _mean_colour(picture) if hasattr(encoder, "encode_clip") else (0, 0, 0) for picture in own
-    ]
+    fills = [_mean_colour(picture) if encoder.standardises else (0, 0, 0) for picture in own]
     cuttings = [
         Cutting.of(one, tiling, encoder.frame(one.size), fill)
         for one, fill in zip(own, fills, strict=True)
@@ -124,7 +105,7 @@ def views_of(
 
 
 def _encoded(
-    encoder: Any, pictures: Sequence[Picture], cuttings: Sequence[Cutting]
+    encoder: Encoder, pictures: Sequence[Picture], cuttings: Sequence[Cutting]
 ) -> tuple[list[PatchGrid], list[list[PatchGrid]]]:
     """The base view of each picture, and its tiles."""
     if hasattr(

@@ -24,7 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
-from regiontok.settings import spec
+from regiontok.methods import Transform
+from regiontok.settings import registry
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -99,7 +100,7 @@ def save_artifact(
     about = {"images": str(images)}
     if encoder is not None:
         about |= {
-            "encoder": spec.render(encoder, full=True),
+            "encoder": registry.render(encoder, full=True),
             "weights": encoder.identity,
             "layer": _layer(encoder),
         }
@@ -139,7 +140,7 @@ def _load(path: str, changed: int, size: int) -> Artifact:
 
 
 @dataclass(frozen=True)
-class Denoise:
+class Denoise(Transform):
     """Subtract the artifact of a file, resampled to the view's grid if it has another; pooled
     values stay as they are.
 
@@ -171,7 +172,7 @@ class Denoise:
         """
         known = load_artifact(self.artifact)
         if known.weights and (known.weights, known.layer) != (encoder.identity, _layer(encoder)):
-            ours = spec.render(encoder, full=True)
+            ours = registry.render(encoder, full=True)
             raise ValueError(
                 f"{self.artifact} was estimated on {known.encoder}, but the encoder is {ours}: estimate it anew"
             )

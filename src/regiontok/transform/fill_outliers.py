@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
+from regiontok.methods import Transform
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)
-class FillOutliers:
+class FillOutliers(Transform):
     """Outliers become the mean of those of their 8 neighbours that are none, from the rim of a
     group inwards; pooled values stay.
 

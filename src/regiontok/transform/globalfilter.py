@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
+from regiontok.methods import Transform
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)
-class Globalfilter:
+class Globalfilter(Transform):
     """Global patches become the mean of the others in their surroundings; where there is none, they
     stay.
 

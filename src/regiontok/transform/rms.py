@@ -14,10 +14,11 @@ from typing import ClassVar
 import torch
 
 from regiontok.core.grid import PatchGrid
+from regiontok.methods import Transform
 
 
 @dataclass(frozen=True)
-class Rms:
+class Rms(Transform):
     """Divide each patch by its root mean square over channels; pooled values stay as they are."""
 
     eps: float = 1e-6

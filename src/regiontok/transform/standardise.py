@@ -13,10 +13,11 @@ from typing import ClassVar
 import torch
 
 from regiontok.core.grid import PatchGrid
+from regiontok.methods import Transform
 
 
 @dataclass(frozen=True)
-class Standardise:
+class Standardise(Transform):
     """Zero mean and unit variance over the valid patches of one view; pooled values stay as they
     are.
 

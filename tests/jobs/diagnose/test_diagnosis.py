@@ -23,6 +23,7 @@ from regiontok.jobs.diagnose.diagnosis import VARIANTS, Diagnosis, Options
 from regiontok.jobs.diagnose.journal import Journal
 from regiontok.jobs.diagnose.photo import Photo
 from regiontok.jobs.diagnose.subjects import Subject, subjects
+from regiontok.methods import CanvasEncoder
 from regiontok.miniworld.scenes import make_scene
 
 ENCODER = "filters(size=112, patch=14, fourier=0)"
@@ -30,7 +31,7 @@ WIDTH = 32
 
 
 @dataclass(frozen=True)
-class Field:
+class Field(CanvasEncoder):
     """An encoder made to be judged. Of what it sees, the colour of each patch,
 
     `smooth` tells that alone; `noisy` adds noise; `registers` and `artifacts` add a few long
@@ -44,6 +45,7 @@ class Field:
     threshold: ClassVar[float] = 0.7
     identity: ClassVar[str] = "none"
     version: ClassVar[int] = 1
+    width: ClassVar[int] = 4
 
     def frame(self, size):
         return Frame.stretch(size, (self.size, self.size), (8, 8))

@@ -15,6 +15,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.draw.figure import Figure
 from regiontok.jobs.diagnose.figure import FIGURES, Options, Seen, figure, label, save_figure
+from regiontok.methods import CanvasEncoder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 60, 90, 3), np.uint8)
 PHOTOS = [
@@ -25,12 +26,13 @@ SMALL = "filters(size=56, fourier=0)"
 
 
 @dataclass(frozen=True)
-class Fake:
+class Fake(CanvasEncoder):
     """Features that are known: 1 everywhere, 10 in the first patch that sees the photo."""
 
     size: int = 8
     framing: str = "stretch"
     threshold: float = 0.5
+    width: ClassVar[int] = 4
 
     def frame(self, size):
         return Frame.fit(self.framing, size, (self.size, self.size), (2, 2))

@@ -49,7 +49,7 @@ from regiontok.jobs.diagnose.pictures import data_uri, pca_pictures, thumbnail
 from regiontok.jobs.diagnose.rows import row
 from regiontok.jobs.diagnose.subjects import Subject
 from regiontok.measures.locality import position_readout
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
 from regiontok.transform.denoise import Denoise
@@ -135,10 +135,8 @@ class Diagnosis:
         self, subjects: Sequence[Subject], items: Sequence[Item], options: Options
     ) -> None:
         self._subjects, self._options = list(subjects), options
-        self._segmenter = spec.build("segmenter", options.segmenter)
-        self._borders = (
-            f"{spec.render(self._segmenter, full=True)} {getattr(self._segmenter, 'identity', '')}"
-        )
+        self._segmenter = registry.build("segmenter", options.segmenter)
+        self._borders = f"{registry.render(self._segmenter, full=True)} {self._segmenter.identity}"
         self._segments: dict[str, PixelMasks] = {}
         self.failed: list[dict[str, str]] = []
         self.photos = self._look(items)
@@ -218,7 +216,7 @@ class Diagnosis:
     def _subject(
         self, subject: Subject, tick: Callable[[], None]
     ) -> tuple[list[dict[str, Any]], list[str]]:
-        suggested = getattr(subject.encoder, "threshold", None)
+        suggested = subject.encoder.threshold
         thresholds = sorted({*THRESHOLDS, *([] if suggested is None else [float(suggested)])})
         remedies = self._remedies(subject, tick)
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in remedies}
@@ -263,7 +261,7 @@ class Diagnosis:
                 }
             else:
                 found[name] = dict.fromkeys(
-                    (0, 1), spec.build_pipeline("transform", VARIANTS[name])
+                    (0, 1), registry.build_pipeline("transform", VARIANTS[name])
                 )
         return found
 
@@ -391,7 +389,7 @@ def _text(steps: Sequence[Any]) -> list[str]:
     return [
         f"denoise {step.version} {step.identity}"
         if isinstance(step, Denoise)
-        else spec.render(step, full=True)
+        else registry.render(step, full=True)
         for step in steps
     ]
 

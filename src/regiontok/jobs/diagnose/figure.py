@@ -32,7 +32,7 @@ from regiontok.draw.maps import Scale, borders, draw_colours, draw_scalar, draw_
 from regiontok.draw.sheet import save_image
 from regiontok.measures.norms import norm_map
 from regiontok.measures.pca import pca_rgb
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
 from regiontok.tokenizer.regionizer import Regionizer, build_encoder
@@ -223,7 +223,7 @@ class Seen:
     def after(self) -> list[Float[np.ndarray, "h w"]]:
         """The same of transformed features."""
         grids = self.grids
-        for transform in spec.build_pipeline("transform", self.options.after):
+        for transform in registry.build_pipeline("transform", self.options.after):
             grids = [transform.one(grid) for grid in grids]
         return _in_medians(
             [_padded(grid, norm_map(_unpadded(grid, grid.features))) for grid in grids]
@@ -336,7 +336,7 @@ def _sized(given: Any, options: Options) -> list[tuple[Any, str]]:
     names = {part.name for part in fields(encoder)}
     if "device" in names:
         encoder = replace(encoder, device=options.device)
-    text = label(given if isinstance(given, str) else spec.render(encoder))
+    text = label(given if isinstance(given, str) else registry.render(encoder))
     if options.sizes and "size" not in names:
         raise ValueError(f"{text} has no size to set; leave sizes out, or name another encoder")
     sized = [(replace(encoder, size=size), f"{text}, {size} px") for size in options.sizes]

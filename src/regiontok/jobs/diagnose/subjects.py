@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.tokenizer.regionizer import build_encoder
 
 RANDOM = "random"  # what an encoder's field `weights` says of a network that was never trained
@@ -42,7 +42,7 @@ class Subject:
     @property
     def fingerprint(self) -> str:
         """32 hex digits: everything that decides the features of a picture."""
-        full = spec.render(self.encoder, full=True)
+        full = registry.render(self.encoder, full=True)
         text = "\n".join((full, self.encoder.identity, f"pillow {version('pillow')}"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -66,8 +66,7 @@ def subjects(
     found = []
     for given in encoders:
         encoder = build_encoder(given) if isinstance(given, str) else given
-        if getattr(encoder, "device", device) != device:
-            encoder = replace(encoder, device=device)
+        encoder = encoder.on(device)
         found += _at_layers(encoder, layers.replace(" ", ""))
     offering = [subject for subject in found if hasattr(subject.encoder, "weights")]
     if control and not offering:
@@ -88,7 +87,7 @@ def subjects(
 
 def _control(subject: Subject) -> Subject:
     random = replace(subject.encoder, weights=RANDOM)
-    return Subject(random, spec.render(_bare(random)), subject.layer)
+    return Subject(random, registry.render(_bare(random)), subject.layer)
 
 
 def _bare(encoder: Any) -> Any:
@@ -101,7 +100,7 @@ def _at_layers(encoder: Any, layers: str) -> list[Subject]:
     names = {field.name for field in fields(encoder)} if is_dataclass(encoder) else set()
     if layers and "stages" in names:
         count = _stages(encoder)
-        bare = spec.render(_bare(encoder))
+        bare = registry.render(_bare(encoder))
         chosen = [
             number % count if -count <= number < count else number
             for number in _numbers(layers, range(count), bare)
@@ -110,14 +109,14 @@ def _at_layers(encoder: Any, layers: str) -> list[Subject]:
             Subject(replace(encoder, stages=(stage,)), bare, f"stage {stage}") for stage in chosen
         ]
     if layers and "layer" in names:
-        blocks = getattr(encoder, "blocks", None)
-        bare = spec.render(_bare(encoder))
+        blocks = encoder.blocks
+        bare = registry.render(_bare(encoder))
         known = None if blocks is None else range(blocks + 1)
         return [
             Subject(replace(encoder, layer=layer), bare, str(layer))
             for layer in _numbers(layers, known, bare)
         ]
-    return [Subject(encoder, spec.render(encoder))]
+    return [Subject(encoder, registry.render(encoder))]
 
 
 def _stages(encoder: Any) -> int:

@@ -26,10 +26,11 @@ from regiontok.core.regions import Members, Regions
 from regiontok.measures.covering import RegionScores, region_scores
 from regiontok.measures.reconstruction import variance_explained
 from regiontok.pool.mean import segment_mean
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.steps.cover import Cover
 from regiontok.system.choices import nearest
-from regiontok.tokenizer.regionizer import Clock, build_encoder
+from regiontok.tokenizer.clock import Clock
+from regiontok.tokenizer.regionizer import build_encoder
 
 BUDGETS = (16, 32, 64, 144, 288)
 TRIES = 4  # of a segmenter that only aims at a number
@@ -116,7 +117,7 @@ class Bench:
         self.budgets = sorted(set(self.budgets))
         if not self.budgets or self.budgets[0] < 1:
             raise ValueError(f"budgets are numbers of tokens from 1 on, got {list(self.budgets)}")
-        attends = bool(getattr(self.encoder, "cls_attention", False))
+        attends = self.encoder.cls_attention
         known = [*SOURCES, *([DOWNSAMPLED] if "size" in names else [])]
         for name in self.only:
             if name not in known:
@@ -205,7 +206,7 @@ class Bench:
             if text not in self._segmenters:
                 chosen = self.segmenter if text == "given" else text
                 self._segmenters[text] = (
-                    spec.build("segmenter", chosen) if isinstance(chosen, str) else chosen
+                    registry.build("segmenter", chosen) if isinstance(chosen, str) else chosen
                 )
             clock = Clock()
             with clock("segment"):
@@ -216,12 +217,12 @@ class Bench:
 
 def _reduced(source: Source, grid: PatchGrid, budget: int) -> tuple[torch.Tensor, Regions, float]:
     """Mean tokens, their regions, and the milliseconds of both."""
-    steps = spec.build_pipeline("step", source.steps.format(k=budget))
+    steps = registry.build_pipeline("step", source.steps.format(k=budget))
     clock = Clock()
     with clock("regions"):
         regions = Regions.singletons(grid.grid, grid.valid)
         for step in steps:
-            if spec.name_of(step) != "merge" or len(regions) > budget:
+            if registry.name_of(step) != "merge" or len(regions) > budget:
                 regions = step.one(regions, grid)
         tokens = segment_mean(grid.pooled.flatten(0, -2), Members.of([regions]))
     return tokens, regions, 1000 * clock.seconds["regions"]

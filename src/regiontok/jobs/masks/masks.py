@@ -24,7 +24,7 @@ from regiontok.maskstore.care import set_aside_corrupt
 from regiontok.maskstore.file import packed_row
 from regiontok.maskstore.store import Maker, MaskStore, is_store, parts, shards
 from regiontok.maskstore.writer import MaskWriter, compact, locked
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.system.files import replacing
 
 SET_ASIDE = "set_aside.json"
@@ -63,7 +63,7 @@ def build(
         ValueError: a spec that cannot be built, a store of another segmenter, a corrupt file in it.
         OSError: a worker process died.
     """
-    built = spec.build("segmenter", segmenter)
+    built = registry.build("segmenter", segmenter)
     maker, failed = Maker.of(built), {}
     with (
         MaskWriter(out, maker) as writer,
@@ -93,7 +93,7 @@ def build(
 
 def plan(segmenter: str, images: Sequence[Source], out: Path) -> dict[str, Any]:
     """What `build` would do, without doing it: images named, images in the store now."""
-    maker = Maker.of(spec.build("segmenter", segmenter))
+    maker = Maker.of(registry.build("segmenter", segmenter))
     stored = len(MaskStore(out, maker=maker)) if is_store(out) else 0
     return {
         "images": len(images),
@@ -302,7 +302,7 @@ _segmenter: Any = None  # a worker's own
 def _worker_start(segmenter: str) -> None:
     global _segmenter
     torch.set_num_threads(1)
-    _segmenter = spec.build("segmenter", segmenter)
+    _segmenter = registry.build("segmenter", segmenter)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

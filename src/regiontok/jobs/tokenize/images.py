@@ -24,11 +24,12 @@ from regiontok.core.regions import Regions
 from regiontok.data.collect import Item
 from regiontok.jobs.tokenize.output import Setting, check_target, read_report, write_image
 from regiontok.measures.naming import name_regions
-from regiontok.settings import spec
+from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.ahead import WORKERS, ahead
+from regiontok.tokenizer.clock import STAGES
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from regiontok.tokenizer.regionizer import STAGES, build_encoder
+from regiontok.tokenizer.regionizer import build_encoder
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Job:
         encoder = build_encoder(settings.encoder)
         specs = list(regions) or [settings.regions or f"merge({encoder.threshold}) | sort('com')"]
         options = settings.model_dump(exclude={"encoder", "regions", "segmenter"})
-        segmenter = spec.build("segmenter", settings.segmenter) if settings.segmenter else None
+        segmenter = registry.build("segmenter", settings.segmenter) if settings.segmenter else None
         by_spec: dict[str, RegionTokenizer] = {}
         for text in specs:
             tokenizer = RegionTokenizer(
@@ -75,9 +76,9 @@ class Job:
         self.encoder = self.tokenizers[0].regionizer.encoder
         self.naming = name
         self._warm = False
-        if name and not hasattr(self.encoder, "logits"):
+        if name and not self.encoder.classes:
             raise ValueError(
-                f"--name needs an encoder with a classifier of its own, say lite; {spec.name_of(self.encoder)} has none"
+                f"--name needs an encoder with a classifier of its own, say lite; {registry.name_of(self.encoder)} has none"
             )
         if name and settings.tiles:
             raise ValueError("--name names the regions of whole images: leave out the tiles")
@@ -155,7 +156,7 @@ def tokenize(
     report says the same settings and the same bytes is not done again.
     """
     fingerprint = job.fingerprint(rle, picture)
-    prepare = getattr(job.encoder, "prepare", None) if workers else None
+    prepare = job.encoder.prepare if workers else None
     decode = partial(_decode, out=out, fingerprint=fingerprint if resume else None, prepare=prepare)
     with closing(ahead(decode, items, workers=workers, most=batch)) as decoded:
         while part := list(islice(decoded, batch)):
@@ -261,7 +262,7 @@ def _step(
     Of all views of an image together; a mask has a region if it has one in any view.
     """
     left = {
-        "step": spec.render(step) if step else "patches",
+        "step": registry.render(step) if step else "patches",
         "regions": sum(map(len, regions)),
         "uncovered": sum(
             int((grid.valid & (own.counts == 0)).sum())
@@ -269,10 +270,10 @@ def _step(
         ),
     }
     masks = grids[0].masks
-    if getattr(step, "reads_masks", False) and masks is not None:
+    if step is not None and step.reads_masks and masks is not None:
         found = torch.cat([own.source for own in regions]).unique()
         left |= {"masks": len(masks), "vanished": len(masks) - len(found)}
-    if getattr(step, "leaves_out", False):
+    if step is not None and step.leaves_out:
         rows = [sum(len(own.patch) for own in each) for each in (before, regions)]
         left["left_out"] = {
             "rows": rows[0] - rows[1],

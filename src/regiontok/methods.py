@@ -1,0 +1,325 @@
+"""The contract of each kind of method: what a class must offer, and every hook with its default.
+
+A method is a frozen dataclass that derives from one of these classes. Its fields are its spec text,
+its argument checks and its cache key. A capability is asked of the contract (``pool.one_token``),
+never of a method's name; a hook that a class leaves out has the default that stands here.
+
+| kind | class | must have |
+| --- | --- | --- |
+| encoder | `Encoder` | `width`, `frame`, `encode` |
+| segmenter | `Segmenter` | `__call__` |
+| transform | `Transform` | `one` |
+| step | `RegionStep` | `one` |
+| pool | `Pool` | `build` |
+| place | `Place` | `build` |
+| connector | `Connector` | `build` |
+
+Released vision-language models have a contract of their own, `regiontok.released.family.Family`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import torch
+from torch import nn
+
+from regiontok.core.frame import Frame, Framing, Pair
+from regiontok.core.grid import PatchGrid, stacked
+from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Regions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+class Method:
+    """What methods of every kind have in common.
+
+    Attributes:
+        version: number that is raised when the same arguments come to mean something else; it is
+            part of every cache key.
+    """
+
+    version: ClassVar[int] = 1
+
+    @property
+    def identity(self) -> str:
+        """What decides the result beside the spec, as text: a hash of weights or of a file, or the
+        version of a library. It is part of every cache key; "" where nothing does."""
+        return ""
+
+    def on(self, device: str) -> Self:
+        """The same method on another device; one without a field `device` stays as it is."""
+        if is_dataclass(self) and any(field.name == "device" for field in fields(self)):
+            return self if getattr(self, "device") == device else replace(self, device=device)  # noqa: B009
+        return self
+
+
+class Encoder(Method, ABC):
+    """A frozen vision encoder: pictures to grids of patch features."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """d, the length of a feature."""
+
+    @abstractmethod
+    def frame(self, size: Pair) -> Frame:
+        """How an image of `size` = (height, width) pixels lies under the patch grid."""
+
+    @abstractmethod
+    def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
+        """The grid of each picture, features `[h w d]`, with the picture's key and without
+        gradient."""
+
+    # what it offers beside features
+
+    @property
+    def summaries(self) -> int:
+        """How many CLS or summary tokens stand at the front of a grid's prefix; registers, which
+        follow them, do not count."""
+        return 0
+
+    @property
+    def has_cls(self) -> bool:
+        """True if there is a CLS or summary token."""
+        return self.summaries > 0
+
+    @property
+    def cls_attention(self) -> bool:
+        """True if grids carry the attention that CLS pays to each patch."""
+        return False
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold for `merge` that suits this encoder; None where none was measured."""
+        return None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of the encoder's own classifier; empty if it has none."""
+        return ()
+
+    def logits(self, pictures: Sequence[Picture], size: int = 576) -> list[Float[Tensor, "h w c"]]:
+        """The classifier's logits on the patch grid of each picture; averaged over a region they
+        name it.
+
+        Raises:
+            ValueError: If the encoder has no classifier (`classes` is empty).
+        """
+        raise ValueError(f"{type(self).__name__} has no classifier of its own")
+
+    # how pictures are laid out
+
+    @property
+    def shuffle(self) -> int | None:
+        """Seed by which patches are shuffled before the encoder sees them (row D10); None: not."""
+        return None
+
+    def prepare(self, picture: Picture) -> None:
+        """Do ahead of `encode`, in any thread, what can be done with one picture alone: laying it
+        on the encoder's canvas, say. The default does nothing."""
+
+    @property
+    def standardises(self) -> bool:
+        """True if features are standardised over all the pictures that one call of `encode_clip`
+        is given, as in encoders without a normalising network of their own."""
+        return False
+
+    def encode_clip(self, pictures: Sequence[Picture]) -> PatchGrid:
+        """One grid `[t h w d]` of the frames of a clip, which have one size; the default stacks the
+        frames' own grids."""
+        return stacked(self.encode(pictures))
+
+    def for_tiles(self) -> Encoder:
+        """The encoder as tiles need it: a picture of its canvas's own size goes through pixel by
+        pixel.
+
+        Raises:
+            ValueError: If it has no canvas of one size (the default), or its framing is another.
+        """
+        raise ValueError(
+            f"tiles need an encoder with a canvas of one size; {type(self).__name__} has none: "
+            "leave tiles out"
+        )
+
+    # variants of the same network
+
+    @property
+    def blocks(self) -> int | None:
+        """How many blocks the network has; None if it has no blocks whose output can be chosen."""
+        return None
+
+    @property
+    def can_tune(self) -> bool:
+        """True if `blank`, `tunable` and `tuned` give a tower that can be trained."""
+        return False
+
+    def blank(self) -> nn.Module:
+        """The tower without weights: what a tuned copy's weights are loaded into.
+
+        Raises:
+            ValueError: If the encoder cannot be tuned.
+        """
+        raise ValueError(f"{type(self).__name__} cannot be tuned")
+
+    def tunable(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """A copy of the tower that may learn, with the checkpoint's weights, of type `dtype`.
+
+        Raises:
+            ValueError: If the encoder cannot be tuned.
+        """
+        raise ValueError(f"{type(self).__name__} cannot be tuned")
+
+    def tuned(self, module: nn.Module) -> Encoder:
+        """This encoder with the weights of `module` (from `tunable` or `blank`); gradients reach
+        them.
+
+        Raises:
+            ValueError: If the encoder cannot be tuned.
+        """
+        raise ValueError(f"{type(self).__name__} cannot be tuned")
+
+
+class CanvasEncoder(Encoder):
+    """An encoder that lays every picture on a canvas of one size, as its field `framing` says."""
+
+    framing: Framing | None
+
+    def for_tiles(self) -> Self:
+        """See `Encoder.for_tiles`."""
+        if self.framing not in (None, "stretch"):
+            raise ValueError(
+                "tiles lay the image out themselves, and the base view is stretched as in "
+                f"LLaVA-NeXT: leave out framing={self.framing!r}"
+            )
+        return self if self.framing == "stretch" else replace(self, framing="stretch")  # type: ignore[type-var]
+
+
+class Segmenter(Method, ABC):
+    """Pixel masks of pictures."""
+
+    @abstractmethod
+    def __call__(self, pictures: Sequence[Picture]) -> list[PixelMasks]:
+        """The masks of each picture, at the picture's own size; no masks at all is an answer."""
+
+
+class Transform(Method, ABC):
+    """A change of the features that region steps read; pooled values stay as they were."""
+
+    @property
+    def reads_masks(self) -> bool:
+        """True if it needs the segmenter's masks."""
+        return False
+
+    def check(self, encoder: Encoder) -> None:
+        """Refuse an encoder that the transform does not fit, before any picture is encoded.
+
+        Raises:
+            ValueError: If the encoder does not fit; the default takes every one.
+        """
+
+    @abstractmethod
+    def one(self, grid: PatchGrid) -> PatchGrid:
+        """Transform the grid of one view."""
+
+    def many(self, grids: Sequence[PatchGrid]) -> list[PatchGrid]:
+        """Transform the grids of a batch; the default goes over them one by one."""
+        return [self.one(grid) for grid in grids]
+
+
+class RegionStep(Method, ABC):
+    """A change of the regions of a view: merge them, split them, sort them."""
+
+    @property
+    def source(self) -> bool:
+        """True if it makes regions afresh and ignores those it is given: it must stand first."""
+        return False
+
+    @property
+    def reads_masks(self) -> bool:
+        """True if it needs the segmenter's masks."""
+        return False
+
+    @property
+    def leaves_out(self) -> bool:
+        """True if it may leave out regions that fit no budget: reports count them."""
+        return False
+
+    @property
+    def keeps_count(self) -> bool:
+        """True if it gives as many regions as it gets, whatever the picture."""
+        return False
+
+    @property
+    def exact_count(self) -> int | None:
+        """The number of regions it makes of every picture whose grid has at least as many patches;
+        None if that depends on the picture."""
+        return None
+
+    @abstractmethod
+    def one(self, regions: Regions, grid: PatchGrid) -> Regions:
+        """The regions of one view."""
+
+    def many(self, regions: Sequence[Regions], grids: Sequence[PatchGrid]) -> list[Regions]:
+        """The regions of a batch of views; the default goes over them one by one."""
+        return [self.one(own, grid) for own, grid in zip(regions, grids, strict=True)]
+
+
+class Pool(Method, ABC):
+    """How the patches of a region become its visual tokens."""
+
+    @property
+    def one_token(self) -> bool:
+        """True if every region becomes exactly one token. False (the default) lets a region have
+        any number: lengths are then measured picture by picture."""
+        return False
+
+    @property
+    def keeps_patches(self) -> bool:
+        """True if the tokens of a region are all its patches, so that the whole image as a region
+        is the sequence of patches itself (row O6)."""
+        return False
+
+    @abstractmethod
+    def build(self, width: int) -> nn.Module:
+        """The module ``(values [n d], Members, kind=REGION) -> Tokens`` for features of `width`."""
+
+
+class Place(Method, ABC):
+    """What tells the language model where a token belongs: delimiters, positions."""
+
+    @property
+    def token(self) -> str | None:
+        """The word of the vocabulary that serves as delimiter; "" if delimiters are vectors; None
+        if the place adds no delimiters."""
+        return None
+
+    @abstractmethod
+    def build(self, width: int) -> nn.Module:
+        """The module ``(Tokens, list[PatchGrid]) -> Tokens`` for tokens of `width`."""
+
+
+class Connector(Method, ABC):
+    """The way from the encoder's width to the language model's."""
+
+    @abstractmethod
+    def build(self, width: int, out: int) -> nn.Module:
+        """The module ``[t width] -> [t out]``."""
+
+
+CONTRACTS: dict[str, type[Method]] = {
+    "encoder": Encoder,
+    "segmenter": Segmenter,
+    "transform": Transform,
+    "step": RegionStep,
+    "pool": Pool,
+    "place": Place,
+    "connector": Connector,
+}

@@ -1,0 +1,133 @@
+"""RegionPipeline: segmenter, transforms and steps, for the grids of any encoder or released model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Self
+
+from regiontok.core.clip import Clip
+from regiontok.core.grid import PatchGrid, images_of
+from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Regions
+from regiontok.methods import RegionStep, Segmenter, Transform
+from regiontok.settings import registry
+from regiontok.system.choices import one_of
+
+
+class RegionPipeline:
+    """Patch grids -> their regions, whoever made the grids.
+
+    Args:
+        segmenter: a built segmenter or its spec, for transforms and steps that read masks.
+        transforms: built transforms or their spec: what steps read.
+        steps: built steps or their spec; "" leaves every patch a region of its own.
+        padding: "drop" keeps patches that see only padding out of every region; "keep" treats them
+            like the others, as LLaVA does.
+
+    Raises:
+        SpecError: If a spec cannot be built.
+        TypeError: If an object does not derive from the contract of its kind.
+        ValueError: If a source does not stand first, or masks are read and no segmenter is named.
+    """
+
+    def __init__(
+        self,
+        *,
+        segmenter: Segmenter | str | None = None,
+        transforms: Sequence[Transform] | str = "",
+        steps: Sequence[RegionStep] | str = "",
+        padding: str = "drop",
+    ) -> None:
+        one_of("padding", padding, ("drop", "keep"))
+        self.segmenter = registry.resolve("segmenter", segmenter) if segmenter else None
+        self.transforms = registry.resolve_pipeline("transform", transforms)
+        self.steps = registry.resolve_pipeline("step", steps)
+        self.padding = padding
+        self._check()
+
+    def _check(self) -> None:
+        for step in self.steps[1:]:
+            if step.source:
+                raise ValueError(
+                    f"{registry.name_of(step)} makes regions afresh, so it must stand first in "
+                    f"{self.spec!r}"
+                )
+        if self.reads_masks and self.segmenter is None:
+            raise ValueError(
+                f"{self.spec!r} needs pixel masks: name a segmenter, say segmenter='felzenszwalb'"
+            )
+
+    @property
+    def reads_masks(self) -> bool:
+        """True if some transform or step reads the segmenter's masks."""
+        return any(transform.reads_masks for transform in self.transforms) or any(
+            step.reads_masks for step in self.steps
+        )
+
+    @property
+    def spec(self) -> str:
+        """The steps as a spec; the empty one is "patches"."""
+        return registry.render_pipeline(self.steps) or "patches"
+
+    def but(self, steps: str) -> Self:
+        """The same with other steps; "" is every patch by itself, which asks no segmenter."""
+        other = copy.copy(self)
+        other.steps = registry.build_pipeline("step", steps)
+        other._check()
+        return other
+
+    def masks(
+        self, pictures: Sequence[Picture | Clip], *, wanted: bool | None = None
+    ) -> list[PixelMasks | None]:
+        """The segmenter's masks of each picture; None for each where none are wanted.
+
+        Args:
+            pictures: pictures as decoded.
+            wanted: True segments, False does not; None segments if a transform or step reads masks.
+
+        Raises:
+            ValueError: If masks are wanted of a clip: segmenters see single pictures, whose masks
+                have no identity over time.
+        """
+        wanted = self.reads_masks if wanted is None else wanted
+        if not wanted or self.segmenter is None:
+            return [None] * len(pictures)
+        stills = [picture for picture in pictures if isinstance(picture, Picture)]
+        if len(stills) < len(pictures):
+            raise ValueError(
+                "a clip has no pixel masks: take steps that read features, say regions='merge(0.5)'"
+            )
+        return list(self.segmenter(stills))
+
+    def transformed(
+        self,
+        grids: Sequence[PatchGrid],
+        masks_by_image: Sequence[PixelMasks | None],
+        *,
+        draw: int = 0,
+    ) -> list[PatchGrid]:
+        """The grids as the steps read them: with the masks of their image, padding and `draw` set,
+        and all transforms applied.
+
+        Args:
+            grids: views of the pictures, picture by picture.
+            masks_by_image: what `masks` gave.
+            draw: the epoch in training: steps with a seed draw anew in each.
+        """
+        views = [
+            grid.but(masks=masks_by_image[image], padding=self.padding, draw=draw)
+            for grid, image in zip(grids, images_of(grids), strict=True)
+        ]
+        for transform in self.transforms:
+            views = transform.many(views)
+        return views
+
+    def trails(self, grids: Sequence[PatchGrid]) -> list[list[Regions]]:
+        """For each view its regions before the first step (every valid patch its own), and after
+        each step."""
+        stages = [[Regions.singletons(grid.grid, grid.valid) for grid in grids]]
+        for step in self.steps:
+            stages.append(step.many(stages[-1], grids))
+        return [list(trail) for trail in zip(*stages, strict=True)]
