@@ -1,0 +1,122 @@
+"""Lengths before training: what is fixed by the spec, what is measured, and what is set aside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from regiontok.core.tokens import REGION, Tokens
+from regiontok.data.labels import Labeller
+from regiontok.data.lengths import VisualTokens, measure
+from regiontok.data.records import read
+from regiontok.methods import Pool
+from regiontok.model.mini import mini_tokenizer
+from regiontok.settings import registry
+from regiontok.settings.recipe import Data, TokenizerSettings
+
+
+@dataclass(frozen=True)
+class FirstPatches(Pool):
+    """The first n patches of each region: a pool whose regions have varying numbers of tokens."""
+
+    n: int
+
+    def build(self, width):
+        return FirstPatchesModule(self.n)
+
+
+class FirstPatchesModule(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.n = n
+
+    def forward(self, values, members, kind=REGION):
+        starts = members.sizes.cumsum(0) - members.sizes
+        keep = torch.arange(len(members.patch)) - starts[members.region] < self.n
+        return Tokens.of_patches(values[members.patch], members, kind).take(keep)
+
+
+@pytest.fixture(autouse=True)
+def _first_patches_is_a_pool(monkeypatch):
+    monkeypatch.setitem(registry._REGISTERED["pool"], "first", f"{__name__}:FirstPatches")
+
+
+def settings(**options) -> TokenizerSettings:
+    return TokenizerSettings(encoder="filters(size=56)", **options)
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[str]:
+    """Four photos: one flat, the others with one to three bright squares."""
+    paths = []
+    for squares in range(4):
+        pixels = np.full((56, 56, 3), 40, np.uint8)
+        for square in range(squares):
+            pixels[4 + 16 * square : 14 + 16 * square, 8:30] = 90 + 60 * square
+        path = tmp_path / f"{squares}.png"
+        Image.fromarray(pixels).save(path)
+        paths.append(str(path))
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, 16),
+        ({"regions": "merge(k=7)"}, 7),
+        ({"regions": "merge(k=7) | sort('com')", "whole": True}, 8),
+        ({"regions": "windows(4)"}, 4),
+        ({"regions": "merge(0.7)"}, None),
+        ({"regions": "merge(k=7) | drop(below=2)"}, None),
+        ({"regions": "merge(k=7)", "pool": "select"}, None),
+        ({"regions": "merge(k=7)", "pool": "first(2)"}, None),
+        ({"pool": "first(2)"}, None),
+        ({"regions": "windows(4, shape='photo')"}, None),
+    ],
+)
+def test_a_count_is_fixed_only_where_steps_and_pool_promise_it(options, count):
+    assert VisualTokens(settings(**options)).fixed == count
+
+
+def test_a_pool_with_varying_rows_is_measured_picture_by_picture(photos):
+    visual = VisualTokens(settings(regions="merge(k=7)", pool="first(3)"))
+    counts = visual(photos)
+    runs = [visual.tokenizer(Path(photo)).counts.tolist() for photo in photos]
+    assert [[count] for count in counts] == runs
+    assert len(set(counts)) > 1  # this is what a grey picture cannot say
+    assert all(7 <= count <= 16 for count in counts)
+
+
+def test_rows_that_a_varying_pool_makes_too_long_are_refused(photos, tmp_path):
+    rows = [
+        {
+            "id": photo,
+            "image": Path(photo).name,
+            "conversations": [
+                {"from": "human", "value": "<image>\nred"},
+                {"from": "gpt", "value": "red"},
+            ],
+        }
+        for photo in photos
+    ]
+
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    records = read([Data(records=str(tmp_path / "rows.json"), images=str(tmp_path))])
+    tokenizer = mini_tokenizer()
+    labeller = Labeller(tokenizer)
+    visual = VisualTokens(settings(regions="merge(k=7)", pool="first(3)"))
+    counts = visual(photos)
+    lengths = measure(records, labeller, visual, max_length=1000)
+    assert lengths.visual.tolist() == counts
+    longest = int(lengths.lengths.max())
+    with pytest.raises(ValueError, match=f"longer than max_length={longest - 1}"):
+        measure(records, labeller, visual, max_length=longest - 1)
+    shorter = measure(records, labeller, visual, max_length=longest - 1, overflow="skip")
+    assert [counts[place] for place in shorter.reasons] == [max(counts)] * len(shorter.reasons)
