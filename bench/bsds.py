@@ -1,5 +1,5 @@
 """The photos of BSDS500 with their human segmentations, read from `--data` or `$REGIONTOK_DATA`
-(laid out as docs/data.md says).
+(laid out as docs/about/data.md says).
 
 The data set may be used for research, not redistributed: nothing of it is kept here, and the
 benches take its folder as an argument.
@@ -36,10 +36,10 @@ def data_root(given: str | Path | None = None) -> Path:
     root = given or os.environ.get("REGIONTOK_DATA")
     if not root:
         raise FileNotFoundError(
-            "where is the data? give --data FOLDER or set REGIONTOK_DATA (see docs/data.md)"
+            "where is the data? give --data FOLDER or set REGIONTOK_DATA (see docs/about/data.md)"
         )
     if not (Path(root) / "bsds500").is_dir():
-        raise FileNotFoundError(f"expected a folder bsds500 in {root}; see docs/data.md")
+        raise FileNotFoundError(f"expected a folder bsds500 in {root}; see docs/about/data.md")
     return Path(root)
 
 

@@ -3,7 +3,7 @@ keep to the annotated object.
 
     python bench/clips.py --data FOLDER
 
-The clips are the first 20 frames of four DAVIS 2016 videos with the object's masks (docs/data.md).
+The clips are the first 20 frames of four DAVIS 2016 videos with the object's masks (docs/about/data.md).
 Of each setting:
 
 tokens      of the clip, and of its frames done one by one, summed.

@@ -3,7 +3,7 @@ fields of known kind.
 
     OMP_NUM_THREADS=1 python bench/diagnosis_fields.py
 
-One minute on one core. `docs/diagnosis.md` quotes its tables.
+One minute on one core. `docs/measurements/diagnosis.md` quotes its tables.
 """
 
 from __future__ import annotations

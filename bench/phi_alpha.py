@@ -2,7 +2,7 @@
 the encoder's own patches.
 
     python bench/phi_alpha.py --data FOLDER                          # the figures over COCO's and
-    BSDS500's masks python bench/phi_alpha.py --picture docs/phi_alpha.webp          # the picture
+    BSDS500's masks python bench/phi_alpha.py --picture docs/pictures/phi_alpha.webp          # the picture
     in the docs, of a photo of scikit-image
 
 Both operators are `segments(0.5, unit='pixels', compare='>=')` (section 5.1.1, row O1),
@@ -160,7 +160,7 @@ def picture(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="the folder of docs/data.md; default $REGIONTOK_DATA")
+    parser.add_argument("--data", help="the folder of docs/about/data.md; default $REGIONTOK_DATA")
     parser.add_argument(
         "--grid", type=int, default=24, help="patches a side: 24 is CLIP ViT-L/14 at 336 px"
     )

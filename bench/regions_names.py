@@ -217,7 +217,7 @@ def main() -> None:
         "--data",
         type=Path,
         default=os.environ.get("REGIONTOK_DATA"),
-        help="folder with coco/ (docs/data.md)",
+        help="folder with coco/ (docs/about/data.md)",
     )
     parser.add_argument("--encoder", default="lite", help="an encoder with a classifier")
     parser.add_argument(
@@ -231,7 +231,7 @@ def main() -> None:
     args = parser.parse_args()
     if not args.data or not args.data.is_dir():
         sys.exit(
-            f"no data at {args.data}: give --data or REGIONTOK_DATA (docs/data.md says what belongs there)"
+            f"no data at {args.data}: give --data or REGIONTOK_DATA (docs/about/data.md says what belongs there)"
         )
     rows, count = measure(args.data, args.encoder, args.smallest, args.limit, args.seed)
     print("| source | top-1 | top-5 | mean IoU of the region |\n| --- | --- | --- | --- |")

@@ -119,7 +119,7 @@ def inflate(size: tuple[int, int], lengths: list[int], data: bytes) -> PixelMask
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path, help="the folder of real data, as docs/data.md says")
+    parser.add_argument("data", type=Path, help="the folder of real data, as docs/about/data.md says")
     parser.add_argument("--photos", type=int, default=100, help="photos to segment")
     parser.add_argument("--runs", type=int, default=5)
     words = parser.parse_args()

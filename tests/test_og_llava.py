@@ -1,4 +1,4 @@
-"""docs/og_llava.md holds: the token counts of its worked example, made by the recipes themselves,
+"""docs/papers/og_llava.md holds: the token counts of its worked example, made by the recipes themselves,
 and the tests it names."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from regiontok.settings.recipe import TokenizerSettings, load_recipe
 from regiontok.tokenizer.head import VisualHead
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "og_llava.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "papers" / "og_llava.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([VTN1+ ]+) \| (\d+) \|$", PAGE, re.M)
 V, N = 576, 3
 

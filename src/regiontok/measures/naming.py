@@ -1,6 +1,6 @@
 """Name regions in words: a classifier's dense logits averaged over each region.
 
-After: our own measurement (docs/methods.md): one dense pass with regions beats classifying a crop
+After: our own measurement (docs/papers/methods.md): one dense pass with regions beats classifying a crop
 of each region.
 Differs: in no paper of ours.
 """

@@ -1,7 +1,7 @@
 """The side-car of a shard: Parquet, one row an image, with the boxes, masks, labels and text of its
 regions.
 
-After: RICE, section 3.1 (rows R1, R2: what a region has); the layout is ours, docs/shards.md
+After: RICE, section 3.1 (rows R1, R2: what a region has); the layout is ours, docs/reference/shards.md
 describes it.
 Differs: images are never written again; a shard's side-car can be made anew, or made twice, without
 touching its tar.

@@ -1,7 +1,7 @@
 """Standardise each channel over the patches of an image, for the region steps.
 
 After: our own finding: for weights-free merging this decides quality more than anything else
-(docs/methods.md has the figures).
+(docs/papers/methods.md has the figures).
 Differs: nothing known; it is in no paper of ours.
 """
 

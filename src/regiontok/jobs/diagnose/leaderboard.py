@@ -188,6 +188,6 @@ measures more encoders, on the photos that the section above names, and one writ
 ```bash
 regiontok diagnose {" ".join(HUB)} \\
     --layers -1,-2 --images PHOTOS --humans DATA/bsds500/groundTruth/train --out runs/hub --resume
-regiontok diagnose --leaderboard runs/here --leaderboard runs/hub --out docs/encoders.md
+regiontok diagnose --leaderboard runs/here --leaderboard runs/hub --out docs/measurements/encoders.md
 ```
 """
