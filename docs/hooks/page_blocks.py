@@ -17,8 +17,10 @@ import doctest
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,13 +78,14 @@ def run_page(path: Path, folder: Path, *, slow: bool) -> Iterator[tuple[Block, s
     Raises:
         AssertionError: If a block prints something else than the page says.
     """
-    namespace: dict[str, Any] = {"__name__": "page"}
+    module = types.ModuleType(f"page_{path.stem}")  # dataclasses look their module up by its name
+    sys.modules[module.__name__] = module
     for block in blocks_of(path.read_text(encoding="utf-8")):
         if "notest" in block.words or ("slow" in block.words and not slow):
             continue
         with contextlib.chdir(folder):
             if block.language == "python":
-                printed = _run_python(block, path, namespace)
+                printed = _run_python(block, path, vars(module))
             elif block.language == "bash" and "run" in block.words:
                 printed = _run_bash(block)
             else:
@@ -97,20 +100,45 @@ def _run_python(block: Block, path: Path, namespace: dict[str, Any]) -> str:
     printed = io.StringIO()
     code = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's line
     with contextlib.redirect_stdout(printed):
-        exec(compile(code, str(path), "exec"), namespace)
+        exec(compile(code, str(path), "exec", dont_inherit=True), namespace)
     return printed.getvalue()
 
 
 def _run_bash(block: Block) -> str:
-    """Run commands with `regiontok` as this interpreter has it."""
-    script = f'set -e\nregiontok() {{ "{sys.executable}" -m regiontok.cli.app "$@"; }}\n{block.code}'
+    """Run each line's `regiontok ...`, and return what all of them print."""
+    printed = []
+    for line in block.code.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words:
+            assert words[0] == "regiontok", f"only regiontok's own commands are run, not {line!r}"
+            run = _run_apart if "slow" in block.words else _run_here
+            status, output, messages = run(words[1:])
+            assert not status, f"{line}\nended with {status}\n{messages}"
+            printed.append(output)
+    return "".join(printed)
+
+
+def _run_here(arguments: list[str]) -> tuple[Any, str, str]:
+    """Run a command in this process, because a new one would import torch each time."""
+    from regiontok.cli.app import app
+
+    output, messages = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(messages):
+        try:
+            status = app(arguments, standalone_mode=False)
+        except SystemExit as stop:
+            status = stop.code
+    return status, output.getvalue(), messages.getvalue()
+
+
+def _run_apart(arguments: list[str]) -> tuple[Any, str, str]:
+    """Run a command in a process of its own, because training leaves traces in one."""
     source = str(Path(__file__).parents[2] / "src")
     paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        ["bash", "-c", script],
+        [sys.executable, "-m", "regiontok.cli.app", *arguments],
         env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "100"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, f"{block.code}\nended with {done.returncode}\n{done.stderr}"
-    return done.stdout
+    return done.returncode, done.stdout, done.stderr

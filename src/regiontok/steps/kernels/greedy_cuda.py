@@ -7,9 +7,9 @@ Differs: dot products of sums are sums of dot products: G = F F^T in float64 hol
 them, and merging a and b adds row and column b to a. Such a cosine is wrong by some 1e-16 times the
 square of (summed lengths / length of the sum). Where that shows after rounding to 2^-20 the two
 kernels differ: in none of 281,000 heights and none of 600 partitions, all merged to the end
-(tests/steps/test_greedy_cuda.py, the slow test; G in numpy). It shows where the patches of a region
-nearly cancel: in none of 3,000 heights at a ratio of 3,000, 0.3 % at 10,000, 38 % at 100,000, by 1
-or 2 of 2^-20; `_greedy` adds the patches themselves.
+(tests/steps/kernels/test_greedy_cuda.py, the slow test; G in numpy). It shows where the patches of
+a region nearly cancel: in none of 3,000 heights at a ratio of 3,000, 0.3 % at 10,000, 38 % at
+100,000, by 1 or 2 of 2^-20; `_greedy` adds the patches themselves.
 
 How: each pair of neighbours is one int64 key (similarity, first patch, first patch) in the
 program's registers; the lowest key merges, and the keys that name one of the two are made anew from
