@@ -2,6 +2,7 @@
 # make test       the tests (about three minutes after the installation)
 # make test-slow  the long tests
 # make lint       style and types
+# make docs       the documentation site, strictly, into site/; make docs-serve shows it while you write
 # Each first makes .venv and installs what it needs, once: the standard torch build takes about 7 GB and a few minutes.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 JOBS ?= auto
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint docs docs-serve bench clean
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/regiontok demo --out demo
@@ -26,6 +27,12 @@ lint: $(VENV)/.ready-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "regiontok needs Python 3.11 or newer: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -40,5 +47,10 @@ $(VENV)/.ready-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[hub,plot,store,video,train,log,dev]'
 	@touch $@ $(VENV)/.ready-demo
 
+$(VENV)/.ready-docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing regiontok and what its site needs into $(VENV) (7 GB with the standard torch build; once)"
+	$(PIP) -e '.[docs]'
+	@touch $@ $(VENV)/.ready-demo
+
 clean:
-	rm -rf demo out .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf demo out site .pytest_cache .ruff_cache .mypy_cache .hypothesis

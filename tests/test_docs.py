@@ -91,7 +91,7 @@ def test_the_step_of_contributing_works_from_its_spec(tmp_path, monkeypatch):
     frame = Frame.stretch((2, 3), (2, 3), (1, 1))
     largest = step.one(regions, PatchGrid(torch.zeros(2, 3, 1), frame))
     assert largest.sizes.tolist() == [2, 3]
-    assert spec.render(step) == "largest(2)"
+    assert registry.render(step) == "largest(2)"
     with pytest.raises(spec.SpecError, match="needs at least one region, got k=0"):
         registry.build("step", "largest(0)")
     sys.modules.pop("largest_example", None)
@@ -160,8 +160,13 @@ def test_command_lines_can_be_parsed(path):
 
 @pytest.mark.parametrize(
     "line",
-    ["regiontok tokenise photo.jpg", "regiontok tokenize photo.jpg --regoins patches", "regiontok"]
-    + ["regiontok tokenize", "regiontok masks verify store --deep", "regiontok train a --keep no"],
+    [
+        "regiontok tokenise photo.jpg",
+        "regiontok tokenize photo.jpg --regoins patches",
+        "regiontok tokenize",
+        "regiontok masks verify store --deep",
+        "regiontok train a --keep no",
+    ],
 )
 def test_a_command_line_that_does_not_exist_is_found(line):
     with pytest.raises(Exception):  # noqa: B017 - Typer's own classes have moved between versions
@@ -197,6 +202,9 @@ def test_links_lead_somewhere(path):
         assert linked.exists() or made, f"{name_of(path)} links to {target}"
 
 
+MENTION = r"\b((?:docs|tests|bench)/[\w/-]+\.(?:md|py|webp))\b"
+
+
 def test_pages_and_tests_that_files_mention_exist():
     """A docstring, an error message or a comment sends nobody to a page that was moved."""
     folders = [ROOT / folder for folder in ("src", "tests", "bench", "examples", "docs")]
@@ -204,7 +212,7 @@ def test_pages_and_tests_that_files_mention_exist():
     for path in [*files, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
         if path == Path(__file__):
             continue
-        for mention in re.findall(r"\b((?:docs|tests|bench)/[\w/-]+\.(?:md|py|webp))\b", text_of(path)):
+        for mention in re.findall(MENTION, text_of(path)):
             shown = mention in ("tests/steps/test_largest.py",)  # CONTRIBUTING's example
             assert shown or (ROOT / mention).exists(), f"{name_of(path)} mentions {mention}"
 
@@ -270,8 +278,9 @@ def test_the_page_of_the_command_line_has_every_command_and_option():
 
 
 def test_the_pages_of_the_interface_have_every_room_and_public_name():
-    import regiontok
     from api_pages import pages
+
+    import regiontok
 
     made = pages()
     for name in set(regiontok.__all__) - {"__version__"}:

@@ -1,8 +1,5 @@
 """Every recipe loads at every scale, and at scale mini is built, run and stepped twice; the study's
-rows agree with each other.
-
-`python tests/test_recipes.py` writes the table of docs/recipes.md anew.
-"""
+rows agree with each other."""
 
 from __future__ import annotations
 
@@ -14,15 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from regiontok.jobs.ls import group_recipes, recipes
+from regiontok.jobs.ls import recipes
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import SCALES, Recipe, RecipeError, load_recipe
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 RECIPES = recipes()
-PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
-MARKS = ("<!-- recipes: begin -->", "<!-- recipes: end -->")
+PAGE = Path(__file__).parents[1] / "docs" / "papers" / "recipes.md"
 OURS = ("quick", "train")
 
 
@@ -220,11 +216,7 @@ class TestStudy:
         assert checked >= 30
 
     def test_keys_are_those_of_the_page(self):
-        keys = (
-            PAGE.read_text(encoding="utf-8")
-            .split("The keys of `[expect]`")[1]
-            .split("## All recipes")[0]
-        )
+        keys = PAGE.read_text(encoding="utf-8").split("The keys of `[expect]`")[1]
         listed = set(re.findall(r"^\| `([a-z0-9_]+)` \|", keys, re.MULTILINE))
         assert {
             key
@@ -451,34 +443,3 @@ class TestOgLlava:
             assert row["row"] not in own
         with pytest.raises(RecipeError, match="unknown key 'quoted'"):
             load_recipe(path)
-
-
-def table() -> str:
-    """All recipes, by folder and table."""
-    lines = []
-    for title, group in group_recipes().items():
-        lines += ["", f"### {title}", "", "| recipe | what |" + (" row |" if ":" in title else "")]
-        lines += ["| --- | --- |" + (" --- |" if ":" in title else "")]
-        for name, what in group.items():
-            source = load(name).source
-            row = f" {source.row or source.section} |" if source else ""
-            lines.append(f"| `{name}` | {what} |{row}")
-    return "\n".join(lines) + "\n"
-
-
-def test_the_page_lists_them_all():
-    text = PAGE.read_text(encoding="utf-8")
-    begin, end = (text.index(mark) for mark in MARKS)
-    assert text[begin + len(MARKS[0]) : end].strip() == table().strip(), (
-        "run: python tests/test_recipes.py"
-    )
-
-
-def rewrite() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    begin, end = (text.index(mark) for mark in MARKS)
-    PAGE.write_text(f"{text[:begin]}{MARKS[0]}\n{table()}\n{text[end:]}", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    rewrite()

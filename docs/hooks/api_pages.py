@@ -26,7 +26,7 @@ def pages() -> dict[str, str]:
 
 
 def rooms_of_the_package() -> list[str]:
-    """The folders and modules directly under the package that have a page, in alphabetical order."""
+    """The folders and modules under the package that have a page, in alphabetical order."""
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     modules = {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("_")}
     return sorted((folders | modules) - WITHOUT_PAGE)
@@ -50,9 +50,10 @@ def _module_of(name: str) -> str:
     """The module that defines a public name, read from the package's own source."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and "regiontok" in node.module:
-            if name in {alias.asname or alias.name for alias in node.names}:
-                return node.module
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("regiontok."):
+            names = {alias.asname or alias.name for alias in node.names}
+            if name in names:
+                return str(node.module)
     raise LookupError(f"src/regiontok/__init__.py names {name!r}, but imports it from nowhere")
 
 
@@ -72,7 +73,8 @@ def _room_page(room: str) -> str:
     """All public modules of a room, each with its public names."""
     path = PACKAGE / room
     if not path.is_dir():
-        return f"# regiontok.{room}\n\n::: regiontok.{room}\n    options:\n      show_root_heading: false\n"
+        options = "    options:\n      show_root_heading: false\n"
+        return f"# regiontok.{room}\n\n::: regiontok.{room}\n{options}"
     docstring = ast.get_docstring(ast.parse((path / "__init__.py").read_text(encoding="utf-8")))
     parts = [f"# regiontok.{room}", docstring or ""]
     for module in sorted(path.rglob("*.py")):

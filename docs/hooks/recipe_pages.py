@@ -16,6 +16,16 @@ FOLDERS = {
     "rice": "Pretraining as *RICE* does it, and its ablations. "
     "[Pretrain an encoder](../../how-to/pretrain.md) shows how to run one.",
 }
+INDEX = """# Recipes
+
+A recipe is one TOML file with everything that is needed to run one setting again. The package ships
+those below. `regiontok ls recipes` lists them, `regiontok show NAME` prints one with everything
+resolved, and [Papers: recipes](../../papers/recipes.md) says what stands in one and what the names
+mean.
+
+| folder | recipes | what they are |
+| --- | --- | --- |
+"""
 
 
 def pages() -> dict[str, str]:
@@ -25,32 +35,20 @@ def pages() -> dict[str, str]:
     by_folder: dict[str, dict[str, Path]] = {}
     for name, path in recipes().items():
         by_folder.setdefault(name.split("/")[0], {})[name] = path
-    made = {f"reference/recipes/{folder}.md": _page(folder, by_folder[folder]) for folder in by_folder}
-    return {"reference/recipes/index.md": _index(by_folder), **made}
+    pages = {
+        f"reference/recipes/{folder}.md": _page(folder, files)
+        for folder, files in by_folder.items()
+    }
+    return {"reference/recipes/index.md": _index(by_folder), **pages}
 
 
 def _index(by_folder: Mapping[str, Mapping[str, Path]]) -> str:
     """What a recipe is, and how many stand in which folder."""
     rows = [
-        f"| [`{folder}`]({folder}.md) | {len(files)} | "
-        f"{FOLDERS.get(folder, '').replace('../../', '../../')} |"
+        f"| [`{folder}`]({folder}.md) | {len(files)} | {FOLDERS.get(folder, '')} |"
         for folder, files in by_folder.items()
     ]
-    return "\n".join(
-        [
-            "# Recipes",
-            "",
-            "A recipe is one TOML file with everything that is needed to run one setting again. The",
-            "package ships those below. `regiontok ls recipes` lists them, `regiontok show NAME`",
-            "prints one with everything resolved, and [Papers: recipes](../../papers/recipes.md)",
-            "says what stands in one and what the names mean.",
-            "",
-            "| folder | recipes | what they are |",
-            "| --- | --- | --- |",
-            *rows,
-            "",
-        ]
-    )
+    return INDEX + "\n".join(rows) + "\n"
 
 
 def _page(folder: str, files: Mapping[str, Path]) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -391,10 +390,3 @@ def test_a_batch_moves_as_one(tmp_path):
     assert {moved.pixels.device.type, moved.labels.device.type} == {"meta"}
     assert moved.shares is None
     assert moved.images == batch.images
-
-
-def test_the_example_of_the_docs_runs(capsys):
-    page = (Path(__file__).parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
-    exec(compile(page.split("```python\n")[1].split("```")[0], "docs/shards.md", "exec"), {})
-    line = "torch.Size([2, 3, 32, 32]) torch.Size([2, 4, 4]) torch.Size([2, 4, 10]) torch.Size([2, 4, 2, 2])"
-    assert capsys.readouterr().out.splitlines() == [line] * 3

@@ -5,7 +5,7 @@ compare with; Meta's `SAM2AutomaticMaskGenerator` covers them. To run this (its 
 used, so no CUDA extension is needed):
 
     SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2==1.1.0
-    pytest -m slow tests/segment/test_sam_meta.py
+    pytest -m slow tests/segment/prompted/test_sam_meta.py
 
 PyPI's sam2 1.1.0 was not uploaded by Meta, but its `sam2/` is that of
 github.com/facebookresearch/sam2 at 2b90b9f, byte for byte.
