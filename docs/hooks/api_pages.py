@@ -81,5 +81,6 @@ def _room_page(room: str) -> str:
         words = module.relative_to(PACKAGE).with_suffix("").parts
         if not any(word.startswith("_") for word in words):
             name = ".".join(("regiontok", *words))
-            parts.append(f"::: {name}")
+            own_name = ".".join(words[1:])
+            parts.append(f"::: {name}\n    options:\n      heading: {own_name}")
     return "\n\n".join(parts) + "\n"

@@ -25,6 +25,11 @@ SHOWN = {
     "CODE_OF_CONDUCT.md": "about/code_of_conduct.md",
 }
 FENCE_WORDS = re.compile(r"^( *```\w+)(?: (?:notest|slow|run))+$", re.MULTILINE)
+# The end of a code block and the beginning of the block with what it prints.
+PRINTED = re.compile(r"^( *```)\n\n( *)```text\n", re.MULTILINE)
+# GitHub wants pipes escaped within the code of a table, Python-Markdown shows the backslash.
+ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
+SPAN = re.compile(r"`[^`]+`")
 LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^]]*\])*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -64,6 +69,7 @@ def with_links(text: str, folder: str, page: str) -> str:
             return link[0]
         path = posixpath.normpath(posixpath.join(folder, target))
         shown = path.removeprefix("docs/") if path.startswith("docs/") else SHOWN.get(path)
+        shown = shown if (ROOT / path).exists() or path.startswith("docs/") else None
         if shown is None:
             return label
         return f"[{label}]({posixpath.relpath(shown, posixpath.dirname(page) or '.')}{anchor})"
@@ -103,8 +109,17 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     """Take the words for the tests off the fences, and mend links that leave `docs/`."""
+    markdown = PRINTED.sub(r"\1\n\n\2```{.text .output .no-copy}\n", markdown)
     markdown = FENCE_WORDS.sub(r"\1", markdown)
+    markdown = ROW.sub(
+        lambda row: SPAN.sub(lambda span: span[0].replace("\\|", "|"), row[0]), markdown
+    )
     path = page.file.src_uri
     if path in repository_pages():
         return markdown
     return with_links(markdown, posixpath.join("docs", posixpath.dirname(path)), path)
+
+
+def _with_plain_pipes(row: re.Match[str]) -> str:
+    """A table's row with the pipes in its code unescaped."""
+    return SPAN.sub(lambda span: span[0].replace("\\|", "|"), row[0])
