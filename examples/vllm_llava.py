@@ -5,7 +5,7 @@ loaded.
     tokens python examples/vllm_llava.py tokens --ask "What is in the picture?"
 
 Needs vLLM with its pull request 32493 (of January 2026), in an environment of its own, and a GPU.
-It was written from vLLM's source and held against its input checks (tests/commands/test_export.py);
+It was written from vLLM's source and held against its input checks (tests/serve/test_export.py);
 vLLM itself has not been run with it. For a model trained here see docs/how-to/serve.md.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,18 @@ def test_specs_in_the_docs_can_be_built():
     assert len(specs) >= 6
     for text in specs - {"merge(0.5) | largest(20)"}:
         registry.build_pipeline("step", text)
+
+
+def test_recipes_in_the_docs_load(tmp_path):
+    from regiontok.settings.recipe import load_recipe
+
+    loaded = []
+    for path in PAGES:
+        for block in blocks_of(text_of(path)):
+            if block.language == "toml" and "what" in tomllib.loads(block.code):
+                (tmp_path / "own.toml").write_text(block.code, encoding="utf-8")
+                loaded.append(load_recipe(tmp_path / "own.toml"))
+    assert [stage.name for recipe in loaded for stage in recipe.stage] == ["align"]
 
 
 def test_every_method_has_its_paragraph():
