@@ -87,9 +87,9 @@ def on_config(config: Any) -> Any:
                 _fill(pages, "API", [{f"regiontok.{Path(room).stem}": room} for room in rooms])
                 _fill(pages, "Recipes", [{Path(page).stem: page} for page in recipes])
             if title == "About":
+                files = {f"about/{path.name}" for path in (ROOT / "docs/about").glob("*.md")}
                 listed = {path for each in pages for path in each.values()}
-                names = [name for name in SHOWN.values() if name.startswith("about/")]
-                pages += [name for name in names if name in repository_pages().keys() - listed]
+                pages += sorted((files | repository_pages().keys()) - listed)
     return config
 
 
