@@ -111,9 +111,7 @@ def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     """Take the words for the tests off the fences, and mend links that leave `docs/`."""
     markdown = PRINTED.sub(r"\1\n\n\2```{.text .output .no-copy}\n", markdown)
     markdown = FENCE_WORDS.sub(r"\1", markdown)
-    markdown = ROW.sub(
-        lambda row: SPAN.sub(lambda span: span[0].replace("\\|", "|"), row[0]), markdown
-    )
+    markdown = ROW.sub(_with_plain_pipes, markdown)
     path = page.file.src_uri
     if path in repository_pages():
         return markdown
