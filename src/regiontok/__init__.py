@@ -37,7 +37,7 @@ _WHERE = {
     "Tokens": "core.tokens",
     "VisualHead": "tokenizer.head",
     "load_recipe": "settings.recipe",
-    "register": "settings.spec",
+    "register": "settings.registry",
 }
 __all__ = [
     "Frame",
