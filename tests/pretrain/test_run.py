@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from runs import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 from regiontok.core.picture import Picture
 from regiontok.pretrain import build as build_module
@@ -25,6 +21,7 @@ from regiontok.pretrain.run import PretrainingStopped, PretrainOptions, pretrain
 from regiontok.rice.classes import RowGradient
 from regiontok.settings.recipe import load_recipe
 from regiontok.shards.tar import ShardError
+from samples.pretraining import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 

@@ -1,5 +1,4 @@
-"""Runs of the pretraining tests: a small recipe, started here, in another process, or in several by
-torchrun."""
+"""A small recipe of pretraining, run in another process, or in several by torchrun."""
 
 from __future__ import annotations
 
@@ -47,40 +46,38 @@ import sys
 from pathlib import Path
 from regiontok.jobs.pretrain import PretrainOptions, pretrain
 recipe, out, cache, each = sys.argv[1:5]
-options = PretrainOptions(device="cpu", save_every=2, cache=cache, each=int(each), shard="--shard" in sys.argv,
-                          workers="--workers" in sys.argv)
-pretrain(recipe, Path(out), options=options, overrides=[a for a in sys.argv[5:] if "=" in a], resume="--resume" in sys.argv)
+options = PretrainOptions(
+    device="cpu", save_every=2, cache=cache, each=int(each),
+    shard="--shard" in sys.argv, workers="--workers" in sys.argv,
+)
+overrides = [word for word in sys.argv[5:] if "=" in word]
+pretrain(
+    recipe, Path(out), options=options, overrides=overrides, resume="--resume" in sys.argv
+)
 """
 TIMES = ("images_per_second", "peak_share")
 
 
 def recipe_file(folder: Path) -> Path:
-    """The recipe, written down."""
+    """Write the recipe into a folder."""
     path = folder / "small.toml"
     path.write_text(RECIPE, encoding="utf-8")
     return path
 
 
 def command(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0) -> list[str]:
-    """What starts a run in `ranks` processes; generated data are shared below `folder`."""
+    """The words that start a run in `ranks` processes; generated data are shared below `folder`."""
     script = folder / "run.py"
     script.write_text(SCRIPT, encoding="utf-8")
     start = [sys.executable]
     if ranks > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    return [
-        *start,
-        str(script),
-        str(recipe_file(folder)),
-        str(out),
-        str(folder / "cache"),
-        str(each),
-        *words,
-    ]
+    paths = map(str, (script, recipe_file(folder), out, folder / "cache"))
+    return [*start, *paths, str(each), *words]
 
 
 def run(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0) -> None:
-    """Start and wait."""
+    """Start a run and wait for its end."""
     done = subprocess.run(
         command(folder, out, *words, ranks=ranks, each=each),
         env=_environment(),
@@ -91,7 +88,7 @@ def run(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0) -> 
 
 
 def kill_after(folder: Path, out: Path, steps: int, *, ranks: int = 1) -> None:
-    """Start, and kill every process of it with SIGKILL as soon as the log has so many steps."""
+    """Start a run, and kill all its processes as soon as the log has so many steps."""
     with _started(folder, out, steps, ranks):
         pass
 
@@ -99,8 +96,10 @@ def kill_after(folder: Path, out: Path, steps: int, *, ranks: int = 1) -> None:
 def interrupt_after(
     folder: Path, out: Path, steps: int, *words: str, ranks: int = 1, by: int = signal.SIGINT
 ) -> None:
-    """Start, and signal every process of it, as a terminal does, as soon as the log has so many
-    steps; wait for the end."""
+    """Start a run, signal all its processes as soon as the log has so many steps, and wait.
+
+    A terminal signals a whole group of processes in the same way.
+    """
     with _started(folder, out, steps, ranks, *words) as process:
         os.killpg(process.pid, by)
         process.wait(timeout=120)
@@ -110,7 +109,7 @@ def interrupt_after(
 def _started(
     folder: Path, out: Path, steps: int, ranks: int, *words: str
 ) -> Iterator[subprocess.Popen]:
-    """A run that has taken so many steps; nothing of it is left afterwards."""
+    """A run that has taken so many steps; none of its processes is left afterwards."""
     process = subprocess.Popen(
         command(folder, out, *words, ranks=ranks),
         env=_environment(),
@@ -133,20 +132,20 @@ def _started(
 
 
 def _children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children")
-    own = [int(word) for word in found.read_text().split()] if found.exists() else []
-    return [*own, *(deeper for child in own for deeper in _children(child))]
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    children = [int(word) for word in listing.read_text().split()] if listing.exists() else []
+    return [*children, *(deeper for child in children for deeper in _children(child))]
 
 
 def steps_of(out: Path) -> list[dict]:
-    """The steps and evaluations of a run's log, without times; a cut off last line is none."""
+    """The steps and evaluations of a run's log, without times; a last line cut off is left out."""
     log = out / "log.jsonl"
     lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
     entries = [json.loads(line) for line in lines]
     return [
-        {k: v for k, v in e.items() if k not in TIMES}
-        for e in entries
-        if e["kind"] in ("step", "eval")
+        {key: value for key, value in entry.items() if key not in TIMES}
+        for entry in entries
+        if entry["kind"] in ("step", "eval")
     ]
 
 

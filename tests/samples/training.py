@@ -1,4 +1,4 @@
-"""A run of two short stages on a tiny model: what the tests of running and resuming share."""
+"""A run of two short stages on a tiny model, for the tests of running and resuming."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ TUNE = {
 }
 
 
-def recipe(*stages, **more):
+def toy_recipe(*stages, **tables):
+    """A recipe of these stages; alignment and tuning where none is given."""
     table = {
         "what": "test",
         "tokenizer": {"encoder": "filters(size=56)", "regions": "windows(2)", "norm": "rms"},
         "model": {"language_model": "mini(width=32, layers=1, heads=2)"},
         "stage": [dict(stage) for stage in (stages or (ALIGN, TUNE))],
-        **more,
+        **tables,
     }
     return resolve(table, name="toy")
 
 
-def go(made, out, *, resume=False, **options):
+def run_recipe(recipe, out, *, resume=False, **options):
+    """Train a recipe on the CPU, with a checkpoint every third step."""
     return train(
-        made,
+        recipe,
         out,
         options=Options(device="cpu", save_every=3, **options),
         resume=resume,
@@ -51,14 +53,16 @@ def go(made, out, *, resume=False, **options):
 
 
 def losses(out):
+    """(stage, step, loss, gradient norm) of every step in a run's log."""
     return [
-        (e["stage"], e["step"], e["loss"], e["grad_norm"])
-        for e in RunFolder(out).entries()
-        if e["kind"] == "step"
+        (entry["stage"], entry["step"], entry["loss"], entry["grad_norm"])
+        for entry in RunFolder(out).entries()
+        if entry["kind"] == "step"
     ]
 
 
 def weights(folder):
+    """The weights of a saved model by name."""
     return {
         name: value.clone()
         for name, value in RegionVLM.from_pretrained(folder).state_dict().items()
