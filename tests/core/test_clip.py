@@ -259,8 +259,7 @@ def test_what_is_no_video_is_refused_and_playlists_open_nothing(film, tmp_path, 
         Clip.of(path)
 
 
-# ---- animations
-# -------------------------------------------------------------------------------------------------------------------
+# ---- animations ---------------------------------------------------------------------------------
 
 
 def animation(path: Path, frames, durations, **options) -> Path:
@@ -317,7 +316,8 @@ def test_a_gif_cut_anywhere_is_an_error_or_its_whole_frames(tmp_path):
         cut.write_bytes(whole[:end])
         with pytest.raises(
             ClipError,
-            match=r"cut\.gif: (cut off or damaged after|no GIF or WebP that can be read, or one cut)",
+            match=r"cut\.gif: (cut off or damaged after|no GIF or WebP that can be read, or one "
+            r"cut)",
         ):
             Clip.of(cut)
         with contextlib.suppress(ClipError):  # before the first frame is whole

@@ -306,7 +306,8 @@ def test_bombs():
     assert len(bomb) < 200
     with pytest.raises(
         PictureError,
-        match=r"more than 89 million pixels; if you trust the file, raise PIL\.Image\.MAX_IMAGE_PIXELS",
+        match=r"more than 89 million pixels; if you trust the file, raise "
+        r"PIL\.Image\.MAX_IMAGE_PIXELS",
     ):
         Picture.of(bomb, name="bomb")
     with pytest.raises(

@@ -127,7 +127,8 @@ def test_what_is_too_long_is_an_error_or_is_counted_never_cut(records):
     longest = int(measure(records, LABELLER, visual, max_length=2048).lengths.max())
     with pytest.raises(
         ValueError,
-        match=rf"are longer than max_length={longest - 1}; the longest, 2, has {longest - 4} text and 4",
+        match=rf"are longer than max_length={longest - 1}; the longest, 2, has {longest - 4} "
+        r"text and 4",
     ):
         measure(records, LABELLER, visual, max_length=longest - 1)
     found = measure(records, LABELLER, visual, max_length=longest - 1, overflow="skip")

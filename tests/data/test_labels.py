@@ -42,29 +42,35 @@ TALK = [
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are a helpful assistant<|im_end|>\n' }}{% endif %}"
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% "
+    "endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 # as Qwen3's: an empty think block before the last answer only
 QWEN3 = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
-    "{%- if message.role == 'assistant' and loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
+    "{%- if message.role == 'assistant' and loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- "
+    "endif %}"
     "{{- message.content + '<|im_end|>\n' }}{%- endfor %}"
 )
 LLAMA2 = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
     "{{ bos_token + '[INST] ' + message['content'].strip() + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'].strip() + ' ' + eos_token }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'].strip() + ' ' + "
+    "eos_token }}"
     "{% else %}{{ raise_exception('no system role here') }}{% endif %}{% endfor %}"
 )
 LLAMA3 = (
-    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
-    "+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}"
+    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + "
+    "'<|end_header_id|>\n\n'"
+    "+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = "
+    "bos_token + content %}{% endif %}"
     "{{ content }}{% endfor %}"
 )
 MARKED = CHATML.replace(
     "message['content'] + '<|im_end|>' + '\n'}}",
-    "'' }}{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "'' }}{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + "
+    "'<|im_end|>' }}{% endgeneration %}"
     "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}",
 )
 
@@ -104,7 +110,8 @@ def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
     inner = Tokenizer(models.BPE())
     inner.normalizer = normalizers.NFC()
     words = Regex(
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
+        r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     )
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"), level])
@@ -235,7 +242,8 @@ def test_a_space_before_the_first_word_stays_with_it_as_in_llava():
     assert tokens[0] == "<s>"
     text = labeller.template.render(TALK).text
     assert text == (
-        f"<s>{VICUNA} USER: <image>\nWhat colour is the circle? ASSISTANT: {FIRST}</s>USER: And the triangle? ASSISTANT: {SECOND}</s>"
+        f"<s>{VICUNA} USER: <image>\nWhat colour is the circle? ASSISTANT: {FIRST}</s>USER: And "
+        f"the triangle? ASSISTANT: {SECOND}</s>"
     )
 
 
@@ -285,7 +293,8 @@ def test_the_given_tokenizer_stays_as_it_is_and_the_placeholder_may_be_another_i
             "changes the words",
         ),
         (
-            "{% for m in messages %}{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% endfor %}",
+            "{% for m in messages %}{% generation %}{{ m.content + eos_token }}{% endgeneration "
+            "%}{% endfor %}",
             "marks 4 stretches",
         ),
         ("{{ raise_exception('not you') }}", "refuses it .not you"),

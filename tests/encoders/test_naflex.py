@@ -231,7 +231,8 @@ def test_another_family_is_refused(copied):
         (copied / "config.json").write_text(json.dumps({"model_type": kind}))
         with pytest.raises(
             ValueError,
-            match=rf"expected model_type siglip2 or siglip2_vision_model \(NaFlex\), got '{kind}'{more}",
+            match=r"expected model_type siglip2 or siglip2_vision_model \(NaFlex\), got "
+            rf"'{kind}'{more}",
         ):
             encoder(copied).frame((4, 4))
     (copied / "config.json").unlink()
@@ -245,13 +246,15 @@ def test_a_processor_that_does_not_fit_is_refused(copied):
     path.write_text(json.dumps(said | {"do_normalize": False}))
     with pytest.raises(
         ValueError,
-        match=r"resizes, rescales and normalises, got do_resize=True, do_rescale=True, do_normalize=False",
+        match=r"resizes, rescales and normalises, got do_resize=True, do_rescale=True, "
+        r"do_normalize=False",
     ):
         encoder(copied).encode([picture(9, 9)])
     path.write_text(json.dumps(said | {"patch_size": 16}))
     with pytest.raises(
         ValueError,
-        match=r"expected a processor for patches of 8 pixels \(Siglip2ImageProcessor\), got Siglip2\w+ for 16",
+        match=r"expected a processor for patches of 8 pixels \(Siglip2ImageProcessor\), got "
+        r"Siglip2\w+ for 16",
     ):
         encoder(copied).frame((9, 9))
     hub.CLIPImageProcessorPil().save_pretrained(copied)

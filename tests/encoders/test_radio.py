@@ -462,7 +462,8 @@ def test_what_is_no_radio_is_refused(copied, tmp_path):
     (copied / "config.json").write_text('{"model_type": "clip", "architectures": ["CLIPModel"]}')
     with pytest.raises(
         ValueError,
-        match=r"expected a RADIO checkpoint .* got model_type 'clip', architectures \['CLIPModel'\]",
+        match=r"expected a RADIO checkpoint .* got model_type 'clip', architectures "
+        r"\['CLIPModel'\]",
     ):
         encoder(copied).frame((4, 4))
     (copied / "config.json").write_text(json.dumps(CONFIG))
@@ -504,7 +505,8 @@ def test_a_weight_with_no_place_is_named(copied, key):
     spoil(copied, **{key: torch.ones(32)})
     with pytest.raises(
         ValueError,
-        match=f"1 weights have no place in RADIO's vision transformer.*: {key.replace('__', '[.]')}",
+        match="1 weights have no place in RADIO's vision transformer.*: "
+        f"{key.replace('__', '[.]')}",
     ):
         encoder(copied).frame((4, 4))
 
@@ -531,7 +533,8 @@ def test_shapes_files_and_heads_that_do_not_fit(copied, folders, tmp_path):
     spoil(copied, radio_model__model__blocks__1__mlp__fc1__bias=torch.zeros(7))
     with pytest.raises(
         ValueError,
-        match=r"weights of other shapes than config\.json says \(size mismatch for encoder\.layer\.1",
+        match=r"weights of other shapes than config\.json says \(size mismatch for "
+        r"encoder\.layer\.1",
     ):
         encoder(copied).encode([picture(48, 48)])
     (copied / "config.json").write_text(json.dumps(CONFIG | {"args": {}}))

@@ -305,8 +305,7 @@ def test_a_model_of_one_size_takes_that_alone():
             replace(beit, size=size).frame((300, 300))
 
 
-# ---- pixels
-# -----------------------------------------------------------------------------------------------------------------------
+# ---- pixels -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(300, 450), (98, 203), (450, 300), (224, 224), (64, 600)])
@@ -338,8 +337,7 @@ def test_crop_modes_that_are_no_framing_are_refused(copied):
     assert encoder(copied).frame((21, 42)).offset == (10, 0)
 
 
-# ---- loading
-# ----------------------------------------------------------------------------------------------------------------------
+# ---- loading ------------------------------------------------------------------------------------
 
 
 def test_random_weights_are_a_control_that_a_seed_names():
@@ -392,13 +390,15 @@ def test_weights_that_are_missing_or_of_another_model_are_an_error(checkpoints, 
     )
     with pytest.raises(
         ValueError,
-        match=r"1 weights of VisionTransformer are not .* would be random: blocks\.1\.mlp\.fc1\.weight$",
+        match=r"1 weights of VisionTransformer are not .* would be random: "
+        r"blocks\.1\.mlp\.fc1\.weight$",
     ):
         encoder(copied).encode([picture(42, 42)])
     save_file(weights | {"blocks.1.mlp.fc1.bias": torch.zeros(7)}, copied / "model.safetensors")
     with pytest.raises(
         ValueError,
-        match=r"of other shapes than config\.json says \(size mismatch for blocks\.1\.mlp\.fc1\.bias",
+        match=r"of other shapes than config\.json says \(size mismatch for "
+        r"blocks\.1\.mlp\.fc1\.bias",
     ):
         encoder(copied).encode([picture(42, 42)])
     shutil.copy(checkpoints["dinov3"] / "model.safetensors", copied)
@@ -412,7 +412,8 @@ def test_weights_that_are_missing_or_of_another_model_are_an_error(checkpoints, 
     )
     with pytest.raises(
         ValueError,
-        match=r"would be random: .*; the file holds vision_model.* \.\.\.: is it of another family\?$",
+        match=r"would be random: .*; the file holds vision_model.* \.\.\.: is it of another "
+        r"family\?$",
     ):
         encoder(copied).encode([picture(42, 42)])
 
@@ -452,7 +453,8 @@ def test_models_without_one_grid_of_tokens_are_refused(model):
 def test_names_and_folders_that_are_none(checkpoints, copied, tmp_path):
     with pytest.raises(
         ValueError,
-        match=r"has no model 'vit_pe_core_larg_patch14_336' \(did you mean 'vit_pe_core_large_patch14_336'\?\)",
+        match=r"has no model 'vit_pe_core_larg_patch14_336' \(did you mean "
+        r"'vit_pe_core_large_patch14_336'\?\)",
     ):
         Timm("vit_pe_core_larg_patch14_336.fb").frame((4, 4))
     with pytest.raises(
@@ -510,7 +512,8 @@ def test_a_timm_name_is_fetched_by_its_hub_name_without_pickles(monkeypatch, che
     monkeypatch.setattr(ours.timm, "get_pretrained_cfg", lambda _name: None)
     with pytest.raises(
         ValueError,
-        match=r"timm names no hub checkpoint for 'vit_tiny_patch16_224'; weights='random' is its arch",
+        match=r"timm names no hub checkpoint for 'vit_tiny_patch16_224'; weights='random' is its "
+        r"arch",
     ):
         _ = Timm("vit_tiny_patch16_224").identity
 

@@ -391,8 +391,7 @@ def test_positions_of_a_wide_canvas_follow_rows_and_columns(checkpoints, name, t
     assert (grid.features[:-1] - grid.features[1:]).abs().amax(-1).min() > 0.01
 
 
-# ---- where a square lights up
-# -----------------------------------------------------------------------------------------------------
+# ---- where a square lights up -------------------------------------------------------------------
 
 # framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture):
 # nothing is resized, so that a square
@@ -473,8 +472,7 @@ def test_what_an_encoder_says_of_itself(checkpoints):
     assert "CLIP, SigLIP" in summary("encoder", "transformers")
 
 
-# ---- pixels
-# -----------------------------------------------------------------------------------------------------------------------
+# ---- pixels -------------------------------------------------------------------------------------
 
 SIZES = [(300, 451), (97, 203), (31, 53), (336, 336), (64, 601), (224, 225)]
 PROCESSORS = {
@@ -550,7 +548,8 @@ def test_a_processor_without_one_fixed_canvas_is_refused(copied, changed):
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     with pytest.raises(
         ValueError,
-        match="expected an image processor that rescales, and resizes to height and width or to the shortest",
+        match="expected an image processor that rescales, and resizes to height and width or to "
+        "the shortest",
     ):
         encoder(copied).frame((50, 50))
 
@@ -617,8 +616,7 @@ def test_the_shortest_edge_grows_with_the_canvas(checkpoints):
     )
 
 
-# ---- batches, numbers, autograd
-# ---------------------------------------------------------------------------------------------------
+# ---- batches, numbers, autograd -----------------------------------------------------------------
 
 
 @FAMILIES
@@ -697,8 +695,7 @@ def test_shuffle_moves_patches_and_a_model_without_positions_only_sees_them_move
     assert far.min(1).values.max() > 0.1
 
 
-# ---- loading
-# ----------------------------------------------------------------------------------------------------------------------
+# ---- loading ------------------------------------------------------------------------------------
 
 
 def test_every_parameter_and_buffer_is_what_was_saved(checkpoints):
@@ -760,7 +757,8 @@ def test_pickled_tensors_are_read_with_a_note(checkpoints, copied, file, around)
     [expected] = encoder(checkpoints["clip"]).encode([image])
     with pytest.warns(
         UserWarning,
-        match=rf"{file} is a pickle, read as tensors only\. To convert it once: python -c .*=True\)",
+        match=rf"{file} is a pickle, read as tensors only\. To convert it once: python -c "
+        r".*=True\)",
     ):
         [grid] = encoder(copied).encode([image])
     assert torch.equal(grid.features, expected.features)
@@ -823,7 +821,8 @@ def test_a_pickle_that_holds_more_than_tensors_or_is_cut_off_is_refused(copied):
     read = encoder(copied)
     with pytest.raises(
         ValueError,
-        match=r"has no model\.safetensors, and no pytorch_model\.bin either; of the pickled files \(one",
+        match=r"has no model\.safetensors, and no pytorch_model\.bin either; of the pickled "
+        r"files \(one",
     ):
         read.encode([picture(42, 42)])
     for name in ("one", "two"):
@@ -1086,8 +1085,7 @@ def test_a_missing_package_names_the_extra(monkeypatch, checkpoints):
         _ = Transformers("some/clip").identity
 
 
-# ---- attention of CLS
-# -------------------------------------------------------------------------------------------------------------
+# ---- attention of CLS ---------------------------------------------------------------------------
 
 WITH_CLS = [name for name in CASES if CASES[name].summaries and name not in ("dinov3", "mlcd")]
 
@@ -1157,8 +1155,7 @@ def test_attention_of_cls_where_there_is_none(checkpoints):
             encoder(checkpoints["clip"], f", layer={layer}, cls_attention=True").encode(image)
 
 
-# ---- identity
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- identity -----------------------------------------------------------------------------------
 
 
 def test_identity_follows_the_files_and_loads_no_model(checkpoints, copied):

@@ -491,7 +491,8 @@ class TestAsSegmenter:
         other = Picture.of(np.zeros((4, 5, 3), np.uint8), "other.png")
         with pytest.raises(
             ValueError,
-            match=r"other.png: .* has no masks of these bytes \(key .*\) among its 1 images; add them",
+            match=r"other.png: .* has no masks of these bytes \(key .*\) among its 1 images; add "
+            r"them",
         ):
             Stored(root)([other])
         (masks,) = Stored(root, missing="empty")([other])

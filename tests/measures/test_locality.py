@@ -66,7 +66,8 @@ def test_what_far_change_refuses():
     a = drawn()[0]
     with pytest.raises(
         ValueError,
-        match=r"expected two features \[h w d\] and touched as bool \[h w\] of one grid, got \[3, 4, 5\]",
+        match=r"expected two features \[h w d\] and touched as bool \[h w\] of one grid, got "
+        r"\[3, 4, 5\]",
     ):
         far_change(a, a[:2], touch(3, 4, (0, 0)))
     with pytest.raises(ValueError, match="touched as bool"):

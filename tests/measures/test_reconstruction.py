@@ -89,6 +89,7 @@ def test_what_cannot_be():
     regions = Regions.from_labels(torch.tensor([[0, 0, 1, 1]]))
     with pytest.raises(
         ValueError,
-        match=r"expected features \[\*\[1, 4\] d\] and tokens \[2 d\], got \[1, 4, 2\] and \[3, 2\]",
+        match=r"expected features \[\*\[1, 4\] d\] and tokens \[2 d\], got \[1, 4, 2\] and \[3, "
+        r"2\]",
     ):
         variance_explained(ROW, torch.zeros(3, 2), regions)

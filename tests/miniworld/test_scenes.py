@@ -316,6 +316,7 @@ def test_no_room_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regiontok.miniworld._sample.TRIES", 1)
     with pytest.raises(
         ValueError,
-        match=r"16 objects with min_visible=1\.0 found no room in 64x64 pixels in 16 arrangements; lower",
+        match=r"16 objects with min_visible=1\.0 found no room in 64x64 pixels in 16 "
+        r"arrangements; lower",
     ):
         make_scene(0, 64, (16, 16), min_visible=1.0)

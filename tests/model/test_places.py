@@ -154,7 +154,8 @@ def test_a_delimiter_of_the_vocabulary_is_its_embedding_and_learns_as_it_does():
 def test_a_delimiter_of_the_vocabulary_needs_its_id():
     with pytest.raises(
         ValueError,
-        match=r"the delimiter '\(' needs its id in the vocabulary of 260: delimiter_token_id is 260",
+        match=r"the delimiter '\(' needs its id in the vocabulary of 260: delimiter_token_id is "
+        r"260",
     ):
         RegionVLM.from_parts(
             mini_language_model(width=24, layers=1, heads=4),
@@ -194,7 +195,8 @@ def test_a_recipe_names_the_token():
         resolve(RECIPE, name="x", overrides=["tokenizer.place_features=delimeter"])
     with pytest.raises(
         RecipeError,
-        match=r"inference\.tokenizer\.place_features is 'delimiter', but the model is trained with ''",
+        match=r"inference\.tokenizer\.place_features is 'delimiter', but the model is trained "
+        r"with ''",
     ):
         resolve({**RECIPE, "inference": {"tokenizer": {"place_features": "delimiter"}}}, name="x")
 

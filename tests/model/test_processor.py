@@ -21,7 +21,8 @@ hub = pytest.importorskip("transformers")
 
 # the forms of real chat templates of language models: content is text, or it is not understood
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + "
+    "'<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 PHOTOS = [
@@ -99,7 +100,8 @@ def test_paths_arrays_and_addresses(processor, tmp_path):
 def test_what_does_not_fit_is_refused(processor):
     with pytest.raises(
         ValueError,
-        match=r"the prompts hold 2 image placeholders \(by row: \[2, 0\]\), but 1 images were given$",
+        match=r"the prompts hold 2 image placeholders \(by row: \[2, 0\]\), but 1 images were "
+        r"given$",
     ):
         processor(images=PHOTOS[:1], text=["<image><image>", "a"])
     with pytest.raises(

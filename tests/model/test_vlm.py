@@ -441,7 +441,8 @@ def test_a_sequence_longer_than_the_language_model_knows_is_refused():
         model(ids, mask, PICTURES[:1])
     with pytest.raises(
         ValueError,
-        match=r"row 0 has 512 text and 0 visual tokens, and 1 to come; the language model takes 512",
+        match=r"row 0 has 512 text and 0 visual tokens, and 1 to come; the language model takes "
+        r"512",
     ):
         model.generate(torch.full((1, 512), 40), max_new_tokens=1)
     assert model(torch.full((1, 512), 40)).logits.shape[1] == 512
@@ -484,7 +485,8 @@ def test_checkpoints_of_something_else_are_refused(tmp_path):
         RegionVLM.from_pretrained(with_settings(norm="none"))
     with pytest.raises(
         ValueError,
-        match=r"head\.connector\.0\.weight is \[32, \d+\] in the checkpoint, \[32, 7\] by its settings",
+        match=r"head\.connector\.0\.weight is \[32, \d+\] in the checkpoint, \[32, 7\] by its "
+        r"settings",
     ):
         RegionVLM.from_pretrained(with_settings(visual_width=7))
     other = RegionVLM.from_pretrained(

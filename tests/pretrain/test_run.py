@@ -183,7 +183,8 @@ class TestRefusals:
         monkeypatch.setattr(loop, "gradients", broken)
         with pytest.raises(
             PretrainingStopped,
-            match=r"step 5: the loss is nan.*checkpoints/step-3\. The batch: samples 48 to 59.*image \d",
+            match=r"step 5: the loss is nan.*checkpoints/step-3\. The batch: samples 48 to "
+            r"59.*image \d",
         ):
             train(shared, tmp_path / "run")
         assert [e["step"] for e in steps_of(tmp_path / "run") if "loss" in e] == [1, 2, 3, 4]

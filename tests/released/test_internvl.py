@@ -354,7 +354,8 @@ def test_tiles_of_another_rule_or_shape_are_refused():
     inputs["num_patches"] = torch.tensor([5])
     with pytest.raises(
         ValueError,
-        match="made 5 tiles of an image of 40 x 62 pixels, its own rule makes 2 x 3 and a thumbnail",
+        match="made 5 tiles of an image of 40 x 62 pixels, its own rule makes 2 x 3 and a "
+        "thumbnail",
     ):
         mine.family.see(inputs, SIZES[:1], "tile")
     inputs["pixel_values"] = inputs["pixel_values"][..., :16]

@@ -237,8 +237,7 @@ def asked(module: Any, run: Any) -> list[torch.Tensor]:
     return seen
 
 
-# ---- against transformers
-# ---------------------------------------------------------------------------------------------------------
+# ---- against transformers -----------------------------------------------------------------------
 
 
 @FAMILIES
@@ -310,8 +309,7 @@ def test_of_two_boxes_that_nearly_agree_the_better_one_stays():
     assert kept.logits.flatten().tolist() == [1, 2, 3]  # best first; 6/9 is below 0.7
 
 
-# ---- where prompts lie
-# ------------------------------------------------------------------------------------------------------------
+# ---- where prompts lie --------------------------------------------------------------------------
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 40), st.booleans())
@@ -389,8 +387,7 @@ def test_masks_of_any_shape_reach_every_part(name, shape, checkpoints, local):
     assert all(part.any() for part in parts)
 
 
-# ---- the search among granularities
-# -----------------------------------------------------------------------------------------------
+# ---- the search among granularities -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -469,8 +466,7 @@ def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(
     )
 
 
-# ---- batches, sizes, types
-# --------------------------------------------------------------------------------------------------------
+# ---- batches, sizes, types ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["sam", "sam_hq", "sam2"])
@@ -570,8 +566,7 @@ def test_compiled_gives_the_same_masks(checkpoints, local):
         assert overlap(masks.dense(), own.dense()).min() > 0.999
 
 
-# ---- loading
-# ----------------------------------------------------------------------------------------------------------------------
+# ---- loading ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -78,8 +78,7 @@ def with_segmentation(segmentation: object) -> dict:
     return coco(annotations=[{"id": 31, "image_id": 7, "segmentation": segmentation}])
 
 
-# --- real annotations
-# -------------------------------------------------------------------------------------------------------
+# ---- real annotations ---------------------------------------------------------------------------
 
 
 def test_coco_instances_are_what_the_coco_api_decodes(data, capsys):
@@ -196,8 +195,7 @@ def test_davis_frames_are_told_apart_by_folder(data):
         assert np.array_equal(masks.dense()[0].numpy(), np.array(Image.open(own)) == 255)
 
 
-# --- each format on small files
-# -----------------------------------------------------------------------------------------------
+# ---- each format on small files -----------------------------------------------------------------
 
 
 def test_coco_by_file_name_in_any_order(tmp_path):
@@ -375,8 +373,7 @@ def test_npz_masks_and_labels(tmp_path, save):
     assert Stored(str(tmp_path))([photo()])[0].names == ("1", "2")
 
 
-# --- which masks belong to which picture
-# --------------------------------------------------------------------------------------
+# ---- which masks belong to which picture --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -409,7 +406,8 @@ def test_a_picture_that_is_not_there(tmp_path):
     png(tmp_path / "cat.png", LEFT)
     with pytest.raises(
         ValueError,
-        match=r"^cats.jpg: .* has no masks of that name among its 1 \(did you mean 'cat'\?\); missing='empty'",
+        match=r"^cats.jpg: .* has no masks of that name among its 1 \(did you mean 'cat'\?\); "
+        r"missing='empty'",
     ):
         Stored(str(tmp_path))([photo(), photo("cats.jpg")])
     png(tmp_path / "a" / "dog.png", LEFT)
@@ -432,8 +430,7 @@ def test_duplicate_names_are_an_error(tmp_path, missing):
         Stored(path, missing=missing)([photo()])
 
 
-# --- what is refused
-# ----------------------------------------------------------------------------------------------------------
+# ---- what is refused ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -708,8 +705,7 @@ def test_bad_specs(text, message):
         registry.build("segmenter", text)
 
 
-# --- config
-# -------------------------------------------------------------------------------------------------------------------
+# ---- config -------------------------------------------------------------------------------------
 
 
 def test_spec_text(tmp_path):

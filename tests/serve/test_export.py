@@ -328,7 +328,8 @@ def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tm
     if image > 260:
         with pytest.raises(
             ValueError,
-            match=r"the placeholder's id 270 is None to the tokenizer, whose image token is '<image>'",
+            match=r"the placeholder's id 270 is None to the tokenizer, whose image token is "
+            r"'<image>'",
         ):
             write_llava(str(tmp_path / "trained"), tmp_path / "other")
 

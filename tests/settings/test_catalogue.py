@@ -125,7 +125,8 @@ class TestSpecs:
         [
             (
                 "clip-l14-366",
-                r"unknown encoder 'clip-l14-366' \(did you mean 'clip-l14-336'.*\?\); known: .*lite",
+                r"unknown encoder 'clip-l14-366' \(did you mean 'clip-l14-336'.*\?\); known: "
+                r".*lite",
             ),
             ("dino-l", r"did you mean 'dinov\d-l' or 'dinov\d-l'"),
             ("liet", r"did you mean 'lite'"),
@@ -140,7 +141,8 @@ class TestSpecs:
             ("clip-l14-336(layr=-2)", r"no parameter 'layr' \(did you mean 'layer'\?\)"),
             (
                 "clip-l14-336(layer=last)",
-                r"'last' in the spec 'clip-l14-336\(layer=last\)' is not a plain value; quote it: 'last'",
+                r"'last' in the spec 'clip-l14-336\(layer=last\)' is not a plain value; quote "
+                r"it: 'last'",
             ),
             ("clip-l14-336 * 2", r"cannot read 'clip-l14-336 \* 2'"),
             ("clip-l14-336(layer=-2)(3)", "cannot read"),

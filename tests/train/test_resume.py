@@ -49,7 +49,8 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
     (folder / ".writing" / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
     with (out / "log.jsonl").open("a") as file:
         file.write(
-            '{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n{"stage": 1, "ki'
+            '{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n{"stage": '
+            '1, "ki'
         )
     assert list(steps_kept(folder)) == [3]
     run_recipe(toy_recipe(), out, held_out=2, resume=True)
@@ -60,7 +61,8 @@ def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
     out = whole
     with pytest.raises(
         OtherRecipe,
-        match=r"was begun with another setting: there 'learning_rate = 0.001', now 'learning_rate = 0.5'",
+        match=r"was begun with another setting: there 'learning_rate = 0.001', now "
+        r"'learning_rate = 0.5'",
     ):
         run_recipe(toy_recipe({**ALIGN, "learning_rate": 0.5}, TUNE), out, held_out=2, resume=True)
     with pytest.raises(OtherRecipe, match=r'"held_out": 2'):

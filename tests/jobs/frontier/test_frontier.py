@@ -201,7 +201,8 @@ def test_humans_that_are_none(tmp_path):
     Image.new("RGB", (3, 2)).save(tmp_path / "c.png")
     with pytest.raises(
         ValueError,
-        match=r"c\.png holds no human segmentation \(expected one label a pixel, got shape \(2, 3, 3\)\)",
+        match=r"c\.png holds no human segmentation \(expected one label a pixel, got shape \(2, "
+        r"3, 3\)\)",
     ):
         read_humans(tmp_path, tmp_path / "c.jpg")
     savemat(tmp_path / "d.mat", {"groundTruth": np.zeros((60, 60))}, do_compression=True)

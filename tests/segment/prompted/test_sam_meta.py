@@ -54,8 +54,7 @@ def picture(shape: str) -> Picture:
     return Picture.of(np.ascontiguousarray(photos.coffee()[60 : 60 + h, 120 : 120 + w]))
 
 
-# ---- one model, twice
-# -------------------------------------------------------------------------------------------------------------
+# ---- one model, twice ---------------------------------------------------------------------------
 
 
 def huggingface() -> Any:
@@ -272,8 +271,7 @@ def same_pixels(made: Any, ours: Any) -> None:
     made.predictor._transforms.transforms = nn.Identity()
 
 
-# ---- what comes out
-# ---------------------------------------------------------------------------------------------------------------
+# ---- what comes out -----------------------------------------------------------------------------
 
 
 def logits_of_both(photo: Picture, made: Any, ours: Any) -> tuple[Tensor, ...]:

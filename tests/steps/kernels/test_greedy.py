@@ -243,7 +243,7 @@ def test_runs_repeat_also_in_threads_and_leave_their_inputs_alone():
         grid_edges((20, 20)),
         np.arange(400),
     )
-    kept = features.copy(), edges.copy(), start.copy()
+    copies = features.copy(), edges.copy(), start.copy()
     for array in (features, edges, start):
         array.flags.writeable = False
     alone = merge_sequence(features, edges, start)
@@ -256,8 +256,8 @@ def test_runs_repeat_also_in_threads_and_leave_their_inputs_alone():
         merge_sequence(strided, edges.astype(np.int32), start).pairs.tolist()
         == alone.pairs.tolist()
     )
-    for before, array in zip(kept, (features, edges, start), strict=True):
-        assert before.tolist() == array.tolist()
+    for copy, array in zip(copies, (features, edges, start), strict=True):
+        assert copy.tolist() == array.tolist()
 
 
 def test_nothing_to_merge():

@@ -42,12 +42,12 @@ def assert_same(features, shape, starts, device, **stop):
     edges = grid_edges(shape)
     batch = merge_sequences(features.to(device), edges, starts, **stop)
     host = features if features.dtype.itemsize >= 4 else features.float()
-    for own, start, found in zip(host.numpy(), starts, batch, strict=True):
-        wanted = merge_sequence(own, edges, start, **stop)
-        assert found.pairs.tolist() == wanted.pairs.tolist()
-        assert found.heights.tolist() == wanted.heights.tolist()
-        assert found.start.tolist() == wanted.start.tolist()
-        assert found.floor == wanted.floor
+    for view_features, start, sequence in zip(host.numpy(), starts, batch, strict=True):
+        wanted = merge_sequence(view_features, edges, start, **stop)
+        assert sequence.pairs.tolist() == wanted.pairs.tolist()
+        assert sequence.heights.tolist() == wanted.heights.tolist()
+        assert sequence.start.tolist() == wanted.start.tolist()
+        assert sequence.floor == wanted.floor
 
 
 def alone(v, shape):
@@ -108,15 +108,15 @@ def test_compiles_for_a_gpu_also_where_there_is_none(limit):
     )
     types |= {"n": "i32", "e": "i32", "limit": limit, "N": "constexpr", "E": "constexpr"}
     source = ASTSource(fn=_greedy_cuda._run, signature=types, constexprs={"N": 1024, "E": 2048})
-    made = triton.compile(
+    compiled = triton.compile(
         source,
         target=GPUTarget("cuda", 90, 32),
         options={"num_warps": 8, "enable_fp_fusion": False},
     )
     assert (
-        made.asm["ptx"].count("div.rn.f64") == 16
+        compiled.asm["ptx"].count("div.rn.f64") == 16
     )  # exact division, once for each of 2048 / 256 pairs: before and in the loop
-    assert "ld.global.nc" not in made.asm["ptx"]  # rows are read again after they were written
+    assert "ld.global.nc" not in compiled.asm["ptx"]  # rows are read again after they were written
 
 
 def test_ties_zeros_and_sums_that_cancel(device):
@@ -198,31 +198,35 @@ def views(device, seed=0):
     """Grids of two shapes and two types, one of them a clip, with gaps and sources."""
     generator = torch.Generator().manual_seed(seed)
     grids, regions = [], []
-    for at, shape in enumerate([(3, 5), (3, 3), (3, 5), (2, 2, 3), (3, 5)]):
+    for index, shape in enumerate([(3, 5), (3, 3), (3, 5), (2, 2, 3), (3, 5)]):
         features = (
             torch.randn(*shape, 6, generator=generator)
             .cumsum(-2)
-            .to(torch.bfloat16 if at == 4 else torch.float32)
+            .to(torch.bfloat16 if index == 4 else torch.float32)
         )
         grids.append(PatchGrid(features.to(device), Frame.stretch(shape[-2:], shape[-2:], (1, 1))))
-        own = Regions.singletons(shape)
-        if at == 2:
-            own = Regions.from_labels(torch.arange(15).view(shape) // 2 - 1, torch.arange(7) % 2)
-        regions.append(own.to(device))
+        view_regions = Regions.singletons(shape)
+        if index == 2:
+            view_regions = Regions.from_labels(
+                torch.arange(15).view(shape) // 2 - 1, torch.arange(7) % 2
+            )
+        regions.append(view_regions.to(device))
     return regions, grids
 
 
 def assert_steps_agree(device):
     """Merge and its tree on `device`, against the host's kernel."""
-    host, here = views("cpu"), views(device)
+    host_views, device_views = views("cpu"), views(device)
     for step in (Merge(0.6), Merge(k=5)):
-        for wanted, found in zip(step.many(*host), step.many(*here), strict=True):
-            assert found.patch.device.type == device
-            assert found.labels.tolist() == wanted.labels.tolist()
-            assert found.source.tolist() == wanted.source.tolist()
-    for wanted, found in zip(map(merge_tree, *host), merge_trees(*here), strict=True):
-        assert found.sequence.pairs.tolist() == wanted.sequence.pairs.tolist()
-        assert found.cut(k=4).source.tolist() == wanted.cut(k=4).source.tolist()
+        for wanted, result in zip(step.many(*host_views), step.many(*device_views), strict=True):
+            assert result.patch.device.type == device
+            assert result.labels.tolist() == wanted.labels.tolist()
+            assert result.source.tolist() == wanted.source.tolist()
+    for wanted, result in zip(
+        map(merge_tree, *host_views), merge_trees(*device_views), strict=True
+    ):
+        assert result.sequence.pairs.tolist() == wanted.sequence.pairs.tolist()
+        assert result.cut(k=4).source.tolist() == wanted.cut(k=4).source.tolist()
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="on a GPU test_merge_on_a_gpu says more")
@@ -232,9 +236,9 @@ def test_merge_batches_views_of_one_shape(monkeypatch):
     labels = [merged.labels.tolist() for merged in Merge(k=5).many(regions, grids)]
     batches = []
 
-    def counted(features, *rest, **stop):
+    def counted(features, *more, **stop):
         batches.append(list(features.shape))
-        return merge_sequences(features, *rest, **stop)
+        return merge_sequences(features, *more, **stop)
 
     monkeypatch.setattr("regiontok.steps.merge._on_gpu", lambda grid: grid.grid != (3, 3))
     monkeypatch.setattr("regiontok.steps.merge.merge_sequences", counted)
@@ -252,11 +256,11 @@ class Fetched(torch.utils._python_dispatch.TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        given = [value for value in args if isinstance(value, torch.Tensor) and value.is_cuda]
+        on_gpu = [value for value in args if isinstance(value, torch.Tensor) and value.is_cuda]
         if isinstance(result, torch.Tensor | bool | int | float) and not getattr(
             result, "is_cuda", False
         ):
-            self.seen += [(value.dtype, value.numel()) for value in given]
+            self.seen += [(value.dtype, value.numel()) for value in on_gpu]
         return result
 
 
@@ -271,7 +275,7 @@ def test_features_never_leave_the_gpu():
     with Fetched() as fetched:
         Merge(0.6).many(regions, grids)
     assert fetched.seen, "the merges themselves are fetched"
-    assert not [what for what in fetched.seen if what[0].is_floating_point]
+    assert not [copy for copy in fetched.seen if copy[0].is_floating_point]
     assert (
         max(count for _, count in fetched.seen) <= 2 * 66
     )  # patch and region of every patch there is
@@ -292,9 +296,9 @@ def test_memory_on_a_gpu_stays_within_the_workspace(monkeypatch):
     monkeypatch.setattr("regiontok.steps.kernels.greedy_cuda.WORKSPACE", 64 << 20)
     features = smooth(np.random.default_rng(0), 16, 24, 1024).float().cuda()
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+    allocated = torch.cuda.memory_allocated()
     merge_sequences(features, grid_edges((24, 24)), alone(16, (24, 24)), threshold=0.7)
-    assert torch.cuda.max_memory_allocated() - before < 96 << 20
+    assert torch.cuda.max_memory_allocated() - allocated < 96 << 20
 
 
 @on_gpu
@@ -309,9 +313,9 @@ def test_runs_repeat_on_a_gpu():
     features = smooth(np.random.default_rng(1), 64, 24, 64).bfloat16().cuda()
     starts = alone(64, (24, 24)) // 2
     first, second = (merge_sequences(features, grid_edges((24, 24)), starts) for _ in range(2))
-    for one, other in zip(first, second, strict=True):
-        assert one.pairs.tolist() == other.pairs.tolist()
-        assert one.heights.tolist() == other.heights.tolist()
+    for sequence, repeated in zip(first, second, strict=True):
+        assert sequence.pairs.tolist() == repeated.pairs.tolist()
+        assert sequence.heights.tolist() == repeated.heights.tolist()
 
 
 def on_gram(features, edges, lowest):
@@ -362,19 +366,19 @@ def difference(side, d, flat, seed):
 def test_the_emulation_is_the_kernel(device):
     features = smooth(np.random.default_rng(4), 1, 8, 16)
     pairs, similarities = on_gram(features[0].numpy(), grid_edges((8, 8)), NOTHING)
-    found = merge_sequences(features.to(device), grid_edges((8, 8)), alone(1, (8, 8)))[0]
-    assert pairs.tolist() == found.pairs.tolist()
-    assert similarities.tolist() == (found.heights * ONE).tolist()
+    sequence = merge_sequences(features.to(device), grid_edges((8, 8)), alone(1, (8, 8)))[0]
+    assert pairs.tolist() == sequence.pairs.tolist()
+    assert similarities.tolist() == (sequence.heights * ONE).tolist()
 
 
 def count_differences(seeds):
     """Grids, merges, heights that differ, partitions that differ: smooth features and noise about a
     mean, down to one region."""
     cases = [(24, 64), (16, 1024), (24, 384)]
-    found = [
+    differences = [
         difference(*case, flat, seed) for seed in seeds for flat in (False, True) for case in cases
     ]
-    return (len(found), *map(sum, zip(*found, strict=True)))
+    return (len(differences), *map(sum, zip(*differences, strict=True)))
 
 
 @pytest.mark.skipif(INTERPRETED, reason="reads nothing of Triton's")
@@ -385,8 +389,8 @@ def test_the_gram_matrix_decides_as_sums_do():
 
 
 @pytest.mark.skipif(INTERPRETED, reason="reads nothing of Triton's")
-@pytest.mark.parametrize(("ratio", "seen"), [(3_000, False), (100_000, True)])
-def test_where_patches_nearly_cancel_the_gram_matrix_knows_less(ratio, seen):
+@pytest.mark.parametrize(("ratio", "differs"), [(3_000, False), (100_000, True)])
+def test_where_patches_nearly_cancel_the_gram_matrix_knows_less(ratio, differs):
     rng = np.random.default_rng(0)
     different = 0
     for _ in range(300):
@@ -399,7 +403,7 @@ def test_where_patches_nearly_cancel_the_gram_matrix_knows_less(ratio, seen):
         on_gram = (gram[0, 2] + gram[1, 2]) / math.sqrt(square * gram[2, 2])
         exact = total @ features[2] / math.sqrt(total @ total * gram[2, 2])
         different += math.floor(on_gram * ONE + 0.5) != math.floor(exact * ONE + 0.5)
-    assert (different > 0) == seen
+    assert (different > 0) == differs
 
 
 @pytest.mark.slow
