@@ -17,6 +17,7 @@ from regiontok.core.animation import animated
 from regiontok.core.clip import Clip, ClipError, frame_files, natural
 from regiontok.core.picture import Picture, PictureError
 from regiontok.system.need import MissingPackage
+from samples.pictures import noise_frames
 
 LOSSLESS = "ffv1", "bgr0"
 
@@ -54,11 +55,6 @@ def film(tmp_path):
         return path
 
     return write
-
-
-def noise(count: int) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 255, (48, 64, 3)).astype(np.uint8) for _ in range(count)]
 
 
 def test_an_array_is_its_frames():
@@ -155,7 +151,7 @@ def test_a_long_frame_stands_for_all_moments_it_is_on_screen_but_once(film):
 
 
 def test_lossless_frames_come_out_as_they_went_in(film):
-    frames = noise(3)
+    frames = noise_frames(3)
     clip = Clip.of(film("a.mkv", frames))
     assert all(
         np.array_equal(frame.pixels, pixels)
@@ -188,7 +184,7 @@ def test_the_matrix_of_a_phone_held_upright_is_a_turn_clockwise(film):
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
 @pytest.mark.parametrize("share", [0.97, 0.6, 0.3])
 def test_a_cut_video_is_an_error_or_its_whole_frames(film, name, share):
-    frames = noise(20)
+    frames = noise_frames(20)
     codec, options = (
         (("mpeg4", "yuv420p"), {"movflags": "faststart"}) if name == "a.mp4" else (LOSSLESS, {})
     )
@@ -211,14 +207,14 @@ def test_a_cut_video_is_an_error_or_its_whole_frames(film, name, share):
 
 
 def test_a_video_cut_before_its_first_frame_has_none(film):
-    path = film("a.mkv", noise(20))
+    path = film("a.mkv", noise_frames(20))
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(ClipError, match="no frames"):
         Clip.of(path, cut="keep")
 
 
 def test_an_mp4_without_its_index_is_one_clear_error(film):
-    path = film("a.mp4", noise(5), ("mpeg4", "yuv420p"))  # the index stands at the end
+    path = film("a.mp4", noise_frames(5), ("mpeg4", "yuv420p"))  # the index stands at the end
     path.write_bytes(path.read_bytes()[:-1200])
     with pytest.raises(
         ClipError,
@@ -252,7 +248,7 @@ def test_sound_alone_has_no_frames(tmp_path):
     ids=["text", "HLS playlist", "concat list"],
 )
 def test_what_is_no_video_is_refused_and_playlists_open_nothing(film, tmp_path, data):
-    other = film("other.mkv", noise(3))
+    other = film("other.mkv", noise_frames(3))
     path = tmp_path / "a.mp4"
     path.write_bytes(data.replace(b"OTHER", str(other).encode()))
     with pytest.raises(ClipError, match=r"a\.mp4: no video of a known format"):
@@ -309,7 +305,7 @@ def test_an_animation_of_one_frame_is_a_picture(name, tmp_path):
 
 
 def test_a_gif_cut_anywhere_is_an_error_or_its_whole_frames(tmp_path):
-    path = animation(tmp_path / "a.gif", noise(5), 100)
+    path = animation(tmp_path / "a.gif", noise_frames(5), 100)
     whole, frames = path.read_bytes(), Clip.of(path).frames
     cut, found = tmp_path / "cut.gif", []
     for end in [*range(20, len(whole) - 1, 397), len(whole) - 1]:
@@ -335,7 +331,7 @@ def test_what_follows_the_end_of_a_gif_does_not_matter_and_a_cut_webp_is_none(tm
     path = animation(tmp_path / "a.gif", numbered(3), 100)
     path.write_bytes(path.read_bytes() + b"more")
     assert len(Clip.of(path)) == 3
-    path = animation(tmp_path / "a.webp", noise(3), 100)
+    path = animation(tmp_path / "a.webp", noise_frames(3), 100)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ClipError, match=r"a\.webp: no GIF or WebP that can be read"):
         Clip.of(path, cut="keep")
@@ -359,7 +355,7 @@ def test_an_animation_that_is_too_much_is_refused(tmp_path, monkeypatch):
 def test_a_photo_is_no_video(tmp_path):
     pytest.importorskip("av", reason="videos need PyAV: pip install 'regiontok[video]'")
     file = io.BytesIO()
-    Image.fromarray(noise(1)[0]).save(file, "JPEG")
+    Image.fromarray(noise_frames(1)[0]).save(file, "JPEG")
     (tmp_path / "a.jpg").write_bytes(file.getvalue())
     with pytest.raises(ClipError, match="no video of a known format"):
         Clip.of(tmp_path / "a.jpg")

@@ -23,6 +23,7 @@ from regiontok.encoders.radio import Radio
 from regiontok.settings.registry import build, render, summary
 from regiontok.settings.spec import SpecError
 from regiontok.system import checkpoint
+from samples.pictures import noise
 
 hub = pytest.importorskip("transformers")
 
@@ -125,12 +126,6 @@ def encoder(path: Path, more: str = "") -> Radio:
     return build("encoder", f"radio({str(path)!r}{more})")
 
 
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    return Picture.of(
-        np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    )
-
-
 def values(read: Radio, image: Picture) -> Tensor:
     """The canvas as NVlabs' readme feeds it: bytes / 255."""
     return canvases([image], [read.frame(image.size)], fill=(122, 116, 104)).float() / 255
@@ -147,7 +142,7 @@ ORDER = [0, 2, 1, 3, 4]  # the two summary tokens, the other CLS token, the regi
 @pytest.mark.parametrize("layer", [-1, -2, 0, 1, 2])
 @pytest.mark.parametrize("size", [48, 64, (64, 32), (16, 80), 88])
 def test_features_equal_transformers_own_forward(model, folders, name, layer, size):
-    image = picture(50, 70)
+    image = noise(50, 70)
     read = encoder(folders[name], f", size={size}, layer={layer}, align_corners=False")
     with torch.no_grad():
         output = model(values(read, image), output_hidden_states=True)
@@ -178,7 +173,7 @@ def test_released_positions_are_interpolated_with_corners_aligned(model, folders
         "embeddings.position_embedding": table.permute(0, 2, 3, 1).reshape(1, -1, 32)
     }
     own.load_state_dict(state)
-    image = picture(61, 47)
+    image = noise(61, 47)
     read = encoder(folders["released"], f", size={size}")
     with torch.no_grad():
         expected = own(values(read, image)).features[0]
@@ -221,7 +216,7 @@ def test_released_features_equal_timms_naflex_radio(model, tmp_path):
     ).eval()
     weights = load_file(ours_path / "model.safetensors")
     theirs.load_state_dict(checkpoint_filter_fn(weights, theirs))
-    image, read = picture(70, 90), encoder(ours_path, ", size=(40, 56)")
+    image, read = noise(70, 90), encoder(ours_path, ", size=(40, 56)")
     mean, std = (weights[f"radio_model.input_conditioner.norm_{name}"] for name in ("mean", "std"))
     with torch.no_grad():
         expected = theirs.forward_features((values(read, image) - mean) / std)
@@ -255,8 +250,8 @@ def test_without_a_version_nothing_is_guessed(copied, folders):
     with pytest.raises(
         ValueError, match=r"config\.json does not say its version, so give align_corners=True"
     ):
-        encoder(copied).encode([picture(48, 48)])
-    assert encoder(copied, ", align_corners=True").encode([picture(48, 48)])[0].grid == (6, 6)
+        encoder(copied).encode([noise(48, 48)])
+    assert encoder(copied, ", align_corners=True").encode([noise(48, 48)])[0].grid == (6, 6)
     assert encoder(folders["saved"])._aligned is False  # as transformers computes
 
 
@@ -319,7 +314,7 @@ def test_feature_normaliser_is_applied_to_patches_of_the_output_alone(model, fol
             "radio_model__feature_normalizer__tx": turn,
         },
     )
-    image = picture(48, 48)
+    image = noise(48, 48)
     for layer, moved in ((-1, True), (2, False)):
         [plain], [turned] = (
             encoder(folder, f", layer={layer}").encode([image])
@@ -346,7 +341,7 @@ def test_a_checkpoint_without_layer_scales_has_scales_of_one(model, tmp_path):
     }
     save_file(weights, path / "model.safetensors")
     read = encoder(path, ", align_corners=False")
-    image = picture(48, 48)
+    image = noise(48, 48)
     with torch.no_grad():
         expected = plain(values(read, image)).features[0]
     torch.testing.assert_close(
@@ -360,7 +355,7 @@ def test_shards_and_a_projection_for_clips(model, folders, tmp_path):
     clips.save_pretrained(tmp_path, max_shard_size="20KB")
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
-    image = picture(40, 40)
+    image = noise(40, 40)
     [one], [many] = (
         encoder(path, ", size=48").encode([image]) for path in (folders["saved"], tmp_path)
     )
@@ -419,7 +414,7 @@ def test_every_weight_is_what_was_saved(model, folders):
 
 
 def test_batches_dtype_shuffle_and_sharing(folders):
-    images = [picture(40 + 9 * i, 80 - 7 * i, seed=i) for i in range(3)]
+    images = [noise(40 + 9 * i, 80 - 7 * i, seed=i) for i in range(3)]
     read = encoder(folders["released"], ", batch=2")
     for image, grid in zip(images, read.encode(images), strict=True):
         torch.testing.assert_close(
@@ -438,9 +433,7 @@ def test_batches_dtype_shuffle_and_sharing(folders):
     )  # 0.03 measured, on features of size 3
     assert encoder(folders["released"], ", size=64, layer=0")._tower is read._tower
     [still], [moved] = (
-        encoder(folders["released"], f", layer=0, size=48, shuffle={seed}").encode(
-            [picture(48, 48)]
-        )
+        encoder(folders["released"], f", layer=0, size=48, shuffle={seed}").encode([noise(48, 48)])
         for seed in (None, 3)
     )
     place = positions(read._tower.model.embeddings.position_embedding, (6, 6), True)[0]
@@ -489,12 +482,12 @@ def test_weights_that_are_absent_or_have_no_place(copied):
         ValueError,
         match=r"1 weights are not in the checkpoint: encoder\.layer\.1\.mlp\.fc1\.weight",
     ):
-        encoder(copied).encode([picture(48, 48)])
+        encoder(copied).encode([noise(48, 48)])
     spoil(copied, "blocks.0.ls2")
     with pytest.raises(
         ValueError, match=r"2 weights are not in .* encoder\.layer\.0\.layer_scale2\.lambda1"
     ):
-        encoder(copied).encode([picture(48, 48)])
+        encoder(copied).encode([noise(48, 48)])
 
 
 @pytest.mark.parametrize(
@@ -514,13 +507,13 @@ def test_a_weight_with_no_place_is_named(copied, key):
 def test_a_summary_of_tokens_that_are_not_there(copied):
     spoil(copied, radio_model__summary_idxs=torch.tensor([0, 5]))
     with pytest.raises(ValueError, match=r"summary_idxs \[0, 5\] of 5 tokens"):
-        encoder(copied).encode([picture(48, 48)])
+        encoder(copied).encode([noise(48, 48)])
 
 
 def test_letterbox_pads_with_the_mean_of_the_networks_own_conditioner(model, folders):
     read, image = (
         encoder(folders["released"], ", framing='letterbox', align_corners=False"),
-        picture(24, 48),
+        noise(24, 48),
     )
     [grid] = read.encode([image])
     assert grid.valid.tolist() == [[0 < row < 5] * 6 for row in range(6)]  # 24 of 48 rows: 12 to 36
@@ -536,7 +529,7 @@ def test_shapes_files_and_heads_that_do_not_fit(copied, folders, tmp_path):
         match=r"weights of other shapes than config\.json says \(size mismatch for "
         r"encoder\.layer\.1",
     ):
-        encoder(copied).encode([picture(48, 48)])
+        encoder(copied).encode([noise(48, 48)])
     (copied / "config.json").write_text(json.dumps(CONFIG | {"args": {}}))
     with pytest.raises(
         ValueError,
@@ -556,7 +549,7 @@ def test_shapes_files_and_heads_that_do_not_fit(copied, folders, tmp_path):
     said = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(said | {"num_hidden_layers": 1}))
     with pytest.raises(ValueError, match=r"config\.json knows no place for encoder\.layer\.1\."):
-        encoder(other, ", size=48").encode([picture(48, 48)])
+        encoder(other, ", size=48").encode([noise(48, 48)])
 
 
 @pytest.mark.parametrize("name", ["radio-v2.5-l_half.pth.tar", "pytorch_model.bin"])
@@ -578,7 +571,7 @@ def test_settings_out_of_range(folders):
             ValueError,
             match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
         ):
-            encoder(path, f", layer={layer}").encode([picture(48, 48)])
+            encoder(path, f", layer={layer}").encode([noise(48, 48)])
     with pytest.raises(SpecError, match="batch and size must be at least 1, got batch=8, size=0"):
         encoder(path, ", size=0")
     with pytest.raises(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +23,8 @@ from regiontok.encoders import timm as ours
 from regiontok.encoders.timm import Timm
 from regiontok.settings.registry import build, names, render, summary
 from regiontok.settings.spec import SpecError
+from samples.models import shake
+from samples.pictures import waves
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 42, "patch_size": 14}
 # architecture, its arguments, then the prefix tokens, and how many of them are summaries
@@ -64,25 +65,13 @@ case("radio", "vit_base_patch16_radio_v3", prefix=8, norm=False)
 FAMILIES = pytest.mark.parametrize("name", list(CASES))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For matrices this small a second thread only costs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("timm")
     torch.manual_seed(0)
     for name, made in CASES.items():
         model = timm.create_model(made.arch, pretrained=False, **made.args).eval()
-        for parameter in (
-            model.parameters()
-        ):  # zeros and ones of the initialisation would hide a forgotten token or norm
-            parameter.data.normal_(0, 0.2)
+        shake(model)
         made.model = model
         size = made.args["img_size"]
         model.pretrained_cfg = dict(model.pretrained_cfg) | {
@@ -97,16 +86,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def copied(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
     """A copy of the ViT folder that a test may spoil."""
     return Path(shutil.copytree(checkpoints["vit"], tmp_path / "copy"))
-
-
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    """Smooth colours with some noise."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width][..., None] / 20
-    waves = np.sin(y * rng.uniform(0.5, 2, 3) + x * rng.uniform(0.5, 2, 3) + rng.uniform(0, 6, 3))
-    return Picture.of(
-        np.clip(waves * 90 + 128 + rng.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8)
-    )
 
 
 def encoder(path: Path, more: str = "") -> Timm:
@@ -127,7 +106,7 @@ def tokens(grid: Any) -> torch.Tensor:
 
 @FAMILIES
 def test_the_output_equals_timms_own_forward(checkpoints, name):
-    made, image = CASES[name], picture(42, 70)
+    made, image = CASES[name], waves(42, 70)
     read = encoder(checkpoints[name])
     [grid] = read.encode([image])
     side = 2 if name == "siglip" else 3
@@ -146,7 +125,7 @@ def test_the_output_equals_timms_own_forward(checkpoints, name):
 @pytest.mark.parametrize(("layer", "block"), [(2, 1), (1, 0), (-2, 0), (0, None), (-3, None)])
 def test_layers_are_the_blocks_outputs_without_the_norm(checkpoints, name, layer, block):
     """Hidden state k is what block k-1 gives; hooks on timm's own model say what that is."""
-    made, image = CASES[name], picture(42, 42)
+    made, image = CASES[name], waves(42, 42)
     read, kept = encoder(checkpoints[name], f", layer={layer}"), []
     at = made.model.blocks[block or 0]
     handle = (
@@ -165,7 +144,7 @@ def test_layers_are_the_blocks_outputs_without_the_norm(checkpoints, name, layer
 
 @FAMILIES
 def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
-    image = picture(60, 60)
+    image = waves(60, 60)
     [last], [blocks] = (
         encoder(checkpoints[name]).encode([image]),
         encoder(checkpoints[name], ", layer=2").encode([image]),
@@ -182,7 +161,7 @@ def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
     "size", [(72, 72), (28, 56), (70, 35)]
 )  # 70 of the 72 pixels; 2:1 and 1:2 show height and width swapped
 def test_another_size_is_what_timm_itself_does_there(checkpoints, name, size):
-    made, image = CASES[name], picture(*size)
+    made, image = CASES[name], waves(*size)
     read = encoder(checkpoints[name], f", size={size}, framing='stretch'")
     pixels = canvases([image], [read.frame(size)])[0]
     values = torch.stack([read._preprocess.table()[c][pixels[c].long()] for c in range(3)])[None]
@@ -217,8 +196,7 @@ def test_aimv2_is_the_same_network_in_timm_and_transformers_at_any_size(tmp_path
     theirs = hub.Aimv2VisionModel(
         hub.Aimv2VisionConfig(**vision, image_size=42, use_head=False)
     ).eval()
-    for parameter in theirs.parameters():
-        parameter.data.normal_(0, 0.2)
+    shake(theirs)
     theirs.save_pretrained(tmp_path / "hub")
     hub.CLIPImageProcessorPil(
         size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42}
@@ -251,7 +229,7 @@ def test_aimv2_is_the_same_network_in_timm_and_transformers_at_any_size(tmp_path
     model.pretrained_cfg = dict(model.pretrained_cfg) | {"input_size": (3, 42, 42), "crop_pct": 1.0}
     save_for_hf(model, tmp_path / "timm", model_args=args, safe_serialization=True)
     for size in (None, 84, 28, (28, 56), (70, 42)):
-        image = picture(60, 100)
+        image = waves(60, 100)
         specs = [
             f"{kind}({str(tmp_path / where)!r}, size={size})"
             for kind, where in (("transformers", "hub"), ("timm", "timm"))
@@ -314,7 +292,7 @@ def test_a_model_of_one_size_takes_that_alone():
 )
 def test_pixels_are_timms_evaluation_transform(model, size):
     """A shortest edge beyond the crop (crop_pct 0.9), and a squash."""
-    read, image = Timm(model, weights="random"), picture(*size)
+    read, image = Timm(model, weights="random"), waves(*size)
     look, frame = read._preprocess, read.frame(size)
     pixels = canvases([image], [frame], resample=look.resample)[0]
     mine = torch.stack([look.table()[c][pixels[c].long()] for c in range(3)])
@@ -341,7 +319,7 @@ def test_crop_modes_that_are_no_framing_are_refused(copied):
 
 
 def test_random_weights_are_a_control_that_a_seed_names():
-    image = picture(48, 48)
+    image = waves(48, 48)
     read = build("encoder", "timm('vit_tiny_patch16_224', size=48, weights='random')")
     state = torch.random.get_rng_state()
     [one], [again] = read.encode([image]), replace(read).encode([image])
@@ -365,7 +343,7 @@ def test_every_weight_is_what_was_saved_and_a_model_is_loaded_once(checkpoints):
 
 
 def test_batches_dtypes_and_shuffle(checkpoints):
-    pictures = [picture(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(3)]
+    pictures = [waves(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(3)]
     read = encoder(checkpoints["pe-core"], ", batch=2")
     for image, grid in zip(pictures, read.encode(pictures), strict=True):
         torch.testing.assert_close(
@@ -393,19 +371,19 @@ def test_weights_that_are_missing_or_of_another_model_are_an_error(checkpoints, 
         match=r"1 weights of VisionTransformer are not .* would be random: "
         r"blocks\.1\.mlp\.fc1\.weight$",
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     save_file(weights | {"blocks.1.mlp.fc1.bias": torch.zeros(7)}, copied / "model.safetensors")
     with pytest.raises(
         ValueError,
         match=r"of other shapes than config\.json says \(size mismatch for "
         r"blocks\.1\.mlp\.fc1\.bias",
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     shutil.copy(checkpoints["dinov3"] / "model.safetensors", copied)
     with pytest.raises(
         ValueError, match=r"3 weights of VisionTransformer .* would be random: .*pos_embed$"
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     save_file(
         {"vision_model." + key: value for key, value in weights.items()},
         copied / "model.safetensors",
@@ -415,13 +393,13 @@ def test_weights_that_are_missing_or_of_another_model_are_an_error(checkpoints, 
         match=r"would be random: .*; the file holds vision_model.* \.\.\.: is it of another "
         r"family\?$",
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
 
 
 def test_pickled_tensors_are_read_with_a_note_and_nothing_else(checkpoints, copied):
     torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
     (copied / "model.safetensors").unlink()
-    image = picture(42, 42)
+    image = waves(42, 42)
     with pytest.warns(UserWarning, match="is a pickle, read as tensors only"):
         [grid] = encoder(copied).encode([image])
     assert torch.equal(grid.features, encoder(checkpoints["vit"]).encode([image])[0].features)
@@ -484,7 +462,7 @@ def test_names_and_folders_that_are_none(checkpoints, copied, tmp_path):
             ValueError,
             match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
         ):
-            encoder(checkpoints["vit"], f", layer={layer}").encode([picture(42, 42)])
+            encoder(checkpoints["vit"], f", layer={layer}").encode([waves(42, 42)])
     with pytest.raises(SpecError, match="batch and size must be at least 1, got batch=8, size=0"):
         encoder(checkpoints["vit"], ", size=0")
     with pytest.raises(

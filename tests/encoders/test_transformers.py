@@ -33,6 +33,8 @@ from regiontok.system import checkpoint
 from regiontok.system.checkpoint import fingerprint, pretrained
 from regiontok.system.need import MissingPackage
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from samples.models import shake
+from samples.pictures import waves
 
 hub = pytest.importorskip("transformers")
 
@@ -200,26 +202,13 @@ TORCHVISION = ("dinov3", "tipsv2", "tipsv2-vision")  # whose processors have no 
 FAMILIES = pytest.mark.parametrize("name", list(CASES))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For matrices this small a second thread only costs: 8 s against 40 s for this file on two
-    busy cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     root = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     for name, made in CASES.items():
         model = made.make()
-        for parameter in (
-            model.parameters()
-        ):  # zeros and ones of the initialisation would hide a forgotten token or norm
-            parameter.data.normal_(0, 0.2)
+        shake(model)
         made.model = model
         model.save_pretrained(root / name)
         made.processor().save_pretrained(root / name)
@@ -234,16 +223,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 def copied(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
     """A copy of the CLIP folder that a test may spoil."""
     return Path(shutil.copytree(checkpoints["clip"], tmp_path / "copy"))
-
-
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    """Smooth colours with some noise: no photo, but neither flat nor white noise."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width][..., None] / 20
-    waves = np.sin(y * rng.uniform(0.5, 2, 3) + x * rng.uniform(0.5, 2, 3) + rng.uniform(0, 6, 3))
-    return Picture.of(
-        np.clip(waves * 90 + 128 + rng.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8)
-    )
 
 
 def encoder(path: Path, more: str = "") -> Transformers:
@@ -282,11 +261,11 @@ def test_features_equal_the_librarys_own_forward(checkpoints, name, layer):
     # DINOv3's and TIPSv2's own processors have no PIL backend: a picture that needs no resize shows
     # the same pixels to both
     image = (
-        picture(42, 42)
+        waves(42, 42)
         if name in TORCHVISION
-        else picture(48, 71)
+        else waves(48, 71)
         if made.processor is bit
-        else picture(42, 71)
+        else waves(42, 71)
     )
     output = library(path, processed(path, image))
     expected = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
@@ -306,7 +285,7 @@ def test_features_equal_the_librarys_own_forward(checkpoints, name, layer):
 
 @FAMILIES
 def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
-    path, image = checkpoints[name], picture(60, 60)
+    path, image = checkpoints[name], waves(60, 60)
     [last], [blocks] = encoder(path).encode([image]), encoder(path, ", layer=2").encode([image])
     norm = (
         getattr(own_model(path), CASES[name].norm)
@@ -352,7 +331,7 @@ def at_size(path: Path, pixels: torch.Tensor, asks: bool) -> torch.Tensor:
     "size", [(72, 72), (28, 56), (70, 35)]
 )  # 70 of the 72 pixels; 2:1 and 1:2 show height and width swapped
 def test_another_size_interpolates_positions_as_the_library_does(checkpoints, name, size):
-    path, image = checkpoints[name], picture(*size)
+    path, image = checkpoints[name], waves(*size)
     read = encoder(path, f", size={size}, framing='stretch'")
     expected = at_size(path, shown(read, image), family(path).asks)
     [grid] = read.encode([image])
@@ -434,7 +413,7 @@ def test_a_folder_with_a_text_tower_reads_like_its_vision_tower_alone(checkpoint
     tower = hub.CLIPVisionModel.from_pretrained(checkpoints["clip"])
     tower.save_pretrained(tmp_path)
     clip_processor().save_pretrained(tmp_path)
-    image = picture(50, 90)
+    image = waves(50, 90)
     [both], [alone] = (
         encoder(checkpoints["clip"]).encode([image]),
         encoder(tmp_path).encode([image]),
@@ -447,7 +426,7 @@ def test_cls_is_given_or_refused_before_anything_is_encoded(checkpoints, name):
     read, count = encoder(checkpoints[name]), CASES[name].summaries
     assert (read.summaries, read.has_cls) == (count, count > 0)
     if count:
-        tokens = RegionTokenizer(render(read), regions="windows(2)", cls=True)([picture(42, 42)])
+        tokens = RegionTokenizer(render(read), regions="windows(2)", cls=True)([waves(42, 42)])
         assert tokens.values.shape == (2 + count, 32)
     else:
         with pytest.raises(ValueError, match=r"has no CLS or summary token; set cls=False"):
@@ -504,19 +483,19 @@ def both_pixels(processor: Any, image: Picture) -> tuple[np.ndarray, np.ndarray]
 @pytest.mark.parametrize("size", SIZES + [(w, h) for h, w in SIZES])
 @pytest.mark.parametrize("name", ["siglip", "vit", "wide"])
 def test_stretched_pixels_equal_the_pil_backend_bit_for_bit(name, size):
-    mine, theirs = both_pixels(PROCESSORS[name](), picture(*size))
+    mine, theirs = both_pixels(PROCESSORS[name](), waves(*size))
     assert np.array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("size", SIZES + [(w, h) for h, w in SIZES])
 @pytest.mark.parametrize("name", ["clip", "dinov2"])
 def test_cropped_pixels_are_the_processors_own(name, size):
-    mine, theirs = both_pixels(PROCESSORS[name](), picture(*size))
+    mine, theirs = both_pixels(PROCESSORS[name](), waves(*size))
     assert np.abs(mine - theirs).max() < 1e-3  # of 255 levels
 
 
 def test_legacy_and_nested_processor_files_are_read(checkpoints, copied):
-    image = picture(42, 71)
+    image = waves(42, 71)
     [expected] = encoder(checkpoints["clip"]).encode([image])
     saved = json.loads((copied / "preprocessor_config.json").read_text())
     old = {
@@ -621,7 +600,7 @@ def test_the_shortest_edge_grows_with_the_canvas(checkpoints):
 
 @FAMILIES
 def test_a_picture_does_not_feel_its_batch(checkpoints, name):
-    pictures = [picture(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(5)]
+    pictures = [waves(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(5)]
     read = encoder(checkpoints[name], ", batch=2")
     together = read.encode(pictures)
     for image, grid in zip(pictures, together, strict=True):
@@ -635,7 +614,7 @@ def test_a_picture_does_not_feel_its_batch(checkpoints, name):
 
 
 def test_features_are_plain_frozen_tensors_that_can_be_trained_on(checkpoints):
-    [first, second] = encoder(checkpoints["clip"]).encode([picture(42, 42, 1), picture(42, 42, 2)])
+    [first, second] = encoder(checkpoints["clip"]).encode([waves(42, 42, 1), waves(42, 42, 2)])
     assert not first.features.requires_grad
     assert (
         first.features.untyped_storage().nbytes() == first.features.nbytes
@@ -649,7 +628,7 @@ def test_features_are_plain_frozen_tensors_that_can_be_trained_on(checkpoints):
 
 @pytest.mark.parametrize(("dtype", "near"), [("bfloat16", 0.06), ("float16", 0.006)])
 def test_half_precision_comes_out_in_its_own_dtype(checkpoints, dtype, near):
-    image = picture(60, 60)
+    image = waves(60, 60)
     [exact] = encoder(checkpoints["clip"]).encode([image])
     [half] = encoder(checkpoints["clip"], f", dtype='{dtype}'").encode([image])
     assert half.features.dtype == half.prefix.dtype == getattr(torch, dtype)
@@ -658,7 +637,7 @@ def test_half_precision_comes_out_in_its_own_dtype(checkpoints, dtype, near):
 
 
 def test_eager_attention_gives_the_same_numbers(checkpoints):
-    image = picture(60, 60)
+    image = waves(60, 60)
     read = encoder(checkpoints["siglip"], ", attention='eager'")
     torch.testing.assert_close(
         read.encode([image])[0].features,
@@ -676,7 +655,7 @@ def test_shuffle_moves_patches_and_a_model_without_positions_only_sees_them_move
     model.embeddings.position_embedding.weight.data.zero_()
     model.save_pretrained(tmp_path)
     hub.SiglipImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(tmp_path)
-    image = picture(56, 56)
+    image = waves(56, 56)
     [plain], [moved], [again] = (
         encoder(tmp_path, more).encode([image]) for more in ("", ", shuffle=1", ", shuffle=1")
     )
@@ -730,7 +709,7 @@ def test_missing_weights_are_an_error(copied):
         ValueError,
         match=r"1 weights of CLIPVisionModel are not .* would be random: .*layers\.1\.mlp\.fc1",
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
 
 
 def test_weights_of_another_shape_or_cut_off_are_an_error(copied):
@@ -738,13 +717,13 @@ def test_weights_of_another_shape_or_cut_off_are_an_error(copied):
     weights["vision_model.encoder.layers.1.mlp.fc1.bias"] = torch.zeros(7)
     save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"damaged, or of other shapes than config\.json says"):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     with (copied / "model.safetensors").open("r+b") as file:
         file.truncate(4000)
     with pytest.raises(
         ValueError, match=r"damaged, or of other shapes than config\.json says \(.*header"
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
 
 
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "weights.pth"])
@@ -753,7 +732,7 @@ def test_pickled_tensors_are_read_with_a_note(checkpoints, copied, file, around)
     weights = load_file(copied / "model.safetensors")
     torch.save({around: weights} if around else weights, copied / file)
     (copied / "model.safetensors").unlink()
-    image = picture(42, 42)
+    image = waves(42, 42)
     [expected] = encoder(checkpoints["clip"]).encode([image])
     with pytest.warns(
         UserWarning,
@@ -768,7 +747,7 @@ def test_pickled_tensors_are_read_with_a_note(checkpoints, copied, file, around)
 
 def test_safetensors_beside_a_pickle_are_what_is_read(checkpoints, copied):
     (copied / "pytorch_model.bin").write_bytes(b"never read")
-    image = picture(42, 42)
+    image = waves(42, 42)
     assert torch.equal(
         encoder(copied).encode([image])[0].features,
         encoder(checkpoints["clip"]).encode([image])[0].features,
@@ -794,7 +773,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(copied, t
         ValueError,
         match=r"pytorch_model\.bin was not read: .*To convert it once, only if you trust",
     ) as caught:
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     assert not mark.exists()
     # the command of the message is whole: on a machine that trusts the file it makes the
     # safetensors (and springs the trap)
@@ -802,7 +781,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(copied, t
     exec(command)
     assert mark.exists()
     assert set(load_file(copied / "model.safetensors")) == set(weights)
-    assert encoder(copied).encode([picture(42, 42)])[0].grid == (3, 3)
+    assert encoder(copied).encode([waves(42, 42)])[0].grid == (3, 3)
 
 
 def test_a_pickle_that_holds_more_than_tensors_or_is_cut_off_is_refused(copied):
@@ -812,10 +791,10 @@ def test_a_pickle_that_holds_more_than_tensors_or_is_cut_off_is_refused(copied):
     with pytest.raises(
         ValueError, match=r"holds Tensor, int, expected tensors by name\. To convert it once"
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(ValueError, match=r"pytorch_model\.bin was not read: "):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     file.rename(copied / "one.pth")
     shutil.copy(copied / "one.pth", copied / "two.pth")
     read = encoder(copied)
@@ -824,7 +803,7 @@ def test_a_pickle_that_holds_more_than_tensors_or_is_cut_off_is_refused(copied):
         match=r"has no model\.safetensors, and no pytorch_model\.bin either; of the pickled "
         r"files \(one",
     ):
-        read.encode([picture(42, 42)])
+        read.encode([waves(42, 42)])
     for name in ("one", "two"):
         (copied / f"{name}.pth").unlink()
     with pytest.raises(
@@ -847,7 +826,7 @@ def test_sharded_pickles_are_read_whole(checkpoints, copied):
         torch.save(part, copied / file)
     index = {"weight_map": {key: file for file, part in shards.items() for key in part}}
     (copied / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    image = picture(42, 42)
+    image = waves(42, 42)
     with pytest.warns(UserWarning, match="read as tensors only"):
         [grid] = encoder(copied).encode([image])
     assert torch.equal(grid.features, encoder(checkpoints["clip"]).encode([image])[0].features)
@@ -874,7 +853,7 @@ def test_weights_of_another_family_are_one_clear_error(checkpoints, tmp_path, co
         shapes if (config, weights) == ("aimv2", "clip") else random
     )  # those two call their weights alike
     with pytest.raises(ValueError, match=rf"{expected}.*of another family\?$"):
-        encoder(tmp_path).encode([picture(42, 42)])
+        encoder(tmp_path).encode([waves(42, 42)])
 
 
 @pytest.mark.parametrize("name", ["aimv2-vision", "tipsv2-vision"])
@@ -886,7 +865,7 @@ def test_a_tower_alone_under_the_whole_models_type_is_read_as_the_tower(
     shutil.copytree(checkpoints[name], tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": name.split("-")[0]}))
-    image = picture(42, 42)
+    image = waves(42, 42)
     [grid], [expected] = (
         encoder(tmp_path).encode([image]),
         encoder(checkpoints[name]).encode([image]),
@@ -929,7 +908,7 @@ def test_mlcd_reads_both_layouts_of_its_keys(checkpoints, tmp_path, prefix):
     (tmp_path / "config.json").write_text(
         json.dumps(config | {"model_type": "mlcd"})
     )  # as DeepGlint's hub repositories have it
-    image = picture(42, 42)
+    image = waves(42, 42)
     [grid] = encoder(tmp_path).encode([image])
     assert torch.equal(grid.features, encoder(checkpoints["mlcd"]).encode([image])[0].features)
 
@@ -941,7 +920,7 @@ def test_sharded_weights_are_read_and_none_may_be_absent(checkpoints, tmp_path):
     clip_processor().save_pretrained(tmp_path)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
-    image = picture(42, 42)
+    image = waves(42, 42)
     [whole], [parts] = (
         encoder(checkpoints["clip"]).encode([image]),
         encoder(tmp_path).encode([image]),
@@ -995,7 +974,7 @@ def test_layers_and_settings_out_of_range(checkpoints):
             ValueError,
             match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
         ):
-            encoder(checkpoints["clip"], f", layer={layer}").encode([picture(42, 42)])
+            encoder(checkpoints["clip"], f", layer={layer}").encode([waves(42, 42)])
     with pytest.raises(
         SpecError, match="dtype must be one of 'float32', 'bfloat16', 'float16', not 'half'"
     ):
@@ -1023,7 +1002,7 @@ def test_a_name_that_is_nowhere_is_one_clear_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     name = "nobody/no-such-encoder"
     with pytest.raises(ValueError) as caught:
-        Transformers(name).encode([picture(42, 42)])
+        Transformers(name).encode([waves(42, 42)])
     assert str(caught.value).startswith(
         f"{name!r} is neither a folder nor a model that the hub or its cache gives ("
     )
@@ -1063,7 +1042,7 @@ def test_a_hub_name_without_safetensors_is_asked_for_its_pickles(monkeypatch, co
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     with pytest.warns(UserWarning, match="read as tensors only"):
-        assert Transformers("some/clip").encode([picture(42, 42)])[0].grid == (3, 3)
+        assert Transformers("some/clip").encode([waves(42, 42)])[0].grid == (3, 3)
     first, second = asked
     assert not any(pattern.endswith(".bin") for pattern in first)
     assert set(second) - set(first) == {
@@ -1094,7 +1073,7 @@ WITH_CLS = [name for name in CASES if CASES[name].summaries and name not in ("di
 @pytest.mark.parametrize(("layer", "block"), [(-1, 1), (-2, 0), (2, 1)])
 def test_attention_of_cls_equals_the_librarys_eager_one(checkpoints, name, layer, block):
     path = checkpoints[name]
-    images = [picture(48, 71), picture(60, 50, seed=1)]
+    images = [waves(48, 71), waves(60, 50, seed=1)]
     grids = encoder(path, f", layer={layer}, cls_attention=True").encode(images)
     eager = own_model(path, attn_implementation="eager")
     for image, grid in zip(images, grids, strict=True):
@@ -1111,7 +1090,7 @@ def test_attention_of_cls_equals_the_librarys_eager_one(checkpoints, name, layer
 
 
 def test_attention_of_cls_changes_no_feature_and_leaves_no_hook(checkpoints):
-    image = picture(42, 42)
+    image = waves(42, 42)
     watching, plain = (
         encoder(checkpoints["clip"], ", cls_attention=True"),
         encoder(checkpoints["clip"]),
@@ -1127,7 +1106,7 @@ def test_attention_of_cls_changes_no_feature_and_leaves_no_hook(checkpoints):
 
 
 def test_attention_of_cls_where_there_is_none(checkpoints):
-    image = [picture(42, 42)]
+    image = [waves(42, 42)]
     with pytest.raises(
         ValueError,
         match="SiglipVisionModel has no CLS token, so cls_attention=True has nothing to give",

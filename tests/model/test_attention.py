@@ -25,19 +25,9 @@ from regiontok.model.attention import NAME, bytes_kept, region_attention, text_d
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
+from samples.models import tiny_sizes
 
-SIZES = {
-    "vocab_size": 50,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": None,
-}
+SIZES = tiny_sizes(vocab_size=50, head_dim=8, eos_token_id=None)
 KINDS = {
     "llama": LlamaConfig(**SIZES),
     "qwen3": Qwen3Config(**SIZES),
@@ -54,9 +44,8 @@ KINDS = {
 def tiny(config):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
-    with (
-        torch.no_grad()
-    ):  # attention of fresh weights is nearly uniform, and would hide a wrong row
+    # attention of fresh weights is nearly uniform, and would hide a wrong row
+    with torch.no_grad():
         for name, weight in model.named_parameters():
             if "q_proj" in name or "k_proj" in name:
                 weight.mul_(20)

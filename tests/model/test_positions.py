@@ -18,24 +18,13 @@ from regiontok.model.positions import segment_positions, table_of
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Lora, Stage, TokenizerSettings, resolve
 from regiontok.train.build import build, choose
+from samples.models import padded, tiny_sizes
 
 hub = pytest.importorskip("transformers")
 
 IMAGE = 3
 WIDTH = 32
-BODY: dict[str, Any] = {
-    "vocab_size": 64,
-    "hidden_size": WIDTH,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "initializer_range": 0.2,  # so that positions change what is answered
-}
+BODY = tiny_sizes(initializer_range=0.2)  # so that positions change what is answered
 FAMILIES = {
     "llama": lambda: hub.LlamaForCausalLM(hub.LlamaConfig(**BODY)),
     "qwen2": lambda: hub.Qwen2ForCausalLM(hub.Qwen2Config(**BODY)),
@@ -87,13 +76,9 @@ def tokens_of(rows: list[list[Any]], width: int = WIDTH) -> Tokens:
 
 
 def ids_of(rows: list[list[Any]], side: str) -> tuple[Tensor, Tensor]:
-    plain = [[IMAGE if isinstance(item, list) else item for item in row] for row in rows]
-    longest = max(map(len, plain))
-    pads = [[0] * (longest - len(row)) for row in plain]
-    ids = torch.tensor(
-        [pad + row if side == "left" else row + pad for row, pad in zip(plain, pads, strict=True)]
+    return padded(
+        [[IMAGE if isinstance(item, list) else item for item in row] for row in rows], side
     )
-    return ids, ids.ne(0).long()
 
 
 def by_the_paper(row: list[Any]) -> list[int]:

@@ -6,15 +6,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from regiontok.core.picture import Picture
 from regiontok.encoders.transformers import Transformers
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
+from samples.models import IMAGE, save_clip_tower, tiny_sizes
+from samples.pictures import noise
 
 hub = pytest.importorskip("transformers")
 
@@ -26,21 +26,8 @@ VISION = {
     "num_attention_heads": 2,
     "patch_size": 14,
 }
-IMAGE = 3
-TEXT = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "pad_token_id": 0,
-    "max_position_embeddings": 256,
-}
-PICTURES = [
-    Picture.of(np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
-    for seed in range(3)
-]
+TEXT = tiny_sizes(max_position_embeddings=256)
+PICTURES = [noise(SIDE, SIDE, seed) for seed in range(3)]
 IDS = torch.tensor([[1, IMAGE, 5, 6, 0], [1, IMAGE, IMAGE, 7, 8]])
 MASK = IDS.ne(0).long()
 
@@ -48,13 +35,7 @@ MASK = IDS.ne(0).long()
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
     """A tiny CLIP tower with its processor, as a user would have it."""
-    folder = tmp_path_factory.mktemp("clip")
-    torch.manual_seed(0)
-    hub.CLIPVisionModel(hub.CLIPVisionConfig(**VISION, image_size=SIDE)).save_pretrained(folder)
-    hub.CLIPImageProcessorPil(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
-    ).save_pretrained(folder)
-    return folder
+    return save_clip_tower(tmp_path_factory.mktemp("clip"), side=SIDE, **VISION)
 
 
 def made(

@@ -8,12 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from regiontok.core.picture import Picture
 from regiontok.core.tokens import Tokens
 from regiontok.model.mini import mini_language_model
 from regiontok.model.packed import packed_mask
@@ -21,6 +19,8 @@ from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from samples.models import padded, tiny_sizes
+from samples.pictures import colour_blocks
 
 hub = pytest.importorskip("transformers")
 
@@ -28,18 +28,7 @@ IMAGE = 3
 VISUAL = TokenizerSettings(
     encoder="filters(size=112)", regions="merge(0.6)", norm="rms", whole=True, seed=3
 )
-BODY: dict[str, Any] = {
-    "vocab_size": 260,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+BODY = tiny_sizes(vocab_size=260)
 FAMILIES = {
     "mini": lambda tied=True: mini_language_model(width=24, layers=2, heads=4),
     "llama": lambda tied=False: hub.LlamaForCausalLM(
@@ -60,25 +49,12 @@ def made(family: str = "llama", visual: TokenizerSettings = VISUAL, **options: A
     return RegionVLM.from_parts(FAMILIES[family](), visual, image_token_id=IMAGE, **options).eval()
 
 
-def photo(seed: int, size: tuple[int, int] = (40, 60)) -> Picture:
-    """Blocks of colour: some regions, another number in each."""
-    coarse = np.random.default_rng(seed).integers(0, 255, (2 + seed % 3, 3, 3), dtype=np.uint8)
-    return Picture.of(np.array(Picture.of(coarse).pil.resize(size[::-1], 0)))
-
-
-PICTURES = [photo(seed) for seed in range(4)]
+PICTURES = [colour_blocks(seed, (40, 60)) for seed in range(4)]
 ROWS = [
     [1, IMAGE, 40, 41],
     [1, 50, IMAGE, 51, IMAGE, 52, 53],
     [1, 60, 61, 62, 63],
 ]  # one picture, two, none
-
-
-def padded(rows: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, rows))
-    pads = [[0] * (longest - len(row)) for row in rows]
-    ids = [pad + row if side == "left" else row + pad for row, pad in zip(rows, pads, strict=True)]
-    return torch.tensor(ids), torch.tensor(ids).ne(0).long()
 
 
 def same_state(one: torch.nn.Module, other: torch.nn.Module) -> bool:

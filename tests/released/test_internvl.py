@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
@@ -18,6 +17,8 @@ from regiontok.core.masks import PixelMasks  # noqa: E402 - after the skip
 from regiontok.released.door import visual_outputs  # noqa: E402
 from regiontok.released.internvl import InternVL  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
+from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
+from samples.pictures import blurred_photo  # noqa: E402
 
 EDGE, PATCH = 32, 4  # a tile is 4 x 4 cells of 8 pixels
 SPECIAL = ("<pad>", "</s>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
@@ -27,28 +28,6 @@ LAYERS = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
 }
-
-
-def tokenizer():
-    """One token a byte behind the special ones."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(
-        models.BPE(
-            vocab={word: place for place, word in enumerate((*SPECIAL, *alphabet))}, merges=[]
-        )
-    )
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    inner.decoder = decoders.ByteLevel()
-    named = dict(
-        zip(
-            ("start_image_token", "end_image_token", "context_image_token", "video_token"),
-            SPECIAL[2:],
-            strict=True,
-        )
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", extra_special_tokens=named
-    )
 
 
 @lru_cache(maxsize=4)
@@ -73,25 +52,20 @@ def released(attention: str = "sdpa", layer: int = -1):
         vision_feature_layer=layer,
         tie_word_embeddings=False,
     )
-    made = transformers.InternVLForConditionalGeneration(config).eval()
-    with torch.no_grad():  # at their own spread of 0.02 no visual token would change an answer
-        for weight in made.parameters():
-            if weight.ndim > 1:
-                weight.mul_(4)
-    made.set_attn_implementation(attention)
-    made.generation_config.pad_token_id, made.generation_config.eos_token_id = 0, None
+    model = transformers.InternVLForConditionalGeneration(config)
     images = transformers.GotOcr2ImageProcessor(size={"height": EDGE, "width": EDGE}, max_patches=6)
     video = transformers.InternVLVideoProcessor(size={"height": EDGE, "width": EDGE})
-    return made, transformers.InternVLProcessor(images, tokenizer(), video, image_seq_length=16)
+    names = ("start_image_token", "end_image_token", "context_image_token", "video_token")
+    tokenizer = byte_tokenizer(SPECIAL, names)
+    processor = transformers.InternVLProcessor(images, tokenizer, video, image_seq_length=16)
+    return ready_to_answer(model, attention), processor
 
 
-def photo(seed: int, size: tuple[int, int]) -> Image.Image:
-    """A blurred random photo of (height, width)."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-
-
-PHOTOS = [photo(1, (40, 62)), photo(2, (90, 30)), photo(3, (20, 20))]  # 2 x 3 tiles, 3 x 1 and one
+PHOTOS = [
+    blurred_photo(1, (40, 62)),
+    blurred_photo(2, (90, 30)),
+    blurred_photo(3, (20, 20)),
+]  # 2 x 3 tiles, 3 x 1 and one
 SIZES = [(image.height, image.width) for image in PHOTOS]
 IMAGE = "<IMG_CONTEXT>"
 TEXTS = [f"What {IMAGE} is?", "say", f"a {IMAGE} b {IMAGE}?"]

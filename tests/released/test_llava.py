@@ -47,6 +47,8 @@ from regiontok.released.door import rewrapped
 from regiontok.released.families import FAMILIES
 from regiontok.released.loading import check_kind
 from regiontok.released.vlm import ReleasedVLM, from_vlm
+from samples.models import ready_to_answer
+from samples.pictures import blurred_photo
 
 SIDE, PATCH = 32, 8
 PINS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
@@ -123,7 +125,7 @@ def _parts(kind: str):
 @lru_cache(maxsize=8)
 def released(kind: str, attention: str = "sdpa"):
     """A tiny random model of a kind, and its processor."""
-    config, cls, processor, own = _parts(kind)
+    config, cls, processor, extra = _parts(kind)
     text = LlamaConfig(
         vocab_size=260,
         max_position_embeddings=1024,
@@ -135,31 +137,19 @@ def released(kind: str, attention: str = "sdpa"):
     )
     vision = SiglipVisionConfig(**TOWER) if kind == "llava_onevision" else CLIPVisionConfig(**TOWER)
     torch.manual_seed(0)
-    made = cls(
+    model = cls(
         config(
             vision_config=vision,
             text_config=text,
             image_token_index=3,
             vision_feature_layer=-2,
-            **own,
+            **extra,
         )
-    ).eval()
-    with torch.no_grad():  # at their own spread of 0.02 no visual token would change an answer
-        for weight in made.parameters():
-            if weight.ndim > 1:
-                weight.mul_(4)
-    made.set_attn_implementation(attention)
-    made.generation_config.pad_token_id, made.generation_config.eos_token_id = 0, None
-    return made, processor
+    )
+    return ready_to_answer(model, attention), processor
 
 
-def photo(seed: int, size: tuple[int, int]) -> Image.Image:
-    """A blurred random photo of (height, width)."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-
-
-PHOTOS = [photo(1, (50, 90)), photo(2, (70, 33)), photo(3, (64, 64))]
+PHOTOS = [blurred_photo(1, (50, 90)), blurred_photo(2, (70, 33)), blurred_photo(3, (64, 64))]
 TEXTS = ["<s>What <image> is?", "<s>say", "<s>a <image> b <image>?"]
 
 
@@ -262,7 +252,9 @@ def test_a_row_with_regions_is_the_same_alone_and_in_a_batch(kind: str, at: str,
             batch = vlm(made).logits
             for row, text in enumerate(TEXTS):
                 if kind == "llava_onevision" and row == 2:
-                    alone = vlm.prepare([photo for own in [PHOTOS[1:]] for photo in own], [text])
+                    alone = vlm.prepare(
+                        [blurred_photo for own in [PHOTOS[1:]] for blurred_photo in own], [text]
+                    )
                 else:
                     alone = vlm.prepare(mine[row] or None, [text])
                 assert alone.counts == [made.counts[i] for i in flat[row]]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
@@ -20,6 +19,8 @@ from regiontok.released.door import visual_outputs  # noqa: E402
 from regiontok.released.family import ImageTokens  # noqa: E402
 from regiontok.released.qwen import Qwen  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
+from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
+from samples.pictures import blurred_photo  # noqa: E402
 
 KINDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 CLASSES = {
@@ -92,57 +93,23 @@ IDS = {
 }
 
 
-def tokenizer():
-    """One token a byte behind the special ones."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(
-        models.BPE(
-            vocab={word: place for place, word in enumerate((*SPECIAL, *alphabet))}, merges=[]
-        )
-    )
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    inner.decoder = decoders.ByteLevel()
-    named = dict(
-        zip(
-            ("image_token", "video_token", "vision_start_token", "vision_end_token"),
-            SPECIAL[2:],
-            strict=True,
-        )
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", extra_special_tokens=named
-    )
-
-
 @lru_cache(maxsize=6)
 def released(kind: str, attention: str = "sdpa"):
     """A tiny random model of a kind, and its processor."""
     config, model, processor, video = (getattr(transformers, name) for name in CLASSES[kind])
     torch.manual_seed(0)
-    made = model(
-        config(
-            text_config=TEXT, vision_config=TOWER | TOWERS[kind], tie_word_embeddings=False, **IDS
-        )
-    ).eval()
-    with torch.no_grad():  # at their own spread of 0.02 no visual token would change an answer
-        for weight in made.parameters():
-            if weight.ndim > 1:
-                weight.mul_(4)
-    made.set_attn_implementation(attention)
-    made.generation_config.pad_token_id, made.generation_config.eos_token_id = 0, None
+    sizes = {"text_config": TEXT, "vision_config": TOWER | TOWERS[kind], **IDS}
+    tiny = model(config(**sizes, tie_word_embeddings=False))
     images = transformers.Qwen2VLImageProcessor(
         patch_size=PATCH, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
     )
-    return made, processor(images, tokenizer(), video())
+    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
+    return ready_to_answer(tiny, attention), processor(
+        images, byte_tokenizer(SPECIAL, names), video()
+    )
 
 
-def photo(seed: int, size: tuple[int, int]) -> Image.Image:
-    """A blurred random photo of (height, width)."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-
-
-PHOTOS = [photo(1, (33, 56)), photo(2, (40, 24)), photo(3, (20, 37))]
+PHOTOS = [blurred_photo(1, (33, 56)), blurred_photo(2, (40, 24)), blurred_photo(3, (20, 37))]
 TEXTS = [f"What {IMAGE} is?", "say", f"a {IMAGE} b {IMAGE}? And then"]
 
 

@@ -37,7 +37,7 @@ def waves(height: int, width: int, seed: int = 0) -> Picture:
     return Picture.of(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def colour_blocks(seed: int, size: tuple[int, int]) -> Picture:
+def colour_blocks(seed: int, size: tuple[int, int] = (60, 84)) -> Picture:
     """Blocks of one colour each: some regions, another number of them for the next seed."""
     coarse = np.random.default_rng(seed).integers(0, 255, (2 + seed % 3, 3, 3), dtype=np.uint8)
     blocks = Image.fromarray(coarse).resize(size[::-1], Image.Resampling.NEAREST)

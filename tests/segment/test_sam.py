@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +27,7 @@ from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
 from regiontok.system import checkpoint
 from regiontok.system.need import MissingPackage
+from samples.pictures import coffee
 
 hub = pytest.importorskip("transformers")
 
@@ -119,10 +119,6 @@ SQUARE = Picture.of(astronaut, "astronaut")
 SHAPES = {"3:2": (96, 144), "2:3": (144, 96), "4:1": (48, 192), "1:1": (96, 96)}
 
 
-def picture(size: tuple[int, int]) -> Picture:
-    return Picture.of(np.ascontiguousarray(photos.coffee()[: size[0], : size[1]]))
-
-
 def near_the_prompt(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
     """A random decoder's masks cover everything, whatever the prompt: this adds a cone around the
     prompt to the logits it makes."""
@@ -135,14 +131,6 @@ def near_the_prompt(module: Any, _: Any, inputs: dict[str, Any], output: Any) ->
     reach = torch.tensor([0.05, 0.1, 0.2])[:, None, None]
     output.pred_masks = output.pred_masks + 8 * (1 - away[:, :, None] / reach)
     return output
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +242,7 @@ def test_exact_is_the_pipeline_on_square_pictures(name, checkpoints, local, pipe
 def test_exact_on_a_picture_smaller_than_the_canvas_with_prompts_that_fill_no_batch(
     name, checkpoints, local, pipelines
 ):
-    photo = picture(SHAPES["1:1"])
+    photo = coffee(*SHAPES["1:1"])
     level = {"points": 7, "iou": 0.0, "stability": 0.4}
     (masks,) = sam(checkpoints[name], exact=True, **level)([photo])
     other = theirs(pipelines[name], photo, **level)
@@ -336,7 +324,7 @@ def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, che
     (h, w), model = SHAPES[shape], local[name]
     (points,) = asked(
         model.module,
-        lambda: sam(checkpoints[name], points=4, points_per_batch=16, iou=1.0)([picture((h, w))]),
+        lambda: sam(checkpoints[name], points=4, points_per_batch=16, iou=1.0)([coffee(h, w)]),
     )
     assert points.shape == (1, 16, 1, 2)
     for cell, (x, y) in enumerate(points[0, :, 0].tolist()):
@@ -365,7 +353,7 @@ def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, che
 def test_the_pipeline_leaves_part_of_such_pictures_without_prompts_and_we_do_not(
     name, shape, axis, share, checkpoints, local, pipelines
 ):
-    photo = picture(SHAPES[shape])
+    photo = coffee(*SHAPES[shape])
     canvas = local[name].module.config.prompt_encoder_config.image_size
     own = torch.cat(asked(local[name].module, lambda: sam(checkpoints[name])([photo])), dim=1)
     other = torch.cat(
@@ -379,7 +367,7 @@ def test_the_pipeline_leaves_part_of_such_pictures_without_prompts_and_we_do_not
 @pytest.mark.parametrize("shape", list(SHAPES))
 @pytest.mark.parametrize("name", ["sam", "sam2"])
 def test_masks_of_any_shape_reach_every_part(name, shape, checkpoints, local):
-    photo = picture(SHAPES[shape])
+    photo = coffee(*SHAPES[shape])
     (masks,) = sam(checkpoints[name], iou=0.0, stability=0.0)([photo])
     assert masks.size == photo.size
     some = masks.dense().any(0)
@@ -440,7 +428,7 @@ def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(
 ):
     levels = (Level(4, 0.3, 0.6), Level(6, 0.3, 0.6), Level(12, 0.3, 0.6))
     monkeypatch.setitem(SEARCHES, "study", Search(levels, start=1, bounds=(21, 49)))
-    photos = [SQUARE, picture(SHAPES["4:1"]), picture(SHAPES["2:3"])]
+    photos = [SQUARE, coffee(*SHAPES["4:1"]), coffee(*SHAPES["2:3"])]
     folder, module = checkpoints["sam2"], local["sam2"].module
     fixed = [
         [len(sam(folder, points=level.points)([photo])[0]) for level in levels] for photo in photos
@@ -471,7 +459,7 @@ def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(
 
 @pytest.mark.parametrize("name", ["sam", "sam_hq", "sam2"])
 def test_batches_of_pictures_and_of_prompts_change_nothing(name, checkpoints, local):
-    photos = [SQUARE, picture(SHAPES["3:2"]), picture(SHAPES["4:1"])]
+    photos = [SQUARE, coffee(*SHAPES["3:2"]), coffee(*SHAPES["4:1"])]
     usual = {"points": 6, "iou": 0.0, "stability": 0.5}
     alone = [sam(checkpoints[name], **usual)([photo])[0] for photo in photos]
     for fields in ({"batch": 2}, {"batch": 3, "points_per_batch": 10}):
@@ -487,7 +475,7 @@ def test_batches_of_pictures_and_of_prompts_change_nothing(name, checkpoints, lo
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", ["sam", "sam2"])
 def test_no_masks_are_an_answer(name, exact, checkpoints, local):
-    (masks,) = sam(checkpoints[name], iou=1.0, exact=exact)([picture((30, 40))])
+    (masks,) = sam(checkpoints[name], iou=1.0, exact=exact)([coffee(30, 40)])
     assert (len(masks), masks.size, masks.scores.tolist(), masks.dense().shape) == (
         0,
         (30, 40),
@@ -550,7 +538,7 @@ def test_half_precision_from_picture_to_masks(name, checkpoints, local):
     reason="torch.compile wants a C++ compiler",
 )
 def test_compiled_gives_the_same_masks(checkpoints, local):
-    photos = [SQUARE, picture(SHAPES["3:2"])]
+    photos = [SQUARE, coffee(*SHAPES["3:2"])]
     compiled = sam(checkpoints["sam2"], compile=True)
     module = compiled._model.module
     assert (module is local["sam2"].module, module.vision_encoder._compiled_call_impl is None) == (

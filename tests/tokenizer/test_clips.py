@@ -19,6 +19,7 @@ from regiontok.encoders.lite import Lite
 from regiontok.methods import Encoder
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import Regionizer, clips
+from samples.pictures import noise_frames
 
 RED, GREEN, BLUE = (200, 40, 40), (40, 150, 60), (30, 60, 220)
 ENCODERS = [Filters(size=128, patch=16), Lite(size=128, patch=16)]
@@ -33,11 +34,6 @@ def moving_square(count: int = 5, step: int = 16) -> list[np.ndarray]:
         frame[32:80, at * step : at * step + 48] = RED
         frames.append(frame)
     return frames
-
-
-def noise(count: int, size=(48, 64), seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 255, (*size, 3)).astype(np.uint8) for _ in range(count)]
 
 
 class Colour(Encoder):
@@ -111,7 +107,7 @@ def test_centre_of_mass_order_is_time_first():
 
 @each_encoder
 def test_one_frame_is_its_picture(encoder):
-    frame = noise(1)[0]
+    frame = noise_frames(1)[0]
     clip, picture = Clip.of([frame]), Picture.of(frame)
     ours, theirs = clips.encode(encoder, [clip, picture])
     assert ours.grid == (1, 8, 8)
@@ -122,7 +118,7 @@ def test_one_frame_is_its_picture(encoder):
 
 @each_encoder
 def test_a_still_clip_is_its_picture_on_every_frame(encoder):
-    frame = noise(1)[0]
+    frame = noise_frames(1)[0]
     grid = clips.encode(encoder, [Clip.of([frame] * 3)])[0]
     alone = encoder.encode([Picture.of(frame)])[0]
     assert torch.allclose(grid.features, alone.features.expand(3, -1, -1, -1), atol=1e-4)
@@ -147,15 +143,15 @@ def test_statistics_are_of_the_clip_and_not_of_each_frame(encoder):
 @each_encoder
 def test_padding_of_a_letterbox_is_in_no_region_on_any_frame(encoder):
     boxed = replace(encoder, framing="letterbox")
-    (regions,) = RegionTokenizer(boxed, "merge(k=5)").run(Clip.of(noise(3, (32, 64)))).regions
+    (regions,) = RegionTokenizer(boxed, "merge(k=5)").run(Clip.of(noise_frames(3, 32, 64))).regions
     assert regions.counts.sum((1, 2)).tolist() == [32, 32, 32]
     assert regions.counts[:, 2:6].min() == 1
 
 
 @each_encoder
 def test_a_batch_of_clips_and_photos_gives_what_each_gives_alone(encoder):
-    clip, other = Clip.of(noise(3, seed=1)), Clip.of(noise(2, (40, 40), seed=2))
-    photo, second = noise(2, (50, 30), seed=3)
+    clip, other = Clip.of(noise_frames(3, seed=1)), Clip.of(noise_frames(2, 40, 40, seed=2))
+    photo, second = noise_frames(2, 50, 30, seed=3)
     tokenizer = RegionTokenizer(encoder, "merge(k=9) | sort('com')", whole=True)
     tokens = tokenizer([photo, clip, second, other])
     assert tokens.counts.tolist() == [10] * 4
@@ -167,7 +163,7 @@ def test_a_batch_of_clips_and_photos_gives_what_each_gives_alone(encoder):
 
 @each_encoder
 def test_twice_the_same_and_others_do_not_matter(encoder):
-    clip = Clip.of(noise(4))
+    clip = Clip.of(noise_frames(4))
     tokenizer = RegionTokenizer(encoder, "merge(0.5) | sort('com')")
     first, again = tokenizer.run(clip), tokenizer.run(clip)
     assert torch.equal(first.tokens.values, again.tokens.values)
@@ -176,7 +172,7 @@ def test_twice_the_same_and_others_do_not_matter(encoder):
 
 def test_random_order_is_drawn_from_the_clip_s_key():
     tokenizer = RegionTokenizer(Colour(), "sort('random')", pool="select")
-    one, other = (tokenizer(Clip.of(noise(2, seed=seed))).patch for seed in (0, 1))
+    one, other = (tokenizer(Clip.of(noise_frames(2, seed=seed))).patch for seed in (0, 1))
     assert sorted(one.tolist()) == sorted(other.tolist()) == list(range(128))
     assert not torch.equal(one, other)
 
@@ -207,12 +203,13 @@ def test_masks_of_a_clip_are_refused():
     with pytest.raises(
         ValueError, match="a clip has no pixel masks: take steps that read features"
     ):
-        tokenizer(Clip.of(noise(2)))
+        tokenizer(Clip.of(noise_frames(2)))
 
 
 def test_grids_that_do_not_lie_alike_are_not_stacked():
     small, large = (
-        Colour().encode([Picture.of(frame)])[0] for frame in (noise(1)[0], noise(1, (64, 64))[0])
+        Colour().encode([Picture.of(frame)])[0]
+        for frame in (noise_frames(1)[0], noise_frames(1, 64, 64)[0])
     )
     with pytest.raises(ValueError, match="must have one size and one grid"):
         stacked([small, large], "key")
@@ -242,7 +239,7 @@ def test_features_that_are_no_number_are_named():
             return [*grids[:-1], grids[-1].but(features=features)]
 
     with pytest.raises(ValueError, match="NaN or infinite at 1 of 64 patches"):
-        RegionTokenizer(Broken(), "merge(0.5)")(Clip.of(noise(2)))
+        RegionTokenizer(Broken(), "merge(0.5)")(Clip.of(noise_frames(2)))
 
 
 def test_equal_features_everywhere_are_one_region():
@@ -257,4 +254,4 @@ def test_equal_features_everywhere_are_one_region():
 @pytest.mark.parametrize(("k", "message"), [(193, "193"), (0, "at least one region")])
 def test_budgets_a_clip_cannot_meet(k, message):
     with pytest.raises(ValueError, match=message):
-        RegionTokenizer(Colour(), f"merge(k={k})")(Clip.of(noise(3)))
+        RegionTokenizer(Colour(), f"merge(k={k})")(Clip.of(noise_frames(3)))

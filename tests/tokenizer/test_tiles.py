@@ -26,6 +26,7 @@ from regiontok.methods import CanvasEncoder
 from regiontok.settings.recipe import RecipeError, TokenizerSettings, resolve
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import Regionizer
+from samples.pictures import noise
 
 SIZES = [(100, 200), (200, 100), (90, 100), (60, 400), (400, 60), (37, 53), (300, 301)]
 
@@ -85,10 +86,6 @@ def rectangle(size, box):
 def square(size, box):
     """A picture that is white in a box and black elsewhere."""
     return Picture.of(np.repeat(rectangle(size, box)[..., None], 3, 2).astype(np.uint8) * 255)
-
-
-def noise(size, seed=0):
-    return Picture.of(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
 
 
 class TestMasksAndPixels:
@@ -213,7 +210,7 @@ class TestOrder:
     def test_one_picture(self):
         """Base view, then row after row of the tiles, each with its end; ids are those of the
         view."""
-        tokens = RegionTokenizer(Brightness(), tiles="1x2", cls=True, whole=True)(noise((56, 112)))
+        tokens = RegionTokenizer(Brightness(), tiles="1x2", cls=True, whole=True)(noise(56, 112))
         assert tokens.kind.tolist() == [CLS, WHOLE, *[REGION] * 16, *([REGION] * 8 + [NEWLINE]) * 4]
         assert tokens.view.tolist() == [0] * 18 + [1] * 36
         assert tokens.region[18:].tolist() == [
@@ -224,7 +221,7 @@ class TestOrder:
 
     def test_select_keeps_the_same_rows(self):
         mean, select = (
-            RegionTokenizer(Brightness(), tiles="1x2", pool=pool)(noise((56, 112)))
+            RegionTokenizer(Brightness(), tiles="1x2", pool=pool)(noise(56, 112))
             for pool in ("mean", "select")
         )
         assert torch.equal(mean.values, select.values)
@@ -235,14 +232,14 @@ class TestOrder:
     @pytest.mark.parametrize("regions", ["merge(0.9)", "sort('random')", "windows(3)"])
     def test_regions_have_no_newlines(self, regions):
         assert (
-            RegionTokenizer(Brightness(), regions, tiles="1x2")(noise((56, 112))).count("newline")
+            RegionTokenizer(Brightness(), regions, tiles="1x2")(noise(56, 112)).count("newline")
             == 0
         )
 
     @pytest.mark.parametrize("cut", ["stitched", "tile"])
     def test_a_batch_is_its_pictures_one_by_one(self, cut):
         tokenizer = RegionTokenizer(Brightness(), tiles="anyres", cut=cut, cls=True, whole=True)
-        pictures = [noise(size, seed) for seed, size in enumerate(SIZES)]
+        pictures = [noise(*size, seed) for seed, size in enumerate(SIZES)]
         together = tokenizer(pictures)
         for place, picture in enumerate(pictures):
             alone, own = tokenizer(picture), together.of(place)
@@ -252,7 +249,7 @@ class TestOrder:
 
     def test_views_of_a_run(self):
         run = RegionTokenizer(Brightness(), "merge(k=3)", tiles="1x2").run(
-            [noise((56, 112)), noise((56, 112), 1)]
+            [noise(56, 112), noise(56, 112, 1)]
         )
         assert [run.views(image) for image in (0, 1)] == [[0, 1], [2, 3]]
         assert [len(regions) for regions in run.regions] == [3] * 4
@@ -261,7 +258,7 @@ class TestOrder:
     def test_views_draw_apart(self):
         """Two views of one size must not be shuffled alike."""
         run = RegionTokenizer(Brightness(), "sort('random')", tiles="1x2", cut="tile").run(
-            noise((56, 112))
+            noise(56, 112)
         )
         orders = [tuple(regions.patch.tolist()) for regions in run.regions]
         assert len(set(orders)) == 3
@@ -332,7 +329,7 @@ class TestLlavaNext:
     @pytest.mark.parametrize("size", SIZES)
     def test_tokens_and_their_order(self, clip, processor, model, size):
         folder, tower = clip
-        picture = noise(size, seed=size[0])
+        picture = noise(*size, seed=size[0])
         tokenizer = RegionTokenizer(f"transformers({str(folder)!r}, layer=-2)", tiles="anyres")
         found = tokenizer(picture)
         inputs = processor(Image.fromarray(picture.pixels), return_tensors="pt")
@@ -366,7 +363,7 @@ class TestLlavaNext:
         theirs = whole._get_num_multimodal_tokens([size], size={"height": 42, "width": 42})[
             "num_image_tokens"
         ]
-        assert [len(RegionTokenizer(Brightness(42), tiles="anyres")(noise(size)))] == theirs
+        assert [len(RegionTokenizer(Brightness(42), tiles="anyres")(noise(*size)))] == theirs
 
 
 class TestSettings:
@@ -379,7 +376,7 @@ class TestSettings:
         assert again.settings == tokenizer.settings
         assert again.settings.tiles == "anyres(2)"
         assert again.regionizer.fingerprint == tokenizer.regionizer.fingerprint
-        assert torch.equal(again(noise((60, 90))).values, tokenizer(noise((60, 90))).values)
+        assert torch.equal(again(noise(60, 90)).values, tokenizer(noise(60, 90)).values)
 
     def test_from_recipe(self):
         table = {
@@ -387,7 +384,7 @@ class TestSettings:
             "tokenizer": {"encoder": "filters(size=56)", "tiles": "2x2+1", "cut": "tile"},
         }
         tokenizer = RegionTokenizer.from_recipe(resolve(table, name="tiles"))
-        assert tokenizer(noise((60, 60))).counts.tolist() == [5 * 16]
+        assert tokenizer(noise(60, 60)).counts.tolist() == [5 * 16]
 
     def test_fingerprint(self):
         kinds = [{}, {"tiles": "2x2"}, {"tiles": "2x2", "cut": "tile"}, {"tiles": "anyres"}]
@@ -422,8 +419,8 @@ class TestSettings:
             ValueError,
             match=r"60 x 60 pixels are not whole patches of 14 x 14.*56 x 56, or cut='tile'",
         ):
-            RegionTokenizer(Brightness(60), tiles="2x2")(noise((60, 60)))
-        run = RegionTokenizer(Brightness(60), tiles="2x2", cut="tile").run(noise((60, 60)))
+            RegionTokenizer(Brightness(60), tiles="2x2")(noise(60, 60))
+        run = RegionTokenizer(Brightness(60), tiles="2x2", cut="tile").run(noise(60, 60))
         assert [grid.grid for grid in run.grids] == [(4, 4)] * 5
 
     def test_clips_are_not_cut(self):
@@ -434,14 +431,14 @@ class TestSettings:
 
 def test_newlines_want_single_patches():
     tokenizer = RegionTokenizer(Brightness(), tiles="1x2")
-    grids, members = Regionizer(Brightness(), steps="merge(k=3)", tiles="1x2")([noise((56, 112))])
+    grids, members = Regionizer(Brightness(), steps="merge(k=3)", tiles="1x2")([noise(56, 112)])
     with pytest.raises(ValueError, match="regions of one patch each"):
         tokenizer.head(grids, members)
 
 
 def test_what_is_learned_gets_a_gradient():
     tokenizer = RegionTokenizer(Brightness(), tiles="1x2", norm="rms")
-    tokenizer(noise((56, 112))).values.square().sum().backward()
+    tokenizer(noise(56, 112)).values.square().sum().backward()
     assert tokenizer.head.newline.grad.abs().min() > 0
     torch.testing.assert_close(tokenizer.head.newline.grad, 2 * 4 * tokenizer.head.newline.detach())
 
@@ -485,7 +482,7 @@ class TestRegionVLM:
         ).eval()
 
     def test_kept_views_are_as_good_as_pictures(self, model):
-        pictures = [noise(size, seed) for seed, size in enumerate(SIZES[:3])]
+        pictures = [noise(*size, seed) for seed, size in enumerate(SIZES[:3])]
         kept = [grid for picture in pictures[:2] for grid in model.regionizer.see([picture])]
         fresh, mixed = model.see(pictures), model.see([*kept, pictures[2]])
         expected = RegionTokenizer("filters(size=56)", tiles="anyres")(pictures)
@@ -498,12 +495,12 @@ class TestRegionVLM:
         model.save_pretrained(tmp_path)
         again = type(model).from_pretrained(tmp_path).eval()
         assert torch.equal(again.head.newline, model.head.newline)
-        assert torch.equal(again.see([noise((60, 90))]).values, model.see([noise((60, 90))]).values)
+        assert torch.equal(again.see([noise(60, 90)]).values, model.see([noise(60, 90)]).values)
 
 
 class TestTokenizeCommand:
     def run(self, tmp_path, **settings):
-        Image.fromarray(noise((56, 112)).pixels).save(tmp_path / "a.png")
+        Image.fromarray(noise(56, 112).pixels).save(tmp_path / "a.png")
         job = Job(
             TokenizerSettings(encoder="filters(size=56)", **settings), ["merge(k=3)", "patches"]
         )

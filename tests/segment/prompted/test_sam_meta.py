@@ -20,19 +20,18 @@ we.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from skimage import data as photos
 from torch import Tensor, nn
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.segment.sam import Sam
+from samples.pictures import coffee
 
 pytestmark = pytest.mark.slow
 hub = pytest.importorskip("transformers")
@@ -51,7 +50,7 @@ OF_VIDEOS = {"maskmem_tpos_enc", "no_mem_pos_enc"}
 
 def picture(shape: str) -> Picture:
     h, w = SHAPES[shape]
-    return Picture.of(np.ascontiguousarray(photos.coffee()[60 : 60 + h, 120 : 120 + w]))
+    return coffee(h, w, top=60, left=120)
 
 
 # ---- one model, twice ---------------------------------------------------------------------------
@@ -198,14 +197,6 @@ def cones(logits: Tensor, at: Tensor) -> Tensor:
         (x - at[:, 0, None, None] / CANVAS) ** 2 + (y - at[:, 1, None, None] / CANVAS) ** 2
     ).sqrt()
     return logits + 8 * (1 - away[:, None] / torch.tensor([0.05, 0.1, 0.2])[:, None, None])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
