@@ -13,12 +13,12 @@ from PIL import Image
 
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
-from regiontok.core.masks import PixelMasks  # noqa: E402 - after the skip
 from regiontok.released.door import visual_outputs  # noqa: E402
 from regiontok.released.internvl import InternVL  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
 from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
 from samples.pictures import blurred_photo  # noqa: E402
+from samples.segmenters import BrightArea, FirstPictureOnly  # noqa: E402
 
 EDGE, PATCH = 32, 4  # a tile is 4 x 4 cells of 8 pixels
 SPECIAL = ("<pad>", "</s>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
@@ -175,17 +175,12 @@ def test_every_frame_says_which_part_of_the_image_a_view_saw(cut: str):
         assert (expected.diff(dim=0) > 4).all()
 
 
-class Bright:
-    """A segmenter that finds what is bright."""
-
-    def __call__(self, pictures):
-        return [PixelMasks.from_dense((picture.pixels.min(2) > 128)[None]) for picture in pictures]
-
-
 def test_a_bright_square_across_two_tiles_is_one_region_when_they_are_stitched():
     pixels = np.zeros((32, 64, 3), np.uint8)  # as large as its 1 x 2 tiles: a cell is 8 x 8 pixels
     pixels[8:24, 24:48] = 255
-    (tokens,) = vlm(regions="segments(0.5)", segmenter=Bright()).prepare(pixels, f"{IMAGE}?").tokens
+    (tokens,) = (
+        vlm(regions="segments(0.5)", segmenter=BrightArea()).prepare(pixels, f"{IMAGE}?").tokens
+    )
     assert tokens.grids == ((4, 8), (4, 4))
     assert tokens.regions[0].masks.long().tolist() == [
         [
@@ -200,7 +195,7 @@ def test_a_bright_square_across_two_tiles_is_one_region_when_they_are_stitched()
         [1.5, 2.0],
     ]  # on the thumbnail, 1.5 cells wide, the half covered one is not in
     (tokens,) = (
-        vlm(regions="segments(0.5)", segmenter=Bright(), cut="tile")
+        vlm(regions="segments(0.5)", segmenter=BrightArea(), cut="tile")
         .prepare(pixels, f"{IMAGE}?")
         .tokens
     )
@@ -277,18 +272,8 @@ def test_a_second_turn_with_a_new_image_reads_only_that_one():
     )
 
 
-class Nothing:
-    """A segmenter that finds something in the first image only."""
-
-    def __call__(self, pictures):
-        return [
-            PixelMasks.from_dense(np.full((int(not i), *own.size), True))
-            for i, own in enumerate(pictures)
-        ]
-
-
 def test_an_image_without_regions_keeps_its_wrappers():
-    mine = vlm(regions="segments(0.5)", segmenter=Nothing())
+    mine = vlm(regions="segments(0.5)", segmenter=FirstPictureOnly())
     made = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
     assert made.counts == [2, 0]
     assert (

@@ -39,7 +39,6 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from transformers.utils import is_flash_attn_2_available
 
 from regiontok.core.clip import Clip
-from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import PictureError
 from regiontok.model.mini import mini_tokenizer
 from regiontok.released import door as _door
@@ -49,6 +48,7 @@ from regiontok.released.loading import check_kind
 from regiontok.released.vlm import ReleasedVLM, from_vlm
 from samples.models import ready_to_answer
 from samples.pictures import blurred_photo
+from samples.segmenters import BrightArea, NoMasks
 
 SIDE, PATCH = 32, 8
 PINS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
@@ -301,28 +301,6 @@ def test_regions_are_projected_means_of_the_models_own_features() -> None:
     torch.testing.assert_close(made.tokens[0].values, expected, atol=1e-5, rtol=1e-4)
 
 
-class Bright:
-    """A segmenter: one mask, where the picture is bright."""
-
-    version = 1
-
-    def __call__(self, seen):
-        return [
-            PixelMasks.from_dense(torch.from_numpy(picture.pixels[None, :, :, 0] > 128))
-            for picture in seen
-        ]
-
-
-class Silent(Bright):
-    """A segmenter that finds nothing."""
-
-    def __call__(self, seen):
-        return [
-            PixelMasks.from_dense(torch.zeros(0, *picture.size, dtype=torch.bool))
-            for picture in seen
-        ]
-
-
 @pytest.mark.parametrize(
     ("kind", "cut"),
     [
@@ -342,7 +320,7 @@ def test_a_bright_square_lands_on_the_patches_that_saw_it(
     covers of that patch."""
     model, processor = released(kind)
     monkeypatch.setattr(processor.image_processor, "resample", Image.Resampling.BOX)
-    vlm = from_vlm(model, processor, regions="merge(0.5)", segmenter=Bright(), cut=cut)
+    vlm = from_vlm(model, processor, regions="merge(0.5)", segmenter=BrightArea(), cut=cut)
     pixels = np.zeros((*size, 3), np.uint8)
     pixels[size[0] // 4 : size[0] // 2, size[1] // 3 : size[1] // 3 + 20] = 255
     mask = torch.from_numpy(pixels[None, :, :, 0] > 128)
@@ -388,7 +366,7 @@ def test_segments_of_a_square_become_one_token_and_an_image_without_regions_none
     model, processor = released("llava")
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[16:32, 32:64] = 255
-    vlm = from_vlm(model, processor, regions="segments", segmenter=Bright())
+    vlm = from_vlm(model, processor, regions="segments", segmenter=BrightArea())
     made = vlm.prepare([pixels, np.zeros((40, 40, 3), np.uint8)], ["<s>x<image>y", "<s>x<image>y"])
     assert made.counts == [1, 0]
     assert made.tokens[0].regions[0].patch.tolist() == [
@@ -397,7 +375,7 @@ def test_segments_of_a_square_become_one_token_and_an_image_without_regions_none
     ]  # second row of patches, third and fourth column
     assert made.tokens[0].at.tolist() == [[1.0, 2.5]]
     assert vlm.processor.decode(made.input_ids[1]).replace("<pad>", "") == "<s>xy"
-    empty = from_vlm(model, processor, regions="segments", segmenter=Silent())
+    empty = from_vlm(model, processor, regions="segments", segmenter=NoMasks())
     assert len(empty.answer([pixels], ["<s>x<image>y"], max_new_tokens=2)) == 1
 
 
@@ -412,7 +390,7 @@ def test_a_cls_token_that_the_model_reads_is_in_no_region() -> None:
 def test_patches_of_a_region_with_select() -> None:
     model, processor = released("llava")
     vlm = from_vlm(
-        model, processor, regions="segments", segmenter=Bright(), pool="select", at="after"
+        model, processor, regions="segments", segmenter=BrightArea(), pool="select", at="after"
     )
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[16:32, 32:64] = 255

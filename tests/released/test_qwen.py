@@ -14,13 +14,13 @@ from PIL import Image
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
 from regiontok.core.frame import Frame  # noqa: E402 - after the skip
-from regiontok.core.masks import PixelMasks  # noqa: E402
 from regiontok.released.door import visual_outputs  # noqa: E402
 from regiontok.released.family import ImageTokens  # noqa: E402
 from regiontok.released.qwen import Qwen  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
 from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
 from samples.pictures import blurred_photo  # noqa: E402
+from samples.segmenters import BrightArea, FirstPictureOnly  # noqa: E402
 
 KINDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 CLASSES = {
@@ -373,16 +373,9 @@ def test_prompts_that_decoding_cannot_go_on_from_are_refused():
         mine.generate(images=PHOTOS[0], prompts="is <|image_pad|>")
 
 
-class Square:
-    """A segmenter that finds what is bright."""
-
-    def __call__(self, pictures):
-        return [PixelMasks.from_dense((picture.pixels.min(2) > 128)[None]) for picture in pictures]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bright_square_lands_on_the_cells_that_saw_it(kind: str):
-    mine = vlm(kind, regions="segments(0.5)", segmenter=Square())
+    mine = vlm(kind, regions="segments(0.5)", segmenter=BrightArea())
     pixels = np.zeros((66, 90, 3), np.uint8)  # becomes 48 x 72: cells of 11 x 10 pixels
     pixels[11:33, 50:80] = 255
     (tokens,) = mine.prepare(pixels, f"{IMAGE}?").tokens
@@ -396,19 +389,9 @@ def test_a_bright_square_lands_on_the_cells_that_saw_it(kind: str):
     assert tokens.at.tolist() == [[1.5, 6.0]]
 
 
-class Nothing:
-    """A segmenter that finds something in the first image only."""
-
-    def __call__(self, pictures):
-        return [
-            PixelMasks.from_dense(np.full((int(not i), *own.size), True))
-            for i, own in enumerate(pictures)
-        ]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_without_regions_is_the_prompt_without_tokens(kind: str):
-    mine = vlm(kind, regions="segments(0.5)", segmenter=Nothing())
+    mine = vlm(kind, regions="segments(0.5)", segmenter=FirstPictureOnly())
     made = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
     assert made.counts == [1, 0]
     empty = IMAGE.replace("<|image_pad|>", "")

@@ -16,7 +16,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import KINDS
-from regiontok.methods import CanvasEncoder
+from regiontok.methods import CanvasEncoder, Segmenter
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import load_recipe
@@ -319,7 +319,7 @@ class TestRegionizer:
             Regionizer(Tiny(), padding="drp")
 
     def test_masks_are_made_only_where_a_step_reads_them(self):
-        class Never:
+        class Never(Segmenter):
             def __call__(self, pictures):
                 raise AssertionError("segmented for nothing")
 

@@ -17,7 +17,6 @@ from regiontok.core.canvas import canvases
 from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid, images_of
-from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import CLS, NEWLINE, REGION, WHOLE
 from regiontok.data.collect import collect
@@ -27,6 +26,7 @@ from regiontok.settings.recipe import RecipeError, TokenizerSettings, resolve
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import Regionizer
 from samples.pictures import noise
+from samples.segmenters import KnownBox, rectangle
 
 SIZES = [(100, 200), (200, 100), (90, 100), (60, 400), (400, 60), (37, 53), (300, 301)]
 
@@ -65,24 +65,6 @@ class Brightness(CanvasEncoder):
         )
 
 
-@dataclass(frozen=True)
-class Known:
-    """A segmenter that finds a known rectangle (y0, x0, y1, x1) in every picture."""
-
-    box: tuple[int, int, int, int]
-
-    def __call__(self, pictures):
-        return [
-            PixelMasks.from_dense(rectangle(picture.size, self.box)[None]) for picture in pictures
-        ]
-
-
-def rectangle(size, box):
-    mask = np.zeros(size, bool)
-    mask[box[0] : box[2], box[1] : box[3]] = True
-    return mask
-
-
 def square(size, box):
     """A picture that is white in a box and black elsewhere."""
     return Picture.of(np.repeat(rectangle(size, box)[..., None], 3, 2).astype(np.uint8) * 255)
@@ -96,7 +78,7 @@ class TestMasksAndPixels:
     def views(self, cut):
         regionizer = Regionizer(
             Brightness(),
-            segmenter=Known(self.box),
+            segmenter=KnownBox(self.box),
             steps="segments(0.5)",
             transforms="",
             tiles="2x4",
@@ -170,7 +152,7 @@ class TestMasksAndPixels:
         y, x = data.draw(st.integers(0, high - 10)), data.draw(st.integers(0, wide - 10))
         box = y, x, data.draw(st.integers(y + 8, high)), data.draw(st.integers(x + 8, wide))
         regionizer = Regionizer(
-            Brightness(), segmenter=Known(box), tiles="anyres", cut=cut, padding=padding
+            Brightness(), segmenter=KnownBox(box), tiles="anyres", cut=cut, padding=padding
         )
         for grid in regionizer.see([square((high, wide), box)], masks=True):
             share = grid.frame.to_grid(grid.masks)[0]
