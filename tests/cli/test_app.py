@@ -14,13 +14,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from regiontok.cli.app import app
 from regiontok.core.tokens import Tokens
 from regiontok.data import collect as collecting
 from regiontok.data.collect import NoImages, collect
 from regiontok.miniworld.scenes import make_scene
+from samples.command_line import closing_line, run
 
 FAST = ["--encoder", "filters", "--regions", "windows(4)", "--no-picture"]
 
@@ -35,20 +34,11 @@ def photos(tmp_path):
     return folder
 
 
-def run(*words, stdin=None):
-    """The command's result; standard output ends with one JSON line."""
-    return CliRunner().invoke(app, [str(word) for word in words], input=stdin)
-
-
-def last(result):
-    return json.loads(result.stdout.strip().splitlines()[-1])
-
-
 class TestTokenize:
     def test_writes_tokens_regions_and_a_report_for_every_image(self, photos, tmp_path):
         result = run("tokenize", photos, *FAST, "--regions", "patches", "--out", tmp_path / "out")
         assert result.exit_code == 0, result.output
-        summary = last(result)
+        summary = closing_line(result)
         assert (summary["images"], summary["set_aside"]) == (3, 0)
         assert [row["spec"] for row in summary["settings"]] == ["windows(4)", "patches"]
         folder = tmp_path / "out" / "more" / "c.png"
@@ -85,7 +75,7 @@ class TestTokenize:
             "--dry-run",
         )
         assert result.exit_code == 0
-        assert last(result)["specs"][0].startswith("merge(0.")
+        assert closing_line(result)["specs"][0].startswith("merge(0.")
 
     def test_specs_whose_file_names_would_be_the_same_get_different_ones(self, photos, tmp_path):
         specs = ["merge(0.5)", "merge(-0.5)", "merge(threshold=0.5)"]
@@ -100,7 +90,10 @@ class TestTokenize:
             "--out",
             tmp_path / "out",
         )
-        assert [row["spec"] for row in last(result)["settings"]] == ["merge(0.5)", "merge(-0.5)"]
+        assert [row["spec"] for row in closing_line(result)["settings"]] == [
+            "merge(0.5)",
+            "merge(-0.5)",
+        ]
         found = {
             json.loads(path.read_text())["spec"]
             for path in (tmp_path / "out" / "a.png").glob("*.regions.json")
@@ -189,9 +182,9 @@ class TestTokenize:
             tmp_path / "1",
             stdin=f"{photos / 'a.png'}\n\n{photos / 'b.jpg'}\n",
         )
-        assert (listed.exit_code, last(listed)["images"]) == (0, 2)
+        assert (listed.exit_code, closing_line(listed)["images"]) == (0, 2)
         globbed = run("tokenize", photos / "*.png", *FAST, "--out", tmp_path / "2")
-        assert (globbed.exit_code, last(globbed)["images"]) == (0, 1)
+        assert (globbed.exit_code, closing_line(globbed)["images"]) == (0, 1)
 
     def test_two_images_of_one_name_get_two_folders(self, photos, tmp_path):
         (photos / "more" / "a.png").write_bytes((photos / "a.png").read_bytes())
@@ -216,7 +209,7 @@ class TestResume:
         run(*words)
         written = (tmp_path / "out" / "a.png" / "report.json").stat().st_mtime_ns
         again = run(*words, "--resume")
-        assert (last(again)["resumed"], last(again)["images"]) == (3, 3)
+        assert (closing_line(again)["resumed"], closing_line(again)["images"]) == (3, 3)
         assert (tmp_path / "out" / "a.png" / "report.json").stat().st_mtime_ns == written
 
     def test_other_settings_or_other_bytes_are_done_again(self, photos, tmp_path):
@@ -232,23 +225,23 @@ class TestResume:
         ]
         run(*words, "--regions", "windows(4)")
         Image.fromarray(make_scene(9, (80, 100)).pixels).save(photos / "a.png")
-        assert last(run(*words, "--regions", "windows(4)"))["resumed"] == 2
-        assert last(run(*words, "--regions", "windows(5)"))["resumed"] == 0
+        assert closing_line(run(*words, "--regions", "windows(4)"))["resumed"] == 2
+        assert closing_line(run(*words, "--regions", "windows(5)"))["resumed"] == 0
 
     def test_what_a_run_did_not_write_is_written_when_it_is_asked_for(self, photos, tmp_path):
         words = ["tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out", "--resume"]
         run(*words)
-        assert last(run(*words, "--rle"))["resumed"] == 0
+        assert closing_line(run(*words, "--rle"))["resumed"] == 0
         assert "masks" in json.loads(
             (tmp_path / "out" / "a.png" / "windows-4.regions.json").read_text()
         )
-        assert last(run(*words, "--rle"))["resumed"] == 1
+        assert closing_line(run(*words, "--rle"))["resumed"] == 1
 
     def test_a_broken_report_is_done_again(self, photos, tmp_path):
         words = ["tokenize", photos, *FAST, "--out", tmp_path / "out", "--resume"]
         run(*words)
         (tmp_path / "out" / "a.png" / "report.json").write_text("{")
-        assert last(run(*words))["resumed"] == 2
+        assert closing_line(run(*words))["resumed"] == 2
 
     def test_ctrl_c_leaves_whole_folders_and_says_how_to_go_on(self, photos, tmp_path, monkeypatch):
         from regiontok.jobs.tokenize import output
@@ -268,7 +261,9 @@ class TestResume:
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
         monkeypatch.undo()
         assert (
-            last(run("tokenize", photos, *FAST, "--out", tmp_path / "out", "--resume"))["resumed"]
+            closing_line(run("tokenize", photos, *FAST, "--out", tmp_path / "out", "--resume"))[
+                "resumed"
+            ]
             == 1
         )
 
@@ -298,7 +293,7 @@ class TestBadInput:
             (photos / name).write_bytes(content)
         result = run("tokenize", photos, *FAST, "--out", tmp_path / "out")
         assert result.exit_code == 1
-        summary = last(result)
+        summary = closing_line(result)
         assert (summary["images"], summary["set_aside"]) == (3, 4)
         reasons = {Path(one["image"]).name: one["error"] for one in summary["failed"]}
         assert "damaged or truncated" in reasons["truncated.jpg"]
@@ -347,7 +342,7 @@ class TestBadInput:
             *words, "--segmenter", f"stored({str(masks)!r})", "--regions", "segments(0.07)"
         )
         assert result.exit_code == 1
-        summary = last(result)
+        summary = closing_line(result)
         assert summary["images"] == 2
         assert "b.jpg" in summary["failed"][0]["image"]
         assert "(40, 50)" in summary["failed"][0]["error"]
@@ -474,7 +469,7 @@ def test_demo_writes_a_contact_sheet_and_names_the_cat(tmp_path):
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "contact_sheet.png") as sheet:
         assert sheet.width >= 1500
-    summary = last(result)
+    summary = closing_line(result)
     assert summary["images"] >= 3
     assert len(summary["settings"]) == 4
     names = json.loads((tmp_path / "cat" / "patches.regions.json").read_text())["regions"]

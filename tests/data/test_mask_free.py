@@ -20,6 +20,7 @@ from regiontok.train.build import build, placeholder_of
 from regiontok.train.feed import feed
 from regiontok.train.folder import RunFolder
 from regiontok.train.run import Options, train
+from samples.rows import flat
 
 SCENES = "miniworld(24, size=64, fewest=1, most=1, questions='colour')"
 TOKENIZER = mini_tokenizer()
@@ -35,10 +36,6 @@ def mixed(share: float, seed: int = 1) -> MaskFree:
 
 def order(data: MaskFree, **options) -> EpochOrder:
     return EpochOrder(pools(data.records), batch=6, seed=2, epochs=3.0, **options)
-
-
-def flat(rows) -> list[int]:
-    return [index for row in rows for index in (row if isinstance(row, tuple) else (row,))]
 
 
 def test_the_draws_are_a_function_of_seed_epoch_and_record():

@@ -14,12 +14,9 @@ from regiontok.data.pack import pack
 from regiontok.data.records import read
 from regiontok.data.sampler import EpochOrder, Pool, pools
 from regiontok.settings.recipe import Data
+from samples.rows import flat
 
 LENGTHS = np.random.default_rng(0).integers(5, 100, 203)
-
-
-def flat(rows) -> list[int]:
-    return [index for row in rows for index in (row if isinstance(row, tuple) else (row,))]
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,15 +16,11 @@ from regiontok.measures.covering import region_scores
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
 from regiontok.steps.merge import Merge
+from samples.grids import merged
+from samples.pictures import one_colour
 
 COLOURS = [(0, 0, 0), (255, 255, 255), (127, 127, 127), (255, 0, 0), (0, 0, 255), (40, 90, 60)]
 SIZES = [(1, 1), (48, 48), (30, 500), (700, 450)]
-
-
-def plain(colour, size=(60, 80), noise=0, seed=0):
-    """A picture of one colour, with uniform noise of so many levels."""
-    shift = np.random.default_rng(seed).integers(-noise, noise + 1, (*size, 3))
-    return Picture.of(np.clip(np.array(colour) + shift, 0, 255).astype(np.uint8))
 
 
 def halves(left, right):
@@ -37,17 +33,6 @@ def stripes(axis):
     line = np.arange(336 if axis == 0 else 168) // 7 % 2 * 255
     field = np.broadcast_to(line[:, None] if axis == 0 else line[None], (336, 168))
     return np.repeat(field[..., None], 3, axis=2)
-
-
-def merged(encoder, picture, **how):
-    grid = encoder.encode([picture])[0]
-    how = how or {"threshold": encoder.threshold}
-    return Merge(**how).one(Regions.singletons(grid.grid, grid.valid), grid)
-
-
-@pytest.fixture(scope="module")
-def cat():
-    return Picture.of(photos.chelsea())
 
 
 @pytest.mark.parametrize(("fourier", "width"), [(264, 320), (256, 312), (0, 64)])
@@ -161,15 +146,18 @@ def test_a_uniform_picture_is_one_region(colour, fourier):
     encoder = Filters(fourier=fourier)
     for size in SIZES:
         for noise in (0, 1):
-            assert len(merged(encoder, plain(colour, size, noise))) == 1, (size, noise)
+            assert len(merged(encoder, one_colour(colour, size, noise))) == 1, (size, noise)
     assert (
-        len(merged(Filters(framing="letterbox", fourier=fourier), plain(colour, (30, 90), 1))) == 1
+        len(merged(Filters(framing="letterbox", fourier=fourier), one_colour(colour, (30, 90), 1)))
+        == 1
     )
-    assert len(merged(Filters(framing="crop", fourier=fourier), plain(colour, (30, 90), 1))) == 1
+    assert (
+        len(merged(Filters(framing="crop", fourier=fourier), one_colour(colour, (30, 90), 1))) == 1
+    )
 
 
 def test_uniform_pictures_still_differ_in_what_pools_read():
-    red, blue = Filters().encode([plain((255, 0, 0)), plain((0, 0, 255))])
+    red, blue = Filters().encode([one_colour((255, 0, 0)), one_colour((0, 0, 255))])
     torch.testing.assert_close(red.features, blue.features)
     assert torch.cosine_similarity(red.values[0, 0], blue.values[0, 0], dim=0) < 0.5
 

@@ -20,25 +20,10 @@ from regiontok.measures.covering import region_scores
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
 from regiontok.steps.merge import Merge
+from samples.grids import merged
+from samples.pictures import one_colour
 
 SMALL = {"size": 192}  # 12 x 12 patches, a quarter of the time
-
-
-def plain(colour, size=(60, 80), noise=0, seed=0):
-    """A picture of one colour, with uniform noise of so many levels."""
-    shift = np.random.default_rng(seed).integers(-noise, noise + 1, (*size, 3))
-    return Picture.of(np.clip(np.array(colour) + shift, 0, 255).astype(np.uint8))
-
-
-def merged(encoder, picture, **how):
-    grid = encoder.encode([picture])[0]
-    how = how or {"threshold": encoder.threshold}
-    return Merge(**how).one(Regions.singletons(grid.grid, grid.valid), grid)
-
-
-@pytest.fixture(scope="module")
-def cat():
-    return Picture.of(photos.chelsea())
 
 
 @pytest.fixture
@@ -167,7 +152,7 @@ def test_edge_padding_repeats_the_border():
 def test_a_batch_equals_its_pictures(cat):
     """Measured: equal bit by bit; 1e-4 leaves room for a machine that chooses other
     convolutions."""
-    pictures = [cat, plain((255, 0, 0), noise=1), Picture.of(photos.camera())]
+    pictures = [cat, one_colour((255, 0, 0), noise=1), Picture.of(photos.camera())]
     together = Lite(**SMALL, batch=2)
     for picture, grid, logits in zip(
         pictures, together.encode(pictures), together.logits(pictures, size=192), strict=True
@@ -192,13 +177,13 @@ def test_runs_repeat(cat):
 )
 def test_a_uniform_picture_is_one_region(colour):
     for size, noise in [((1, 1), 0), ((30, 500), 0), ((400, 300), 1), ((150, 150), 1)]:
-        assert len(merged(Lite(), plain(colour, size, noise))) == 1, (size, noise)
+        assert len(merged(Lite(), one_colour(colour, size, noise))) == 1, (size, noise)
     for framing in ("letterbox", "crop"):
-        assert len(merged(Lite(framing=framing), plain(colour, (100, 300)))) == 1, framing
+        assert len(merged(Lite(framing=framing), one_colour(colour, (100, 300)))) == 1, framing
 
 
 def test_uniform_pictures_still_differ_in_what_pools_read():
-    red, blue = Lite(**SMALL).encode([plain((255, 0, 0)), plain((0, 0, 255))])
+    red, blue = Lite(**SMALL).encode([one_colour((255, 0, 0)), one_colour((0, 0, 255))])
     assert torch.equal(red.features, blue.features)
     assert torch.equal(red.features[..., :176], torch.zeros(12, 12, 176))
     assert torch.cosine_similarity(red.values[0, 0], blue.values[0, 0], dim=0) < 0.9
@@ -286,7 +271,7 @@ def test_letterbox_standardises_over_the_image_only():
 
 
 def test_the_padding_of_a_letterbox_has_the_colour_of_the_picture():
-    picture = plain((200, 10, 10), (20, 60))
+    picture = one_colour((200, 10, 10), (20, 60))
     frame = Frame.fit("letterbox", picture.size, (64, 64), (16, 16))
     seen = Lite(size=64)._input([picture], [frame]) * 128 + 127
     assert seen[0].flatten(1).unique(dim=1).flatten().tolist() == [200, 10, 10]

@@ -24,6 +24,7 @@ from regiontok.maskstore.writer import MaskWriter, compact
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.segment.stored import Stored
 from regiontok.system import need as needing
+from samples.files import contents
 
 MAKER = Maker("stripes(wide=2, version=1)", "weights 1")
 
@@ -49,12 +50,6 @@ def filled(root: Path, numbers, maker: Maker = MAKER) -> Path:
     write(root, numbers, maker)
     compact(root)
     return root
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    """All files but locks and what a kill left half-written."""
-    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
 
 
 def shard(root: Path) -> Path:

@@ -12,12 +12,9 @@ from regiontok.rice.export import load, load_regions, mlcd_key, save
 from regiontok.rice.region_attention import RegionTransformer, Visible
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.settings.registry import build
+from samples.vits import mini_vit
 
 hub = pytest.importorskip("transformers")
-
-
-def mini(**changes) -> ViT:
-    return ViT(ViTConfig.named("mini", **changes), seed=1)
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -34,7 +31,7 @@ def edit(folder, **fields) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_round_trip_is_bit_equal(tmp_path, dtype):
-    vit = mini(activation="quick_gelu", theta=5000.0, eps=1e-6).to(dtype)
+    vit = mini_vit(activation="quick_gelu", theta=5000.0, eps=1e-6).to(dtype)
     read = load(save(vit, tmp_path / "saved"))
     assert same(read, vit)
     assert read.config == vit.config
@@ -69,7 +66,7 @@ def test_transformers_own_files_survive_the_way_through_ours(tmp_path):
 def test_the_released_layout_is_read(tmp_path):
     """DeepGlint's repositories: `vision_model.` in front of every key, model_type mlcd, no
     rope_parameters, constants saved."""
-    vit = mini()
+    vit = mini_vit()
     folder = save(vit, tmp_path / "saved")
     weights = {
         f"vision_model.{key}": value
@@ -89,7 +86,7 @@ def test_the_released_layout_is_read(tmp_path):
 
 @pytest.mark.parametrize("query", ["cls", "learned"])
 def test_a_region_transformer_comes_back_whole_and_is_a_plain_encoder_to_others(tmp_path, query):
-    model = RegionTransformer(mini(), layers=2, query=query)
+    model = RegionTransformer(mini_vit(), layers=2, query=query)
     folder = save(model, tmp_path / "saved")
     read = load_regions(folder)
     assert same(read, model)
@@ -106,7 +103,7 @@ def test_a_region_transformer_comes_back_whole_and_is_a_plain_encoder_to_others(
 
 
 def test_a_saved_folder_is_an_encoder_of_this_project(tmp_path):
-    vit = mini()
+    vit = mini_vit()
     folder = save(RegionTransformer(vit, layers=1), tmp_path / "saved")
     encoder = build("encoder", f"transformers({str(folder)!r})")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -120,7 +117,7 @@ def test_a_saved_folder_is_an_encoder_of_this_project(tmp_path):
 
 
 def test_saving_replaces_the_folder_whole(tmp_path):
-    folder = save(mini(), tmp_path / "deep" / "saved")
+    folder = save(mini_vit(), tmp_path / "deep" / "saved")
     (folder / "left.txt").write_text("of an older run")
     other = ViT(ViTConfig.named("mini", depth=2), seed=5)
     save(other, folder)
@@ -133,7 +130,7 @@ def test_saving_replaces_the_folder_whole(tmp_path):
 
 
 def test_names_of_weights_are_mlcds():
-    keys = {mlcd_key(key) for key in mini().state_dict()}
+    keys = {mlcd_key(key) for key in mini_vit().state_dict()}
     config = hub.MLCDVisionConfig(
         hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4
     )
@@ -167,7 +164,7 @@ def without(weights: dict, *keys: str) -> dict:
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
-    folder = save(mini(), tmp_path / "saved")
+    folder = save(mini_vit(), tmp_path / "saved")
     save_file(
         change(load_file(folder / "model.safetensors")),
         folder / "model.safetensors",
@@ -188,14 +185,14 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
     ],
 )
 def test_a_config_that_is_not_built_here_is_named(tmp_path, fields, message):
-    folder = save(mini(), tmp_path / "saved")
+    folder = save(mini_vit(), tmp_path / "saved")
     edit(folder, **fields)
     with pytest.raises(ValueError, match=message):
         load(folder)
 
 
 def test_a_config_that_lacks_a_field_is_named(tmp_path):
-    folder = save(mini(), tmp_path / "saved")
+    folder = save(mini_vit(), tmp_path / "saved")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(without(config, "hidden_size")))
     with pytest.raises(ValueError, match="lacks hidden_size"):

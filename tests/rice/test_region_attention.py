@@ -8,17 +8,12 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.rice.region_attention import RegionPool, RegionTransformer, Visible
-from regiontok.rice.vit import ViT, ViTConfig, rotate
+from regiontok.rice.vit import rotate
+from samples.vits import mini_vit, pixels
 
 
 def mini(layers: int = 2, dtype: torch.dtype = torch.float32, **options) -> RegionTransformer:
-    return RegionTransformer(ViT(ViTConfig.named("mini"), seed=1), layers=layers, **options).to(
-        dtype
-    )
-
-
-def pixels(*size: int, images: int = 2, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.randn(images, 3, *size, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    return RegionTransformer(mini_vit(), layers=layers, **options).to(dtype)
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> torch.Tensor:

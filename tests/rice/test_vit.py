@@ -5,12 +5,9 @@ import torch
 
 from regiontok.rice.export import load, save, write_config
 from regiontok.rice.vit import SIZES, ViT, ViTConfig
+from samples.vits import mini_vit, pixels
 
 hub = pytest.importorskip("transformers")
-
-
-def mini(**changes) -> ViT:
-    return ViT(ViTConfig.named("mini", **changes), seed=1)
 
 
 def theirs(vit: ViT, folder, **options) -> torch.nn.Module:
@@ -18,14 +15,10 @@ def theirs(vit: ViT, folder, **options) -> torch.nn.Module:
     return hub.MLCDVisionModel.from_pretrained(save(vit, folder / "saved"), **options).eval()
 
 
-def pixels(*size: int, images: int = 2, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.randn(images, 3, *size, generator=torch.Generator().manual_seed(0), dtype=dtype)
-
-
 @pytest.mark.parametrize("size", [(64, 64), (64, 128), (128, 64), (35, 50)])
 @pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
 def test_tokens_are_those_of_mlcd(tmp_path, size, activation):
-    vit = mini(activation=activation)
+    vit = mini_vit(activation=activation)
     with torch.no_grad():
         ours, other = vit(pixels(*size)), theirs(vit, tmp_path)(pixels(*size))
     assert ours.shape == (2, 1 + (size[0] // 8) * (size[1] // 8), 64)
@@ -36,7 +29,7 @@ def test_tokens_are_those_of_mlcd(tmp_path, size, activation):
 
 
 def test_gradients_are_those_of_mlcd_on_a_wide_image(tmp_path):
-    vit = mini()
+    vit = mini_vit()
     other = theirs(vit, tmp_path)
     mix = torch.randn(33, 64, generator=torch.Generator().manual_seed(1))
     (vit(pixels(32, 64)) * mix).sum().backward()
@@ -55,7 +48,7 @@ def test_gradients_are_those_of_mlcd_on_a_wide_image(tmp_path):
 
 
 def test_rows_and_columns_turn_by_their_own_index():
-    vit = mini()
+    vit = mini_vit()
     cos, sin = vit.turn((2, 3))
     assert cos.shape == (7, 16)
     torch.testing.assert_close(cos[0, :8], vit.cls_angle.cos())
@@ -66,14 +59,14 @@ def test_rows_and_columns_turn_by_their_own_index():
 
 
 def test_rows_are_not_columns():
-    vit = mini()
+    vit = mini_vit()
     with torch.no_grad():
         wide, high = vit(pixels(32, 64)), vit(pixels(32, 64).transpose(2, 3))
     assert (wide[:, 0] - high[:, 0]).abs().max() > 1e-2
 
 
 def test_a_batch_is_its_images():
-    vit = mini()
+    vit = mini_vit()
     with torch.no_grad():
         torch.testing.assert_close(
             vit(pixels(64, 32, images=3))[1:2],
@@ -84,7 +77,7 @@ def test_a_batch_is_its_images():
 
 
 def test_checkpointing_changes_no_gradient():
-    plain, spare = mini(), mini()
+    plain, spare = mini_vit(), mini_vit()
     spare.checkpointing = True
     for vit in (plain, spare):
         vit(pixels(32, 32)).square().mean().backward()
@@ -94,21 +87,21 @@ def test_checkpointing_changes_no_gradient():
 
 
 def test_bfloat16_is_near_and_its_angles_stay_exact():
-    vit = mini()
+    vit = mini_vit()
     with torch.no_grad():
         exact = vit(pixels(64, 64))
-        low = mini().to(torch.bfloat16)(pixels(64, 64))
+        low = mini_vit().to(torch.bfloat16)(pixels(64, 64))
         with torch.autocast("cpu", torch.bfloat16):
             mixed = vit(pixels(64, 64))
     assert low.dtype == torch.bfloat16
     assert mixed.dtype == torch.float32
     for other in (low.float(), mixed):
         assert (other - exact).abs().max() < 0.05 * exact.abs().max()
-    assert torch.equal(mini().to(torch.bfloat16).turn((8, 8))[0][1:], vit.turn((8, 8))[0][1:])
+    assert torch.equal(mini_vit().to(torch.bfloat16).turn((8, 8))[0][1:], vit.turn((8, 8))[0][1:])
 
 
 def test_blocks_compile_without_a_break():
-    vit = mini()
+    vit = mini_vit()
     expected = vit(pixels(32, 64))
     for block in vit.blocks:
         block.compile(backend="eager", fullgraph=True)
@@ -148,9 +141,12 @@ def test_sizes_have_the_parameters_of_the_papers_models(name, millions):
         (lambda: ViTConfig(60, 2, 4, 8, 8), "multiple of 4"),
         (lambda: ViTConfig(64, 2, 4, 8, 8, activation="relu"), "gelu, quick_gelu, got 'relu'"),
         (lambda: ViTConfig(64, 0, 4, 8, 8), "at least 1"),
-        (lambda: mini()(torch.zeros(1, 3, 7, 64)), "7 x 64 pixels is smaller than one patch of 8"),
         (
-            lambda: mini()(torch.zeros(1, 1, 64, 64)),
+            lambda: mini_vit()(torch.zeros(1, 3, 7, 64)),
+            "7 x 64 pixels is smaller than one patch of 8",
+        ),
+        (
+            lambda: mini_vit()(torch.zeros(1, 1, 64, 64)),
             r"expected pixels \[b 3 H W\], got \[1, 1, 64, 64\]",
         ),
     ],
@@ -161,6 +157,6 @@ def test_bad_input_is_named(make, message):
 
 
 def test_it_loads_what_it_saved(tmp_path):
-    vit = mini()
+    vit = mini_vit()
     read = load(save(vit, tmp_path / "saved"))
     assert torch.equal(read(pixels(32, 64)), vit(pixels(32, 64)))

@@ -9,7 +9,9 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
+from regiontok.steps.merge import Merge
 
 
 def grid_of(
@@ -61,3 +63,10 @@ def patches_of(regions: Regions) -> list[list[int]]:
     [[0], [1, 2]]
     """
     return [patches.tolist() for patches in regions.patch.split(regions.sizes.tolist())]
+
+
+def merged(encoder: Any, picture: Picture, **stop: Any) -> Regions:
+    """The regions of a picture by merging, at the encoder's own threshold unless `stop` says more."""
+    (grid,) = encoder.encode([picture])
+    stop = stop or {"threshold": encoder.threshold}
+    return Merge(**stop).one(Regions.singletons(grid.grid, grid.valid), grid)

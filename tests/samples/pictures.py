@@ -10,6 +10,7 @@ from PIL import Image
 from skimage import data
 
 from regiontok.core.picture import Picture
+from regiontok.miniworld.scenes import make_scene
 
 
 def noise_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -61,3 +62,16 @@ def saved(path: Path, pixels: np.ndarray, **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
     return path
+
+
+def one_colour(
+    colour: tuple[int, int, int], size: tuple[int, int] = (60, 80), noise: int = 0, seed: int = 0
+) -> Picture:
+    """A picture of one colour, with uniform noise of so many levels."""
+    shift = np.random.default_rng(seed).integers(-noise, noise + 1, (*size, 3))
+    return Picture.of(np.clip(np.array(colour) + shift, 0, 255).astype(np.uint8))
+
+
+def saved_scene(path: Path, seed: int, size: int | tuple[int, int] = 64) -> Path:
+    """Write a generated scene to a file."""
+    return saved(path, make_scene(seed, size).pixels)

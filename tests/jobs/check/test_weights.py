@@ -261,7 +261,6 @@ def test_a_number_just_beyond_the_tolerance_fails():
 
 
 class TestWhatIsAbsent:
-    # fmt: skip
     CLIP = Case(
         "tiny/clip",
         "clip",

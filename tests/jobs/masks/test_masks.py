@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from regiontok.core.picture import Picture, PictureError
 from regiontok.data.collect import NoImages
@@ -24,24 +23,19 @@ from regiontok.jobs.masks import masks as command
 from regiontok.jobs.masks.sources import Source, sources
 from regiontok.maskstore.care import verify
 from regiontok.maskstore.store import MaskStore
-from regiontok.miniworld.scenes import make_scene
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from samples.files import contents
+from samples.pictures import saved_scene
 
 SPEC = "felzenszwalb(min_size=30)"
-
-
-def picture(path: Path, seed: int, size: int = 64) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(make_scene(seed, size).pixels).save(path)
-    return path
 
 
 @pytest.fixture
 def photos(tmp_path):
     """Five scenes; two of them are the same bytes."""
     for seed in range(4):
-        picture(tmp_path / "photos" / f"{seed}.png", seed)
+        saved_scene(tmp_path / "photos" / f"{seed}.png", seed)
     (tmp_path / "photos" / "copy.png").write_bytes((tmp_path / "photos" / "0.png").read_bytes())
     return tmp_path / "photos"
 
@@ -53,12 +47,6 @@ def tar(path: Path, files: dict[str, bytes]) -> Path:
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     return path
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    """All files but locks and what a kill left half-written."""
-    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
 
 
 def run(words, out: Path, images: Path | None = None, **options):
@@ -251,8 +239,8 @@ class TestBuild:
         assert {
             Path(name).name: why for name, why in command.set_aside(tmp_path / "s").items()
         } == failed
-        picture(photos / "bad.png", 7)
-        picture(photos / "bad2.png", 8)
+        saved_scene(photos / "bad.png", 7)
+        saved_scene(photos / "bad2.png", 8)
         run([photos / "bad.png", photos / "bad2.png"], tmp_path / "s")
         assert [Path(name).name for name in command.set_aside(tmp_path / "s")] == ["empty.png"]
         (photos / "empty.png").unlink()
@@ -370,7 +358,7 @@ class TestKills:
     @pytest.fixture
     def many(self, tmp_path):
         for seed in range(120):
-            picture(tmp_path / "photos" / f"{seed:03d}.png", seed, 96)
+            saved_scene(tmp_path / "photos" / f"{seed:03d}.png", seed, 96)
         (tmp_path / "photos" / "bad.png").write_bytes(b"no image")
         return tmp_path / "photos"
 
