@@ -37,16 +37,16 @@ def example() -> PatchGrid:
     )
 
 
-def tokens(own: TokenizerSettings, grid: PatchGrid) -> Tokens:
+def tokens(settings: TokenizerSettings, grid: PatchGrid) -> Tokens:
     """What the settings make of a grid."""
     regions = Regions.singletons(grid.grid)
-    for step in registry.build_pipeline("step", own.regions):
+    for step in registry.build_pipeline("step", settings.regions):
         regions = step.one(regions, grid)
     places = {
-        key: registry.build_pipeline("place", getattr(own, key))
+        key: registry.build_pipeline("place", getattr(settings, key))
         for key in ("place_features", "place_tokens")
     }
-    head = VisualHead(8, pool=registry.build("pool", own.pool), whole=own.whole, **places)
+    head = VisualHead(8, pool=registry.build("pool", settings.pool), whole=settings.whole, **places)
     return head([grid], Members.of([regions]))
 
 
@@ -65,7 +65,7 @@ def test_counts_of_the_worked_example(name, formula, count):
         "N": N,
         "T": rows["flat1d" if "flat1d" in recipe.tokenizer.regions else "grid2d"],
     }
-    expected = sum(sizes.get(part) or int(part) for part in formula.split(" + "))
+    expected = sum(sizes.get(term) or int(term) for term in formula.split(" + "))
     assert len(tokens(recipe.tokenizer, grid)) == expected == int(count)
     if recipe.inference:
         assert tokens(recipe.answering, grid).patch.tolist() == list(range(V))
@@ -73,14 +73,14 @@ def test_counts_of_the_worked_example(name, formula, count):
 
 def test_the_bins_of_the_release_are_no_patches():
     grid = example()
-    found = {}
+    masks = {}
     for mapping in ("grid2d", "flat1d"):
         step = registry.build(
             "step", f"segments(0.5, mapping='{mapping}', unit='pixels', compare='>=')"
         )
-        found[mapping] = step.one(Regions.singletons(grid.grid), grid).masks.flatten(1)
-    both = (found["grid2d"] & found["flat1d"]).sum(1) / (found["grid2d"] | found["flat1d"]).sum(1)
-    assert found["flat1d"].sum(1).tolist() == [288, 576, 64]
+        masks[mapping] = step.one(Regions.singletons(grid.grid), grid).masks.flatten(1)
+    both = (masks["grid2d"] & masks["flat1d"]).sum(1) / (masks["grid2d"] | masks["flat1d"]).sum(1)
+    assert masks["flat1d"].sum(1).tolist() == [288, 576, 64]
     assert [round(float(share), 3) for share in both] == [1.0, 0.5, 0.176]
     assert "overlap it to .176" in PAGE
 

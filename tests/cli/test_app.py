@@ -51,9 +51,9 @@ class TestTokenize:
         ]
         tokens = Tokens.from_tensors(load_file(folder / "windows-4.safetensors"))
         assert (len(tokens), tokens.images) == (4, 1)
-        found = json.loads((folder / "windows-4.regions.json").read_text())
+        content = json.loads((folder / "windows-4.regions.json").read_text())
         report = json.loads((folder / "report.json").read_text())
-        patches = sorted(patch for region in found["regions"] for patch in region["patches"])
+        patches = sorted(patch for region in content["regions"] for patch in region["patches"])
         assert patches == list(range(report["patches"]))
         assert report["size"] == [80, 100]
         assert set(report["settings"][0]["ms"]) == {
@@ -94,11 +94,11 @@ class TestTokenize:
             "merge(0.5)",
             "merge(-0.5)",
         ]
-        found = {
+        written_specs = {
             json.loads(path.read_text())["spec"]
             for path in (tmp_path / "out" / "a.png").glob("*.regions.json")
         }
-        assert found == {"merge(0.5)", "merge(-0.5)"}
+        assert written_specs == {"merge(0.5)", "merge(-0.5)"}
 
     def test_a_picture_is_drawn(self, photos, tmp_path):
         result = run(
@@ -127,8 +127,10 @@ class TestTokenize:
             tmp_path,
         )
         assert result.exit_code == 0, result.output
-        found = json.loads((tmp_path / "a.png" / "merge-k-3.regions.json").read_text())
-        assert all(region["name"] and 0 < region["name_share"] <= 1 for region in found["regions"])
+        content = json.loads((tmp_path / "a.png" / "merge-k-3.regions.json").read_text())
+        assert all(
+            region["name"] and 0 < region["name_share"] <= 1 for region in content["regions"]
+        )
 
     def test_names_need_a_classifier(self, photos, tmp_path):
         result = run("tokenize", photos, *FAST, "--name", "--out", tmp_path / "out")
@@ -167,11 +169,11 @@ class TestTokenize:
             *("--segmenter", f"stored({str(masks)!r})", "--regions", "segments(0.5)"),
         )
         assert again.exit_code == 0, again.output
-        one, other = (
+        direct, stored = (
             json.loads((tmp_path / place / "a.png" / name).read_text())["regions"]
             for place, name in (("x", "merge-k-5.regions.json"), ("y", "segments-0.5.regions.json"))
         )
-        assert [region["patches"] for region in one] == [region["patches"] for region in other]
+        assert [region["patches"] for region in direct] == [region["patches"] for region in stored]
 
     def test_a_list_on_standard_input_and_globs(self, photos, tmp_path):
         listed = run(
@@ -295,7 +297,7 @@ class TestBadInput:
         assert result.exit_code == 1
         summary = closing_line(result)
         assert (summary["images"], summary["set_aside"]) == (3, 4)
-        reasons = {Path(one["image"]).name: one["error"] for one in summary["failed"]}
+        reasons = {Path(failure["image"]).name: failure["error"] for failure in summary["failed"]}
         assert "damaged or truncated" in reasons["truncated.jpg"]
         assert "empty (0 bytes)" in reasons["empty.jpg"]
         assert "not an image of a known format" in reasons["text.png"]

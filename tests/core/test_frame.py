@@ -34,22 +34,22 @@ def frames(draw) -> Frame:
     return Frame.fit(framing, (draw(side), draw(side)), canvas, patch, edge)
 
 
-def overlap(low: float, high: float, other_low: float, other_high: float) -> float:
-    return max(0.0, min(high, other_high) - max(low, other_low))
+def overlap(start: float, end: float, other_start: float, other_end: float) -> float:
+    return max(0.0, min(end, other_end) - max(start, other_start))
 
 
 def footprint(frame: Frame, row: int, col: int) -> tuple[float, float, float, float]:
     """(y0, x0, y1, x1) of a patch in image pixels, padding cut off; worked out here, apart from the
     code under test."""
-    found: list[list[float]] = [[], []]
+    sides: list[list[float]] = [[], []]
     for axis, index in enumerate((row, col)):
         scale = (frame.crop[axis + 2] - frame.crop[axis]) / frame.resized[
             axis
         ]  # image pixels a canvas pixel
-        for at in (index * frame.patch[axis], (index + 1) * frame.patch[axis]):
-            inside = min(max(at - frame.offset[axis], 0), frame.resized[axis])
-            found[axis].append(frame.crop[axis] + inside * scale)
-    return found[0][0], found[1][0], found[0][1], found[1][1]
+        for edge in (index * frame.patch[axis], (index + 1) * frame.patch[axis]):
+            inside = min(max(edge - frame.offset[axis], 0), frame.resized[axis])
+            sides[axis].append(frame.crop[axis] + inside * scale)
+    return sides[0][0], sides[1][0], sides[0][1], sides[1][1]
 
 
 def by_hand(frame: Frame, mask: np.ndarray) -> np.ndarray:
@@ -93,10 +93,10 @@ def test_letterbox_of_a_wide_photo():
     assert int(frame.valid.sum()) == 288
     assert frame.valid.any(1).tolist() == [False] * 6 + [True] * 12 + [False] * 6
     assert frame.content.sum() == 288
-    wide = Frame.letterbox(
+    landscape = Frame.letterbox(
         (2, 3), canvas=(336, 336), patch=(14, 14)
     )  # 3:2: 16 of 24 rows, 192 of 576 patches are padding
-    assert int((~wide.valid).sum()) == 192
+    assert int((~landscape.valid).sum()) == 192
 
 
 def test_letterbox_with_patches_that_are_part_padding():
@@ -171,8 +171,8 @@ def test_extreme_pictures(framing, image):
     assert torch.allclose(frame.to_grid(masks)[0], frame.content)
     canvas = frame.place(Picture.of(np.full((*image, 3), 200, np.uint8)), fill=(1, 2, 3))
     assert canvas.shape == (336, 336, 3)
-    (y, x), (high, wide) = frame.offset, frame.resized
-    assert (canvas[y : y + high, x : x + wide] == 200).all()
+    (y, x), (height, width) = frame.offset, frame.resized
+    assert (canvas[y : y + height, x : x + width] == 200).all()
     assert frame.to_pixels(torch.arange(576).view(24, 24)).shape == image
 
 
@@ -337,8 +337,8 @@ def test_flat_mapping_by_hand(image, grid):
     size, bins = image[0] * image[1], grid[0] * grid[1]
     expected = torch.zeros(2, bins)
     for i in range(bins):
-        low, high = i * size // bins, -(-(i + 1) * size // bins)
-        expected[:, i] = mask.flatten(1)[:, low:high].float().mean(1)
+        start, end = i * size // bins, -(-(i + 1) * size // bins)
+        expected[:, i] = mask.flatten(1)[:, start:end].float().mean(1)
     assert torch.allclose(frame.to_grid(mask, "flat1d").flatten(1), expected)
 
 
@@ -353,10 +353,10 @@ def test_every_pixel_takes_the_patch_under_its_centre(frame):
     assert seen.shape == frame.image
     for y in range(frame.image[0]):
         for x in range(frame.image[1]):
-            at = int(seen[y, x])
-            if at < 0:
+            patch = int(seen[y, x])
+            if patch < 0:
                 continue
-            y0, x0, y1, x1 = footprint(frame, at // frame.grid[1], at % frame.grid[1])
+            y0, x0, y1, x1 = footprint(frame, patch // frame.grid[1], patch % frame.grid[1])
             assert y0 - 1e-6 <= y + 0.5 <= y1 + 1e-6
             assert x0 - 1e-6 <= x + 0.5 <= x1 + 1e-6
     y0, x0, y1, x1 = frame.covered
@@ -384,8 +384,8 @@ def test_masks_come_back_within_one_patch(frame, random):
         for a in (0, 1)
     ]
     inside = mask[0].nonzero()
-    for at in back.nonzero():
-        gap = (inside - at).abs().float()
+    for pixel in back.nonzero():
+        gap = (inside - pixel).abs().float()
         assert bool(((gap[:, 0] <= reach[0] + 1e-4) & (gap[:, 1] <= reach[1] + 1e-4)).any())
 
 
@@ -432,12 +432,12 @@ def test_boxes_by_hand():
 @given(frames(), st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=4))
 def test_boxes_come_back(frame, corners):
     y0, x0, y1, x1 = frame.covered
-    part = torch.tensor(corners, dtype=torch.float64)
+    fraction = torch.tensor(corners, dtype=torch.float64)
     low, size = (
         torch.tensor([x0, y0, x0, y0], dtype=torch.float64),
         torch.tensor([x1 - x0, y1 - y0] * 2, dtype=torch.float64),
     )
-    inside = low + part * size
+    inside = low + fraction * size
     there = frame.boxes_to_grid(inside)
     assert bool((there >= 0).all())
     assert bool((there <= torch.tensor([frame.grid[1], frame.grid[0]] * 2) + 1e-5).all())
@@ -485,9 +485,11 @@ def test_letterbox_places_the_resized_picture(resample):
     pixels = np.random.default_rng(5).integers(0, 256, (30, 61, 3), dtype=np.uint8)
     frame = Frame.letterbox((30, 61), (56, 56), (14, 14))
     canvas = frame.place(Picture.of(pixels), resample=resample, fill=(122, 116, 104))
-    part = np.asarray(Image.fromarray(pixels).resize((56, 28), Image.Resampling[resample.upper()]))
+    resized = np.asarray(
+        Image.fromarray(pixels).resize((56, 28), Image.Resampling[resample.upper()])
+    )
     assert (frame.resized, frame.offset) == ((28, 56), (14, 0))
-    assert np.array_equal(canvas[14:42], part)
+    assert np.array_equal(canvas[14:42], resized)
     assert (canvas[:14] == [122, 116, 104]).all()
     assert (canvas[42:] == [122, 116, 104]).all()
     stretched = Frame.stretch((30, 61), (56, 56), (14, 14)).place(
@@ -508,8 +510,10 @@ def test_every_frame_can_be_placed(frame):
     padding = (canvas == [255, 0, 0]).all(-1)
     assert ((canvas == 90).all(-1) | padding).all()
     assert padding.sum() == frame.canvas[0] * frame.canvas[1] - frame.resized[0] * frame.resized[1]
-    (h, w), (high, wide) = frame.grid, frame.patch
-    blocks = (~padding)[: h * high, : w * wide].reshape(h, high, w, wide)
+    (h, w), (patch_height, patch_width) = frame.grid, frame.patch
+    blocks = (~padding)[: h * patch_height, : w * patch_width].reshape(
+        h, patch_height, w, patch_width
+    )
     assert np.allclose(blocks.mean((1, 3)), frame.content.numpy(), atol=1e-6)
 
 

@@ -41,14 +41,14 @@ def png(
     size: tuple[int, int], stream: bytes, depth: int = 8, colour: int = 2, interlace: int = 0
 ) -> bytes:
     """A PNG made by hand, so that it may lie."""
-    high, wide = size
+    height, width = size
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    head = struct.pack(">IIBBBBB", wide, high, depth, colour, 0, 0, interlace)
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", head)
@@ -288,11 +288,11 @@ def test_files_beyond_the_limit_are_not_even_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"]
 )
-@pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9])
-def test_truncated_files(form, part):
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
+def test_truncated_files(form, share):
     data = encoded(np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8), form)
     with pytest.raises(PictureError):
-        Picture.of(data[: max(4, int(len(data) * part))])
+        Picture.of(data[: max(4, int(len(data) * share))])
 
 
 def test_a_lazily_opened_truncated_picture():
@@ -374,10 +374,10 @@ def test_damaged_bytes_give_a_picture_or_a_picture_error(form):
             if draw.random() < 0.2:
                 start = int(draw.integers(len(data)))
                 del data[start : start + int(draw.integers(1, 20))]
-            for at in draw.integers(
+            for position in draw.integers(
                 0, min(len(data), int(draw.choice([60, 200, 10**6]))), draw.integers(1, 6)
             ):
-                data[at] = draw.choice([0, 255, draw.integers(256)])
+                data[position] = draw.choice([0, 255, draw.integers(256)])
             try:
                 picture = Picture.of(bytes(data))
             except PictureError:
@@ -549,8 +549,8 @@ def test_resizing_a_crop_equals_cropping_the_resized_picture():
     big = np.random.default_rng(2).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     picture = Picture.of(big)
     whole = picture.resized((40, 60), (0, 0, 60, 90), "bicubic")
-    part = picture.resized((20, 30), (15, 22.5, 45, 67.5), "bicubic")
-    assert np.array_equal(part, whole[10:30, 15:45])
+    crop = picture.resized((20, 30), (15, 22.5, 45, 67.5), "bicubic")
+    assert np.array_equal(crop, whole[10:30, 15:45])
     assert np.array_equal(
         whole, np.asarray(Image.fromarray(big).resize((60, 40), Image.Resampling.BICUBIC))
     )

@@ -59,7 +59,7 @@ def test_the_best_grid_of_some_images(size, best):
 
 @settings(max_examples=150, deadline=None)
 @given(sides, sides, st.sampled_from(["anyres", "anyres(4)", "2x2", "3x1,1x3"]))
-def test_grid_size_and_unpadding_are_those_of_transformers(high, wide, text):
+def test_grid_size_and_unpadding_are_those_of_transformers(height, width, text):
     library = pytest.importorskip("transformers.image_processing_utils")
     transforms = pytest.importorskip(
         "transformers.models.llava_next.image_processing_pil_llava_next"
@@ -67,15 +67,15 @@ def test_grid_size_and_unpadding_are_those_of_transformers(high, wide, text):
     modeling = pytest.importorskip("transformers.models.llava_next.modeling_llava_next")
     tiling, side, patch = Tiling.of(text), 336, 14
     pinpoints = [(rows * side, columns * side) for rows, columns in tiling.grids]
-    best = library.select_best_resolution((high, wide), pinpoints)
-    frame = tiled(tiling, (high, wide), (side, side), (patch, patch))
+    best = library.select_best_resolution((height, width), pinpoints)
+    frame = tiled(tiling, (height, width), (side, side), (patch, patch))
     assert frame.canvas == best
-    shape = torch.empty(3, high, wide).numpy()
+    shape = torch.empty(3, height, width).numpy()
     assert frame.resized == transforms.get_patch_output_size(
         shape, best, input_data_format="channels_first"
     )
     numbers = torch.arange(frame.grid[0] * frame.grid[1]).view(1, *frame.grid)
-    theirs = modeling.unpad_image(numbers, (high, wide))[0]
+    theirs = modeling.unpad_image(numbers, (height, width))[0]
     if theirs.numel():
         rows, columns = unpadded(frame)
         assert torch.equal(numbers[0, rows, columns], theirs)
@@ -91,22 +91,22 @@ def test_a_strip_thinner_than_a_patch_keeps_the_patches_that_see_it():
 
 @settings(max_examples=60, deadline=None)
 @given(sides, sides, st.integers(1, 3), st.integers(1, 3))
-def test_windows_share_out_the_grid_of_the_canvas(high, wide, rows, columns):
+def test_windows_share_out_the_grid_of_the_canvas(height, width, rows, columns):
     """A mask's shares on the tiles are those on the whole canvas, cut up; where there is no window
     there is no image."""
-    frame = tiled(Tiling(((rows, columns),)), (high, wide), (28, 28), (14, 14))
-    mask = torch.zeros(1, high, wide)
-    mask[:, high // 4 : high // 2 + 1, wide // 3 :] = 1
+    frame = tiled(Tiling(((rows, columns),)), (height, width), (28, 28), (14, 14))
+    mask = torch.zeros(1, height, width)
+    mask[:, height // 4 : height // 2 + 1, width // 3 :] = 1
     whole = frame.to_grid(mask)
     for row in range(rows):
         for column in range(columns):
-            part = window(frame, (28 * row, 28 * column), (28, 28))
-            own = (slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2))
-            if part is None:
-                assert not frame.valid[own].any()
+            tile = window(frame, (28 * row, 28 * column), (28, 28))
+            cells = (slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2))
+            if tile is None:
+                assert not frame.valid[cells].any()
                 continue
-            torch.testing.assert_close(part.to_grid(mask)[0], whole[0][own], atol=1e-6, rtol=0)
-            torch.testing.assert_close(part.content, frame.content[own], atol=1e-6, rtol=0)
+            torch.testing.assert_close(tile.to_grid(mask)[0], whole[0][cells], atol=1e-6, rtol=0)
+            torch.testing.assert_close(tile.content, frame.content[cells], atol=1e-6, rtol=0)
 
 
 def test_a_window_knows_the_part_of_the_image_it_sees():

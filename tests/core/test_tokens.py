@@ -14,37 +14,37 @@ IDS = ("image", "view", "region", "patch", "kind")
 
 def tokens(image: list[int], images: int, start: float = 0.0, kind: int = REGION) -> Tokens:
     count = len(image)
-    own = torch.arange(count)
-    values = torch.stack([own + start, own * 10.0], 1)
+    numbers = torch.arange(count)
+    values = torch.stack([numbers + start, numbers * 10.0], 1)
     return Tokens(
         values,
         torch.tensor(image, dtype=torch.int64),
-        own * 0,
-        own,
-        own - 1,
+        numbers * 0,
+        numbers,
+        numbers - 1,
         torch.full((count,), kind),
         images,
     )
 
 
-def same(one: Tokens, other: Tokens) -> bool:
+def same(first: Tokens, second: Tokens) -> bool:
     tensors = all(
-        torch.equal(getattr(one, name), getattr(other, name)) for name in ("values", *IDS)
+        torch.equal(getattr(first, name), getattr(second, name)) for name in ("values", *IDS)
     )
-    return tensors and one.images == other.images and one.values.dtype == other.values.dtype
+    return tensors and first.images == second.images and first.values.dtype == second.values.dtype
 
 
 def test_an_image_without_tokens_keeps_its_slot():
     batch = tokens([0, 0, 2], images=4)
     assert len(batch) == 3
     assert batch.counts.tolist() == [2, 0, 1, 0]
-    assert [part.tolist() for part in batch.split()] == [[[0, 0], [1, 10]], [], [[2, 20]], []]
-    assert [part.shape for part in batch.split()] == [(2, 2), (0, 2), (1, 2), (0, 2)]
+    assert [values.tolist() for values in batch.split()] == [[[0, 0], [1, 10]], [], [[2, 20]], []]
+    assert [values.shape for values in batch.split()] == [(2, 2), (0, 2), (1, 2), (0, 2)]
     assert [len(batch.of(i)) for i in range(4)] == [2, 0, 1, 0]
-    one = batch.of(2)
-    assert one.images == 1
-    assert one.image.tolist() == [0]
-    assert one.region.tolist() == [2]
+    third = batch.of(2)
+    assert third.images == 1
+    assert third.image.tolist() == [0]
+    assert third.region.tolist() == [2]
     for outside in (4, -1):
         with pytest.raises(IndexError, match=f"image {outside} of a batch of 4"):
             batch.of(outside)
@@ -54,7 +54,7 @@ def test_empty():
     none = Tokens.empty(5, images=3)
     assert none.values.shape == (0, 5)
     assert none.counts.tolist() == [0, 0, 0]
-    assert [part.shape for part in none.split()] == [(0, 5)] * 3
+    assert [values.shape for values in none.split()] == [(0, 5)] * 3
     assert Tokens.empty(5).counts.tolist() == []
     assert Tokens.empty(5).split() == []
     assert none.count("region") == 0
@@ -88,7 +88,7 @@ def test_take():
     assert same(batch.take(torch.tensor([True, False, True])), batch.take(torch.tensor([0, 2])))
     assert batch.take(torch.tensor([], dtype=torch.int64)).counts.tolist() == [0, 0]
     swapped = batch.take(torch.tensor([1, 0, 2]))  # within an image any order is fine
-    assert [part[:, 0].tolist() for part in swapped.split()] == [[1, 0], [2]]
+    assert [values[:, 0].tolist() for values in swapped.split()] == [[1, 0], [2]]
 
 
 def test_split_refuses_a_shuffled_batch():
@@ -101,9 +101,9 @@ def test_split_refuses_a_shuffled_batch():
 
 def test_but_and_to():
     batch = tokens([0, 1], 2)
-    wide = batch.but(torch.ones(2, 9))
-    assert wide.values.shape == (2, 9)
-    assert torch.equal(wide.image, batch.image)
+    wider = batch.but(torch.ones(2, 9))
+    assert wider.values.shape == (2, 9)
+    assert torch.equal(wider.image, batch.image)
     with pytest.raises(ValueError, match=r"3 tokens need image \[3\], got \[2\]"):
         batch.but(torch.ones(3, 9))
     half = batch.to(torch.bfloat16)
@@ -119,8 +119,8 @@ def test_cat():
     assert joined.image.tolist() == [0, 2, 5, 5]
     assert joined.counts.tolist() == [1, 0, 1, 0, 0, 2]
     assert joined.values[:, 0].tolist() == [0, 1, 5, 6]
-    for i, part in enumerate([tokens([0, 2], 3).of(0), tokens([0, 2], 3).of(1)]):
-        assert same(joined.of(i), part)
+    for i, image_tokens in enumerate([tokens([0, 2], 3).of(0), tokens([0, 2], 3).of(1)]):
+        assert same(joined.of(i), image_tokens)
     assert same(cat([joined]), joined)
     with pytest.raises(ValueError, match="nothing to join"):
         cat([])

@@ -97,11 +97,11 @@ def llama_like() -> PreTrainedTokenizerFast:
         single="<s> $A", special_tokens=[("<s>", 1)]
     )
     # the byte pieces are plain tokens, not special ones
-    own = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
-    own.name_or_path = "llama-like"
-    return own
+    tokenizer.name_or_path = "llama-like"
+    return tokenizer
 
 
 def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
@@ -130,11 +130,11 @@ def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
         "<|begin|>",
     ]
     inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    own = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<|endoftext|>", bos_token="<|begin|>"
     )
-    own.chat_template = template
-    return own
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 def said(labeller: Labeller, turns: list[Turn]) -> list[str]:
@@ -148,15 +148,15 @@ def said(labeller: Labeller, turns: list[Turn]) -> list[str]:
             stretches = [*stretches, []] if before == IGNORE else stretches
             stretches[-1].append(label)
     return [
-        labeller.tokenizer.decode(one, clean_up_tokenization_spaces=False).lstrip(" ")
-        for one in stretches
+        labeller.tokenizer.decode(stretch, clean_up_tokenization_spaces=False).lstrip(" ")
+        for stretch in stretches
     ]
 
 
 def llama_with(template: str) -> PreTrainedTokenizerFast:
-    own = llama_like()
-    own.chat_template = template
-    return own
+    tokenizer = llama_like()
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 FIRST, SECOND = TALK[1].text, TALK[3].text
@@ -211,7 +211,7 @@ def test_a_merge_over_the_boundary_is_cut_where_the_answer_starts():
     colon."""
     inner = Tokenizer(
         models.BPE(
-            {**{letter: at for at, letter in enumerate(":usrastneidWh?<mg>q")}, ":r": 90},
+            {**{letter: index for index, letter in enumerate(":usrastneidWh?<mg>q")}, ":r": 90},
             [(":", "r")],
         )
     )
@@ -235,7 +235,7 @@ def test_a_merge_over_the_boundary_is_cut_where_the_answer_starts():
 def test_a_space_before_the_first_word_stays_with_it_as_in_llava():
     labeller = Labeller(llama_like(), "vicuna_v1")
     ids, labels = labeller(TALK[:2])
-    first = next(at for at, label in enumerate(labels) if label != IGNORE)
+    first = next(index for index, label in enumerate(labels) if label != IGNORE)
     tokens = labeller.tokenizer.convert_ids_to_tokens(ids)
     assert tokens[first].startswith("▁")
     assert tokens[first - 1].endswith(":")
@@ -260,7 +260,7 @@ def test_the_think_block_of_qwen3_is_not_supervised():
     labeller = Labeller(qwen_like(QWEN3))
     text = labeller.template.render(TALK).text
     assert text.count("<think>") == 1
-    assert not any("<think>" in one for one in said(labeller, TALK))
+    assert not any("<think>" in stretch for stretch in said(labeller, TALK))
 
 
 def test_words_that_a_template_strips_are_supervised_as_it_writes_them():

@@ -58,12 +58,12 @@ def test_none_and_all(share, expected):
 @pytest.mark.parametrize("options", [{}, {"lengths": np.full(24, 50), "pack_to": 100}])
 def test_rows_are_those_of_the_order_with_some_moved(options):
     data = mixed(0.5)
-    own = order(data, **options)
+    sample_order = order(data, **options)
     for step in (0, 1, 5):
-        rows, plain = data.rows(own, step), own.at(step)
+        rows, plain = data.rows(sample_order, step), sample_order.at(step)
         assert [index % 24 for index in flat(rows)] == flat(plain)
         assert [index >= 24 for index in flat(rows)] == data.drawn(
-            own.place(step)[0], flat(plain)
+            sample_order.place(step)[0], flat(plain)
         ).tolist()
         assert [type(row) for row in rows] == [type(row) for row in plain]
 
@@ -77,7 +77,7 @@ def test_a_moved_index_is_the_same_sample_without_masks():
     assert without.input_ids == with_masks.input_ids
     pair = data[(3, 27)]
     assert isinstance(pair, tuple)
-    assert [one.regions for one in pair] == [None, ""]
+    assert [sample.regions for sample in pair] == [None, ""]
     assert len(data) == 48
 
 
@@ -121,8 +121,8 @@ def recipe(**changes):
 
 
 def fed(share: float):
-    own = recipe(mask_free=share)
-    return feed(own, own.stage[0], tokenizer=TOKENIZER, placeholder=PLACEHOLDER)
+    run_recipe = recipe(mask_free=share)
+    return feed(run_recipe, run_recipe.stage[0], tokenizer=TOKENIZER, placeholder=PLACEHOLDER)
 
 
 def test_a_length_is_the_larger_of_both_ways():
@@ -133,11 +133,11 @@ def test_a_length_is_the_larger_of_both_ways():
 
 
 def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
-    found = fed(0.5)
-    row = next(row for row in flat(found.at(0)) if row >= 24)
-    assert found.name(row) == found.name(row - 24)
-    own = recipe(mask_free=0.5, steps=2)
-    train(own, tmp_path / "run", options=Options(device="cpu"), given="as given")
+    stage_feed = fed(0.5)
+    row = next(row for row in flat(stage_feed.at(0)) if row >= 24)
+    assert stage_feed.name(row) == stage_feed.name(row - 24)
+    run_recipe = recipe(mask_free=0.5, steps=2)
+    train(run_recipe, tmp_path / "run", options=Options(device="cpu"), given="as given")
     losses = [
         entry["loss"] for entry in RunFolder(tmp_path / "run").entries() if entry["kind"] == "step"
     ]
@@ -146,22 +146,22 @@ def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
 
 
 def test_packed_rows_of_both_kinds_keep_to_their_length(tmp_path):
-    own = recipe(mask_free=0.5, pack=True, max_length=260, batch=2)
-    found = feed(
-        own,
-        own.stage[0],
+    packed_recipe = recipe(mask_free=0.5, pack=True, max_length=260, batch=2)
+    stage_feed = feed(
+        packed_recipe,
+        packed_recipe.stage[0],
         tokenizer=TOKENIZER,
         placeholder=PLACEHOLDER,
         cache=str(tmp_path / "features"),
     )
-    model = build(own).model
-    rows = found.at(0)
+    model = build(packed_recipe).model
+    rows = stage_feed.at(0)
     assert any(index >= 24 for index in flat(rows))
-    batch = found.collate([found.dataset[row] for row in rows])
-    made = model.spliced(
+    batch = stage_feed.collate([stage_feed.dataset[row] for row in rows])
+    spliced = model.spliced(
         batch["input_ids"], batch["attention_mask"], batch["pictures"], regions=batch["regions"]
     )
-    assert int(made.lengths.max()) <= 260
+    assert int(spliced.lengths.max()) <= 260
     bare = [number for number, text in enumerate(batch["regions"]) if text == ""]
     assert bare
     assert {

@@ -19,7 +19,9 @@ from regiontok.settings.recipe import Data
 
 
 def talk(*texts: str) -> list[dict[str, str]]:
-    return [{"from": "gpt" if at % 2 else "human", "value": text} for at, text in enumerate(texts)]
+    return [
+        {"from": "gpt" if turn % 2 else "human", "value": text} for turn, text in enumerate(texts)
+    ]
 
 
 GOOD = [
@@ -84,9 +86,9 @@ def test_published_files_are_read_and_what_does_not_fit_is_counted(folder, lines
     assert records[1].images == (str(folder / "one.png"), str(folder / "two.png"))
     assert [turn.role for turn in records[2].turns] == ["system", "user", "assistant"]
     assert len(records) + len(records.aside) == len(rows)
-    for (_, reason), one in zip(BAD, records.aside, strict=True):
-        assert one.reason.startswith(reason)
-    assert [one.place for one in records.aside] == list(range(4, 16))
+    for (_, reason), refusal in zip(BAD, records.aside, strict=True):
+        assert refusal.reason.startswith(reason)
+    assert [refusal.place for refusal in records.aside] == list(range(4, 16))
     assert records.counts["not an object with a list of conversations"] == 2
 
 
@@ -102,7 +104,9 @@ def test_a_line_that_is_no_json_is_set_aside(folder):
     (folder / "data.jsonl").write_text(text, encoding="utf-8")
     records = read([Data(records=str(folder / "data.jsonl"))])
     assert len(records) == 2
-    assert [(one.place, one.reason) for one in records.aside] == [(1, "a line that is no JSON")]
+    assert [(refusal.place, refusal.reason) for refusal in records.aside] == [
+        (1, "a line that is no JSON")
+    ]
 
 
 def test_sources_lie_one_after_the_other_and_survive_pickling(folder):

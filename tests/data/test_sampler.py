@@ -24,7 +24,7 @@ LENGTHS = np.random.default_rng(0).integers(5, 100, 203)
 def test_packing_loses_and_doubles_nothing(lengths, how):
     rows = pack(lengths, 20, how=how)
     assert sorted(flat(map(tuple, rows))) == list(range(len(lengths)))
-    assert all(sum(lengths[at] for at in row) <= 20 for row in rows)
+    assert all(sum(lengths[index] for index in row) <= 20 for row in rows)
     if how == "sequential":
         assert flat(map(tuple, rows)) == list(range(len(lengths)))
 
@@ -34,9 +34,11 @@ def test_first_fit_decreasing_is_what_its_name_says():
     for seed in range(20):
         lengths = np.random.default_rng(seed).integers(1, 50, 80)
         rows: list[list[int]] = []
-        for at in sorted(range(80), key=lambda one: (-lengths[one], one)):
-            fits = [row for row in rows if sum(lengths[one] for one in row) + lengths[at] <= 60]
-            fits[0].append(at) if fits else rows.append([at])
+        for index in sorted(range(80), key=lambda sample: (-lengths[sample], sample)):
+            fits = [
+                row for row in rows if sum(lengths[sample] for sample in row) + lengths[index] <= 60
+            ]
+            fits[0].append(index) if fits else rows.append([index])
         assert pack(lengths, 60) == [sorted(row) for row in rows]
 
 
@@ -79,9 +81,9 @@ def test_resuming_at_any_step_and_any_number_of_processes_give_the_same_samples(
     shares = [list(order(micro=2, rank=rank, processes=2)) for rank in (0, 1)]
     assert len(shares[0]) == len(order(micro=2, rank=0, processes=2)) == 2 * len(whole)
     for step, rows in enumerate(whole):
-        own = [share[2 * step : 2 * step + 2] for share in shares]
-        assert [own[0][0], own[1][0], own[0][1], own[1][1]] == [
-            rows[at : at + 2] for at in range(0, 8, 2)
+        of_step = [share[2 * step : 2 * step + 2] for share in shares]
+        assert [of_step[0][0], of_step[1][0], of_step[0][1], of_step[1][1]] == [
+            rows[first : first + 2] for first in range(0, 8, 2)
         ]
     dealt = list(order(micro=2))  # what accelerate would deal out in turn to two processes
     assert [dealt[0::2], dealt[1::2]] == shares

@@ -156,8 +156,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     path = tmp_path / "sheet.png"
     path.write_bytes(b"older")
 
-    def full(part, _):
-        part.touch()
+    def full(path, _):
+        path.touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)

@@ -109,16 +109,16 @@ def test_what_is_noticed():
 
 def test_features_are_standardised_over_the_picture_and_values_are_not(cat):
     grid = Filters().encode([cat])[0]
-    own, fixed = grid.features[..., :56].flatten(0, 1), grid.values[..., :56].flatten(0, 1)
+    features, values = grid.features[..., :56].flatten(0, 1), grid.values[..., :56].flatten(0, 1)
     weights = torch.tensor(([2.0] * 3 + [1.0] * 3 + [0.7] * 12 + [0.5] * 10) * 2)
-    torch.testing.assert_close(own.std(0, correction=0), weights, rtol=0.02, atol=0)
-    torch.testing.assert_close(own.mean(0), torch.zeros(56), rtol=0, atol=0.02)
+    torch.testing.assert_close(features.std(0, correction=0), weights, rtol=0.02, atol=0)
+    torch.testing.assert_close(features.mean(0), torch.zeros(56), rtol=0, atol=0.02)
     dim = Picture.of((cat.pixels * 0.5).astype(np.uint8))
     again = Filters().encode([dim])[0]
     assert (
         torch.cosine_similarity(again.features, grid.features, dim=-1).mean() > 0.95
     )  # Lab is not linear
-    assert (again.values[..., 0].mean() - fixed[:, 0].mean()) < -1
+    assert (again.values[..., 0].mean() - values[:, 0].mean()) < -1
 
 
 def test_fourier_features_are_a_gaussian_kernel(cat):
@@ -182,10 +182,10 @@ def test_two_halves_are_found(left, right):
 
 
 def test_odd_pictures():
-    wide = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
-    tall = np.ascontiguousarray(wide.swapaxes(0, 1))
+    long = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
+    upright = np.ascontiguousarray(long.swapaxes(0, 1))
     for framing in ("stretch", "letterbox", "crop"):
-        for picture in (wide, tall, np.zeros((1, 1, 3), np.uint8), photos.camera()):
+        for picture in (long, upright, np.zeros((1, 1, 3), np.uint8), photos.camera()):
             grid = Filters(framing=framing).encode([Picture.of(picture)])[0]
             assert grid.features.shape == (
                 24,
@@ -201,12 +201,14 @@ def test_a_greyscale_picture_equals_its_rgb_copy():
 
 
 def test_letterbox_standardises_over_the_image_only():
-    wide = Picture.of(photos.coffee()[:200])
-    grid = Filters(framing="letterbox").encode([wide])[0]
+    photo = Picture.of(photos.coffee()[:200])
+    grid = Filters(framing="letterbox").encode([photo])[0]
     assert 0 < int(grid.valid.sum()) < 576
-    own = grid.features[grid.valid][:, :3]
-    torch.testing.assert_close(own.std(0, correction=0), torch.full((3,), 2.0), rtol=0.02, atol=0)
-    labels = merged(Filters(framing="letterbox"), wide).labels
+    features = grid.features[grid.valid][:, :3]
+    torch.testing.assert_close(
+        features.std(0, correction=0), torch.full((3,), 2.0), rtol=0.02, atol=0
+    )
+    labels = merged(Filters(framing="letterbox"), photo).labels
     assert torch.equal(labels >= 0, grid.valid)
 
 
@@ -224,10 +226,9 @@ def test_shuffled_patches_keep_their_colours(cat):
 def test_spec_round_trip():
     encoder = build("encoder", "filters(size=448, fourier=0)")
     assert encoder == Filters(size=448, fourier=0) == build("encoder", render(encoder))
-    full = render(Filters(device="cpu"), full=True)
-    assert (
-        full
-        == "filters(size=336, patch=14, framing='stretch', fourier=264, seed=0, shuffle=None, version=1)"
+    assert render(Filters(device="cpu"), full=True) == (
+        "filters(size=336, patch=14, framing='stretch', fourier=264, seed=0, "
+        "shuffle=None, version=1)"
     )
 
 

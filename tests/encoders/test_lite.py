@@ -58,16 +58,16 @@ def other_weights(monkeypatch):
 )
 def test_grid_and_width(cat, settings, grid, width):
     encoder = Lite(**settings)
-    found = encoder.encode([cat])[0]
-    assert found.frame == encoder.frame(cat.size)
-    assert found.features.shape == found.values.shape == (*grid, width)
+    encoded = encoder.encode([cat])[0]
+    assert encoded.frame == encoder.frame(cat.size)
+    assert encoded.features.shape == encoded.values.shape == (*grid, width)
     assert encoder.width == width
-    assert found.features.dtype == found.values.dtype == torch.float32
-    assert not found.features.requires_grad
-    assert not found.features.is_inference()  # so that it can take part in training
-    assert found.key == cat.key
+    assert encoded.features.dtype == encoded.values.dtype == torch.float32
+    assert not encoded.features.requires_grad
+    assert not encoded.features.is_inference()  # so that it can take part in training
+    assert encoded.key == cat.key
     assert not encoder.has_cls
-    assert encoder.summaries == found.summaries == 0
+    assert encoder.summaries == encoded.summaries == 0
 
 
 def test_the_network_is_as_the_tables_say():
@@ -114,7 +114,7 @@ def test_names_of_real_photos(cat):
         logits = encoder.logits([picture])[0]
         assert logits.shape == (24, 24, 1000)
         best = logits.mean((0, 1)).topk(5).indices.tolist()
-        assert names & {encoder.classes[at] for at in best}
+        assert names & {encoder.classes[index] for index in best}
 
 
 def test_logits_lie_where_the_thing_is():
@@ -214,7 +214,9 @@ def test_a_patch_near_the_mean_is_drawn_towards_it(cat):
     grid = Lite().encode([cat])[0]
     channels = (24, 40, 112)
     parts = grid.values[..., :176].split(channels, dim=-1)
-    levels = [part * (3 * count / 176) ** 0.5 for part, count in zip(parts, channels, strict=True)]
+    levels = [
+        share * (3 * count / 176) ** 0.5 for share, count in zip(parts, channels, strict=True)
+    ]
     off = [level - level.mean((0, 1)) for level in levels]
     distance = sum(level.square().mean(-1) for level in off) / 3
     gain = 1 - FLOOR**2 / distance.clamp(min=FLOOR**2)
@@ -235,10 +237,10 @@ def test_two_halves_are_found():
 
 
 def test_odd_pictures():
-    wide = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
-    tall = np.ascontiguousarray(wide.swapaxes(0, 1))
+    long = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
+    upright = np.ascontiguousarray(long.swapaxes(0, 1))
     for framing in ("stretch", "letterbox", "crop"):
-        for picture in (wide, tall, np.zeros((1, 1, 3), np.uint8), photos.camera()):
+        for picture in (long, upright, np.zeros((1, 1, 3), np.uint8), photos.camera()):
             grid = Lite(**SMALL, framing=framing).encode([Picture.of(picture)])[0]
             assert grid.features.shape == (
                 12,
@@ -256,18 +258,18 @@ def test_a_greyscale_picture_equals_its_rgb_copy():
 
 
 def test_letterbox_standardises_over_the_image_only():
-    wide = Picture.of(photos.coffee()[:200])
+    photo = Picture.of(photos.coffee()[:200])
     encoder = Lite(framing="letterbox")
-    grid = encoder.encode([wide])[0]
+    grid = encoder.encode([photo])[0]
     assert 0 < int(grid.valid.sum()) < 576
     values = grid.values[grid.valid][:, :24]
-    own = grid.features[grid.valid][:, :24]
+    features = grid.features[grid.valid][:, :24]
     off = values - values.mean(0)
     turned = torch.cosine_similarity(
-        off / off.std(0, correction=0), own, dim=-1
+        off / off.std(0, correction=0), features, dim=-1
     )  # the gain changes lengths only
     torch.testing.assert_close(turned, torch.ones_like(turned), rtol=0, atol=1e-4)
-    assert torch.equal(merged(encoder, wide).labels >= 0, grid.valid)
+    assert torch.equal(merged(encoder, photo).labels >= 0, grid.valid)
 
 
 def test_the_padding_of_a_letterbox_has_the_colour_of_the_picture():
@@ -308,11 +310,11 @@ def test_missing_weights_name_the_package(monkeypatch):
 
 
 def test_weights_that_do_not_fit_are_refused():
-    own = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    expected = {"a": torch.zeros(2), "b": torch.zeros(3)}
     with pytest.raises(ValueError, match="expected 2 tensors, got 1"):
-        by_order(own, {"x": torch.zeros(2)})
+        by_order(expected, {"x": torch.zeros(2)})
     with pytest.raises(ValueError, match=r"y \[4\] does not fit b \[3\]"):
-        by_order(own, {"x": torch.zeros(2), "y": torch.zeros(4)})
+        by_order(expected, {"x": torch.zeros(2), "y": torch.zeros(4)})
 
 
 def test_spec_round_trip():

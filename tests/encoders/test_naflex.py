@@ -123,13 +123,13 @@ def test_pixels_equal_the_pil_backend_bit_for_bit(folders, shape):
 @given(
     st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([8, 14, 16]), st.integers(1, 1100)
 )
-def test_every_canvas_is_the_librarys(high, wide, patch, patches):
+def test_every_canvas_is_the_librarys(height, width, patch, patches):
     theirs = import_module(
         hub.Siglip2ImageProcessorPil.__module__
     ).get_image_size_for_max_num_patches
-    found = canvas_of((high, wide), patch, patches)
-    assert found == theirs(high, wide, patch, patches)
-    assert found[0] * found[1] <= patches * patch * patch
+    canvas = canvas_of((height, width), patch, patches)
+    assert canvas == theirs(height, width, patch, patches)
+    assert canvas[0] * canvas[1] <= patches * patch * patch
 
 
 def test_the_grid_follows_the_pictures_shape(folders):

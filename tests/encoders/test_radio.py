@@ -61,13 +61,13 @@ TO_RELEASED = {
 @pytest.fixture(scope="module")
 def model() -> Any:
     torch.manual_seed(0)
-    made = hub.RadioModel(hub.RadioConfig(**SIZES, **TOKENS)).eval()
+    radio = hub.RadioModel(hub.RadioConfig(**SIZES, **TOKENS)).eval()
     for (
         name,
         parameter,
-    ) in made.named_parameters():  # layer scales of 1 would hide that they were forgotten
+    ) in radio.named_parameters():  # layer scales of 1 would hide that they were forgotten
         parameter.data.normal_(0.5 if "scale" in name else 0, 0.2)
-    return made
+    return radio
 
 
 def released(model: Any, folder: Path, config: dict[str, Any] = CONFIG, **more: Tensor) -> Path:
@@ -76,7 +76,9 @@ def released(model: Any, folder: Path, config: dict[str, Any] = CONFIG, **more: 
     state, weights = model.state_dict(), {}
     for key, tensor in state.items():
         if ".q_proj." in key:
-            whole = torch.cat([state[key.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"])
+            whole = torch.cat(
+                [state[key.replace(".q_proj.", f".{letter}_proj.")] for letter in "qkv"]
+            )
             weights[key.replace("attention.q_proj.", "attn.qkv.")] = whole
         elif ".k_proj." not in key and ".v_proj." not in key:
             weights[key] = tensor
@@ -98,7 +100,7 @@ def released(model: Any, folder: Path, config: dict[str, Any] = CONFIG, **more: 
 @pytest.fixture(scope="module")
 def folders(model, tmp_path_factory) -> Iterator[dict[str, Path]]:
     root = tmp_path_factory.mktemp("radio")
-    made = {
+    paths = {
         "released": released(model, root / "released"),
         "saved": root / "saved",
         "bare": root / "bare",
@@ -107,12 +109,12 @@ def folders(model, tmp_path_factory) -> Iterator[dict[str, Path]]:
         root / "saved"
     )  # NVlabs' names for some, transformers' for the layer scales
     model.save_pretrained(root / "bare", save_original_format=False)
-    keys = {name: set(load_file(path / "model.safetensors")) for name, path in made.items()}
+    keys = {name: set(load_file(path / "model.safetensors")) for name, path in paths.items()}
     assert "radio_model.model.blocks.0.ls1.grandma" in keys["released"]
     assert "radio_model.model.blocks.0.layer_scale1.lambda1" in keys["saved"]
     assert "encoder.layer.0.attention.q_proj.weight" in keys["bare"]
-    held = [encoder(path)._tower for path in made.values()]
-    yield made
+    held = [encoder(path)._tower for path in paths.values()]
+    yield paths
     held.clear()
 
 
@@ -168,15 +170,17 @@ def test_released_positions_are_interpolated_with_corners_aligned(model, folders
     table = torch.nn.functional.interpolate(
         table, (longest, longest), mode="bilinear", align_corners=True
     )
-    own = hub.RadioModel(hub.RadioConfig(**SIZES | {"max_img_size": longest * 8}, **TOKENS)).eval()
+    larger = hub.RadioModel(
+        hub.RadioConfig(**SIZES | {"max_img_size": longest * 8}, **TOKENS)
+    ).eval()
     state = model.state_dict() | {
         "embeddings.position_embedding": table.permute(0, 2, 3, 1).reshape(1, -1, 32)
     }
-    own.load_state_dict(state)
+    larger.load_state_dict(state)
     image = noise(61, 47)
     read = encoder(folders["released"], f", size={size}")
     with torch.no_grad():
-        expected = own(values(read, image)).features[0]
+        expected = larger(values(read, image)).features[0]
     [grid] = read.encode([image])
     torch.testing.assert_close(grid.features.flatten(0, 1), expected, rtol=0, atol=1e-5)
     [other] = encoder(folders["released"], f", size={size}, align_corners=False").encode([image])
@@ -187,13 +191,13 @@ def test_released_positions_are_interpolated_with_corners_aligned(model, folders
 
 def test_positions_of_wide_and_high_windows_are_cut_from_one_square():
     table = torch.arange(64.0).reshape(1, 64, 1)  # row * 8 + column
-    wide, high = (
+    landscape, portrait = (
         positions(table, grid, align_corners=True).reshape(grid) for grid in ((2, 4), (4, 2))
     )
     # 8 positions onto 4 with corners aligned: 0, 7/3, 14/3, 7
     steps = torch.tensor([0, 7 / 3, 14 / 3, 7])
-    torch.testing.assert_close(wide, steps[:2, None] * 8 + steps)
-    torch.testing.assert_close(high, steps[:, None] * 8 + steps[:2])
+    torch.testing.assert_close(landscape, steps[:2, None] * 8 + steps)
+    torch.testing.assert_close(portrait, steps[:, None] * 8 + steps[:2])
     [[first, *_]] = positions(table, (4, 4), align_corners=False).reshape(1, 16)
     assert first == 0.5 * 8 + 0.5  # between the first two rows and columns
 
@@ -356,10 +360,10 @@ def test_shards_and_a_projection_for_clips(model, folders, tmp_path):
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
     image = noise(40, 40)
-    [one], [many] = (
+    [whole], [sharded] = (
         encoder(path, ", size=48").encode([image]) for path in (folders["saved"], tmp_path)
     )
-    assert torch.equal(one.features, many.features)
+    assert torch.equal(whole.features, sharded.features)
     shards[0].unlink()
     with pytest.raises(ValueError, match=rf"lacks 1 of its {len(shards)} weight files"):
         encoder(tmp_path).frame((4, 4))
@@ -369,11 +373,11 @@ def test_shards_and_a_projection_for_clips(model, folders, tmp_path):
     ("width", "rows", "heads"), [(768, 3072, 12), (1152, 4304, 16), (1280, 5120, 16)]
 )
 def test_sizes_are_read_off_the_shapes(tmp_path, width, rows, heads):
-    made = hub.RadioModel(
+    radio = hub.RadioModel(
         hub.RadioConfig(**SIZES | {"patch_size": 16, "max_img_size": 2048, "num_hidden_layers": 1})
     )
     path = released(
-        made,
+        radio,
         tmp_path / "wide",
         CONFIG | {"args": {"model_kwargs": {}}, "preferred_resolution": [768, 768]},
     )
@@ -469,9 +473,9 @@ def test_what_is_no_radio_is_refused(copied, tmp_path):
 
 def spoil(folder: Path, drop: str = "", **more: Tensor) -> None:
     weights = load_file(folder / "model.safetensors")
-    kept = {key: tensor for key, tensor in weights.items() if not drop or drop not in key}
+    remaining = {key: tensor for key, tensor in weights.items() if not drop or drop not in key}
     save_file(
-        kept | {key.replace("__", "."): tensor for key, tensor in more.items()},
+        remaining | {key.replace("__", "."): tensor for key, tensor in more.items()},
         folder / "model.safetensors",
     )
 
@@ -563,7 +567,8 @@ def test_pickles_are_refused(copied, name):
 def test_settings_out_of_range(folders):
     path = folders["released"]
     for size, near in ((50, (48, 48)), ((48, 3), (48, 8))):
-        message = rf"size must be a multiple of the patch, 8; got .*, the nearest is \({near[0]}, {near[1]}\)"
+        nearest = rf"the nearest is \({near[0]}, {near[1]}\)"
+        message = rf"size must be a multiple of the patch, 8; got .*, {nearest}"
         with pytest.raises(ValueError, match=message):
             encoder(path, f", size={size}").frame((40, 40))
     for layer in (3, -4):
@@ -592,7 +597,10 @@ def test_identity_and_spec(folders, copied):
     weights["radio_model.model.patch_generator.pos_embed"][0, 0, 0] += 1
     save_file(weights, copied / "model.safetensors")
     assert encoder(copied).identity != read.identity
-    text = "radio('nvidia/RADIO-L', size=768, layer=-2, framing='letterbox', align_corners=False, shuffle=1)"
+    text = (
+        "radio('nvidia/RADIO-L', size=768, layer=-2, framing='letterbox', "
+        "align_corners=False, shuffle=1)"
+    )
     assert render(build("encoder", text)) == text
     assert build(
         "encoder", render(build("encoder", text), full=True).replace(", version=1", "")

@@ -69,16 +69,16 @@ FAMILIES = pytest.mark.parametrize("name", list(CASES))
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("timm")
     torch.manual_seed(0)
-    for name, made in CASES.items():
-        model = timm.create_model(made.arch, pretrained=False, **made.args).eval()
+    for name, case in CASES.items():
+        model = timm.create_model(case.arch, pretrained=False, **case.args).eval()
         shake(model)
-        made.model = model
-        size = made.args["img_size"]
+        case.model = model
+        size = case.args["img_size"]
         model.pretrained_cfg = dict(model.pretrained_cfg) | {
             "input_size": (3, size, size),
             "crop_pct": 1.0,
         }
-        save_for_hf(model, root / name, model_args=made.args, safe_serialization=True)
+        save_for_hf(model, root / name, model_args=case.args, safe_serialization=True)
     return {name: root / name for name in CASES}
 
 
@@ -92,7 +92,7 @@ def encoder(path: Path, more: str = "") -> Timm:
     return build("encoder", f"timm({str(path)!r}{more})")
 
 
-def shown(read: Timm, image: Picture) -> torch.Tensor:
+def evaluation_pixels(read: Timm, image: Picture) -> torch.Tensor:
     """`[1 3 H W]`: a picture as timm's own evaluation transform shows it, which has to be given a
     size."""
     config = timm.data.resolve_model_data_config(read._shell)
@@ -106,18 +106,18 @@ def tokens(grid: Any) -> torch.Tensor:
 
 @FAMILIES
 def test_the_output_equals_timms_own_forward(checkpoints, name):
-    made, image = CASES[name], waves(42, 70)
+    case, image = CASES[name], waves(42, 70)
     read = encoder(checkpoints[name])
     [grid] = read.encode([image])
     side = 2 if name == "siglip" else 3
     assert grid.grid == (side, side)
     assert (0 if grid.prefix is None else len(grid.prefix), grid.summaries) == (
-        made.prefix,
-        made.summaries,
+        case.prefix,
+        case.summaries,
     )
-    assert (read.width, read.has_cls) == (32, made.summaries > 0)
+    assert (read.width, read.has_cls) == (32, case.summaries > 0)
     with torch.no_grad():
-        expected = made.model.forward_features(shown(read, image))[0]
+        expected = case.model.forward_features(evaluation_pixels(read, image))[0]
     torch.testing.assert_close(tokens(grid), expected, rtol=0, atol=1e-5)
 
 
@@ -125,20 +125,20 @@ def test_the_output_equals_timms_own_forward(checkpoints, name):
 @pytest.mark.parametrize(("layer", "block"), [(2, 1), (1, 0), (-2, 0), (0, None), (-3, None)])
 def test_layers_are_the_blocks_outputs_without_the_norm(checkpoints, name, layer, block):
     """Hidden state k is what block k-1 gives; hooks on timm's own model say what that is."""
-    made, image = CASES[name], waves(42, 42)
-    read, kept = encoder(checkpoints[name], f", layer={layer}"), []
-    at = made.model.blocks[block or 0]
+    case, image = CASES[name], waves(42, 42)
+    read, outputs = encoder(checkpoints[name], f", layer={layer}"), []
+    module = case.model.blocks[block or 0]
     handle = (
-        at.register_forward_pre_hook(lambda _m, given: kept.append(given[0]))
+        module.register_forward_pre_hook(lambda _m, inputs: outputs.append(inputs[0]))
         if block is None
         else None
     )
-    handle = handle or at.register_forward_hook(lambda _m, _given, out: kept.append(out))
+    handle = handle or module.register_forward_hook(lambda _m, _given, out: outputs.append(out))
     with torch.no_grad():
-        made.model.forward_features(shown(read, image))
+        case.model.forward_features(evaluation_pixels(read, image))
     handle.remove()
     [grid] = read.encode([image])
-    torch.testing.assert_close(tokens(grid), kept[0][0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(tokens(grid), outputs[0][0], rtol=0, atol=1e-5)
     assert not read._module.blocks[0]._forward_pre_hooks
 
 
@@ -161,21 +161,21 @@ def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
     "size", [(72, 72), (28, 56), (70, 35)]
 )  # 70 of the 72 pixels; 2:1 and 1:2 show height and width swapped
 def test_another_size_is_what_timm_itself_does_there(checkpoints, name, size):
-    made, image = CASES[name], waves(*size)
+    case, image = CASES[name], waves(*size)
     read = encoder(checkpoints[name], f", size={size}, framing='stretch'")
     pixels = canvases([image], [read.frame(size)])[0]
     values = torch.stack([read._preprocess.table()[c][pixels[c].long()] for c in range(3)])[None]
     h, w = size[0] // 14, size[1] // 14
     # another model, made for this size: timm resizes the positions of the checkpoint while loading
-    own = timm.create_model(
-        made.arch, pretrained=False, num_classes=0, **(made.args | {"img_size": (14 * h, 14 * w)})
+    resized = timm.create_model(
+        case.arch, pretrained=False, num_classes=0, **(case.args | {"img_size": (14 * h, 14 * w)})
     ).eval()
-    adapt = __import__(type(own).__module__, fromlist=["x"]).checkpoint_filter_fn
-    own.load_state_dict(
-        adapt(load_file(checkpoints[name] / "model.safetensors"), own), strict=False
+    adapt = __import__(type(resized).__module__, fromlist=["x"]).checkpoint_filter_fn
+    resized.load_state_dict(
+        adapt(load_file(checkpoints[name] / "model.safetensors"), resized), strict=False
     )
     with torch.no_grad():
-        expected = own.forward_features(values[..., : 14 * h, : 14 * w])[0]
+        expected = resized.forward_features(values[..., : 14 * h, : 14 * w])[0]
     [grid] = read.encode([image])
     assert grid.grid == (h, w)
     assert grid.frame.covered == (0.0, 0.0, 14.0 * h, 14.0 * w)
@@ -203,26 +203,26 @@ def test_aimv2_is_the_same_network_in_timm_and_transformers_at_any_size(tmp_path
     ).save_pretrained(tmp_path / "hub")
     args = TINY | {"mlp_ratio": 2.0, "num_classes": 0}
     model = timm.create_model("aimv2_large_patch14_224", pretrained=False, **args)
-    given = theirs.state_dict()
+    weights = theirs.state_dict()
     moved = {
-        "pos_embed": given["embeddings.position_embedding.weight"][None],
-        "norm.weight": given["rms_norm.weight"],
+        "pos_embed": weights["embeddings.position_embedding.weight"][None],
+        "norm.weight": weights["rms_norm.weight"],
     }
     moved |= {
-        f"patch_embed.proj.{kind}": given[f"embeddings.patch_embed.{kind}"]
+        f"patch_embed.proj.{kind}": weights[f"embeddings.patch_embed.{kind}"]
         for kind in ("weight", "bias")
     }
-    moved["patch_embed.norm.weight"] = given["embeddings.rms_norm.weight"]
+    moved["patch_embed.norm.weight"] = weights["embeddings.rms_norm.weight"]
     for i in range(2):
         of, to = f"encoder.layers.{i}", f"blocks.{i}"
         moved[f"{to}.attn.qkv.weight"] = torch.cat(
-            [given[f"{of}.attention.{part}_proj.weight"] for part in "qkv"]
+            [weights[f"{of}.attention.{letter}_proj.weight"] for letter in "qkv"]
         )
-        moved[f"{to}.attn.proj.weight"] = given[f"{of}.attention.out_proj.weight"]
-        moved |= {f"{to}.norm{k}.weight": given[f"{of}.rms_norm{k}.weight"] for k in (1, 2)}
+        moved[f"{to}.attn.proj.weight"] = weights[f"{of}.attention.out_proj.weight"]
+        moved |= {f"{to}.norm{k}.weight": weights[f"{of}.rms_norm{k}.weight"] for k in (1, 2)}
         names_of = {"fc1_g": "gate_proj", "fc1_x": "up_proj", "fc2": "down_proj"}
         moved |= {
-            f"{to}.mlp.{new}.weight": given[f"{of}.ffn.{old}.weight"]
+            f"{to}.mlp.{new}.weight": weights[f"{of}.ffn.{old}.weight"]
             for new, old in names_of.items()
         }
     model.load_state_dict(moved)
@@ -234,9 +234,9 @@ def test_aimv2_is_the_same_network_in_timm_and_transformers_at_any_size(tmp_path
             f"{kind}({str(tmp_path / where)!r}, size={size})"
             for kind, where in (("transformers", "hub"), ("timm", "timm"))
         ]
-        [one], [two] = (build("encoder", spec).encode([image]) for spec in specs)
-        assert one.frame == two.frame
-        torch.testing.assert_close(one.features, two.features, rtol=0, atol=2e-5)
+        [ours], [timms] = (build("encoder", spec).encode([image]) for spec in specs)
+        assert ours.frame == timms.frame
+        torch.testing.assert_close(ours.features, timms.features, rtol=0, atol=2e-5)
 
 
 # framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture):
@@ -254,10 +254,10 @@ FRAMINGS = {
 @FAMILIES
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_bright_square_lights_its_own_patches(checkpoints, name, framing):
-    (high, wide), size, (top, left) = FRAMINGS[framing]
+    (height, width), size, (top, left) = FRAMINGS[framing]
     read = encoder(checkpoints[name], f", layer=0, size={size}, framing={framing.split('-')[0]!r}")
     object.__setattr__(read, "_preprocess", replace(read._preprocess, canvas=(42, 42), edge=42))
-    black = np.zeros((high, wide, 3), np.uint8)
+    black = np.zeros((height, width, 3), np.uint8)
     [dark] = read.encode([Picture.of(black)])
     lit_patches = [(1, 0), (1, 1)] if framing != "letterbox-wide" else [(1, 1), (1, 2)]
     bright = black.copy()
@@ -296,7 +296,7 @@ def test_pixels_are_timms_evaluation_transform(model, size):
     look, frame = read._preprocess, read.frame(size)
     pixels = canvases([image], [frame], resample=look.resample)[0]
     mine = torch.stack([look.table()[c][pixels[c].long()] for c in range(3)])
-    torch.testing.assert_close(mine, shown(read, image)[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(mine, evaluation_pixels(read, image)[0], rtol=0, atol=1e-6)
 
 
 def test_crop_modes_that_are_no_framing_are_refused(copied):
@@ -322,20 +322,20 @@ def test_random_weights_are_a_control_that_a_seed_names():
     image = waves(48, 48)
     read = build("encoder", "timm('vit_tiny_patch16_224', size=48, weights='random')")
     state = torch.random.get_rng_state()
-    [one], [again] = read.encode([image]), replace(read).encode([image])
+    [first], [again] = read.encode([image]), replace(read).encode([image])
     assert torch.equal(torch.random.get_rng_state(), state)  # no global random state is touched
-    assert torch.equal(one.features, again.features)
+    assert torch.equal(first.features, again.features)
     other = replace(read, seed=1)
-    assert not torch.equal(other.encode([image])[0].features, one.features)
+    assert not torch.equal(other.encode([image])[0].features, first.features)
     assert len({read.identity, other.identity}) == 2
     assert replace(read).identity == read.identity
     assert render(other) == "timm('vit_tiny_patch16_224', size=48, weights='random', seed=1)"
 
 
 def test_every_weight_is_what_was_saved_and_a_model_is_loaded_once(checkpoints):
-    for name, made in CASES.items():
+    for name, case in CASES.items():
         first, second = encoder(checkpoints[name]), encoder(checkpoints[name], ", layer=-2")
-        state, saved = first._module.state_dict(), made.model.state_dict()
+        state, saved = first._module.state_dict(), case.model.state_dict()
         assert set(state) <= set(saved)
         assert all(torch.equal(value, saved[key]) for key, value in state.items())
         assert first._module is second._module

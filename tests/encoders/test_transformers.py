@@ -206,12 +206,12 @@ FAMILIES = pytest.mark.parametrize("name", list(CASES))
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     root = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
-    for name, made in CASES.items():
-        model = made.make()
+    for name, case in CASES.items():
+        model = case.make()
         shake(model)
-        made.model = model
+        case.model = model
         model.save_pretrained(root / name)
-        made.processor().save_pretrained(root / name)
+        case.processor().save_pretrained(root / name)
     held = [
         encoder(root / name)._module for name in CASES
     ]  # so that most tests share one model in memory
@@ -257,28 +257,28 @@ def processed(path: Path, image: Picture, **options: Any) -> torch.Tensor:
 @FAMILIES
 @pytest.mark.parametrize("layer", [-1, -2, 0, 2])
 def test_features_equal_the_librarys_own_forward(checkpoints, name, layer):
-    made, path = CASES[name], checkpoints[name]
+    case, path = CASES[name], checkpoints[name]
     # DINOv3's and TIPSv2's own processors have no PIL backend: a picture that needs no resize shows
     # the same pixels to both
     image = (
         waves(42, 42)
         if name in TORCHVISION
         else waves(48, 71)
-        if made.processor is bit
+        if case.processor is bit
         else waves(42, 71)
     )
     output = library(path, processed(path, image))
     expected = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
     [grid] = encoder(path, f", layer={layer}").encode([image])
-    assert grid.grid == made.grid
-    assert grid.summaries == made.summaries
+    assert grid.grid == case.grid
+    assert grid.summaries == case.summaries
     assert grid.key == image.key
     tokens = (
         grid.features.flatten(0, 1)
         if grid.prefix is None
         else torch.cat([grid.prefix, grid.features.flatten(0, 1)])
     )
-    assert (0 if grid.prefix is None else len(grid.prefix)) == made.prefix
+    assert (0 if grid.prefix is None else len(grid.prefix)) == case.prefix
     # torchvision's backend normalises in other steps: 5e-6 measured on DINOv3's
     torch.testing.assert_close(tokens, expected[0], rtol=0, atol=2e-5 if name in TORCHVISION else 0)
 
@@ -296,7 +296,7 @@ def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
         torch.testing.assert_close(norm(blocks.features), last.features, rtol=0, atol=1e-6)
 
 
-def shown(read: Transformers, image: Picture) -> torch.Tensor:
+def normalised_pixels(read: Transformers, image: Picture) -> torch.Tensor:
     """`[1 3 H W]`: a picture of the canvas's own size, normalised."""
     table = read._preprocess.table()
     return torch.stack(
@@ -333,7 +333,7 @@ def at_size(path: Path, pixels: torch.Tensor, asks: bool) -> torch.Tensor:
 def test_another_size_interpolates_positions_as_the_library_does(checkpoints, name, size):
     path, image = checkpoints[name], waves(*size)
     read = encoder(path, f", size={size}, framing='stretch'")
-    expected = at_size(path, shown(read, image), family(path).asks)
+    expected = at_size(path, normalised_pixels(read, image), family(path).asks)
     [grid] = read.encode([image])
     assert grid.grid == (size[0] // 14, size[1] // 14)
     assert grid.frame.covered == (0.0, 0.0, size[0] // 14 * 14.0, size[1] // 14 * 14.0)
@@ -388,12 +388,12 @@ FRAMINGS = {
 @FAMILIES
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_bright_square_lights_its_own_patches(checkpoints, name, framing):
-    (high, wide), size, (top, left) = FRAMINGS[framing]
+    (height, width), size, (top, left) = FRAMINGS[framing]
     read = encoder(checkpoints[name], f", layer=0, size={size}, framing={framing.split('-')[0]!r}")
     # The checkpoint's processor may resize to more than its canvas and cut that off: here it shall
     # not.
     object.__setattr__(read, "_preprocess", replace(read._preprocess, edge=42))
-    black = np.zeros((high, wide, 3), np.uint8)
+    black = np.zeros((height, width, 3), np.uint8)
     [dark] = read.encode([Picture.of(black)])
     lit_patches = [(1, 0), (1, 1)] if framing != "letterbox-wide" else [(1, 1), (1, 2)]
     bright = black.copy()
@@ -822,9 +822,9 @@ def test_sharded_pickles_are_read_whole(checkpoints, copied):
         )
         for i in (0, 1)
     }
-    for file, part in shards.items():
-        torch.save(part, copied / file)
-    index = {"weight_map": {key: file for file, part in shards.items() for key in part}}
+    for file, shard in shards.items():
+        torch.save(shard, copied / file)
+    index = {"weight_map": {key: file for file, shard in shards.items() for key in shard}}
     (copied / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     image = waves(42, 42)
     with pytest.warns(UserWarning, match="read as tensors only"):
@@ -848,10 +848,12 @@ def test_weights_of_another_family_are_one_clear_error(checkpoints, tmp_path, co
         shutil.copy(checkpoints[config] / name, tmp_path)
     shutil.copy(checkpoints[weights] / "model.safetensors", tmp_path)
     random = r"weights of \w+ are not in the checkpoint and would be random: .*"
-    shapes = r"of other shapes than config\.json says \(\w+\..* is \[10, 32\] in the file, \[9, 32\] by config\.json\); "
-    expected = (
-        shapes if (config, weights) == ("aimv2", "clip") else random
-    )  # those two call their weights alike
+    shapes = (
+        r"of other shapes than config\.json says \(\w+\..* is \[10, 32\] in the file, "
+        r"\[9, 32\] by config\.json\); "
+    )
+    # AIMv2 and CLIP call their weights alike
+    expected = shapes if (config, weights) == ("aimv2", "clip") else random
     with pytest.raises(ValueError, match=rf"{expected}.*of another family\?$"):
         encoder(tmp_path).encode([waves(42, 42)])
 
@@ -1101,7 +1103,9 @@ def test_attention_of_cls_changes_no_feature_and_leaves_no_hook(checkpoints):
     assert watching._module is plain._module
     names = dict(plain._module.named_modules())
     assert not any(
-        part._forward_hooks for name, part in names.items() if name.endswith(("q_proj", "k_proj"))
+        module._forward_hooks
+        for name, module in names.items()
+        if name.endswith(("q_proj", "k_proj"))
     )
 
 

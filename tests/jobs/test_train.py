@@ -31,8 +31,7 @@ def test_a_shipped_recipe_trains_by_its_name(tmp_path):
     assert "steps = 2" in (tmp_path / "run" / "resolved.toml").read_text()
     lines = [show(entry) for entry in said]
     assert lines[0].startswith(
-        "stage 1 colour: 2 steps, batch 1 x 2 x 1, learns connector 40,448, language_model "
-        "320,352; 2 set aside"
+        "stage 1 colour: 2 steps, batch 1 x 2 x 1, learns connector 40,448, language_model 320,352; 2 set aside"
     )
     assert lines[1].startswith("step 1  loss ")
     assert lines[-1].startswith("done at step 2  seconds ")

@@ -71,8 +71,8 @@ class TestPacked:
 
     @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40), st.floats(0, 1))
     @settings(max_examples=60, deadline=None)
-    def test_codes_come_back_byte_for_byte(self, seed, high, wide, share):
-        dense = np.random.default_rng(seed).random((3, high, wide)) < share
+    def test_codes_come_back_byte_for_byte(self, seed, height, width, share):
+        dense = np.random.default_rng(seed).random((3, height, width)) < share
         masks = PixelMasks.from_dense(dense)
         runs, starts, lengths = pack(masks)
         assert (
@@ -171,12 +171,12 @@ class TestRoundTrip:
 
     def test_real_masks(self, data, tmp_path):
         photos = [Picture.of(path) for path in sorted((data / "coco" / "images").glob("*.jpg"))[:3]]
-        found = Felzenszwalb(min_size=100)(photos)
+        segments = Felzenszwalb(min_size=100)(photos)
         with MaskWriter(tmp_path, MAKER) as writer:
-            for photo, masks in zip(photos, found, strict=True):
+            for photo, masks in zip(photos, segments, strict=True):
                 writer.add(photo.key, masks)
         store = MaskStore(tmp_path)
-        for photo, masks in zip(photos, found, strict=True):
+        for photo, masks in zip(photos, segments, strict=True):
             assert store.get(photo.key).counts == masks.counts
 
     def test_a_key_is_a_hash(self, tmp_path):

@@ -128,16 +128,16 @@ def test_handing_in_fewer_regions_never_raises_the_covering():
 
 @settings(max_examples=40, deadline=None)
 @given(maps_with_gaps, maps)
-def test_covering_equals_the_definition_over_boolean_masks(found, human):
+def test_covering_equals_the_definition_over_boolean_masks(machine, human):
     share = 0.0
     for g in np.unique(human):
         ious = [
-            ((found == s) & (human == g)).sum() / ((found == s) | (human == g)).sum()
-            for s in np.unique(found)
+            ((machine == s) & (human == g)).sum() / ((machine == s) | (human == g)).sum()
+            for s in np.unique(machine)
             if s >= 0
         ]
         share += (human == g).mean() * max(ious, default=0.0)
-    assert covering(found, human).share == pytest.approx(share)
+    assert covering(machine, human).share == pytest.approx(share)
 
 
 @settings(max_examples=40, deadline=None)
@@ -239,15 +239,16 @@ def official(data: Path) -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]
         for i in IDS
     }
     return {
-        i: (list(found), [human["Segmentation"][0, 0] for human in humans])
-        for i, (found, humans) in cells.items()
+        i: (list(segmentations), [human["Segmentation"][0, 0] for human in humans])
+        for i, (segmentations, humans) in cells.items()
     }
 
 
 @pytest.fixture(scope="module")
 def scores(official):
     return {
-        i: [region_scores(seg, humans) for seg in found] for i, (found, humans) in official.items()
+        i: [region_scores(seg, humans) for seg in segmentations]
+        for i, (segmentations, humans) in official.items()
     }
 
 
@@ -283,10 +284,12 @@ def table(data: Path, name: str) -> list[list[float]]:
 def test_recorded_figures_of_each_photo_and_annotator(golden, official, scores):
     assert set(golden["per_image"]) <= set(IDS)
     for i, photo in golden["per_image"].items():
-        found, humans = official[i]
-        assert (len(humans), len(found)) == (photo["n_gt"], len(photo["segs"]))
-        assert [len(covering(found[0], human).size) for human in humans] == photo["gt_regions"]
-        for seg, score, record in zip(found, scores[i], photo["segs"], strict=True):
+        segmentations, humans = official[i]
+        assert (len(humans), len(segmentations)) == (photo["n_gt"], len(photo["segs"]))
+        assert [len(covering(segmentations[0], human).size) for human in humans] == photo[
+            "gt_regions"
+        ]
+        for seg, score, record in zip(segmentations, scores[i], photo["segs"], strict=True):
             assert len(score.reverse.size) == record["n_regions"]
             ours = {
                 "covering_all_gt": score.covering.share,

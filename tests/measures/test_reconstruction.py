@@ -32,8 +32,8 @@ def test_by_hand():
 
 def test_a_selection_grown_to_the_nearest_kept_patch():
     regions = Regions.from_labels(torch.tensor([[0, 0, 1, 1]]))
-    kept = ROW[0, [0, 3]]
-    assert variance_explained(ROW, kept, regions) == pytest.approx(1 - 8 / 20)
+    selected = ROW[0, [0, 3]]
+    assert variance_explained(ROW, selected, regions) == pytest.approx(1 - 8 / 20)
 
 
 def test_tokens_worse_than_the_mean_score_below_zero():

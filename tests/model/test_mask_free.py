@@ -127,10 +127,12 @@ def test_all_patches_of_all_views_of_tiles(whole):
     "changes", [{}, {"whole": True}, {"pool": "mean"}, {"pool": "mean", "whole": True}]
 )
 def test_lengths_are_reckoned_with_what_the_model_is_shown(changes):
-    own = FUSION.model_copy(update=changes)
-    measured = RegionTokenizer(**without_masks(own).model_dump()).run([colour_blocks(2)]).tokens
+    settings = FUSION.model_copy(update=changes)
+    measured = (
+        RegionTokenizer(**without_masks(settings).model_dump()).run([colour_blocks(2)]).tokens
+    )
     assert (
-        len(mini_vlm(own).see([colour_blocks(2)], regions=""))
+        len(mini_vlm(settings).see([colour_blocks(2)], regions=""))
         == len(measured)
         == 16 + (changes.get("pool") == "mean" and "whole" in changes)
     )
@@ -155,8 +157,10 @@ def test_tokens_do_not_depend_on_batch_mates():
 
 @pytest.mark.parametrize("policy", ["largest", "round_robin", "merge_rest"])
 def test_a_hundred_overlapping_masks_within_a_budget_reach_the_language_model(policy):
-    own = FUSION.model_copy(update={"regions": f"{FUSION.regions} | budget(24, policy={policy!r})"})
-    model = mini_vlm(own)
+    settings = FUSION.model_copy(
+        update={"regions": f"{FUSION.regions} | budget(24, policy={policy!r})"}
+    )
+    model = mini_vlm(settings)
     grid = masked(model, colour_blocks(1), boxes(100, 1, (60, 84)))
     tokens = model.see([grid])
     assert len(mini_vlm(FUSION).see([grid])) > 400

@@ -50,35 +50,35 @@ TWO = [numbered_grid(1, 3), numbered_grid(1, 3)]
 
 
 def test_a_mask_ends_with_a_token_of_its_own():
-    found = placed("delimiter", selected(OVERLAP, TWO), TWO)
-    assert found.values[:, 0].tolist() == [1, 2, -1, 2, 3, -1, 3, -1]
-    assert found.kind.tolist() == [R, R, D, R, R, D, R, D]
-    assert found.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
-    assert found.patch.tolist() == [0, 1, -1, 1, 2, -1, 2, -1]
-    assert found.image.tolist() == [0] * 6 + [1] * 2
-    assert [part[:, 0].tolist() for part in found.split()] == [[1, 2, -1, 2, 3, -1], [3, -1]]
+    tokens = placed("delimiter", selected(OVERLAP, TWO), TWO)
+    assert tokens.values[:, 0].tolist() == [1, 2, -1, 2, 3, -1, 3, -1]
+    assert tokens.kind.tolist() == [R, R, D, R, R, D, R, D]
+    assert tokens.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
+    assert tokens.patch.tolist() == [0, 1, -1, 1, 2, -1, 2, -1]
+    assert tokens.image.tolist() == [0] * 6 + [1] * 2
+    assert [values[:, 0].tolist() for values in tokens.split()] == [[1, 2, -1, 2, 3, -1], [3, -1]]
 
 
 def test_a_mask_begins_with_a_token_of_its_own():
-    found = placed("delimiter('begin')", selected(OVERLAP, TWO), TWO)
-    assert found.values[:, 0].tolist() == [-1, 1, 2, -1, 2, 3, -1, 3]
-    assert found.kind.tolist() == [D, R, R, D, R, R, D, R]
-    assert found.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
+    tokens = placed("delimiter('begin')", selected(OVERLAP, TWO), TWO)
+    assert tokens.values[:, 0].tolist() == [-1, 1, 2, -1, 2, 3, -1, 3]
+    assert tokens.kind.tolist() == [D, R, R, D, R, R, D, R]
+    assert tokens.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
     "text", ["delimiter | delimiter('begin')", "delimiter('begin') | delimiter"]
 )
 def test_both_ends(text):
-    found = placed(text, selected(OVERLAP, TWO), TWO)
-    assert found.kind.tolist() == [D, R, R, D, D, R, R, D, D, R, D]
-    assert found.region.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    tokens = placed(text, selected(OVERLAP, TWO), TWO)
+    assert tokens.kind.tolist() == [D, R, R, D, D, R, R, D, D, R, D]
+    assert tokens.region.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
 
 
 def test_a_view_without_masks_has_none():
     bare = [Regions.singletons((1, 3)), masks_of("110")]
-    found = placed("delimiter", selected(bare, TWO), TWO)
-    assert found.kind.tolist() == [R, R, R, R, R, D]
+    tokens = placed("delimiter", selected(bare, TWO), TWO)
+    assert tokens.kind.tolist() == [R, R, R, R, R, D]
     assert mask_of(selected(bare, TWO), TWO).tolist() == [0, 0, 0, 1, 1]
 
 
@@ -113,13 +113,13 @@ def test_pooled_tokens_are_masks_each():
 
 
 def test_the_whole_image_and_tokens_of_nothing_have_none():
-    found = VisualHead(
+    tokens = VisualHead(
         1,
         pool=registry.build("pool", "select"),
         whole=True,
         place_features=[registry.build("place", "delimiter")],
     )([numbered_grid(1, 3)], Members.of([masks_of("110")]))
-    assert found.kind.tolist() == [W, W, W, R, R, D]
+    assert tokens.kind.tolist() == [W, W, W, R, R, D]
     none = VisualHead(
         1,
         pool=registry.build("pool", "select"),
@@ -223,7 +223,7 @@ def test_what_cannot_stand_is_refused():
 
 def test_one_of_the_vocabulary_waits_for_its_embedding():
     tokens = Tokens(torch.ones(1, 2), *torch.zeros(5, 1, dtype=torch.int64), images=1)
-    found = registry.build("place", "delimiter(token='<eom>')").build(2)(
+    placed_tokens = registry.build("place", "delimiter(token='<eom>')").build(2)(
         tokens, [numbered_grid(1, 3)]
     )
-    assert found.values.tolist() == [[1.0, 1.0], [0.0, 0.0]]
+    assert placed_tokens.values.tolist() == [[1.0, 1.0], [0.0, 0.0]]

@@ -76,51 +76,51 @@ def vlm(**options) -> ReleasedVLM:
     return ReleasedVLM(*released(), **options)
 
 
-def seen(mine: ReleasedVLM, cut: str = "tile"):
+def family_view(mine: ReleasedVLM, cut: str = "tile"):
     """What the family makes of the photos, and what the processor made."""
     inputs = mine.processor.image_processor(PHOTOS, crop_to_patches=True, return_tensors="pt")
     return mine.family.see(inputs, SIZES, cut), inputs
 
 
 @pytest.mark.parametrize("layer", [-1, -2])
-@pytest.mark.parametrize("at", ["before", "after"])
-def test_the_empty_pipeline_is_the_untouched_model(at: str, layer: int):
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_empty_pipeline_is_the_untouched_model(place: str, layer: int):
     model, processor = released(layer=layer)
-    mine = ReleasedVLM(model, processor, at=at)
+    mine = ReleasedVLM(model, processor, at=place)
     for side in ("left", "right"):
-        own = processor(
+        inputs = processor(
             images=PHOTOS, text=list(TEXTS), padding=True, padding_side=side, return_tensors="pt"
         )
-        made = mine.prepare(PHOTOS, TEXTS, side=side)
-        assert torch.equal(made.input_ids, own["input_ids"])
-        assert made.counts == [7 * 16, 4 * 16, 16]
+        prompts = mine.prepare(PHOTOS, TEXTS, side=side)
+        assert torch.equal(prompts.input_ids, inputs["input_ids"])
+        assert prompts.counts == [7 * 16, 4 * 16, 16]
         with torch.no_grad():
-            expected, got = model(**own).logits, mine(made).logits
-        there = own["attention_mask"].bool()
-        assert torch.equal(got[there], expected[there])
-    own = processor(
+            expected, got = model(**inputs).logits, mine(prompts).logits
+        real = inputs["attention_mask"].bool()
+        assert torch.equal(got[real], expected[real])
+    inputs = processor(
         images=PHOTOS, text=list(TEXTS), padding=True, padding_side="left", return_tensors="pt"
     )
     for options in ({"num_beams": 1}, {"num_beams": 3}, {"num_beams": 1, "use_cache": False}):
         rules = {"max_new_tokens": 5, "do_sample": False, "suppress_tokens": [4, 5], **options}
         assert torch.equal(
-            mine.generate(images=PHOTOS, prompts=TEXTS, **rules), model.generate(**own, **rules)
+            mine.generate(images=PHOTOS, prompts=TEXTS, **rules), model.generate(**inputs, **rules)
         )
 
 
 def test_an_image_changes_the_answer_so_that_the_test_above_means_something():
     mine = vlm()
     with torch.no_grad():
-        one, other = (
+        upright, turned = (
             mine(images=PHOTOS[2].rotate(turn), prompts=f"{IMAGE} is").logits[0, -1]
             for turn in (0, 180)
         )
-    assert (one - other).abs().max() > 1e-2
+    assert (upright - turned).abs().max() > 1e-2
 
 
 def test_what_the_projector_reads_gives_what_it_gave():
     mine = vlm()
-    for image in seen(mine)[0]:
+    for image in family_view(mine)[0]:
         parts = [view.after[0].flatten(0, 1) for view in image.views]
         assert torch.equal(torch.cat(parts), image.own[0])  # tiles row by row, then the thumbnail
         for view in image.views:
@@ -133,12 +133,12 @@ def test_what_the_projector_reads_gives_what_it_gave():
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 def test_the_views_of_each_image(cut: str):
-    found = [[view.grid.grid for view in image.views] for image in seen(vlm(), cut)[0]]
+    grids = [[view.grid.grid for view in image.views] for image in family_view(vlm(), cut)[0]]
     tile = (4, 4)
     if cut == "tile":
-        assert found == [[tile] * 7, [tile] * 4, [tile]]
+        assert grids == [[tile] * 7, [tile] * 4, [tile]]
     else:
-        assert found == [[(8, 12), tile], [(12, 4), tile], [tile]]
+        assert grids == [[(8, 12), tile], [(12, 4), tile], [tile]]
 
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
@@ -204,16 +204,16 @@ def test_a_bright_square_across_two_tiles_is_one_region_when_they_are_stitched()
 
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
-@pytest.mark.parametrize("at", ["before", "after"])
-def test_regions_are_means_of_the_models_own_features(at: str, cut: str):
-    mine = vlm(regions="windows(3)", at=at, cut=cut)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_regions_are_means_of_the_models_own_features(place: str, cut: str):
+    mine = vlm(regions="windows(3)", at=place, cut=cut)
     (tokens,) = mine.prepare(PHOTOS[0], f"{IMAGE} is").tokens
-    image = seen(mine, cut)[0][0]
+    image = family_view(mine, cut)[0][0]
     expected = []
     for view, regions in zip(image.views, tokens.regions, strict=True):
         for mask in regions.masks:
-            mean = getattr(view, at)[0][mask].mean(0)
-            expected.append(mine.family.project(mean[None], 0)[0] if at == "before" else mean)
+            mean = getattr(view, place)[0][mask].mean(0)
+            expected.append(mine.family.project(mean[None], 0)[0] if place == "before" else mean)
     assert torch.allclose(tokens.values, torch.stack(expected), atol=1e-5)
 
 
@@ -235,28 +235,32 @@ def test_a_row_alone_is_the_row_in_a_batch(cut: str):
 
 def test_decoding_with_regions_agrees_with_an_uncached_recomputation_and_a_second_turn_goes_on():
     mine = vlm(regions="merge(0.6)")
-    made = mine.prepare(PHOTOS, TEXTS)
+    prompts = mine.prepare(PHOTOS, TEXTS)
     rules = {
         "do_sample": False,
         "suppress_tokens": [4, 5],
         "return_dict_in_generate": True,
         "output_logits": True,
     }
-    first = mine.generate(made, max_new_tokens=3, **rules)
+    first = mine.generate(prompts, max_new_tokens=3, **rules)
     more = torch.cat([first.sequences, torch.tensor([[60, 61]] * 3)], 1)
-    mask = torch.cat([made.attention_mask, torch.ones_like(more[:, made.input_ids.shape[1] :])], 1)
+    mask = torch.cat(
+        [prompts.attention_mask, torch.ones_like(more[:, prompts.input_ids.shape[1] :])], 1
+    )
     cached = {"past_key_values": first.past_key_values, "max_new_tokens": 3}
     second = mine.model.generate(input_ids=more, attention_mask=mask, **cached, **rules)
     ids = second.sequences
-    mask = torch.cat([made.attention_mask, torch.ones_like(ids[:, made.input_ids.shape[1] :])], 1)
+    mask = torch.cat(
+        [prompts.attention_mask, torch.ones_like(ids[:, prompts.input_ids.shape[1] :])], 1
+    )
     with torch.no_grad():
         again = mine.model(
             input_ids=ids,
             attention_mask=mask,
-            mm_encoder_outputs=visual_outputs(made.tokens),
+            mm_encoder_outputs=visual_outputs(prompts.tokens),
             use_cache=False,
         ).logits
-    for turn, start in ((first, made.input_ids.shape[1]), (second, more.shape[1])):
+    for turn, start in ((first, prompts.input_ids.shape[1]), (second, more.shape[1])):
         for step, logits in enumerate(turn.logits):
             assert torch.allclose(logits, again[:, start + step - 1], atol=2e-5)
 
@@ -274,27 +278,27 @@ def test_a_second_turn_with_a_new_image_reads_only_that_one():
 
 def test_an_image_without_regions_keeps_its_wrappers():
     mine = vlm(regions="segments(0.5)", segmenter=FirstPictureOnly())
-    made = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
-    assert made.counts == [2, 0]
+    prompts = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
+    assert prompts.counts == [2, 0]
     assert (
-        mine.processor.tokenizer.decode(made.input_ids[0])
+        mine.processor.tokenizer.decode(prompts.input_ids[0])
         == f"<img>{IMAGE}{IMAGE}</img> <img></img> is"
     )
     with torch.no_grad():
-        assert torch.isfinite(mine(made).logits).all()
+        assert torch.isfinite(mine(prompts).logits).all()
 
 
 def test_eager_attention_says_the_same():
-    made = vlm(regions="merge(0.6)").prepare(PHOTOS, TEXTS)
-    there = made.attention_mask.bool()
+    prompts = vlm(regions="merge(0.6)").prepare(PHOTOS, TEXTS)
+    real = prompts.attention_mask.bool()
     with torch.no_grad():
-        one, other = (
+        sdpa, eager = (
             ReleasedVLM(*released(name), regions="merge(0.6)")(images=PHOTOS, prompts=TEXTS).logits[
-                there
+                real
             ]
             for name in ("sdpa", "eager")
         )
-    assert torch.allclose(one, other, atol=2e-5)
+    assert torch.allclose(sdpa, eager, atol=2e-5)
 
 
 def test_a_model_that_keeps_cls_among_the_patches_is_refused():

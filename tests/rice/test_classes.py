@@ -36,24 +36,24 @@ def plain(x, w, labels, chosen, loss):
     """The mean loss over regions with a label, straight from the equations; `chosen` [K] are the
     step's negatives."""
     cosines = F.normalize(x, dim=1) @ F.normalize(w, dim=1).T
-    found = []
-    for cosine, own in zip(cosines, labels, strict=True):
-        own = own[own >= 0].unique()
-        if len(own) == 0:
+    losses = []
+    for cosine, positive_classes in zip(cosines, labels, strict=True):
+        positive_classes = positive_classes[positive_classes >= 0].unique()
+        if len(positive_classes) == 0:
             continue
         against = chosen.clone()
-        against[own] = False
-        negatives, positives = (loss.scale * cosine[against]).exp().sum(), cosine[own]
+        against[positive_classes] = False
+        negatives, positives = (loss.scale * cosine[against]).exp().sum(), cosine[positive_classes]
         positives = (
             torch.cos(torch.acos(positives) + loss.margin)
             if loss.angular
             else positives - loss.margin
         )
         if loss.kind == "softmax":
-            found.append((1 + negatives * (-loss.scale * positives).exp()).log().mean())
+            losses.append((1 + negatives * (-loss.scale * positives).exp()).log().mean())
         else:
-            found.append((1 + (-loss.scale * positives).exp().sum()).log() + (1 + negatives).log())
-    return torch.stack(found).mean()
+            losses.append((1 + (-loss.scale * positives).exp().sum()).log() + (1 + negatives).log())
+    return torch.stack(losses).mean()
 
 
 def dense(centres: ClassCentres, name: str) -> torch.Tensor:
@@ -63,7 +63,7 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "kept", [0, 100]
+    "kept_logits", [0, 100]
 )  # logits: none, or those of the first two of several chunks
 @pytest.mark.parametrize("kind", ["uniform", "in_batch", "both"])
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
     ],
     ids=lambda loss: f"{loss.kind}-{loss.scale:.0f}{'-angular' * loss.angular}",
 )
-def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept, monkeypatch):
-    monkeypatch.setitem(_discriminate._KEPT, "cpu", kept)
+def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept_logits, monkeypatch):
+    monkeypatch.setitem(_discriminate._KEPT, "cpu", kept_logits)
     monkeypatch.setitem(_discriminate._LOGITS, "cpu", 1)  # the smallest chunks, ...
     monkeypatch.setattr(_discriminate, "_SMALLEST", 5)  # ... several of them
     head = Head("object", K, loss, Negatives(kind, rho=0.4, seed=2))
@@ -90,16 +90,16 @@ def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept, monke
     w = centres.local("object").clone().requires_grad_()
     mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
 
-    found = centres(mine, {"object": labels}, step=3)
+    result = centres(mine, {"object": labels}, step=3)
     chosen = head.negatives.chosen(3, 0, K, labels[labels >= 0], "object")
     expected = plain(theirs, w, labels, chosen, loss)
-    (2 * found.loss).backward()
+    (2 * result.loss).backward()
     (2 * expected).backward()
 
-    torch.testing.assert_close(found.loss, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(result.loss, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(dense(centres, "object"), w.grad, rtol=1e-10, atol=1e-12)
-    report = found.heads["object"]
+    report = result.heads["object"]
     assert report.regions == 8
     assert report.rho.item() == pytest.approx(chosen.double().mean().item())
 
@@ -109,9 +109,9 @@ def test_all_classes_take_the_path_without_gathering(monkeypatch):
     head = Head("object", K, negatives=Negatives(rho=1.0))
     centres = ClassCentres([head], WIDTH, dtype=torch.float64)
     x, labels = batch()
-    found = centres(x, {"object": labels}, 0).loss
+    loss = centres(x, {"object": labels}, 0).loss
     expected = plain(x, centres.local("object"), labels, torch.ones(K, dtype=torch.bool), head.loss)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_two_heads_are_the_weighted_sum_and_labels_may_be_flat():
@@ -123,8 +123,8 @@ def test_two_heads_are_the_weighted_sum_and_labels_may_be_flat():
     objects, words = labels[:, 0], labels.clamp_max(10)
     both = ClassCentres(heads, WIDTH, dtype=torch.float64)(x, {"object": objects, "ocr": words}, 1)
     alone = [
-        ClassCentres([head], WIDTH, dtype=torch.float64)(x, {head.name: own}, 1).loss
-        for head, own in zip(heads, (objects, words), strict=True)
+        ClassCentres([head], WIDTH, dtype=torch.float64)(x, {head.name: head_labels}, 1).loss
+        for head, head_labels in zip(heads, (objects, words), strict=True)
     ]
     assert both.loss.item() == pytest.approx(sum(each.item() for each in alone), rel=1e-12)
     assert [both.heads[name].regions for name in ("object", "ocr")] == [
@@ -161,9 +161,9 @@ def test_a_second_backward_pass_of_one_step_gives_the_same_again():
 def test_no_labels_no_loss_and_no_gradient():
     centres = ClassCentres([Head("object", K)], WIDTH)
     x = torch.randn(4, WIDTH, requires_grad=True)
-    found = centres(x, {"object": torch.full((4,), -1)}, 0)
-    found.loss.backward()
-    assert found.loss.item() == 0
+    result = centres(x, {"object": torch.full((4,), -1)}, 0)
+    result.loss.backward()
+    assert result.loss.item() == 0
     assert not x.grad.any()
     assert not dense(centres, "object").any()
 
@@ -175,11 +175,11 @@ def test_bfloat16_products_are_near_and_leave_the_rest_in_float32():
         centres = ClassCentres(
             [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, products=products
         )
-        own = x.float().requires_grad_()
-        found = centres(own, {"object": labels}, 0)
-        found.loss.backward()
-        losses.append(found.loss.item())
-        grads.append(torch.cat([own.grad.flatten(), dense(centres, "object").flatten()]))
+        regions = x.float().requires_grad_()
+        result = centres(regions, {"object": labels}, 0)
+        result.loss.backward()
+        losses.append(result.loss.item())
+        grads.append(torch.cat([regions.grad.flatten(), dense(centres, "object").flatten()]))
     assert grads[1].dtype == torch.float32
     assert losses[1] == pytest.approx(losses[0], rel=5e-3)
     assert losses[1] != losses[0]
@@ -219,14 +219,14 @@ def test_a_row_s_steps_are_those_of_torch_adam_without_decay():
     centres = ClassCentres(
         [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, dtype=torch.float64
     )
-    own = RowAdam(centres, lr=0.02, betas=(0.8, 0.9))
+    row_adam = RowAdam(centres, lr=0.02, betas=(0.8, 0.9))
     w = centres.local("object").clone().requires_grad_()
     theirs = torch.optim.AdamW([w], lr=0.02, betas=(0.8, 0.9), weight_decay=0)
     for step in range(4):
         x, labels = batch(seed=step)
         centres(x.requires_grad_(), {"object": labels}, step).loss.backward()
         w.grad = dense(centres, "object")
-        own.step()
+        row_adam.step()
         theirs.step()
         w.data = F.normalize(w.data, dim=1)
         torch.testing.assert_close(centres.local("object"), w.detach(), rtol=1e-10, atol=1e-12)
@@ -249,8 +249,8 @@ def test_centring_takes_the_common_part_out():
     crowded = torch.randn(500, 32, generator=draw) + 4 * torch.ones(32)
     unit = F.normalize(crowded, dim=1)
     assert (unit @ unit.T).mean() > 0.9
-    found = centred(crowded)
-    assert (found @ found.T).mean().abs() < 0.01
+    spread = centred(crowded)
+    assert (spread @ spread.T).mean().abs() < 0.01
     with pytest.raises(
         ValueError, match="500 centroids are not finite, or equal to the mean, the first is 0"
     ):
@@ -324,14 +324,19 @@ from regiontok.rice.loss import RegionLoss
 from regiontok.rice.row_adam import RowAdam
 from regiontok.rice.sampling import Negatives
 
-rank, ranks, folder, first, steps = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+folder = sys.argv[3]
+rank, ranks, first, steps = (int(sys.argv[index]) for index in (1, 2, 4, 5))
 mesh = None
 if ranks > 1:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store{ranks}-{first}", rank=rank, world_size=ranks)
+    meeting = f"file://{folder}/store{ranks}-{first}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=ranks)
     mesh = dist.device_mesh.init_device_mesh("cpu", (ranks,))
 heads = [  # 1,003 classes are uneven on 2 and 3 ranks; of 4 classes the third rank of 3 holds none
     Head("object", 1003, RegionLoss(), Negatives("both", rho=0.2)),
-    Head("ocr", 4, RegionLoss("softmax", angular=True, scale=20.0), Negatives("uniform", rho=1.0), weight=0.5),
+    Head(
+        "ocr", 4, RegionLoss("softmax", angular=True, scale=20.0),
+        Negatives("uniform", rho=1.0), weight=0.5,
+    ),
 ]
 centres = ClassCentres(heads, 8, mesh=mesh, dtype=torch.float64)
 optimizer = RowAdam(centres, lr=0.02)
@@ -339,36 +344,42 @@ torch.manual_seed(0)
 trunk = torch.nn.Linear(5, 8).double()
 wrapped = DistributedDataParallel(trunk) if ranks > 1 else trunk
 sgd = torch.optim.SGD(trunk.parameters(), lr=0.05)
-state = {"centres": centres.state_dict(), "adam": optimizer.state_dict(), "trunk": trunk.state_dict()}
+state = {"centres": centres.state_dict(), "adam": optimizer.state_dict()}
+state["trunk"] = trunk.state_dict()
 if first:
     dcp.load(state, checkpoint_id=f"{folder}/checkpoint")
     trunk.load_state_dict(state["trunk"])
-found = {}
-whole = lambda tensor: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().clone()
+results = {}
+def whole(tensor):
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().clone()
 for step in range(first, first + steps):
     draw = torch.Generator().manual_seed(step)
     x = torch.randn(12, 5, dtype=torch.float64, generator=draw)
-    labels = {"object": torch.randint(0, 1003, (12,), generator=draw), "ocr": torch.randint(-1, 4, (12, 2), generator=draw)}
+    labels = {"object": torch.randint(0, 1003, (12,), generator=draw)}
+    labels["ocr"] = torch.randint(-1, 4, (12, 2), generator=draw)
     mine = slice(rank * 12 // ranks, (rank + 1) * 12 // ranks)
     sgd.zero_grad()
-    result = centres(wrapped(x[mine]), {name: own[mine] for name, own in labels.items()}, step)
+    result = centres(wrapped(x[mine]), {name: ids[mine] for name, ids in labels.items()}, step)
     result.loss.backward()
-    found[f"{step} loss"], found[f"{step} trunk"] = result.loss.detach(), trunk.weight.grad.clone()
+    results[f"{step} loss"] = result.loss.detach()
+    results[f"{step} trunk"] = trunk.weight.grad.clone()
     for name, report in result.heads.items():
-        found[f"{step} {name} report"] = torch.stack([report.loss, report.rho, report.positive, torch.tensor(float(report.regions))])
-    found[f"{step} norm"] = optimizer.clip(3.0)
+        figures = [report.loss, report.rho, report.positive, torch.tensor(float(report.regions))]
+        results[f"{step} {name} report"] = torch.stack(figures)
+    results[f"{step} norm"] = optimizer.clip(3.0)
     sgd.step()
     optimizer.step()
     for name in ("object", "ocr"):
-        found[f"{step} {name}"], found[f"{step} {name} usage"] = whole(centres.centres[name]), optimizer.usage(name)
+        results[f"{step} {name}"] = whole(centres.centres[name])
+        results[f"{step} {name} usage"] = optimizer.usage(name)
         for kind in ("mean", "square", "steps"):
-            found[f"{step} {name} {kind}"] = whole(optimizer.state_dict()[f"{name}.{kind}"])
+            results[f"{step} {name} {kind}"] = whole(optimizer.state_dict()[f"{name}.{kind}"])
 if not first:
     state["trunk"] = trunk.state_dict()
     if ranks == 2:
         dcp.save(state, checkpoint_id=f"{folder}/checkpoint")
 if rank == 0:
-    torch.save(found, f"{folder}/found{ranks}-{first}.pt")
+    torch.save(results, f"{folder}/results{ranks}-{first}.pt")
 if ranks > 1:
     dist.barrier()
     dist.destroy_process_group()
@@ -376,7 +387,7 @@ if ranks > 1:
 
 
 def run(folder, ranks: int, first: int, steps: int) -> dict[str, torch.Tensor]:
-    """What `WORKER` found on so many ranks."""
+    """The results of `WORKER` on so many ranks."""
     (folder / "worker.py").write_text(WORKER)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     words = [str(ranks), str(folder), str(first), str(steps)]
@@ -391,7 +402,7 @@ def run(folder, ranks: int, first: int, steps: int) -> dict[str, torch.Tensor]:
     ]
     errors = [worker.communicate(timeout=240)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * ranks, "\n".join(errors)
-    return torch.load(folder / f"found{ranks}-{first}.pt")
+    return torch.load(folder / f"results{ranks}-{first}.pt")
 
 
 @pytest.mark.slow
@@ -400,8 +411,8 @@ def test_ranks_agree_with_one_process_and_checkpoints_reshard(tmp_path):
     ranks, the fourth runs on 3 and on 1."""
     alone = run(tmp_path, 1, 0, 4)
     for ranks in (2, 3):
-        found = run(tmp_path, ranks, 0, 3)
-        for key, value in found.items():
+        results = run(tmp_path, ranks, 0, 3)
+        for key, value in results.items():
             torch.testing.assert_close(
                 value,
                 alone[key],
@@ -410,9 +421,9 @@ def test_ranks_agree_with_one_process_and_checkpoints_reshard(tmp_path):
                 msg=lambda text, key=key: f"{key}: {text}",
             )
     for ranks in (3, 1):
-        found = run(tmp_path, ranks, 3, 1)
-        assert any(key.startswith("3 ") for key in found)
-        for key, value in found.items():
+        results = run(tmp_path, ranks, 3, 1)
+        assert any(key.startswith("3 ") for key in results)
+        for key, value in results.items():
             torch.testing.assert_close(
                 value,
                 alone[key],

@@ -17,8 +17,8 @@ from samples.vits import mini_vit
 hub = pytest.importorskip("transformers")
 
 
-def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    a, b = one.state_dict(), other.state_dict()
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    a, b = first.state_dict(), second.state_dict()
     return a.keys() == b.keys() and all(
         torch.equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a
     )
@@ -35,7 +35,7 @@ def test_a_round_trip_is_bit_equal(tmp_path, dtype):
     read = load(save(vit, tmp_path / "saved"))
     assert same(read, vit)
     assert read.config == vit.config
-    assert all(part.requires_grad for part in read.parameters())
+    assert all(parameter.requires_grad for parameter in read.parameters())
     assert load(tmp_path / "saved", dtype=torch.float64).cls.dtype == torch.float64
 
 

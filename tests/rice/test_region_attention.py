@@ -52,14 +52,14 @@ def test_every_box_sees_the_patch_under_its_centre_and_no_patch_it_does_not_touc
     draw = torch.rand(
         500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     ) * torch.tensor([8, 4, 8, 4])
-    low, high = draw[:, :2].minimum(draw[:, 2:]), draw[:, :2].maximum(draw[:, 2:])
-    seen = Visible.from_boxes([torch.cat([low, high], 1)], (4, 8)).mask[0]
-    x, y = ((low + high) / 2).long().unbind(1)
+    start, end = draw[:, :2].minimum(draw[:, 2:]), draw[:, :2].maximum(draw[:, 2:])
+    seen = Visible.from_boxes([torch.cat([start, end], 1)], (4, 8)).mask[0]
+    x, y = ((start + end) / 2).long().unbind(1)
     assert seen[torch.arange(500), y * 8 + x].all()
-    at = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(4), indexing="xy"), -1).view(
+    corner = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(4), indexing="xy"), -1).view(
         -1, 2
     )
-    touched = ((low[:, None] < at + 1) & (high[:, None] > at)).all(-1)
+    touched = ((start[:, None] < corner + 1) & (end[:, None] > corner)).all(-1)
     assert not (seen & ~touched).any()
 
 
@@ -105,22 +105,21 @@ def test_ragged_regions_are_those_of_each_image_alone():
     torch.testing.assert_close(both, torch.cat(alone), rtol=0, atol=2e-6)
 
 
-def test_a_region_hears_nothing_of_other_regions_and_of_patches_outside_only_through_the_layers_before():
-    model = mini(
-        layers=4
-    )  # every layer is a region layer: what lies outside reaches a region only through patches inside
+def test_a_region_hears_nothing_of_other_regions_and_of_patches_outside_only_through_layers():
+    # every layer is a region layer: what lies outside reaches a region only through patches inside
+    model = mini(layers=4)
     with torch.no_grad():
         first = model(pixels(*WIDE), visible()).regions[0]
         order = [RAGGED[0][[2, 0, 1]], RAGGED[1]]
         other = model(pixels(*WIDE), Visible.from_boxes(order, (4, 8))).regions[1]
     torch.testing.assert_close(first, other, rtol=0, atol=1e-6)
-    one = mini(layers=1)
+    single = mini(layers=1)
     x = torch.randn(1, 33, 64, generator=torch.Generator().manual_seed(2))
     changed = x.clone()
     mask = Visible.from_boxes([RAGGED[0][:1]], (4, 8)).mask
     changed[0, 1:][~mask[0, 0]] = 7.0
     changed[0, 0] = 7.0  # nor of CLS, once the row has started
-    turn, block = one.vit.turn((4, 8)), one.vit.blocks[3]
+    turn, block = single.vit.turn((4, 8)), single.vit.blocks[3]
     rows = [block(tokens, turn, x[:, :1], mask[:, None])[1] for tokens in (x, changed)]
     assert torch.equal(*rows)
 
@@ -128,7 +127,7 @@ def test_a_region_hears_nothing_of_other_regions_and_of_patches_outside_only_thr
 def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> torch.Tensor:
     """Regions by brute force: every image once a region, the row as one more token under a full [t
     t] mask; softmax written out."""
-    vit, found = model.vit, []
+    vit, rows = model.vit, []
     for image, masks, count in zip(images, seen.mask, seen.counts, strict=True):
         x, turn = vit.embed(image[None].expand(count, -1, -1, -1))
         t = x.shape[1]
@@ -137,7 +136,7 @@ def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> t
             if number == vit.config.depth - model.layers:
                 row = x[:, :1] if model.query is None else model.query.expand(count, 1, -1)
                 x = torch.cat([x, row], 1)
-                turn = tuple(torch.cat([part, part[:1]]) for part in turn)
+                turn = tuple(torch.cat([table, table[:1]]) for table in turn)
             may = torch.ones(count, x.shape[1], x.shape[1], dtype=torch.bool)
             if row is not None:
                 may[:, :, t] = False  # nobody sees the row
@@ -145,15 +144,15 @@ def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> t
                 may[:, t, 1:t] = masks[:count]
             normed, attention = block.norm1(x), block.attention
             q, k, v = (
-                attention.split(part(normed))
-                for part in (attention.query, attention.key, attention.value)
+                attention.split(table(normed))
+                for table in (attention.query, attention.key, attention.value)
             )
             scores = rotate(q, turn) @ rotate(k, turn).transpose(2, 3) / q.shape[-1] ** 0.5
             weights = scores.masked_fill(~may[:, None], -torch.inf).softmax(-1)
             x = x + attention.out((weights @ v).transpose(1, 2).flatten(2))
             x = x + block.mlp(block.norm2(x))
-        found.append(vit.norm_out(x[:, t]))
-    return torch.cat(found)
+        rows.append(vit.norm_out(x[:, t]))
+    return torch.cat(rows)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -170,9 +169,11 @@ def test_values_and_gradients_are_those_of_the_image_repeated_for_each_region(
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     (ours * mix).sum().backward()
     (theirs * mix).sum().backward()
-    for (name, one), other in zip(model.named_parameters(), reference.parameters(), strict=True):
+    for (name, parameter), other in zip(
+        model.named_parameters(), reference.parameters(), strict=True
+    ):
         torch.testing.assert_close(
-            one.grad,
+            parameter.grad,
             other.grad,
             rtol=1e-10,
             atol=1e-10,
@@ -224,9 +225,9 @@ def test_pooling_takes_any_encoders_grids_of_any_sizes():
         none,
     ]
     pooled = RegionPool().of_grids(grids, regions)
-    assert [len(part) for part in pooled] == [2, 16, 0]
-    own = grids[0].features[[0, 1], [2, 2]]
-    torch.testing.assert_close(pooled[0][1], (own.sum(1) / 4).softmax(0) @ own)
+    assert [len(rows) for rows in pooled] == [2, 16, 0]
+    features = grids[0].features[[0, 1], [2, 2]]
+    torch.testing.assert_close(pooled[0][1], (features.sum(1) / 4).softmax(0) @ features)
     torch.testing.assert_close(pooled[1], grids[1].features.flatten(0, 1))
     with pytest.raises(ValueError, match="asks by the CLS token, and this encoder has none"):
         RegionPool().of_grids([grids[0].but(prefix=None, summaries=0)], regions[:1])

@@ -45,9 +45,9 @@ def test_rates_are_right_and_steps_seeds_and_heads_draw_apart():
         assert mask.double().mean().item() == pytest.approx(
             rho, abs=5 * (rho * (1 - rho) / 200_000) ** 0.5
         )
-    for i, one in enumerate(masks):
+    for i, chosen_mask in enumerate(masks):
         for other in masks[:i]:
-            assert (one & other).double().mean().item() == pytest.approx(
+            assert (chosen_mask & other).double().mean().item() == pytest.approx(
                 rho**2, abs=0.0012
             )  # five deviations
 
@@ -61,12 +61,12 @@ def test_every_class_is_drawn_as_often():
 
 
 def test_kinds_on_a_shard():
-    own = torch.tensor([12, 15, 12])
-    uniform = Negatives("uniform", rho=0.3).chosen(0, 10, 20, own)
-    in_batch = Negatives("in_batch", rho=0.3).chosen(0, 10, 20, own)
+    labels = torch.tensor([12, 15, 12])
+    uniform = Negatives("uniform", rho=0.3).chosen(0, 10, 20, labels)
+    in_batch = Negatives("in_batch", rho=0.3).chosen(0, 10, 20, labels)
     assert in_batch.nonzero().flatten().tolist() == [2, 5]
-    assert torch.equal(Negatives("both", rho=0.3).chosen(0, 10, 20, own), uniform | in_batch)
-    assert Negatives(rho=1.0).chosen(0, 10, 20, own).all()
+    assert torch.equal(Negatives("both", rho=0.3).chosen(0, 10, 20, labels), uniform | in_batch)
+    assert Negatives(rho=1.0).chosen(0, 10, 20, labels).all()
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def test_rows_and_columns_turn_by_their_own_index():
 def test_rows_are_not_columns():
     vit = mini_vit()
     with torch.no_grad():
-        wide, high = vit(pixels(32, 64)), vit(pixels(32, 64).transpose(2, 3))
-    assert (wide[:, 0] - high[:, 0]).abs().max() > 1e-2
+        landscape, portrait = vit(pixels(32, 64)), vit(pixels(32, 64).transpose(2, 3))
+    assert (landscape[:, 0] - portrait[:, 0]).abs().max() > 1e-2
 
 
 def test_a_batch_is_its_images():
@@ -81,9 +81,9 @@ def test_checkpointing_changes_no_gradient():
     spare.checkpointing = True
     for vit in (plain, spare):
         vit(pixels(32, 32)).square().mean().backward()
-    for (name, one), other in zip(plain.named_parameters(), spare.parameters(), strict=True):
+    for (name, parameter), other in zip(plain.named_parameters(), spare.parameters(), strict=True):
         if not name.startswith("norm_out"):
-            assert torch.equal(one.grad, other.grad), name
+            assert torch.equal(parameter.grad, other.grad), name
 
 
 def test_bfloat16_is_near_and_its_angles_stay_exact():
@@ -110,19 +110,21 @@ def test_blocks_compile_without_a_break():
 
 def test_weights_follow_the_seed_and_leave_the_global_state_alone():
     before = torch.random.get_rng_state()
-    one, same, other = (ViT(ViTConfig.named("mini"), seed=seed) for seed in (3, 3, 4))
+    first, same, other = (ViT(ViTConfig.named("mini"), seed=seed) for seed in (3, 3, 4))
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
-    assert not torch.equal(one.cls, other.cls)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True)
+    )
+    assert not torch.equal(first.cls, other.cls)
 
 
 def test_random_weights_are_spread_as_mlcds(tmp_path):
     config = ViTConfig.named("ti16", depth=2)
-    made = hub.MLCDVisionModel(hub.MLCDVisionConfig(**write_config(config))).state_dict()
+    mlcd = hub.MLCDVisionModel(hub.MLCDVisionConfig(**write_config(config))).state_dict()
     save(ViT(config), tmp_path / "saved")
     for key, value in hub.MLCDVisionModel.from_pretrained(tmp_path / "saved").state_dict().items():
         assert (
-            value.std().item() == pytest.approx(made[key].std().item(), rel=0.15, abs=1e-6)
+            value.std().item() == pytest.approx(mlcd[key].std().item(), rel=0.15, abs=1e-6)
             or value.numel() < 200
         ), key
 
@@ -131,7 +133,9 @@ def test_random_weights_are_spread_as_mlcds(tmp_path):
 def test_sizes_have_the_parameters_of_the_papers_models(name, millions):
     with torch.device("meta"):
         vit = ViT(SIZES[name])
-    assert sum(part.numel() for part in vit.parameters()) / 1e6 == pytest.approx(millions, abs=0.3)
+    assert sum(parameter.numel() for parameter in vit.parameters()) / 1e6 == pytest.approx(
+        millions, abs=0.3
+    )
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def patches_of(regions: Regions) -> list[list[int]]:
 
 
 def merged(encoder: Any, picture: Picture, **stop: Any) -> Regions:
-    """The regions of a picture by merging, at the encoder's own threshold unless `stop` says more."""
+    """The regions of a picture by merging, at the encoder's threshold unless `stop` says more."""
     (grid,) = encoder.encode([picture])
     stop = stop or {"threshold": encoder.threshold}
     return Merge(**stop).one(Regions.singletons(grid.grid, grid.valid), grid)

@@ -53,8 +53,8 @@ def blurred_photo(seed: int, size: tuple[int, int]) -> Image.Image:
 
 def coffee(height: int, width: int, top: int = 0, left: int = 0) -> Picture:
     """A part of scikit-image's photo of a cup of coffee."""
-    part = data.coffee()[top : top + height, left : left + width]
-    return Picture.of(np.ascontiguousarray(part))
+    crop = data.coffee()[top : top + height, left : left + width]
+    return Picture.of(np.ascontiguousarray(crop))
 
 
 def saved(path: Path, pixels: np.ndarray, **options: Any) -> Path:

@@ -66,7 +66,8 @@ class TestNames:
             )
 
     def test_the_families_of_row_d1_are_there(self):
-        wanted = "clip-l14-336 siglip2-so400m-384 siglip2-so400m-naflex dinov2-l dinov2-l-reg dinov3-l aimv2-l14-448 mlcd-l14-336"
+        wanted = "clip-l14-336 siglip2-so400m-384 siglip2-so400m-naflex dinov2-l dinov2-l-reg"
+        wanted += " dinov3-l aimv2-l14-448 mlcd-l14-336"
         wanted += " rice-l14-560 pe-core-l14-336 c-radio-v3-l lite filters"
         radio = [f"radio-{letter}-{size}" for letter in "blh" for size in (384, 576, 768)]
         assert {*wanted.split(), *radio} <= set(NAMES)
@@ -160,7 +161,8 @@ class TestSpecs:
             registry.build("step", "dinov2-l")
 
     def test_checking_names_loads_nothing_heavy(self):
-        code = "from regiontok.settings import registry, spec; registry.check('encoder', 'clip-l14-336(layer=-2)'); import sys"
+        code = "from regiontok.settings import registry, spec; import sys"
+        code += "; registry.check('encoder', 'clip-l14-336(layer=-2)')"
         code += "; print({'torch', 'transformers', 'timm', 'huggingface_hub'} & set(sys.modules))"
         run = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -297,7 +299,7 @@ class TestHere:
     def test_as_the_hubs_own_library_sees_it(self, cache):
         library = pytest.importorskip("huggingface_hub")
         folder = store(cache, "a/b", config=CONFIG, files=("model.safetensors",))
-        found = library.try_to_load_from_cache(
+        weights_file = library.try_to_load_from_cache(
             "a/b", "model.safetensors", cache_dir=hub.cache_folder()
         )
-        assert Path(found) == folder / "model.safetensors"
+        assert Path(weights_file) == folder / "model.safetensors"

@@ -47,10 +47,10 @@ def test_weights_count_images_over_epochs():
 
 
 def test_orders_differ_by_seed_and_epoch_and_are_shuffled():
-    one, other = (StreamOrder([[40]], [1.0], seed=seed, block=4) for seed in (0, 1))
+    first, second = (StreamOrder([[40]], [1.0], seed=seed, block=4) for seed in (0, 1))
     rows = [
         [place.row for place in epoch(order, number)]
-        for order, number in ((one, 0), (one, 1), (other, 0))
+        for order, number in ((first, 0), (first, 1), (second, 0))
     ]
     assert rows[0] != rows[1] != rows[2] != rows[0]
     assert rows[0] != sorted(rows[0])
@@ -84,10 +84,12 @@ def test_bad_orders():
 
 
 def test_ranks_share_a_step_evenly():
-    whole = [list(part) for part in steps(6, 2, 4)]
+    whole = [list(share) for share in steps(6, 2, 4)]
     assert whole == [list(range(12, 18)), list(range(18, 24))]
     for ranks in (2, 3):
-        parts = [list(steps(6, 2, 4, rank, ranks)) for rank in range(ranks)]
-        assert [[at for part in step for at in part] for step in zip(*parts, strict=True)] == whole
+        shares = [list(steps(6, 2, 4, rank, ranks)) for rank in range(ranks)]
+        assert [
+            [position for share in step for position in share] for step in zip(*shares, strict=True)
+        ] == whole
     with pytest.raises(ValueError, match="a batch of 6 cannot be shared evenly by 4 ranks"):
         steps(6, 0, 1, 0, 4)

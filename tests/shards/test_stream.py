@@ -46,11 +46,11 @@ def make(folder, name: str, numbers, errors=(), regions=2):
     write_tar(tar, files)
     boxes = np.array([[1, 2, 20, 20], [10, 5, 32, 24], [0, 0, 5, 5]], np.float32)[:regions]
     rows = [
-        ImageRegions(at, f"{n:06}", (24, 32), boxes, labels=np.full(regions, n))
-        for at, n in enumerate(numbers)
+        ImageRegions(index, f"{n:06}", (24, 32), boxes, labels=np.full(regions, n))
+        for index, n in enumerate(numbers)
         if n not in errors
     ]
-    failures = [Failure(at, f"{n:06}", "why") for at, n in enumerate(numbers) if n in errors]
+    failures = [Failure(index, f"{n:06}", "why") for index, n in enumerate(numbers) if n in errors]
     return tar, write_sidecar(tar, rows, config={"segmenter": "x"}, errors=failures)
 
 
@@ -62,13 +62,13 @@ def contents(batches) -> list[tuple]:
     """Everything of every view, in order."""
     return [
         (
-            batch.images[at],
-            batch.pixels[at].numpy().tobytes(),
-            batch.boxes[at].tolist(),
-            batch.labels[at, :, 0].tolist(),
+            batch.images[row],
+            batch.pixels[row].numpy().tobytes(),
+            batch.boxes[row].tolist(),
+            batch.labels[row, :, 0].tolist(),
         )
         for batch in batches
-        for at in range(len(batch))
+        for row in range(len(batch))
     ]
 
 
@@ -76,19 +76,19 @@ def test_the_index_finds_every_image_and_is_kept(tmp_path):
     tar, _ = make(tmp_path, "s-0", range(5))
     index = index_of(tar, tmp_path)
     assert index.names == tuple(f"{n:06}.png" for n in range(5))
-    assert [index.read(at) for at in (3, 0, 4)] == [photo(3), photo(0), photo(4)]
-    kept = tmp_path / "s-0.tar.index.json"
-    text = kept.read_text()
+    assert [index.read(position) for position in (3, 0, 4)] == [photo(3), photo(0), photo(4)]
+    index_file = tmp_path / "s-0.tar.index.json"
+    text = index_file.read_text()
     assert index_of(tar, tmp_path).spans.tolist() == index.spans.tolist()
-    assert kept.read_text() == text
+    assert index_file.read_text() == text
     for wrong in (
         "{",
         json.dumps({"format": "other"}),
         json.dumps(json.loads(text) | {"bytes": 1}),
     ):
-        kept.write_text(wrong)
+        index_file.write_text(wrong)
         assert index_of(tar, tmp_path).names == index.names
-        assert kept.read_text() == text
+        assert index_file.read_text() == text
 
 
 def test_tars_as_others_write_them(tmp_path):
@@ -251,7 +251,7 @@ def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
     assert len({str(step) for step in whole}) == 6
     for ranks in (1, 2, 3):
         for workers in (0, 2):
-            parts = [
+            shares = [
                 [
                     contents([batch])
                     for batch in load_steps(
@@ -261,7 +261,7 @@ def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
                 for r in range(ranks)
             ]
             assert [
-                [view for part in step for view in part] for step in zip(*parts, strict=True)
+                [view for share in step for view in share] for step in zip(*shares, strict=True)
             ] == whole[2:5]
     assert [contents([batch]) for batch in load_steps(views, batch=6, start=5, stop=6)] == whole[5:]
     assert torch.equal(torch.get_rng_state(), state)
@@ -351,13 +351,13 @@ def test_images_without_regions_give_their_place_to_the_next(tmp_path):
     tar, _ = make(tmp_path, "s-0", range(4))
     rows = [
         ImageRegions(
-            at,
-            f"{at:06}",
+            number,
+            f"{number:06}",
             (24, 32),
-            [[1, 1, 9, 9]] if at else np.zeros((0, 4)),
-            labels=[at][: at and 1],
+            [[1, 1, 9, 9]] if number else np.zeros((0, 4)),
+            labels=[number][: number and 1],
         )
-        for at in range(4)
+        for number in range(4)
     ]
     write_sidecar(tar, rows, config={})
     (batch,) = load_steps(views_of(tmp_path), batch=4, start=0, stop=1)

@@ -95,9 +95,9 @@ def test_shares_and_boxes_are_those_of_frame(grid):
     masks = PixelMasks.from_dense(dense)
     for crop in ((0, 0, 60, 80), (3, 10, 44, 71), (59, 79, 60, 80)):
         frame = Frame((60, 80), crop, grid, (0, 0), grid, (1, 1))
-        found = mask_shares(masks.counts, (60, 80), crop, grid)
-        assert np.allclose(found, frame.to_grid(masks).numpy(), atol=1e-6)
-        assert ((found > 0) == (frame.to_grid(masks).numpy() > 0)).all()
+        shares = mask_shares(masks.counts, (60, 80), crop, grid)
+        assert np.allclose(shares, frame.to_grid(masks).numpy(), atol=1e-6)
+        assert ((shares > 0) == (frame.to_grid(masks).numpy() > 0)).all()
         assert np.allclose(
             to_view(boxes(9), crop, grid),
             frame.boxes_to_grid(torch.from_numpy(boxes(9))).numpy(),
@@ -173,10 +173,10 @@ def test_a_mask_wholly_outside_the_crop_is_dropped_although_its_box_is_in_view()
     )
     settings = ViewSettings((32, 32), regions=2, scale=(0.3, 0.4))
     views = [draw(row, settings=settings, seed=seed) for seed in range(20)]
-    kept = [0 in view.regions for view in views]
+    kept_by_view = [0 in view.regions for view in views]
     corner = [view.crop[:2] == (0, 0) or view.crop[2:] == (60, 80) for view in views]
-    assert kept == corner
-    assert not all(kept)
+    assert kept_by_view == corner
+    assert not all(kept_by_view)
     assert all(view.dropped == 2 - len(set(view.regions.tolist())) for view in views)
 
 
@@ -192,7 +192,7 @@ def test_text_is_never_flipped_and_never_cut():
             view.regions, view.kinds, view.boxes, view.labels, strict=True
         ):
             assert kind == (1 if region == 0 else 0)
-            assert [one for one in ids.tolist() if one >= 0] == (
+            assert [number for number in ids.tolist() if number >= 0] == (
                 [104, 101, 108, 111] if kind else [4]
             )  # h e l o: l once
             y0, x0, y1, x1 = view.crop
@@ -257,9 +257,9 @@ def test_pixels_of_another_size_and_damaged_ones_are_named():
 
 def test_the_same_seed_gives_the_same_view():
     row = row_of(12)
-    one, two, other = (draw(row, seed=seed) for seed in (3, 3, 4))
-    assert one.regions.tolist() == two.regions.tolist()
-    assert one.crop == two.crop != other.crop
+    first, again, other = (draw(row, seed=seed) for seed in (3, 3, 4))
+    assert first.regions.tolist() == again.regions.tolist()
+    assert first.crop == again.crop != other.crop
 
 
 @pytest.mark.parametrize("turn", [1, 3, 6, 8])
@@ -280,14 +280,14 @@ def test_crops_equal_those_of_the_whole_picture(turn, mode):
         ((13, 7, 310, 300), (32, 48)),
         ((40, 50, 90, 120), (64, 64)),
     ):
-        found = crop_of(stream.getvalue(), size, crop, target)
+        cropped = crop_of(stream.getvalue(), size, crop, target)
         y0, x0, y1, x1 = crop
         expected = np.asarray(
             upright.resize(target[::-1], Image.Resampling.BICUBIC, box=(x0, y0, x1, y1))
         )
-        assert found.shape == (*target, 3)
+        assert cropped.shape == (*target, 3)
         assert (
-            np.abs(found.astype(int) - expected).mean() < 1.0
+            np.abs(cropped.astype(int) - expected).mean() < 1.0
         )  # levels of 255; 0 where nothing is decoded at a fraction
 
 

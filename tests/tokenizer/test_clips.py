@@ -29,9 +29,9 @@ each_encoder = pytest.mark.parametrize("encoder", ENCODERS, ids=["filters", "lit
 def moving_square(count: int = 5, step: int = 16) -> list[np.ndarray]:
     """A red square of 48 pixels that goes right by one patch a frame, on green."""
     frames = []
-    for at in range(count):
+    for index in range(count):
         frame = np.full((128, 128, 3), GREEN, np.uint8)
-        frame[32:80, at * step : at * step + 48] = RED
+        frame[32:80, index * step : index * step + 48] = RED
         frames.append(frame)
     return frames
 
@@ -65,8 +65,8 @@ def test_a_moving_square_is_one_region_over_time():
     assert regions.grid == (5, 8, 8)
     assert len(run.tokens) == 2
     square = torch.zeros(5, 8, 8, dtype=torch.bool)
-    for at in range(5):
-        square[at, 2:5, at : at + 3] = True
+    for index in range(5):
+        square[index, 2:5, index : index + 3] = True
     assert torch.equal(
         regions.masks[1], square
     )  # the smaller one: the square on all frames, and nothing else
@@ -79,10 +79,10 @@ def test_a_moving_square_stays_one_region_in_real_features(encoder):
     clip = Clip.of(moving_square(6, step=8), fps=4)
     (regions,) = RegionTokenizer(encoder, "merge(k=4)").run(clip).regions
     held = [
-        regions.labels[at, 3, (at * 8 + 24) // 16].item() for at in range(6)
+        regions.labels[index, 3, (index * 8 + 24) // 16].item() for index in range(6)
     ]  # the patch under its middle
     assert len(set(held)) == 1
-    assert held[0] not in {regions.labels[at, 7, 0].item() for at in range(6)}
+    assert held[0] not in {regions.labels[index, 7, 0].item() for index in range(6)}
 
 
 def test_a_square_that_jumps_further_than_it_is_wide_is_two_regions():
@@ -155,10 +155,10 @@ def test_a_batch_of_clips_and_photos_gives_what_each_gives_alone(encoder):
     tokenizer = RegionTokenizer(encoder, "merge(k=9) | sort('com')", whole=True)
     tokens = tokenizer([photo, clip, second, other])
     assert tokens.counts.tolist() == [10] * 4
-    for at, source in enumerate((photo, clip, second, other)):
-        alone, own = tokenizer(source), tokens.of(at)
-        assert torch.equal(alone.region, own.region)
-        assert torch.allclose(alone.values, own.values, atol=1e-4)
+    for index, source in enumerate((photo, clip, second, other)):
+        alone, in_batch = tokenizer(source), tokens.of(index)
+        assert torch.equal(alone.region, in_batch.region)
+        assert torch.allclose(alone.values, in_batch.values, atol=1e-4)
 
 
 @each_encoder
@@ -172,9 +172,9 @@ def test_twice_the_same_and_others_do_not_matter(encoder):
 
 def test_random_order_is_drawn_from_the_clip_s_key():
     tokenizer = RegionTokenizer(Colour(), "sort('random')", pool="select")
-    one, other = (tokenizer(Clip.of(noise_frames(2, seed=seed))).patch for seed in (0, 1))
-    assert sorted(one.tolist()) == sorted(other.tolist()) == list(range(128))
-    assert not torch.equal(one, other)
+    first, second = (tokenizer(Clip.of(noise_frames(2, seed=seed))).patch for seed in (0, 1))
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(128))
+    assert not torch.equal(first, second)
 
 
 def test_patch_tokens_say_where_they_are_in_time_and_space():
@@ -219,15 +219,15 @@ def test_grids_that_do_not_lie_alike_are_not_stacked():
 
 def test_regions_on_one_frame_keep_their_identity():
     regions = Regions.from_labels(torch.tensor([[[0, 1]], [[2, 1]], [[-1, -1]]]))
-    own, ids = regions.frame(1)
-    assert own.grid == (1, 2)
-    assert (own.labels.tolist(), ids.tolist()) == ([[1, 0]], [1, 2])
+    frame_regions, ids = regions.frame(1)
+    assert frame_regions.grid == (1, 2)
+    assert (frame_regions.labels.tolist(), ids.tolist()) == ([[1, 0]], [1, 2])
     none, nobody = regions.frame(2)
     assert (len(none), nobody.tolist()) == (0, [])
     with pytest.raises(IndexError, match="frame 3 of a clip of 3"):
         regions.frame(3)
     with pytest.raises(ValueError, match=r"only a clip's regions, on a grid \(t, h, w\)"):
-        own.frame(0)
+        frame_regions.frame(0)
 
 
 def test_features_that_are_no_number_are_named():

@@ -116,11 +116,11 @@ class TestMasksAndPixels:
         assert [grid.grid for grid in grids] == [(4, 4)] * 9
         wanted = torch.zeros(8, 16)
         wanted[2:5, 3:9] = 1
-        parts = [part for rows in wanted.split(4) for part in rows.split(4, 1)]
-        for grid, trail, part in zip(grids[1:], trails[1:], parts, strict=True):
-            assert torch.equal(grid.features[..., 0], part)
-            assert torch.equal(grid.frame.to_grid(grid.masks)[0], part)
-            assert torch.equal(trail[-1].counts.bool(), part == 1)
+        quarters = [quarter for rows in wanted.split(4) for quarter in rows.split(4, 1)]
+        for grid, trail, quarter in zip(grids[1:], trails[1:], quarters, strict=True):
+            assert torch.equal(grid.features[..., 0], quarter)
+            assert torch.equal(grid.frame.to_grid(grid.masks)[0], quarter)
+            assert torch.equal(trail[-1].counts.bool(), quarter == 1)
         assert [len(trail[-1]) for trail in trails[1:]] == [1, 1, 1, 0, 1, 1, 1, 0]
 
     def test_clusters_meet_the_seams_of_tiles_only_if_cut_there(self):
@@ -148,13 +148,13 @@ class TestMasksAndPixels:
     def test_any_size_any_box(self, data, cut, padding):
         """What shines on a patch is what the mask covers of it, up to the resizing filter's
         reach."""
-        high, wide = data.draw(st.integers(20, 300)), data.draw(st.integers(20, 300))
-        y, x = data.draw(st.integers(0, high - 10)), data.draw(st.integers(0, wide - 10))
-        box = y, x, data.draw(st.integers(y + 8, high)), data.draw(st.integers(x + 8, wide))
+        height, width = data.draw(st.integers(20, 300)), data.draw(st.integers(20, 300))
+        y, x = data.draw(st.integers(0, height - 10)), data.draw(st.integers(0, width - 10))
+        box = y, x, data.draw(st.integers(y + 8, height)), data.draw(st.integers(x + 8, width))
         regionizer = Regionizer(
             Brightness(), segmenter=KnownBox(box), tiles="anyres", cut=cut, padding=padding
         )
-        for grid in regionizer.see([square((high, wide), box)], masks=True):
+        for grid in regionizer.see([square((height, width), box)], masks=True):
             share = grid.frame.to_grid(grid.masks)[0]
             torch.testing.assert_close(grid.features[..., 0], share, atol=0.16, rtol=0)
 
@@ -164,24 +164,24 @@ def test_padding_is_in_no_region_and_kept_padding_in_all(cut):
     picture = square(
         (56, 336), (0, 0, 56, 336)
     )  # white; on 2x2 tiles of 56 it is 19 pixels high, in the middle
-    dropped, kept = (
+    without_padding, with_padding = (
         RegionTokenizer(Brightness(), tiles="2x2", cut=cut, padding=padding).run(picture)
         for padding in ("drop", "keep")
     )
-    assert sum(int(grid.valid.sum()) for grid in kept.grids) == 16 + 64
+    assert sum(int(grid.valid.sum()) for grid in with_padding.grids) == 16 + 64
     if cut == "stitched":  # LLaVA's unpadding: 1.33 rows of patches become 2
-        assert [grid.grid for grid in dropped.grids] == [(4, 4), (2, 8)]
-        assert dropped.tokens.count("newline") == 2
-        assert kept.tokens.count("newline") == 8
+        assert [grid.grid for grid in without_padding.grids] == [(4, 4), (2, 8)]
+        assert without_padding.tokens.count("newline") == 2
+        assert with_padding.tokens.count("newline") == 8
     else:
-        assert [int(grid.valid.sum()) for grid in dropped.grids] == [16, 4, 4, 4, 4]
-        assert dropped.tokens.count("newline") == 0
+        assert [int(grid.valid.sum()) for grid in without_padding.grids] == [16, 4, 4, 4, 4]
+        assert without_padding.tokens.count("newline") == 0
 
 
 def test_a_tile_of_padding_alone_is_no_view():
-    wide = square((10, 200), (0, 0, 10, 200))
+    long = square((10, 200), (0, 0, 10, 200))
     grids = Regionizer(Brightness(), tiles="3x1", cut="tile").see(
-        [wide, square((60, 60), (0, 0, 9, 9))]
+        [long, square((60, 60), (0, 0, 9, 9))]
     )
     assert images_of(grids) == [0, 0, 1, 1]
     assert [grid.view for grid in grids] == [0, 1, 0, 1]
@@ -224,10 +224,10 @@ class TestOrder:
         pictures = [noise(*size, seed) for seed, size in enumerate(SIZES)]
         together = tokenizer(pictures)
         for place, picture in enumerate(pictures):
-            alone, own = tokenizer(picture), together.of(place)
-            torch.testing.assert_close(own.values, alone.values)
+            alone, in_batch = tokenizer(picture), together.of(place)
+            torch.testing.assert_close(in_batch.values, alone.values)
             for name in ("view", "region", "patch", "kind"):
-                assert torch.equal(getattr(own, name), getattr(alone, name))
+                assert torch.equal(getattr(in_batch, name), getattr(alone, name))
 
     def test_views_of_a_run(self):
         run = RegionTokenizer(Brightness(), "merge(k=3)", tiles="1x2").run(
@@ -313,7 +313,7 @@ class TestLlavaNext:
         folder, tower = clip
         picture = noise(*size, seed=size[0])
         tokenizer = RegionTokenizer(f"transformers({str(folder)!r}, layer=-2)", tiles="anyres")
-        found = tokenizer(picture)
+        tokens = tokenizer(picture)
         inputs = processor(Image.fromarray(picture.pixels), return_tensors="pt")
         with torch.no_grad():
             seen = tower(inputs["pixel_values"][0], output_hidden_states=True).hidden_states[-2][
@@ -323,9 +323,9 @@ class TestLlavaNext:
         expected, counts = model.pack_image_features(
             [seen], inputs["image_sizes"], "default", image_newline=newline
         )
-        assert len(found) == int(counts[0])
+        assert len(tokens) == int(counts[0])
         # in float32 on two layers; a tile shares its batch with others here and there
-        torch.testing.assert_close(found.values.detach(), expected[0], atol=2e-5, rtol=0)
+        torch.testing.assert_close(tokens.values.detach(), expected[0], atol=2e-5, rtol=0)
 
     @pytest.mark.parametrize("size", SIZES)
     def test_count_is_that_of_the_processor(self, clip, processor, size):
@@ -465,8 +465,8 @@ class TestRegionVLM:
 
     def test_kept_views_are_as_good_as_pictures(self, model):
         pictures = [noise(*size, seed) for seed, size in enumerate(SIZES[:3])]
-        kept = [grid for picture in pictures[:2] for grid in model.regionizer.see([picture])]
-        fresh, mixed = model.see(pictures), model.see([*kept, pictures[2]])
+        grids = [grid for picture in pictures[:2] for grid in model.regionizer.see([picture])]
+        fresh, mixed = model.see(pictures), model.see([*grids, pictures[2]])
         expected = RegionTokenizer("filters(size=56)", tiles="anyres")(pictures)
         assert torch.equal(fresh.kind, expected.kind)
         assert torch.equal(fresh.counts, expected.counts)
@@ -498,18 +498,18 @@ class TestTokenizeCommand:
         merged, patches = report["settings"]
         assert (merged["regions"], merged["tokens"], merged["steps"][0]["regions"]) == (6, 6, 48)
         assert (patches["regions"], patches["tokens"]) == (48, 52)
-        found = json.loads((folder / "merge-k-3.regions.json").read_text(encoding="utf-8"))
-        assert [row["view"] for row in found["regions"]] == [0, 0, 0, 1, 1, 1]
-        assert [view["grid"] for view in found["views"]] == [[4, 4], [4, 8]]
-        assert len(found["masks"]) == 6
+        content = json.loads((folder / "merge-k-3.regions.json").read_text(encoding="utf-8"))
+        assert [row["view"] for row in content["regions"]] == [0, 0, 0, 1, 1, 1]
+        assert [view["grid"] for view in content["views"]] == [[4, 4], [4, 8]]
+        assert len(content["masks"]) == 6
         assert (folder / "regions.png").is_file()
 
     def test_one_view_is_told_as_ever(self, tmp_path):
         report, folder = self.run(tmp_path)
-        found = json.loads((folder / "merge-k-3.regions.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "merge-k-3.regions.json").read_text(encoding="utf-8"))
         assert "views" not in report
-        assert "views" not in found
-        assert "view" not in found["regions"][0]
+        assert "views" not in content
+        assert "view" not in content["regions"][0]
 
     def test_names_are_of_whole_images(self):
         with pytest.raises(ValueError, match="leave out the tiles"):

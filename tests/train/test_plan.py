@@ -254,8 +254,7 @@ def test_an_encoder_without_weights_cannot_learn():
     stage = Stage(name="one", data=[], train=["encoder"])
     with pytest.raises(
         ValueError,
-        match="trains the encoder, but the model holds no weights of it: build it with "
-        "tune_encoder",
+        match="trains the encoder, but the model holds no weights of it: build it with tune_encoder",
     ):
         choose(build(recipe()).model, stage)
 

@@ -80,7 +80,8 @@ import sys
 from regiontok.settings.recipe import load_recipe
 from regiontok.train.options import Options
 from regiontok.train.run import train
-print(train(load_recipe(sys.argv[1]), sys.argv[2], options=Options(device="cpu", save_every=3), resume=True)["stopped"])
+recipe, options = load_recipe(sys.argv[1]), Options(device="cpu", save_every=3)
+print(train(recipe, sys.argv[2], options=options, resume=True)["stopped"])
 """
 
 
@@ -100,9 +101,9 @@ def wait_for(out, steps):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_last_bit(tmp_path):
-    made = toy_recipe({**ALIGN, "steps": 40}, {**TUNE, "steps": 40})
+    recipe = toy_recipe({**ALIGN, "steps": 40}, {**TUNE, "steps": 40})
     path = tmp_path / "toy.toml"
-    path.write_text(to_toml(made))
+    path.write_text(to_toml(recipe))
     assert child(path, tmp_path / "whole").wait() == 0
     for steps in (11, 52):
         process = child(path, tmp_path / "run")
@@ -118,9 +119,9 @@ def test_a_killed_run_goes_on_to_the_last_bit(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
-    made = toy_recipe({**ALIGN, "steps": 200})
+    recipe = toy_recipe({**ALIGN, "steps": 200})
     path = tmp_path / "toy.toml"
-    path.write_text(to_toml(made))
+    path.write_text(to_toml(recipe))
     process = child(path, tmp_path / "run")
     wait_for(tmp_path / "run", 4)
     process.send_signal(signal.SIGINT)

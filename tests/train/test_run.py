@@ -20,14 +20,14 @@ from samples.training import ALIGN, DATA, losses, run_recipe, toy_recipe, weight
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
-    found = run_recipe(toy_recipe(), out, held_out=2)
-    return out, found
+    result = run_recipe(toy_recipe(), out, held_out=2)
+    return out, result
 
 
 def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
-    out, found = whole
-    assert found["stopped"] == ""
-    assert list(found["stages"]) == ["align", "tune"]
+    out, result = whole
+    assert result["stopped"] == ""
+    assert list(result["stages"]) == ["align", "tune"]
     assert [(stage, step) for stage, step, *_ in losses(out)] == [
         (s, n) for s in (1, 2) for n in (1, 2, 3, 4)
     ]
@@ -50,20 +50,21 @@ def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
 
 def test_a_stage_changes_its_parts_only_and_carries_on_the_one_before(whole):
     out, _ = whole
-    one, two = weights(out / "1_align"), weights(out / "2_tune")
+    aligned, tuned = weights(out / "1_align"), weights(out / "2_tune")
     start = build(toy_recipe()).model.state_dict()
-    assert set(one) == set(two) == set(start)
+    assert set(aligned) == set(tuned) == set(start)
     for name in start:
-        assert name.startswith("head.") or torch.equal(one[name], start[name])
-    assert not torch.equal(one["head.norm.weight"], start["head.norm.weight"])
+        assert name.startswith("head.") or torch.equal(aligned[name], start[name])
+    assert not torch.equal(aligned["head.norm.weight"], start["head.norm.weight"])
     adapted = [
         name
-        for name in one
-        if name.startswith("language_model.model.layers") and not torch.equal(one[name], two[name])
+        for name in aligned
+        if name.startswith("language_model.model.layers")
+        and not torch.equal(aligned[name], tuned[name])
     ]
     assert len(adapted) == 7  # the seven matrices of the one layer; its norms are not adapted
     untouched = "language_model.model.embed_tokens.weight"
-    assert torch.equal(one[untouched], two[untouched])
+    assert torch.equal(aligned[untouched], tuned[untouched])
 
 
 def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):

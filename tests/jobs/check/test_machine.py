@@ -61,25 +61,25 @@ def test_requirements(installed):
         "transformers>=5.17; extra == 'hub'",
     ]
     asked += ["av>=18; extra == 'video'", "pytest>=8; extra == 'dev'", "odd-one==0.1.0"]
-    found = {(one.group, one.name): one for one in ours._packages(asked)}
-    assert found["packages", "numpy"] == Finding(
+    findings = {(finding.group, finding.name): finding for finding in ours._packages(asked)}
+    assert findings["packages", "numpy"] == Finding(
         "packages", "numpy", "1.26.4 is older than 2.0:", "broken", "pip install 'numpy>=2.0'"
     )
-    assert found["packages", "torch"].state == found["packages", "pillow"].state == "ok"
-    assert found["packages", "numba"].state == found["packages", "odd-one"].state == "broken"
-    assert found["extra hub", "transformers"].state == "ok"
-    assert found["extra hub", "transformers for encoders and SAM"].state == "ok"
-    tokens = found["extra hub", "transformers for ready-made visual tokens"]
+    assert findings["packages", "torch"].state == findings["packages", "pillow"].state == "ok"
+    assert findings["packages", "numba"].state == findings["packages", "odd-one"].state == "broken"
+    assert findings["extra hub", "transformers"].state == "ok"
+    assert findings["extra hub", "transformers for encoders and SAM"].state == "ok"
+    tokens = findings["extra hub", "transformers for ready-made visual tokens"]
     assert (tokens.state, tokens.hint) == ("absent", "pip install 'transformers>=5.18'")
-    assert found["extra video", "av"] == Finding(
+    assert findings["extra video", "av"] == Finding(
         "extra video", "av", "not installed:", "absent", "pip install 'regiontok[video]'"
     )
-    assert not any(name == "pytest" for _, name in found)
+    assert not any(name == "pytest" for _, name in findings)
 
 
 def test_no_transformers_is_absent_and_not_broken(installed):
-    (found,) = ours._packages(["transformers>=5.17; extra == 'hub'"])
-    assert (found.state, found.hint) == ("absent", "pip install 'regiontok[hub]'")
+    (finding,) = ours._packages(["transformers>=5.17; extra == 'hub'"])
+    assert (finding.state, finding.hint) == ("absent", "pip install 'regiontok[hub]'")
 
 
 @pytest.mark.parametrize(
@@ -90,31 +90,33 @@ def test_numbers_of_a_version(text, wanted):
 
 
 def test_a_run_that_fails_is_broken():
-    (found,) = smoke("lite", "mrege(0.5)")
-    assert found.state == "broken"
-    assert "did you mean 'merge'" in found.value
-    assert broken([found]) == [found]
-    assert report([found])["broken"] == ["lite"]
+    (finding,) = smoke("lite", "mrege(0.5)")
+    assert finding.state == "broken"
+    assert "did you mean 'merge'" in finding.value
+    assert broken([finding]) == [finding]
+    assert report([finding])["broken"] == ["lite"]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(file))
-    found = {one.name: one for one in ours._caches()}["numba"]
-    assert found.state == "absent"
-    assert "set NUMBA_CACHE_DIR" in found.hint
+    finding = {each_finding.name: each_finding for each_finding in ours._caches()}["numba"]
+    assert finding.state == "absent"
+    assert "set NUMBA_CACHE_DIR" in finding.hint
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "not" / "yet"))
-    assert {one.name: one for one in ours._caches()}["numba"].state == "ok"
+    assert {each_finding.name: each_finding for each_finding in ours._caches()}[
+        "numba"
+    ].state == "ok"
 
 
 def test_models_are_sorted_by_where_they_are():
-    found = list(
+    findings = list(
         ours._sorted(
             "encoders", [("a", "yes"), ("b", "no"), ("c", "partly"), ("d", "yes")], "fetch"
         )
     )
-    assert [(one.name, one.value, one.state, one.hint) for one in found] == [
+    assert [(finding.name, finding.value, finding.state, finding.hint) for finding in findings] == [
         ("here", "a, d", "ok", ""),
         ("in part, or without safetensors", "c", "absent", "(fetch)"),
         ("not here", "b", "absent", "(fetch)"),

@@ -78,13 +78,15 @@ def no_cache(tmp_path, monkeypatch) -> None:
 def tokenizer() -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
+    inner = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>")
+    )
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(
         single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
     )
     words = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    return hub.PreTrainedTokenizerFast(tokenizer_object=made, **words)
+    return hub.PreTrainedTokenizerFast(tokenizer_object=inner, **words)
 
 
 def make(run: str) -> tuple[Any, Any]:
@@ -138,7 +140,7 @@ def pictures(tmp_path_factory) -> Path:
 
 
 def library(
-    run: str, folder: Path, root: Path, given: dict[str, Any], names: list[str]
+    run: str, folder: Path, root: Path, settings: dict[str, Any], names: list[str]
 ) -> dict[str, torch.Tensor]:
     """The outputs as transformers alone makes them: its own processor, its own forward pass."""
     images = [Image.open(root / name).convert("RGB") for name in names]
@@ -159,20 +161,20 @@ def library(
             return {"CLS and 2 patches, 3 channels": model(**pixels).last_hidden_state[0, :3, :3]}
         if run == "sam2":
             shapes = (
-                {"input_boxes": [list(map(list, one)) for one in given["boxes"]]}
-                if "boxes" in given
+                {"input_boxes": [list(map(list, box)) for box in settings["boxes"]]}
+                if "boxes" in settings
                 else {}
             )
             shapes = shapes or {
-                "input_points": [[list(map(list, given["points"]))]],
+                "input_points": [[list(map(list, settings["points"]))]],
                 "input_labels": [[[1]]],
             }
             inputs = hub.Sam2Processor.from_pretrained(folder)(
                 images=images, **shapes, return_tensors="pt"
             )
             asked = {name: inputs[name] for name in ("pixel_values", *shapes)}
-            output = model(**asked, multimask_output=given["multimask"])
-            if "boxes" in given:
+            output = model(**asked, multimask_output=settings["multimask"])
+            if "boxes" in settings:
                 return {"IoU estimates": output.iou_scores[..., 0]}
             order = output.iou_scores[0, 0].argsort(descending=True)
             logits = output.pred_masks[0, 0, order[0], :3, :3]
@@ -181,7 +183,7 @@ def library(
             images, return_tensors="pt"
         )
         words = hub.AutoProcessor.from_pretrained(folder)(
-            text=list(given["texts"]),
+            text=list(settings["texts"]),
             return_tensors="pt",
             **({"padding": True} if run == "clip" else {}),
         )
@@ -220,11 +222,11 @@ PHOTOS = {
 @pytest.fixture(params=list(GIVEN))
 def case(request, checkpoints, pictures) -> Case:
     """A case whose numbers transformers itself made from the tiny checkpoint."""
-    run, names, given = GIVEN[request.param]
-    outputs = library(run, checkpoints / "tiny" / run, pictures, given, names)
+    run, names, settings = GIVEN[request.param]
+    outputs = library(run, checkpoints / "tiny" / run, pictures, settings, names)
     expected = {name: values.tolist() for name, values in outputs.items()}
     return Case(
-        f"tiny/{run}", run, expected, tuple(PHOTOS[name] for name in names), given, atol=1e-4
+        f"tiny/{run}", run, expected, tuple(PHOTOS[name] for name in names), settings, atol=1e-4
     )
 
 
@@ -319,7 +321,7 @@ class TestWhatIsAbsent:
             "snapshot_download",
             lambda *_, **__: pytest.fail("a download nobody asked for"),
         )
-        assert {one.state for one in check_weights(SLICES, photos=pictures)} == {"not here"}
+        assert {verdict.state for verdict in check_weights(SLICES, photos=pictures)} == {"not here"}
 
     def test_a_download_is_used(self, monkeypatch, checkpoints, pictures):
         library = pytest.importorskip("huggingface_hub")
@@ -342,7 +344,7 @@ def test_what_cannot_be_run_is_a_result_and_the_next_case_runs(checkpoints, pict
             [broken, replace(broken, model="tiny/none")], photos=pictures, checkpoints=tmp_path
         )
     )
-    assert [one.state for one in verdicts] == ["broken", "not here"]
+    assert [verdict.state for verdict in verdicts] == ["broken", "not here"]
     assert "clip" in verdicts[0].why
 
 

@@ -77,7 +77,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def read(text):
+def parsed(text):
     reader = Reader()
     reader.feed(text)
     reader.close()
@@ -94,7 +94,7 @@ def outside(text):
 
 def test_page_is_whole_and_asks_nothing_of_the_network(results):
     text = page(results)
-    reader = read(text)
+    reader = parsed(text)
     assert outside(text) == []
     assert "http://" not in text.replace("http-equiv", "")
     assert "https://" not in text
@@ -119,7 +119,7 @@ def test_names_are_escaped(results):
     evil["photos"]["names"] = ["<b>.png"]
     evil["failed"] = [{"image": "x", "error": "<i>bad</i>"}]
     text = page(evil)
-    read(text)
+    parsed(text)
     assert "<script>&quot;" not in text
     assert "<b>.png" not in text
     assert "&lt;i&gt;bad" in text
@@ -137,7 +137,7 @@ def test_page_without_humans_outliers_or_pictures(results):
             norm_histogram=[],
         )
     text = page(bare)
-    read(text)
+    parsed(text)
     assert text.count('<svg class="plot"') == 3
     assert "No patch of any photo is an outlier" in text
     assert "Features as colours" not in text
@@ -179,9 +179,9 @@ def test_chromium_draws_it_and_no_request_leaves(results, tmp_path):
     log = json.loads((tmp_path / "net.json").read_text())
     started = [event["params"] for event in log["events"] if "url" in event.get("params", {})]
     page_own = [
-        one["url"]
-        for one in started
-        if str(one.get("initiator", "")).startswith("file:") or "page.html" in one["url"]
+        request["url"]
+        for request in started
+        if str(request.get("initiator", "")).startswith("file:") or "page.html" in request["url"]
     ]
     assert {url.split(":")[0] for url in page_own} <= {"file", "data"}
 

@@ -95,14 +95,14 @@ def test_costs(rows):
 
 
 def test_without_humans_there_is_no_covering_and_chosen_sources_are_alone(folder):
-    [*found] = frontier(
+    [*rows] = frontier(
         Bench(ENCODER, budgets=[8], only=["merge", "random"]), collect([str(folder / "0.png")])
     )
-    assert [(row["source"], row["covering"]) for row in found] == [
+    assert [(row["source"], row["covering"]) for row in rows] == [
         ("merge", None),
         ("random", None),
     ]
-    [table] = results(found)
+    [table] = results(rows)
     assert table.row_count == 2
     assert "-" in list(table.columns[4].cells)
 
@@ -130,13 +130,13 @@ def test_sources_that_choose_by_attention(folder, tmp_path):
     ).save_pretrained(tmp_path)
     names = ["VisionZip-like", "PruMerge-like", DOWNSAMPLED]
     spec = f"transformers({str(tmp_path)!r}, framing='stretch'%s)"
-    found = frontier(
+    rows = frontier(
         Bench(spec % ", cls_attention=True", budgets=[4, 16], only=names),
         collect([str(folder / "0.png")]),
         folder / "humans",
     )
-    assert [row["tokens"] for row in found] == [4, 16] * 3
-    assert [row["covering"] is None for row in found] == [
+    assert [row["tokens"] for row in rows] == [4, 16] * 3
+    assert [row["covering"] is None for row in rows] == [
         False,
         False,
         True,
@@ -181,16 +181,16 @@ def test_bad_requests(folder):
 def test_humans_of_both_kinds(tmp_path):
     maps = [np.array([[1, 2, 2]], np.uint16), np.array([[3, 3, 1]], np.uint16)]
     cell = np.empty(2, object)
-    for index, one in enumerate(maps):
-        cell[index] = {"Segmentation": one}
+    for index, segmentation in enumerate(maps):
+        cell[index] = {"Segmentation": segmentation}
     savemat(tmp_path / "a.mat", {"groundTruth": cell})
-    assert [one.tolist() for one in read_humans(tmp_path, tmp_path / "a.jpg")] == [
-        one.tolist() for one in maps
-    ]
+    assert [
+        segmentation.tolist() for segmentation in read_humans(tmp_path, tmp_path / "a.jpg")
+    ] == [segmentation.tolist() for segmentation in maps]
     Image.fromarray(maps[0].astype(np.uint8)).save(tmp_path / "b.png")
-    assert [one.tolist() for one in read_humans(tmp_path, SimpleNamespace(stem="b"))] == [
-        [[1, 2, 2]]
-    ]
+    assert [
+        segmentation.tolist() for segmentation in read_humans(tmp_path, SimpleNamespace(stem="b"))
+    ] == [[[1, 2, 2]]]
 
 
 def test_humans_that_are_none(tmp_path):
@@ -207,8 +207,8 @@ def test_humans_that_are_none(tmp_path):
         read_humans(tmp_path, tmp_path / "c.jpg")
     savemat(tmp_path / "d.mat", {"groundTruth": np.zeros((60, 60))}, do_compression=True)
     whole = (tmp_path / "d.mat").read_bytes()
-    for part in (whole[:20], whole[:-10], whole[:140] + bytes(20) + whole[160:], whole):
-        (tmp_path / "d.mat").write_bytes(part)
+    for damaged in (whole[:20], whole[:-10], whole[:140] + bytes(20) + whole[160:], whole):
+        (tmp_path / "d.mat").write_bytes(damaged)
         with pytest.raises(ValueError, match=r"d\.mat holds no human segmentation"):
             read_humans(tmp_path, tmp_path / "d.jpg")
     savemat(tmp_path / "e.mat", {"other": 1})

@@ -55,19 +55,19 @@ def run(words, out: Path, images: Path | None = None, **options):
 
 class TestSources:
     def test_a_folder_each_file_once(self, photos):
-        found = sources([str(photos), str(photos / "0.png")])
-        assert [source.path.name for source in found] == [
+        listed = sources([str(photos), str(photos / "0.png")])
+        assert [source.path.name for source in listed] == [
             "0.png",
             "1.png",
             "2.png",
             "3.png",
             "copy.png",
         ]
-        assert Picture.of(found[0].read()).size == (64, 64)
+        assert Picture.of(listed[0].read()).size == (64, 64)
 
     def test_a_list(self, photos):
-        found = sources(["-"], stdin=io.StringIO(f"{photos / '3.png'}\n{photos / '1.png'}\n"))
-        assert [source.path.name for source in found] == ["3.png", "1.png"]
+        listed = sources(["-"], stdin=io.StringIO(f"{photos / '3.png'}\n{photos / '1.png'}\n"))
+        assert [source.path.name for source in listed] == ["3.png", "1.png"]
 
     def test_webdataset_members_are_read_where_they_lie(self, photos, tmp_path):
         shards = tmp_path / "shards"
@@ -75,17 +75,17 @@ class TestSources:
         data = [(photos / f"{seed}.png").read_bytes() for seed in range(3)]
         tar(shards / "00.tar", {"a/0.png": data[0], "a/0.json": b"{}", "1.png": data[1]})
         tar(shards / "01.tar", {"2.png": data[2], "._2.png": b"x"})
-        found = sources([str(shards)])
-        assert [source.name for source in found] == [
+        listed = sources([str(shards)])
+        assert [source.name for source in listed] == [
             f"{shards}/00.tar/a/0.png",
             f"{shards}/00.tar/1.png",
             f"{shards}/01.tar/2.png",
         ]
-        assert [source.read() for source in found] == data
+        assert [source.read() for source in listed] == data
         assert (
             sources([str(shards / "*.tar")])
             == sources([str(shards / "00.tar"), str(shards / "01.tar")])
-            == found
+            == listed
         )
 
     def test_a_folder_with_shards_and_images(self, photos):
@@ -117,13 +117,13 @@ class TestSources:
         path.write_bytes(path.read_bytes()[: block + length])
         first, *rest = sources([str(path)])
         assert first.read() == data
-        told = []
+        errors = []
         for source in rest:
             with pytest.raises(PictureError) as error:
                 source.read()
-            told.append(str(error.value))
-        assert len(told) == len(messages)
-        assert all(message in text for message, text in zip(messages, told, strict=True))
+            errors.append(str(error.value))
+        assert len(errors) == len(messages)
+        assert all(message in text for message, text in zip(messages, errors, strict=True))
 
     def test_a_compressed_tar(self, tmp_path):
         with tarfile.open(tmp_path / "00.tar", "w:gz") as archive:
@@ -145,10 +145,10 @@ class TestSources:
             {"image": "gone.png"},
         ]
         (tmp_path / "llava.json").write_text(json.dumps(records))
-        found = sources([str(tmp_path / "llava.json")], photos)
-        assert [source.name for source in found] == ["0.png", "1.png", "gone.png"]
+        listed = sources([str(tmp_path / "llava.json")], photos)
+        assert [source.name for source in listed] == ["0.png", "1.png", "gone.png"]
         with pytest.raises(PictureError, match=r"gone.png: no such file"):
-            found[2].read()
+            listed[2].read()
 
     @pytest.mark.parametrize(
         ("text", "error", "message"),
@@ -197,20 +197,22 @@ class TestSources:
 class TestBuild:
     def test_masks_are_the_segmenters_own(self, photos, tmp_path):
         done = run([photos], tmp_path / "s", batch=2)
-        assert [one.error for one in done] == [None] * 5
+        assert [outcome.error for outcome in done] == [None] * 5
         store = MaskStore(tmp_path / "s")
         assert len(store) == 4
         for path in photos.glob("*.png"):
-            own = Picture.of(path)
-            assert store.get(own.key).counts == Felzenszwalb(min_size=30)([own])[0].counts
-        assert sum(one.masks for one in done) == sum(len(masks) for _, masks in store.items())
+            picture = Picture.of(path)
+            assert store.get(picture.key).counts == Felzenszwalb(min_size=30)([picture])[0].counts
+        assert sum(outcome.masks for outcome in done) == sum(
+            len(masks) for _, masks in store.items()
+        )
         assert [verdict.problem for verdict in verify(tmp_path / "s")] == [None]
 
     def test_the_second_run_does_nothing(self, photos, tmp_path, monkeypatch):
         run([photos], tmp_path / "s")
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").rglob("*.parquet")}
         monkeypatch.setattr(Felzenszwalb, "_one", None)
-        assert all(one.resumed for one in run([photos], tmp_path / "s"))
+        assert all(outcome.resumed for outcome in run([photos], tmp_path / "s"))
         assert {
             path: path.stat().st_mtime_ns for path in (tmp_path / "s").rglob("*.parquet")
         } == before
@@ -232,7 +234,9 @@ class TestBuild:
         (photos / "bad2.png").write_bytes(b"no image")
         (photos / "empty.png").touch()
         done = run([photos], tmp_path / "s", workers=workers)
-        failed = {Path(one.source.name).name: one.error for one in done if one.error}
+        failed = {
+            Path(outcome.source.name).name: outcome.error for outcome in done if outcome.error
+        }
         assert set(failed) == {"bad.png", "bad2.png", "empty.png"}
         assert "bad2.png: the same bytes as" in failed["bad2.png"]
         assert len(MaskStore(tmp_path / "s")) == 4
@@ -259,7 +263,9 @@ class TestBuild:
 
         monkeypatch.setattr(Felzenszwalb, "_one", choosy)
         done = run([photos], tmp_path / "s")
-        assert [one.error for one in done if one.error] == [f"{photos}/2.png: not this one"]
+        assert [outcome.error for outcome in done if outcome.error] == [
+            f"{photos}/2.png: not this one"
+        ]
         assert len(MaskStore(tmp_path / "s")) == 3
 
     def test_a_stop_keeps_what_was_done(self, photos, tmp_path):
@@ -312,12 +318,17 @@ class TestBuild:
         assert command.plan(SPEC, sources([str(photos)]), tmp_path / "s")["stored"] == 0
         assert not (tmp_path / "s").exists()
         run([photos], tmp_path / "s")
-        told = command.info(tmp_path / "s")
-        assert (told["images"], told["shards"], told["parts"], told["set_aside"]) == (4, 1, 0, 0)
-        assert told["segmenter"].startswith("felzenszwalb(scale=300.0")
-        assert told["identity"].startswith("scikit-image")
+        facts = command.info(tmp_path / "s")
+        assert (facts["images"], facts["shards"], facts["parts"], facts["set_aside"]) == (
+            4,
+            1,
+            0,
+            0,
+        )
+        assert facts["segmenter"].startswith("felzenszwalb(scale=300.0")
+        assert facts["identity"].startswith("scikit-image")
         plan = command.plan(SPEC, sources([str(photos)]), tmp_path / "s")
-        assert (plan["images"], plan["stored"], plan["fingerprint"]) == (5, 4, told["fingerprint"])
+        assert (plan["images"], plan["stored"], plan["fingerprint"]) == (5, 4, facts["fingerprint"])
 
     def test_the_key_is_the_pictures(self, photos):
         assert command.key_of((photos / "0.png").read_bytes()) == Picture.of(photos / "0.png").key
@@ -341,7 +352,8 @@ from regiontok.jobs.masks import masks
 from regiontok.jobs.masks.sources import sources
 if __name__ == "__main__":
     photos, out, workers = sys.argv[1:]
-    for done in masks.build("felzenszwalb(min_size=30)", sources([photos]), masks.Path(out), batch=1, workers=int(workers)):
+    spec, root = "felzenszwalb(min_size=30)", masks.Path(out)
+    for done in masks.build(spec, sources([photos]), root, batch=1, workers=int(workers)):
         print(done.source.name, flush=True)
     print("sorted", flush=True)
 """

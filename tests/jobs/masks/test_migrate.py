@@ -54,8 +54,8 @@ def run(there, out="store", **options):
 
 
 def stored(there, name, out="store"):
-    found = MaskStore(there / out).get(Picture.of(there / "data" / name).key)
-    return found.dense().numpy()
+    masks_of_picture = MaskStore(there / out).get(Picture.of(there / "data" / name).key)
+    return masks_of_picture.dense().numpy()
 
 
 def test_masks_come_by_number_and_are_found_by_the_bytes_of_their_photo(there):
@@ -169,10 +169,10 @@ def test_masks_are_turned_with_a_photo_that_exif_turns(tmp_path, orientation):
     photo(tmp_path / "data" / "a.jpg", exif=exif)
     release(tmp_path / "arrays", "a.jpg", masks(2))
     run(tmp_path)
-    for made, raw in zip(stored(tmp_path, "a.jpg"), masks(2), strict=True):
+    for mask, raw in zip(stored(tmp_path, "a.jpg"), masks(2), strict=True):
         image = Image.fromarray(raw.astype(np.uint8))
         image.getexif()[0x0112] = orientation
-        assert np.array_equal(made, np.asarray(ImageOps.exif_transpose(image)) > 0)
+        assert np.array_equal(mask, np.asarray(ImageOps.exif_transpose(image)) > 0)
     assert stored(tmp_path, "a.jpg").shape[1:] == Picture.of(tmp_path / "data" / "a.jpg").size
 
 

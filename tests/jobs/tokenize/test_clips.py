@@ -33,10 +33,10 @@ def frames(tmp_path):
     """A folder of four frames: a red square that goes right."""
     folder = tmp_path / "walk"
     folder.mkdir()
-    for at in range(4):
+    for index in range(4):
         pixels = np.full((64, 96, 3), (40, 150, 60), np.uint8)
-        pixels[16:48, 12 * at : 12 * at + 36] = (200, 40, 40)
-        Image.fromarray(pixels).save(folder / f"{at + 8}.png")
+        pixels[16:48, 12 * index : 12 * index + 36] = (200, 40, 40)
+        Image.fromarray(pixels).save(folder / f"{index + 8}.png")
     return folder
 
 
@@ -45,8 +45,8 @@ def write_video(path, count=8):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=8)
         stream.height, stream.width, stream.pix_fmt = 64, 96, "bgr0"
-        for at in range(count):
-            pixels = np.full((64, 96, 3), 20 * at, np.uint8)
+        for index in range(count):
+            pixels = np.full((64, 96, 3), 20 * index, np.uint8)
             container.mux(
                 stream.encode(
                     av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="bgr0")
@@ -75,7 +75,9 @@ def test_words_of_a_command_line_are_divided(tmp_path):
 
 
 def write_gif(path, count):
-    first, *rest = (Image.fromarray(np.full((64, 96, 3), 20 * at, np.uint8)) for at in range(count))
+    first, *rest = (
+        Image.fromarray(np.full((64, 96, 3), 20 * index, np.uint8)) for index in range(count)
+    )
     first.save(path, save_all=True, append_images=rest, duration=100)
     return path
 
@@ -142,22 +144,22 @@ def test_what_is_written_for_a_folder_of_frames(job, frames, tmp_path):
 def test_a_region_says_where_it_is_on_each_frame(job, frames, tmp_path):
     do(job, frames, tmp_path / "out", Sampling(fps=4), rle=True, picture=False)
     assert not (tmp_path / "out" / "walk" / "regions.png").exists()
-    found = json.loads((tmp_path / "out" / "walk" / "windows-2.regions.json").read_text())
-    first, second = found[
+    content = json.loads((tmp_path / "out" / "walk" / "windows-2.regions.json").read_text())
+    first, second = content[
         "regions"
     ]  # bands of the raster over time: frames 0 and 1, frames 2 and 3
     assert (first["patches"], second["patches"]) == (list(range(128)), list(range(128, 256)))
     assert first["boxes"] == {"0": [0, 0, 96, 64], "1": [0, 0, 96, 64]}
     assert list(second["boxes"]) == ["2", "3"]
     assert second["box"] == [0, 0, 96, 64]
-    assert [mask is None for mask in found["masks"][0]] == [False, False, True, True]
-    assert coco.area(found["masks"][0][1]) == 64 * 96
+    assert [mask is None for mask in content["masks"][0]] == [False, False, True, True]
+    assert coco.area(content["masks"][0][1]) == 64 * 96
     areas = np.zeros((4, 64, 96), int)
     for masks in json.loads((tmp_path / "out" / "walk" / "merge-k-3.regions.json").read_text())[
         "masks"
     ]:
-        for at, mask in enumerate(masks):
-            areas[at] += coco.decode(mask) if mask else 0
+        for index, mask in enumerate(masks):
+            areas[index] += coco.decode(mask) if mask else 0
     assert (areas == 1).all()  # every pixel of every frame lies in one region
 
 
@@ -165,8 +167,8 @@ def test_a_video_and_its_frames_in_a_folder_give_the_same_tokens(job, tmp_path):
     path = write_video(tmp_path / "a.mkv")
     folder = tmp_path / "frames"
     folder.mkdir()
-    for at in range(0, 8, 2):
-        Image.fromarray(np.full((64, 96, 3), 20 * at, np.uint8)).save(folder / f"{at}.png")
+    for index in range(0, 8, 2):
+        Image.fromarray(np.full((64, 96, 3), 20 * index, np.uint8)).save(folder / f"{index}.png")
     (video,), (pictures,) = (
         do(job, each, tmp_path / "out", Sampling(fps=4), picture=False) for each in (path, folder)
     )
@@ -220,9 +222,9 @@ def test_a_cut_video_is_set_aside_or_kept_with_a_note(job, tmp_path):
     path.write_bytes(path.read_bytes()[:-300])
     (refused,) = do(job, path, tmp_path / "out")
     assert "cut off or damaged" in refused.error
-    (kept,) = do(job, path, tmp_path / "out", Sampling(cut="keep"), picture=False)
-    assert kept.report["frames"] < 8
-    assert "promised" in kept.report["damage"]
+    (rescued,) = do(job, path, tmp_path / "out", Sampling(cut="keep"), picture=False)
+    assert rescued.report["frames"] < 8
+    assert "promised" in rescued.report["damage"]
 
 
 def test_tables_and_show_read_a_clip_as_they_read_an_image(job, frames, tmp_path):
@@ -239,5 +241,5 @@ def test_tables_and_show_read_a_clip_as_they_read_an_image(job, frames, tmp_path
 def test_regions_of_a_clip_are_named(frames, tmp_path):
     job = Job(TokenizerSettings(encoder="lite(size=128, patch=16)"), [SPEC], name=True)
     do(job, frames, tmp_path / "out", picture=False)
-    found = json.loads((tmp_path / "out" / "walk" / "merge-k-3.regions.json").read_text())
-    assert all(region["name"] in job.encoder.classes for region in found["regions"])
+    content = json.loads((tmp_path / "out" / "walk" / "merge-k-3.regions.json").read_text())
+    assert all(region["name"] in job.encoder.classes for region in content["regions"])

@@ -19,10 +19,10 @@ from regiontok.settings.recipe import TokenizerSettings
 def photos(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
-    for at, pixels in enumerate(
+    for number, pixels in enumerate(
         np.random.default_rng(0).integers(0, 256, (7, 40, 50, 3), np.uint8)
     ):
-        Image.fromarray(pixels).save(folder / f"{at}.png")
+        Image.fromarray(pixels).save(folder / f"{number}.png")
     (folder / "3.png").write_bytes(b"not a picture")
     return folder
 
@@ -32,33 +32,35 @@ def job():
     return Job(TokenizerSettings(encoder="filters(size=56)"), ["windows(4)"])
 
 
-def told(done):
+def summarised(done):
     """What became of each image, without times."""
     return [
         (
-            one.item.name,
-            one.error,
-            one.report and [(s["spec"], s["tokens"]) for s in one.report["settings"]],
+            outcome.item.name,
+            outcome.error,
+            outcome.report and [(s["spec"], s["tokens"]) for s in outcome.report["settings"]],
         )
-        for one in done
+        for outcome in done
     ]
 
 
 @pytest.mark.parametrize(("workers", "batch"), [(1, 8), (4, 2), (3, 1)])
 def test_workers_change_nothing_but_the_time(photos, job, tmp_path, workers, batch):
     items = collect([str(photos)])
-    alone = told(tokenize(job, items, tmp_path / "alone", batch=batch, workers=0, picture=False))
-    found = told(
+    alone = summarised(
+        tokenize(job, items, tmp_path / "alone", batch=batch, workers=0, picture=False)
+    )
+    outcomes = summarised(
         tokenize(job, items, tmp_path / "found", batch=batch, workers=workers, picture=False)
     )
-    assert found == alone
-    assert [name for name, error, _ in found if error] == ["3.png"]
+    assert outcomes == alone
+    assert [name for name, error, _ in outcomes if error] == ["3.png"]
     for name in ("0.png", "6.png"):
-        one, other = (
+        first, second = (
             (tmp_path / out / name / "windows-4.safetensors").read_bytes()
             for out in ("alone", "found")
         )
-        assert one == other
+        assert first == second
         key = json.loads((tmp_path / "found" / name / "report.json").read_text(encoding="utf-8"))[
             "key"
         ]
@@ -71,7 +73,7 @@ def test_a_run_that_is_left_early_leaves_whole_folders_and_no_thread(photos, job
     run.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.png"]
-    done = told(
+    done = summarised(
         tokenize(
             job, collect([str(photos)]), tmp_path / "out", workers=2, resume=True, picture=False
         )
@@ -88,15 +90,17 @@ def test_the_report_counts_what_a_budget_leaves_out(tmp_path):
         tmp_path / "a.png"
     )
     (done,) = tokenize(job, collect([str(tmp_path / "a.png")]), tmp_path / "out", picture=False)
-    every, kept = done.report["settings"]
-    assert kept["tokens"] == 9
-    step = next(step for step in kept["steps"] if step["step"].startswith("budget"))
+    every, budgeted = done.report["settings"]
+    assert budgeted["tokens"] == 9
+    step = next(step for step in budgeted["steps"] if step["step"].startswith("budget"))
     assert step["left_out"] == {
         "rows": every["tokens"] - 9,
         "regions": every["regions"] - step["regions"],
     }
     assert every["tokens"] > 9
-    assert [sorted(step) for step in kept["steps"] if not step["step"].startswith("budget")] == [
+    assert [
+        sorted(step) for step in budgeted["steps"] if not step["step"].startswith("budget")
+    ] == [
         ["regions", "step", "uncovered"],
         ["masks", "regions", "step", "uncovered", "vanished"],
         ["regions", "step", "uncovered"],
