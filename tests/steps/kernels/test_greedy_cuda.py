@@ -69,29 +69,26 @@ def smooth(rng, v, side, d):
 
 
 @pytest.mark.skipif(INTERPRETED, reason="runs the others so")
-def test_in_tritons_interpreter():
+@pytest.mark.parametrize(
+    ("words", "passed"),
+    [
+        (["-k", "cancel_but_for_rounding or at_any_scale or batches_views or refused"], 4),
+        pytest.param([], 10, marks=pytest.mark.slow),
+    ],
+    ids=["the quickest", "all"],
+)
+def test_in_tritons_interpreter(words, passed):
     pytest.importorskip("triton")
-    tests = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not slow",
-        "-W",
-        "ignore::RuntimeWarning",
-    ]
+    options = "-q -p no:cacheprovider -W ignore::RuntimeWarning -m".split()
     run = subprocess.run(
-        [*tests, __file__],
+        [sys.executable, "-m", "pytest", *options, "not slow", *words, __file__],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "10 passed" in run.stdout, run.stdout
+    assert f"{passed} passed" in run.stdout, run.stdout
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
@@ -113,9 +110,8 @@ def test_compiles_for_a_gpu_also_where_there_is_none(limit):
         target=GPUTarget("cuda", 90, 32),
         options={"num_warps": 8, "enable_fp_fusion": False},
     )
-    assert (
-        compiled.asm["ptx"].count("div.rn.f64") == 16
-    )  # exact division, once for each of 2048 / 256 pairs: before and in the loop
+    # exact division, once for each of 2048 / 256 pairs: before and in the loop
+    assert compiled.asm["ptx"].count("div.rn.f64") == 16
     assert "ld.global.nc" not in compiled.asm["ptx"]  # rows are read again after they were written
 
 
