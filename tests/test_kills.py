@@ -1,5 +1,4 @@
-"""A folder run that is killed again and again, then resumed, leaves what an undisturbed run
-leaves."""
+"""A folder run that is killed and resumed leaves what an undisturbed run leaves."""
 
 from __future__ import annotations
 
@@ -65,8 +64,10 @@ def undisturbed(photos, tmp_path_factory):
     "how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name
 )
 def test_kills_and_resumes(photos, undisturbed, tmp_path, how):
-    """Stopped at a random moment while it writes; at every stop each folder that is there is
-    whole."""
+    """Stopped at a random moment while it writes.
+
+    At every stop each folder that is there is whole.
+    """
     draw = random.Random(how.value)
     for _ in range(5):
         before = len(list(tmp_path.glob("*/report.json")))

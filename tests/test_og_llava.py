@@ -1,5 +1,4 @@
-"""docs/papers/og_llava.md holds: the token counts of its worked example, made by the recipes themselves,
-and the tests it names."""
+"""The token counts of docs/papers/og_llava.md are made by the recipes, and its tests exist."""
 
 from __future__ import annotations
 

@@ -1,5 +1,9 @@
-"""Every recipe loads at every scale, and at scale mini is built, run and stepped twice; the study's
-rows agree with each other."""
+"""Every recipe loads at every scale, and at scale mini is built, run and stepped twice.
+
+The study's rows agree with each other.
+
+`python tests/test_recipes.py` writes the table of docs/papers/recipes.md anew.
+"""
 
 from __future__ import annotations
 
@@ -158,8 +162,10 @@ SLIPS = {
 
 
 class TestStudy:
-    """The rows of the diagnostic study's tables, read from the text; a setting's name follows its
-    table's."""
+    """The rows of the diagnostic study's tables, read from the text.
+
+    A setting's name follows its table's.
+    """
 
     @staticmethod
     def by_setting() -> dict[str, list[Recipe]]:
@@ -298,8 +304,7 @@ CONME = 24_347
 
 
 class TestOgLlava:
-    """The rows of OG-LLaVA's tables and figures, the released twins, and what only others
-    report."""
+    """The rows of OG-LLaVA's tables and figures, released twins, and what only others report."""
 
     def test_every_own_row_has_a_recipe(self):
         counts = defaultdict(int)

@@ -1,5 +1,4 @@
-"""The study of repeated rows: its formulas by hand, its sequences by eye, and the model against
-both."""
+"""The study of repeated rows: its formulas by hand, its sequences by eye, and the model itself."""
 
 from __future__ import annotations
 
@@ -49,8 +48,10 @@ def test_sequences_by_eye(mass):
 
 @pytest.fixture(scope="module")
 def offsets(mass):
-    """Place -> observed offsets `[m layers heads]` and those of the formula `[m heads]`, at 1, 2
-    and 8 copies."""
+    """Offsets at 1, 2 and 8 copies by place.
+
+    `[m layers heads]` as observed, and `[m heads]` by the formula.
+    """
     model = mini_language_model(0, width=48, layers=2, heads=3).eval()
     table = torch.randn(20 + 2 * mass.TEXT, 48, generator=torch.Generator().manual_seed(0))
     mass.sharpen(model, 2.0, table)

@@ -1,5 +1,7 @@
-"""Canvases laid ahead are those that would have been laid in turn, taken once, and never for other
-settings."""
+"""Canvases laid ahead are those laid in turn.
+
+They are taken once, and never for other settings.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Pixels to patches and back: held against rectangles worked out one by one, Pillow's own resizing
-and CLIP's processor."""
+"""Pixels to patches and back.
+
+They are held against rectangles worked out one by one, Pillow's own resizing and CLIP's processor.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,10 @@ def overlap(start: float, end: float, other_start: float, other_end: float) -> f
 
 
 def footprint(frame: Frame, row: int, col: int) -> tuple[float, float, float, float]:
-    """(y0, x0, y1, x1) of a patch in image pixels, padding cut off; worked out here, apart from the
-    code under test."""
+    """(y0, x0, y1, x1) of a patch in image pixels, padding cut off.
+
+    Worked out here, apart from the code under test.
+    """
     sides: list[list[float]] = [[], []]
     for axis, index in enumerate((row, col)):
         scale = (frame.crop[axis + 2] - frame.crop[axis]) / frame.resized[
@@ -235,8 +239,10 @@ def test_a_mask_selects_only_patches_it_meets(frame, data):
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize(("image", "canvas", "patch"), ODD)
 def test_nothing_bleeds_over_an_edge(framing, image, canvas, patch):
-    """The left half of the picture reaches no patch that lies right of the middle, and all left of
-    it in full."""
+    """The left half of a picture reaches all patches left of the middle.
+
+    It reaches none to the right.
+    """
     frame = Frame.fit(framing, image, canvas, patch)
     middle = image[1] // 2
     mask = torch.zeros(1, *image)
@@ -253,8 +259,10 @@ def test_nothing_bleeds_over_an_edge(framing, image, canvas, patch):
 
 @pytest.mark.parametrize("image", [(640, 480), (333, 720), (1000, 1200), (96, 48)])
 def test_exactly_half_a_patch_is_exactly_one_half(image):
-    """O1's rule is "at least 0.5": in float32 the sum often ended just below (3,833 of 7,200
-    patches, measured)."""
+    """O1's rule is "at least 0.5".
+
+    In float32 the sum often ended just below (3,833 of 7,200 patches, measured).
+    """
     frame = Frame.stretch(image, (336, 336), (14, 14))
     mask = torch.zeros(1, *image, dtype=torch.bool)
     step = image[1] / 24
@@ -370,8 +378,10 @@ def test_every_pixel_takes_the_patch_under_its_centre(frame):
 @settings(max_examples=60, deadline=None)
 @given(frames(), st.randoms(use_true_random=False))
 def test_masks_come_back_within_one_patch(frame, random):
-    """Pixels of a mask -> patches it touches -> pixels: all of it that patches see, and nothing
-    further off than a patch."""
+    """The pixels of a mask go to the patches it touches, and those back to pixels.
+
+    All pixels that patches see come back, and nothing further off than a patch.
+    """
     y, x = random.randrange(frame.image[0]), random.randrange(frame.image[1])
     mask = torch.zeros(1, *frame.image, dtype=torch.bool)
     mask[0, y : y + 3, x : x + 4] = True

@@ -25,8 +25,10 @@ DENSE = np.array(
 
 
 def code_of(runs: list[int]) -> bytes:
-    """COCO's compressed run lengths, written out here: 5 bits a byte, every run but the first two
-    less the one before the last."""
+    """COCO's compressed run lengths, written out.
+
+    A byte holds 5 bits; every run but the first two is coded less the one before the last.
+    """
     out = []
     for i, run in enumerate(runs):
         value = run - runs[i - 2] if i > 2 else run

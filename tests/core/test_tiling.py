@@ -92,8 +92,10 @@ def test_a_strip_thinner_than_a_patch_keeps_the_patches_that_see_it():
 @settings(max_examples=60, deadline=None)
 @given(sides, sides, st.integers(1, 3), st.integers(1, 3))
 def test_windows_share_out_the_grid_of_the_canvas(height, width, rows, columns):
-    """A mask's shares on the tiles are those on the whole canvas, cut up; where there is no window
-    there is no image."""
+    """A mask's shares on the tiles are those on the whole canvas, cut up.
+
+    Where there is no window there is no image.
+    """
     frame = tiled(Tiling(((rows, columns),)), (height, width), (28, 28), (14, 14))
     mask = torch.zeros(1, height, width)
     mask[:, height // 4 : height // 2 + 1, width // 3 :] = 1

@@ -217,8 +217,10 @@ def test_rows_are_padded_on_the_right_and_segments_count_samples():
 
 
 def test_a_packed_row_of_the_model_is_its_samples_alone_and_lengths_are_true(records, tmp_path):
-    """The logits of a sample do not change with its neighbours; the model's rows are as long as was
-    measured."""
+    """The logits of a sample do not change with its neighbours.
+
+    The model's rows are as long as was measured.
+    """
     model = RegionVLM.from_parts(
         mini_language_model(width=32, layers=2, heads=2), FREE, image_token_id=LABELLER.placeholder
     ).eval()

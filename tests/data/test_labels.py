@@ -1,5 +1,7 @@
-"""What is supervised is exactly the assistant's words and end token, for the tokenizers and
-templates of real families."""
+"""Exactly the assistant's words and end token are supervised.
+
+This is checked for the tokenizers and templates of real families.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +78,10 @@ MARKED = CHATML.replace(
 
 
 def llama_like() -> PreTrainedTokenizerFast:
-    """BPE over sentencepiece's pieces with byte fallback, as Llama 1 and 2 and Vicuna have it;
-    merges reach over words and colons."""
+    """A tokenizer like those of Llama 1 and 2 and Vicuna.
+
+    BPE over sentencepiece's pieces with byte fallback, whose merges reach over words and colons.
+    """
     inner = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     inner.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
@@ -105,8 +109,10 @@ def llama_like() -> PreTrainedTokenizerFast:
 
 
 def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with Qwen's normaliser and split, its end token special and not the
-    tokenizer's eos."""
+    """Byte-level BPE with Qwen's normaliser and split.
+
+    Its end token is special and not the tokenizer's eos.
+    """
     inner = Tokenizer(models.BPE())
     inner.normalizer = normalizers.NFC()
     words = Regex(
@@ -207,8 +213,10 @@ LABELLERS: dict[str, Labeller] = {}
 
 
 def test_a_merge_over_the_boundary_is_cut_where_the_answer_starts():
-    """ ":r" is one token in running text; the answer's r must be supervised without the template's
-    colon."""
+    """The letters ":r" are one token in running text.
+
+    The answer's r must be supervised without the template's colon.
+    """
     inner = Tokenizer(
         models.BPE(
             {**{letter: index for index, letter in enumerate(":usrastneidWh?<mg>q")}, ":r": 90},

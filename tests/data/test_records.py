@@ -1,5 +1,7 @@
-"""LLaVA's records: read as published; what does not fit is set aside with its reason; generated
-scenes in the same form."""
+"""LLaVA's records are read as published, and what does not fit is set aside with its reason.
+
+Generated scenes come in the same form.
+"""
 
 from __future__ import annotations
 

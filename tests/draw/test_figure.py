@@ -1,5 +1,7 @@
-"""Figures: PNG and SVG of one layout, nothing outside the sheet, nothing on another thing, scales
-where they are needed."""
+"""Figures: PNG and SVG of one layout, and scales where they are needed.
+
+Nothing lies outside the sheet or on another thing.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Maps: every patch one block over the pixels it sees, colours that mean their numbers, borders
-exactly between patches."""
+"""Maps: every patch is a block over the pixels it sees, and colours mean their numbers.
+
+Borders lie exactly between patches.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Sheets: where pictures, heads and captions stand, and files that are written whole or not at
-all."""
+"""Sheets: where pictures, heads and captions stand, and files that are whole or not there."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The filter encoder: what its numbers mean, that uniform pictures stay whole, odd sizes, framings,
-and real photos."""
+"""The filter encoder: its numbers, uniform pictures, odd sizes, framings, and real photos."""
 
 from __future__ import annotations
 

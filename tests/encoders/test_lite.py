@@ -1,5 +1,7 @@
-"""The EfficientNet-Lite0 encoder: its weights are the published ones, its classifier is timm's,
-uniform pictures stay whole."""
+"""The EfficientNet-Lite0 encoder has the published weights and timm's own classifier.
+
+Uniform pictures stay whole.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,10 @@ SMALL = {"size": 192}  # 12 x 12 patches, a quarter of the time
 
 @pytest.fixture
 def other_weights(monkeypatch):
-    """`place(path)` makes the encoder look for its weights there; what was loaded comes back
-    afterwards."""
+    """`place(path)` makes the encoder look for its weights there.
+
+    What was loaded comes back afterwards.
+    """
     caches = (lite._weights, lite._network)
 
     def place(path):
@@ -82,8 +86,10 @@ def test_the_network_is_as_the_tables_say():
 
 
 def test_dense_logits_are_timms_own_classifier(cat):
-    """On the last block's own grid their mean is the network's answer: classifier and mean are
-    linear."""
+    """On the last block's own grid their mean is the network's answer.
+
+    Classifier and mean are linear.
+    """
     encoder = Lite(size=384, patch=32)
     pixels = torch.from_numpy(encoder.frame(cat.size).place(cat)).permute(2, 0, 1)[None]
     reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
@@ -150,8 +156,10 @@ def test_edge_padding_repeats_the_border():
 
 
 def test_a_batch_equals_its_pictures(cat):
-    """Measured: equal bit by bit; 1e-4 leaves room for a machine that chooses other
-    convolutions."""
+    """They were measured equal bit by bit.
+
+    1e-4 leaves room for a machine that chooses other convolutions.
+    """
     pictures = [cat, one_colour((255, 0, 0), noise=1), Picture.of(photos.camera())]
     together = Lite(**SMALL, batch=2)
     for picture, grid, logits in zip(
@@ -209,8 +217,10 @@ def test_levels_weigh_alike_and_channels_are_standardised(cat):
 
 
 def test_a_patch_near_the_mean_is_drawn_towards_it(cat):
-    """Against the formula, written out from the values: a level's share of the length, its
-    deviation, the gain."""
+    """The formula is written out from the values.
+
+    It has a level's share of the length, its deviation, and the gain.
+    """
     grid = Lite().encode([cat])[0]
     channels = (24, 40, 112)
     parts = grid.values[..., :176].split(channels, dim=-1)

@@ -1,5 +1,7 @@
-"""NaFlex: tiny random checkpoints, saved and read as a user would, against the library's own
-processor and forward pass."""
+"""NaFlex: tiny random checkpoints, saved and read as a user would.
+
+They are held against the library's own processor and forward pass.
+"""
 
 from __future__ import annotations
 

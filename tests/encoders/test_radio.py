@@ -1,5 +1,7 @@
-"""RADIO: tiny random checkpoints in NVlabs' and in transformers' layout of keys, against
-transformers' and timm's own forward passes."""
+"""RADIO: tiny random checkpoints in NVlabs' and in transformers' layout of keys.
+
+They are held against transformers' and timm's own forward passes.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +73,10 @@ def model() -> Any:
 
 
 def released(model: Any, folder: Path, config: dict[str, Any] = CONFIG, **more: Tensor) -> Path:
-    """The model as NVlabs releases one: its names, queries, keys and values in one, and parts that
-    patch features need not."""
+    """Write the model as NVlabs releases it.
+
+    It has NVlabs' names, queries, keys and values in one, and parts that patch features need not.
+    """
     state, weights = model.state_dict(), {}
     for key, tensor in state.items():
         if ".q_proj." in key:

@@ -1,5 +1,7 @@
-"""Timm: tiny random checkpoints in timm's hub format, saved and read as a user would, against
-timm's own forward pass."""
+"""Timm: tiny random checkpoints in timm's hub format, saved and read as a user would.
+
+They are held against timm's own forward pass.
+"""
 
 from __future__ import annotations
 
@@ -93,8 +95,7 @@ def encoder(path: Path, more: str = "") -> Timm:
 
 
 def evaluation_pixels(read: Timm, image: Picture) -> torch.Tensor:
-    """`[1 3 H W]`: a picture as timm's own evaluation transform shows it, which has to be given a
-    size."""
+    """A picture as timm's own evaluation transform gives it, `[1 3 H W]`."""
     config = timm.data.resolve_model_data_config(read._shell)
     return timm.data.create_transform(**config, is_training=False)(image.pil)[None]
 
@@ -183,8 +184,7 @@ def test_another_size_is_what_timm_itself_does_there(checkpoints, name, size):
 
 
 def test_aimv2_is_the_same_network_in_timm_and_transformers_at_any_size(tmp_path):
-    """Ours for both: what interpolates AIMv2's positions in `transformers`, which has no code for
-    it, is what timm does."""
+    """Ours interpolates AIMv2's positions for `transformers`, which cannot, as timm does."""
     hub = pytest.importorskip("transformers")
     vision = {
         "hidden_size": 32,

@@ -1,5 +1,7 @@
-"""Transformers: tiny random checkpoints, saved and read as a user would, against the library's own
-forward pass."""
+"""Transformers: tiny random checkpoints, saved and read as a user would.
+
+They are held against the library's own forward pass.
+"""
 
 from __future__ import annotations
 
@@ -235,8 +237,10 @@ def family(path: Path) -> ours.Family:
 
 @lru_cache
 def own_model(path: Path, **options: Any) -> torch.nn.Module:
-    """The vision tower as the library loads it; of AIMv2 and TIPSv2 with a text tower, out of the
-    whole model."""
+    """The vision tower as the library loads it.
+
+    The towers of AIMv2 and TIPSv2 with a text tower are taken out of the whole model.
+    """
     row = family(path)
     whole = getattr(hub, row.tower).from_pretrained(path, **options).eval()
     return getattr(whole, row.within) if row.within else whole
@@ -305,8 +309,10 @@ def normalised_pixels(read: Transformers, image: Picture) -> torch.Tensor:
 
 
 def at_size(path: Path, pixels: torch.Tensor, asks: bool) -> torch.Tensor:
-    """The library's own output at another size: asked to interpolate; for AIMv2, which cannot, by
-    blocks over a table of ours."""
+    """The library's own output at another size, where it interpolates.
+
+    AIMv2 cannot, so its blocks run over a table of ours.
+    """
     tower = own_model(path)
     table = getattr(tower.embeddings, "position_embedding", None)
     if "aimv2" not in path.name or table is None:
@@ -347,8 +353,10 @@ def test_another_size_interpolates_positions_as_the_library_does(checkpoints, na
 
 @FAMILIES
 def test_positions_of_a_wide_canvas_follow_rows_and_columns(checkpoints, name, tmp_path):
-    """A table that depends on the row alone must do so on any canvas: black pictures differ from
-    row to row, never along one."""
+    """A table that depends on the row alone must do so on any canvas.
+
+    Black pictures then differ from row to row, and never along one.
+    """
     model = own_model(checkpoints[name])
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     table = next((key for key in weights if "position_embedding" in key), None)
@@ -862,8 +870,10 @@ def test_weights_of_another_family_are_one_clear_error(checkpoints, tmp_path, co
 def test_a_tower_alone_under_the_whole_models_type_is_read_as_the_tower(
     checkpoints, tmp_path, name
 ):
-    """Apple's first AIMv2 repositories have such a config: read as the whole model's, it would be
-    nothing but defaults."""
+    """Apple's first AIMv2 repositories have such a config.
+
+    Read as the whole model's, it would be nothing but defaults.
+    """
     shutil.copytree(checkpoints[name], tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": name.split("-")[0]}))
@@ -885,8 +895,7 @@ def test_a_tower_alone_under_the_whole_models_type_is_read_as_the_tower(
 
 
 def test_a_tower_in_a_whole_checkpoint_is_never_random(checkpoints):
-    """The library's own class for AIMv2's tower leaves its weights as they were drawn, and only
-    reports it."""
+    """The library's own class for AIMv2's tower keeps random weights, and only reports it."""
     saved, module = CASES["aimv2"].model.vision_model, encoder(checkpoints["aimv2"])._module
     assert type(module).__name__ == "Aimv2VisionModel"
     assert all(

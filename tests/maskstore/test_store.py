@@ -1,5 +1,4 @@
-"""The mask store: what comes back, what a kill or a second writer leaves, what is stale or
-corrupt."""
+"""The mask store: what comes back, what a kill or a second writer leaves, what is stale."""
 
 from __future__ import annotations
 
@@ -62,8 +61,10 @@ def same(left: PixelMasks, right: PixelMasks) -> bool:
 
 class TestPacked:
     def test_by_eye(self):
-        """Two columns inside, then a gap: the second run begins one height (4) later and is as
-        long, so both numbers are 0."""
+        """Two columns inside, then a gap.
+
+        The second run begins one height (4) later and is as long, so both numbers are 0.
+        """
         mask = np.zeros((1, 4, 3), bool)
         mask[0, 1:3, :2] = True
         runs, starts, lengths = pack(PixelMasks.from_dense(mask))
@@ -194,8 +195,10 @@ class TestSorting:
         assert keys == sorted({key(number) for number in range(50)})
 
     def test_the_way_does_not_show_in_the_bytes(self, tmp_path, monkeypatch):
-        """At once; in three runs; in another order, with repeats; grown from one shard to
-        sixteen."""
+        """The store is written at once, in three runs, or in another order with repeats.
+
+        It also grows from one shard to sixteen.
+        """
         monkeypatch.setattr(_store_write, "EACH", 40)
         whole = contents(filled(tmp_path / "a", range(70)))
         for start in (0, 20, 50):
@@ -207,8 +210,10 @@ class TestSorting:
 
     @pytest.mark.parametrize("stop", range(4))
     def test_killed_while_sorting_in(self, tmp_path, monkeypatch, stop):
-        """After each number of shards written and before anything is removed, everything is there,
-        and sorting again ends the same."""
+        """A kill after any shard, and before anything is removed, loses nothing.
+
+        Sorting again ends the same.
+        """
         monkeypatch.setattr(_store_write, "EACH", 8)
         whole = contents(filled(tmp_path / "a", range(40)))
         filled(tmp_path / "b", range(8))
@@ -230,8 +235,10 @@ class TestSorting:
         assert contents(tmp_path / "b") == whole
 
     def test_two_writers_at_once(self, tmp_path):
-        """Both with parts in flight; a reader that opened before sees all, also after the parts
-        went into a shard."""
+        """Both writers have parts in flight.
+
+        A reader that opened before sees all, also after the parts went into a shard.
+        """
         with MaskWriter(tmp_path / "s", MAKER) as left, MaskWriter(tmp_path / "s", MAKER) as right:
             for number in range(30):
                 left.add(key(number), some(number))

@@ -1,5 +1,7 @@
-"""Covering, Rand index and variation of information: by eye, by brute force, and against the
-official benchmark's records."""
+"""Covering, Rand index and variation of information.
+
+They are checked by eye, by brute force, and against the official benchmark's records.
+"""
 
 from __future__ import annotations
 
@@ -263,8 +265,10 @@ def printed(value: float) -> float:
 
 
 def as_written(score: RegionScores) -> RegionScores:
-    """The benchmark hands the figures of a photo on as TEXT: of 498,734.73 covered pixels 498,735
-    are left."""
+    """The benchmark hands the figures of a photo on as TEXT.
+
+    Of 498,734.73 covered pixels 498,735 are left.
+    """
 
     def sums(covering: Covering) -> Covering:
         return Covering(

@@ -118,8 +118,7 @@ def test_similarity_decays_in_smooth_fields_only(fields):
 
 
 def test_position_is_read_where_it_is(fields):
-    """Content alone tells nothing about position on unseen images; a positional signal in it
-    does."""
+    """Content alone tells nothing about position on unseen images; a positional signal does."""
     place = (
         torch.cartesian_prod(torch.linspace(-1, 1, H), torch.linspace(-1, 1, W))
         .view(H, W, 2)
@@ -139,8 +138,10 @@ def test_position_is_read_where_it_is(fields):
     ("mixed", "least", "most"), [(0.0, 0.0, 0.0), (0.2, 1e-6, 0.05), (1.0, 0.05, 1.0)]
 )
 def test_leak_grows_with_what_an_encoder_mixes(mixed, least, most):
-    """An encoder that adds `mixed` times the image's mean to every patch; a corner of the image is
-    changed."""
+    """The encoder adds `mixed` times the image's mean to every patch.
+
+    A corner of the image is changed.
+    """
     image = noisy(np.random.default_rng(0))
     touched = torch.zeros(H, W, dtype=torch.bool)
     touched[:7, :7] = True

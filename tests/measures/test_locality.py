@@ -25,8 +25,7 @@ def touch(h, w, *places):
 
 
 def test_change_by_hand():
-    """One row: the touched patch turns round (2), its neighbour by a right angle (1), one far patch
-    by a right angle too."""
+    """The touched patch turns round (2); its neighbour and a far patch by a right angle (1)."""
     before = torch.tensor([[[1.0, 0.0]] * 5])
     after = torch.tensor([[[-2.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0], [7.0, 0.0]]])
     change = far_change(before, after, touch(1, 5, (0, 0)), margin=1)
@@ -114,8 +113,10 @@ def test_position_in_one_channel_only():
 
 
 def test_an_image_is_never_in_training_and_test():
-    """A channel of its own for each image: a regression that had seen the image would know its
-    patches by heart."""
+    """Each image has a channel of its own.
+
+    A regression that had seen the image would know its patches by heart.
+    """
     rng = np.random.default_rng(0)
     grids = []
     for i in range(4):

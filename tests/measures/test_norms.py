@@ -60,8 +60,10 @@ def test_one_outlier_among_equal_norms_has_a_kurtosis_of_about_n(n):
 
 
 def test_the_cut():
-    """Deviations of the median 3 are 2, 1, 0, 1, ... so the MAD is 1: the cut lies at 3 + 6 x
-    1.4826 = 11.896."""
+    """Deviations of the median 3 are 2, 1, 0, 1, ... so the MAD is 1.
+
+    The cut lies at 3 + 6 x 1.4826 = 11.896.
+    """
     base = [1.0, 2.0, 3.0, 3.0, 3.0, 4.0]
     below, above = (torch.tensor([[[*base, last]]]) for last in (11.89, 11.91))
     assert not outliers(below).any()

@@ -17,8 +17,7 @@ def drawn(*shapes, d=6, seed=0):
 
 
 def test_by_hand():
-    """Two patches on one line: they end at 0 and 1 of the first colour; the rest has no
-    variance."""
+    """Two patches on a line end at 0 and 1 of the first colour; the rest has no variance."""
     (colours,) = pca_rgb([torch.tensor([[[0.0, 1.0], [0.0, 4.0]]])])
     assert colours.tolist() == [[[0.0, 0.5, 0.5], [1.0, 0.5, 0.5]]]
 

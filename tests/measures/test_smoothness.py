@@ -25,8 +25,10 @@ KEYS = {
 
 
 def field(*rows):
-    """A grid from letters: a, b, c are axes, A, B, C their negatives of another length, 0 is a
-    patch of zeros."""
+    """A grid drawn with letters.
+
+    a, b and c are axes, A, B and C their negatives of another length, 0 is a patch of zeros.
+    """
     known = {
         **dict(zip("abc", AXES, strict=True)),
         **dict(zip("ABC", -5 * AXES, strict=True)),

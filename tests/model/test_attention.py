@@ -1,5 +1,7 @@
-"""Attention rows kept beside SDPA equal those of eager attention, everywhere a row may lie; and
-what regions get of them."""
+"""Attention rows kept beside SDPA equal those of eager attention, wherever a row lies.
+
+What regions get of them is tested too.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""With and without masks (O5), object-guided rows (O2) and a share of mask-free samples, on one
-checkpoint."""
+"""With and without masks (O5), object-guided rows (O2) and mask-free samples in a checkpoint."""
 
 from __future__ import annotations
 
@@ -139,8 +138,10 @@ def test_lengths_are_reckoned_with_what_the_model_is_shown(changes):
 
 
 def test_tokens_do_not_depend_on_batch_mates():
-    """449 rows beside 1,732 in the release: its batch was filled with zeros, and the connector made
-    tokens of them."""
+    """In the release 449 rows beside 1,732 were filled with zeros.
+
+    Its connector made tokens of them.
+    """
     model = mini_vlm(FUSION)
     few, many = (
         masked(model, colour_blocks(seed), boxes(count, seed, (60, 84)))

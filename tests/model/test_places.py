@@ -1,5 +1,7 @@
-"""Places inside a model: counts, generation, learning, saving; delimiters of the vocabulary;
-through a recipe's stages."""
+"""Places inside a model: counts, generation, learning, saving, and a recipe's stages.
+
+Delimiters of the vocabulary are among them.
+"""
 
 from __future__ import annotations
 

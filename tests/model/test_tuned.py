@@ -1,5 +1,7 @@
-"""The encoder as a part of the model: tuned, saved, loaded; and the patch baseline equal to
-transformers' own LLaVA."""
+"""The encoder as a part of the model: tuned, saved, loaded.
+
+The patch baseline equals transformers' own LLaVA.
+"""
 
 from __future__ import annotations
 

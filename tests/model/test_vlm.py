@@ -1,5 +1,7 @@
-"""RegionVLM as a PreTrainedModel: saved and loaded, generating, packed, with adapters, beside
-transformers' own LLaVA."""
+"""RegionVLM as a PreTrainedModel: saved and loaded, generating, packed, with adapters.
+
+It is held against transformers' own LLaVA.
+"""
 
 from __future__ import annotations
 

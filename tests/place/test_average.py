@@ -1,5 +1,4 @@
-"""The whole image's rows as their mean: by hand, beside other tokens, and where there are no
-masks."""
+"""The whole image's rows as their mean: by hand, beside other tokens, and without masks."""
 
 from __future__ import annotations
 
@@ -14,8 +13,10 @@ from regiontok.tokenizer.head import VisualHead
 
 
 def tokens_of(masks: list[list[list[int]]], places: str = "average", whole: bool = True) -> Tokens:
-    """Tokens of images of 1 x 4 patches with values 1, 2, 3, 4 (10, 20 ... for the second),
-    `masks[i]` the patches of each mask."""
+    """Tokens of images of 1 x 4 patches; `masks[i]` lists the patches of each mask.
+
+    The values are 1, 2, 3, 4, and 10, 20 ... for the second image.
+    """
     grids = [
         PatchGrid(
             torch.tensor([1.0, 2, 3, 4])[None, :, None] * 10**image,

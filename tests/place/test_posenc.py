@@ -1,5 +1,7 @@
-"""Positions of masks and patches: against the paper's formulas, by hand, and against what the
-release gets wrong."""
+"""Positions of masks and patches: by the paper's formulas and by hand.
+
+What the release gets wrong is here too.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,10 @@ def added(text, regions, grids, **options):
 
 
 def by_hand(s, width):
-    """Section 5.4.3: PE_2k(s) = sin(s / 10000^(2k/D)), PE_2k+1(s) = cos(s / 10000^(2k/D)), k = 0 ..
-    D/2 - 1."""
+    """Section 5.4.3 as it stands there.
+
+    PE_2k(s) = sin(s / 10000^(2k/D)), PE_2k+1(s) = cos(s / 10000^(2k/D)), k = 0 to D/2 - 1.
+    """
     pairs = [
         (math.sin(s / 10000 ** (2 * k / width)), math.cos(s / 10000 ** (2 * k / width)))
         for k in range(width // 2)

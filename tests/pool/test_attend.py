@@ -15,8 +15,7 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-11}
 
 
 def batch(seed=0):
-    """Two views with overlapping regions of 1 to 144 patches, and one without any region between
-    them."""
+    """Two views with overlapping regions of 1 to 144 patches, and an empty view between them."""
     generator = torch.Generator().manual_seed(seed)
     masks = (
         torch.rand(6, 12, 12, generator=generator)
@@ -44,8 +43,10 @@ def module(heads=16, residual=False, width=WIDTH):
 
 
 def padded(values, members, bias):
-    """Queries `[k 1 d]`, patches padded to the largest region `[k n d]`, and which of them are real
-    `[k n]`."""
+    """Queries `[k 1 d]`, and patches padded to the largest region `[k n d]`.
+
+    The mask `[k n]` tells which of them are real.
+    """
     patches_by_region = [
         values[members.patch[members.region == region]] for region in range(len(members))
     ]
@@ -66,8 +67,7 @@ def by_sdpa(pool, values, members):
 
 
 def gradients(pool, values, members, forward):
-    """The result, and the gradients of a fixed weighting of it for every parameter and the
-    values."""
+    """The result, and gradients of a fixed weighting of it for all parameters and the values."""
     values = values.clone().requires_grad_()
     result = forward(pool, values, members)
     weights = torch.randn(

@@ -1,5 +1,7 @@
-"""Region tokens inside a tiny random InternVL: tiles and a thumbnail, cells of 2 x 2 patches,
-wrappers around the tokens."""
+"""Region tokens inside a tiny random InternVL.
+
+It has tiles and a thumbnail, cells of 2 x 2 patches, and wrappers around the tokens.
+"""
 
 from __future__ import annotations
 
@@ -143,8 +145,10 @@ def test_the_views_of_each_image(cut: str):
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 def test_every_frame_says_which_part_of_the_image_a_view_saw(cut: str):
-    """A ramp of brightness: each cell's mean in the processor's tensors, against the frame's own
-    word of which pixels those were."""
+    """The picture is a ramp of brightness.
+
+    Each cell's mean in the processor's tensors is held against the pixels that the frame names.
+    """
     mine = vlm()
     ramp = np.add.outer(np.arange(54) * 2, np.arange(81)).astype(np.uint8)
     image = Image.fromarray(np.stack([ramp] * 3, 2))

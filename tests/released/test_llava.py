@@ -1,5 +1,7 @@
-"""Region tokens inside tiny random LLaVA, LLaVA-NeXT and LLaVA-OneVision: the untouched model is
-what the empty pipeline must equal."""
+"""Region tokens inside tiny random LLaVA, LLaVA-NeXT and LLaVA-OneVision.
+
+The empty pipeline must equal the untouched model.
+"""
 
 from __future__ import annotations
 
@@ -326,8 +328,10 @@ def test_regions_are_projected_means_of_the_models_own_features() -> None:
 def test_a_bright_square_lands_on_the_patches_that_saw_it(
     kind: str, cut: str, size: tuple[int, int], monkeypatch
 ) -> None:
-    """The tower is replaced by the mean brightness of each patch: it must equal what the mask
-    covers of that patch."""
+    """The tower is replaced by the mean brightness of each patch.
+
+    It must equal what the mask covers of that patch.
+    """
     model, processor = released(kind)
     monkeypatch.setattr(processor.image_processor, "resample", Image.Resampling.BOX)
     vlm = from_vlm(model, processor, regions="merge(0.5)", segmenter=BrightArea(), cut=cut)

@@ -1,5 +1,7 @@
-"""Class centres: values and gradients are those of plain autograd; rows that were not sampled rest;
-ranks agree; checkpoints reshard."""
+"""Class centres: values and gradients are those of plain autograd.
+
+Rows that were not sampled rest, ranks agree, and checkpoints reshard.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,10 @@ K, WIDTH = 53, 6
 
 
 def batch(regions: int = 9, slots: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Regions of any length, and labels: repeats in a region, classes shared by regions, gaps, and
-    a region without any."""
+    """Regions of any length, and labels.
+
+    Labels repeat in a region, are shared by regions, have gaps, and one region has none.
+    """
     draw = torch.Generator().manual_seed(seed)
     x = 3 * torch.randn(regions, WIDTH, dtype=torch.float64, generator=draw)
     labels = torch.randint(-1, K, (regions, slots), generator=draw)
@@ -33,8 +37,10 @@ def batch(regions: int = 9, slots: int = 3, seed: int = 0) -> tuple[torch.Tensor
 
 
 def plain(x, w, labels, chosen, loss):
-    """The mean loss over regions with a label, straight from the equations; `chosen` [K] are the
-    step's negatives."""
+    """The mean loss over regions with a label, straight from the equations.
+
+    `chosen` [K] are the step's negatives.
+    """
     cosines = F.normalize(x, dim=1) @ F.normalize(w, dim=1).T
     losses = []
     for cosine, positive_classes in zip(cosines, labels, strict=True):
@@ -214,8 +220,10 @@ def test_rows_that_were_not_sampled_do_not_move_and_the_others_stay_unit():
 
 
 def test_a_row_s_steps_are_those_of_torch_adam_without_decay():
-    """Bias correction by the row's own steps: a row touched in every step goes as under Adam, with
-    renormalisation in between."""
+    """Bias is corrected by the row's own steps.
+
+    A row touched in every step goes as under Adam, with renormalisation in between.
+    """
     centres = ClassCentres(
         [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, dtype=torch.float64
     )
@@ -407,8 +415,10 @@ def run(folder, ranks: int, first: int, steps: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_ranks_agree_with_one_process_and_checkpoints_reshard(tmp_path):
-    """Three steps: losses, the trunk's gradients through DDP, centres and moments. Saved on 2
-    ranks, the fourth runs on 3 and on 1."""
+    """Three steps: losses, the trunk's gradients through DDP, centres and moments.
+
+    Saved on 2 ranks, the fourth runs on 3 and on 1.
+    """
     alone = run(tmp_path, 1, 0, 4)
     for ranks in (2, 3):
         results = run(tmp_path, ranks, 0, 3)

@@ -64,8 +64,11 @@ def test_transformers_own_files_survive_the_way_through_ours(tmp_path):
 
 
 def test_the_released_layout_is_read(tmp_path):
-    """DeepGlint's repositories: `vision_model.` in front of every key, model_type mlcd, no
-    rope_parameters, constants saved."""
+    """The layout is that of DeepGlint's repositories.
+
+    `vision_model.` stands in front of every key, model_type is mlcd, there are no rope_parameters,
+    constants are saved.
+    """
     vit = mini_vit()
     folder = save(vit, tmp_path / "saved")
     weights = {

@@ -125,8 +125,10 @@ def test_a_region_hears_nothing_of_other_regions_and_of_patches_outside_only_thr
 
 
 def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> torch.Tensor:
-    """Regions by brute force: every image once a region, the row as one more token under a full [t
-    t] mask; softmax written out."""
+    """Regions by brute force: every image once a region, its row as one more token.
+
+    The mask is a full [t t] one, and softmax is written out.
+    """
     vit, rows = model.vit, []
     for image, masks, count in zip(images, seen.mask, seen.counts, strict=True):
         x, turn = vit.embed(image[None].expand(count, -1, -1, -1))

@@ -53,8 +53,7 @@ def test_rates_are_right_and_steps_seeds_and_heads_draw_apart():
 
 
 def test_every_class_is_drawn_as_often():
-    """Over 2,000 steps no class lies further from 200 draws than chance puts the furthest of
-    500."""
+    """Over 2,000 steps no class lies further from 200 draws than chance puts any of 500."""
     classes = torch.arange(500)
     counts = sum(drawn(0, step, classes, 0.1).long() for step in range(2000))
     assert (counts - 200).abs().max() < 5 * (2000 * 0.1 * 0.9) ** 0.5

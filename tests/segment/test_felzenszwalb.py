@@ -1,5 +1,4 @@
-"""The two scikit-image segmenters: equal to scikit-image's own output, and what they do on odd
-pictures."""
+"""The two scikit-image segmenters equal scikit-image's own output, on odd pictures too."""
 
 from __future__ import annotations
 

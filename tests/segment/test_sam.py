@@ -1,5 +1,7 @@
-"""Sam: tiny random checkpoints of every family, against transformers' own mask-generation pipeline
-on the same weights."""
+"""Sam: tiny random checkpoints of every family.
+
+They are held against transformers' own mask-generation pipeline on the same weights.
+"""
 
 from __future__ import annotations
 
@@ -120,8 +122,10 @@ SHAPES = {"3:2": (96, 144), "2:3": (144, 96), "4:1": (48, 192), "1:1": (96, 96)}
 
 
 def near_the_prompt(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
-    """A random decoder's masks cover everything, whatever the prompt: this adds a cone around the
-    prompt to the logits it makes."""
+    """Add a cone around the prompt to the logits.
+
+    A random decoder's masks cover everything, whatever the prompt.
+    """
     h, w = output.pred_masks.shape[-2:]
     points = (
         inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size
@@ -321,8 +325,7 @@ def test_every_cell_of_the_picture_has_its_prompt(height, width, side, padded):
 @pytest.mark.parametrize("shape", list(SHAPES))
 @FAMILIES
 def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, checkpoints, local):
-    """What lies under a prompt on the model's canvas is what lies in the middle of its cell of the
-    picture."""
+    """A prompt's place on the model's canvas is the middle of its cell of the picture."""
     (h, w), model = SHAPES[shape], local[name]
     (points,) = prompts_given(
         model.module,

@@ -1,5 +1,7 @@
-"""Stored masks: every format against an independent reading of real annotations, and every bad
-input by its message."""
+"""Stored masks: every format, and every bad input by its message.
+
+Real annotations are read independently, too.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Encoders by name: the names, what they stand for, and which encoder a folder or a hub name goes
-to."""
+"""Encoders by name: what names stand for, and which encoder reads a folder or hub name."""
 
 from __future__ import annotations
 
@@ -32,8 +31,10 @@ def cache(tmp_path, monkeypatch) -> Path:
 def store(
     cache: Path, model: str, *, config: dict | None = None, files: tuple[str, ...] = ()
 ) -> Path:
-    """A model in a cache as the hub's library lays it out: refs/main names the snapshot, whose
-    files link into blobs."""
+    """Put a model into a cache as the hub's library lays it out.
+
+    refs/main names the snapshot, whose files link into blobs.
+    """
     root = cache / f"models--{model.replace('/', '--')}"
     folder = root / "snapshots" / "abc123"
     for each in (folder, root / "refs", root / "blobs"):

@@ -1,5 +1,7 @@
-"""Shards on disk: format, random access, resume, ranks and workers, and what is missing, cut off or
-damaged."""
+"""Shards on disk: format, random access, resume, ranks and workers.
+
+What is missing, cut off or damaged is tried too.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Views: geometry against the pixels themselves, exactly N regions, text, bad rows, JPEG at a
-fraction."""
+"""Views: geometry against the pixels, exactly N regions, text, bad rows, JPEG at a fraction."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Merge through its public face: by hand, and against the plainest loop that does what the paper
-says."""
+"""Merge by hand, and against the plainest loop that does what the paper says."""
 
 from __future__ import annotations
 
@@ -41,8 +40,7 @@ def cosine(x, y):
 
 
 def loop(features, start, threshold=None, k=None):
-    """Merge the most similar pair of touching regions again and again, everything computed afresh
-    each time."""
+    """Merge the most similar touching pair again and again, all computed afresh each time."""
     flat = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
     regions = [set(members) for members in patches_of(start)]
     pairs = touching(start.grid)
@@ -75,8 +73,11 @@ def loop(features, start, threshold=None, k=None):
 
 @st.composite
 def starts(draw):
-    """Small integer features (many ties, zeros, opposites), and every patch its own region or a
-    drawn disjoint start with gaps."""
+    """Small integer features, and regions to start from.
+
+    There are many ties, zeros and opposites; regions are single patches, or a drawn disjoint start
+    with gaps.
+    """
     grid = tuple(draw(st.sampled_from([(1, 1), (1, 5), (3, 3), (2, 4), (4, 3), (2, 2, 3)])))
     rng = np.random.default_rng(draw(st.integers(0, 2**31)))
     features = rng.integers(-2, 3, (*grid, draw(st.integers(1, 3)))).astype(np.float32)

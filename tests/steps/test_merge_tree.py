@@ -31,8 +31,10 @@ def test_every_budget_and_threshold_is_a_cut_of_one_tree():
 
 
 def test_heights_that_rise_do_not_fool_a_cut():
-    """0 and 60 degrees merge at 0.5; their mean, 30 degrees, is nearer (0.57) to -25 than either
-    neighbour was."""
+    """0 and 60 degrees merge at 0.5.
+
+    Their mean, 30 degrees, is nearer (0.57) to -25 than either neighbour was.
+    """
     angles = torch.tensor([0.0, 60.0, -25.0]).deg2rad()
     grid = grid_of(torch.stack([angles.cos(), angles.sin()], -1)[None])
     tree = merge_tree(Regions.singletons((1, 3)), grid)

@@ -1,5 +1,4 @@
-"""Segments: masks on patches, on pictures one can count, and against the operator that OG-LLaVA
-published."""
+"""Segments: masks on patches that one can count, and OG-LLaVA's published operator."""
 
 from __future__ import annotations
 

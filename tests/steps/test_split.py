@@ -1,5 +1,7 @@
-"""Split: scikit-learn's DBSCAN with its own metric, and what becomes of noise, by hand; libraries'
-DBSCAN in its place."""
+"""Split: scikit-learn's DBSCAN with its own metric, and noise by hand.
+
+Libraries' DBSCAN takes its place.
+"""
 
 from __future__ import annotations
 
@@ -160,8 +162,10 @@ def clumps(seed):
 
 
 class StandInForCuml:
-    """Not cuML: its DBSCAN's signature, with scikit-learn's answers under other numbers, as cuML
-    numbers clusters in its own order."""
+    """A stand-in with the signature of cuML's DBSCAN.
+
+    It gives scikit-learn's answers under other numbers, as cuML numbers clusters in its own order.
+    """
 
     calls: list[tuple]
 

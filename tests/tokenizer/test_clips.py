@@ -1,5 +1,7 @@
-"""Regions over time: a clip becomes one grid, its regions keep one identity over the frames, and a
-batch may hold clips and photos."""
+"""Regions over time: a clip is a grid whose regions keep their identity over the frames.
+
+A batch may hold clips and photos.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,10 @@ def moving_square(count: int = 5, step: int = 16) -> list[np.ndarray]:
 
 
 class Colour(Encoder):
-    """Each patch's mean colour and a constant: an encoder that standardises nothing, with a CLS
-    token and a register a frame."""
+    """Each patch's mean colour and a constant, without standardising.
+
+    There are a CLS token and a register a frame.
+    """
 
     width, has_cls, summaries, threshold, identity = 4, True, 1, 0.9, "mean colour"
 

@@ -1,5 +1,4 @@
-"""The mean positional artifact: found again where it was put in, kept in a file, and refused on
-another encoder."""
+"""The mean positional artifact is estimated, kept in a file, and refused on another encoder."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Outliers filled from their neighbours: by hand, in groups, without padding, and by the cut that
-the diagnosis counts with."""
+"""Outliers filled from their neighbours: by hand, in groups, and without padding.
+
+The cut is the one that the diagnosis counts with.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ def scalars(*rows):
 
 
 def test_by_hand():
-    """The 90 has eight neighbours with the sum 16; the corner's 80 has three, of which one is the
-    90."""
+    """The 90 has eight neighbours with the sum 16.
+
+    The corner's 80 has three, of which one is the 90.
+    """
     before = scalars([80.0, 1.0, 2.0], [3.0, 90.0, 2.0], [2.0, 1.0, 2.0], [2.0, 2.0, 2.0])
     after = FillOutliers().one(grid_of(before)).features
     expected = scalars([2.0, 1.0, 2.0], [3.0, 13 / 7, 2.0], [2.0, 1.0, 2.0], [2.0, 2.0, 2.0])

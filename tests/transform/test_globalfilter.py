@@ -1,5 +1,4 @@
-"""Global patches: found where they were put, by windows and by masks, and replaced by what lies
-around them."""
+"""Global patches are noticed by windows and by masks, and replaced by their surroundings."""
 
 from __future__ import annotations
 
@@ -43,8 +42,11 @@ def test_patches_that_look_like_everything_take_what_lies_around_them(regions):
 
 
 def test_scores_by_hand():
-    """Two masks of two patches: b in the first is as far from its own region (cosines 0, 1) as from
-    the other (1, 0), so it is global."""
+    """Two masks of two patches.
+
+    b in the first is as far from its own region (cosines 0, 1) as from the other (1, 0), so it is
+    global.
+    """
     features = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 2.0], [1.0, 0.0]]])
     masks = torch.tensor([[[True, True, False, False]], [[False, False, True, True]]])
     filtered = Globalfilter(regions="masks").one(grid_of(features, masks=masks)).features

@@ -1,5 +1,4 @@
-"""Standardised channels: by hand, with the floor that keeps still channels still, and without
-padding."""
+"""Standardised channels: by hand, with the floor that keeps still channels still."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Chat with a model that has learned the colours of squares, from its folder: answers, history,
-commands, attention, errors."""
+"""Chat with a model that has learned the colours of squares, from its folder.
+
+Answers, history, commands, attention and errors are tried.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,10 @@ def square(colour, y=8, x=20):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A `RegionVLM` that says the colour of a square, saved with its processor; it learns in about
-    three seconds."""
+    """A `RegionVLM` that says the colour of a square, saved with its processor.
+
+    It learns in about three seconds.
+    """
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     processor = RegionVLMProcessor(mini_tokenizer())

@@ -1,5 +1,7 @@
-"""check --weights: tiny random checkpoints hold against their own slices, fail against others', and
-what is absent is said."""
+"""check --weights: tiny random checkpoints hold against their own slices, not others'.
+
+What is absent is said.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`regiontok diagnose` end to end, on generated pictures and on encoders whose right order is
-known."""
+"""`regiontok diagnose` end to end, on encoders whose right order is known."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ WIDTH = 32
 
 @dataclass(frozen=True)
 class Field(CanvasEncoder):
-    """An encoder made to be judged. Of what it sees, the colour of each patch,
+    """An encoder made to be judged, by what it tells of the colour of each patch.
 
     `smooth` tells that alone; `noisy` adds noise; `registers` and `artifacts` add a few long
     vectors, at places that the photo or that nothing decides; `global_` adds the whole photo's mean

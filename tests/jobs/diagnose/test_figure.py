@@ -51,8 +51,10 @@ class Fake(CanvasEncoder):
 
 
 def kinds(drawn: Figure) -> list[list[str]]:
-    """What each panel is, told from its parts: scale = norm, lines = regions, caption alone =
-    photo."""
+    """The kind of each panel, told from its parts.
+
+    A scale means norms, lines mean regions, a caption alone means the photo.
+    """
 
     def kind(panel):
         if panel is None:

@@ -1,5 +1,7 @@
-"""`regiontok masks`: where images come from, what is set aside, and that no stop shows in the
-store."""
+"""`regiontok masks`: where images come from, and what is set aside.
+
+No stop shows in the store.
+"""
 
 from __future__ import annotations
 
@@ -376,8 +378,10 @@ class TestKills:
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_twenty_kills(self, many, tmp_path, workers):
-        """Killed after a random number of images, also in the middle of writing and of sorting;
-        every file that is there is whole."""
+        """Killed after a random number of images, also in the middle of writing and of sorting.
+
+        Every file that is there is whole.
+        """
         assert start(many, tmp_path / "whole").communicate(timeout=300)[0].endswith("sorted\n")
         draw = random.Random(workers)
         for _ in range(20):

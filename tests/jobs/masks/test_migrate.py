@@ -95,8 +95,10 @@ def test_one_array_of_all_masks_and_an_image_without_any(tmp_path):
 
 @pytest.mark.parametrize("form", ["one by one", "together"])
 def test_arrays_may_hold_columns_as_those_of_sam_do(tmp_path, form):
-    """SAM decodes its run lengths column by column and transposes: `np.save` writes such an array
-    as it lies."""
+    """SAM decodes its run lengths column by column and transposes.
+
+    `np.save` writes such an array as it lies.
+    """
     photo(tmp_path / "data" / "a.jpg")
     columns = [np.ascontiguousarray(mask.T).T for mask in masks(3)]
     if form == "one by one":

@@ -57,8 +57,10 @@ def picture(shape: str) -> Picture:
 
 
 def huggingface() -> Any:
-    """Sizes that Meta's classes have built in: 8 heads and 2048 and 256 hidden units in the
-    decoder, 16 channels for masks."""
+    """A SAM 2 of transformers with the sizes that Meta's classes have built in.
+
+    They are 8 heads and 2048 and 256 hidden units in the decoder, and 16 channels for masks.
+    """
     trunk = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": TRUNK,
@@ -115,8 +117,7 @@ def huggingface() -> Any:
 
 
 def meta() -> nn.Module:
-    """SAM 2.1's image model by Meta's classes, as `sam2.1_hiera_t.yaml` puts them together, at the
-    same sizes."""
+    """SAM 2.1's image model by Meta's classes, put together as `sam2.1_hiera_t.yaml` says."""
     from sam2.modeling.backbones.hieradet import Hiera
     from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
     from sam2.modeling.position_encoding import PositionEmbeddingSine
@@ -173,8 +174,10 @@ RENAMED = [
 
 
 def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under Meta's names; point embeddings one by one, and the positions of the canvas
-    once."""
+    """The weights under Meta's names.
+
+    Point embeddings stand one by one, and the positions of the canvas once.
+    """
     tensors = {}
     for name, value in weights.items():
         for pattern, other in RENAMED:
@@ -189,8 +192,10 @@ def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def cones(logits: Tensor, points: Tensor) -> Tensor:
-    """Logits `[p o h w]` with a cone around each prompt `[p x/y]`, in canvas pixels, added: a
-    random decoder's masks cover everything."""
+    """Logits `[p o h w]` with a cone added around each prompt `[p x/y]`, in canvas pixels.
+
+    A random decoder's masks cover everything.
+    """
     line = (torch.arange(logits.shape[-1]) + 0.5) / logits.shape[-1]
     y, x = torch.meshgrid(line, line, indexing="ij")
     away = (

@@ -18,8 +18,9 @@ PLAIN = settings(max_examples=200, deadline=None)
 
 
 def brute_force(features, edges, start, *, threshold=-math.inf, k=0):
-    """Pairs and heights. Zero sums are told apart exactly, so features must be such that sums are
-    exact (small integers).
+    """The pairs and heights of plain merging.
+
+    Zero sums are told apart exactly, so features must be such that sums are exact (small integers).
 
     Sums of products run in numpy's order, not the kernel's: real features agree but for one
     rounding in about 1e10.

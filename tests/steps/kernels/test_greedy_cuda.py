@@ -1,5 +1,6 @@
-"""The batched kernel against the host's, pair by pair and height by height: on a GPU, and in
-Triton's interpreter where there is none.
+"""The batched kernel against the host's, pair by pair and height by height.
+
+It runs on a GPU, and in Triton's interpreter where there is none.
 
 Under TRITON_INTERPRET=1, which counts only before Triton is imported, the same kernel runs on
 tensors of the CPU: one test of this file runs the others that way, in a process of their own.
@@ -368,8 +369,10 @@ def test_the_emulation_is_the_kernel(device):
 
 
 def count_differences(seeds):
-    """Grids, merges, heights that differ, partitions that differ: smooth features and noise about a
-    mean, down to one region."""
+    """How many grids, merges, heights and partitions differ.
+
+    Features are smooth, or noise about a mean; merging goes down to one region.
+    """
     cases = [(24, 64), (16, 1024), (24, 384)]
     differences = [
         difference(*case, flat, seed) for seed in seeds for flat in (False, True) for case in cases
