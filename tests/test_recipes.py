@@ -47,12 +47,10 @@ def distinct(names: list[str]) -> list[str]:
 
 
 TRAINED = [name for name in RECIPES if load(name).stage]
-TRAINED_ONCE = distinct(
-    TRAINED
-)  # they stand for all: most rows differ in the encoder, which scale mini replaces
-FAST = set(
-    {name.split("/")[0]: name for name in TRAINED_ONCE[::-1]}.values()
-)  # one a folder; the others with the slow tests
+# they stand for all: most rows differ in the encoder, which scale mini replaces
+TRAINED_ONCE = distinct(TRAINED)
+# one a folder; the others with the slow tests
+FAST = set({name.split("/")[0]: name for name in TRAINED_ONCE[::-1]}.values())
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -207,9 +205,8 @@ class TestStudy:
         for name, group in self.by_setting().items():
             for key in {key for recipe in group for key in recipe.expect}:
                 figures = [recipe.expect[key] for recipe in group if key in recipe.expect]
-                if max(figures) - min(figures) > (
-                    0.5 if key.startswith("mme_") else 0
-                ):  # the supplement rounds MME
+                # the supplement rounds MME
+                if max(figures) - min(figures) > (0.5 if key.startswith("mme_") else 0):
                     differ.add((name, key))
         assert differ == SLIPS
 
@@ -294,12 +291,13 @@ OG = {
     for name in RECIPES
     if name.startswith("og_llava/")
 }
+# items (row O11)
 ARO = {
     "aro_relation": 23_937,
     "aro_attribution": 28_748,
     "aro_coco_order": 25_010,
     "aro_flickr_order": 5_000,
-}  # items (row O11)
+}
 CONME = 24_347
 
 
@@ -342,9 +340,8 @@ class TestOgLlava:
         off = {}
         for row in ("7b_665k_patch", "8b_665k_patch", "8b_665k_fusion"):
             off[row] = OG[f"table3_{row}"].expect["aro"] - aro(OG[f"table1_{row}"].expect)
-        assert off.pop("8b_665k_patch") == pytest.approx(
-            0.94, abs=0.01
-        )  # a slip of the paper: 33.9 stands for 33.0
+        # a slip of the paper: 33.9 stands for 33.0
+        assert off.pop("8b_665k_patch") == pytest.approx(0.94, abs=0.01)
         assert max(map(abs, off.values())) < 0.06
         averages = {
             row: compositional(OG[f"table1_{row}"].expect)
@@ -367,9 +364,10 @@ class TestOgLlava:
         assert vision["8b_665k_patch"] / 2938 == pytest.approx(
             OG["figure12_8b_665k_windows1"].expect["vision"], abs=0.5
         )
+        # "around 48"
         assert averages["8b_665k_patch"] == pytest.approx(
             OG["figure12_8b_665k_windows1"].expect["compositional"], abs=1
-        )  # "around 48"
+        )
 
     def test_training_is_row_o4_and_the_twins_are_the_scripts(self):
         models = {

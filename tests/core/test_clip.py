@@ -165,9 +165,8 @@ def test_rotation_is_undone(film, turn):
     frame = np.zeros((32, 48, 3), np.uint8)
     frame[:8, :24] = 255  # the left half of the top
     clip = Clip.of(film("a.mp4", [frame] * 2, ("mpeg4", "yuv420p"), rotation=turn))
-    upright = np.rot90(
-        frame[..., 0] > 128, turn // 90
-    )  # counterclockwise, as the display matrix counts
+    # counterclockwise, as the display matrix counts
+    upright = np.rot90(frame[..., 0] > 128, turn // 90)
     assert clip.size == upright.shape
     assert ((clip.frames[0].pixels[..., 0] > 128) == upright).mean() > 0.98
 

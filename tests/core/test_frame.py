@@ -47,9 +47,8 @@ def footprint(frame: Frame, row: int, col: int) -> tuple[float, float, float, fl
     """
     sides: list[list[float]] = [[], []]
     for axis, index in enumerate((row, col)):
-        scale = (frame.crop[axis + 2] - frame.crop[axis]) / frame.resized[
-            axis
-        ]  # image pixels a canvas pixel
+        # image pixels a canvas pixel
+        scale = (frame.crop[axis + 2] - frame.crop[axis]) / frame.resized[axis]
         for edge in (index * frame.patch[axis], (index + 1) * frame.patch[axis]):
             inside = min(max(edge - frame.offset[axis], 0), frame.resized[axis])
             sides[axis].append(frame.crop[axis] + inside * scale)
@@ -60,9 +59,8 @@ def by_hand(frame: Frame, mask: np.ndarray) -> np.ndarray:
     """Share of each patch that the mask covers, pixel by pixel."""
     (h, w), share = frame.grid, np.zeros(frame.grid)
     pixel = [(frame.crop[a + 2] - frame.crop[a]) / frame.resized[a] for a in (0, 1)]
-    whole = (
-        frame.patch[0] * pixel[0] * frame.patch[1] * pixel[1]
-    )  # a patch's own area in image pixels, padding included
+    # a patch's own area in image pixels, padding included
+    whole = frame.patch[0] * pixel[0] * frame.patch[1] * pixel[1]
     for row in range(h):
         for col in range(w):
             y0, x0, y1, x1 = footprint(frame, row, col)
@@ -82,9 +80,8 @@ def covered_area(frame: Frame, mask: np.ndarray) -> float:
 
 
 def test_stretch_of_a_picture_drawn_by_hand():
-    frame = Frame.stretch(
-        (2, 4), canvas=(4, 4), patch=(2, 2)
-    )  # twice as high, as wide as before: a patch sees 1 x 2 pixels
+    # twice as high, as wide as before: a patch sees 1 x 2 pixels
+    frame = Frame.stretch((2, 4), canvas=(4, 4), patch=(2, 2))
     mask = torch.tensor([[[1, 0, 0, 0], [1, 1, 0, 1]]])
     assert frame.to_grid(mask).tolist() == [[[0.5, 0.0], [1.0, 0.5]]]
     assert frame.covered == (0, 0, 2, 4)
@@ -97,16 +94,14 @@ def test_letterbox_of_a_wide_photo():
     assert int(frame.valid.sum()) == 288
     assert frame.valid.any(1).tolist() == [False] * 6 + [True] * 12 + [False] * 6
     assert frame.content.sum() == 288
-    landscape = Frame.letterbox(
-        (2, 3), canvas=(336, 336), patch=(14, 14)
-    )  # 3:2: 16 of 24 rows, 192 of 576 patches are padding
+    # 3:2: 16 of 24 rows, 192 of 576 patches are padding
+    landscape = Frame.letterbox((2, 3), canvas=(336, 336), patch=(14, 14))
     assert int((~landscape.valid).sum()) == 192
 
 
 def test_letterbox_with_patches_that_are_part_padding():
-    frame = Frame.letterbox(
-        (100, 150), canvas=(336, 336), patch=(16, 16)
-    )  # 224 rows from 56: patch row 3 is half padding
+    # 224 rows from 56: patch row 3 is half padding
+    frame = Frame.letterbox((100, 150), canvas=(336, 336), patch=(16, 16))
     assert frame.grid == (21, 21)
     assert frame.content[3, 0] == 0.5
     assert frame.valid[3, 0]
@@ -121,9 +116,8 @@ def test_crop_of_a_wide_photo():
     assert frame.crop == (0, 50, 100, 150)
     assert frame.covered == (0, 50, 100, 150)
     assert frame.valid.all()
-    wider = Frame.center_crop(
-        (100, 200), canvas=(224, 224), patch=(14, 14), edge=256
-    )  # 256 x 512, cut at (16, 144)
+    # 256 x 512, cut at (16, 144)
+    wider = Frame.center_crop((100, 200), canvas=(224, 224), patch=(14, 14), edge=256)
     assert wider.crop == (6.25, 56.25, 93.75, 143.75)
 
 

@@ -278,10 +278,8 @@ NAN, FAR = float("nan"), 1e9
 @pytest.mark.parametrize(
     ("rings", "message"),
     [
-        (
-            [[0, 0, NAN, 1, 2, 2]],
-            "leaves the image",
-        ),  # the next four end the process inside pycocotools 2.0.11
+        # the next four end the process inside pycocotools 2.0.11
+        ([[0, 0, NAN, 1, 2, 2]], "leaves the image"),
         ([[0, 0, float("inf"), 1, 2, 2]], "leaves the image"),
         ([[0, 0, FAR, FAR, 2, 2]], "leaves the image"),
         ([[FAR, FAR, FAR + 9, FAR, FAR, FAR + 9]], "leaves the image"),

@@ -208,9 +208,8 @@ def test_damaged_exif_does_not_lose_a_whole_photo():
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     good = encoded(SMOOTH, "JPEG", exif=exif)
-    bad = good.replace(
-        b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02"
-    )  # a width that is a text: Pillow can read, but not write it
+    # a width that is a text: Pillow can read, but not write it
+    bad = good.replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")
     assert bad != good
     with pytest.raises((struct.error, TypeError)):
         ImageOps.exif_transpose(Image.open(io.BytesIO(bad)))
@@ -310,9 +309,8 @@ def test_bombs():
         r"PIL\.Image\.MAX_IMAGE_PIXELS",
     ):
         Picture.of(bomb, name="bomb")
-    with pytest.raises(
-        PictureError, match="more than 89 million pixels"
-    ):  # beyond the limit by less than twice: Pillow only warns
+    # beyond the limit by less than twice: Pillow only warns
+    with pytest.raises(PictureError, match="more than 89 million pixels"):
         Picture.of(png((10_000, 10_000), b"\0"))
 
 
@@ -526,9 +524,8 @@ def test_keys(tmp_path):
         == Picture.of(data).key
         == Picture.of(memoryview(data), name="other").key
     )
-    assert (
-        Picture.of(data).key != Picture.of(encoded(NOISE, "BMP")).key
-    )  # other bytes, whatever the pixels
+    # other bytes, whatever the pixels
+    assert Picture.of(data).key != Picture.of(encoded(NOISE, "BMP")).key
     other = NOISE.copy()
     other[-1, -1, -1] ^= 1
     assert (
@@ -539,9 +536,8 @@ def test_keys(tmp_path):
     assert Picture.of(NOISE).key == Picture.of(Image.fromarray(NOISE)).key
     assert Picture.of(NOISE).key != Picture.of(other).key
     flat = np.zeros((4, 6, 3), np.uint8)
-    assert (
-        Picture.of(flat).key != Picture.of(flat.reshape(6, 4, 3)).key
-    )  # the same bytes in another shape
+    # the same bytes in another shape
+    assert Picture.of(flat).key != Picture.of(flat.reshape(6, 4, 3)).key
     assert len(Picture.of(data).key) == 32
 
 

@@ -182,9 +182,8 @@ def test_take_in_any_order(stack, random):
     assert torch.equal(regions.take(torch.tensor(order, dtype=torch.int64)).patch, taken.patch)
     chosen = torch.tensor([i in order for i in range(len(regions))], dtype=torch.bool)
     assert torch.equal(regions.take(chosen).masks, regions.masks[chosen])
-    assert (
-        regions.masks.tolist() == stack[stack.flatten(1).any(1)].tolist()
-    )  # what was taken from is as before
+    # what was taken from is as before
+    assert regions.masks.tolist() == stack[stack.flatten(1).any(1)].tolist()
 
 
 def test_take_by_hand():

@@ -144,9 +144,8 @@ def test_interleave():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_through_safetensors(dtype):
     zeros = torch.zeros(3, dtype=torch.int64)
-    shared = Tokens(
-        torch.rand(3, 4), zeros, zeros, zeros, zeros, zeros, 2
-    )  # one tensor for five ids
+    # one tensor for five ids
+    shared = Tokens(torch.rand(3, 4), zeros, zeros, zeros, zeros, zeros, 2)
     strided = Tokens(torch.rand(4, 3).T, *(torch.arange(6)[::2] for _ in IDS), images=7)
     learnt = tokens([0, 1], 2).but(torch.rand(2, 2, requires_grad=True) * 2)
     for batch in (

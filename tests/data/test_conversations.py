@@ -113,9 +113,8 @@ def test_text_is_measured_once_for_the_same_records_and_tokenizer(records, tmp_p
     assert np.array_equal(first.text, again.text)
     known = json.loads(path.read_text())
     path.write_text(json.dumps({**known, "text": [1] * len(records)}))
-    assert measure(records, LABELLER, visual, max_length=2048).text.tolist() == [1] * len(
-        records
-    )  # it is read, not made
+    # it is read, not made
+    assert measure(records, LABELLER, visual, max_length=2048).text.tolist() == [1] * len(records)
     path.write_text(path.read_text()[:-9])
     assert np.array_equal(measure(records, LABELLER, visual, max_length=2048).text, first.text)
     other = Labeller(mini_tokenizer(), "vicuna_v1")
@@ -140,9 +139,8 @@ def test_what_is_too_long_is_an_error_or_is_counted_never_cut(records):
 
 
 def test_a_bad_picture_gives_its_place_to_the_next_that_is_no_longer(records, folder):
-    measured = measure(
-        records, LABELLER, VisualTokens(FIXED), max_length=2048
-    )  # fixed: nothing was decoded
+    # fixed: nothing was decoded
+    measured = measure(records, LABELLER, VisualTokens(FIXED), max_length=2048)
     dataset = Conversations(records, LABELLER, measure=measured, aside=folder / "aside.jsonl")
     example = dataset[3]
     assert example.input_ids == dataset[6].input_ids  # 4 and 5 are longer than 3

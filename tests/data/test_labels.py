@@ -199,10 +199,8 @@ def test_answers_and_their_end_are_supervised_and_nothing_else(case):
 def test_any_words_are_supervised_whole(case, words):
     make, template, end = CASES[case]
     labeller = LABELLERS.setdefault(case, Labeller(make(), template))
-    turns = [
-        Turn("user", "<image>\nWhat?"),
-        Turn("assistant", f"a{words}b"),
-    ]  # the ends hold: some templates strip
+    # the ends hold: some templates strip
+    turns = [Turn("user", "<image>\nWhat?"), Turn("assistant", f"a{words}b")]
     if "<image>" in words:
         return
     (heard,) = said(labeller, turns)

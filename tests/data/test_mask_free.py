@@ -42,9 +42,8 @@ def test_the_draws_are_a_function_of_seed_epoch_and_record():
     data = mixed(0.5)
     draws = data.drawn(0, range(24))
     assert draws.tolist() == pickle.loads(pickle.dumps(mixed(0.5))).drawn(0, range(24)).tolist()
-    assert (
-        draws[5:9].tolist() == data.drawn(0, [5, 6, 7, 8]).tolist()
-    )  # whatever else is in the batch
+    # whatever else is in the batch
+    assert draws[5:9].tolist() == data.drawn(0, [5, 6, 7, 8]).tolist()
     assert draws.tolist() != data.drawn(1, range(24)).tolist()
     assert draws.tolist() != mixed(0.5, seed=2).drawn(0, range(24)).tolist()
     assert abs(float(mixed(0.3).drawn(0, range(2000)).mean()) - 0.3) < 0.04

@@ -31,10 +31,8 @@ def test_a_region_has_one_colour_on_all_frames():
     hues = clip_colours(wandering())
     for index, panel in enumerate(panels):
         pixels = np.asarray(panel.image)
-        inside, outside = (
-            pixels[200, (3 * index + 1) * 100],
-            pixels[30, 780],
-        )  # the middle of the square, a corner
+        # the middle of the square, a corner
+        inside, outside = (pixels[200, (3 * index + 1) * 100], pixels[30, 780])
         assert np.abs(inside - 0.55 * hues[1]).max() <= 1  # colours at 0.55 over black
         assert np.abs(outside - 0.55 * hues[0]).max() <= 1
 
@@ -47,9 +45,8 @@ def test_the_colours_of_a_clip_are_of_the_palette_and_differ_where_regions_touch
 
 
 def test_what_follows_at_the_same_patch_differs_in_colour():
-    labels = torch.arange(6)[:, None, None].expand(
-        6, 2, 2
-    )  # a new region on every frame: none touches another on a frame
+    # a new region on every frame: none touches another on a frame
+    labels = torch.arange(6)[:, None, None].expand(6, 2, 2)
     hues = clip_colours(Regions.from_labels(labels))
     assert (hues[1:] != hues[:-1]).any(1).all()
 

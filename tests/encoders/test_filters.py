@@ -49,10 +49,8 @@ def test_grid_and_width(cat, fourier, width):
 
 
 def test_other_canvas_and_patch(cat):
-    assert Filters(size=384, patch=14).encode([cat])[0].grid == (
-        27,
-        27,
-    )  # 6 px are seen by no patch
+    # 6 px are seen by no patch
+    assert Filters(size=384, patch=14).encode([cat])[0].grid == (27, 27)
     assert Filters(size=64, patch=16).encode([cat])[0].grid == (4, 4)
 
 
@@ -61,9 +59,8 @@ def test_colour_of_a_patch_is_its_mean_and_deviation():
     canvas[:, 14:21] = 255
     black, half = describe(canvas, 14)[0]
     assert black[:6] == pytest.approx(0, abs=1e-4)
-    assert half[[0, 3]] == pytest.approx(
-        [50, 50], abs=0.01
-    )  # L is 0 on one half and 100 on the other
+    # L is 0 on one half and 100 on the other
+    assert half[[0, 3]] == pytest.approx([50, 50], abs=0.01)
 
 
 @pytest.mark.parametrize(("axis", "bin"), [(1, 0), (0, 3)])
@@ -84,9 +81,8 @@ def test_energy_is_shared_between_neighbouring_bins_and_the_last_meets_the_first
 
 def test_patterns_of_a_flat_patch_and_their_sum(cat):
     flat = describe(np.full((28, 28, 3), 90, np.uint8), 14)[..., 18:]
-    assert flat == pytest.approx(
-        np.broadcast_to(np.eye(10)[8], (2, 2, 10))
-    )  # all 8 neighbours as light as the pixel
+    # all 8 neighbours as light as the pixel
+    assert flat == pytest.approx(np.broadcast_to(np.eye(10)[8], (2, 2, 10)))
     photo = describe(cat.resized((336, 336), (0, 0, *cat.size), "bicubic"), 14)[..., 18:]
     assert photo.sum(-1) == pytest.approx(np.ones((24, 24)))
 
@@ -114,9 +110,8 @@ def test_features_are_standardised_over_the_picture_and_values_are_not(cat):
     torch.testing.assert_close(features.mean(0), torch.zeros(56), rtol=0, atol=0.02)
     dim = Picture.of((cat.pixels * 0.5).astype(np.uint8))
     again = Filters().encode([dim])[0]
-    assert (
-        torch.cosine_similarity(again.features, grid.features, dim=-1).mean() > 0.95
-    )  # Lab is not linear
+    # Lab is not linear
+    assert torch.cosine_similarity(again.features, grid.features, dim=-1).mean() > 0.95
     assert (again.values[..., 0].mean() - values[:, 0].mean()) < -1
 
 
@@ -175,9 +170,8 @@ def test_a_photo_does_not_become_one_region(cat):
 )
 def test_two_halves_are_found(left, right):
     labels = merged(Filters(), halves(left, right), k=2).labels.numpy()
-    assert (
-        labels == (np.arange(24) >= 12)
-    ).mean() > 0.95  # smoothing and edges reach one column over the border
+    # smoothing and edges reach one column over the border
+    assert (labels == (np.arange(24) >= 12)).mean() > 0.95
 
 
 def test_odd_pictures():
@@ -186,11 +180,8 @@ def test_odd_pictures():
     for framing in ("stretch", "letterbox", "crop"):
         for picture in (long, upright, np.zeros((1, 1, 3), np.uint8), photos.camera()):
             grid = Filters(framing=framing).encode([Picture.of(picture)])[0]
-            assert grid.features.shape == (
-                24,
-                24,
-                320,
-            )  # PatchGrid itself refuses what is not finite
+            # PatchGrid itself refuses what is not finite
+            assert grid.features.shape == (24, 24, 320)
 
 
 def test_a_greyscale_picture_equals_its_rgb_copy():

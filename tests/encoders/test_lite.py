@@ -51,11 +51,8 @@ def other_weights(monkeypatch):
     [
         ({}, (24, 24), 192),
         ({"size": 336, "patch": 14}, (24, 24), 192),
-        (
-            {"size": 200, "patch": 16},
-            (12, 12),
-            192,
-        ),  # 8 px are seen by no patch, nor do whole cells cover it
+        # 8 px are seen by no patch, nor do whole cells cover it
+        ({"size": 200, "patch": 16}, (12, 12), 192),
         ({"size": 64, "patch": 64}, (1, 1), 192),
         ({"size": 192, "stages": (0, 6)}, (12, 12), 352),
     ],
@@ -137,9 +134,8 @@ def test_cells_meet_patches():
     cells = torch.tensor([0.0, 2.0, 4.0, 6.0])[None, None, None].expand(1, 1, 4, 4)
     assert on_patches(cells, 2, 4, (2, 2))[0, 0].tolist() == [[1, 5], [1, 5]]
     assert on_patches(cells, 4, 4, (4, 4))[0, 0, 0].tolist() == [0, 2, 4, 6]
-    assert on_patches(cells, 2, 3, (2, 2))[0, 0, 0].tolist() == pytest.approx(
-        [2 / 3, 10 / 3]
-    )  # (2*0 + 1*2)/3, (1*2 + 2*4)/3
+    # (2*0 + 1*2)/3, (1*2 + 2*4)/3
+    assert on_patches(cells, 2, 3, (2, 2))[0, 0, 0].tolist() == pytest.approx([2 / 3, 10 / 3])
     assert on_patches(cells, 2, 1, (8, 8))[0, 0, 0].tolist() == [0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6]
 
 
@@ -206,9 +202,8 @@ def test_levels_weigh_alike_and_channels_are_standardised(cat):
     levels = features[..., :176].flatten(0, 1).split([24, 40, 112], dim=-1)
     lengths = [level.square().sum(-1).mean().item() for level in levels]
     assert lengths == pytest.approx([np.mean(lengths)] * 3, rel=0.1)
-    for level in (
-        levels
-    ):  # the gain differs by patch, so deviations of one level's channels are only nearly equal
+    # the gain differs by patch, so deviations of one level's channels are only nearly equal
+    for level in levels:
         deviations = level.std(0)
         assert deviations.max() < 1.5 * deviations.min()
     torch.testing.assert_close(
@@ -252,11 +247,8 @@ def test_odd_pictures():
     for framing in ("stretch", "letterbox", "crop"):
         for picture in (long, upright, np.zeros((1, 1, 3), np.uint8), photos.camera()):
             grid = Lite(**SMALL, framing=framing).encode([Picture.of(picture)])[0]
-            assert grid.features.shape == (
-                12,
-                12,
-                192,
-            )  # PatchGrid itself refuses what is not finite
+            # PatchGrid itself refuses what is not finite
+            assert grid.features.shape == (12, 12, 192)
 
 
 def test_a_greyscale_picture_equals_its_rgb_copy():
@@ -275,9 +267,8 @@ def test_letterbox_standardises_over_the_image_only():
     values = grid.values[grid.valid][:, :24]
     features = grid.features[grid.valid][:, :24]
     off = values - values.mean(0)
-    turned = torch.cosine_similarity(
-        off / off.std(0, correction=0), features, dim=-1
-    )  # the gain changes lengths only
+    # the gain changes lengths only
+    turned = torch.cosine_similarity(off / off.std(0, correction=0), features, dim=-1)
     torch.testing.assert_close(turned, torch.ones_like(turned), rtol=0, atol=1e-4)
     assert torch.equal(merged(encoder, photo).labels >= 0, grid.valid)
 

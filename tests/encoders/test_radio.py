@@ -64,10 +64,8 @@ TO_RELEASED = {
 def model() -> Any:
     torch.manual_seed(0)
     radio = hub.RadioModel(hub.RadioConfig(**SIZES, **TOKENS)).eval()
-    for (
-        name,
-        parameter,
-    ) in radio.named_parameters():  # layer scales of 1 would hide that they were forgotten
+    # layer scales of 1 would hide that they were forgotten
+    for name, parameter in radio.named_parameters():
         parameter.data.normal_(0.5 if "scale" in name else 0, 0.2)
     return radio
 
@@ -109,9 +107,8 @@ def folders(model, tmp_path_factory) -> Iterator[dict[str, Path]]:
         "saved": root / "saved",
         "bare": root / "bare",
     }
-    model.save_pretrained(
-        root / "saved"
-    )  # NVlabs' names for some, transformers' for the layer scales
+    # NVlabs' names for some, transformers' for the layer scales
+    model.save_pretrained(root / "saved")
     model.save_pretrained(root / "bare", save_original_format=False)
     keys = {name: set(load_file(path / "model.safetensors")) for name, path in paths.items()}
     assert "radio_model.model.blocks.0.ls1.grandma" in keys["released"]
@@ -188,9 +185,8 @@ def test_released_positions_are_interpolated_with_corners_aligned(model, folders
     [grid] = read.encode([image])
     torch.testing.assert_close(grid.features.flatten(0, 1), expected, rtol=0, atol=1e-5)
     [other] = encoder(folders["released"], f", size={size}, align_corners=False").encode([image])
-    assert torch.equal(other.features, grid.features) == (
-        longest == 8
-    )  # the table as it is: nothing to interpolate
+    # the table as it is: nothing to interpolate
+    assert torch.equal(other.features, grid.features) == (longest == 8)
 
 
 def test_positions_of_wide_and_high_windows_are_cut_from_one_square():
@@ -270,9 +266,8 @@ def test_a_bright_square_lights_its_patches(folders, framing, size):
     # Sizes that need no resizing, so that the square ends where patches end: it covers rows 1 and
     # 2, columns 2 to 4 of the grid.
     read = encoder(folders["released"], f", size=(64, 48), framing={framing!r}")
-    if (
-        framing == "crop"
-    ):  # shortest edge 64: nothing to resize, 24 columns of pixels go on either side
+    # shortest edge 64: nothing to resize, 24 columns of pixels go on either side
+    if framing == "crop":
         assert read.frame(size).crop == (0.0, 24.0, 64.0, 72.0)
     y, x = {"stretch": (0, 0), "letterbox": (-16, 0), "crop": (0, 24)}[framing]
     top, expected = max(8 + y, 0), torch.zeros(8, 6, dtype=torch.bool)
@@ -295,9 +290,8 @@ def test_a_bright_square_lights_its_patches(folders, framing, size):
 
 
 def test_a_resized_square_lights_its_patches_on_a_wide_canvas(folders):
-    pixels = np.zeros(
-        (96, 256, 3), np.uint8
-    )  # canvas (48, 128): half as large, 6 x 16 patches of 16 x 16 pixels
+    # canvas (48, 128): half as large, 6 x 16 patches of 16 x 16 pixels
+    pixels = np.zeros((96, 256, 3), np.uint8)
     pixels[16:48, 160:224] = 255
     read = encoder(folders["released"], ", size=(48, 128), layer=0")
     [lit], [dark] = (
@@ -307,9 +301,8 @@ def test_a_resized_square_lights_its_patches_on_a_wide_canvas(folders):
     change = (lit.features - dark.features).norm(dim=-1)
     expected = torch.zeros(6, 16, dtype=torch.bool)
     expected[1:3, 10:14] = True
-    assert (
-        change[expected].min() > 5 * change[~expected].max()
-    )  # bicubic resizing bleeds a pixel or two
+    # bicubic resizing bleeds a pixel or two
+    assert change[expected].min() > 5 * change[~expected].max()
 
 
 def test_feature_normaliser_is_applied_to_patches_of_the_output_alone(model, folders, tmp_path):
@@ -385,11 +378,8 @@ def test_sizes_are_read_off_the_shapes(tmp_path, width, rows, heads):
         tmp_path / "wide",
         CONFIG | {"args": {"model_kwargs": {}}, "preferred_resolution": [768, 768]},
     )
-    swollen = {
-        32: width,
-        96: 3 * width,
-        128: rows,
-    }  # what is as wide as the network, as queries, keys and values, as the MLP
+    # what is as wide as the network, as queries, keys and values, as the MLP
+    swollen = {32: width, 96: 3 * width, 128: rows}
     weights = {
         key: torch.zeros(
             [swollen.get(side, side) for side in tensor.shape]
@@ -436,9 +426,8 @@ def test_batches_dtype_shuffle_and_sharing(folders):
     [rough], [exact] = half.encode(images[:1]), read.encode(images[:1])
     assert rough.features.dtype == rough.prefix.dtype == torch.bfloat16
     assert half._tower.model.input_conditioner.norm_mean.dtype == torch.float32
-    assert (
-        0 < (rough.features.float() - exact.features).abs().max() < 0.1
-    )  # 0.03 measured, on features of size 3
+    # 0.03 measured, on features of size 3
+    assert 0 < (rough.features.float() - exact.features).abs().max() < 0.1
     assert encoder(folders["released"], ", size=64, layer=0")._tower is read._tower
     [still], [moved] = (
         encoder(folders["released"], f", layer=0, size=48, shuffle={seed}").encode([noise(48, 48)])

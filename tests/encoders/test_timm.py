@@ -355,9 +355,8 @@ def test_batches_dtypes_and_shuffle(checkpoints):
     [moved], [plain] = replace(read, shuffle=1).encode(pictures[:1]), read.encode(pictures[:1])
     assert not torch.equal(moved.features, plain.features)
     assert read.encode([]) == []
-    assert (
-        plain.features.untyped_storage().nbytes() == plain.features.nbytes
-    )  # no view that keeps the batch
+    # no view that keeps the batch
+    assert plain.features.untyped_storage().nbytes() == plain.features.nbytes
 
 
 def test_weights_that_are_missing_or_of_another_model_are_an_error(checkpoints, copied):

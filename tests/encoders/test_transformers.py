@@ -214,9 +214,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         case.model = model
         model.save_pretrained(root / name)
         case.processor().save_pretrained(root / name)
-    held = [
-        encoder(root / name)._module for name in CASES
-    ]  # so that most tests share one model in memory
+    # so that most tests share one model in memory
+    held = [encoder(root / name)._module for name in CASES]
     yield {name: root / name for name in CASES}
     held.clear()
 
@@ -563,9 +562,8 @@ def test_a_crop_to_a_wide_canvas_takes_its_own_shape(checkpoints):
     assert clip.frame((100, 200)).crop == (0.0, 0.0, 100.0, 200.0)  # 2:1 under 2:1: nothing is lost
     assert clip.frame((100, 100)).crop == (25.0, 0.0, 75.0, 100.0)
     assert clip.frame((100, 400)).crop == (0.0, 100.0, 100.0, 300.0)
-    assert dino.frame((96, 192)).crop == pytest.approx(
-        (6.0, 12.0, 90.0, 180.0)
-    )  # 42 of 48, as its square crop
+    # 42 of 48, as its square crop
+    assert dino.frame((96, 192)).crop == pytest.approx((6.0, 12.0, 90.0, 180.0))
 
 
 def test_letterbox_pads_with_the_mean_and_marks_padding(checkpoints):
@@ -589,12 +587,8 @@ def test_letterbox_pads_with_the_mean_and_marks_padding(checkpoints):
 
 def test_the_shortest_edge_grows_with_the_canvas(checkpoints):
     read = encoder(checkpoints["dinov2"], ", size=84")
-    assert read.frame((96, 96)).crop == (
-        6.0,
-        6.0,
-        90.0,
-        90.0,
-    )  # 48 before a crop of 42 becomes 96 before a crop of 84
+    # 48 before a crop of 42 becomes 96 before a crop of 84
+    assert read.frame((96, 96)).crop == (6.0, 6.0, 90.0, 90.0)
     assert encoder(checkpoints["dinov2"], ", framing='stretch'").frame((96, 50)).crop == (
         0.0,
         0.0,
@@ -624,9 +618,8 @@ def test_a_picture_does_not_feel_its_batch(checkpoints, name):
 def test_features_are_plain_frozen_tensors_that_can_be_trained_on(checkpoints):
     [first, second] = encoder(checkpoints["clip"]).encode([waves(42, 42, 1), waves(42, 42, 2)])
     assert not first.features.requires_grad
-    assert (
-        first.features.untyped_storage().nbytes() == first.features.nbytes
-    )  # no view that keeps the batch
+    # no view that keeps the batch
+    assert first.features.untyped_storage().nbytes() == first.features.nbytes
     layer = torch.nn.Linear(32, 4)
     layer(first.features).sum().backward()
     assert layer.weight.grad is not None
@@ -916,9 +909,8 @@ def test_mlcd_reads_both_layouts_of_its_keys(checkpoints, tmp_path, prefix):
     }
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(
-        json.dumps(config | {"model_type": "mlcd"})
-    )  # as DeepGlint's hub repositories have it
+    # as DeepGlint's hub repositories have it
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "mlcd"}))
     image = waves(42, 42)
     [grid] = encoder(tmp_path).encode([image])
     assert torch.equal(grid.features, encoder(checkpoints["mlcd"]).encode([image])[0].features)

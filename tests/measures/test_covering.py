@@ -68,9 +68,8 @@ def test_figures_by_hand():
     np.testing.assert_allclose(scores.overlap, [6 / 8, 1, 1])
     np.testing.assert_array_equal(scores.size, [8, 4, 4])
     assert (scores.covered, scores.pixels, scores.share) == (14, 16, 14 / 16)
-    assert (
-        rand_index(FOUND, HUMAN) == 1 - 2 * 6 / 120
-    )  # 2 x 6 of 120 pairs are together for the human only
+    # 2 x 6 of 120 pairs are together for the human only
+    assert rand_index(FOUND, HUMAN) == 1 - 2 * 6 / 120
     # H(human | found) = 0; H(found | human) is the entropy of a 1/4 - 3/4 cut over half of the
     # pixels
     assert variation_of_information(FOUND, HUMAN) == pytest.approx(
@@ -97,12 +96,10 @@ def test_pixels_in_no_region_cover_nothing():
     gap = FOUND.copy()
     gap[FOUND == 5] = -1
     scores = region_scores(gap, [HUMAN])
-    np.testing.assert_allclose(
-        scores.covering.overlap, [2 / 8, 1, 1]
-    )  # of the left half only region 7 is left
-    np.testing.assert_array_equal(
-        scores.reverse.size, [4, 4, 2]
-    )  # the gap is no region to be judged
+    # of the left half only region 7 is left
+    np.testing.assert_allclose(scores.covering.overlap, [2 / 8, 1, 1])
+    # the gap is no region to be judged
+    np.testing.assert_array_equal(scores.reverse.size, [4, 4, 2])
     nothing = region_scores(np.full_like(HUMAN, -1), [HUMAN])
     assert (nothing.covering.share, nothing.covering.pixels, nothing.reverse.share) == (
         0.0,

@@ -31,9 +31,8 @@ def test_separate_classes_are_named_rightly_and_noise_by_chance():
 
 
 def test_regions_of_the_same_image_never_count():
-    features = torch.eye(2).repeat_interleave(
-        2, 0
-    )  # two images, each with two equal regions of its own class
+    # two images, each with two equal regions of its own class
+    features = torch.eye(2).repeat_interleave(2, 0)
     labels = torch.tensor([0, 0, 1, 1])
     assert region_knn(LabelledRegions(features, labels), k=1).accuracy == 1
     score = region_knn(LabelledRegions(features, labels, labels), k=3)

@@ -29,10 +29,8 @@ def test_components_are_scikit_learns_up_to_sign():
     model = PCA(3).fit(flat)
     signs = np.sign(model.components_[range(3), np.abs(model.components_).argmax(1)])
     scores = model.transform(flat) * signs
-    lowest, highest = (
-        np.sort(scores, 0)[1],
-        np.sort(scores, 0)[-2],
-    )  # 103 patches: one at either end is cut
+    # 103 patches: one at either end is cut
+    lowest, highest = (np.sort(scores, 0)[1], np.sort(scores, 0)[-2])
     np.testing.assert_allclose(
         colours, np.clip((scores - lowest) / (highest - lowest), 0, 1), atol=1e-9
     )
@@ -85,9 +83,8 @@ def test_foreground_is_what_is_not_like_the_border(sign):
     inside = torch.zeros(10, 10, dtype=torch.bool)
     inside[3:7, 3:7] = True
     assert not shown[~inside].any()
-    assert (
-        shown[inside].float().mean() > 0.9
-    )  # a patch with all three colours at their lowest is black as well
+    # a patch with all three colours at their lowest is black as well
+    assert shown[inside].float().mean() > 0.9
     assert colours[3:7, 3:7].flatten(0, 1).std(0).min() > 0.15
 
 

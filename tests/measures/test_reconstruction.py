@@ -11,9 +11,8 @@ from regiontok.core.regions import Members, Regions
 from regiontok.measures.reconstruction import variance_explained
 from regiontok.pool.mean import segment_mean
 
-ROW = torch.tensor(
-    [[[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]]
-)  # mean (3, 1), spread 9 + 1 + 1 + 9 = 20
+# mean (3, 1), spread 9 + 1 + 1 + 9 = 20
+ROW = torch.tensor([[[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]])
 
 
 def share(labels, features=ROW, **more):

@@ -197,7 +197,6 @@ def test_rows_of_a_mask_stand_in_ascending_order_mask_by_mask():
     tokens = model.see([masked(model, colour_blocks(1), masks)])
     assert tokens.patch.tolist() == [*range(8, 16), 0, 1, 4, 5, 8, 9, 12, 13]
     assert tokens.region.tolist() == [0] * 8 + [1] * 8
-    assert torch.equal(
-        tokens.values[0], tokens.values[12]
-    )  # patch 8 in two masks: the same row twice
+    # patch 8 in two masks: the same row twice
+    assert torch.equal(tokens.values[0], tokens.values[12])
     assert Frame.stretch((60, 84), (56, 56), (14, 14)).grid == (4, 4)

@@ -154,11 +154,8 @@ def test_logits_are_those_of_the_paper_s_phases(family, side, monkeypatch):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_masks_it_is_the_plain_model_to_the_bit(family):
-    rows = [
-        [1, 40, ["c", 1, 1, 1, 1], 41],
-        [1, ["w", "w"], 50, [1]],
-        [1, 60],
-    ]  # patches by themselves, whole images, no image
+    # patches by themselves, whole images, no image
+    rows = [[1, 40, ["c", 1, 1, 1, 1], 41], [1, ["w", "w"], 50, [1]], [1, 60]]
     ids, mask = ids_of(rows, "left")
     segment, plain = tiny_vlm(family), tiny_vlm(family, "plain")
     tokens = tokens_of(rows)

@@ -49,9 +49,8 @@ def by_hand(s, width):
     return torch.tensor(pairs).flatten()
 
 
-MASKS = Regions.from_masks(
-    torch.tensor([[[1, 1, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 1]]])
-)  # rows: 0, 1, 1, 5
+# rows: 0, 1, 1, 5
+MASKS = Regions.from_masks(torch.tensor([[[1, 1, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 1]]]))
 
 
 def test_sinusoidal_by_mask_begins_at_one():
@@ -68,12 +67,8 @@ def test_learned_by_mask_begins_with_the_first_row_of_its_table():
 
 def test_sinusoidal_by_row_and_column():
     _, tokens = added("posenc('sin2d')", [MASKS], [zero_grid(2, 3)])
-    places = [
-        (0, 0),
-        (0, 1),
-        (0, 1),
-        (1, 2),
-    ]  # patches 0, 1, 1, 5 of a 2 x 3 grid: the first row and column are 0, the last 1 and 2
+    # patches 0, 1, 1, 5 of a 2 x 3 grid: the first row and column are 0, the last 1 and 2
+    places = [(0, 0), (0, 1), (0, 1), (1, 2)]
     expected = torch.stack([torch.cat([by_hand(y, D // 2), by_hand(x, D // 2)]) for y, x in places])
     assert torch.allclose(tokens.values, expected)
 

@@ -93,9 +93,8 @@ def test_equals_padded_attention_with_gradients(heads, residual):
         torch.testing.assert_close(
             ours[name], theirs[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}"
         )
-        assert (
-            name == "key.bias" or float(theirs[name].abs().max()) > 1e-3
-        )  # a bias of all keys changes no softmax
+        # a bias of all keys changes no softmax
+        assert name == "key.bias" or float(theirs[name].abs().max()) > 1e-3
 
 
 def test_equals_torchs_multihead_attention_with_copied_weights_and_gradients():

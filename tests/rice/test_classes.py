@@ -89,9 +89,8 @@ def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept_logits
     monkeypatch.setattr(_discriminate, "_SMALLEST", 5)  # ... several of them
     head = Head("object", K, loss, Negatives(kind, rho=0.4, seed=2))
     centres = ClassCentres([head], WIDTH, dtype=torch.float64)
-    centres.local("object").mul_(
-        torch.linspace(0.5, 2, K, dtype=torch.float64)[:, None]
-    )  # the length must not matter
+    # the length must not matter
+    centres.local("object").mul_(torch.linspace(0.5, 2, K, dtype=torch.float64)[:, None])
     x, labels = batch()
     w = centres.local("object").clone().requires_grad_()
     mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()

@@ -40,11 +40,12 @@ def test_a_box_sees_the_patches_whose_centres_it_holds():
     )
     assert drawn(seen, 0, 0) == [".##.", ".##.", "...."]
     assert drawn(seen, 0, 1) == ["....", ".###", ".###"]
+    # smaller than a patch: the one under its centre
     assert drawn(seen, 0, 2) == [
         "....",
         "....",
         "...#",
-    ]  # smaller than a patch: the one under its centre
+    ]
     assert drawn(seen, 0, 3) == ["....", "####", "...."]  # thin: the line under its middle
 
 

@@ -47,9 +47,8 @@ def test_rates_are_right_and_steps_seeds_and_heads_draw_apart():
         )
     for i, chosen_mask in enumerate(masks):
         for other in masks[:i]:
-            assert (chosen_mask & other).double().mean().item() == pytest.approx(
-                rho**2, abs=0.0012
-            )  # five deviations
+            # five deviations
+            assert (chosen_mask & other).double().mean().item() == pytest.approx(rho**2, abs=0.0012)
 
 
 def test_every_class_is_drawn_as_often():

@@ -127,9 +127,10 @@ def near_the_prompt(module: Any, _: Any, inputs: dict[str, Any], output: Any) ->
     A random decoder's masks cover everything, whatever the prompt.
     """
     h, w = output.pred_masks.shape[-2:]
+    # [b p x/y]
     points = (
         inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size
-    )  # [b p x/y]
+    )
     y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij")
     away = ((x - points[..., 0, None, None]) ** 2 + (y - points[..., 1, None, None]) ** 2).sqrt()
     reach = torch.tensor([0.05, 0.1, 0.2])[:, None, None]
@@ -144,12 +145,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         seeds = torch.Generator().manual_seed(0)
         torch.manual_seed(0)
         module = make()
+        # zeros and ones of the initialisation would hide a forgotten part
         for (
             where,
             weights,
-        ) in (
-            module.named_parameters()
-        ):  # zeros and ones of the initialisation would hide a forgotten part
+        ) in module.named_parameters():
             if weights.ndim > 1:
                 weights.data.normal_(0, weights[0].numel() ** -0.5, generator=seeds)
             else:
@@ -286,9 +286,8 @@ def test_stability_and_boxes_are_transformers():
     assert torch.equal(candidates.boxes, _batched_mask_to_box(logits > 0)[keep].float())
     everything = passed(logits, scores, Level(1, 0.0, 0.0), place, exact=True)
     assert torch.equal(everything.boxes, _batched_mask_to_box(logits > 0).flatten(0, 1).float())
-    low = passed(
-        logits, scores, Level(1, 0.4, 0.42), place, exact=False
-    )  # here low resolution is the picture's
+    # here low resolution is the picture's
+    low = passed(logits, scores, Level(1, 0.4, 0.42), place, exact=False)
     assert torch.equal(low.logits, logits[keep].half())
     assert torch.equal(
         low.boxes - candidates.boxes, torch.tensor([0.0, 0, 1, 1]).expand(len(low), 4)
@@ -450,11 +449,8 @@ def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(
     assert seen == [3]
     alone = [sam(folder, "study")([photo])[0] for photo in photos]
     assert [len(masks) for masks in together] == [len(masks) for masks in alone]
-    assert [len(masks) for masks in alone] == [
-        fixed[0][1],
-        fixed[1][1],
-        fixed[2][0],
-    ]  # turned back, content, coarser
+    # turned back, content, coarser
+    assert [len(masks) for masks in alone] == [fixed[0][1], fixed[1][1], fixed[2][0]]
     assert all(
         overlap(masks.dense(), masks_alone.dense()).min() > 0.99
         for masks, masks_alone in zip(together, alone, strict=True)

@@ -130,9 +130,8 @@ def test_panoptic_beside_its_folder_has_the_listed_areas(data):
         assert masks.names == tuple(
             names[segment["category_id"]] for segment in entry["segments_info"]
         )
-        (converted,) = detection(
-            [picture]
-        )  # the same annotation, as its publishers turned it into run lengths
+        # the same annotation, as its publishers turned it into run lengths
+        (converted,) = detection([picture])
         assert sorted(masks.counts) == sorted(converted.counts)
 
 
@@ -283,9 +282,8 @@ def test_label_map_options(tmp_path, options, names, mode):
     image = Image.fromarray(LABELS)
     if mode == "P":
         image = Image.fromarray(LABELS, "P")
-        image.putpalette(
-            [7, 7, 7] * 256
-        )  # every index has the same colour: only the index can tell them apart
+        # every index has the same colour: only the index can tell them apart
+        image.putpalette([7, 7, 7] * 256)
     image.save(tmp_path / "cat.png")
     (masks,) = Stored(str(tmp_path), **options)([photo()])
     assert masks.names == names

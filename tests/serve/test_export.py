@@ -319,9 +319,8 @@ def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tm
     llava = transformers.LlavaForConditionalGeneration.from_pretrained(tmp_path / "llava").eval()
     ids = torch.tensor([[1, 40, *[image] * 6, 50, 60]])
     stands = (ids == image)[..., None]
-    embeds = llava.get_input_embeddings()(ids).masked_scatter(
-        stands, tokens
-    )  # as vLLM puts them in
+    # as vLLM puts them in
+    embeds = llava.get_input_embeddings()(ids).masked_scatter(stands, tokens)
     with torch.no_grad():
         from_pixels = llava(inputs_embeds=embeds).logits[..., :260]
         from_tokens = model(

@@ -79,9 +79,8 @@ class TestNames:
         assert tokens["siglip2-so400m-384"] == 729
         assert tokens["dinov2-l-reg"] == 261
         assert tokens["c-radio-v3-l"] == 1032
-        assert (
-            tokens["radio-l-384"] is None
-        )  # its registers are known only once the weights are read
+        # its registers are known only once the weights are read
+        assert tokens["radio-l-384"] is None
         assert tokens["siglip2-so400m-naflex"] is None
 
     @pytest.mark.parametrize("name", ["lite", "filters"])

@@ -181,9 +181,8 @@ def test_a_side_car_is_there_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_sidecar(tar, rows(), config={})
     assert (tmp_path / "s-0.regions.parquet").read_bytes() == before
-    report_path(
-        tmp_path, "s-0"
-    ).unlink()  # as a writer leaves it that is killed between its two files
+    # as a writer leaves it that is killed between its two files
+    report_path(tmp_path, "s-0").unlink()
     with pytest.raises(ShardError, match=r"s-0\.regions\.json: cannot be read"):
         find_shards(Source(tmp_path))
     make(tmp_path, "s-0", range(3))
@@ -221,9 +220,8 @@ def test_the_writer_refuses_wrong_regions(tmp_path, fields, message):
 
 
 def test_every_view_is_of_its_image(tmp_path):
-    make(
-        tmp_path, "s-0", range(300, 440), errors=(301, 377)
-    )  # 138 rows: two row groups, numbers with gaps
+    # 138 rows: two row groups, numbers with gaps
+    make(tmp_path, "s-0", range(300, 440), errors=(301, 377))
     make(tmp_path, "s-1", range(440, 450))
     views = views_of(tmp_path)
     assert views.order.samples == 148
@@ -247,9 +245,8 @@ def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
     sources = [Source(tmp_path / "a"), Source(tmp_path / "b", weight=0.5)]
     views = ShardViews(sources, ViewSettings((16, 16), regions=3, patch=8), LABELS, seed=2)
     state = torch.get_rng_state()
-    whole = [
-        contents([batch]) for batch in load_steps(views, batch=6, start=0, stop=6)
-    ]  # two epochs of 17 or 18
+    # two epochs of 17 or 18
+    whole = [contents([batch]) for batch in load_steps(views, batch=6, start=0, stop=6)]
     assert len({str(step) for step in whole}) == 6
     for ranks in (1, 2, 3):
         for workers in (0, 2):
@@ -286,9 +283,8 @@ def test_side_cars_in_another_folder(tmp_path):
     tar.rename(tmp_path / "tars" / tar.name)
     views = ShardViews([Source(tmp_path / "tars", tmp_path / "mixed")], SETTINGS, LABELS)
     assert len(contents(load_steps(views, batch=4, start=0, stop=1))) == 4
-    assert [path.name for path in (tmp_path / "tars").iterdir()] == [
-        "s-0.tar"
-    ]  # nothing is written beside the images
+    # nothing is written beside the images
+    assert [path.name for path in (tmp_path / "tars").iterdir()] == ["s-0.tar"]
 
 
 def test_shards_missing_or_cut_off_are_named_or_left_out(tmp_path):

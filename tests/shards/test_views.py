@@ -191,16 +191,16 @@ def test_text_is_never_flipped_and_never_cut():
             view.regions, view.kinds, view.boxes, view.labels, strict=True
         ):
             assert kind == (1 if region == 0 else 0)
+            # h e l o: l once
             assert [number for number in ids.tolist() if number >= 0] == (
                 [104, 101, 108, 111] if kind else [4]
-            )  # h e l o: l once
+            )
             y0, x0, y1, x1 = view.crop
             shown = (box[2] - box[0]) * (x1 - x0) / 32 * (box[3] - box[1]) * (y1 - y0) / 32
             assert not kind or shown >= 0.8 * 550 - 0.01
     assert draw(row, settings=settings, labels=TEXT, kind="text").kinds.tolist() == [1, 1]
-    only_objects = draw(
-        row, settings=settings
-    )  # without a tokenizer text is not used, but still not mirrored
+    # without a tokenizer text is not used, but still not mirrored
+    only_objects = draw(row, settings=settings)
     assert only_objects.kinds.tolist() == [0, 0]
     assert not only_objects.flipped
 
@@ -285,9 +285,8 @@ def test_crops_equal_those_of_the_whole_picture(turn, mode):
             upright.resize(target[::-1], Image.Resampling.BICUBIC, box=(x0, y0, x1, y1))
         )
         assert cropped.shape == (*target, 3)
-        assert (
-            np.abs(cropped.astype(int) - expected).mean() < 1.0
-        )  # levels of 255; 0 where nothing is decoded at a fraction
+        # levels of 255; 0 where nothing is decoded at a fraction
+        assert np.abs(cropped.astype(int) - expected).mean() < 1.0
 
 
 def test_settings_are_checked():

@@ -40,10 +40,11 @@ def test_largest_first_each_whole_and_smaller_ones_are_tried():
         [[0, 1, 2], [0, 1, 4, 5, 8, 9], [6, 7, 10, 11]],
         [0, 1, 3],
     )
+    # 6 + 4, 3 is too many, 2 fit
     assert rows_and_sources(Budget(12), FOUR) == (
         [[0, 1, 4, 5, 8, 9], [2, 3], [6, 7, 10, 11]],
         [1, 2, 3],
-    )  # 6 + 4, 3 is too many, 2 fit
+    )
     assert rows_and_sources(Budget(5), FOUR) == ([[6, 7, 10, 11]], [3])
     assert rows_and_sources(Budget(1), FOUR) == ([[5]], [1])  # none fits: the largest, thinned
 
@@ -68,10 +69,8 @@ def test_merge_rest_by_hand():
         [[0, 1, 4, 5, 8, 9], [6, 7, 10, 11], [0, 1, 2, 3]],
         [1, 3, -1],
     )
-    assert rows_and_sources(Budget(13, "merge_rest"), FOUR) == (
-        [[*range(12)]],
-        [-1],
-    )  # with any whole there would be 14 rows
+    # with any whole there would be 14 rows
+    assert rows_and_sources(Budget(13, "merge_rest"), FOUR) == ([[*range(12)]], [-1])
     # 12 patches are covered and 8 are paid: the largest whole, two of the other eight
     assert rows_and_sources(Budget(8, "merge_rest"), FOUR) == (
         [[0, 1, 4, 5, 8, 9], [2, 10]],

@@ -67,10 +67,8 @@ def test_clusters_join_patches_that_touch_and_look_alike():
 
 def test_nearest_is_as_the_crow_flies():
     labels = torch.full((3, 6), -1)
-    labels[0, 0], labels[2, 4] = (
-        0,
-        1,
-    )  # patch (0, 2) is 2 and 2.8 from them, patch (0, 3) 3 and 2.2, by steps 3 and 3
+    # patch (0, 2) is 2 and 2.8 from them, patch (0, 3) 3 and 2.2, by steps 3 and 3
+    labels[0, 0], labels[2, 4] = (0, 1)
     grown = Cover("nearest").one(Regions.from_labels(labels), drawn_grid(["." * 6] * 3))
     assert grown.labels[0].tolist() == [0, 0, 0, 1, 1, 1]
 

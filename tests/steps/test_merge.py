@@ -168,9 +168,8 @@ def test_threshold_is_reached_at_equality():
 
 def test_source_stays_where_all_parts_share_it():
     masks = torch.zeros(7, 1, 8)
-    for region, patches in enumerate(
-        ([0], [1], [2], [3], [5], [6], [7])
-    ):  # patch 4 lies in no region
+    # patch 4 lies in no region
+    for region, patches in enumerate(([0], [1], [2], [3], [5], [6], [7])):
         masks[region, 0, patches] = 1
     start = Regions.from_masks(masks, source=torch.tensor([7, 7, 3, -1, 2, 4, 1]))
     ones, twos = [1.0, 0.0], [0.0, 1.0]
@@ -227,8 +226,7 @@ def test_settings_that_cannot_be():
 
 
 def test_float64_features_are_not_rounded_to_float32():
-    tiny = torch.tensor(
-        [[[1e-60], [-1e-60]]], dtype=torch.float64
-    )  # in float32 both are zeros, which are alike
+    # in float32 both are zeros, which are alike
+    tiny = torch.tensor([[[1e-60], [-1e-60]]], dtype=torch.float64)
     assert len(Merge(0.0).one(Regions.singletons((1, 2)), grid_of(tiny))) == 2
     assert len(Merge(0.0).one(Regions.singletons((1, 2)), grid_of(tiny.float()))) == 1

@@ -88,9 +88,8 @@ def test_flat1d_equals_the_published_operator_whatever_the_frame(
     size, grid, framing, alpha, density, seed
 ):
     masks = torch.from_numpy(np.random.default_rng(seed).random((3, *size)) < density)
-    frame = Frame.fit(
-        framing, size, (3 * grid[0] + 2, 3 * grid[1] + 1), (3, 3)
-    )  # the last pixels of the canvas are seen by no patch
+    # the last pixels of the canvas are seen by no patch
+    frame = Frame.fit(framing, size, (3 * grid[0] + 2, 3 * grid[1] + 1), (3, 3))
     step = Segments(alpha, mapping="flat1d", unit="pixels", compare=">=")
     expected = [
         published(mask, grid[0] * grid[1], alpha).nonzero()[:, 0].tolist() for mask in masks
@@ -103,9 +102,8 @@ def test_flat1d_equals_the_published_operator_whatever_the_frame(
 def test_flat1d_and_grid2d_are_different_regions():
     left = torch.zeros(1, 24, 24)
     left[..., :12] = 1
-    frame = Frame.stretch(
-        (24, 24), (24, 24), (4, 4)
-    )  # 6 x 6 patches; 16 pixels a run, so a row of the image is one run and a half
+    # 6 x 6 patches; 16 pixels a run, so a row of the image is one run and a half
+    frame = Frame.stretch((24, 24), (24, 24), (4, 4))
     assert len(patches_from(Segments(0.5, compare=">="), masked_grid(left, frame))[0]) == 18
     assert (
         len(
@@ -149,10 +147,8 @@ def test_masks_that_reach_the_threshold_nowhere_are_dropped_or_keep_their_best_p
     dropped = Segments(0.6).one(Regions.singletons(grid.grid), grid)
     assert (dropped.patch.tolist(), dropped.source.tolist()) == ([0], [1])
     best = Segments(0.6, vanished="best").one(Regions.singletons(grid.grid), grid)
-    assert (best.patch.tolist(), best.source.tolist()) == (
-        [2, 0, 1],
-        [0, 1, 2],
-    )  # of equals the first; an empty mask stays nothing
+    # of equals the first; an empty mask stays nothing
+    assert (best.patch.tolist(), best.source.tolist()) == ([2, 0, 1], [0, 1, 2])
 
 
 def test_source_is_the_index_of_the_mask():

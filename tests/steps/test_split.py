@@ -36,19 +36,8 @@ def whole(grid):
 
 
 # Chords: 10 degrees are 0.17, 40 degrees 0.68, 41 degrees 0.70 (0.7004), 90 degrees 1.41.
-TWO_AND_NOISE = [
-    0,
-    90,
-    5,
-    95,
-    140,
-    10,
-    100,
-    200,
-    15,
-    105,
-    300,
-]  # clusters at 0-15 and 90-105 (with 140 as its edge); 200, 300 alone
+# clusters at 0-15 and 90-105 (with 140 as its edge); 200, 300 alone
+TWO_AND_NOISE = [0, 90, 5, 95, 140, 10, 100, 200, 15, 105, 300]
 
 
 @pytest.mark.parametrize(

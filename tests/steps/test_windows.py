@@ -36,9 +36,8 @@ def test_row_o9_tiles_576_patches_as_evenly_as_possible(k, sizes):
     regions = tiled(Windows(k), blank_grid(24, 24))
     assert set(regions.sizes.tolist()) == sizes
     assert len(regions) == k
-    assert regions.patch.tolist() == list(
-        range(576)
-    )  # in window order this is raster order: V tokens
+    # in window order this is raster order: V tokens
+    assert regions.patch.tolist() == list(range(576))
 
 
 @settings(max_examples=40, deadline=None)
@@ -88,9 +87,8 @@ def test_every_window_is_a_rectangle_of_even_sides(h, w, a, b):
 
 @pytest.mark.parametrize("shape", ["bands", "grid"])
 def test_padding_is_left_out_or_tiled_as_the_grid_says(shape):
-    frame = Frame.letterbox(
-        (4, 8), (8, 8), (2, 2)
-    )  # patches of the first and the last row see padding only
+    # patches of the first and the last row see padding only
+    frame = Frame.letterbox((4, 8), (8, 8), (2, 2))
     dropped = tiled(Windows(4, shape), blank_grid(frame=frame))
     assert dropped.counts.tolist() == [[0] * 4, [1] * 4, [1] * 4, [0] * 4]
     assert dropped.sizes.tolist() == [2, 2, 2, 2]
@@ -148,9 +146,8 @@ def test_blocks_are_square_on_the_photo_not_on_the_stretched_grid():
     ("k", "reached", "down"), [(4, 4, 2), (7, 6, 2), (11, 12, 3), (12, 12, 3), (5, 4, 2)]
 )
 def test_blocks_of_a_k_that_does_not_tile_are_the_nearest_that_do(k, reached, down):
-    regions = tiled(
-        Windows(k, "photo"), blank_grid(3, 4)
-    )  # 7 is as far from 6 as from 8: the fewer
+    # 7 is as far from 6 as from 8: the fewer
+    regions = tiled(Windows(k, "photo"), blank_grid(3, 4))
     assert len(regions) == reached
     assert regions.is_partition()
     assert len(regions.labels[:, 0].unique()) == down

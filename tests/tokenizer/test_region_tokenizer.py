@@ -141,9 +141,8 @@ class TestTokens:
         photo = np.full((40, 80, 3), 255, np.uint8)
         run = RegionTokenizer(Tiny(framing="letterbox"), "windows(2)", whole=True).run(photo)
         assert int(run.grids[0].valid.sum()) == 32
-        torch.testing.assert_close(
-            run.tokens.values[0], torch.ones(4)
-        )  # black bars would darken it
+        # black bars would darken it
+        torch.testing.assert_close(run.tokens.values[0], torch.ones(4))
 
     def test_cls_of_an_encoder_without_one_is_an_error(self):
         with pytest.raises(ValueError, match=r"filters has no CLS or summary token; set cls=False"):

@@ -164,9 +164,8 @@ class TestMasksAndPixels:
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 def test_padding_is_in_no_region_and_kept_padding_in_all(cut):
-    picture = square(
-        (56, 336), (0, 0, 56, 336)
-    )  # white; on 2x2 tiles of 56 it is 19 pixels high, in the middle
+    # white; on 2x2 tiles of 56 it is 19 pixels high, in the middle
+    picture = square((56, 336), (0, 0, 56, 336))
     without_padding, with_padding = (
         RegionTokenizer(Brightness(), tiles="2x2", cut=cut, padding=padding).run(picture)
         for padding in ("drop", "keep")
@@ -271,13 +270,8 @@ def clip(tmp_path_factory):
     return folder, tower
 
 
-PINPOINTS = (
-    (42, 84),
-    (84, 42),
-    (84, 84),
-    (126, 42),
-    (42, 126),
-)  # LLaVA-NeXT's, for tiles of 42 pixels
+# LLaVA-NeXT's, for tiles of 42 pixels
+PINPOINTS = ((42, 84), (84, 42), (84, 84), (126, 42), (42, 126))
 
 
 @pytest.fixture(scope="module")

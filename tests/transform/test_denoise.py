@@ -110,9 +110,8 @@ def test_the_file_knows_its_encoder(tmp_path):
             match=r"was estimated on .*layer=-1.*, but the encoder is .*: estimate it anew",
         ):
             Denoise(name).check(other)
-    Denoise(str(save_artifact(tmp_path / "b.safetensors", pattern()))).check(
-        Eye()
-    )  # not told, so not refused
+    # not told, so not refused
+    Denoise(str(save_artifact(tmp_path / "b.safetensors", pattern()))).check(Eye())
 
 
 def test_identity_is_of_the_numbers_not_of_the_path(tmp_path):

@@ -47,9 +47,8 @@ def test_scale_and_shift_of_the_features_change_nothing():
     torch.testing.assert_close(plain, moved)
 
 
-LETTERBOX = Frame.letterbox(
-    (4, 8), (8, 8), (2, 2)
-)  # the first and the last of four rows see padding only
+# the first and the last of four rows see padding only
+LETTERBOX = Frame.letterbox((4, 8), (8, 8), (2, 2))
 
 
 def test_padding_counts_for_nothing_unless_it_is_kept():
@@ -76,9 +75,8 @@ def test_padding_unlike_a_nearly_still_picture_does_not_overflow_float16():
 @pytest.mark.parametrize("level", [0.0, 0.1, 1 / 3, -1e4])
 def test_a_view_without_variation_becomes_zeros(level):
     assert not bool(Standardise().one(grid_of(torch.full((5, 7, 3), level))).features.any())
-    assert not bool(
-        Standardise().one(grid_of(torch.tensor([[[level, 2.0]]]))).features.any()
-    )  # one patch has none
+    # one patch has none
+    assert not bool(Standardise().one(grid_of(torch.tensor([[[level, 2.0]]]))).features.any())
 
 
 def test_variation_of_the_last_bit_is_none():

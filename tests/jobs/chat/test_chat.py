@@ -147,9 +147,8 @@ def test_rows_are_those_of_the_answers_tokens_alone(chat):
         )[:, 0]
     model.set_attn_implementation("sdpa")
     visual = (spliced.visual[0] >= 0).nonzero()[:, 0]
-    expected = whole[:, :, -6:][..., visual].mean(
-        (0, 1, 2)
-    )  # five letters and the end of the answer
+    # five letters and the end of the answer
+    expected = whole[:, :, -6:][..., visual].mean((0, 1, 2))
     torch.testing.assert_close(
         answer.looks[0].views[0].regions.float(), expected[1:], atol=1e-6, rtol=0
     )

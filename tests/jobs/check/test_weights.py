@@ -121,9 +121,8 @@ def checkpoints(tmp_path_factory) -> Path:
     for seed, run in enumerate(RUNNERS):
         torch.manual_seed(seed)
         model, processor = make(run)
-        with (
-            torch.no_grad()
-        ):  # a fresh model's outputs are nearly the same for any input: stir them
+        # a fresh model's outputs are nearly the same for any input: stir them
+        with torch.no_grad():
             for weight in model.parameters():
                 weight.add_(torch.randn_like(weight) * 0.1)
         model.save_pretrained(root / "tiny" / run)

@@ -175,9 +175,8 @@ def test_resume_measures_nothing_again_and_other_settings_everything(folder, tmp
         lambda self, pictures: seen.append(len(pictures)) or encode(self, pictures),
     )
     _, first = run(folder, tmp_path)
-    assert (
-        sum(seen) == 3 + 2 * 3 + 3
-    )  # the artifact; each photo with and without its block; position
+    # the artifact; each photo with and without its block; position
+    assert sum(seen) == 3 + 2 * 3 + 3
     seen.clear()
     _, again = run(folder, tmp_path, resume=True)
     assert seen == []
@@ -221,9 +220,8 @@ def test_a_stopped_run_goes_on_and_a_new_photo_costs_only_what_it_changes(
     assert all(json.loads(line) for line in journal.read_text().splitlines())
     seen.clear()
     run(folder, tmp_path / "part", resume=True, count=4, variants=("raw", "rms"))
-    assert (
-        sum(seen) == 2 * 1 + 4
-    )  # the old photos' own numbers stay; position is of four photos now
+    # the old photos' own numbers stay; position is of four photos now
+    assert sum(seen) == 2 * 1 + 4
 
 
 def test_another_human_segmentation_is_measured_anew(folder, tmp_path):

@@ -115,9 +115,8 @@ def test_turned_figures_have_rows_of_encoders():
 
 
 def test_padding_has_no_part_in_norms_or_pca():
-    photo = Picture.of(
-        np.ascontiguousarray(PIXELS[0][:30])
-    )  # on rows 2 to 5 of the canvas: patch rows 1 and 2
+    # on rows 2 to 5 of the canvas: patch rows 1 and 2
+    photo = Picture.of(np.ascontiguousarray(PIXELS[0][:30]))
     seen = Seen(Fake(framing="letterbox"), "fake", [photo], Options())
     (norms,) = seen.norms
     assert np.isnan(norms).all(1).tolist() == [True, False, False, True]

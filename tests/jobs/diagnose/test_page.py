@@ -191,9 +191,8 @@ def test_plots():
     drawn = line_plot(
         "t", axis, Axis("y", ((0, "0"), (2, "2"))), [Curve("c", "s0", ((10, 1), (1000, 5)))]
     )
-    assert (
-        'points="299.0,149.0 546.0,12.0"' in drawn
-    )  # the middle of both axes; what lies beyond is drawn at the end
+    # the middle of both axes; what lies beyond is drawn at the end
+    assert 'points="299.0,149.0 546.0,12.0"' in drawn
     assert [value for value, _ in even_ticks(0, 16)] == [0, 5, 10, 15, 20]
     assert len(even_ticks(0.3, 0.3)) >= 2
 
@@ -217,9 +216,8 @@ def test_leaderboard_joins_results_of_one_photo_set(folder, results, tmp_path):
     tables = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(tables) == 5
     assert tables[2].startswith("| `best control`")  # controls stand last, however good
-    assert (
-        sum(line.startswith("| `a / b` |") for line in tables) == 2
-    )  # the later measurement of the first encoder
+    # the later measurement of the first encoder
+    assert sum(line.startswith("| `a / b` |") for line in tables) == 2
     assert {line.count("|") for line in tables[:3]} == {4 + len(HEADLINES)}
     for column in HEADLINES:
         assert f"- **{column.head}**: " in text

@@ -79,17 +79,13 @@ def test_more_tokens_explain_more_and_means_more_than_kept_patches(rows):
 
 
 def test_cells_of_grid_pooling_and_of_a_smaller_picture_are_the_same(rows):
-    assert (
-        curve(rows, "grid pooling", "covering")[:2] == curve(rows, DOWNSAMPLED, "covering")[:2]
-    )  # 2 x 2 and 4 x 4
+    # 2 x 2 and 4 x 4
+    assert curve(rows, "grid pooling", "covering")[:2] == curve(rows, DOWNSAMPLED, "covering")[:2]
 
 
 def test_costs(rows):
-    assert curve(rows, DOWNSAMPLED, "ms") == [
-        0,
-        0,
-        0,
-    ]  # it has only the encoder's, and a cheaper one
+    # it has only the encoder's, and a cheaper one
+    assert curve(rows, DOWNSAMPLED, "ms") == [0, 0, 0]
     assert all(row["ms"] > 0 for row in rows if row["source"] != DOWNSAMPLED)
     assert all(row["encode_ms"] > 0 for row in rows)
 
@@ -136,14 +132,8 @@ def test_sources_that_choose_by_attention(folder, tmp_path):
         folder / "humans",
     )
     assert [row["tokens"] for row in rows] == [4, 16] * 3
-    assert [row["covering"] is None for row in rows] == [
-        False,
-        False,
-        True,
-        True,
-        False,
-        False,
-    ]  # PruMerge's regions overlap
+    # PruMerge's regions overlap
+    assert [row["covering"] is None for row in rows] == [False, False, True, True, False, False]
     assert not set(Bench(spec % "").names) & set(names[:2])
     with pytest.raises(
         ValueError, match="VisionZip-like chooses by the attention of CLS: say cls_attention=True"

@@ -145,9 +145,8 @@ def test_a_region_says_where_it_is_on_each_frame(job, frames, tmp_path):
     do(job, frames, tmp_path / "out", Sampling(fps=4), rle=True, picture=False)
     assert not (tmp_path / "out" / "walk" / "regions.png").exists()
     content = json.loads((tmp_path / "out" / "walk" / "windows-2.regions.json").read_text())
-    first, second = content[
-        "regions"
-    ]  # bands of the raster over time: frames 0 and 1, frames 2 and 3
+    # bands of the raster over time: frames 0 and 1, frames 2 and 3
+    first, second = content["regions"]
     assert (first["patches"], second["patches"]) == (list(range(128)), list(range(128, 256)))
     assert first["boxes"] == {"0": [0, 0, 96, 64], "1": [0, 0, 96, 64]}
     assert list(second["boxes"]) == ["2", "3"]

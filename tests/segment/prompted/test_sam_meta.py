@@ -90,12 +90,11 @@ def huggingface() -> Any:
     )
     torch.manual_seed(0)
     module = hub.Sam2Model(config).eval()
+    # zeros and ones of the initialisation would hide a forgotten part
     for (
         where,
         weights,
-    ) in (
-        module.named_parameters()
-    ):  # zeros and ones of the initialisation would hide a forgotten part
+    ) in module.named_parameters():
         if weights.ndim > 1:
             weights.data.normal_(0, weights[0].numel() ** -0.5)
         else:
@@ -253,9 +252,8 @@ def generator(theirs: nn.Module, **settings: Any) -> Any:
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
     meta = SAM2AutomaticMaskGenerator(theirs, **settings)
-    meta.predictor._bb_feat_sizes = [
-        (CANVAS // side,) * 2 for side in (4, 8, 16)
-    ]  # written down for 1024 pixels there
+    # written down for 1024 pixels there
+    meta.predictor._bb_feat_sizes = [(CANVAS // side,) * 2 for side in (4, 8, 16)]
     return meta
 
 
@@ -284,14 +282,8 @@ def logits_of_both(photo: Picture, meta: Any, ours: Any) -> tuple[Tensor, ...]:
         _, others, low = meta.predictor._predict(
             asked[:, None], torch.ones(36, 1, dtype=torch.int), return_logits=True
         )
-    return (
-        prompts,
-        logits.clamp(-32, 32),
-        scores,
-        asked,
-        low,
-        others,
-    )  # Meta's predictor clamps what it returns, after thresholds
+    # Meta's predictor clamps what it returns, after thresholds
+    return (prompts, logits.clamp(-32, 32), scores, asked, low, others)
 
 
 @SHAPED
@@ -373,10 +365,8 @@ def test_with_its_own_pixels_nearly_the_same_masks_are_kept(shape, folder, ours,
     photo = picture(shape)
     meta = generator(theirs, points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.618)
     other, _ = masks_of_meta(meta, photo)
-    for exact, mean, share in (
-        (True, 0.98, 0.97),
-        (False, 0.7, 0.6),
-    ):  # stability measured on 32 x 32 is coarse
+    # stability measured on 32 x 32 is coarse
+    for exact, mean, share in ((True, 0.98, 0.97), (False, 0.7, 0.6)):
         dense = everything(folder, photo, 0.618, exact=exact).dense()
         for some, others in ((dense, other), (other, dense)):
             ious = best(some, others)

@@ -130,11 +130,8 @@ def test_heights_rise_and_a_threshold_cuts_before_the_first_below():
     features, edges = np.array([[1.0, 1], [8, 0], [6, 5]]), grid_edges((1, 3))
     sequence = merge_sequence(features, edges, np.arange(3))
     np.testing.assert_allclose(sequence.heights, [0.768, 0.904], atol=1e-3)
-    assert sequence.labels(threshold=0.8).tolist() == [
-        0,
-        1,
-        2,
-    ]  # counting heights of 0.8 and more would say 2 regions
+    # counting heights of 0.8 and more would say 2 regions
+    assert sequence.labels(threshold=0.8).tolist() == [0, 1, 2]
     assert sequence.labels(threshold=0.7).tolist() == [0, 0, 0]
     assert merge_sequence(features, edges, np.arange(3), threshold=0.8).pairs.tolist() == []
 
@@ -298,9 +295,8 @@ def test_a_cut_beyond_what_was_recorded_is_refused():
     features, edges = np.array([[1.0, 1], [8, 0], [6, 5]]), grid_edges((1, 3))
     with pytest.raises(ValueError, match=r"threshold=0.7: this sequence was recorded down to 0.8"):
         merge_sequence(features, edges, np.arange(3), threshold=0.8).labels(threshold=0.7)
-    one_left = merge_sequence(
-        features, edges, np.arange(3), k=2
-    )  # the next merge would stand at 0.904
+    # the next merge would stand at 0.904
+    one_left = merge_sequence(features, edges, np.arange(3), k=2)
     assert one_left.labels(threshold=0.77).tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match=r"threshold=0.7: this sequence was recorded down to 0.90"):
         one_left.labels(threshold=0.7)

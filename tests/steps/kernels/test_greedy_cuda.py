@@ -161,9 +161,8 @@ def test_real_features_of_every_type(device, dtype):
 
 
 def test_at_any_scale_and_one_chunk_after_another(device, monkeypatch):
-    monkeypatch.setattr(
-        "regiontok.steps.kernels.greedy_cuda.WORKSPACE", 16 * 16 * (16 + 3) * 2
-    )  # two views at a time
+    # two views at a time
+    monkeypatch.setattr("regiontok.steps.kernels.greedy_cuda.WORKSPACE", 16 * 16 * (16 + 3) * 2)
     features = whole_numbers(np.random.default_rng(1), 5, (4, 4), 3).double()
     features *= torch.tensor([1e250, 1.0, 1e-250, 1.7, 2.0**-1060], dtype=torch.float64)[
         :, None, None
@@ -172,10 +171,8 @@ def test_at_any_scale_and_one_chunk_after_another(device, monkeypatch):
 
 
 def test_what_cannot_be_merged_is_refused_as_on_the_host(device):
-    features, edges = (
-        torch.ones(3, 6, 2, device=device),
-        np.array([[0, 1], [1, 2], [3, 4]]),
-    )  # parts 0-1-2, 3-4 and 5
+    # parts 0-1-2, 3-4 and 5
+    features, edges = (torch.ones(3, 6, 2, device=device), np.array([[0, 1], [1, 2], [3, 4]]))
     with pytest.raises(ValueError, match=r"k=2 .* the start has 3 connected parts"):
         merge_sequences(features, edges, alone(3, (6,)), k=2)
     with pytest.raises(ValueError, match=r"k=7 .* the start has 6"):
@@ -273,9 +270,8 @@ def test_features_never_leave_the_gpu():
         Merge(0.6).many(regions, grids)
     assert fetched.seen, "the merges themselves are fetched"
     assert not [copy for copy in fetched.seen if copy[0].is_floating_point]
-    assert (
-        max(count for _, count in fetched.seen) <= 2 * 66
-    )  # patch and region of every patch there is
+    # patch and region of every patch there is
+    assert max(count for _, count in fetched.seen) <= 2 * 66
 
 
 @on_gpu
@@ -394,9 +390,8 @@ def test_where_patches_nearly_cancel_the_gram_matrix_knows_less(ratio, differs):
     different = 0
     for _ in range(300):
         x, rest, other = rng.standard_normal((3, 64))
-        features = np.stack(
-            [x, 2 * rest / ratio - x, other + rest]
-        )  # the first two cancel but for 1 / ratio of their lengths
+        # the first two cancel but for 1 / ratio of their lengths
+        features = np.stack([x, 2 * rest / ratio - x, other + rest])
         gram, total = features @ features.T, features[0] + features[1]
         square = (gram[0, 0] + gram[0, 1]) + (gram[0, 1] + gram[1, 1])
         on_gram = (gram[0, 2] + gram[1, 2]) / math.sqrt(square * gram[2, 2])
