@@ -207,10 +207,10 @@ def bare(
     pixels = [canvases(pictures[chunk], frames[chunk]) for chunk in chunks]
     if isinstance(encoder, Lite):
         return bare_lite(encoder), [
-            (part.to(encoder.device).float() - 127) / 128 for part in pixels
+            (batch.to(encoder.device).float() - 127) / 128 for batch in pixels
         ]
     dtype = getattr(torch, encoder.dtype)
-    values = [encoder._preprocess.values(part, encoder.device, dtype) for part in pixels]
+    values = [encoder._preprocess.values(batch, encoder.device, dtype) for batch in pixels]
     return lambda batch: encoder._module(pixel_values=batch), values
 
 

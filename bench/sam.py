@@ -185,13 +185,9 @@ def main() -> None:
             )
         first_picture = time.perf_counter() - begin
         level = {"points": options.points, "iou": iou, "stability": options.stability}
-        SEARCHES["study"] = Search(
-            tuple(
-                one._replace(points=one.points // 4, iou=iou) for one in SEARCHES["study"].levels
-            ),
-            start=1,
-            bounds=(80, 160),
-        )
+        study = SEARCHES["study"].levels
+        coarse = tuple(step._replace(points=step.points // 4, iou=iou) for step in study)
+        SEARCHES["study"] = Search(coarse, start=1, bounds=(80, 160))
         theirs = {
             "points_per_crop": options.points,
             "pred_iou_thresh": iou,

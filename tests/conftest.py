@@ -32,6 +32,7 @@ def data() -> Path:
     )
     if not root.is_dir():
         pytest.skip(
-            f"no real data at {root}; set REGIONTOK_DATA to a folder laid out as docs/about/data.md says"
+            f"no real data at {root}; set REGIONTOK_DATA to a folder laid out as "
+            "docs/about/data.md says"
         )
     return root

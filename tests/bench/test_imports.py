@@ -19,7 +19,7 @@ def private_imports(source: str) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    private = [name for name in names if any(part.startswith("_") for part in name.split("."))]
+    private = [name for name in names if any(word.startswith("_") for word in name.split("."))]
     return [name for name in private if name.startswith("regiontok.")]
 
 
