@@ -380,8 +380,7 @@ def test_positions_of_a_wide_canvas_follow_rows_and_columns(checkpoints, name, t
 # ---- where a square lights up -------------------------------------------------------------------
 
 # framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture):
-# nothing is resized, so that a square
-# stays within its patches
+# nothing is resized, so that a square stays within its patches
 FRAMINGS = {
     "stretch": ((42, 42), 42, (0, 0)),
     "letterbox": ((14, 42), 42, (-14, 0)),

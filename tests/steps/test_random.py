@@ -42,8 +42,7 @@ def test_every_patch_is_drawn_as_often_as_any_other():
     for key in range(400):
         counts[list(kept_patches(Random(12), blank_grid(key=str(key))))] += 1
     # 400 draws of a quarter: 100 each, standard deviation 8.7; the largest of 48 deviations lies
-    # below 4 of them in 997 of 1,000 runs,
-    # and this run is the same every time
+    # below 4 of them in 997 of 1,000 runs, and this run is the same every time
     assert float((counts - 100).abs().max()) < 35
 
 
