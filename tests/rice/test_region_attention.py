@@ -120,8 +120,8 @@ def test_a_region_hears_nothing_of_other_regions_and_of_patches_outside_only_thr
     mask = Visible.from_boxes([RAGGED[0][:1]], (4, 8)).mask
     changed[0, 1:][~mask[0, 0]] = 7.0
     changed[0, 0] = 7.0  # nor of CLS, once the row has started
-    turn, block = single.vit.turn((4, 8)), single.vit.blocks[3]
-    rows = [block(tokens, turn, x[:, :1], mask[:, None])[1] for tokens in (x, changed)]
+    rotary, block = single.vit.rotary((4, 8)), single.vit.blocks[3]
+    rows = [block(tokens, rotary, x[:, :1], mask[:, None])[1] for tokens in (x, changed)]
     assert torch.equal(*rows)
 
 
@@ -132,14 +132,14 @@ def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> t
     """
     vit, rows = model.vit, []
     for image, masks, count in zip(images, seen.mask, seen.counts, strict=True):
-        x, turn = vit.embed(image[None].expand(count, -1, -1, -1))
+        x, rotary = vit.embed(image[None].expand(count, -1, -1, -1))
         t = x.shape[1]
         row = None
         for number, block in enumerate(vit.blocks):
             if number == vit.config.depth - model.layers:
                 row = x[:, :1] if model.query is None else model.query.expand(count, 1, -1)
                 x = torch.cat([x, row], 1)
-                turn = tuple(torch.cat([table, table[:1]]) for table in turn)
+                rotary = tuple(torch.cat([table, table[:1]]) for table in rotary)
             may = torch.ones(count, x.shape[1], x.shape[1], dtype=torch.bool)
             if row is not None:
                 may[:, :, t] = False  # nobody sees the row
@@ -150,7 +150,7 @@ def repeated(model: RegionTransformer, images: torch.Tensor, seen: Visible) -> t
                 attention.split(table(normed))
                 for table in (attention.query, attention.key, attention.value)
             )
-            scores = rotate(q, turn) @ rotate(k, turn).transpose(2, 3) / q.shape[-1] ** 0.5
+            scores = rotate(q, rotary) @ rotate(k, rotary).transpose(2, 3) / q.shape[-1] ** 0.5
             weights = scores.masked_fill(~may[:, None], -torch.inf).softmax(-1)
             x = x + attention.out((weights @ v).transpose(1, 2).flatten(2))
             x = x + block.mlp(block.norm2(x))
