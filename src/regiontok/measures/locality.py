@@ -58,7 +58,8 @@ def far_change(
     if not fits or touched.dtype != torch.bool:
         raise ValueError(
             "expected two features [h w d] and touched as bool [h w] of one grid, got "
-            f"{list(original.shape)}, {list(changed.shape)} and {touched.dtype} {list(touched.shape)}"
+            f"{list(original.shape)}, {list(changed.shape)} and {touched.dtype} "
+            f"{list(touched.shape)}"
         )
     if margin < 0 or not bool(touched.any()):
         raise ValueError(
