@@ -1,7 +1,7 @@
 """Name regions in words: a classifier's dense logits averaged over each region.
 
-After: our own measurement (docs/papers/methods.md): one dense pass with regions beats classifying a crop
-of each region.
+After: our own measurement (docs/papers/methods.md): one dense pass with regions beats classifying a
+crop of each region.
 Differs: nothing known; it is in no paper of ours.
 """
 
