@@ -295,7 +295,9 @@ def _joint(
 
 def _overlap(joint: Int[np.ndarray, "ka kb"]) -> Float[np.ndarray, "ka kb"]:
     """Intersection over union of every pair of regions."""
-    return joint / (joint.sum(axis=1, keepdims=True) + joint.sum(axis=0, keepdims=True) - joint)
+    union = joint.sum(axis=1, keepdims=True) + joint.sum(axis=0, keepdims=True) - joint
+    overlap: Float[np.ndarray, "ka kb"] = joint / union
+    return overlap
 
 
 def _rand(joint: Int[np.ndarray, "ka kb"]) -> float:

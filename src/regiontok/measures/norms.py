@@ -41,7 +41,8 @@ def norm_map(features: Float[Tensor, "h w d"]) -> Float[Tensor, "h w"]:
     >>> norm_map(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]])).tolist()
     [[5.0, 1.0]]
     """
-    return checked_features(features).norm(dim=-1)
+    norms: Tensor = checked_features(features).norm(dim=-1)
+    return norms
 
 
 def outliers(maps: Float[Tensor, "b h w"]) -> Bool[Tensor, "b h w"]:

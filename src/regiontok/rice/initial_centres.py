@@ -50,7 +50,7 @@ def centred(centroids: Float[Tensor, "K d"]) -> Float[Tensor, "K d"]:
     """
     unit = F.normalize(centroids, dim=1)
     moved = unit - unit.mean(0)
-    lengths = moved.norm(dim=1)
+    lengths: Tensor = moved.norm(dim=1)
     bad = ~(lengths > 1e-6)
     if bad.any():
         raise ValueError(

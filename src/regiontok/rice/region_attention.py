@@ -150,7 +150,8 @@ def _patches_in_boxes(
         raise ValueError(f"expected boxes [k 4] as xyxy in patches, got {list(boxes.shape)}")
     h, w = grid
     bounds = torch.tensor([w, h, w, h], dtype=boxes.dtype, device=boxes.device)
-    lower, upper = boxes.clamp(min=0).minimum(bounds).split(2, -1)
+    clipped = boxes.clamp(min=0).minimum(bounds)
+    lower, upper = clipped[:, :2], clipped[:, 2:]
     empty = (~(lower < upper).all(-1)).nonzero()[:, 0].tolist()
     if empty:
         raise ValueError(
@@ -164,7 +165,8 @@ def _patches_in_boxes(
         holds_centre = (index + 0.5 >= lower[:, axis, None]) & (index + 0.5 <= upper[:, axis, None])
         # By axis: a box that is thin one way and long the other keeps a whole line of patches.
         inside.append(holds_centre | (index == middle[:, None]))
-    return (inside[0][:, :, None] & inside[1][:, None, :]).flatten(1)
+    in_rows, in_columns = inside
+    return (in_rows[:, :, None] & in_columns[:, None, :]).flatten(1)
 
 
 @dataclass(frozen=True, eq=False)

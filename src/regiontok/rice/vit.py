@@ -139,7 +139,8 @@ class Attention(nn.Module):
 
     def split(self, projected: Float[Tensor, "b t d"]) -> Float[Tensor, "b a t e"]:
         """The heads of projected tokens."""
-        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = projected.unflatten(-1, (self.heads, -1))
+        return heads.transpose(1, 2)
 
     def attend(
         self,

@@ -154,7 +154,7 @@ def _rows_dealt(sizes: Int[np.ndarray, "k"], tokens: int) -> Int[np.ndarray, "k"
             full_rounds = rounds
         else:
             limit = rounds - 1
-    dealt = np.minimum(sizes, full_rounds)
+    dealt: Int[np.ndarray, "k"] = np.minimum(sizes, full_rounds)
     extra = np.flatnonzero(sizes > full_rounds)[: tokens - dealt.sum()]
     dealt[extra] += 1
     return dealt

@@ -78,5 +78,7 @@ def _scores(regions: Regions, grid: PatchGrid) -> Float[np.ndarray, "k"]:
             "scores its masks (sam)"
         )
     scores = np.r_[grid.masks.scores, -np.inf]  # the last one is that of source -1
-    of_regions = scores[regions.source.cpu().numpy()]
-    return np.nan_to_num(of_regions, nan=-np.inf, neginf=-np.inf, posinf=np.inf)
+    of_regions: Float[np.ndarray, "k"] = np.nan_to_num(
+        scores[regions.source.cpu().numpy()], nan=-np.inf, neginf=-np.inf, posinf=np.inf
+    )
+    return of_regions

@@ -218,5 +218,7 @@ def resampled(values: Float[Tensor, "h w d"], size: Sequence[int]) -> Float[Tens
 
 def _layer(encoder: Encoder) -> str:
     """The encoder's fields that say which of its features it gives, say "layer=-2"."""
-    names = {field.name for field in fields(encoder)} if is_dataclass(encoder) else set()
+    names: set[str] = set()
+    if is_dataclass(encoder):
+        names = {field.name for field in fields(encoder)}
     return ", ".join(f"{name}={getattr(encoder, name)!r}" for name in LAYER_FIELDS if name in names)

@@ -70,6 +70,7 @@ _LINK = np.dtype([("to", np.int64), ("next", np.int64)], align=True)
 _ENTRY = np.dtype([("key", np.int64), ("stamp", np.int64)], align=True)
 
 Records: TypeAlias = "np.ndarray[Any, Any]"  # of one of the three kinds above
+Integer: TypeAlias = "int | np.signedinteger[Any]"  # a literal is a type of its own in numba
 
 
 @_sums
@@ -100,7 +101,9 @@ def _add(target: Float[np.ndarray, "d"], x: Float[np.ndarray, "d"]) -> float:
 
 
 @_exact
-def _similarity(patches: np.ndarray, sums: np.ndarray, regions: Records, a: int, b: int) -> int:
+def _similarity(
+    patches: np.ndarray, sums: np.ndarray, regions: Records, a: Integer, b: Integer
+) -> Integer:
     """The rounded cosine of two regions, in multiples of 1 / ONE."""
     norms = regions[a].norm * regions[b].norm
     if norms == 0.0:
@@ -115,8 +118,8 @@ def _similarity(patches: np.ndarray, sums: np.ndarray, regions: Records, a: int,
 
 @_exact
 def _absorb(
-    patches: np.ndarray, sums: np.ndarray, regions: Records, a: int, b: int, used: int
-) -> int:
+    patches: np.ndarray, sums: np.ndarray, regions: Records, a: Integer, b: Integer, used: Integer
+) -> Integer:
     """Add the sum of b to that of a; returns how many rows of `sums` are in use."""
     x, y = regions[a].row, regions[b].row
     if x < 0 and y < 0:
@@ -141,11 +144,11 @@ def _absorb(
 
 
 @_exact
-def _sink(heap: Records, size: int, hole: int, key: int, stamp: int) -> None:
+def _sink(heap: Records, size: Integer, hole: Integer, key: Integer, stamp: Integer) -> None:
     """Put an entry into the hole and let it sink to its place."""
     # The place behind the entries makes every child have a sibling: no branch picks the lower one.
     heap[size].key = LAST
-    child = 2 * hole + 1
+    child: Integer = 2 * hole + 1
     while child < size:
         child += np.int64(heap[child + 1].key < heap[child].key)
         if heap[child].key >= key:
@@ -156,18 +159,19 @@ def _sink(heap: Records, size: int, hole: int, key: int, stamp: int) -> None:
 
 
 @_exact
-def _is_current(regions: Records, key: int, stamp: int) -> bool:
+def _is_current(regions: Records, key: Integer, stamp: Integer) -> bool:
     """Whether both regions of an entry are as they were when it was pushed."""
-    return stamp == regions[(key >> BITS) & MASK].version + regions[key & MASK].version
+    current: bool = stamp == regions[(key >> BITS) & MASK].version + regions[key & MASK].version
+    return current
 
 
 @_exact
-def _sweep(regions: Records, heap: Records, size: int) -> int:
+def _sweep(regions: Records, heap: Records, size: Integer) -> Integer:
     """Drop every stale entry; returns the new size.
 
     At most one entry a pair of neighbours stays, so half of the heap is free again.
     """
-    current = np.int64(0)
+    current: Integer = np.int64(0)
     for i in range(size):
         if _is_current(regions, heap[i].key, heap[i].stamp):
             heap[current].key, heap[current].stamp = heap[i].key, heap[i].stamp
@@ -178,7 +182,9 @@ def _sweep(regions: Records, heap: Records, size: int) -> int:
 
 
 @_exact
-def _push(regions: Records, heap: Records, size: int, similarity: int, a: int, b: int) -> int:
+def _push(
+    regions: Records, heap: Records, size: Integer, similarity: Integer, a: Integer, b: Integer
+) -> Integer:
     """Push the pair of regions a and b; returns the new size of the heap."""
     if size == heap.shape[0] - 1:
         size = _sweep(regions, heap, size)
@@ -193,9 +199,9 @@ def _push(regions: Records, heap: Records, size: int, similarity: int, a: int, b
 
 
 @_exact
-def _drop_stale_top(regions: Records, heap: Records, size: int) -> int:
+def _drop_stale_top(regions: Records, heap: Records, size: Integer) -> Integer:
     """Take stale entries off the top; returns the new size."""
-    top = np.int64(0)
+    top: Integer = np.int64(0)
     while size > 0 and not _is_current(regions, heap[top].key, heap[top].stamp):
         size -= 1
         _sink(heap, size, top, heap[size].key, heap[size].stamp)
@@ -203,7 +209,7 @@ def _drop_stale_top(regions: Records, heap: Records, size: int) -> int:
 
 
 @_exact
-def _root(regions: Records, a: int) -> int:
+def _root(regions: Records, a: Integer) -> Integer:
     """The region that a is part of now."""
     while regions[a].parent != a:
         regions[a].parent = regions[regions[a].parent].parent
@@ -218,14 +224,14 @@ def _visit(
     regions: Records,
     links: Records,
     heap: Records,
-    size: int,
-    a: int,
-    visit: int,
-    above: int,
-    lowest: int,
-    dots: int,
+    size: Integer,
+    a: Integer,
+    visit: Integer,
+    above: Integer,
+    lowest: Integer,
+    dots: Integer,
     trace: Int[np.ndarray, "c 2"],
-) -> tuple[int, int]:
+) -> tuple[Integer, Integer]:
     """Compare region a with each neighbour behind region `above`, once.
 
     Returns the size of the heap and how many pairs have been compared.
@@ -261,14 +267,14 @@ def _begin(
     links: Records,
     edges: Int[np.ndarray, "e 2"],
     start: Int[np.ndarray, "n"],
-) -> int:
+) -> Integer:
     """Fill sums, regions and links for the start; returns the rows of `sums` in use."""
     for i in range(patches.shape[0]):
         r = regions[i]
         r.norm = math.sqrt(dot(patches[i], patches[i]))
         r.mass, r.row, r.parent, r.version = r.norm, -1, i, 0
         r.visit, r.head, r.tail = -1, -1, -1
-    used = np.int64(0)
+    used: Integer = np.int64(0)
     for i in range(patches.shape[0]):
         if start[i] >= 0 and start[i] != i:
             used = _absorb(patches, sums, regions, start[i], i, used)
@@ -293,19 +299,22 @@ def _run(
     heap: Records,
     edges: Int[np.ndarray, "e 2"],
     start: Int[np.ndarray, "n"],
-    lowest: int,
-    spare: int,
+    lowest: Integer,
+    spare: Integer,
     pairs: Int[np.ndarray, "n 2"],
     similarities: Int[np.ndarray, "n"],
     trace: Int[np.ndarray, "c 2"],
-) -> tuple[int, int, int]:
+) -> tuple[Integer, Integer, Integer]:
     """Fill `pairs` and `similarities`; returns their number and the last two results of `merge`."""
     used = _begin(patches, sums, regions, links, edges, start)
     for i in range(patches.shape[0]):
         if not math.isfinite(regions[i].norm):
             return 0, NOTHING, -1
-    # A literal is a type of its own in numba: with plain zeros all kernels would compile twice.
-    size, dots, done, none = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
+    # With literals, which are types of their own in numba, all kernels would compile twice.
+    size: Integer = np.int64(0)
+    dots: Integer = np.int64(0)
+    done: Integer = np.int64(0)
+    none: Integer = np.int64(-1)
     for a in range(patches.shape[0]):
         if start[a] == a:
             size, dots = _visit(
@@ -371,4 +380,4 @@ def merge(
         similarities=similarities,
         trace=trace,
     )
-    return pairs[:done].copy(), similarities[:done].copy(), next_similarity, dots
+    return pairs[:done].copy(), similarities[:done].copy(), int(next_similarity), int(dots)

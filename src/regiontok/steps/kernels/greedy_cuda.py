@@ -192,7 +192,7 @@ def fits(n: int, e: int) -> bool:
 
 
 def _block(size: int) -> int:
-    return max(64, triton.next_power_of_2(size))
+    return max(64, int(triton.next_power_of_2(size)))
 
 
 def _begin(

@@ -297,4 +297,5 @@ def _scaled(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     peak = np.abs(features).max()
     if 1e-100 < peak < 1e100 or peak == 0.0 or not np.isfinite(peak):
         return features
-    return np.ldexp(features, -math.frexp(peak)[1])
+    scaled: Float[np.ndarray, "n d"] = np.ldexp(features, -math.frexp(peak)[1])
+    return scaled
