@@ -94,16 +94,16 @@ def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept_logits
     centres.local("object").mul_(torch.linspace(0.5, 2, K, dtype=torch.float64)[:, None])
     x, labels = batch()
     w = centres.local("object").clone().requires_grad_()
-    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
 
-    result = centres(mine, {"object": labels}, step=3)
+    result = centres(ours, {"object": labels}, step=3)
     chosen = head.negatives.chosen(3, 0, K, labels[labels >= 0], "object")
     expected = plain(theirs, w, labels, chosen, loss)
     (2 * result.loss).backward()
     (2 * expected).backward()
 
     torch.testing.assert_close(result.loss, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(dense(centres, "object"), w.grad, rtol=1e-10, atol=1e-12)
     report = result.heads["object"]
     assert report.regions == 8
@@ -127,13 +127,15 @@ def test_two_heads_are_the_weighted_sum_and_labels_may_be_flat():
     ]
     x, labels = batch()
     objects, words = labels[:, 0], labels.clamp_max(10)
-    both = ClassCentres(heads, WIDTH, dtype=torch.float64)(x, {"object": objects, "ocr": words}, 1)
+    together = ClassCentres(heads, WIDTH, dtype=torch.float64)(
+        x, {"object": objects, "ocr": words}, 1
+    )
     alone = [
         ClassCentres([head], WIDTH, dtype=torch.float64)(x, {head.name: head_labels}, 1).loss
         for head, head_labels in zip(heads, (objects, words), strict=True)
     ]
-    assert both.loss.item() == pytest.approx(sum(each.item() for each in alone), rel=1e-12)
-    assert [both.heads[name].regions for name in ("object", "ocr")] == [
+    assert together.loss.item() == pytest.approx(sum(loss.item() for loss in alone), rel=1e-12)
+    assert [together.heads[name].regions for name in ("object", "ocr")] == [
         int((objects >= 0).sum()),
         8,
     ]
@@ -206,13 +208,13 @@ def test_rows_that_were_not_sampled_do_not_move_and_the_others_stay_unit():
         x, labels = batch(seed=step)
         centres(x.requires_grad_(), {"object": labels[:, :1]}, step).loss.backward()
         before, rows = centres.local("object").clone(), centres.gradients["object"].rows
-        rest = torch.ones(K, dtype=torch.bool)
-        rest[rows] = False
+        untouched = torch.ones(K, dtype=torch.bool)
+        untouched[rows] = False
         moved[rows] = True
-        assert 0 < rest.sum() < K
+        assert 0 < untouched.sum() < K
         optimizer.step()
         after = centres.local("object")
-        assert torch.equal(after[rest], before[rest])
+        assert torch.equal(after[untouched], before[untouched])
         assert not torch.equal(after[rows], before[rows])
         torch.testing.assert_close(after.norm(dim=1), torch.ones(K))
     assert not centres.gradients
@@ -341,9 +343,9 @@ for step in range(first, first + steps):
     x = torch.randn(12, 5, dtype=torch.float64, generator=draw)
     labels = {"object": torch.randint(0, 1003, (12,), generator=draw)}
     labels["ocr"] = torch.randint(-1, 4, (12, 2), generator=draw)
-    mine = slice(rank * 12 // ranks, (rank + 1) * 12 // ranks)
+    local = slice(rank * 12 // ranks, (rank + 1) * 12 // ranks)
     sgd.zero_grad()
-    result = centres(wrapped(x[mine]), {name: ids[mine] for name, ids in labels.items()}, step)
+    result = centres(wrapped(x[local]), {name: ids[local] for name, ids in labels.items()}, step)
     result.loss.backward()
     results[f"{step} loss"] = result.loss.detach()
     results[f"{step} trunk"] = trunk.weight.grad.clone()

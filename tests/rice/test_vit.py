@@ -111,9 +111,9 @@ def test_blocks_compile_without_a_break():
 
 
 def test_weights_follow_the_seed_and_leave_the_global_state_alone():
-    before = torch.random.get_rng_state()
+    state = torch.random.get_rng_state()
     first, same, other = (ViT(ViTConfig.named("mini"), seed=seed) for seed in (3, 3, 4))
-    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert all(
         torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True)
     )
@@ -167,5 +167,5 @@ def test_bad_input_is_named(make, message):
 
 def test_it_loads_what_it_saved(tmp_path):
     vit = mini_vit()
-    read = load(save(vit, tmp_path / "saved"))
-    assert torch.equal(read(pixels(32, 64)), vit(pixels(32, 64)))
+    loaded = load(save(vit, tmp_path / "saved"))
+    assert torch.equal(loaded(pixels(32, 64)), vit(pixels(32, 64)))

@@ -12,44 +12,35 @@ from torch import nn
 from regiontok.core.tokens import REGION, Tokens
 from regiontok.methods import Pool
 from regiontok.pool.mean import Mean, segment_mean
+from regiontok.pool.select import Select
 from regiontok.testing import check_pool
+from samples.methods import variant
 
 
 @dataclass(frozen=True)
-class First(Pool):
-    """The first patch of each region, however many tokens it promises."""
+class Last(Pool):
+    """The last patch of each region."""
 
     one_token: ClassVar[bool] = True
 
     def build(self, width):
-        return FirstPatch()
-
-
-class FirstPatch(nn.Module):
-    def forward(self, values, members, kind=REGION):
-        starts = members.sizes.cumsum(0) - members.sizes
-        return Tokens.of_regions(values[members.patch[starts]], members, kind)
-
-
-def test_pools_that_hold():
-    check_pool(Mean(), every_patch=True)
-    check_pool(First())
-
-
-def test_a_pool_that_selects_hands_no_gradient_to_every_patch():
-    with pytest.raises(AssertionError, match="every_patch is True, but a patch of a region has no"):
-        check_pool(
-            dataclass(frozen=True)(
-                type("Last", (First,), {"build": lambda self, w: LastPatch()})
-            )(),
-            every_patch=True,
-        )
+        return LastPatch()
 
 
 class LastPatch(nn.Module):
     def forward(self, values, members, kind=REGION):
         ends = members.sizes.cumsum(0) - 1
         return Tokens.of_regions(values[members.patch[ends]], members, kind)
+
+
+def test_pools_that_hold():
+    check_pool(Mean(), every_patch=True)
+    check_pool(Last())
+
+
+def test_a_pool_that_selects_hands_no_gradient_to_every_patch():
+    with pytest.raises(AssertionError, match="every_patch is True, but a patch of a region has no"):
+        check_pool(Last(), every_patch=True)
 
 
 class Module(nn.Module):
@@ -93,11 +84,9 @@ def test_what_no_pool_may_do_is_named(fault, message):
 
 
 def test_promises_that_are_not_true_are_named():
-    from regiontok.pool.select import Select
-
-    single = dataclass(frozen=True)(type("One", (Select,), {"one_token": True}))()
+    single = variant(Select, "Single", one_token=True)
     with pytest.raises(AssertionError, match=r"one_token is True, but regions have \[\d+, "):
         check_pool(single)
-    patches = dataclass(frozen=True)(type("Patches", (Mean,), {"keeps_patches": True}))()
+    patches = variant(Mean, "Patches", keeps_patches=True)
     with pytest.raises(AssertionError, match="keeps_patches is True, but tokens are not the patch"):
         check_pool(patches)

@@ -12,6 +12,7 @@ import torch
 from regiontok.core.regions import Regions
 from regiontok.methods import RegionStep
 from regiontok.testing import check_step
+from samples.methods import variant
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,6 @@ def test_what_no_step_may_do_is_named(fault, message):
         check_step(Wrong(fault))
 
 
-def promising(**promises):
-    """A step that hands regions on and promises something else."""
-    return dataclass(frozen=True)(type("Promising", (Same,), promises))()
-
-
 @pytest.mark.parametrize(
     ("promises", "message"),
     [
@@ -154,7 +150,7 @@ def promising(**promises):
 )
 def test_a_promise_that_is_not_true_is_named(promises, message):
     with pytest.raises(AssertionError, match=message):
-        check_step(promising(**promises))
+        check_step(variant(Same, "Promising", **promises))
 
 
 def test_a_count_that_is_not_kept_is_named():
@@ -170,9 +166,6 @@ def test_a_count_that_is_not_kept_is_named():
 
 
 def test_a_batch_that_mixes_its_views_is_named():
-    class Mixing(Same):
-        def many(self, regions, grids):
-            return list(regions)[::-1]
-
+    mixing = variant(Same, "Mixing", many=lambda self, regions, grids: list(regions)[::-1])
     with pytest.raises(AssertionError, match="in a batch a view has other regions than alone"):
-        check_step(dataclass(frozen=True)(Mixing)())
+        check_step(mixing)
