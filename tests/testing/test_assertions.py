@@ -39,11 +39,9 @@ def test_tensors_that_differ_are_shown():
 
 def test_a_refusal_is_a_value_error_that_says_something():
     expect_refusal(lambda: int("x"), "invalid literal", "it should refuse")
-    with pytest.raises(
-        AssertionError, match=r"it should refuse, and say 'no number'; it says 'inv"
-    ):
+    with pytest.raises(AssertionError, match="it should refuse, and say 'no number'; it says"):
         expect_refusal(lambda: int("x"), "no number", "it should refuse")
-    with pytest.raises(AssertionError, match="^it should refuse$"):
+    with pytest.raises(AssertionError, match=r"^it should refuse$"):
         expect_refusal(lambda: int("1"), "", "it should refuse")
 
 
