@@ -34,9 +34,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from regiontok.rice.classes import ClassCentres, Head
+from regiontok.rice.classes import ClassCentres, ClassHead
 from regiontok.rice.loss import RegionLoss
-from regiontok.rice.sampling import Negatives
+from regiontok.rice.negatives import Negatives
 
 LOSS = RegionLoss()
 CHUNK = {"cpu": 1 << 20, "cuda": 1 << 26}  # logits at a time, as many as `ClassCentres` makes
@@ -95,7 +95,7 @@ def work(form: str, classes: int, args: argparse.Namespace) -> tuple[Callable[[]
     labels = torch.randint(classes, (args.regions,), generator=draw).to(device)
     kind = torch.bfloat16 if args.bf16 else None
     head = ClassCentres(
-        [Head("object", classes, LOSS, negatives)], args.width, products=kind, device=device
+        [ClassHead("object", classes, LOSS, negatives)], args.width, products=kind, device=device
     )
     w = head.local("object")
     chosen = negatives.chosen(0, 0, classes, labels, "object") if args.rho < 1 else None

@@ -44,14 +44,17 @@ class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         grid = (args.side, args.side)
         generator = torch.Generator().manual_seed(0)
-        vit = ViT(ViTConfig(args.width, 1, args.heads, 4 * args.width, 14))
+        config = ViTConfig(
+            width=args.width, depth=1, heads=args.heads, mlp=4 * args.width, patch=14
+        )
+        vit = ViT(config)
         visible = Visible.from_boxes(
             random_boxes(args.images, args.regions, args.side, generator), grid
         )
         x = torch.randn(args.images, 1 + args.side**2, args.width, generator=generator)
         dtype = getattr(torch, args.dtype)
         self.block = vit.to(args.device, dtype).blocks[0]
-        self.turn = tuple(table.detach() for table in vit.turn(grid))
+        self.rotary = tuple(table.detach() for table in vit.rotary(grid))
         self.mask = visible.mask[:, None].to(args.device)
         self.x = x.to(args.device, dtype).requires_grad_()
 
@@ -62,11 +65,11 @@ class Bench:
 
     def plain(self) -> Tensor:
         """Run the tokens alone."""
-        return self.block(self.x, self.turn)[0]
+        return self.block(self.x, self.rotary)[0]
 
     def region(self) -> tuple[Tensor, Tensor]:
         """Run tokens and rows."""
-        return self.block(self.x, self.turn, self.rows, self.mask)
+        return self.block(self.x, self.rotary, self.rows, self.mask)
 
     def repeated(self) -> Tensor:
         """Run each row at the end of an image of its own."""
@@ -78,7 +81,7 @@ class Bench:
         may[:, :, :, -1] = False
         may[:, 0, -1, 0] = False
         may[:, 0, -1, 1:-1] = self.mask[:, 0].flatten(0, 1)
-        cos, sin = (torch.cat([table, table[:1]]) for table in self.turn)
+        cos, sin = (torch.cat([table, table[:1]]) for table in self.rotary)
         normed = block.norm1(x)
         q, k = (
             rotate(attention.split(table(normed)), (cos, sin))

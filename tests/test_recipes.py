@@ -471,7 +471,7 @@ class TestOgLlava:
             ("figure11_3b_665k_sin2d", {"place_tokens": "posenc('sin2d')"}),
             (
                 "released_8b_665k_fusion",
-                {"whole": True, "place_features": "average | delimiter(at='begin')"},
+                {"whole": True, "place_features": "average | delimiter('begin')"},
             ),
             (
                 "table1_8b_665k_fusion",

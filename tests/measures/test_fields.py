@@ -124,20 +124,20 @@ def test_position_is_read_where_it_is(fields):
         .view(H, W, 2)
         .double()
     )
-    there = [
+    positioned = [
         features + torch.cat([3 * place, torch.zeros(H, W, D - 2)], -1)
         for features in fields["noisy"]
     ]
-    present, absent = position_readout(there), position_readout(fields["noisy"])
+    present, absent = position_readout(positioned), position_readout(fields["noisy"])
     assert min(present.values()) > 0.7
     assert -0.1 < absent["position_r2_y"] < 0.02
     assert -0.1 < absent["position_r2_x"] < 0.02
 
 
 @pytest.mark.parametrize(
-    ("mixed", "least", "most"), [(0.0, 0.0, 0.0), (0.2, 1e-6, 0.05), (1.0, 0.05, 1.0)]
+    ("mixed", "smallest", "largest"), [(0.0, 0.0, 0.0), (0.2, 1e-6, 0.05), (1.0, 0.05, 1.0)]
 )
-def test_leak_grows_with_what_an_encoder_mixes(mixed, least, most):
+def test_leak_grows_with_what_an_encoder_mixes(mixed, smallest, largest):
     """The encoder adds `mixed` times the image's mean to every patch.
 
     A corner of the image is changed.
@@ -146,8 +146,10 @@ def test_leak_grows_with_what_an_encoder_mixes(mixed, least, most):
     touched = torch.zeros(H, W, dtype=torch.bool)
     touched[:7, :7] = True
     other = torch.where(touched[..., None], noisy(np.random.default_rng(1)), image)
-    before, after = (features + mixed * H * features.mean((0, 1)) for features in (image, other))
-    assert least <= far_change(before, after, touched)["leak"] <= most
+    original, changed = (
+        features + mixed * H * features.mean((0, 1)) for features in (image, other)
+    )
+    assert smallest <= far_change(original, changed, touched)["leak"] <= largest
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -26,26 +26,33 @@ def touch(h, w, *places):
 
 def test_change_by_hand():
     """The touched patch turns round (2); its neighbour and a far patch by a right angle (1)."""
-    before = torch.tensor([[[1.0, 0.0]] * 5])
-    after = torch.tensor([[[-2.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0], [7.0, 0.0]]])
-    change = far_change(before, after, touch(1, 5, (0, 0)), margin=1)
+    original = torch.tensor([[[1.0, 0.0]] * 5])
+    changed = torch.tensor([[[-2.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0], [7.0, 0.0]]])
+    change = far_change(original, changed, touch(1, 5, (0, 0)), margin=1)
     assert change == pytest.approx({"far_change": 1 / 3, "near_change": 1.5, "leak": 1 / 4.5})
 
 
-@pytest.mark.parametrize(("margin", "far"), [(0, 24), (1, 16), (2, 0)])
-def test_margin_is_in_patches_diagonals_too(margin, far):
-    before, after = torch.ones(5, 5, 1), -torch.ones(5, 5, 1)
-    after[2, 2] = 1
-    change = far_change(before, after, touch(5, 5, (2, 2)), margin)
-    near = 25 - far
-    assert change["near_change"] == pytest.approx(2 * (near - 1) / near)
-    assert change["far_change"] == pytest.approx(2) if far else math.isnan(change["far_change"])
+@pytest.mark.parametrize(("margin", "far_patches"), [(0, 24), (1, 16), (2, 0)])
+def test_margin_is_in_patches_diagonals_too(margin, far_patches):
+    original, changed = torch.ones(5, 5, 1), -torch.ones(5, 5, 1)
+    changed[2, 2] = 1
+    change = far_change(original, changed, touch(5, 5, (2, 2)), margin)
+    near_patches = 25 - far_patches
+    assert change["near_change"] == pytest.approx(2 * (near_patches - 1) / near_patches)
+    assert (
+        change["far_change"] == pytest.approx(2)
+        if far_patches
+        else math.isnan(change["far_change"])
+    )
 
 
 def test_small_changes_keep_their_digits():
     """1 - cos of an angle of 1e-7 is 5e-15: as a difference from 1 it would keep one digit."""
-    before, after = torch.tensor([[[1.0, 0.0]]]).double(), torch.tensor([[[1.0, 1e-7]]]).double()
-    assert far_change(before, after, touch(1, 1, (0, 0)))["near_change"] == pytest.approx(
+    original, changed = (
+        torch.tensor([[[1.0, 0.0]]]).double(),
+        torch.tensor([[[1.0, 1e-7]]]).double(),
+    )
+    assert far_change(original, changed, touch(1, 1, (0, 0)))["near_change"] == pytest.approx(
         5e-15, rel=1e-6
     )
 
@@ -134,8 +141,10 @@ def test_constant_and_scaled_channels():
     assert position_readout([torch.full((3, 4, 2), 0.1)] * 4) == pytest.approx(
         {"position_r2_y": 0, "position_r2_x": 0}, abs=1e-9
     )
-    more = [torch.cat([1e3 * grid + 7, torch.full((3, 4, 1), 5.0).double()], -1) for grid in plain]
-    assert position_readout(more) == pytest.approx(position_readout(plain), abs=1e-6)
+    scaled = [
+        torch.cat([1e3 * grid + 7, torch.full((3, 4, 1), 5.0).double()], -1) for grid in plain
+    ]
+    assert position_readout(scaled) == pytest.approx(position_readout(plain), abs=1e-6)
 
 
 def test_an_axis_of_one_patch_and_one_image_are_nan():
@@ -182,8 +191,8 @@ def test_the_ridge_is_chosen_without_the_held_out_images():
     folds, error, chosen = [[i for i in range(8) if i % 4 == fold] for fold in range(4)], 0, set()
     for fold, held in enumerate(folds):
         beside = folds[(fold + 1) % 4]
-        rest = [i for i in range(8) if i not in held + beside]
-        best = min(ridges, key=lambda ridge: errors(rest, beside, ridge).sum())
+        others = [i for i in range(8) if i not in held + beside]
+        best = min(ridges, key=lambda ridge: errors(others, beside, ridge).sum())
         chosen.add(best)
         error += errors([i for i in range(8) if i not in held], held, best)
     assert len(chosen) > 1

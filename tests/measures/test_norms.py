@@ -135,9 +135,9 @@ def test_border_and_positions():
 @given(st.floats(1e-3, 1e3), st.integers(0, 1000))
 def test_scale_changes_the_median_only(scale, seed):
     maps = torch.from_numpy(np.random.default_rng(seed).lognormal(sigma=1.0, size=(3, 5, 4)))
-    before, after = norm_metrics(maps), norm_metrics(scale * maps)
-    assert after.pop("norm_median") == pytest.approx(scale * before.pop("norm_median"))
-    assert after == pytest.approx(before, nan_ok=True)
+    plain, scaled = norm_metrics(maps), norm_metrics(scale * maps)
+    assert scaled.pop("norm_median") == pytest.approx(scale * plain.pop("norm_median"))
+    assert scaled == pytest.approx(plain, nan_ok=True)
 
 
 def test_images_count_the_same_so_calls_can_be_joined():

@@ -79,12 +79,12 @@ def centred(shift=0.0):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_foreground_is_what_is_not_like_the_border(sign):
     (colours,) = pca_rgb([sign * centred()], foreground=True)
-    shown = (colours > 0).any(-1)
+    coloured = (colours > 0).any(-1)
     inside = torch.zeros(10, 10, dtype=torch.bool)
     inside[3:7, 3:7] = True
-    assert not shown[~inside].any()
+    assert not coloured[~inside].any()
     # a patch with all three colours at their lowest is black as well
-    assert shown[inside].float().mean() > 0.9
+    assert coloured[inside].float().mean() > 0.9
     assert colours[3:7, 3:7].flatten(0, 1).std(0).min() > 0.15
 
 

@@ -15,10 +15,10 @@ from regiontok.pool.mean import segment_mean
 ROW = torch.tensor([[[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]])
 
 
-def share(labels, features=ROW, **more):
+def share(labels, features=ROW, **options):
     regions = Regions.from_labels(torch.tensor(labels))
     tokens = segment_mean(features.flatten(0, -2), Members.of([regions]))
-    return variance_explained(features, tokens, regions, **more)
+    return variance_explained(features, tokens, regions, **options)
 
 
 def test_by_hand():

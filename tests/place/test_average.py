@@ -57,7 +57,7 @@ def test_without_the_whole_image_it_does_nothing():
 
 
 def test_with_a_delimiter_it_is_what_the_release_lays():
-    tokens = tokens_of([[[0, 1], [3]]], "average | delimiter(at='begin')")
+    tokens = tokens_of([[[0, 1], [3]]], "average | delimiter('begin')")
     assert tokens.kind.tolist() == [WHOLE, DELIMITER, REGION, REGION, DELIMITER, REGION]
 
 

@@ -107,16 +107,16 @@ def test_equals_torchs_multihead_attention_with_copied_weights_and_gradients():
         torchs.in_proj_bias.copy_(torch.cat([pool.query.bias, pool.key.bias, pool.value.bias]))
         torchs.out_proj.load_state_dict(pool.out.state_dict())
     bias = pool.query_bias.detach().clone().requires_grad_()
-    mine, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
+    ours, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
     queries, patches, real = padded(theirs, members, bias)
     expected = torchs(queries, patches, patches, key_padding_mask=~real, need_weights=False)[0][
         :, 0
     ]
-    result = pool(mine, members).values
+    result = pool(ours, members).values
     torch.testing.assert_close(result, expected, **CLOSE)
     result.square().sum().backward()
     expected.square().sum().backward()
-    torch.testing.assert_close(mine.grad, theirs.grad, **CLOSE)
+    torch.testing.assert_close(ours.grad, theirs.grad, **CLOSE)
     torch.testing.assert_close(pool.query_bias.grad, bias.grad, **CLOSE)
     for suffix in ("weight", "bias"):
         parts = [getattr(layer, suffix).grad for layer in (pool.query, pool.key, pool.value)]

@@ -15,11 +15,12 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.nn import functional as F
 
-from regiontok.rice import discriminate as _discriminate
-from regiontok.rice.classes import ClassCentres, Head, centred, random_rows
+from regiontok.rice import discriminate
+from regiontok.rice.classes import ClassCentres, ClassHead
+from regiontok.rice.initial_centres import centred
 from regiontok.rice.loss import RegionLoss
+from regiontok.rice.negatives import Negatives
 from regiontok.rice.row_adam import RowAdam
-from regiontok.rice.sampling import Negatives
 
 K, WIDTH = 53, 6
 
@@ -84,25 +85,25 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
     ids=lambda loss: f"{loss.kind}-{loss.scale:.0f}{'-angular' * loss.angular}",
 )
 def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept_logits, monkeypatch):
-    monkeypatch.setitem(_discriminate._KEPT, "cpu", kept_logits)
-    monkeypatch.setitem(_discriminate._LOGITS, "cpu", 1)  # the smallest chunks, ...
-    monkeypatch.setattr(_discriminate, "_SMALLEST", 5)  # ... several of them
-    head = Head("object", K, loss, Negatives(kind, rho=0.4, seed=2))
+    monkeypatch.setitem(discriminate._KEPT_LOGITS, "cpu", kept_logits)
+    monkeypatch.setitem(discriminate._CHUNK_LOGITS, "cpu", 1)  # the smallest chunks, ...
+    monkeypatch.setattr(discriminate, "_SMALLEST_CHUNK", 5)  # ... several of them
+    head = ClassHead("object", K, loss, Negatives(kind, rho=0.4, seed=2))
     centres = ClassCentres([head], WIDTH, dtype=torch.float64)
     # the length must not matter
     centres.local("object").mul_(torch.linspace(0.5, 2, K, dtype=torch.float64)[:, None])
     x, labels = batch()
     w = centres.local("object").clone().requires_grad_()
-    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
 
-    result = centres(mine, {"object": labels}, step=3)
+    result = centres(ours, {"object": labels}, step=3)
     chosen = head.negatives.chosen(3, 0, K, labels[labels >= 0], "object")
     expected = plain(theirs, w, labels, chosen, loss)
     (2 * result.loss).backward()
     (2 * expected).backward()
 
     torch.testing.assert_close(result.loss, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(dense(centres, "object"), w.grad, rtol=1e-10, atol=1e-12)
     report = result.heads["object"]
     assert report.regions == 8
@@ -111,7 +112,7 @@ def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept_logits
 
 def test_all_classes_take_the_path_without_gathering(monkeypatch):
     monkeypatch.setattr(torch, "index_select", None)
-    head = Head("object", K, negatives=Negatives(rho=1.0))
+    head = ClassHead("object", K, negatives=Negatives(rho=1.0))
     centres = ClassCentres([head], WIDTH, dtype=torch.float64)
     x, labels = batch()
     loss = centres(x, {"object": labels}, 0).loss
@@ -121,26 +122,28 @@ def test_all_classes_take_the_path_without_gathering(monkeypatch):
 
 def test_two_heads_are_the_weighted_sum_and_labels_may_be_flat():
     heads = [
-        Head("object", K, weight=0.5),
-        Head("ocr", 11, RegionLoss(scale=20.0), Negatives(rho=1.0), weight=2.0),
+        ClassHead("object", K, weight=0.5),
+        ClassHead("ocr", 11, RegionLoss(scale=20.0), Negatives(rho=1.0), weight=2.0),
     ]
     x, labels = batch()
     objects, words = labels[:, 0], labels.clamp_max(10)
-    both = ClassCentres(heads, WIDTH, dtype=torch.float64)(x, {"object": objects, "ocr": words}, 1)
+    together = ClassCentres(heads, WIDTH, dtype=torch.float64)(
+        x, {"object": objects, "ocr": words}, 1
+    )
     alone = [
         ClassCentres([head], WIDTH, dtype=torch.float64)(x, {head.name: head_labels}, 1).loss
         for head, head_labels in zip(heads, (objects, words), strict=True)
     ]
-    assert both.loss.item() == pytest.approx(sum(each.item() for each in alone), rel=1e-12)
-    assert [both.heads[name].regions for name in ("object", "ocr")] == [
+    assert together.loss.item() == pytest.approx(sum(loss.item() for loss in alone), rel=1e-12)
+    assert [together.heads[name].regions for name in ("object", "ocr")] == [
         int((objects >= 0).sum()),
         8,
     ]
 
 
 def test_backward_passes_add_up():
-    centres = ClassCentres([Head("object", K)], WIDTH, dtype=torch.float64)
-    alone = ClassCentres([Head("object", K)], WIDTH, dtype=torch.float64)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH, dtype=torch.float64)
+    alone = ClassCentres([ClassHead("object", K)], WIDTH, dtype=torch.float64)
     expected = torch.zeros(K, WIDTH, dtype=torch.float64)
     for step in (0, 1):
         x, labels = batch(seed=step)
@@ -153,7 +156,7 @@ def test_backward_passes_add_up():
 
 def test_a_second_backward_pass_of_one_step_gives_the_same_again():
     """What was kept for the first is used up."""
-    centres = ClassCentres([Head("object", K)], WIDTH, dtype=torch.float64)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH, dtype=torch.float64)
     x, labels = batch()
     loss = centres(x.requires_grad_(), {"object": labels}, 0).loss
     loss.backward(retain_graph=True)
@@ -164,7 +167,7 @@ def test_a_second_backward_pass_of_one_step_gives_the_same_again():
 
 
 def test_no_labels_no_loss_and_no_gradient():
-    centres = ClassCentres([Head("object", K)], WIDTH)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH)
     x = torch.randn(4, WIDTH, requires_grad=True)
     result = centres(x, {"object": torch.full((4,), -1)}, 0)
     result.loss.backward()
@@ -178,7 +181,7 @@ def test_bfloat16_products_are_near_and_leave_the_rest_in_float32():
     losses, grads = [], []
     for products in (None, torch.bfloat16):
         centres = ClassCentres(
-            [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, products=products
+            [ClassHead("object", K, negatives=Negatives(rho=1.0))], WIDTH, products=products
         )
         regions = x.float().requires_grad_()
         result = centres(regions, {"object": labels}, 0)
@@ -194,24 +197,24 @@ def test_bfloat16_products_are_near_and_leave_the_rest_in_float32():
 def test_a_region_that_is_not_finite_gives_a_loss_that_says_so():
     x, labels = batch()
     x[4, 0] = math.nan
-    assert ClassCentres([Head("object", K)], WIDTH)(x, {"object": labels}, 0).loss.isnan()
+    assert ClassCentres([ClassHead("object", K)], WIDTH)(x, {"object": labels}, 0).loss.isnan()
 
 
 def test_rows_that_were_not_sampled_do_not_move_and_the_others_stay_unit():
-    centres = ClassCentres([Head("object", K, negatives=Negatives(rho=0.2))], WIDTH)
+    centres = ClassCentres([ClassHead("object", K, negatives=Negatives(rho=0.2))], WIDTH)
     optimizer = RowAdam(centres, lr=0.05)
     moved = torch.zeros(K, dtype=torch.bool)
     for step in range(5):
         x, labels = batch(seed=step)
         centres(x.requires_grad_(), {"object": labels[:, :1]}, step).loss.backward()
         before, rows = centres.local("object").clone(), centres.gradients["object"].rows
-        rest = torch.ones(K, dtype=torch.bool)
-        rest[rows] = False
+        untouched = torch.ones(K, dtype=torch.bool)
+        untouched[rows] = False
         moved[rows] = True
-        assert 0 < rest.sum() < K
+        assert 0 < untouched.sum() < K
         optimizer.step()
         after = centres.local("object")
-        assert torch.equal(after[rest], before[rest])
+        assert torch.equal(after[untouched], before[untouched])
         assert not torch.equal(after[rows], before[rows])
         torch.testing.assert_close(after.norm(dim=1), torch.ones(K))
     assert not centres.gradients
@@ -224,7 +227,7 @@ def test_a_row_s_steps_are_those_of_torch_adam_without_decay():
     A row touched in every step goes as under Adam, with renormalisation in between.
     """
     centres = ClassCentres(
-        [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, dtype=torch.float64
+        [ClassHead("object", K, negatives=Negatives(rho=1.0))], WIDTH, dtype=torch.float64
     )
     row_adam = RowAdam(centres, lr=0.02, betas=(0.8, 0.9))
     w = centres.local("object").clone().requires_grad_()
@@ -240,7 +243,7 @@ def test_a_row_s_steps_are_those_of_torch_adam_without_decay():
 
 
 def test_clipping_scales_the_centres_gradients_alone():
-    centres = ClassCentres([Head("object", K)], WIDTH)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH)
     optimizer = RowAdam(centres)
     x, labels = batch()
     x = x.requires_grad_()
@@ -251,39 +254,13 @@ def test_clipping_scales_the_centres_gradients_alone():
     assert torch.equal(x.grad, gradient)
 
 
-def test_centring_takes_the_common_part_out():
-    draw = torch.Generator().manual_seed(0)
-    crowded = torch.randn(500, 32, generator=draw) + 4 * torch.ones(32)
-    unit = F.normalize(crowded, dim=1)
-    assert (unit @ unit.T).mean() > 0.9
-    spread = centred(crowded)
-    assert (spread @ spread.T).mean().abs() < 0.01
-    with pytest.raises(
-        ValueError, match="500 centroids are not finite, or equal to the mean, the first is 0"
-    ):
-        centred(torch.ones(500, 32))
-
-
 def test_centroids_start_a_head_centred():
-    centres = ClassCentres([Head("object", K)], WIDTH)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH)
     centroids = torch.rand(K, WIDTH, generator=torch.Generator().manual_seed(1))
     centres.start_from("object", centroids)
     assert torch.equal(centres.local("object"), centred(centroids))
     with pytest.raises(ValueError, match="head 'object' has 53 centres of 6, got \\[52, 6\\]"):
         centres.start_from("object", centroids[1:])
-
-
-def test_random_rows_do_not_depend_on_the_shards():
-    whole = random_rows(0, 2500, 4, seed=3)
-    assert torch.equal(
-        torch.cat(
-            [random_rows(0, 900, 4, 3), random_rows(900, 2100, 4, 3), random_rows(2100, 2500, 4, 3)]
-        ),
-        whole,
-    )
-    assert not torch.equal(whole, random_rows(0, 2500, 4, seed=4))
-    assert not torch.equal(whole[:1024], whole[1024:2048])
-    assert len(random_rows(4, 4, 4, 3)) == 0
 
 
 @pytest.mark.parametrize(
@@ -297,24 +274,26 @@ def test_random_rows_do_not_depend_on_the_shards():
 )
 def test_wrong_labels_are_named(labels, message):
     with pytest.raises(ValueError, match=message):
-        ClassCentres([Head("object", K)], WIDTH)(torch.ones(2, WIDTH), labels, 0)
+        ClassCentres([ClassHead("object", K)], WIDTH)(torch.ones(2, WIDTH), labels, 0)
 
 
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="identifier"):
-        Head("object.one", 3)
+        ClassHead("object.one", 3)
     with pytest.raises(ValueError, match="at least one class"):
-        Head("object", 0)
+        ClassHead("object", 0)
     with pytest.raises(ValueError, match="each of its own name"):
-        ClassCentres([Head("object", 3), Head("object", 4)], 2)
+        ClassCentres([ClassHead("object", 3), ClassHead("object", 4)], 2)
     with pytest.raises(ValueError, match=r"regions are \[n 6\], got \[2, 5\]"):
-        ClassCentres([Head("object", K)], WIDTH)(torch.ones(2, 5), {"object": torch.zeros(2)}, 0)
+        ClassCentres([ClassHead("object", K)], WIDTH)(
+            torch.ones(2, 5), {"object": torch.zeros(2)}, 0
+        )
     with pytest.raises(ValueError, match="no head 'ocr'; there are object"):
-        ClassCentres([Head("object", K)], WIDTH).span("ocr")
+        ClassCentres([ClassHead("object", K)], WIDTH).span("ocr")
 
 
 def test_a_state_of_another_k_is_refused(tmp_path):
-    small, large = (ClassCentres([Head("object", k)], WIDTH) for k in (K, K + 1))
+    small, large = (ClassCentres([ClassHead("object", k)], WIDTH) for k in (K, K + 1))
     with pytest.raises(ValueError, match=r"of other centres; these differ.*object\.mean"):
         RowAdam(large).load_state_dict(RowAdam(small).state_dict())
     dcp.save(small.state_dict(), checkpoint_id=tmp_path, no_dist=True)
@@ -326,10 +305,10 @@ WORKER = """
 import sys
 import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
 from torch.nn.parallel import DistributedDataParallel
-from regiontok.rice.classes import ClassCentres, Head
+from regiontok.rice.classes import ClassCentres, ClassHead
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.row_adam import RowAdam
-from regiontok.rice.sampling import Negatives
+from regiontok.rice.negatives import Negatives
 
 folder = sys.argv[3]
 rank, ranks, first, steps = (int(sys.argv[index]) for index in (1, 2, 4, 5))
@@ -339,8 +318,8 @@ if ranks > 1:
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=ranks)
     mesh = dist.device_mesh.init_device_mesh("cpu", (ranks,))
 heads = [  # 1,003 classes are uneven on 2 and 3 ranks; of 4 classes the third rank of 3 holds none
-    Head("object", 1003, RegionLoss(), Negatives("both", rho=0.2)),
-    Head(
+    ClassHead("object", 1003, RegionLoss(), Negatives("both", rho=0.2)),
+    ClassHead(
         "ocr", 4, RegionLoss("softmax", angular=True, scale=20.0),
         Negatives("uniform", rho=1.0), weight=0.5,
     ),
@@ -364,9 +343,9 @@ for step in range(first, first + steps):
     x = torch.randn(12, 5, dtype=torch.float64, generator=draw)
     labels = {"object": torch.randint(0, 1003, (12,), generator=draw)}
     labels["ocr"] = torch.randint(-1, 4, (12, 2), generator=draw)
-    mine = slice(rank * 12 // ranks, (rank + 1) * 12 // ranks)
+    local = slice(rank * 12 // ranks, (rank + 1) * 12 // ranks)
     sgd.zero_grad()
-    result = centres(wrapped(x[mine]), {name: ids[mine] for name, ids in labels.items()}, step)
+    result = centres(wrapped(x[local]), {name: ids[local] for name, ids in labels.items()}, step)
     result.loss.backward()
     results[f"{step} loss"] = result.loss.detach()
     results[f"{step} trunk"] = trunk.weight.grad.clone()

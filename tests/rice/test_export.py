@@ -32,10 +32,10 @@ def edit(folder, **fields) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_round_trip_is_bit_equal(tmp_path, dtype):
     vit = mini_vit(activation="quick_gelu", theta=5000.0, eps=1e-6).to(dtype)
-    read = load(save(vit, tmp_path / "saved"))
-    assert same(read, vit)
-    assert read.config == vit.config
-    assert all(parameter.requires_grad for parameter in read.parameters())
+    loaded = load(save(vit, tmp_path / "saved"))
+    assert same(loaded, vit)
+    assert loaded.config == vit.config
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
     assert load(tmp_path / "saved", dtype=torch.float64).cls.dtype == torch.float64
 
 
@@ -50,11 +50,11 @@ def test_transformers_own_files_survive_the_way_through_ours(tmp_path):
     )
     hub.MLCDVisionModel(config).save_pretrained(tmp_path / "theirs")
     save(load(tmp_path / "theirs"), tmp_path / "ours")
-    before, after = (
+    original, rewritten = (
         load_file(tmp_path / name / "model.safetensors") for name in ("theirs", "ours")
     )
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert original.keys() == rewritten.keys()
+    assert all(torch.equal(original[key], rewritten[key]) for key in original)
     again = hub.AutoModel.from_pretrained(tmp_path / "ours")
     assert type(again).__name__ == "MLCDVisionModel"
     assert (
@@ -91,16 +91,16 @@ def test_the_released_layout_is_read(tmp_path):
 def test_a_region_transformer_comes_back_whole_and_is_a_plain_encoder_to_others(tmp_path, query):
     model = RegionTransformer(mini_vit(), layers=2, query=query)
     folder = save(model, tmp_path / "saved")
-    read = load_regions(folder)
-    assert same(read, model)
-    assert (read.layers, read.query is None) == (2, query == "cls")
+    loaded = load_regions(folder)
+    assert same(loaded, model)
+    assert (loaded.layers, loaded.query is None) == (2, query == "cls")
     assert same(load(folder), model.vit)
-    images, seen = (
+    images, visibility = (
         torch.randn(1, 3, 64, 64),
         Visible.from_boxes([torch.tensor([[0.0, 0.0, 4.0, 4.0]])], (8, 8)),
     )
     with torch.no_grad():
-        assert torch.equal(read(images, seen).regions, model(images, seen).regions)
+        assert torch.equal(loaded(images, visibility).regions, model(images, visibility).regions)
         other = hub.AutoModel.from_pretrained(folder)(images).last_hidden_state
         torch.testing.assert_close(other, model.vit(images), rtol=0, atol=1e-5)
 

@@ -60,8 +60,8 @@ def test_softmax_is_cross_entropy_with_the_margin_inside():
 def test_softmax_of_several_positives_is_the_mean_of_one_each():
     loss = RegionLoss("softmax", scale=10.0)
     several = loss(*cosines([0.5, 0.1, -9]), logs(3.0))
-    each = [loss(*cosines([cosine]), logs(3.0)).item() for cosine in (0.5, 0.1)]
-    assert several.item() == pytest.approx(sum(each) / 2, rel=1e-12)
+    single = [loss(*cosines([cosine]), logs(3.0)).item() for cosine in (0.5, 0.1)]
+    assert several.item() == pytest.approx(sum(single) / 2, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["twosided", "softmax"])

@@ -49,7 +49,7 @@ def test_gradients_are_those_of_mlcd_on_a_wide_image(tmp_path):
 
 def test_rows_and_columns_turn_by_their_own_index():
     vit = mini_vit()
-    cos, sin = vit.turn((2, 3))
+    cos, sin = vit.rotary((2, 3))
     assert cos.shape == (7, 16)
     torch.testing.assert_close(cos[0, :8], vit.cls_angle.cos())
     # patch (row 1, column 2): frequencies 1, 0.1, 0.01, 0.001 times 1, then times 2; then the
@@ -97,7 +97,9 @@ def test_bfloat16_is_near_and_its_angles_stay_exact():
     assert mixed.dtype == torch.float32
     for other in (low.float(), mixed):
         assert (other - exact).abs().max() < 0.05 * exact.abs().max()
-    assert torch.equal(mini_vit().to(torch.bfloat16).turn((8, 8))[0][1:], vit.turn((8, 8))[0][1:])
+    assert torch.equal(
+        mini_vit().to(torch.bfloat16).rotary((8, 8))[0][1:], vit.rotary((8, 8))[0][1:]
+    )
 
 
 def test_blocks_compile_without_a_break():
@@ -109,9 +111,9 @@ def test_blocks_compile_without_a_break():
 
 
 def test_weights_follow_the_seed_and_leave_the_global_state_alone():
-    before = torch.random.get_rng_state()
+    state = torch.random.get_rng_state()
     first, same, other = (ViT(ViTConfig.named("mini"), seed=seed) for seed in (3, 3, 4))
-    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert all(
         torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True)
     )
@@ -142,9 +144,12 @@ def test_sizes_have_the_parameters_of_the_papers_models(name, millions):
     ("make", "message"),
     [
         (lambda: ViTConfig.named("b17"), "no size 'b17'; there are mini, ti16"),
-        (lambda: ViTConfig(60, 2, 4, 8, 8), "multiple of 4"),
-        (lambda: ViTConfig(64, 2, 4, 8, 8, activation="relu"), "gelu, quick_gelu, got 'relu'"),
-        (lambda: ViTConfig(64, 0, 4, 8, 8), "at least 1"),
+        (lambda: ViTConfig(width=60, depth=2, heads=4, mlp=8, patch=8), "multiple of 4"),
+        (
+            lambda: ViTConfig(width=64, depth=2, heads=4, mlp=8, patch=8, activation="relu"),
+            "gelu, quick_gelu, got 'relu'",
+        ),
+        (lambda: ViTConfig(width=64, depth=0, heads=4, mlp=8, patch=8), "at least 1"),
         (
             lambda: mini_vit()(torch.zeros(1, 3, 7, 64)),
             "7 x 64 pixels is smaller than one patch of 8",
@@ -162,5 +167,5 @@ def test_bad_input_is_named(make, message):
 
 def test_it_loads_what_it_saved(tmp_path):
     vit = mini_vit()
-    read = load(save(vit, tmp_path / "saved"))
-    assert torch.equal(read(pixels(32, 64)), vit(pixels(32, 64)))
+    loaded = load(save(vit, tmp_path / "saved"))
+    assert torch.equal(loaded(pixels(32, 64)), vit(pixels(32, 64)))

@@ -50,14 +50,14 @@ def loop(features, start, threshold=None, k=None):
             for members in regions
         ]
         region_of = {patch: index for index, members in enumerate(regions) for patch in members}
-        near = {
+        neighbours = {
             (region_of[a], region_of[b])
             for a, b in pairs
             if a in region_of and b in region_of and region_of[a] != region_of[b]
         }
         candidates = [
             (-cosine(means[a], means[b]), *sorted((min(regions[a]), min(regions[b]))), a, b)
-            for a, b in near
+            for a, b in neighbours
         ]
         if (
             not candidates

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.steps._tiling import cut
+from regiontok.steps._tiling import nearest_tiling
 from regiontok.steps.windows import Windows
 from samples.grids import blank_grid
 
@@ -173,4 +173,4 @@ def test_cut_finds_what_trying_every_pair_finds(h, w, aspect, data):
             abs(math.log(aspect * (h / p[0]) / (w / p[1]))),
         ),
     )
-    assert cut(k, h, w, aspect) == best
+    assert nearest_tiling(k, h, w, aspect) == best

@@ -75,7 +75,7 @@ class TextHead(_Settings):
 
 
 class PretrainLoss(_Settings):
-    """Losses and negatives of all heads (rows R5, R6); `regiontok.rice.loss` and `sampling` say
+    """Losses and negatives of all heads (rows R5, R6); `regiontok.rice.loss` and `negatives` say
     what each does."""
 
     kind: Literal["twosided", "softmax"] = "twosided"

@@ -230,11 +230,11 @@ def test_merge_batches_views_of_one_shape(monkeypatch):
     labels = [merged.labels.tolist() for merged in Merge(k=5).many(regions, grids)]
     batches = []
 
-    def counted(features, *more, **stop):
+    def counted(features, *arguments, **stop):
         batches.append(list(features.shape))
-        return merge_sequences(features, *more, **stop)
+        return merge_sequences(features, *arguments, **stop)
 
-    monkeypatch.setattr("regiontok.steps.merge._on_gpu", lambda grid: grid.grid != (3, 3))
+    monkeypatch.setattr("regiontok.steps.merge._fits_gpu", lambda grid: grid.grid != (3, 3))
     monkeypatch.setattr("regiontok.steps.merge.merge_sequences", counted)
     assert [tree.sequence.pairs.tolist() for tree in merge_trees(regions, grids)] == pairs
     assert batches == [[2, 15, 6], [1, 12, 6], [1, 15, 6]]
@@ -276,7 +276,8 @@ def test_features_never_leave_the_gpu():
 
 @on_gpu
 @pytest.mark.parametrize(
-    "lacking", [("steps._greedy_cuda.PATCHES", 8), ("steps.merge._has_triton", lambda: False)]
+    "lacking",
+    [("steps.kernels.greedy_cuda.PATCHES", 8), ("steps.merge._has_triton", lambda: False)],
 )
 def test_what_the_kernel_cannot_take_goes_to_the_host(monkeypatch, lacking):
     monkeypatch.setattr(f"regiontok.{lacking[0]}", lacking[1])
@@ -389,9 +390,9 @@ def test_where_patches_nearly_cancel_the_gram_matrix_knows_less(ratio, differs):
     rng = np.random.default_rng(0)
     different = 0
     for _ in range(300):
-        x, rest, other = rng.standard_normal((3, 64))
+        x, offset, other = rng.standard_normal((3, 64))
         # the first two cancel but for 1 / ratio of their lengths
-        features = np.stack([x, 2 * rest / ratio - x, other + rest])
+        features = np.stack([x, 2 * offset / ratio - x, other + offset])
         gram, total = features @ features.T, features[0] + features[1]
         square = (gram[0, 0] + gram[0, 1]) + (gram[0, 1] + gram[1, 1])
         on_gram = (gram[0, 2] + gram[1, 2]) / math.sqrt(square * gram[2, 2])

@@ -1,5 +1,4 @@
-"""Which class centres are negatives in a step: drawn by a hash of the class, the batch's own, or
-both.
+"""Which class centres are negatives in a step: drawn by a hash, the batch's own, or both.
 
 After: RICE, section 3.3 (row R5): a share rho of the classes, uniformly, without the region's
 positives.
@@ -28,17 +27,18 @@ _BITS = 53
 
 @dataclass(frozen=True)
 class Negatives:
-    """Where negatives come from; a region's own positives are never among them, a class counts
-    once.
+    """Where negatives come from.
+
+    A region's own positives are never among its negatives, and a class counts once.
 
     Attributes:
-        kind: `uniform` (drawn from all classes), `in_batch` (the positives of all regions of the
-            step) or `both`.
-        rho: the share drawn from all classes; 1 takes all. `in_batch` does not use it.
-        seed: of the draws.
+        kind: "uniform" draws from all classes, "in_batch" takes the positives of all regions of the
+            step, "both" takes the two together.
+        rho: share of all classes that is drawn; 1 takes all. "in_batch" does not use it.
+        seed: seed of the draws.
 
     Raises:
-        ValueError: another kind, or rho outside (0, 1].
+        ValueError: If the kind is another one, or rho lies outside (0, 1].
     """
 
     kind: str = "uniform"
@@ -59,12 +59,12 @@ class Negatives:
         """Which of the classes start ... stop - 1 are negatives in this step.
 
         Args:
-            step: of the training.
+            step: step of the training.
             start: first class.
-            stop: one past the last.
+            stop: one past the last class.
             positives: classes of the batch's regions that lie in start ... stop - 1; repeats do no
                 harm.
-            name: of the head; heads draw apart.
+            name: name of the head; heads draw apart.
         """
         count, device = stop - start, positives.device
         if self.kind == "in_batch":
@@ -79,11 +79,10 @@ class Negatives:
 def drawn(
     seed: int, step: int, classes: Int[Tensor, "k"], rho: float, name: str = ""
 ) -> Bool[Tensor, "k"]:
-    """Whether each class is drawn: a pure function of seed, step, class and name, with probability
-    rho.
+    """Whether each class is drawn: a pure function of seed, step, class and name.
 
-    SplitMix64 of the class in a stream that seed, step and name begin; int64 products wrap as
-    unsigned ones do.
+    The probability is rho. The hash is SplitMix64 of the class, in a stream that seed, step and
+    name begin; int64 products wrap as unsigned ones do.
 
     >>> drawn(0, 7, torch.arange(1_000_000), 0.1).sum()
     tensor(100040)
@@ -97,9 +96,9 @@ def drawn(
     return _shifted(mixed ^ _shifted(mixed, 31), 64 - _BITS) < int(rho * (1 << _BITS))
 
 
-def _shifted(words: Tensor, by: int) -> Tensor:
-    """To the right as unsigned words are: torch fills in the sign."""
-    return (words >> by) & (_WORD >> by)
+def _shifted(words: Int[Tensor, "k"], bits: int) -> Int[Tensor, "k"]:
+    """Shifted to the right as unsigned words are: torch would fill in the sign."""
+    return (words >> bits) & (_WORD >> bits)
 
 
 def _signed(word: int) -> int:

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 import torch
 
-from regiontok.rice.sampling import Negatives, drawn
+from regiontok.rice.negatives import Negatives, drawn
 
 NONE = torch.empty(0, dtype=torch.long)
 
