@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 
 
-
 @dataclass(frozen=True)
 class Column:
     """One number of a row.

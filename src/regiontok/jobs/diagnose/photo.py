@@ -70,7 +70,9 @@ class Photo:
             ValueError: a photo, or a human segmentation, that cannot be read or is of another size.
         """
         picture = Picture.of(path)
-        drawn = read_human_segmentations(humans, path) if humans and human_file(humans, path) else []
+        drawn = (
+            read_human_segmentations(humans, path) if humans and human_file(humans, path) else []
+        )
         for human in drawn:
             if human.shape != picture.size:
                 raise ValueError(
