@@ -1,6 +1,6 @@
 """Write the page of encoders from many saved diagnoses; the page is never edited by hand.
 
-    python tools/leaderboard.py runs/here runs/hub --out docs/encoders.md
+    python tools/leaderboard.py runs/here runs/hub --out docs/measurements/encoders.md
 
 Each argument is a `results.json` that `regiontok diagnose measure` wrote, or a folder that holds
 one.
@@ -38,7 +38,7 @@ names, and one writes this page anew:
 regiontok diagnose measure {" ".join(HUB_ENCODERS[:2])} \\
     {" ".join(HUB_ENCODERS[2:])} \\
     --layers -1,-2 --images PHOTOS --humans DATA/bsds500/groundTruth/train --out runs/hub --resume
-python tools/leaderboard.py runs/here runs/hub --out docs/encoders.md
+python tools/leaderboard.py runs/here runs/hub --out docs/measurements/encoders.md
 ```
 """
 
