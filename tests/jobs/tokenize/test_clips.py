@@ -22,6 +22,7 @@ from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.settings.recipe import TokenizerSettings
 
 SPEC = "merge(k=3)"
+EVERY_FRAME = Sampling()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def write_animation(path, count):
     return path
 
 
-def run(tokenizers, path, out, sampling=Sampling(), **options):
+def run(tokenizers, path, out, sampling=EVERY_FRAME, **options):
     """What becomes of one clip."""
     clips = [NamedPath(path, path.name)]
     (outcome,) = tokenize_clips(tokenizers, clips, out, sampling, **options)

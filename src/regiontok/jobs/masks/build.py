@@ -163,8 +163,9 @@ def _settle(
         yield from _write_finished(waiting, writer, failed)
     for source, key in copies:
         problem = failed.get(first_by_key[key])
-        error = f"{source.name}: the same bytes as {problem}" if problem else None
-        yield MaskOutcome(source=source, key=key, error=error)
+        if problem:
+            problem = f"{source.name}: the same bytes as {problem}"
+        yield MaskOutcome(source=source, key=key, error=problem)
 
 
 def _write_finished(
