@@ -93,8 +93,8 @@ def _show_outcomes(outcomes: Iterable[MigrateOutcome], total: int, out: Path) ->
         f"aside; masks in {out}"
     )
     if count.done:
-        before, after = sum(sizes) / count.done / 2**20, info["bytes_per_image"] / 1024
-        say(f"an image took {before:.1f} MiB and takes {after:.1f} kB")
+        array_mib, stored_kb = sum(sizes) / count.done / 2**20, info["bytes_per_image"] / 1024
+        say(f"an image took {array_mib:.1f} MiB and takes {stored_kb:.1f} kB")
     closing_json(
         {
             "command": "migrate og_llava",

@@ -1,4 +1,4 @@
-"""`regiontok demo`: real photos cut into regions four ways, by a real encoder, without a network."""
+"""`regiontok demo`: real photos cut into regions four ways by a real encoder; needs no network."""
 
 from __future__ import annotations
 

@@ -36,16 +36,16 @@ def read_human_segmentations(folder: Path, image: Path) -> list[np.ndarray]:
     """
     matlab, png = folder / f"{image.stem}.mat", folder / f"{image.stem}.png"
     if matlab.is_file():
-        path, read = matlab, _read_matlab
+        path, reader = matlab, _read_matlab
     elif png.is_file():
-        path, read = png, _read_png
+        path, reader = png, _read_png
     else:
         raise ValueError(
             f"{folder} holds neither {matlab.name} nor {png.name}, "
             f"the human segmentation of {image.name}"
         )
     try:
-        return read(path)
+        return reader(path)
     except UNREADABLE as error:
         raise ValueError(f"{path} holds no human segmentation ({error})") from error
 

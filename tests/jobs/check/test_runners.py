@@ -63,15 +63,15 @@ def sam2_outputs(
     folder: Path, images: list[Image.Image], prompts: dict[str, Any]
 ) -> dict[str, torch.Tensor]:
     if "boxes" in prompts:
-        asked = {"input_boxes": [list(map(list, boxes)) for boxes in prompts["boxes"]]}
+        prompt_inputs = {"input_boxes": [list(map(list, boxes)) for boxes in prompts["boxes"]]}
     else:
         points = [[list(map(list, prompts["points"]))]]
-        asked = {"input_points": points, "input_labels": [[[1]]]}
+        prompt_inputs = {"input_points": points, "input_labels": [[[1]]]}
     processor = hub.Sam2Processor.from_pretrained(folder)
-    inputs = processor(images=images, **asked, return_tensors="pt")
+    inputs = processor(images=images, **prompt_inputs, return_tensors="pt")
     model = hub.Sam2Model.from_pretrained(folder).eval()
     output = model(
-        **{name: inputs[name] for name in ("pixel_values", *asked)},
+        **{name: inputs[name] for name in ("pixel_values", *prompt_inputs)},
         multimask_output=prompts["multimask"],
     )
     if "boxes" in prompts:
