@@ -10,6 +10,7 @@ from importlib.metadata import version
 import typer
 
 from regiontok.cli.app import app
+from samples.command_line import regiontok
 
 COMMANDS = {
     "demo",
@@ -52,7 +53,7 @@ def commands(group=None, prefix=""):
     return named
 
 
-def test_all_commands_are_there_and_say_what_they_do(regiontok):
+def test_all_commands_are_there_and_say_what_they_do():
     assert set(commands()) == COMMANDS
     for name, command in commands().items():
         assert command.help, name
@@ -71,7 +72,7 @@ def test_a_shared_flag_has_one_help_text_in_all_commands():
     assert {flag: len(texts[flag]) for flag in SHARED_FLAGS} == dict.fromkeys(SHARED_FLAGS, 1)
 
 
-def test_version_is_that_of_the_package(regiontok):
+def test_version_is_that_of_the_package():
     result = regiontok("--version")
     assert (result.exit_code, result.stdout) == (0, f"regiontok {version('regiontok')}\n")
 

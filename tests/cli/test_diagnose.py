@@ -6,10 +6,12 @@ import json
 
 from PIL import Image
 
+from samples.command_line import regiontok
+
 ENCODER = "filters(size=56, patch=14)"
 
 
-def test_measure_writes_results_and_a_page_and_goes_on(regiontok, photos, tmp_path):
+def test_measure_writes_results_and_a_page_and_goes_on(photos, tmp_path):
     words = ["diagnose", "measure", ENCODER, "--images", photos, "--variant", "raw", "--sample", 2]
     out = tmp_path / "diagnosis"
     result = regiontok(*words, "--about", "three scenes", "--out", out)
@@ -24,7 +26,7 @@ def test_measure_writes_results_and_a_page_and_goes_on(regiontok, photos, tmp_pa
     assert "bad.png" in again.stdout
 
 
-def test_figure_is_drawn_of_so_many_photos(regiontok, photos, tmp_path):
+def test_figure_is_drawn_of_so_many_photos(photos, tmp_path):
     out = tmp_path / "figure.png"
     words = ["supp2", ENCODER, "--images", photos, "--count", 2, "--out", out]
     result = regiontok("diagnose", "figure", *words)
@@ -34,7 +36,7 @@ def test_figure_is_drawn_of_so_many_photos(regiontok, photos, tmp_path):
         assert drawing.width > 100
 
 
-def test_an_unknown_figure_is_one_line_and_status_2(regiontok, photos, tmp_path):
+def test_an_unknown_figure_is_one_line_and_status_2(photos, tmp_path):
     words = ["supp9", ENCODER, "--images", photos, "--out", tmp_path / "figure.svg"]
     result = regiontok("diagnose", "figure", *words)
     assert result.exit_code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regiontok.cli.frontier import parse_budgets
+from samples.command_line import regiontok
 
 
 def test_budgets_are_whole_numbers_with_commas():
@@ -16,7 +17,7 @@ def test_budgets_are_whole_numbers_with_commas():
         parse_budgets("16,x")
 
 
-def test_chosen_sources_at_chosen_budgets(regiontok, photos):
+def test_chosen_sources_at_chosen_budgets(photos):
     words = ["--encoder", "filters(size=112)", "--source", "merge", "--source", "random"]
     result = regiontok("frontier", photos, *words, "--budget", "4,16", "--no-plot")
     assert result.exit_code == 0, result.output

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from samples.command_line import regiontok
 
-def test_ls_names_every_kind(regiontok):
+
+def test_ls_names_every_kind():
     result = regiontok("ls")
     assert result.exit_code == 0
     for word in ("lite", "felzenszwalb", "merge", "attend", "mlp", "regiontok ls recipes"):
@@ -11,26 +13,26 @@ def test_ls_names_every_kind(regiontok):
     assert "quick/cluster" in regiontok("ls", "recipes").stdout
 
 
-def test_ls_of_one_kind(regiontok):
+def test_ls_of_one_kind():
     result = regiontok("ls", "steps")
     assert "merge" in result.stdout
     assert "felzenszwalb" not in result.stdout
 
 
-def test_ls_of_an_unknown_kind(regiontok):
+def test_ls_of_an_unknown_kind():
     result = regiontok("ls", "stepp")
     assert result.exit_code == 2
     assert "did you mean 'step'?" in result.stderr
 
 
-def test_show_a_method(regiontok):
+def test_show_a_method():
     result = regiontok("show", "merge")
     assert result.exit_code == 0
     assert "step merge(threshold" in result.stdout
     assert "Differs:" in result.stdout
 
 
-def test_show_a_recipe_with_an_override_and_a_scale(regiontok):
+def test_show_a_recipe_with_an_override_and_a_scale():
     words = ["study/table1_clip_cluster_rms", "tokenizer.pool=mean", "--scale", "paper"]
     result = regiontok("show", *words)
     assert result.exit_code == 0, result.output
@@ -38,13 +40,13 @@ def test_show_a_recipe_with_an_override_and_a_scale(regiontok):
     assert "openai/clip-vit-large-patch14-336" in result.stdout
 
 
-def test_show_what_is_not_there(regiontok):
+def test_show_what_is_not_there():
     result = regiontok("show", "quick/clustr")
     assert result.exit_code == 2
     assert "did you mean 'quick/cluster'?" in result.stderr
 
 
-def test_show_an_output_folder(regiontok, photos, tmp_path):
+def test_show_an_output_folder(photos, tmp_path):
     words = ["--encoder", "filters", "--regions", "windows(4)", "--no-picture"]
     regiontok("tokenize", photos / "a.png", *words, "--out", tmp_path / "out")
     result = regiontok("show", tmp_path / "out" / "a.png")

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from regiontok.miniworld.scenes import make_scene
+from samples.command_line import regiontok
 
 pytest.importorskip("pyarrow")
 
@@ -20,7 +21,7 @@ def photos(tmp_path):
     return folder
 
 
-def test_a_store_is_built_resumed_and_looked_after(regiontok, photos, tmp_path):
+def test_a_store_is_built_resumed_and_looked_after(photos, tmp_path):
     store = tmp_path / "s"
     options = ["--segmenter", "felzenszwalb", "--out", store]
     assert regiontok("masks", photos, *options, "--dry-run").report["images"] == 2
@@ -37,7 +38,7 @@ def test_a_store_is_built_resumed_and_looked_after(regiontok, photos, tmp_path):
     assert "verify" in regiontok("masks", "--help").output
 
 
-def test_bad_images_other_segmenters_and_corrupt_files(regiontok, photos, tmp_path):
+def test_bad_images_other_segmenters_and_corrupt_files(photos, tmp_path):
     store = tmp_path / "s"
     words = ["masks", photos, "--segmenter", "felzenszwalb", "--out", store]
     (photos / "bad.png").write_bytes(b"x")
@@ -56,7 +57,7 @@ def test_bad_images_other_segmenters_and_corrupt_files(regiontok, photos, tmp_pa
     assert "set aside as *.corrupt" in result.output
 
 
-def test_tokenize_reads_a_store(regiontok, photos, tmp_path):
+def test_tokenize_reads_a_store(photos, tmp_path):
     regiontok("masks", photos, "--segmenter", "felzenszwalb", "--out", tmp_path / "s")
     words = ["--segmenter", f"stored({str(tmp_path / 's')!r})", "--regions", "segments(0.07)"]
     tokens = regiontok(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from samples.command_line import regiontok
+
 pytest.importorskip("pyarrow")
 
 
-def test_mask_folders_become_a_store(regiontok, photos, tmp_path):
+def test_mask_folders_become_a_store(photos, tmp_path):
     folder = tmp_path / "arrays" / "partition_0" / "a.png"
     folder.mkdir(parents=True)
     for number in range(2):

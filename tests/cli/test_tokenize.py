@@ -19,13 +19,14 @@ from safetensors.torch import load_file
 from regiontok.core.tokens import Tokens
 from regiontok.jobs.tokenize import output
 from regiontok.miniworld.scenes import make_scene
+from samples.command_line import regiontok
 
 PLAIN = ["--encoder", "filters", "--no-picture"]
 FAST = [*PLAIN, "--regions", "windows(4)"]
 
 
 class TestOutput:
-    def test_writes_tokens_regions_and_a_report_for_every_image(self, regiontok, photos, tmp_path):
+    def test_writes_tokens_regions_and_a_report_for_every_image(self, photos, tmp_path):
         result = regiontok(
             "tokenize", photos, *FAST, "--regions", "patches", "--out", tmp_path / "out"
         )
@@ -50,16 +51,14 @@ class TestOutput:
         stages = {"decode", "segment", "encode", "regions", "pool"}
         assert set(report["settings"][0]["ms"]) == stages
 
-    def test_the_default_regions_are_the_encoders_own(self, regiontok, photos, tmp_path):
+    def test_the_default_regions_are_the_encoders_own(self, photos, tmp_path):
         result = regiontok(
             "tokenize", photos / "a.png", *PLAIN, "--out", tmp_path / "out", "--dry-run"
         )
         assert result.exit_code == 0
         assert result.report["specs"][0].startswith("merge(0.")
 
-    def test_specs_whose_file_names_would_be_the_same_get_different_ones(
-        self, regiontok, photos, tmp_path
-    ):
+    def test_specs_whose_file_names_would_be_the_same_get_different_ones(self, photos, tmp_path):
         specs = ["merge(0.5)", "merge(-0.5)", "merge(threshold=0.5)"]
         words = [word for spec in specs for word in ("--regions", spec)]
         result = regiontok("tokenize", photos / "a.png", *PLAIN, *words, "--out", tmp_path / "out")
@@ -68,26 +67,26 @@ class TestOutput:
         paths = (tmp_path / "out" / "a.png").glob("*.regions.json")
         assert {json.loads(path.read_text())["spec"] for path in paths} == set(written)
 
-    def test_a_picture_is_drawn(self, regiontok, photos, tmp_path):
+    def test_a_picture_is_drawn(self, photos, tmp_path):
         words = ["--encoder", "filters", "--regions", "merge(k=6)", "--out", tmp_path]
         result = regiontok("tokenize", photos / "a.png", *words)
         assert result.exit_code == 0, result.output
         with Image.open(tmp_path / "a.png" / "regions.png") as drawing:
             assert drawing.width > 1.5 * drawing.height
 
-    def test_regions_are_named(self, regiontok, photos, tmp_path):
+    def test_regions_are_named(self, photos, tmp_path):
         words = ["--regions", "merge(k=3)", "--name", "--no-picture", "--out", tmp_path]
         result = regiontok("tokenize", photos / "a.png", *words)
         assert result.exit_code == 0, result.output
         table = json.loads((tmp_path / "a.png" / "merge-k-3.regions.json").read_text())
         assert all(region["name"] and 0 < region["name_share"] <= 1 for region in table["regions"])
 
-    def test_names_need_a_classifier(self, regiontok, photos, tmp_path):
+    def test_names_need_a_classifier(self, photos, tmp_path):
         result = regiontok("tokenize", photos, *FAST, "--name", "--out", tmp_path / "out")
         assert result.exit_code == 2
         assert "--name needs an encoder with a classifier of its own, say lite" in result.stderr
 
-    def test_what_rle_writes_the_stored_segmenter_reads(self, regiontok, photos, tmp_path):
+    def test_what_rle_writes_the_stored_segmenter_reads(self, photos, tmp_path):
         words = [*PLAIN, "--regions", "merge(k=5)", "--rle", "--out", tmp_path / "first"]
         first = regiontok("tokenize", photos / "a.png", *words)
         assert first.exit_code == 0, first.output
@@ -106,21 +105,21 @@ class TestOutput:
             region["patches"] for region in regions_read_back
         ]
 
-    def test_a_list_on_standard_input_and_globs(self, regiontok, photos, tmp_path):
+    def test_a_list_on_standard_input_and_globs(self, photos, tmp_path):
         lines = f"{photos / 'a.png'}\n\n{photos / 'b.jpg'}\n"
         listed = regiontok("tokenize", "-", *FAST, "--out", tmp_path / "1", stdin=lines)
         assert (listed.exit_code, listed.report["images"]) == (0, 2)
         matched = regiontok("tokenize", photos / "*.png", *FAST, "--out", tmp_path / "2")
         assert (matched.exit_code, matched.report["images"]) == (0, 1)
 
-    def test_two_images_of_one_name_get_two_folders(self, regiontok, photos, tmp_path):
+    def test_two_images_of_one_name_get_two_folders(self, photos, tmp_path):
         (photos / "more" / "a.png").write_bytes((photos / "a.png").read_bytes())
         words = [photos / "a.png", photos / "more" / "a.png", *FAST, "--out", tmp_path / "out"]
         assert regiontok("tokenize", *words).exit_code == 0
         names = [path.name for path in (tmp_path / "out").iterdir()]
         assert len([name for name in names if name.startswith("a.png~")]) == 2
 
-    def test_tokens_of_a_stored_file_are_safe_to_load(self, regiontok, photos, tmp_path):
+    def test_tokens_of_a_stored_file_are_safe_to_load(self, photos, tmp_path):
         regiontok("tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out")
         tensors = load_file(tmp_path / "out" / "a.png" / "windows-4.safetensors")
         assert set(tensors) == {"values", "image", "view", "region", "patch", "kind", "images"}
@@ -128,7 +127,7 @@ class TestOutput:
 
 
 class TestResume:
-    def test_skips_what_is_done_and_only_that(self, regiontok, photos, tmp_path):
+    def test_skips_what_is_done_and_only_that(self, photos, tmp_path):
         words = ["tokenize", photos, *FAST, "--out", tmp_path / "out"]
         regiontok(*words)
         report = tmp_path / "out" / "a.png" / "report.json"
@@ -137,16 +136,14 @@ class TestResume:
         assert (again["resumed"], again["images"]) == (3, 3)
         assert report.stat().st_mtime_ns == written
 
-    def test_other_settings_or_other_bytes_are_done_again(self, regiontok, photos, tmp_path):
+    def test_other_settings_or_other_bytes_are_done_again(self, photos, tmp_path):
         words = ["tokenize", photos, *PLAIN, "--out", tmp_path / "out", "--resume", "--regions"]
         regiontok(*words, "windows(4)")
         Image.fromarray(make_scene(9, (80, 100)).pixels).save(photos / "a.png")
         assert regiontok(*words, "windows(4)").report["resumed"] == 2
         assert regiontok(*words, "windows(5)").report["resumed"] == 0
 
-    def test_what_a_run_did_not_write_is_written_when_it_is_asked_for(
-        self, regiontok, photos, tmp_path
-    ):
+    def test_what_a_run_did_not_write_is_written_when_it_is_asked_for(self, photos, tmp_path):
         words = ["tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out", "--resume"]
         regiontok(*words)
         assert regiontok(*words, "--rle").report["resumed"] == 0
@@ -154,15 +151,13 @@ class TestResume:
         assert "masks" in json.loads(table)
         assert regiontok(*words, "--rle").report["resumed"] == 1
 
-    def test_an_image_with_a_broken_report_is_done_again(self, regiontok, photos, tmp_path):
+    def test_an_image_with_a_broken_report_is_done_again(self, photos, tmp_path):
         words = ["tokenize", photos, *FAST, "--out", tmp_path / "out", "--resume"]
         regiontok(*words)
         (tmp_path / "out" / "a.png" / "report.json").write_text("{")
         assert regiontok(*words).report["resumed"] == 2
 
-    def test_ctrl_c_leaves_whole_folders_and_says_how_to_go_on(
-        self, regiontok, photos, tmp_path, monkeypatch
-    ):
+    def test_ctrl_c_leaves_whole_folders_and_says_how_to_go_on(self, photos, tmp_path, monkeypatch):
         save_file, calls = output.save_file, iter(range(100))
 
         def interrupted(*args, **kwargs):
@@ -196,7 +191,7 @@ def png_claiming(width, height):
 
 class TestBadInput:
     def test_bad_images_are_set_aside_named_and_counted_and_good_ones_are_done(
-        self, regiontok, photos, tmp_path
+        self, photos, tmp_path
     ):
         jpeg = (photos / "b.jpg").read_bytes()
         bad = {
@@ -217,7 +212,7 @@ class TestBadInput:
         assert "million pixels" in reasons["bomb.png"]
         assert not any((tmp_path / "out" / name).exists() for name in bad)
 
-    def test_odd_but_good_images_are_done(self, regiontok, tmp_path):
+    def test_odd_but_good_images_are_done(self, tmp_path):
         folder = tmp_path / "odd"
         folder.mkdir()
         colour = Image.fromarray(make_scene(0, (64, 80)).pixels)
@@ -236,7 +231,7 @@ class TestBadInput:
         report = json.loads((tmp_path / "out" / "rotated.jpg" / "report.json").read_text())
         assert report["size"] == [80, 64]
 
-    def test_masks_of_another_size_set_the_image_aside(self, regiontok, photos, tmp_path):
+    def test_masks_of_another_size_set_the_image_aside(self, photos, tmp_path):
         masks = tmp_path / "masks"
         masks.mkdir()
         for name, size in (("a", (80, 100)), ("b", (40, 50)), ("c", (80, 100))):
@@ -270,7 +265,7 @@ class TestBadInput:
             (["{empty}"], "no images in this folder"),
         ],
     )
-    def test_a_mistake_is_one_line_and_status_2(self, regiontok, photos, tmp_path, words, message):
+    def test_a_mistake_is_one_line_and_status_2(self, photos, tmp_path, words, message):
         (tmp_path / "empty").mkdir()
         words = [word.format(photos=photos, empty=tmp_path / "empty") for word in words]
         result = regiontok("tokenize", *words, "--out", tmp_path / "out")
@@ -281,7 +276,7 @@ class TestBadInput:
         assert not (tmp_path / "out").exists()
 
     def test_no_disk_space_is_one_line_and_leaves_nothing_half_written(
-        self, regiontok, photos, tmp_path, monkeypatch
+        self, photos, tmp_path, monkeypatch
     ):
         def full(tensors, path, **kwargs):
             Path(path).write_bytes(b"half")
@@ -293,13 +288,13 @@ class TestBadInput:
         assert "No space left on device" in result.stderr
         assert list((tmp_path / "out").iterdir()) == []
 
-    def test_an_output_that_is_a_file_is_one_line(self, regiontok, photos, tmp_path):
+    def test_an_output_that_is_a_file_is_one_line(self, photos, tmp_path):
         (tmp_path / "out").write_text("in the way")
         result = regiontok("tokenize", photos, *FAST, "--out", tmp_path / "out")
         assert result.exit_code == 2
         assert len(result.stderr.strip().splitlines()) == 1
 
-    def test_a_missing_package_names_the_extra(self, regiontok, photos, tmp_path, monkeypatch):
+    def test_a_missing_package_names_the_extra(self, photos, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "transformers", None)
         words = ["--encoder", tmp_path, "--out", tmp_path / "out"]
         result = regiontok("tokenize", photos, *words)
@@ -307,7 +302,7 @@ class TestBadInput:
         assert "pip install 'regiontok[hub]'" in result.stderr
 
 
-def test_demo_writes_a_contact_sheet_and_names_the_cat(regiontok, tmp_path):
+def test_demo_writes_a_contact_sheet_and_names_the_cat(tmp_path):
     result = regiontok("demo", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "contact_sheet.png") as sheet:

@@ -8,29 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from regiontok.miniworld.scenes import make_scene
-
-
-@pytest.fixture
-def save_scene() -> Callable[..., Path]:
-    """The function that writes a generated scene to a file."""
-
-    def save(path: Path, seed: int, size: int = 64) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(make_scene(seed, size).pixels).save(path)
-        return path
-
-    return save
+from samples.pictures import saved_scene
 
 
 @pytest.fixture
-def photos(tmp_path, save_scene) -> Path:
+def photos(tmp_path) -> Path:
     """A folder of five scenes; two of them are the same bytes."""
     folder = tmp_path / "photos"
     for seed in range(4):
-        save_scene(folder / f"{seed}.png", seed)
+        saved_scene(folder / f"{seed}.png", seed)
     (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
     return folder
 

@@ -22,15 +22,11 @@ from regiontok.maskstore.care import verify
 from regiontok.maskstore.store import MaskStore
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from samples.files import contents
+from samples.pictures import saved_scene
 
 pytest.importorskip("pyarrow")
 SPEC = "felzenszwalb(min_size=30)"
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    """All files but locks and what a kill left half-written."""
-    files = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 def build(words, out: Path, root: Path | None = None, **options):
@@ -78,9 +74,7 @@ class TestBuild:
         assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
 
     @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-    def test_bad_images_are_set_aside_until_they_are_good(
-        self, photos, tmp_path, save_scene, workers
-    ):
+    def test_bad_images_are_set_aside_until_they_are_good(self, photos, tmp_path, workers):
         (photos / "bad.png").write_bytes(b"no image")
         (photos / "bad2.png").write_bytes(b"no image")
         (photos / "empty.png").touch()
@@ -93,8 +87,8 @@ class TestBuild:
         assert len(MaskStore(tmp_path / "s")) == 4
         reasons = read_set_aside(tmp_path / "s")
         assert {Path(name).name: reason for name, reason in reasons.items()} == failed
-        save_scene(photos / "bad.png", 7)
-        save_scene(photos / "bad2.png", 8)
+        saved_scene(photos / "bad.png", 7)
+        saved_scene(photos / "bad2.png", 8)
         build([photos / "bad.png", photos / "bad2.png"], tmp_path / "s")
         assert [Path(name).name for name in read_set_aside(tmp_path / "s")] == ["empty.png"]
         (photos / "empty.png").unlink()
@@ -228,10 +222,10 @@ def is_running(pid: int) -> bool:
 @pytest.mark.slow
 class TestKills:
     @pytest.fixture
-    def many(self, tmp_path, save_scene):
+    def many(self, tmp_path):
         """A folder of 120 scenes and one file that is no image."""
         for seed in range(120):
-            save_scene(tmp_path / "photos" / f"{seed:03d}.png", seed, 96)
+            saved_scene(tmp_path / "photos" / f"{seed:03d}.png", seed, 96)
         (tmp_path / "photos" / "bad.png").write_bytes(b"no image")
         return tmp_path / "photos"
 
