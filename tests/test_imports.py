@@ -22,13 +22,10 @@ def heavy_after(code: str) -> set[str]:
     "code",
     [
         "import regiontok",
-        'from regiontok.settings import registry, spec; spec.parse("merge(0.7) | '
-        "sort('com')\"); registry.check('step', 'merge(0.7)')",
-        "from regiontok.jobs.ls import methods; assert 'merge' in methods()['step']",
-        "from regiontok.cli.app import app\nfrom typer.testing import CliRunner\nassert "
-        "CliRunner().invoke(app, ['--help']).exit_code == 0",
-        "from regiontok.cli.app import app\nfrom typer.testing import CliRunner\nassert "
-        "CliRunner().invoke(app, ['ls', 'step']).exit_code == 0",
+        "from regiontok.settings import registry, spec; spec.parse(\"merge(0.7) | sort('com')\"); registry.check('step', 'merge(0.7)')",
+        "from regiontok.jobs.ls import methods_by_kind; assert 'merge' in methods_by_kind()['step']",
+        "from regiontok.cli.app import app\nfrom typer.testing import CliRunner\nassert CliRunner().invoke(app, ['--help']).exit_code == 0",
+        "from regiontok.cli.app import app\nfrom typer.testing import CliRunner\nassert CliRunner().invoke(app, ['ls', 'step']).exit_code == 0",
     ],
     ids=["import", "spec", "ls", "help", "ls command"],
 )

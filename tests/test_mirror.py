@@ -16,7 +16,7 @@ from regiontok.settings.registry import FOLDERS
 
 ROOT = Path(regiontok.__file__).parent
 TESTS = Path(__file__).parent
-BESIDE = {"bench", "examples", "samples"}  # folders beside src/regiontok, and what tests share
+BESIDE = {"bench", "examples", "samples", "tools"}  # folders beside src/regiontok, and what tests share
 FILES = sorted(path for path in TESTS.rglob("test_*.py") if path.parent != TESTS)
 
 

@@ -13,9 +13,9 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
-from regiontok.jobs.ls import recipes
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings, load_recipe
+from regiontok.settings.recipes import shipped_recipes
 from regiontok.tokenizer.head import VisualHead
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ def test_all_formulas_are_in_the_table():
 
 @pytest.mark.parametrize(("name", "formula", "count"), ROWS)
 def test_counts_of_the_worked_example(name, formula, count):
-    recipe = load_recipe(recipes()[f"og_llava/{name}"], scale="paper")
+    recipe = load_recipe(shipped_recipes()[f"og_llava/{name}"], scale="paper")
     grid = example()
     rows = {"grid2d": 288 + 288 + 16, "flat1d": 288 + 576 + 64}
     sizes = {
@@ -91,7 +91,7 @@ def test_the_tests_it_names_exist(named):
 
 
 def test_its_recipes_exist():
-    known = {name.split("/")[1] for name in recipes() if name.startswith("og_llava/")}
+    known = {name.split("/")[1] for name in shipped_recipes() if name.startswith("og_llava/")}
     for name, *_ in ROWS:
         assert name in known
     for prefix in re.findall(r"`(\w+_)\.\.\.`", PAGE):

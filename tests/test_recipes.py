@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from regiontok.jobs.ls import recipes
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import SCALES, Recipe, RecipeError, load_recipe
+from regiontok.settings.recipes import shipped_recipes
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
-RECIPES = recipes()
+RECIPES = shipped_recipes()
 PAGE = Path(__file__).parents[1] / "docs" / "papers" / "recipes.md"
 OURS = ("quick", "train")
 

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from regiontok.core.picture import Picture
-from regiontok.data.collect import Item
+from regiontok.data.collect import NamedPath as Item
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.vlm import from_vlm

@@ -1,14 +1,13 @@
-"""The commands that train a model or talk with one: train, chat, export, pretrain."""
+"""`regiontok train` and `regiontok pretrain`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from regiontok.cli.terminal import clear_errors, closing_json, stderr, stdout, tables
+from regiontok.cli.terminal import clear_errors, closing_json, print_tables, stderr
 
 
 def train(
@@ -54,8 +53,8 @@ def train(
     --dry-run --hardware h100x4`
     """
     with clear_errors():
+        from regiontok.cli.progress import follow, progress
         from regiontok.jobs import train as command
-        from regiontok.jobs.tables import follow, progress
         from regiontok.train.options import Options
 
         options = Options(
@@ -82,7 +81,7 @@ def train(
                 sharded=sharded,
                 samples=samples,
             )
-            tables(command.results(plans, hardware))
+            print_tables(command.results(plans, hardware))
             closing_json(
                 {"command": "train", "dry_run": True, "stages": [one.as_dict() for one in plans]}
             )
@@ -103,142 +102,6 @@ def train(
                 stderr().print(f"stopped: {found['stopped']}", highlight=False, markup=False)
             closing_json({"command": "train", **found, "out": str(out)})
     raise typer.Exit(130 if found["stopped"] and stop_after is None else 0)
-
-
-def chat(
-    model: Annotated[
-        str,
-        typer.Argument(help="Folder of a trained model, or a released one: hub name or folder."),
-    ],
-    images: Annotated[
-        list[Path] | None, typer.Argument(help="Pictures for the first question.")
-    ] = None,
-    ask: Annotated[
-        list[str] | None,
-        typer.Option(help="Ask this and leave; may repeat. Default: read questions."),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="For scripts: one JSON line an answer, nothing else.")
-    ] = False,
-    regions: Annotated[
-        str, typer.Option(help="For a released model: region spec. Default: its own tokens.")
-    ] = "",
-    segmenter: Annotated[
-        str, typer.Option(help="For a released model: segmenter spec, for regions that read masks.")
-    ] = "",
-    longest: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 256,
-    out: Annotated[Path, typer.Option(help="Where /regions draws.")] = Path("chat"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-) -> None:
-    """Talk with a model about pictures, and see which regions an answer looked at.
-
-    On a terminal /help lists the commands; Ctrl-C stops an answer. Otherwise standard input holds
-    one question a line.
-
-    Examples:
-
-    `regiontok chat run/1_colour photo.jpg`
-
-    `regiontok chat run/1_colour photo.jpg --ask "What is on the table?" --json`
-
-    `regiontok chat llava-hf/llava-1.5-7b-hf photo.jpg --regions "merge(0.7)" --device cuda`
-    """
-    with clear_errors():
-        from regiontok.jobs.chat import command
-        from regiontok.jobs.chat.session import open_chat
-
-        session = open_chat(
-            model,
-            images or (),
-            regions=regions,
-            segmenter=segmenter,
-            longest=longest,
-            device=device,
-        )
-        lines = ask or (
-            command.typed(input, command.written(sys.stdout))
-            if sys.stdin.isatty() and not json
-            else sys.stdin
-        )
-        if json:
-            for report in command.reports(session, lines):
-                closing_json(report)
-        else:
-            desk = command.Desk(
-                command.written(sys.stdout), lambda table: stdout().print(table), out
-            )
-            command.converse(session, lines, desk, strict=bool(ask))
-    if ask and session.answers and session.answers[-1].stopped:
-        raise typer.Exit(130)
-
-
-def export(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A trained model's folder, or a released LLaVA-1.5 by hub name or folder."
-        ),
-    ],
-    paths: Annotated[
-        list[str], typer.Argument(help="Images, folders, globs; - reads a list on standard input.")
-    ],
-    regions: Annotated[
-        str, typer.Option(help="Region spec of an exact number. Default: a trained model's own.")
-    ] = "",
-    segmenter: Annotated[
-        str, typer.Option(help="Segmenter spec, for regions that read masks.")
-    ] = "",
-    tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens every image must have. Default: as the first.")
-    ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="Of the written tensors: bfloat16, float16, float32.")
-    ] = "bfloat16",
-    as_llava: Annotated[
-        Path | None,
-        typer.Option(
-            help="Also write a trained model's language model as a LLaVA checkpoint here."
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("tokens"),
-    batch: Annotated[int, typer.Option(min=1, help="Images encoded together.")] = 8,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-) -> None:
-    """Write image tokens of the language model's width, for a server that takes image embeddings
-    (vLLM's LLaVA).
-
-    A bad image, or one with another number of tokens, is set aside, named and counted (exit status
-    1).
-
-    Example: `regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144) |
-    sort('com')" --out tokens`
-    """
-    with clear_errors():
-        from regiontok.data.collect import collect
-        from regiontok.jobs.tables import progress, set_aside
-        from regiontok.serve.export import Export, check_dtype, open_source
-
-        kind = check_dtype(dtype)
-        items = collect(paths, sys.stdin)
-        run = Export(
-            open_source(model, regions=regions, segmenter=segmenter, device=device),
-            out,
-            tokens,
-            kind,
-            batch,
-        )
-        with progress(stderr()) as bar:
-            task = bar.add_task("images", total=len(items))
-            for _ in run.run(items):
-                bar.advance(task)
-        if as_llava:
-            from regiontok.serve.llava import write_llava
-
-            write_llava(model, as_llava, dtype=kind)
-        tables(set_aside(run.failed))
-        manifest = {key: value for key, value in run.manifest.items() if key != "images"}
-        closing_json({"command": "export", "images": len(run.entries), **manifest, "out": str(out)})
-    raise typer.Exit(1 if run.failed else 0)
 
 
 def pretrain(
@@ -274,15 +137,15 @@ def pretrain(
     rice/pretrain_l14 --scale paper --dry-run`
     """
     with clear_errors():
+        from regiontok.cli.progress import follow, progress
         from regiontok.jobs import pretrain as command
-        from regiontok.jobs.tables import follow, progress
 
         changes = tuple(overrides or ())
         if dry_run:
             plans = command.plan(
                 recipe, scale=scale, overrides=changes, on=hardware, shard=shard, each=per_device
             )
-            tables(command.results(plans, hardware))
+            print_tables(command.results(plans, hardware))
             closing_json(
                 {"command": "pretrain", "dry_run": True, "stages": [one.as_dict() for one in plans]}
             )
