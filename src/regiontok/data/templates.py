@@ -156,7 +156,7 @@ class Template:
         conversation = [{"role": turn.role, "content": turn.text} for turn in turns]
         variables = getattr(self.tokenizer, "special_tokens_map", {})
         try:
-            texts, marked = render_jinja_template(
+            rendered: Any = render_jinja_template(
                 [conversation],
                 chat_template=self._jinja,
                 return_assistant_tokens_mask=marks,
@@ -166,8 +166,10 @@ class Template:
         except (TemplateError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else error
             raise RecordError(f"the chat template refuses it ({reason})") from None
-        stretches = [(int(start), int(stop)) for start, stop in marked[0]] if marks else []
-        return texts[0], stretches
+        texts, stretches_by_text = rendered
+        if not marks:
+            return texts[0], []
+        return texts[0], [(int(start), int(stop)) for start, stop in stretches_by_text[0]]
 
     def _render_by_marks(self, turns: Sequence[Turn]) -> RenderedConversation:
         text, stretches = self._render_jinja(turns, marks=True)

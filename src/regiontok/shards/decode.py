@@ -88,8 +88,10 @@ def _resize(
         return np.asarray(_as_rgb(resized))
     cropped = image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))
     pixels = torch.from_numpy(np.array(_as_rgb(cropped))).permute(2, 0, 1)[None]
-    options = {"mode": "bicubic", "antialias": True, "align_corners": False}
-    return interpolate(pixels, target, **options)[0].permute(1, 2, 0).numpy()
+    resized_pixels = interpolate(
+        pixels, target, mode="bicubic", antialias=True, align_corners=False
+    )
+    return resized_pixels[0].permute(1, 2, 0).numpy()
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

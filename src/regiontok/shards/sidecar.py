@@ -285,7 +285,7 @@ def _table(shard: str, rows: Sequence[ImageRegions]) -> Any:
     return need("pyarrow", extra="store").Table.from_pylist(full, _schema())
 
 
-def _write(table: Any, path: Path, report: Report) -> None:
+def _write(table: Any, path: Path, report: SidecarReport) -> None:
     pq = need("pyarrow.parquet", extra="store")
     with replacing(path) as part:
         options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
