@@ -45,9 +45,10 @@ from torch.utils.data import DataLoader, Dataset
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import SUFFIXES
 from regiontok.shards.sidecar import ImageRegions, write_sidecar
-from regiontok.shards.stream import ShardViews, Source, collate
-from regiontok.shards.tar import TarIndex, index_of, write_tar
-from regiontok.shards.views import Labels, View, ViewSettings
+from regiontok.shards.sources import ShardSource
+from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.tar import TarIndex, open_index, write_tar
+from regiontok.shards.views import LabelSpace, View, ViewSettings
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 REGIONS = 16
@@ -204,9 +205,9 @@ class Bare(Dataset):
 
 def datasets(folder: Path, count: int, size: tuple[int, int]) -> dict[str, Dataset]:
     """The loaders that are measured: position 0..count-1 -> a view, or the pixels of that view."""
-    boxes = ShardViews([Source(folder, folder / "boxes")], ViewSettings(size), Labels(99))
-    masks = ShardViews([Source(folder)], ViewSettings(size, patch=16), Labels(99))
-    index = index_of(folder / "bench-0.tar", folder)
+    boxes = ShardViews([ShardSource(folder, folder / "boxes")], ViewSettings(size), LabelSpace(99))
+    masks = ShardViews([ShardSource(folder)], ViewSettings(size, patch=16), LabelSpace(99))
+    index = open_index(folder / "bench-0.tar", folder)
     views = [boxes[position] for position in range(count)]
     return {
         "full": Bare(index, views, size, False),

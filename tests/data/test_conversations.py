@@ -16,11 +16,11 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import PictureError
 from regiontok.data.cache import FeatureCache
 from regiontok.data.collate import Collator, Example
-from regiontok.data.conversations import Conversations, replaced
+from regiontok.data.conversations import Conversations, read_replaced
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import VisualTokens, measure
 from regiontok.data.records import read
-from regiontok.data.sampler import EpochOrder, pools
+from regiontok.data.sampler import EpochOrder, record_pools
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.splice import IGNORE
 from regiontok.model.vlm import RegionVLM
@@ -141,13 +141,15 @@ def test_what_is_too_long_is_an_error_or_is_counted_never_cut(records):
 def test_a_bad_picture_gives_its_place_to_the_next_that_is_no_longer(records, folder):
     # fixed: nothing was decoded
     measured = measure(records, LABELLER, VisualTokens(FIXED), max_length=2048)
-    dataset = Conversations(records, LABELLER, measure=measured, aside=folder / "aside.jsonl")
+    dataset = Conversations(
+        records, LABELLER, measure=measured, replaced_file=folder / "aside.jsonl"
+    )
     example = dataset[3]
     assert example.input_ids == dataset[6].input_ids  # 4 and 5 are longer than 3
     assert example.pictures[0].key == dataset[6].pictures[0].key
-    assert list(replaced(folder / "aside.jsonl")) == [3]
-    assert "damaged" in replaced(folder / "aside.jsonl")[3]
-    assert replaced(folder / "none.jsonl") == {}
+    assert list(read_replaced(folder / "aside.jsonl")) == [3]
+    assert "damaged" in read_replaced(folder / "aside.jsonl")[3]
+    assert read_replaced(folder / "none.jsonl") == {}
     with pytest.raises(PictureError, match=r"3\.png"):
         Conversations(records, LABELLER, strict=True)[3]
     for number in range(8):
@@ -175,7 +177,7 @@ def test_workers_do_not_change_a_batch(records, packed):
     measured = measure(records, LABELLER, VisualTokens(FIXED), max_length=2048)
     options = {"pack_to": 150} if packed else {"group": True}
     order = EpochOrder(
-        pools(records, measured.keep),
+        record_pools(records, measured.keep),
         batch=3,
         seed=1,
         lengths=measured.lengths,

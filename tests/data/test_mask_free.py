@@ -13,7 +13,7 @@ from regiontok.data.conversations import Conversations
 from regiontok.data.labels import Labeller
 from regiontok.data.mask_free import MaskFree
 from regiontok.data.records import read
-from regiontok.data.sampler import EpochOrder, pools
+from regiontok.data.sampler import EpochOrder, record_pools
 from regiontok.model.mini import mini_tokenizer
 from regiontok.settings.recipe import Data, resolve
 from regiontok.train.build import build, placeholder_of
@@ -35,7 +35,7 @@ def mixed(share: float, seed: int = 1) -> MaskFree:
 
 
 def order(data: MaskFree, **options) -> EpochOrder:
-    return EpochOrder(pools(data.records), batch=6, seed=2, epochs=3.0, **options)
+    return EpochOrder(record_pools(data.records), batch=6, seed=2, epochs=3.0, **options)
 
 
 def test_the_draws_are_a_function_of_seed_epoch_and_record():
@@ -59,10 +59,10 @@ def test_rows_are_those_of_the_order_with_some_moved(options):
     data = mixed(0.5)
     sample_order = order(data, **options)
     for step in (0, 1, 5):
-        rows, plain = data.rows(sample_order, step), sample_order.at(step)
+        rows, plain = data.rows(sample_order, step), sample_order.rows(step)
         assert [index % 24 for index in flat(rows)] == flat(plain)
         assert [index >= 24 for index in flat(rows)] == data.drawn(
-            sample_order.place(step)[0], flat(plain)
+            sample_order.epoch_and_step(step)[0], flat(plain)
         ).tolist()
         assert [type(row) for row in rows] == [type(row) for row in plain]
 

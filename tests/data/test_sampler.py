@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from regiontok.data.pack import pack
 from regiontok.data.records import read
-from regiontok.data.sampler import EpochOrder, Pool, pools
+from regiontok.data.sampler import EpochOrder, RecordPool, record_pools
 from regiontok.settings.recipe import Data
 from samples.rows import flat
 
@@ -53,16 +53,16 @@ def test_a_sample_longer_than_a_row_is_refused():
     "options", [{}, {"group": True}, {"pack_to": 200}, {"group": True, "pack_to": 200}]
 )
 def test_an_epoch_has_every_record_once_but_for_what_fills_the_last_batch(options):
-    order = EpochOrder([Pool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, **options)
+    order = EpochOrder([RecordPool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, **options)
     for epoch in (0, 1):
         steps = range(epoch * order.steps_of(0), epoch * order.steps_of(0) + order.steps_of(epoch))
-        rows = [row for step in steps for row in order.at(step)]
+        rows = [row for step in steps for row in order.rows(step)]
         counts = Counter(flat(rows))
         assert set(counts) == set(range(203))
-        whole = len(rows) - len(order._rows(epoch))
+        whole = len(rows) - len(order._epoch_rows(epoch))
         assert 0 <= whole < 8
-        assert len(flat(rows[: len(order._rows(epoch))])) == 203
-    first, second = order.at(0), order.at(order.steps_of(0))
+        assert len(flat(rows[: len(order._epoch_rows(epoch))])) == 203
+    first, second = order.rows(0), order.rows(order.steps_of(0))
     assert first != second
 
 
@@ -70,10 +70,16 @@ def test_an_epoch_has_every_record_once_but_for_what_fills_the_last_batch(option
 def test_resuming_at_any_step_and_any_number_of_processes_give_the_same_samples(options):
     def order(**more):
         return EpochOrder(
-            [Pool(np.arange(203))], batch=8, seed=5, lengths=LENGTHS, epochs=2.5, **options, **more
+            [RecordPool(np.arange(203))],
+            batch=8,
+            seed=5,
+            lengths=LENGTHS,
+            epochs=2.5,
+            **options,
+            **more,
         )
 
-    whole = [order().at(step) for step in range(order().steps)]
+    whole = [order().rows(step) for step in range(order().steps)]
     assert list(order()) == whole
     assert len(order()) == len(whole)
     for start in (0, 1, 26, len(whole) - 1):
@@ -92,16 +98,19 @@ def test_resuming_at_any_step_and_any_number_of_processes_give_the_same_samples(
 
 def test_groups_are_of_nearly_one_length():
     def spread(order):
-        return np.mean([np.ptp(LENGTHS[order.at(step)]) for step in range(order.steps - 1)])
+        return np.mean([np.ptp(LENGTHS[order.rows(step)]) for step in range(order.steps - 1)])
 
-    plain = EpochOrder([Pool(np.arange(203))], batch=8, seed=1)
-    grouped = EpochOrder([Pool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, group=True)
+    plain = EpochOrder([RecordPool(np.arange(203))], batch=8, seed=1)
+    grouped = EpochOrder([RecordPool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, group=True)
     assert spread(grouped) < 0.1 * spread(plain)
 
 
 def test_weights_say_how_often_a_record_is_drawn():
     order = EpochOrder(
-        [Pool(np.arange(100), 0.25), Pool(np.arange(100, 110), 3.0)], batch=5, seed=2, epochs=4
+        [RecordPool(np.arange(100), 0.25), RecordPool(np.arange(100, 110), 3.0)],
+        batch=5,
+        seed=2,
+        epochs=4,
     )
     counts = Counter(flat(row for batch in order for row in batch))
     assert order.steps == 4 * 11
@@ -114,14 +123,14 @@ def test_pools_follow_the_sources_and_what_is_kept():
         [Data(records="miniworld(4, size=64)", weight=2.0), Data(records="miniworld(3, size=64)")]
     )
     keep = np.array([True, False, True, True, False, False, False])
-    (only,) = pools(records, keep)
+    (only,) = record_pools(records, keep)
     assert (only.indices.tolist(), only.weight) == ([0, 2, 3], 2.0)
-    assert [pool.indices.tolist() for pool in pools(records, np.array([1, 5]))] == [[1], [5]]
-    assert sum(pool.size for pool in pools(records)) == 11
+    assert [pool.indices.tolist() for pool in record_pools(records, np.array([1, 5]))] == [[1], [5]]
+    assert sum(pool.size for pool in record_pools(records)) == 11
 
 
 def test_orders_that_cannot_be_are_refused():
-    pool = [Pool(np.arange(4))]
+    pool = [RecordPool(np.arange(4))]
     with pytest.raises(
         ValueError, match="a batch of 6 cannot be shared by 2 processes in micro-batches of 2"
     ):
@@ -131,4 +140,4 @@ def test_orders_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="need the true length"):
         EpochOrder(pool, batch=1, group=True)
     tiny = EpochOrder(pool, batch=10, seed=0)
-    assert Counter(tiny.at(0)) == Counter([*range(4), *range(4), *tiny.at(0)[:2]])
+    assert Counter(tiny.rows(0)) == Counter([*range(4), *range(4), *tiny.rows(0)[:2]])

@@ -15,21 +15,15 @@ import torch
 from PIL import Image
 
 from regiontok.core.masks import PixelMasks
-from regiontok.shards.sidecar import (
-    Failure,
-    ImageRegions,
-    config_hash,
-    read_group,
-    read_report,
-    report_path,
-    write_sidecar,
-)
-from regiontok.shards.stream import ShardViews, Source, find_shards, load_steps
-from regiontok.shards.tar import ShardError, index_of, write_tar
-from regiontok.shards.views import Labels, NoRegion, ViewSettings
+from regiontok.shards.report import FailedImage, config_hash, read_report, report_path
+from regiontok.shards.sidecar import ImageRegions, read_row_group, write_sidecar
+from regiontok.shards.sources import ShardSource, find_shards
+from regiontok.shards.stream import ShardViews, load_steps
+from regiontok.shards.tar import ShardError, open_index, write_tar
+from regiontok.shards.views import LabelSpace, NoRegion, ViewSettings
 
 pytest.importorskip("pyarrow")
-LABELS = Labels(classes=1000)
+LABELS = LabelSpace(classes=1000)
 SETTINGS = ViewSettings((16, 16), regions=3)
 
 
@@ -52,12 +46,14 @@ def make(folder, name: str, numbers, errors=(), regions=2):
         for index, n in enumerate(numbers)
         if n not in errors
     ]
-    failures = [Failure(index, f"{n:06}", "why") for index, n in enumerate(numbers) if n in errors]
+    failures = [
+        FailedImage(index, f"{n:06}", "why") for index, n in enumerate(numbers) if n in errors
+    ]
     return tar, write_sidecar(tar, rows, config={"segmenter": "x"}, errors=failures)
 
 
 def views_of(folder, **options) -> ShardViews:
-    return ShardViews([Source(folder)], options.pop("settings", SETTINGS), LABELS, **options)
+    return ShardViews([ShardSource(folder)], options.pop("settings", SETTINGS), LABELS, **options)
 
 
 def contents(batches) -> list[tuple]:
@@ -76,12 +72,12 @@ def contents(batches) -> list[tuple]:
 
 def test_the_index_finds_every_image_and_is_kept(tmp_path):
     tar, _ = make(tmp_path, "s-0", range(5))
-    index = index_of(tar, tmp_path)
+    index = open_index(tar, tmp_path)
     assert index.names == tuple(f"{n:06}.png" for n in range(5))
     assert [index.read(position) for position in (3, 0, 4)] == [photo(3), photo(0), photo(4)]
     index_file = tmp_path / "s-0.tar.index.json"
     text = index_file.read_text()
-    assert index_of(tar, tmp_path).spans.tolist() == index.spans.tolist()
+    assert open_index(tar, tmp_path).spans.tolist() == index.spans.tolist()
     assert index_file.read_text() == text
     for wrong in (
         "{",
@@ -89,7 +85,7 @@ def test_the_index_finds_every_image_and_is_kept(tmp_path):
         json.dumps(json.loads(text) | {"bytes": 1}),
     ):
         index_file.write_text(wrong)
-        assert index_of(tar, tmp_path).names == index.names
+        assert open_index(tar, tmp_path).names == index.names
         assert index_file.read_text() == text
 
 
@@ -104,7 +100,7 @@ def test_tars_as_others_write_them(tmp_path):
                 member = tarfile.TarInfo(name)
                 member.size = len(name)
                 archive.addfile(member, io.BytesIO(name.encode()))
-        index = index_of(path, tmp_path)
+        index = open_index(path, tmp_path)
         assert index.names == (names[0], names[2])
         assert index.key(1) == f"long/{'x' * 90}/b"
         assert [index.read(0), index.read(1)] == [names[0].encode(), names[2].encode()]
@@ -118,7 +114,7 @@ def test_a_tar_cut_off_anywhere_is_named(tmp_path, share):
     data = data[: data.rindex(b"19.png")] if share == 0.97 else data[: int(share * len(data))]
     tar.write_bytes(data)
     with pytest.raises(ShardError, match=r"s-1\.tar: cut off"):
-        index_of(tar, tmp_path)
+        open_index(tar, tmp_path)
 
 
 def test_a_tar_cut_between_two_files_is_named(tmp_path):
@@ -126,14 +122,14 @@ def test_a_tar_cut_between_two_files_is_named(tmp_path):
     write_tar(tar, [("0.png", bytes(1000)), ("1.png", bytes(1000))])
     tar.write_bytes(tar.read_bytes()[: 512 + 1024])
     with pytest.raises(ShardError, match=r"cut off: 1536 bytes, and no end of the archive"):
-        index_of(tar, tmp_path)
+        open_index(tar, tmp_path)
 
 
 def test_a_compressed_tar_is_refused(tmp_path):
     with tarfile.open(tmp_path / "s.tar", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a.png"), io.BytesIO())
     with pytest.raises(ShardError, match="not an uncompressed tar"):
-        index_of(tmp_path / "s.tar", tmp_path)
+        open_index(tmp_path / "s.tar", tmp_path)
 
 
 def test_a_side_car_comes_back_as_it_was(tmp_path):
@@ -154,7 +150,7 @@ def test_a_side_car_comes_back_as_it_was(tmp_path):
     report = write_sidecar(
         tar, [full, ImageRegions(0, "a", (24, 32), np.zeros((0, 4)))], config={"k": 1}
     )
-    group = read_group(tmp_path / "s-2.regions.parquet", 0)
+    group = read_row_group(tmp_path / "s-2.regions.parquet", 0)
     empty, back = group[0], group[1]
     assert (empty.index, len(empty)) == (0, 0)
     assert (back.index, back.key, back.size) == (1, "b", (24, 32))
@@ -184,11 +180,11 @@ def test_a_side_car_is_there_whole_or_not_at_all(tmp_path):
     # as a writer leaves it that is killed between its two files
     report_path(tmp_path, "s-0").unlink()
     with pytest.raises(ShardError, match=r"s-0\.regions\.json: cannot be read"):
-        find_shards(Source(tmp_path))
+        find_shards(ShardSource(tmp_path))
     make(tmp_path, "s-0", range(3))
     (tmp_path / "s-0.regions.parquet").unlink()
     with pytest.raises(ShardError, match=r"s-0\.regions\.parquet: the side-car is missing"):
-        find_shards(Source(tmp_path))
+        find_shards(ShardSource(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +238,7 @@ def test_every_view_is_of_its_image(tmp_path):
 def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
     make(tmp_path / "a", "s-0", range(13))
     make(tmp_path / "b", "t-0", range(100, 109))
-    sources = [Source(tmp_path / "a"), Source(tmp_path / "b", weight=0.5)]
+    sources = [ShardSource(tmp_path / "a"), ShardSource(tmp_path / "b", weight=0.5)]
     views = ShardViews(sources, ViewSettings((16, 16), regions=3, patch=8), LABELS, seed=2)
     state = torch.get_rng_state()
     # two epochs of 17 or 18
@@ -281,7 +277,7 @@ def test_side_cars_in_another_folder(tmp_path):
     tar, _ = make(tmp_path / "mixed", "s-0", range(4))
     (tmp_path / "tars").mkdir()
     tar.rename(tmp_path / "tars" / tar.name)
-    views = ShardViews([Source(tmp_path / "tars", tmp_path / "mixed")], SETTINGS, LABELS)
+    views = ShardViews([ShardSource(tmp_path / "tars", tmp_path / "mixed")], SETTINGS, LABELS)
     assert len(contents(load_steps(views, batch=4, start=0, stop=1))) == 4
     # nothing is written beside the images
     assert [path.name for path in (tmp_path / "tars").iterdir()] == ["s-0.tar"]
@@ -303,7 +299,7 @@ def test_shards_missing_or_cut_off_are_named_or_left_out(tmp_path):
     for path in tmp_path.glob("s-0.*"):
         path.unlink()
     with pytest.raises(ShardError, match=r"s-1\.tar: another tar: 20000 bytes"):
-        find_shards(Source(tmp_path))
+        find_shards(ShardSource(tmp_path))
     (tmp_path / "s-2.tar").unlink()
     with pytest.raises(
         ShardError, match=r"no shard with a side-car .*s-2\.tar: the shard is missing"

@@ -13,14 +13,15 @@ from scipy import ndimage
 from regiontok.core.frame import Frame
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import PictureError
-from regiontok.shards.decode import crop_of, fraction_of
+from regiontok.shards.decode import decode_crop, decoding_divisor
+from regiontok.shards.random_view import draw_view
 from regiontok.shards.shares import mask_shares
 from regiontok.shards.sidecar import ImageRegions
 from regiontok.shards.tar import ShardError
-from regiontok.shards.views import Labels, NoRegion, ViewSettings, to_view, view_of
+from regiontok.shards.views import LabelSpace, NoRegion, ViewSettings, to_view
 
-OBJECTS = Labels(classes=100)
-TEXT = Labels(classes=100, vocabulary=256, tokenize=str.encode)
+OBJECTS = LabelSpace(classes=100)
+TEXT = LabelSpace(classes=100, vocabulary=256, tokenize=str.encode)
 
 
 def encoded(pixels: np.ndarray, form: str = "PNG", **options) -> bytes:
@@ -31,7 +32,7 @@ def encoded(pixels: np.ndarray, form: str = "PNG", **options) -> bytes:
 
 def draw(row, data=b"", settings=None, labels=OBJECTS, seed=0, kind=None):
     data = data or encoded(np.zeros((*row.size, 3), np.uint8))
-    return view_of(
+    return draw_view(
         row,
         lambda: data,
         settings or ViewSettings((32, 32)),
@@ -238,7 +239,7 @@ def test_labels_out_of_range_name_the_shard_and_the_image():
     ):
         draw(
             row_of(2, texts=["", "é"], labels=[1, -1]),
-            labels=Labels(100, 128, str.encode),
+            labels=LabelSpace(100, 128, str.encode),
             settings=ViewSettings((32, 32), scale=None),
         )
 
@@ -246,7 +247,7 @@ def test_labels_out_of_range_name_the_shard_and_the_image():
 def test_pixels_of_another_size_and_damaged_ones_are_named():
     with pytest.raises(
         ShardError,
-        match=r"image 4 \(img\): 10 x 20 pixels \(high x wide\), the side-car says 60 x 80",
+        match=r"image 4 \(img\): 10 x 20 pixels \(height x width\), the side-car says 60 x 80",
     ):
         draw(row_of(2), encoded(np.zeros((10, 20, 3), np.uint8), "JPEG"))
     whole = encoded(np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8), "JPEG")
@@ -279,7 +280,7 @@ def test_crops_equal_those_of_the_whole_picture(turn, mode):
         ((13, 7, 310, 300), (32, 48)),
         ((40, 50, 90, 120), (64, 64)),
     ):
-        cropped = crop_of(stream.getvalue(), size, crop, target)
+        cropped = decode_crop(stream.getvalue(), size, crop, target)
         y0, x0, y1, x1 = crop
         expected = np.asarray(
             upright.resize(target[::-1], Image.Resampling.BICUBIC, box=(x0, y0, x1, y1))
@@ -312,7 +313,7 @@ def test_crops_have_whole_pixels_at_the_fraction_they_are_decoded_at(size, step)
         ).crop
         assert 0 <= y0 < y1 <= size[0]
         assert 0 <= x0 < x1 <= size[1]
-        fraction = fraction_of(y1 - y0, x1 - x0, (32, 32))
+        fraction = decoding_divisor(y1 - y0, x1 - x0, (32, 32))
         assert all(edge % fraction == 0 for edge in (y0, x0, y1, x1))
         seen.add(fraction)
     assert max(seen) == step

@@ -17,8 +17,9 @@ from regiontok.pretrain.schedule import Positions, Timeline
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.region_attention import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
-from regiontok.shards.stream import ShardViews, Source, collate
-from regiontok.shards.views import Labels, View, ViewSettings
+from regiontok.shards.sources import ShardSource
+from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.views import LabelSpace, View, ViewSettings
 from regiontok.system.interrupt import undisturbed
 from regiontok.system.need import need
 
@@ -141,10 +142,11 @@ def views(
                 )
     kind = None if len(head_names(table)) == 2 else head_names(table)[0]
     sources = [
-        Source(folder_of(one.shards, cache), weight=one.weight, kind=kind) for one in table.data
+        ShardSource(folder_of(one.shards, cache), weight=one.weight, kind=kind)
+        for one in table.data
     ]  # type: ignore[arg-type]
     text = table.text
-    labels = Labels(
+    labels = LabelSpace(
         table.object.classes if table.object else _ANY,
         text.classes if text else 0,
         Tokenize(text.tokenizer) if text else None,
