@@ -42,7 +42,7 @@ from regiontok.core.canvas import batches, canvases
 from regiontok.core.picture import SUFFIXES, Picture
 from regiontok.encoders.lite import Lite, _network
 from regiontok.encoders.transformers import Transformers
-from regiontok.system.ahead import ahead as iter_ahead
+from regiontok.system.prefetch import map_ahead
 from regiontok.tokenizer.regionizer import Regionizer
 
 # name -> (width, blocks, heads, canvas, patch, dtype)
@@ -187,7 +187,7 @@ def measure(name: str, encoder: Any, paths: list[Path], args: argparse.Namespace
             encoder.prepare(picture)
             return picture
 
-        decoded = iter_ahead(ready, paths, workers=args.workers, most=args.batch)
+        decoded = map_ahead(ready, paths, workers=args.workers, most=args.batch)
         while batch := list(islice(decoded, args.batch)):
             regionizer.see(batch)
 

@@ -257,29 +257,29 @@ CONFIG = {"model_type": "clip"}
 class TestHere:
     def test_a_whole_checkpoint(self, cache):
         folder = store(cache, "a/b", config=CONFIG, files=("model.safetensors",))
-        assert hub.cached("a/b") == folder
-        assert hub.here("a/b") == hub.here(folder) == "yes"
+        assert hub.cached_folder("a/b") == folder
+        assert hub.availability("a/b") == hub.availability(folder) == "yes"
 
     def test_parts_do_not_count(self, cache):
         store(cache, "a/config", config=CONFIG)
         store(cache, "a/weights", files=("model.safetensors",))
         store(cache, "a/pickle", config=CONFIG, files=("pytorch_model.bin",))
         (store(cache, "a/dangling", config=CONFIG) / "model.safetensors").symlink_to(cache / "gone")
-        assert [hub.here(f"a/{name}") for name in ("config", "weights", "pickle", "dangling")] == [
-            "partly"
-        ] * 4
-        assert hub.here("a/none") == "no"
-        assert hub.cached("a/none") is None
+        assert [
+            hub.availability(f"a/{name}") for name in ("config", "weights", "pickle", "dangling")
+        ] == ["partly"] * 4
+        assert hub.availability("a/none") == "no"
+        assert hub.cached_folder("a/none") is None
 
     def test_shards(self, cache):
         index = {"weight_map": {"x": "model-1.safetensors", "y": "model-2.safetensors"}}
         folder = store(cache, "a/b", config=CONFIG, files=("model-1.safetensors",))
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-        assert hub.here("a/b") == "partly"
+        assert hub.availability("a/b") == "partly"
         store(cache, "a/b", files=("model-2.safetensors",))
-        assert hub.here("a/b") == "yes"
+        assert hub.availability("a/b") == "yes"
         (folder / "model.safetensors.index.json").write_text("{")
-        assert hub.here("a/b") == "partly"
+        assert hub.availability("a/b") == "partly"
 
     def test_where_the_cache_lies(self, monkeypatch, tmp_path):
         for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):

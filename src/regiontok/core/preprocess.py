@@ -19,8 +19,8 @@ from torch import Tensor
 
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.picture import RESAMPLE
-from regiontok.system.checkpoint import quiet
 from regiontok.system.need import need
+from regiontok.system.pretrained import quiet_transformers
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -190,7 +190,7 @@ def image_processor(folder: Path) -> Any:
     """
     auto = need("transformers", extra="hub").AutoImageProcessor
     try:
-        with quiet():
+        with quiet_transformers():
             return auto.from_pretrained(
                 str(folder), backend="pil", trust_remote_code=False, local_files_only=True
             )

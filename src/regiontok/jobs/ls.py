@@ -11,7 +11,7 @@ from regiontok.settings import registry
 from regiontok.settings.catalogue import CATALOGUE
 from regiontok.settings.recipe import load_recipe
 from regiontok.system.choices import nearest
-from regiontok.system.hub import cache_folder, here
+from regiontok.system.hub import availability, cache_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,7 +74,7 @@ def encoders() -> list[dict[str, Any]]:
             "tokens": entry.tokens,
             "licence": entry.licence,
             "threshold": entry.threshold,
-            "here": here(entry.hub) if entry.hub else "yes",
+            "here": availability(entry.hub) if entry.hub else "yes",
             "hub": entry.hub,
             "spec": entry.spec,
             "note": entry.note,

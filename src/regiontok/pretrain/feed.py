@@ -19,7 +19,7 @@ from regiontok.rice.region_attention import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.stream import ShardViews, Source, collate
 from regiontok.shards.views import Labels, View, ViewSettings
-from regiontok.system.interrupt import undisturbed
+from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.need import need
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def batches(
         batch_sampler=Positions(timeline, start, stop, rank, ranks),  # type: ignore[arg-type]
         collate_fn=Collate(heads),
         num_workers=workers,
-        worker_init_fn=undisturbed,
+        worker_init_fn=ignore_stop_signals,
         generator=torch.Generator(),  # nothing is drawn from the state of training
     )
     return iter(loader)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from regiontok.settings.registry import names
 from regiontok.settings.spec import Call, parse
-from regiontok.system.hub import cached
+from regiontok.system.hub import cached_folder
 
 STUDY = 0.7  # the diagnostic study's threshold for `merge`, with CLIP, SigLIP2 and RADIO
 
@@ -299,7 +299,7 @@ def route(text: str) -> Call | str:
     own = Path(text).expanduser()
     if not own.is_dir() and "/" not in text and "\\" not in text:
         return text
-    folder = own if own.is_dir() else cached(text)
+    folder = own if own.is_dir() else cached_folder(text)
     if folder is not None and (folder / "config.json").is_file():
         return Call(reader(folder), (text,))
     known = {entry.hub: parse(entry.spec)[0].name for entry in CATALOGUE if entry.hub}

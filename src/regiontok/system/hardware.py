@@ -1,5 +1,4 @@
-"""Named hardware for plans: memory and dense bf16 peak from the makers' data sheets, and the share
-of it that training is assumed to reach.
+"""Accelerators by name, for plans: their memory, their peak, and how much of it training reaches.
 
 After: NVIDIA's data sheets of H200, H100 (SXM), A100 (80 GB SXM), L40S and RTX 4090, figures
 without sparsity.
@@ -14,26 +13,10 @@ from dataclasses import dataclass
 
 from regiontok.system.choices import nearest
 
-MFU = 0.35
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """`devices` equal accelerators.
-
-    Attributes:
-        memory: of one, in bytes.
-        peak: of one, dense bf16 operations a second.
-    """
-
-    name: str
-    devices: int
-    memory: float
-    peak: float
-
+MFU = 0.35  # share of the peak that training is assumed to reach (model FLOPs utilisation)
 
 # name -> (memory in GB, dense bf16 peak in TFLOP/s)
-KNOWN = {
+ACCELERATORS = {
     "h200": (141, 989),
     "h100": (80, 989),
     "a100": (80, 312),
@@ -43,23 +26,40 @@ KNOWN = {
 }
 
 
-def hardware(text: str) -> Hardware:
-    """ "h100x4" -> four of them; without a number one.
+@dataclass(frozen=True)
+class Hardware:
+    """A number of equal accelerators.
 
-    Raises:
-        ValueError: an unknown name; the nearest known one is said.
-
-    >>> hardware("h100x4").devices, hardware("rtx4090").memory
-    (4, 24000000000.0)
+    Attributes:
+        name: the text it was named by, such as "h100x4".
+        devices: how many accelerators there are.
+        memory: bytes of memory of one accelerator.
+        peak: dense bf16 operations that one accelerator does a second at most.
     """
-    name, count = text.strip().lower(), 1
-    if name not in KNOWN and (
-        found := re.fullmatch(r"(.+)x(\d+)", name)
-    ):  # rtx4090 ends in x and digits too
-        name, count = found[1], int(found[2])
-    if name not in KNOWN or count < 1:
-        raise ValueError(
-            f"unknown hardware {text!r}{nearest(name, KNOWN)}; known: {', '.join(KNOWN)}, with a number such as h100x4"
-        )
-    memory, peak = KNOWN[name]
-    return Hardware(text, count, memory * 1e9, peak * 1e12)
+
+    name: str
+    devices: int
+    memory: float
+    peak: float
+
+    @classmethod
+    def of(cls, text: str) -> Hardware:
+        """The hardware that a text names: "h100" is one accelerator, "h100x4" are four.
+
+        Raises:
+            ValueError: If the name is unknown; the message says which known one is nearest.
+
+        >>> Hardware.of("h100x4").devices, Hardware.of("rtx4090").memory
+        (4, 24000000000.0)
+        """
+        name, count = text.strip().lower(), 1
+        if name not in ACCELERATORS:  # "rtx4090" itself ends in an x and digits
+            counted = re.fullmatch(r"(.+)x(\d+)", name)
+            name, count = (counted[1], int(counted[2])) if counted else (name, 1)
+        if name not in ACCELERATORS or count < 1:
+            raise ValueError(
+                f"unknown hardware {text!r}{nearest(name, ACCELERATORS)}; "
+                f"known: {', '.join(ACCELERATORS)}, with a number such as h100x4"
+            )
+        memory, peak = ACCELERATORS[name]
+        return cls(text, count, memory * 1e9, peak * 1e12)

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from regiontok.jobs.ls import encoders
-from regiontok.system.hub import cache_folder, here
+from regiontok.system.hub import availability, cache_folder
 
 State = Literal["ok", "absent", "broken"]
 SEGMENTERS = (
@@ -196,7 +196,7 @@ def _models() -> Iterator[Finding]:
     found = [
         ("felzenszwalb", "yes"),
         ("slic", "yes"),
-        *((f"sam('{hub}')", here(hub)) for hub in SEGMENTERS),
+        *((f"sam('{hub}')", availability(hub)) for hub in SEGMENTERS),
     ]
     yield from _sorted("segmenters", found, "hf download NAME fetches it")
 

@@ -21,9 +21,10 @@ from torch import Tensor
 from regiontok.core.picture import Picture
 from regiontok.jobs.check.slices import SLICES, Case, Photo
 from regiontok.segment.prompted.promptable import Promptable
-from regiontok.system.checkpoint import first_line, pretrained, quiet
-from regiontok.system.hub import cached, here
+from regiontok.system.errors import first_line
+from regiontok.system.hub import availability, cached_folder
 from regiontok.system.need import need
+from regiontok.system.pretrained import load_pretrained, quiet_transformers
 from regiontok.tokenizer.regionizer import build_encoder
 
 State = Literal["holds", "fails", "not here", "broken"]
@@ -160,7 +161,7 @@ def _checkpoint(case: Case, checkpoints: Path | None, download: bool) -> tuple[P
         if folder.is_dir():
             lack = _lack(folder, case)
             return (None, f"{folder} has no {lack}") if lack else (folder, "")
-    found = cached(case.model)
+    found = cached_folder(case.model)
     lack = _lack(found, case) if found else "weights"
     if not lack:
         return found, ""
@@ -178,7 +179,7 @@ def _checkpoint(case: Case, checkpoints: Path | None, download: bool) -> tuple[P
 def _lack(folder: Path, case: Case) -> str:
     """What a folder has not; nothing if it has all. `locate` leaves tokenizers out, so the cache
     may hold weights without one."""
-    if here(folder) != "yes":
+    if availability(folder) != "yes":
         return "config.json and safetensors"
     tokenizer = any((folder / name).is_file() for name in TOKENIZERS) or "texts" not in case.given
     return "" if tokenizer else "tokenizer files"
@@ -294,14 +295,14 @@ def _encoder(folder: Path, device: str) -> Any:
 def _model(name: str, folder: Path, device: str) -> Any:
     library = need("transformers", extra="hub")
     return (
-        pretrained(getattr(library, name), folder, str(folder), dtype=torch.float32)
+        load_pretrained(getattr(library, name), folder, str(folder), dtype=torch.float32)
         .to(device)
         .eval()
     )
 
 
 def _texts(model: Any, folder: Path, texts: Sequence[str], **options: Any) -> Tensor:
-    with quiet():
+    with quiet_transformers():
         processor = need("transformers", extra="hub").AutoProcessor.from_pretrained(
             str(folder), local_files_only=True
         )

@@ -26,7 +26,7 @@ from regiontok.jobs.tokenize.output import Setting, check_target, read_report, w
 from regiontok.measures.naming import name_regions
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.system.ahead import WORKERS, ahead
+from regiontok.system.prefetch import WORKERS, map_ahead
 from regiontok.tokenizer.clock import STAGES
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import build_encoder
@@ -158,7 +158,7 @@ def tokenize(
     fingerprint = job.fingerprint(rle, picture)
     prepare = job.encoder.prepare if workers else None
     decode = partial(_decode, out=out, fingerprint=fingerprint if resume else None, prepare=prepare)
-    with closing(ahead(decode, items, workers=workers, most=batch)) as decoded:
+    with closing(map_ahead(decode, items, workers=workers, most=batch)) as decoded:
         while part := list(islice(decoded, batch)):
             yield from (done for done in part if isinstance(done, Done))
             waiting = [done for done in part if isinstance(done, _Decoded)]
