@@ -408,7 +408,7 @@ def test_pool_of_a_batch_equals_a_loop(case):
     whole = pool(torch.cat(values), Members.of(views))
     assert whole.images == 4
     for index, (own, regions) in enumerate(zip(values, views, strict=True)):
-        alone, part = pool(own, Members.of([regions])), whole.of(index)
+        alone, part = pool(own, Members.of([regions])), whole[index]
         # float64, width 8: matrix products of other heights may round differently, measured below
         # 1e-15
         torch.testing.assert_close(part.values, alone.values, rtol=1e-12, atol=1e-12)
@@ -424,7 +424,7 @@ def test_pool_names_the_tokens_it_makes(case):
     assert set(tokens.image.tolist()) == {0, 2, 3}
     assert tokens.count("region") == len(tokens)
     for index in (0, 2, 3):
-        assert tokens.of(index).region.unique().tolist() == list(range(len(views[index])))
+        assert tokens[index].region.unique().tolist() == list(range(len(views[index])))
 
 
 @over("pool")
@@ -432,8 +432,8 @@ def test_pool_of_two_views_an_image(case):
     values, views = batch()
     tokens = pool_of(case)(torch.cat(values), Members.of(views, image=[0, 0, 0, 1]))
     assert tokens.images == 2
-    assert tokens.of(0).view.unique().tolist() == [0, 2]
-    assert tokens.of(1).view.unique().tolist() == [0]
+    assert tokens[0].view.unique().tolist() == [0, 2]
+    assert tokens[1].view.unique().tolist() == [0]
 
 
 @over("pool")
@@ -571,7 +571,7 @@ def test_place_of_a_batch_equals_a_loop(case):
     place = place_of(case)
     whole = place(tokens, grids)
     for index, grid in enumerate(grids):
-        alone, part = place(tokens.of(index), [grid]), whole.of(index)
+        alone, part = place(tokens[index], [grid]), whole[index]
         for name in ("values", "region", "patch", "view", "kind"):
             assert torch.equal(getattr(part, name), getattr(alone, name))
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from regiontok.core import clip as module
-from regiontok.core.animation import animated
-from regiontok.core.clip import Clip, ClipError, frame_files, natural
+from regiontok.core.animation import is_animated
+from regiontok.core.clip import Clip, ClipError, frame_files, natural_key
 from regiontok.core.picture import Picture, PictureError
 from regiontok.system.need import MissingPackage
 
@@ -101,7 +101,7 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
 
 
 def test_numbers_stand_before_words_in_natural_order():
-    assert sorted(["b1", "a10b10", "a", "a10b2", "10", "9"], key=natural) == [
+    assert sorted(["b1", "a10b10", "a", "a10b2", "10", "9"], key=natural_key) == [
         "9",
         "10",
         "a",
@@ -300,7 +300,7 @@ def test_what_is_see_through_lies_over_white(tmp_path):
 @pytest.mark.parametrize("name", ["one.gif", "one.webp"])
 def test_an_animation_of_one_frame_is_a_picture(name, tmp_path):
     Image.fromarray(numbered(2)[1]).save(tmp_path / name, lossless=True)
-    assert not animated(tmp_path / name)
+    assert not is_animated(tmp_path / name)
     with pytest.raises(
         ClipError,
         match=rf"{name}: one frame, so it is a picture and no clip; tokenize it as an image",

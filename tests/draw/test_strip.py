@@ -78,7 +78,7 @@ def test_numbers_are_those_of_the_clip():
     labels[2] = 1  # the only region of the last frame: the first there, the second of the clip
     regions = Regions.from_labels(labels)
     panels = draw_strip(BLACK, FRAME, regions, numbers=True, longest=400)
-    own, ids = regions.frame(2)
+    own, ids = regions.on_frame(2)
     hues = clip_colours(regions)[ids.numpy()]
     wanted, other = (
         draw_regions(

@@ -245,7 +245,7 @@ class TestOrder:
         pictures = [noise(size, seed) for seed, size in enumerate(SIZES)]
         together = tokenizer(pictures)
         for place, picture in enumerate(pictures):
-            alone, own = tokenizer(picture), together.of(place)
+            alone, own = tokenizer(picture), together[place]
             torch.testing.assert_close(own.values, alone.values)
             for name in ("view", "region", "patch", "kind"):
                 assert torch.equal(getattr(own, name), getattr(alone, name))

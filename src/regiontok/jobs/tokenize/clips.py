@@ -12,8 +12,9 @@ from typing import Any, TextIO
 import torch
 from PIL import Image
 
-from regiontok.core.animation import SUFFIXES, animated
-from regiontok.core.clip import MOST, VIDEOS, Clip, Cut
+from regiontok.core import video
+from regiontok.core.animation import SUFFIXES, is_animated
+from regiontok.core.clip import MOST, Clip, Cut
 from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
 from regiontok.data.collect import Item, NoImages, distinct, listed
@@ -71,8 +72,8 @@ def divide(
 
 def _is_video(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES:
-        return animated(path)
-    return path.suffix.lower() in VIDEOS and not path.is_dir()
+        return is_animated(path)
+    return path.suffix.lower() in video.SUFFIXES and not path.is_dir()
 
 
 def tokenize_clips(
@@ -149,7 +150,7 @@ def write_clip(
     tables = [_regions_json(setting, rle) for setting in settings]
     drawing = strip(settings) if picture else None
     write_folder(
-        folder, [setting.run.tokens.of(0) for setting in settings], tables, drawing, report
+        folder, [setting.run.tokens[0] for setting in settings], tables, drawing, report
     )
 
 
@@ -195,7 +196,7 @@ def _over_time(
     boxes: list[dict[str, list[float]]] = [{} for _ in range(len(regions))]
     masks: list[list[Any]] = [[None] * regions.grid[0] for _ in range(len(regions) if rle else 0)]
     for at in range(regions.grid[0]):
-        own, ids = regions.frame(at)
+        own, ids = regions.on_frame(at)
         corners = frame.boxes_to_pixels(grid_boxes(own)).tolist()
         coded = pixel_masks(own, frame).to_coco() if rle else []
         for place, region in enumerate(ids.tolist()):

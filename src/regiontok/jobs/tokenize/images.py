@@ -238,7 +238,7 @@ def _row(setting: Setting, index: int, decode: float) -> dict[str, Any]:
     stages = list(zip(*trails, strict=True))
     patches, count = sum(grid.patches for grid in grids), len(run.pictures)
     seconds = {stage: run.seconds[stage] / count for stage in STAGES} | {"decode": decode}
-    tokens = run.tokens.of(index)
+    tokens = run.tokens[index]
     return {
         "spec": setting.spec,
         "steps": [

@@ -91,7 +91,7 @@ def write_image(
     tables = [_regions_json(setting, index, rle) for setting in settings]
     drawing = side_by_side(panels(index, settings)) if picture else None
     write_folder(
-        folder, [setting.run.tokens.of(index) for setting in settings], tables, drawing, report
+        folder, [setting.run.tokens[index] for setting in settings], tables, drawing, report
     )
 
 
