@@ -12,7 +12,7 @@ import pytest
 import timm
 
 from regiontok.settings import registry, spec
-from regiontok.settings.catalogue import CATALOGUE, SPECS, reader, route
+from regiontok.settings.catalogue import CATALOGUE, SPECS, encoder_call, encoder_of_checkpoint
 from regiontok.settings.recipe import resolve
 from regiontok.system import hub
 from regiontok.tokenizer.regionizer import build_encoder
@@ -199,8 +199,8 @@ class TestRoutes:
     )
     def test_a_folder_goes_by_its_config(self, tmp_path, config, wanted):
         (tmp_path / "config.json").write_text(json.dumps(config))
-        assert reader(tmp_path) == wanted
-        assert route(str(tmp_path)) == spec.Call(wanted, (str(tmp_path),))
+        assert encoder_of_checkpoint(tmp_path) == wanted
+        assert encoder_call(str(tmp_path)) == spec.Call(wanted, (str(tmp_path),))
 
     @pytest.mark.parametrize("wanted", ["radio", "naflex", "timm", "transformers"])
     def test_a_folder_as_its_library_writes_it(self, tmp_path, wanted):
@@ -219,7 +219,7 @@ class TestRoutes:
     @pytest.mark.parametrize("text", ["{", "[1]"])
     def test_a_config_that_is_none_is_left_to_transformers(self, tmp_path, text):
         (tmp_path / "config.json").write_text(text)
-        assert reader(tmp_path) == "transformers"
+        assert encoder_of_checkpoint(tmp_path) == "transformers"
 
     @pytest.mark.parametrize(
         ("name", "wanted"),
@@ -234,21 +234,21 @@ class TestRoutes:
         ],
     )
     def test_a_hub_name_that_is_not_here_goes_by_the_catalogue(self, cache, name, wanted):
-        assert route(name) == spec.Call(wanted, (name,))
+        assert encoder_call(name) == spec.Call(wanted, (name,))
 
     def test_a_hub_name_in_the_cache_goes_by_its_config(self, cache):
         store(cache, "some/model", config={"model_type": "radio"})
-        assert route("some/model") == spec.Call("radio", ("some/model",))
+        assert encoder_call("some/model") == spec.Call("radio", ("some/model",))
 
     def test_specs_and_names_stay(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "lite").mkdir()  # a folder of that name does not take a method's place
         (tmp_path / "mine").mkdir()
-        assert route("lite") == "lite"
-        assert route("dinov2-l") == "dinov2-l"
-        assert route("radio('a/b', size=384)") == "radio('a/b', size=384)"
-        assert route("nothing") == "nothing"
-        assert route("mine") == spec.Call("transformers", ("mine",))
+        assert encoder_call("lite") == "lite"
+        assert encoder_call("dinov2-l") == "dinov2-l"
+        assert encoder_call("radio('a/b', size=384)") == "radio('a/b', size=384)"
+        assert encoder_call("nothing") == "nothing"
+        assert encoder_call("mine") == spec.Call("transformers", ("mine",))
 
 
 CONFIG = {"model_type": "clip"}

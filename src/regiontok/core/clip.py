@@ -266,8 +266,8 @@ def _clip_of_pictures(
 
 def _clip_of_file(path: Path, fps: float | None, most: int, cut: Cut, name: str) -> Clip:
     if not path.is_file():
-        what = "a device, not a video" if path.exists() else "no such file or folder"
-        raise ClipError(f"{name}: {what}")
+        reason = "a device, not a video" if path.exists() else "no such file or folder"
+        raise ClipError(f"{name}: {reason}")
     if not path.stat().st_size:
         raise ClipError(f"{name}: empty (0 bytes)")
     with path.open("rb") as file:

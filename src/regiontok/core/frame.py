@@ -263,9 +263,9 @@ class Frame:
             fill = float("nan") if values.is_floating_point() else -1
         rows, columns = (self._patch_of(axis).to(values.device) for axis in (0, 1))
         spread = values[..., rows.clamp(min=0), :][..., columns.clamp(min=0)]
-        seen = (rows >= 0)[:, None] & (columns >= 0)[None, :]
-        unseen = torch.tensor(fill, dtype=values.dtype, device=values.device)
-        return torch.where(seen, spread, unseen)
+        covered = (rows >= 0)[:, None] & (columns >= 0)[None, :]
+        filler = torch.tensor(fill, dtype=values.dtype, device=values.device)
+        return torch.where(covered, spread, filler)
 
     def boxes_to_grid(self, boxes: Num[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
         """xyxy boxes in image pixels -> xyxy boxes in patches, cut to what patches see.

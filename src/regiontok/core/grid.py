@@ -69,11 +69,11 @@ class PatchGrid:
                 f"values {list(self.values.shape)} lie on another grid "
                 f"than features {list(self.features.shape)}"
             )
-        for what, tensor in (("features", self.features), ("values", self.values)):
+        for name, tensor in (("features", self.features), ("values", self.values)):
             if tensor is not None and not _all_finite(tensor):
                 bad = int((~torch.isfinite(tensor)).any(-1).sum())
                 raise ValueError(
-                    f"{what} of {self.key or 'an image'} are NaN or infinite "
+                    f"{name} of {self.key or 'an image'} are NaN or infinite "
                     f"at {bad} of {self.patches} patches"
                 )
 

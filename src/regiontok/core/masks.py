@@ -47,17 +47,17 @@ class PixelMasks:
     names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for what, values in (("scores", self.scores), ("names", self.names)):
+        for field, values in (("scores", self.scores), ("names", self.names)):
             if values is not None and len(values) != len(self):
-                raise ValueError(f"{len(self)} masks need {len(self)} {what}, got {len(values)}")
+                raise ValueError(f"{len(self)} masks need {len(self)} {field}, got {len(values)}")
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def __repr__(self) -> str:
         extras = "".join(
-            f", {what}"
-            for what, values in (("scores", self.scores), ("names", self.names))
+            f", {field}"
+            for field, values in (("scores", self.scores), ("names", self.names))
             if values is not None
         )
         return f"PixelMasks({len(self)} masks, {self.size[0]} x {self.size[1]} pixels{extras})"

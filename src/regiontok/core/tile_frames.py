@@ -78,10 +78,10 @@ def _window_span(
         return None
     first, last = frame.crop[axis], frame.crop[axis + 2]
     per_pixel = (last - first) / frame.resized[axis]
-    low = first + (begin - image_begin) * per_pixel
+    crop_begin = first + (begin - image_begin) * per_pixel
     # The end of the image itself is taken without rounding.
-    high = last if end == image_end else first + (end - image_begin) * per_pixel
-    return begin, end, low, high
+    crop_end = last if end == image_end else first + (end - image_begin) * per_pixel
+    return begin, end, crop_begin, crop_end
 
 
 def unpadded_patches(frame: Frame) -> tuple[slice, slice]:
@@ -99,7 +99,7 @@ def unpadded_patches(frame: Frame) -> tuple[slice, slice]:
     for axis, (count, side) in enumerate(zip(dropped, (h, w), strict=True)):
         left = slice(count, side - count)
         if left.start >= left.stop:
-            seen = frame.valid.any(1 - axis).nonzero()[:, 0]
-            left = slice(int(seen[0]), int(seen[-1]) + 1)
+            valid = frame.valid.any(1 - axis).nonzero()[:, 0]
+            left = slice(int(valid[0]), int(valid[-1]) + 1)
         slices.append(left)
     return slices[0], slices[1]

@@ -60,15 +60,15 @@ class Video:
     def timed_frames(self) -> Iterator[TimedFrame]:
         """The frames, up to the first sign of damage; each ends when the next one begins."""
         origin: float | None = None
-        shown: tuple[float, Any] | None = None
+        pending: tuple[float, Any] | None = None
         for frame in self._whole_frames():
             time = self._decoded / self.rate if frame.time is None else float(frame.time)
             origin = time if origin is None else origin
-            if shown is not None:
-                yield _timed(*shown, end=time - origin)
-            shown = time - origin, frame
-        if shown is not None:
-            start, frame = shown
+            if pending is not None:
+                yield _timed(*pending, end=time - origin)
+            pending = time - origin, frame
+        if pending is not None:
+            start, frame = pending
             lasts = _seconds(frame.duration, frame.time_base) or 0.0
             yield _timed(start, frame, end=start + max(lasts, 1 / self.rate))
 

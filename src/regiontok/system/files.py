@@ -17,15 +17,15 @@ def replacing(path: Path) -> Iterator[Path]:
     stood at `path`. If the block fails, nothing stays. What a killed process left behind is cleared
     away by the next one that writes the same path; two processes must not do so at once.
     """
-    part = path.with_name(f".{path.name}.part")
-    _remove(part)
+    temporary = path.with_name(f".{path.name}.part")
+    _remove(temporary)
     try:
-        yield part
-        if part.is_dir() and path.exists():
+        yield temporary
+        if temporary.is_dir() and path.exists():
             _remove(path)
-        os.replace(part, path)
+        os.replace(temporary, path)
     finally:
-        _remove(part)
+        _remove(temporary)
 
 
 @contextmanager
@@ -35,8 +35,8 @@ def replacing_shared(path: Path) -> Iterator[Path]:
     Each process writes a file of its own; the one that is renamed last stays.
     """
     private_path = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    with replacing(private_path) as part:
-        yield part
+    with replacing(private_path) as temporary:
+        yield temporary
     os.replace(private_path, path)
 
 
