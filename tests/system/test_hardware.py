@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regiontok.system.hardware import Hardware
+from regiontok.system.hardware import hardware
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from regiontok.system.hardware import Hardware
     ],
 )
 def test_a_name_may_end_in_the_number_of_accelerators(text, devices, memory):
-    hardware = Hardware.of(text)
-    assert (hardware.name, hardware.devices, hardware.memory) == (text, devices, memory)
+    machine = hardware(text)
+    assert (machine.name, machine.devices, machine.memory) == (text, devices, memory)
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_a_name_may_end_in_the_number_of_accelerators(text, devices, memory):
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(text, message):
     with pytest.raises(ValueError, match=message):
-        Hardware.of(text)
+        hardware(text)

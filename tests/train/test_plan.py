@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from regiontok.settings.recipe import ModelSettings, Stage, resolve
-from regiontok.system.hardware import MFU, Hardware
+from regiontok.system.hardware import MFU, hardware
 from regiontok.train.batching import Division, divide
 from regiontok.train.build import (
     build,
@@ -135,7 +135,7 @@ def test_the_plan_of_a_run_is_what_the_run_does():
         {"steps": None, "epochs": 2.0},
         {"name": "two", "train": ["connector", "language_model"], "lora": {"rank": 2}},
     )
-    plans = plan_run(made, Options(held_out=2), Hardware.of("rtx4090x2"))
+    plans = plan_run(made, Options(held_out=2), hardware("rtx4090x2"))
     built = build(made)
     rows = feed(made, made.stage[0], tokenizer=built.tokenizer, placeholder=3, held_out=2)
     assert plans[0].steps == rows.steps == 6
@@ -152,7 +152,7 @@ def test_the_plan_of_a_run_is_what_the_run_does():
 
 
 def test_a_sampled_plan_measures_few_and_counts_all():
-    (one,) = plan_run(recipe({"steps": None}), Options(), Hardware.of("h100"), samples=3)
+    (one,) = plan_run(recipe({"steps": None}), Options(), hardware("h100"), samples=3)
     assert (one.measured, one.samples, one.steps) == (3, 12, 3)
 
 
@@ -160,7 +160,7 @@ def test_packed_plans_count_rows():
     (one,) = plan_run(
         recipe({"steps": None, "pack": True, "max_length": 400, "batch": 1}),
         Options(),
-        Hardware.of("h100"),
+        hardware("h100"),
     )
     assert one.steps == np.ceil(12 * one.tokens["mean"] / 400 / 0.98)
 
@@ -186,10 +186,10 @@ def test_every_sample_of_a_batch_goes_to_one_process_once():
 
 
 def test_hardware_is_known_by_name():
-    assert Hardware.of("h100x4").peak == 989e12
+    assert hardware("h100x4").peak == 989e12
     assert 0.3 <= MFU <= 0.5
     with pytest.raises(ValueError, match=r"unknown hardware 'h101' \(did you mean 'h100'\?\)"):
-        Hardware.of("h101")
+        hardware("h101")
 
 
 def test_groups_have_their_parts_rates_and_only_matrices_decay():

@@ -19,7 +19,7 @@ from regiontok.pretrain import run
 from regiontok.pretrain.plan import PretrainPlan
 from regiontok.pretrain.run import PretrainOptions
 from regiontok.settings.recipe import load_recipe
-from regiontok.system.hardware import ACCELERATORS, MFU, Hardware
+from regiontok.system.hardware import KNOWN, MFU, hardware
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,10 +63,7 @@ def plan(
     Raises:
         ValueError: an unknown recipe or hardware, a recipe without `[pretrain]`.
     """
-    recipe, there = (
-        load_recipe(find_recipe(text), scale=scale, overrides=overrides),
-        Hardware.of(on),
-    )
+    recipe, there = load_recipe(find_recipe(text), scale=scale, overrides=overrides), hardware(on)
     if recipe.pretrain is None:
         raise ValueError(
             f"{recipe.name} has no [pretrain]: nothing to plan; `regiontok train --dry-run` plans [[stage]]s"
@@ -87,8 +84,8 @@ def peak_of(device: str) -> float:
     (989.0, 165.0, 0.0)
     """
     plain = device.lower().replace(" ", "")
-    found = [name for name in ACCELERATORS if name in plain]
-    return ACCELERATORS[max(found, key=len)][1] * 1e12 if found else 0.0
+    found = [name for name in KNOWN if name in plain]
+    return KNOWN[max(found, key=len)][1] * 1e12 if found else 0.0
 
 
 def results(plans: Sequence[PretrainPlan], on: str) -> list[Table]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from regiontok.jobs.ls import find_recipe
 from regiontok.settings.recipe import load_recipe
-from regiontok.system.hardware import Hardware
+from regiontok.system.hardware import hardware
 from regiontok.train import run
 from regiontok.train.dry import plan_run
 from regiontok.train.options import Options
@@ -59,7 +59,7 @@ def plan(
         ValueError: an unknown recipe or hardware, records that cannot be read.
     """
     recipe = load_recipe(find_recipe(text), scale=scale, overrides=overrides)
-    return plan_run(recipe, options or Options(), Hardware.of(on), sharded=sharded, samples=samples)
+    return plan_run(recipe, options or Options(), hardware(on), sharded=sharded, samples=samples)
 
 
 def results(plans: Sequence[StagePlan], on: str) -> list[Table]:

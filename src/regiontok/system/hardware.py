@@ -1,4 +1,4 @@
-"""Accelerators by name, for plans: their memory, their peak, and how much of it training reaches.
+"""Named hardware for plans: its memory, and the operations a second that it reaches.
 
 After: NVIDIA's data sheets of H200, H100 (SXM), A100 (80 GB SXM), L40S and RTX 4090, figures
 without sparsity.
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from regiontok.system.choices import nearest
 
-MFU = 0.35  # share of the peak that training is assumed to reach (model FLOPs utilisation)
+MFU = 0.35  # share of the peak that training is assumed to reach
 
 # name -> (memory in GB, dense bf16 peak in TFLOP/s)
-ACCELERATORS = {
+KNOWN = {
     "h200": (141, 989),
     "h100": (80, 989),
     "a100": (80, 312),
@@ -31,10 +31,10 @@ class Hardware:
     """A number of equal accelerators.
 
     Attributes:
-        name: the text it was named by, such as "h100x4".
-        devices: how many accelerators there are.
+        name: their name and number, such as "h100x4".
+        devices: how many there are.
         memory: bytes of memory of one accelerator.
-        peak: dense bf16 operations that one accelerator does a second at most.
+        peak: dense bf16 operations a second of one accelerator.
     """
 
     name: str
@@ -42,24 +42,37 @@ class Hardware:
     memory: float
     peak: float
 
-    @classmethod
-    def of(cls, text: str) -> Hardware:
-        """The hardware that a text names: "h100" is one accelerator, "h100x4" are four.
 
-        Raises:
-            ValueError: If the name is unknown; the message says which known one is nearest.
+def hardware(text: str) -> Hardware:
+    """The accelerators of a text such as "h100x4"; without a number it is one.
 
-        >>> Hardware.of("h100x4").devices, Hardware.of("rtx4090").memory
-        (4, 24000000000.0)
-        """
-        name, count = text.strip().lower(), 1
-        if name not in ACCELERATORS:  # "rtx4090" itself ends in an x and digits
-            counted = re.fullmatch(r"(.+)x(\d+)", name)
-            name, count = (counted[1], int(counted[2])) if counted else (name, 1)
-        if name not in ACCELERATORS or count < 1:
-            raise ValueError(
-                f"unknown hardware {text!r}{nearest(name, ACCELERATORS)}; "
-                f"known: {', '.join(ACCELERATORS)}, with a number such as h100x4"
-            )
-        memory, peak = ACCELERATORS[name]
-        return cls(text, count, memory * 1e9, peak * 1e12)
+    Raises:
+        ValueError: If the name is unknown; the message names the nearest known one.
+
+    >>> hardware("h100x4").devices, hardware("rtx4090").memory
+    (4, 24000000000.0)
+    """
+    name, count = text.strip().lower(), 1
+    # rtx4090 ends in x and digits too
+    if name not in KNOWN and (match := re.fullmatch(r"(.+)x(\d+)", name)):
+        name, count = match[1], int(match[2])
+    if name not in KNOWN or count < 1:
+        raise ValueError(
+            f"unknown hardware {text!r}{nearest(name, KNOWN)}; "
+            f"known: {', '.join(KNOWN)}, with a number such as h100x4"
+        )
+    memory, peak = KNOWN[name]
+    return Hardware(text, devices=count, memory=memory * 1e9, peak=peak * 1e12)
+
+
+def peak_of(device: str) -> float:
+    """Dense bf16 operations a second of a device by torch's name for it; 0 if it is not known.
+
+    >>> peak_of("NVIDIA H200") / 1e12, peak_of("NVIDIA GeForce RTX 4090") / 1e12
+    (989.0, 165.0)
+    >>> peak_of("something else")
+    0.0
+    """
+    plain = device.lower().replace(" ", "")
+    names = [name for name in KNOWN if name in plain]
+    return KNOWN[max(names, key=len)][1] * 1e12 if names else 0.0
