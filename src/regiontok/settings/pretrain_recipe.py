@@ -76,7 +76,7 @@ class TextHead(Settings):
 class PretrainLoss(Settings):
     """Losses and negatives of all heads (rows R5, R6).
 
-    `regiontok.rice.loss` and `regiontok.rice.sampling` say what each setting does.
+    `regiontok.rice.loss` and `regiontok.rice.negatives` say what each setting does.
     """
 
     kind: Literal["twosided", "softmax"] = "twosided"
