@@ -138,11 +138,15 @@ class Clip:
         if isinstance(source, Clip):
             return source
         _check_settings(fps, rate, most, cut)
-        path = Path(source) if isinstance(source, str | Path) else None
-        name = name or (str(path) if path else "clip")
-        if path and not path.is_dir():
-            return _clip_of_file(path, fps, most, cut, name)
-        frames = _files_of_folder(path) if path else _frames_of(source)
+        if isinstance(source, str | Path):
+            path = Path(source)
+            name = name or str(path)
+            if not path.is_dir():
+                return _clip_of_file(path, fps, most, cut, name)
+            frames: Frames = _files_of_folder(path)
+        else:
+            name = name or "clip"
+            frames = _frames_of(source)
         if rate is None:
             indices = list(range(len(frames)))
             times = [index / fps for index in indices] if fps else []
@@ -227,11 +231,12 @@ def _files_of_folder(folder: Path) -> list[Path]:
 def _frames_of(source: Iterable[ImageSource] | np.ndarray | Tensor) -> Frames:
     """The frames of a source that is no file, as something that has a length and indices."""
     if hasattr(source, "ndim"):
-        if source.ndim != 4:
+        array: np.ndarray | Tensor = source  # type: ignore[assignment]
+        if array.ndim != 4:
             raise ClipError(
-                f"expected an array of frames [T H W 3], got shape {list(source.shape)}"
+                f"expected an array of frames [T H W 3], got shape {list(array.shape)}"
             )
-        return source
+        return array
     if not isinstance(source, Iterable) or isinstance(source, bytes | bytearray | Picture):
         raise TypeError(
             "expected a video file, a folder of frames, a list of pictures or an array "

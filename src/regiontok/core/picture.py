@@ -293,7 +293,8 @@ def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
                 f"{name}: floats must lie in [0, 1], got {array.min():.4g} to {array.max():.4g}; "
                 "undo any normalisation first"
             )
-        return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
+        inside: np.ndarray = np.clip(array, 0, 1)
+        return np.round(inside * 255).astype(np.uint8)
     raise PictureError(f"{name}: expected uint8, uint16 or float pixels, got {array.dtype}")
 
 

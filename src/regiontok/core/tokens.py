@@ -167,7 +167,7 @@ class Tokens:
     def take(self, index: Int[Tensor, "j"] | Bool[Tensor, "t"]) -> Tokens:
         """The tokens of `index` (or of a bool mask), in its order."""
         ids = {name: ids[index] for name, ids in self._ids().items()}
-        return replace(self, values=self.values[index], **ids)
+        return Tokens(self.values[index], **ids, images=self.images)
 
     def split(self) -> list[Float[Tensor, "t d"]]:
         """One `[t d]` for each image: what transformers takes as ready-made visual tokens.
@@ -220,12 +220,12 @@ class Tokens:
         """Like `torch.Tensor.to`; a dtype changes only the values."""
         values = self.values.to(*args, **kwargs)
         ids = {name: ids.to(values.device) for name, ids in self._ids().items()}
-        return replace(self, values=values, **ids)
+        return Tokens(values, **ids, images=self.images)
 
     def pin_memory(self) -> Tokens:
         """The same tokens in pinned memory, from which copies to a GPU need not wait."""
         ids = {name: ids.pin_memory() for name, ids in self._ids().items()}
-        return replace(self, values=self.values.pin_memory(), **ids)
+        return Tokens(self.values.pin_memory(), **ids, images=self.images)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Plain tensors for safetensors; `from_tensors` is the way back."""

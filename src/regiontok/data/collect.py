@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TextIO
 
 from regiontok.core.picture import SUFFIXES
+from regiontok.system.errors import RegiontokError
 
 
-class NoImages(ValueError):
+class NoImages(RegiontokError, ValueError):
     """Paths that lead to no image; the message says which and why."""
 
 

@@ -25,6 +25,7 @@ from regiontok.core.picture import Picture
 from regiontok.data.generated import Miniworld, is_generated, picture_of
 from regiontok.settings.recipe import Data
 from regiontok.system.choices import nearest
+from regiontok.system.errors import RegiontokError
 
 IMAGE = "<image>"
 ROLES = {
@@ -36,7 +37,7 @@ ROLES = {
 }
 
 
-class RecordError(ValueError):
+class RecordError(RegiontokError, ValueError):
     """A record that cannot be trained on; the message is its reason, by which it is counted."""
 
 

@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from regiontok.core.picture import SUFFIXES
+from regiontok.system.errors import RegiontokError
 from regiontok.system.files import replacing, replacing_shared
 
 FORMAT = "regiontok tar index 1"
 
 
-class ShardError(ValueError):
+class ShardError(RegiontokError, ValueError):
     """A shard that is missing, cut off, damaged, or not what its side-car says; the message names
     it."""
 
