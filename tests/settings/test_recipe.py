@@ -407,7 +407,8 @@ class TestExtends:
     def test_mistakes_are_told(self, write, tmp_path):
         with pytest.raises(
             RecipeError,
-            match=r"row.toml: it extends '_bse.toml', and there is no such file \(did you mean '_base.toml'\?\)",
+            match=r"row.toml: it extends '_bse.toml', and there is no such file "
+            r"\(did you mean '_base.toml'\?\)",
         ):
             load_recipe(write('extends = "_bse.toml"\nwhat = "A row"'))
         for wrong in ("1", "[1]", '""', "{ a = 1 }"):

@@ -49,8 +49,8 @@ def test_no_more_is_begun_than_was_allowed():
             yield item
 
     with closing(map_ahead(lambda item: item, items(), workers=2, most=most)) as results:
-        for asked, _ in zip(range(1, 6), results, strict=False):
-            assert len(taken) <= asked - 1 + most
+        for count, _ in zip(range(1, 6), results, strict=False):
+            assert len(taken) <= count - 1 + most
     assert len(taken) < 10
 
 

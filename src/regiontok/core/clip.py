@@ -24,6 +24,7 @@ from PIL import Image
 from regiontok.core.animation import Animation, is_animation_format
 from regiontok.core.picture import SUFFIXES, ImageSource, Picture
 from regiontok.core.sampling import is_sampled
+from regiontok.core.sizes import counted, shape_text
 from regiontok.core.video import Video
 from regiontok.system.errors import RegiontokError
 
@@ -94,8 +95,8 @@ class Clip:
 
     def __repr__(self) -> str:
         rate = f", {self.fps:g} a second" if self.fps else ""
-        height, width = self.size
-        return f"Clip({self.name!r}, {len(self)} frames of {height} x {width} pixels{rate})"
+        frames = counted(len(self), "frame")
+        return f"Clip({self.name!r}, {frames} of {shape_text(self.size)} pixels{rate})"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -233,9 +234,7 @@ def _frames_of(source: Iterable[ImageSource] | np.ndarray | Tensor) -> Frames:
     if hasattr(source, "ndim"):
         array: np.ndarray | Tensor = source  # type: ignore[assignment]
         if array.ndim != 4:
-            raise ClipError(
-                f"expected an array of frames [T H W 3], got shape {list(array.shape)}"
-            )
+            raise ClipError(f"expected an array of frames [T H W 3], got shape {list(array.shape)}")
         return array
     if not isinstance(source, Iterable) or isinstance(source, bytes | bytearray | Picture):
         raise TypeError(

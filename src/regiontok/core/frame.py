@@ -23,6 +23,7 @@ from torch import Tensor
 from regiontok.core.masks import PixelMasks
 from regiontok.core.overlap import overlap_of_runs
 from regiontok.core.picture import Picture
+from regiontok.core.sizes import shape_text
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Num
@@ -76,7 +77,7 @@ class Frame:
             raise ValueError(f"the canvas {self.canvas} is smaller than one patch {self.patch}")
 
     def __repr__(self) -> str:
-        image, canvas, grid = (f"{h} x {w}" for h, w in (self.image, self.canvas, self.grid))
+        image, canvas, grid = map(shape_text, (self.image, self.canvas, self.grid))
         return f"Frame(image {image}, canvas {canvas}, {grid} patches)"
 
     @classmethod

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from regiontok.core.frame import Frame
 from regiontok.core.masks import PixelMasks
+from regiontok.core.sizes import counted, shape_text, storage_text
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -78,10 +79,9 @@ class PatchGrid:
                 )
 
     def __repr__(self) -> str:
-        grid, width = " x ".join(map(str, self.grid)), self.features.shape[-1]
-        dtype = str(self.features.dtype).removeprefix("torch.")
-        masks = "" if self.masks is None else f", {len(self.masks)} masks"
-        return f"PatchGrid({grid} patches, width {width}, {dtype}, {self.features.device}{masks})"
+        grid, width = shape_text(self.grid), self.features.shape[-1]
+        masks = "" if self.masks is None else f", {counted(len(self.masks), 'mask')}"
+        return f"PatchGrid({grid} patches, width {width}, {storage_text(self.features)}{masks})"
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from pycocotools import mask as coco
 from torch import Tensor
 
 from regiontok.core.rle import code_of_segmentation, codes_of_labels, runs_of_code
+from regiontok.core.sizes import counted, shape_text
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -60,7 +61,7 @@ class PixelMasks:
             for field, values in (("scores", self.scores), ("names", self.names))
             if values is not None
         )
-        return f"PixelMasks({len(self)} masks, {self.size[0]} x {self.size[1]} pixels{extras})"
+        return f"PixelMasks({counted(len(self), 'mask')}, {shape_text(self.size)} pixels{extras})"
 
     @classmethod
     def from_dense(

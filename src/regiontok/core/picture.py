@@ -20,6 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from regiontok.core.png import announced_bytes, stream_bytes
+from regiontok.core.sizes import shape_text
 from regiontok.system.errors import RegiontokError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Picture:
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def __repr__(self) -> str:
-        return f"Picture({self.name!r}, {self.size[0]} x {self.size[1]} pixels)"
+        return f"Picture({self.name!r}, {shape_text(self.size)} pixels)"
 
     @classmethod
     def of(cls, source: ImageSource, name: str | None = None) -> Picture:

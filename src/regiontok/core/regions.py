@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from regiontok.core.sizes import counted, shape_text
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
@@ -94,7 +96,7 @@ class Regions:
         return len(self.source)
 
     def __repr__(self) -> str:
-        return f"Regions({' x '.join(map(str, self.grid))} patches, {len(self)} regions)"
+        return f"Regions({shape_text(self.grid)} patches, {counted(len(self), 'region')})"
 
     @classmethod
     def singletons(
@@ -301,9 +303,10 @@ class Members:
         return int(self.regions[-1])
 
     def __repr__(self) -> str:
-        views, images = len(self.image), len(torch.unique(self.image))
-        patches = int(self.patches[-1])
-        return f"Members({views} views of {images} images, {patches} patches, {len(self)} regions)"
+        views = counted(len(self.image), "view")
+        images = counted(len(torch.unique(self.image)), "image")
+        regions = counted(len(self), "region")
+        return f"Members({views} of {images}, {int(self.patches[-1])} patches, {regions})"
 
     @cached_property
     def sizes(self) -> Int[Tensor, "k"]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regiontok.core.regions import Members
+from regiontok.core.sizes import counted, storage_text
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -106,9 +107,8 @@ class Tokens:
         return self.values.shape[0]
 
     def __repr__(self) -> str:
-        images = f"{self.images} image{'' if self.images == 1 else 's'}"
-        dtype = str(self.dtype).removeprefix("torch.")
-        return f"Tokens({len(self)} tokens of {images}, width {self.width}, {dtype}, {self.device})"
+        tokens, images = counted(len(self), "token"), counted(self.images, "image")
+        return f"Tokens({tokens} of {images}, width {self.width}, {storage_text(self.values)})"
 
     def _repr_html_(self) -> str:
         """A table for notebooks: how many tokens of each kind each image has."""
