@@ -41,7 +41,7 @@ from regiontok.core.canvas import batches, canvases
 from regiontok.core.picture import SUFFIXES, Picture
 from regiontok.encoders.lite import EdgePadded, Lite
 from regiontok.encoders.transformers import Transformers
-from regiontok.system.ahead import ahead as iter_ahead
+from regiontok.system.prefetch import map_ahead
 from regiontok.tokenizer.regionizer import Regionizer
 
 # name -> (width, blocks, heads, canvas, patch, dtype)

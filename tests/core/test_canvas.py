@@ -1,7 +1,4 @@
-"""Canvases laid ahead are those laid in turn.
-
-They are taken once, and never for other settings.
-"""
+"""Canvases laid ahead equal those laid in turn, are taken once, and never for other settings."""
 
 from __future__ import annotations
 
@@ -14,11 +11,14 @@ from regiontok.core.canvas import canvases, lay_ahead, mean_fill
 from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 from regiontok.tokenizer.regionizer import build_encoder
-from samples.pictures import noise
+
+
+def noise(seed: int, size=(40, 60)) -> Picture:
+    return Picture.of(np.random.default_rng(seed).integers(0, 255, (*size, 3), dtype=np.uint8))
 
 
 def test_laid_ahead_is_taken_once_and_equal(monkeypatch):
-    picture, frame = noise(40, 60, 0), Frame.stretch((40, 60), (28, 28), (14, 14))
+    picture, frame = noise(0), Frame.stretch((40, 60), (28, 28), (14, 14))
     wanted = canvases([picture], [frame], shuffle=3)
     lay_ahead(picture, frame, shuffle=3)
     assert picture in _canvas._AHEAD
@@ -29,18 +29,18 @@ def test_laid_ahead_is_taken_once_and_equal(monkeypatch):
 
 
 def test_other_settings_do_not_take_it():
-    picture, frame = noise(40, 60, 0), Frame.stretch((40, 60), (28, 28), (14, 14))
+    picture, frame = noise(0), Frame.stretch((40, 60), (28, 28), (14, 14))
     lay_ahead(picture, frame, resample="nearest")
-    fresh = canvases([noise(40, 60, 0)], [frame])
+    fresh = canvases([noise(0)], [frame])
     assert torch.equal(canvases([picture], [frame]), fresh)
 
 
 def test_it_goes_with_its_picture():
-    picture = noise(40, 60, 1)
+    picture = noise(1)
     lay_ahead(picture, Frame.stretch((40, 60), (28, 28), (14, 14)))
-    before = len(_canvas._AHEAD)
+    count = len(_canvas._AHEAD)
     del picture
-    assert len(_canvas._AHEAD) == before - 1
+    assert len(_canvas._AHEAD) == count - 1
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_it_goes_with_its_picture():
 )
 def test_encoders_prepare_exactly_what_they_encode(spec, monkeypatch):
     encoder = build_encoder(spec)
-    wanted = encoder.encode([noise(40, 60, 2)])[0].features
-    picture = noise(40, 60, 2)
+    wanted = encoder.encode([noise(2)])[0].features
+    picture = noise(2)
     encoder.prepare(picture)
     monkeypatch.setattr(_canvas, "_laid", lambda *_: pytest.fail("it was laid already"))
     assert torch.equal(encoder.encode([picture])[0].features, wanted)

@@ -13,11 +13,10 @@ import torch
 from PIL import Image
 
 from regiontok.core import clip as module
-from regiontok.core.animation import animated
-from regiontok.core.clip import Clip, ClipError, frame_files, natural
+from regiontok.core.animation import is_animated
+from regiontok.core.clip import Clip, ClipError, frame_files, natural_key
 from regiontok.core.picture import Picture, PictureError
 from regiontok.system.need import MissingPackage
-from samples.pictures import noise_frames
 
 LOSSLESS = "ffv1", "bgr0"
 
@@ -55,6 +54,11 @@ def film(tmp_path):
         return path
 
     return write
+
+
+def noise(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (48, 64, 3)).astype(np.uint8) for _ in range(count)]
 
 
 def test_an_array_is_its_frames():
@@ -97,7 +101,7 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
 
 
 def test_numbers_stand_before_words_in_natural_order():
-    assert sorted(["b1", "a10b10", "a", "a10b2", "10", "9"], key=natural) == [
+    assert sorted(["b1", "a10b10", "a", "a10b2", "10", "9"], key=natural_key) == [
         "9",
         "10",
         "a",
@@ -151,7 +155,7 @@ def test_a_long_frame_stands_for_all_moments_it_is_on_screen_but_once(film):
 
 
 def test_lossless_frames_come_out_as_they_went_in(film):
-    frames = noise_frames(3)
+    frames = noise(3)
     clip = Clip.of(film("a.mkv", frames))
     assert all(
         np.array_equal(frame.pixels, pixels)
@@ -165,7 +169,7 @@ def test_rotation_is_undone(film, turn):
     frame = np.zeros((32, 48, 3), np.uint8)
     frame[:8, :24] = 255  # the left half of the top
     clip = Clip.of(film("a.mp4", [frame] * 2, ("mpeg4", "yuv420p"), rotation=turn))
-    # counterclockwise, as the display matrix counts
+    # Counterclockwise, as the display matrix counts.
     upright = np.rot90(frame[..., 0] > 128, turn // 90)
     assert clip.size == upright.shape
     assert ((clip.frames[0].pixels[..., 0] > 128) == upright).mean() > 0.98
@@ -183,7 +187,7 @@ def test_the_matrix_of_a_phone_held_upright_is_a_turn_clockwise(film):
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
 @pytest.mark.parametrize("share", [0.97, 0.6, 0.3])
 def test_a_cut_video_is_an_error_or_its_whole_frames(film, name, share):
-    frames = noise_frames(20)
+    frames = noise(20)
     codec, options = (
         (("mpeg4", "yuv420p"), {"movflags": "faststart"}) if name == "a.mp4" else (LOSSLESS, {})
     )
@@ -197,23 +201,23 @@ def test_a_cut_video_is_an_error_or_its_whole_frames(film, name, share):
         match=r"cut off or damaged after \d+ frames .*cut='keep' takes those that are whole",
     ):
         Clip.of(path)
-    rescued = Clip.of(path, cut="keep")
-    assert 0 < len(rescued) < 20
-    assert [frame.key for frame in rescued.frames] == [
-        frame.key for frame in whole.frames[: len(rescued)]
+    clip = Clip.of(path, cut="keep")
+    assert 0 < len(clip) < 20
+    assert [frame.key for frame in clip.frames] == [
+        frame.key for frame in whole.frames[: len(clip)]
     ]
-    assert rescued.damage
+    assert clip.damage
 
 
 def test_a_video_cut_before_its_first_frame_has_none(film):
-    path = film("a.mkv", noise_frames(20))
+    path = film("a.mkv", noise(20))
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(ClipError, match="no frames"):
         Clip.of(path, cut="keep")
 
 
 def test_an_mp4_without_its_index_is_one_clear_error(film):
-    path = film("a.mp4", noise_frames(5), ("mpeg4", "yuv420p"))  # the index stands at the end
+    path = film("a.mp4", noise(5), ("mpeg4", "yuv420p"))  # the index stands at the end
     path.write_bytes(path.read_bytes()[:-1200])
     with pytest.raises(
         ClipError,
@@ -247,19 +251,19 @@ def test_sound_alone_has_no_frames(tmp_path):
     ids=["text", "HLS playlist", "concat list"],
 )
 def test_what_is_no_video_is_refused_and_playlists_open_nothing(film, tmp_path, data):
-    other = film("other.mkv", noise_frames(3))
+    other = film("other.mkv", noise(3))
     path = tmp_path / "a.mp4"
     path.write_bytes(data.replace(b"OTHER", str(other).encode()))
     with pytest.raises(ClipError, match=r"a\.mp4: no video of a known format"):
         Clip.of(path)
 
 
-# ---- animations ---------------------------------------------------------------------------------
+# --- animations
 
 
 def animation(path: Path, frames, durations, **options) -> Path:
-    first, *rest = (Image.fromarray(frame) for frame in frames)
-    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, **options)
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    first.save(path, save_all=True, append_images=others, duration=durations, loop=0, **options)
     return path
 
 
@@ -294,7 +298,7 @@ def test_what_is_see_through_lies_over_white(tmp_path):
 @pytest.mark.parametrize("name", ["one.gif", "one.webp"])
 def test_an_animation_of_one_frame_is_a_picture(name, tmp_path):
     Image.fromarray(numbered(2)[1]).save(tmp_path / name, lossless=True)
-    assert not animated(tmp_path / name)
+    assert not is_animated(tmp_path / name)
     with pytest.raises(
         ClipError,
         match=rf"{name}: one frame, so it is a picture and no clip; tokenize it as an image",
@@ -304,25 +308,25 @@ def test_an_animation_of_one_frame_is_a_picture(name, tmp_path):
 
 
 def test_a_gif_cut_anywhere_is_an_error_or_its_whole_frames(tmp_path):
-    path = animation(tmp_path / "a.gif", noise_frames(5), 100)
+    path = animation(tmp_path / "a.gif", noise(5), 100)
     whole, frames = path.read_bytes(), Clip.of(path).frames
     cut, lengths = tmp_path / "cut.gif", []
     for end in [*range(20, len(whole) - 1, 397), len(whole) - 1]:
         cut.write_bytes(whole[:end])
         with pytest.raises(
             ClipError,
-            match=r"cut\.gif: (cut off or damaged after|no GIF or WebP that can be read, or one "
-            r"cut)",
+            match=r"cut\.gif: (cut off or damaged after|"
+            "no GIF or WebP that can be read, or one cut)",
         ):
             Clip.of(cut)
         with contextlib.suppress(ClipError):  # before the first frame is whole
-            rescued = Clip.of(cut, cut="keep")
-            assert rescued.damage
+            clip = Clip.of(cut, cut="keep")
+            assert clip.damage
             assert all(
                 np.array_equal(a.pixels, b.pixels)
-                for a, b in zip(rescued.frames, frames, strict=False)
+                for a, b in zip(clip.frames, frames, strict=False)
             )
-            lengths.append(len(rescued))
+            lengths.append(len(clip))
     assert (set(lengths), lengths) == ({1, 2, 3, 4, 5}, sorted(lengths))
 
 
@@ -330,7 +334,7 @@ def test_what_follows_the_end_of_a_gif_does_not_matter_and_a_cut_webp_is_none(tm
     path = animation(tmp_path / "a.gif", numbered(3), 100)
     path.write_bytes(path.read_bytes() + b"more")
     assert len(Clip.of(path)) == 3
-    path = animation(tmp_path / "a.webp", noise_frames(3), 100)
+    path = animation(tmp_path / "a.webp", noise(3), 100)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ClipError, match=r"a\.webp: no GIF or WebP that can be read"):
         Clip.of(path, cut="keep")
@@ -354,7 +358,7 @@ def test_an_animation_that_is_too_much_is_refused(tmp_path, monkeypatch):
 def test_a_photo_is_no_video(tmp_path):
     pytest.importorskip("av", reason="videos need PyAV: pip install 'regiontok[video]'")
     file = io.BytesIO()
-    Image.fromarray(noise_frames(1)[0]).save(file, "JPEG")
+    Image.fromarray(noise(1)[0]).save(file, "JPEG")
     (tmp_path / "a.jpg").write_bytes(file.getvalue())
     with pytest.raises(ClipError, match="no video of a known format"):
         Clip.of(tmp_path / "a.jpg")

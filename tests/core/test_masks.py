@@ -25,9 +25,9 @@ DENSE = np.array(
 
 
 def code_of(runs: list[int]) -> bytes:
-    """COCO's compressed run lengths, written out.
+    """COCO's compressed run lengths, written out here.
 
-    A byte holds 5 bits; every run but the first two is coded less the one before the last.
+    A byte has 5 bits, and every run but the first two is written less the one before the last.
     """
     out = []
     for i, run in enumerate(runs):
@@ -99,7 +99,7 @@ def test_there_and_back(height, width, count, seed):
         assert np.array_equal(columns.reshape(width, height).T, mask)
     theirs = coco.encode(np.asfortranarray(dense.transpose(1, 2, 0).astype(np.uint8)))
     assert masks.to_coco() == [
-        {"size": [height, width], "counts": coded["counts"].decode()} for coded in theirs
+        {"size": [height, width], "counts": code["counts"].decode()} for code in theirs
     ]
 
 
@@ -278,7 +278,7 @@ NAN, FAR = float("nan"), 1e9
 @pytest.mark.parametrize(
     ("rings", "message"),
     [
-        # the next four end the process inside pycocotools 2.0.11
+        # The first four end the process inside pycocotools 2.0.11.
         ([[0, 0, NAN, 1, 2, 2]], "leaves the image"),
         ([[0, 0, float("inf"), 1, 2, 2]], "leaves the image"),
         ([[0, 0, FAR, FAR, 2, 2]], "leaves the image"),
@@ -301,7 +301,7 @@ def test_forged_polygons(rings, message):
 def test_random_codes_are_read_or_refused():
     draw = random.Random(3)
     alphabet = bytes(range(48, 112))
-    read = 0
+    count = 0
     for _ in range(3000):
         code = bytearray(
             GOOD if draw.random() < 0.5 else bytes(draw.choices(alphabet, k=draw.randrange(1, 9)))
@@ -312,9 +312,9 @@ def test_random_codes_are_read_or_refused():
             masks = PixelMasks.from_coco([{"size": [4, 4], "counts": bytes(code)}], (4, 4))
         except ValueError:
             continue
-        read += 1
+        count += 1
         assert masks.dense().sum() == masks.areas[0]
-    assert read
+    assert count
 
 
 def test_real_annotations(data):

@@ -89,8 +89,8 @@ def test_lossy_formats_stay_close(form, options):
 
 
 def test_two_pictures_in_one_jpeg_give_the_first():
-    both = encoded(SMOOTH, "MPO", save_all=True, append_images=[Image.new("RGB", (32, 24))])
-    assert np.abs(Picture.of(both).pixels.astype(int) - SMOOTH).mean() < 6
+    joined = encoded(SMOOTH, "MPO", save_all=True, append_images=[Image.new("RGB", (32, 24))])
+    assert np.abs(Picture.of(joined).pixels.astype(int) - SMOOTH).mean() < 6
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
@@ -208,7 +208,7 @@ def test_damaged_exif_does_not_lose_a_whole_photo():
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     good = encoded(SMOOTH, "JPEG", exif=exif)
-    # a width that is a text: Pillow can read, but not write it
+    # A width that is a text: Pillow can read, but not write it.
     bad = good.replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")
     assert bad != good
     with pytest.raises((struct.error, TypeError)):
@@ -305,11 +305,11 @@ def test_bombs():
     assert len(bomb) < 200
     with pytest.raises(
         PictureError,
-        match=r"more than 89 million pixels; if you trust the file, raise "
-        r"PIL\.Image\.MAX_IMAGE_PIXELS",
+        match=r"more than 89 million pixels; if you trust the file, "
+        r"raise PIL\.Image\.MAX_IMAGE_PIXELS",
     ):
         Picture.of(bomb, name="bomb")
-    # beyond the limit by less than twice: Pillow only warns
+    # Beyond the limit by less than twice, where Pillow only warns.
     with pytest.raises(PictureError, match="more than 89 million pixels"):
         Picture.of(png((10_000, 10_000), b"\0"))
 
@@ -372,10 +372,10 @@ def test_damaged_bytes_give_a_picture_or_a_picture_error(form):
             if draw.random() < 0.2:
                 start = int(draw.integers(len(data)))
                 del data[start : start + int(draw.integers(1, 20))]
-            for position in draw.integers(
+            for index in draw.integers(
                 0, min(len(data), int(draw.choice([60, 200, 10**6]))), draw.integers(1, 6)
             ):
-                data[position] = draw.choice([0, 255, draw.integers(256)])
+                data[index] = draw.choice([0, 255, draw.integers(256)])
             try:
                 picture = Picture.of(bytes(data))
             except PictureError:
@@ -458,11 +458,11 @@ def test_tensors_channels_first_or_last():
 
 
 def test_where_both_readings_fit_a_tensor_is_channels_first():
-    both = torch.arange(3 * 5 * 3, dtype=torch.uint8).reshape(3, 5, 3)
-    picture = Picture.of(both)
+    ambiguous = torch.arange(3 * 5 * 3, dtype=torch.uint8).reshape(3, 5, 3)
+    picture = Picture.of(ambiguous)
     assert picture.size == (5, 3)
-    assert np.array_equal(picture.pixels, both.permute(1, 2, 0).numpy())
-    assert Picture.of(both.numpy()).size == (3, 5)  # an array has its channels last
+    assert np.array_equal(picture.pixels, ambiguous.permute(1, 2, 0).numpy())
+    assert Picture.of(ambiguous.numpy()).size == (3, 5)  # an array has its channels last
 
 
 def test_half_precision_tensors():
@@ -495,14 +495,14 @@ def test_half_precision_tensors():
 def test_the_callers_data_stay_the_callers(make):
     source = make()
     picture = Picture.of(source)
-    before = picture.pixels.copy()
+    copy = picture.pixels.copy()
     if isinstance(source, Image.Image):
         source.paste((1, 2, 3), (0, 0, 5, 4))
     elif isinstance(source, torch.Tensor):
         source.fill_(1)
     else:
         source[:] = b"\0" * len(source) if isinstance(source, bytearray) else 1  # still writable
-    assert np.array_equal(picture.pixels, before)
+    assert np.array_equal(picture.pixels, copy)
     assert not picture.pixels.flags.writeable
     assert picture.pixels.flags.c_contiguous
     with pytest.raises(ValueError, match="read-only"):
@@ -519,26 +519,19 @@ def test_keys(tmp_path):
     data = encoded(NOISE, "PNG")
     file = tmp_path / "a.png"
     file.write_bytes(data)
-    assert (
-        Picture.of(file).key
-        == Picture.of(data).key
-        == Picture.of(memoryview(data), name="other").key
-    )
-    # other bytes, whatever the pixels
-    assert Picture.of(data).key != Picture.of(encoded(NOISE, "BMP")).key
+    key = Picture.of(data).key
+    assert Picture.of(file).key == Picture.of(memoryview(data), name="other").key == key
+    assert Picture.of(encoded(NOISE, "BMP")).key != key  # other bytes, whatever the pixels
     other = NOISE.copy()
     other[-1, -1, -1] ^= 1
-    assert (
-        Picture.of(NOISE).key
-        == Picture.of(NOISE.copy()).key
-        == Picture.of(torch.from_numpy(NOISE)).key
-    )
+    assert Picture.of(NOISE).key == Picture.of(NOISE.copy()).key
+    assert Picture.of(NOISE).key == Picture.of(torch.from_numpy(NOISE)).key
     assert Picture.of(NOISE).key == Picture.of(Image.fromarray(NOISE)).key
     assert Picture.of(NOISE).key != Picture.of(other).key
     flat = np.zeros((4, 6, 3), np.uint8)
-    # the same bytes in another shape
+    # The same bytes in another shape.
     assert Picture.of(flat).key != Picture.of(flat.reshape(6, 4, 3)).key
-    assert len(Picture.of(data).key) == 32
+    assert len(key) == 32
 
 
 def test_resizing_a_crop_equals_cropping_the_resized_picture():

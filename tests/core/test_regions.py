@@ -182,7 +182,7 @@ def test_take_in_any_order(stack, random):
     assert torch.equal(regions.take(torch.tensor(order, dtype=torch.int64)).patch, taken.patch)
     chosen = torch.tensor([i in order for i in range(len(regions))], dtype=torch.bool)
     assert torch.equal(regions.take(chosen).masks, regions.masks[chosen])
-    # what was taken from is as before
+    # What was taken from is as before.
     assert regions.masks.tolist() == stack[stack.flatten(1).any(1)].tolist()
 
 
@@ -257,9 +257,9 @@ def test_members_give_back_each_view(stacks):
     views = [Regions.from_masks(stack) for stack in stacks]
     members = Members.of(views)
     for i, view in enumerate(views):
-        first, last = members.regions[i], members.regions[i + 1]
-        in_view = (members.region >= first) & (members.region < last)
-        assert torch.equal(members.patch[in_view] - members.patches[i], view.patch)
-        assert torch.equal(members.region[in_view] - first, view.region)
+        start, end = members.regions[i], members.regions[i + 1]
+        inside = (members.region >= start) & (members.region < end)
+        assert torch.equal(members.patch[inside] - members.patches[i], view.patch)
+        assert torch.equal(members.region[inside] - start, view.region)
     assert members.sizes.tolist() == [size for view in views for size in view.sizes.tolist()]
     assert members.view.tolist() == [i for i, view in enumerate(views) for _ in range(len(view))]

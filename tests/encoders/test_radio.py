@@ -437,10 +437,10 @@ def test_batches_dtype_shuffle_and_sharing(folders):
     far = torch.cdist(moved.features.flatten(0, 1) - place, still.features.flatten(0, 1) - place)
     assert sorted(far.argmin(1).tolist()) == list(range(36))
     assert far.argmin(1).tolist() != list(range(36))
-    held = len(checkpoint._LOADED)
+    held = len(pretrained._LOADED)
     del half
     gc.collect()
-    assert len(checkpoint._LOADED) < held
+    assert len(pretrained._LOADED) < held
 
 
 def test_what_is_no_radio_is_refused(copied, tmp_path):

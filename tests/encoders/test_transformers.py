@@ -31,9 +31,10 @@ from regiontok.encoders import transformers as ours
 from regiontok.encoders.transformers import Transformers
 from regiontok.settings.registry import build, names, render, summary
 from regiontok.settings.spec import SpecError
-from regiontok.system import checkpoint
-from regiontok.system.checkpoint import fingerprint, pretrained
+from regiontok.system import pretrained
+from regiontok.system.checkpoint import fingerprint
 from regiontok.system.need import MissingPackage
+from regiontok.system.pretrained import load_pretrained
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from samples.models import shake
 from samples.pictures import waves
@@ -695,10 +696,10 @@ def test_a_model_is_loaded_once_and_let_go(copied, capfd):
     assert first._module is not encoder(copied, ", dtype='bfloat16'")._module
     assert capfd.readouterr().err == ""  # neither a bar nor the text tower's weights
     assert hub.logging.get_verbosity() == level
-    held = len(checkpoint._LOADED)
+    held = len(pretrained._LOADED)
     del first, second
     gc.collect()
-    assert len(checkpoint._LOADED) < held
+    assert len(pretrained._LOADED) < held
 
 
 def test_missing_weights_are_an_error(copied):
@@ -1179,7 +1180,7 @@ def test_an_auto_class_reads_pickled_tensors_too(checkpoints, copied):
     torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
     (copied / "model.safetensors").unlink()
     with pytest.warns(UserWarning, match="read as tensors only"):
-        module = pretrained(hub.AutoModel, copied, "copy", dtype=torch.float32)
+        module = load_pretrained(hub.AutoModel, copied, "copy", dtype=torch.float32)
     saved = CASES["clip"].model.state_dict()
     assert type(module).__name__ == "CLIPModel"
     assert all(torch.equal(value, saved[key]) for key, value in module.state_dict().items())

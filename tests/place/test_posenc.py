@@ -90,8 +90,8 @@ def test_each_view_has_its_own_width():
         grids,
     )
     table = head.place_tokens[0].table
-    assert torch.equal(tokens.of(0).values.view(2, 3, D), table[:2])
-    assert torch.equal(tokens.of(1).values.view(3, 2, D), table[:, :2])
+    assert torch.equal(tokens[0].values.view(2, 3, D), table[:2])
+    assert torch.equal(tokens[1].values.view(3, 2, D), table[:, :2])
 
 
 def test_frames_of_a_clip_share_their_positions():

@@ -27,7 +27,7 @@ from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
 from regiontok.segment.sam import Sam
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
-from regiontok.system import checkpoint
+from regiontok.system import pretrained
 from regiontok.system.need import MissingPackage
 from samples.pictures import coffee
 
@@ -678,4 +678,4 @@ def test_one_model_in_memory_for_all_settings(checkpoints):
         render(first, full=True),
         first.identity,
     )
-    assert len([key for key in checkpoint._LOADED if key[0] == "sam"]) >= 1
+    assert len([key for key in pretrained._LOADED if key[0] == "sam"]) >= 1

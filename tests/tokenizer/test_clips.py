@@ -226,7 +226,7 @@ def test_regions_on_one_frame_keep_their_identity():
     none, nobody = regions.frame(2)
     assert (len(none), nobody.tolist()) == (0, [])
     with pytest.raises(IndexError, match="frame 3 of a clip of 3"):
-        regions.frame(3)
+        regions.on_frame(3)
     with pytest.raises(ValueError, match=r"only a clip's regions, on a grid \(t, h, w\)"):
         frame_regions.frame(0)
 

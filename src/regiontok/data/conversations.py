@@ -10,7 +10,6 @@ ranks.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from pathlib import Path
 
@@ -23,8 +22,9 @@ from regiontok.data.collate import Example
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import Measure
 from regiontok.data.records import Record, RecordError, Records, open_picture
+from regiontok.system.logs import module_logger
 
-_LOG = logging.getLogger(__name__)
+_LOG = module_logger(__name__)
 
 
 class Conversations(torch.utils.data.Dataset):

@@ -41,7 +41,7 @@ def encoder_rows() -> list[dict[str, Any]]:
             "tokens": entry.tokens,
             "licence": entry.licence,
             "threshold": entry.threshold,
-            "here": here(entry.hub) if entry.hub else "yes",
+            "here": availability(entry.hub) if entry.hub else "yes",
             "hub": entry.hub,
             "spec": entry.spec,
             "note": entry.note,

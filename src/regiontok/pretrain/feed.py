@@ -187,7 +187,7 @@ def batches(
         batch_sampler=Positions(timeline, start, stop, rank, ranks),  # type: ignore[arg-type]
         collate_fn=Collate(heads),
         num_workers=workers,
-        worker_init_fn=undisturbed,
+        worker_init_fn=ignore_stop_signals,
         generator=torch.Generator(),  # nothing is drawn from the state of training
     )
     return iter(loader)

@@ -9,9 +9,11 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from regiontok.system.checkpoint import first_line, locate, pretrained, quiet, weight_files
+from regiontok.system.checkpoint import locate, weight_files
 from regiontok.system.choices import nearest
+from regiontok.system.errors import first_line
 from regiontok.system.need import need
+from regiontok.system.pretrained import load_pretrained, quiet_transformers
 
 TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 
@@ -52,7 +54,7 @@ def load(
         )
     rules = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with quiet():
+        with quiet_transformers():
             kind = AutoConfig.from_pretrained(str(folder), **rules).model_type
             check_kind(kind, kinds)
             processor = AutoProcessor.from_pretrained(str(folder), **rules)
@@ -61,7 +63,7 @@ def load(
             f"{name}: config, tokenizer or processor cannot be read ({first_line(error)})"
         ) from None
     options = {} if attention is None else {"attn_implementation": attention}
-    model = pretrained(AutoModelForImageTextToText, folder, name, dtype=dtype, **options)
+    model = load_pretrained(AutoModelForImageTextToText, folder, name, dtype=dtype, **options)
     return model.to(device).eval(), processor
 
 

@@ -26,7 +26,7 @@ from regiontok.released.door import check_door, rewrapped, visual_outputs
 from regiontok.released.family import Cut, Family, ImageTokens, Seen
 from regiontok.released.loading import check_kind, load
 from regiontok.settings import registry
-from regiontok.system.choices import one_of
+from regiontok.system.choices import check_choice
 from regiontok.tokenizer.pipeline import RegionPipeline
 from regiontok.tokenizer.regionizer import pictures
 
@@ -87,8 +87,8 @@ class ReleasedVLM(nn.Module):
         padding: str = "drop",
     ) -> None:
         super().__init__()
-        one_of("at", at, ("before", "after"))
-        one_of("cut", cut, ("stitched", "tile"))
+        check_choice("at", at, ("before", "after"))
+        check_choice("cut", cut, ("stitched", "tile"))
         check_door(model)
         self.family = family_of(model, processor)
         self.model, self.processor, self.at, self.cut = model, processor, at, cut

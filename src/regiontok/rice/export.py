@@ -24,8 +24,10 @@ from torch import Tensor
 
 from regiontok.rice.region_attention import Query, RegionTransformer
 from regiontok.rice.vit import ViT, ViTConfig
-from regiontok.system.checkpoint import WEIGHTS, locate, read_json, refuse_missing, tensors
+from regiontok.system.checkpoint import checkpoint_tensors, locate, read_json
 from regiontok.system.files import replacing
+from regiontok.system.pretrained import refuse_missing
+from regiontok.system.weights import WEIGHTS
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's: the family's pixels are normalised by them
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -104,7 +106,10 @@ def load_regions(
             f"{model}: config.json does not say how many region layers there are; give layers=, "
             "1 say"
         )
-    weights = {key.removeprefix("vision_model."): value for key, value in tensors(folder).items()}
+    weights = {
+        key.removeprefix("vision_model."): value
+        for key, value in checkpoint_tensors(folder).items()
+    }
     with torch.device("meta"):
         transformer = RegionTransformer(ViT(config), int(layers), query or fields.get(QUERY, "cls"))
     state = _state_of(transformer, weights, str(model))

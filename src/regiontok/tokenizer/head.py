@@ -13,7 +13,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import CLS, NEWLINE, WHOLE, Tokens, interleave
 from regiontok.methods import Connector, Place, Pool
-from regiontok.system.choices import one_of
+from regiontok.system.choices import check_choice
 
 
 class RMSNorm(nn.RMSNorm):
@@ -64,7 +64,7 @@ class VisualHead(nn.Module):
         place_tokens: Sequence[Place] = (),
     ) -> None:
         super().__init__()
-        one_of("norm", norm, ("none", "rms"))
+        check_choice("norm", norm, ("none", "rms"))
         _check_places(place_features, place_tokens)
         self.norm = RMSNorm(width, eps=1e-6) if norm == "rms" else nn.Identity()
         self.pool = pool.build(width)

@@ -18,9 +18,9 @@ from regiontok.core.regions import Members
 from regiontok.core.tiling import Tiling
 from regiontok.methods import Encoder, RegionStep, Segmenter, Transform
 from regiontok.settings import registry
-from regiontok.settings.catalogue import route
+from regiontok.settings.catalogue import encoder_call
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.system.choices import one_of
+from regiontok.system.choices import check_choice
 from regiontok.tokenizer import clips
 from regiontok.tokenizer.clock import Clock
 from regiontok.tokenizer.pipeline import RegionPipeline
@@ -58,7 +58,7 @@ class Regionizer(RegionPipeline):
         tiles: str = "",
         cut: str = "stitched",
     ) -> None:
-        one_of("cut", cut, ("stitched", "tile"))
+        check_choice("cut", cut, ("stitched", "tile"))
         self.encoder = resolve_encoder(encoder)
         self.tiles, self.cut = tiles, cut
         self.tiling = Tiling.of(tiles) if tiles else None
@@ -154,7 +154,7 @@ class Regionizer(RegionPipeline):
 def build_encoder(text: str) -> Encoder:
     """An encoder from its spec or short name ("dinov2-l"); a hub name or a folder goes to the
     encoder that reads its config."""
-    return registry.build("encoder", route(text))
+    return registry.build("encoder", encoder_call(text))
 
 
 def resolve_encoder(encoder: Encoder | str) -> Encoder:

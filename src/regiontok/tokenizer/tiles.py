@@ -23,7 +23,7 @@ from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.core.tiled import tiled, unpadded, window
+from regiontok.core.tile_frames import canvas_frame, unpadded_patches, window_frame
 from regiontok.core.tiling import Tiling
 from regiontok.methods import Encoder
 
@@ -51,7 +51,7 @@ class Cutting:
     ) -> Cutting:
         """Cut a picture for an encoder whose frame of the whole picture is `base`; padding has the
         colour `fill`."""
-        frame = tiled(tiling, picture.size, base.canvas, base.patch)
+        frame = canvas_frame(tiling, picture.size, base.canvas, base.patch)
         pixels, (high, wide) = frame.place(picture, fill=fill), base.canvas
         parts = []
         for number, (y, x) in enumerate(_corners(frame, base.canvas), 1):
@@ -129,7 +129,7 @@ def _of_clip(clip: PatchGrid, cutting: Cutting) -> list[PatchGrid]:
 
 def _apart(tiles: Sequence[PatchGrid], cutting: Cutting) -> list[PatchGrid]:
     frames = (
-        window(cutting.frame, corner, cutting.tile)
+        window_frame(cutting.frame, corner, cutting.tile)
         for corner in _corners(cutting.frame, cutting.tile)
     )
     return [
@@ -148,7 +148,9 @@ def _stitched(tiles: Sequence[PatchGrid], cutting: Cutting, padding: str, key: s
             f"of {fitting[0]} x {fitting[1]}, or cut='tile'"
         )
     rows, columns = (
-        unpadded(frame) if padding == "drop" else (slice(0, frame.grid[0]), slice(0, frame.grid[1]))
+        unpadded_patches(frame)
+        if padding == "drop"
+        else (slice(0, frame.grid[0]), slice(0, frame.grid[1]))
     )
 
     def joined(parts: list[Tensor | None]) -> Shaped[Tensor, "h w *rest"] | None:
@@ -161,7 +163,7 @@ def _stitched(tiles: Sequence[PatchGrid], cutting: Cutting, padding: str, key: s
 
     features = joined([grid.features for grid in tiles])
     start = rows.start * patch[0], columns.start * patch[1]
-    left = window(
+    left = window_frame(
         frame,
         start,
         ((rows.stop - rows.start) * patch[0], (columns.stop - columns.start) * patch[1]),

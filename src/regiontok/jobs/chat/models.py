@@ -24,7 +24,7 @@ from regiontok.model.config import RegionVLMConfig
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.vlm import ReleasedVLM, from_vlm
-from regiontok.system.checkpoint import quiet
+from regiontok.system.pretrained import quiet_transformers
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -110,7 +110,7 @@ def load_speaker(
                 f"{name} was trained with its own regions: leave out --regions and --segmenter"
             )
         processor = _processor(folder)
-        with quiet():
+        with quiet_transformers():
             model = RegionVLM.from_pretrained(folder)
         return Trained(model.to(device).eval(), processor)
     return Released(from_vlm(name, regions=regions, segmenter=segmenter or None, device=device))

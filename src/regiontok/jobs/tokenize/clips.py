@@ -13,8 +13,9 @@ from typing import Any, TextIO
 
 from PIL import Image
 
-from regiontok.core.animation import SUFFIXES, animated
-from regiontok.core.clip import MOST, VIDEOS, Clip, Cut
+from regiontok.core import video
+from regiontok.core.animation import SUFFIXES, is_animated
+from regiontok.core.clip import MOST, Clip, Cut
 from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
 from regiontok.data.collect import NamedPath, NoImages, expand_stdin, with_distinct_names
@@ -80,8 +81,8 @@ def separate_clips(
 
 def _is_video(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES:
-        return animated(path)
-    return path.suffix.lower() in VIDEOS and not path.is_dir()
+        return is_animated(path)
+    return path.suffix.lower() in video.SUFFIXES and not path.is_dir()
 
 
 def tokenize_clips(

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from contextlib import closing
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from regiontok.system.ahead import ahead
+from regiontok.system.prefetch import map_ahead
 
 WAIT = 10  # seconds after which a test has hung
-
-
-def png(value: int) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(np.full((5, 7, 3), value, np.uint8)).save(data, "PNG")
-    return data.getvalue()
 
 
 def running() -> list[str]:
@@ -30,7 +21,7 @@ def running() -> list[str]:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(), max_size=30), st.integers(0, 4), st.integers(1, 9))
 def test_results_come_in_the_order_of_the_items(items, workers, most):
-    assert list(ahead(lambda item: 2 * item, items, workers=workers, most=most)) == [
+    assert list(map_ahead(lambda item: 2 * item, items, workers=workers, most=most)) == [
         2 * item for item in items
     ]
     assert running() == []
@@ -46,7 +37,7 @@ def test_order_is_kept_where_later_items_are_done_first():
             second.set()
         return item
 
-    assert list(ahead(work, [0, 1], workers=2)) == [0, 1]
+    assert list(map_ahead(work, [0, 1], workers=2)) == [0, 1]
 
 
 def test_no_more_is_begun_than_was_allowed():
@@ -57,15 +48,15 @@ def test_no_more_is_begun_than_was_allowed():
             taken.append(item)
             yield item
 
-    with closing(ahead(lambda item: item, items(), workers=2, most=most)) as results:
-        for asked, _ in zip(range(1, 6), results, strict=False):
-            assert len(taken) <= asked - 1 + most
+    with closing(map_ahead(lambda item: item, items(), workers=2, most=most)) as results:
+        for count, _ in zip(range(1, 6), results, strict=False):
+            assert len(taken) <= count - 1 + most
     assert len(taken) < 10
 
 
 def test_the_next_items_are_done_while_the_caller_works_on_this_one():
     done = threading.Event()
-    results = ahead(lambda item: item and done.set(), [0, 1], workers=1, most=2)
+    results = map_ahead(lambda item: item and done.set(), [0, 1], workers=1, most=2)
     next(results)
     assert done.wait(WAIT), "nothing was done ahead"
     results.close()
@@ -77,7 +68,7 @@ def test_an_error_comes_in_its_items_turn_and_ends_the_rest():
             raise OSError("disk on fire")
         return item
 
-    results = ahead(work, range(100), workers=2)
+    results = map_ahead(work, range(100), workers=2)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(OSError, match="disk on fire"):
         next(results)
@@ -93,7 +84,7 @@ def test_closing_early_and_ctrl_c_begin_nothing_more_and_leave_no_thread(end):
         begun.append(item)
         return item
 
-    results = ahead(work, range(1000), workers=2, most=4)
+    results = map_ahead(work, range(1000), workers=2, most=4)
     assert next(results) == 0
     if end is GeneratorExit:
         results.close()
@@ -106,7 +97,7 @@ def test_closing_early_and_ctrl_c_begin_nothing_more_and_leave_no_thread(end):
 
 def test_without_workers_nothing_is_done_before_it_is_asked_for():
     begun = []
-    results = ahead(begun.append, "ab", workers=0)
+    results = map_ahead(begun.append, "ab", workers=0)
     assert begun == []
     next(results)
     assert begun == ["a"]
@@ -115,4 +106,4 @@ def test_without_workers_nothing_is_done_before_it_is_asked_for():
 @pytest.mark.parametrize(("workers", "most"), [(-1, None), (2, 0)])
 def test_bounds_that_cannot_be_are_refused_before_anything_is_read(workers, most):
     with pytest.raises(ValueError, match=f"workers={workers}, most="):
-        ahead(str, iter(()), workers=workers, most=most)
+        map_ahead(str, iter(()), workers=workers, most=most)
