@@ -10,7 +10,7 @@ from typing import Any
 
 from regiontok.settings import registry
 from regiontok.settings.catalogue import CATALOGUE
-from regiontok.system.hub import here
+from regiontok.system.hub import availability
 
 
 def methods_by_kind(kind: str | None = None) -> dict[str, dict[str, str]]:

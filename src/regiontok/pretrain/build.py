@@ -19,9 +19,9 @@ from regiontok.pretrain.ranks import Ranks
 from regiontok.rice import export
 from regiontok.rice.classes import ClassCentres, ClassHead
 from regiontok.rice.loss import RegionLoss
+from regiontok.rice.negatives import Negatives
 from regiontok.rice.region_attention import RegionTransformer
 from regiontok.rice.row_adam import RowAdam
-from regiontok.rice.negatives import Negatives
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.settings.pretrain_recipe import ObjectHead, Pretrain, TextHead
 
@@ -100,7 +100,9 @@ def heads(table: Pretrain) -> list[ClassHead]:
         ("object", table.object),
         ("text", table.text),
     ]
-    found = [ClassHead(name, own.classes, loss, negatives, own.weight) for name, own in named if own]
+    found = [
+        ClassHead(name, own.classes, loss, negatives, own.weight) for name, own in named if own
+    ]
     if not found:
         raise ValueError(
             "nothing to discriminate: give [pretrain.object], [pretrain.text], or both"

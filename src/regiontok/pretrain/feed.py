@@ -20,7 +20,7 @@ from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.sources import ShardSource
 from regiontok.shards.stream import ShardViews, collate
 from regiontok.shards.views import LabelSpace, View, ViewSettings
-from regiontok.system.interrupt import undisturbed
+from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.need import need
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def a_batch_of_images(place: Place) -> None:
     module = _module(place)
     batch = module(tokens, grids)
     for index, grid in enumerate(grids):
-        alone, together = module(tokens.of(index), [grid]), batch.of(index)
+        alone, together = module(tokens[index], [grid]), batch[index]
         for name in ("values", "region", "patch", "view", "kind"):
             expect(
                 torch.equal(getattr(together, name), getattr(alone, name)),
@@ -61,7 +61,7 @@ def no_tokens_and_one_token(place: Place) -> None:
     expect(len(module(tokens.take(torch.arange(0)), grids)) == 0, "no tokens become some")
     nothing = Tokens.of_patches(torch.zeros(0, WIDTH, dtype=torch.float64), Members.of([]))
     expect(len(module(nothing, [])) == 0, "no views have tokens")
-    counts = module(tokens.of(2), grids[2:3]).counts.tolist()
+    counts = module(tokens[2], grids[2:3]).counts.tolist()
     expect(counts == [1], f"the patch of a view of one patch becomes {counts} tokens")
 
 

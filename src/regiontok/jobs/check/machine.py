@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regiontok.jobs.ls import encoder_rows
-from regiontok.system.hub import cache_folder, here
+from regiontok.system.hub import availability, cache_folder
 
 FindingState = Literal["ok", "absent", "broken"]
 SEGMENTERS = (
@@ -173,7 +173,7 @@ def _models() -> Iterator[Finding]:
         [(row["name"], row["here"]) for row in encoder_rows()],
         "regiontok ls encoders says where each lies; hf download NAME fetches it",
     )
-    segmenters = [(f"sam('{hub}')", here(hub)) for hub in SEGMENTERS]
+    segmenters = [(f"sam('{hub}')", availability(hub)) for hub in SEGMENTERS]
     yield from _models_by_place(
         "segmenters",
         [("felzenszwalb", "yes"), ("slic", "yes"), *segmenters],

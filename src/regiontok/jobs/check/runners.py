@@ -18,8 +18,8 @@ from torch import Tensor
 from regiontok.core.picture import Picture
 from regiontok.methods import Encoder
 from regiontok.segment.prompted.promptable import Promptable
-from regiontok.system.checkpoint import pretrained, quiet
 from regiontok.system.need import need
+from regiontok.system.pretrained import load_pretrained, quiet_transformers
 from regiontok.tokenizer.regionizer import build_encoder
 
 # checkpoint folder, pictures, prompts, device -> outputs by name
@@ -119,13 +119,13 @@ def _encoder(folder: Path, device: str) -> Encoder:
 
 def _model(class_name: str, folder: Path, device: str) -> Any:
     model_class = getattr(need("transformers", extra="hub"), class_name)
-    model = pretrained(model_class, folder, str(folder), dtype=torch.float32)
+    model = load_pretrained(model_class, folder, str(folder), dtype=torch.float32)
     return model.to(device).eval()
 
 
 def _text_features(model: Any, folder: Path, texts: Sequence[str], **options: Any) -> Tensor:
     """Unit vectors of the texts; `options` go to the processor."""
-    with quiet():
+    with quiet_transformers():
         processor = need("transformers", extra="hub").AutoProcessor.from_pretrained(
             str(folder), local_files_only=True
         )

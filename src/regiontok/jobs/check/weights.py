@@ -18,8 +18,8 @@ from torch import Tensor
 from regiontok.core.picture import Picture
 from regiontok.jobs.check.runners import RUNNERS
 from regiontok.jobs.check.slices import SLICES, OutputSlice, SlicePhoto
-from regiontok.system.checkpoint import first_line
-from regiontok.system.hub import cached, here
+from regiontok.system.errors import first_line
+from regiontok.system.hub import availability, cached_folder
 from regiontok.system.need import need
 
 SliceState = Literal["holds", "fails", "not here", "broken"]
@@ -128,7 +128,7 @@ def _checkpoint(
         if folder.is_dir():
             lacking = _lacking(folder, published)
             return (None, f"{folder} has no {lacking}") if lacking else (folder, "")
-    in_cache = cached(published.model)
+    in_cache = cached_folder(published.model)
     lacking = _lacking(in_cache, published) if in_cache else "weights"
     if not lacking:
         return in_cache, ""
@@ -148,7 +148,7 @@ def _lacking(folder: Path, published: OutputSlice) -> str:
 
     `locate` leaves tokenizers out, so the cache may hold weights without one.
     """
-    if here(folder) != "yes":
+    if availability(folder) != "yes":
         return "config.json and safetensors"
     if "texts" in published.prompts and not any(
         (folder / name).is_file() for name in TOKENIZER_FILES

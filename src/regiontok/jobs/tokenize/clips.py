@@ -161,7 +161,7 @@ def write_clip(
     """
     write_folder(
         folder,
-        tokens=[result.run.tokens.of(0) for result in results],
+        tokens=[result.run.tokens[0] for result in results],
         tables=[_clip_table(result, rle) for result in results],
         drawing=strip(results) if picture else None,
         report=report,
@@ -212,7 +212,7 @@ def _boxes_by_frame(regions: Regions, frame: Frame) -> list[dict[str, list[float
     """For each region its box, xyxy in pixels, by the number of each frame where it lies."""
     boxes: list[dict[str, list[float]]] = [{} for _ in range(len(regions))]
     for number in range(regions.grid[0]):
-        on_frame, indices = regions.frame(number)
+        on_frame, indices = regions.on_frame(number)
         corners = frame.boxes_to_pixels(grid_boxes(on_frame)).tolist()
         for index, box in zip(indices.tolist(), corners, strict=True):
             boxes[index][str(number)] = [round(side, 2) for side in box]
@@ -223,7 +223,7 @@ def _masks_by_frame(regions: Regions, frame: Frame) -> list[list[Any]]:
     """For each region its COCO run lengths on every frame; None where it does not lie."""
     masks: list[list[Any]] = [[None] * regions.grid[0] for _ in range(len(regions))]
     for number in range(regions.grid[0]):
-        on_frame, indices = regions.frame(number)
+        on_frame, indices = regions.on_frame(number)
         coded = pixel_masks(on_frame, frame).to_coco()
         for index, mask in zip(indices.tolist(), coded, strict=True):
             masks[index][number] = mask

@@ -73,7 +73,7 @@ def write_image(
     """
     write_folder(
         folder,
-        tokens=[result.run.tokens.of(index) for result in results],
+        tokens=[result.run.tokens[index] for result in results],
         tables=[_image_table(result, index, rle) for result in results],
         drawing=side_by_side(panels(results, index)) if picture else None,
         report=report,

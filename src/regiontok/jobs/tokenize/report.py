@@ -57,7 +57,7 @@ def _spec_entry(result: SpecResult, index: int, decode_seconds: float) -> dict[s
     grids = [run.grids[view] for view in views]
     trails = [run.trails[view] for view in views]
     regions_by_step = list(zip(*trails, strict=True))
-    patches, tokens = sum(grid.patches for grid in grids), len(run.tokens.of(index))
+    patches, tokens = sum(grid.patches for grid in grids), len(run.tokens[index])
     seconds = {stage: run.seconds[stage] / len(run.pictures) for stage in STAGES}
     seconds["decode"] = decode_seconds
     return {
