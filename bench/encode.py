@@ -164,7 +164,7 @@ def measure(name: str, encoder: Any, paths: list[Path], args: argparse.Namespace
             encoder.prepare(picture)
             return picture
 
-        decoded = iter_ahead(prepared, paths, workers=args.workers, most=args.batch)
+        decoded = map_ahead(prepared, paths, workers=args.workers, most=args.batch)
         while batch := list(islice(decoded, args.batch)):
             regionizer.see(batch)
 

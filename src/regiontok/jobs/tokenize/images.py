@@ -19,7 +19,7 @@ from regiontok.data.collect import NamedPath
 from regiontok.jobs.tokenize.output import check_target, write_image
 from regiontok.jobs.tokenize.report import image_report, read_report
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
-from regiontok.system.ahead import WORKERS, ahead
+from regiontok.system.prefetch import WORKERS, map_ahead
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def tokenize_images(
         done_as=fingerprint if resume else None,
         prepare=tokenizers.encoder.prepare if workers else None,
     )
-    with closing(ahead(decode, images, workers=workers, most=batch)) as decoding:
+    with closing(map_ahead(decode, images, workers=workers, most=batch)) as decoding:
         while chunk := list(islice(decoding, batch)):
             yield from (outcome for outcome in chunk if isinstance(outcome, TokenizeOutcome))
             decoded = [image for image in chunk if isinstance(image, _Decoded)]
