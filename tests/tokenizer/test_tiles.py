@@ -229,7 +229,7 @@ class TestOrder:
         pictures = [noise(*size, seed) for seed, size in enumerate(SIZES)]
         together = tokenizer(pictures)
         for place, picture in enumerate(pictures):
-            alone, in_batch = tokenizer(picture), together.of(place)
+            alone, in_batch = tokenizer(picture), together[place]
             torch.testing.assert_close(in_batch.values, alone.values)
             for name in ("view", "region", "patch", "kind"):
                 assert torch.equal(getattr(in_batch, name), getattr(alone, name))
@@ -484,7 +484,7 @@ class TestRegionVLM:
 
 class TestTokenizeCommand:
     def run(self, tmp_path, **settings):
-        Image.fromarray(noise((56, 112)).pixels).save(tmp_path / "a.png")
+        Image.fromarray(noise(56, 112).pixels).save(tmp_path / "a.png")
         job = TokenizerSet(
             TokenizerSettings(encoder="filters(size=56)", **settings), ["merge(k=3)", "patches"]
         )
