@@ -11,18 +11,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from regiontok.jobs.tables import follow
 from rich.console import Console
 from rich.progress import Progress
 
+from regiontok.cli.progress import follow
+from regiontok.cli.run_tables import METRICS, evaluation_table, pretraining_line, pretraining_tables
 from regiontok.jobs import curves as pretrain_curves
-from regiontok.jobs.curves import curves, evaluation_table, write_curves
-from regiontok.jobs.pretrain import (
-    plan_pretraining,
-    pretrain,
-    pretraining_line,
-    pretraining_tables,
-)
+from regiontok.jobs.curves import curves, evaluations, write_curves
+from regiontok.jobs.pretrain import plan_pretraining, pretrain
 from regiontok.pretrain.build import build_transformer, class_heads, vit_config
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.plan import image_operations

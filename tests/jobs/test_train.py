@@ -6,11 +6,12 @@ import json
 from io import StringIO
 
 import pytest
-from regiontok.jobs.tables import follow
 from rich.console import Console
 from rich.progress import Progress
 
-from regiontok.jobs.train import plan_training, train, training_line, training_tables
+from regiontok.cli.progress import follow
+from regiontok.cli.run_tables import training_line, training_tables
+from regiontok.jobs.train import plan_training, train
 from regiontok.train.options import TrainOptions
 
 FEW = ["every_stage.steps=2", "every_stage.batch=2"]

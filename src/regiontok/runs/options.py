@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from regiontok.system.choices import one_of
+from regiontok.system.choices import check_choice
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -42,7 +42,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         self._require_at_least(0, "per_device", "workers")
         self._require_at_least(1, "save_every", "keep", "stop_after")
-        one_of("device", self.device, DEVICES)
+        check_choice("device", self.device, DEVICES)
 
     @property
     def decisive(self) -> dict[str, Any]:
