@@ -86,7 +86,7 @@ def training_line(entry: dict[str, Any]) -> str:
     """One entry of the log as a line for a terminal."""
     kind = entry["kind"]
     if kind == "stage":
-        return _stage_line(entry)
+        return _training_stage_line(entry)
     if kind == "step":
         return f"step {entry['step']}  loss {entry['loss']:.4f}  rate {entry['learning_rate']:.2e}"
     metrics = "  ".join(
@@ -97,7 +97,7 @@ def training_line(entry: dict[str, Any]) -> str:
     return f"{'evaluation' if kind == 'eval' else 'done'} at step {entry['step']}  {metrics}"
 
 
-def _stage_line(entry: dict[str, Any]) -> str:
+def _training_stage_line(entry: dict[str, Any]) -> str:
     learning = ", ".join(
         f"{part_name} {learned:,}" for part_name, (learned, _) in entry["parts"].items() if learned
     )
@@ -146,9 +146,9 @@ def pretraining_tables(plans: Sequence[PretrainPlan], on: str) -> list[Table]:
 def pretraining_line(entry: dict[str, Any]) -> str:
     """One entry of the log as a line for a terminal."""
     if entry["kind"] == "stage":
-        return _stage_line(entry)
+        return _pretraining_stage_line(entry)
     if entry["kind"] == "step":
-        return _step_line(entry)
+        return _pretraining_step_line(entry)
     parts = [f"{'evaluation' if entry['kind'] == 'eval' else 'done'} at step {entry['step']}"]
     if "loss" in entry:
         parts.append(f"loss {entry['loss']:.4f}")
@@ -161,7 +161,7 @@ def pretraining_line(entry: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def _stage_line(entry: dict[str, Any]) -> str:
+def _pretraining_stage_line(entry: dict[str, Any]) -> str:
     taken = entry["step"] - entry["first"]
     resumed = f" from step {taken}" if taken else ""
     size = " x ".join(map(str, entry["size"]))
@@ -172,7 +172,7 @@ def _stage_line(entry: dict[str, Any]) -> str:
     )
 
 
-def _step_line(entry: dict[str, Any]) -> str:
+def _pretraining_step_line(entry: dict[str, Any]) -> str:
     head_losses = ", ".join(
         f"{name.removeprefix('loss_')} {value:.4f}"
         for name, value in entry.items()
