@@ -18,6 +18,7 @@ FLOORS = {
     "core": 1,
     "methods": 2,
     "settings": 3,
+    "runs": 4,
     "encoders": 4,
     "transform": 4,
     "steps": 4,
