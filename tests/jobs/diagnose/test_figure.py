@@ -16,7 +16,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.draw.figure import Figure
 from regiontok.jobs.diagnose.figure import FIGURES, Options, Seen, figure, label, save_figure
-from regiontok.methods import CanvasEncoder
+from regiontok.methods import CanvasEncoder, Encoder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 60, 90, 3), np.uint8)
 PHOTOS = [
@@ -201,8 +201,16 @@ def test_bad_input_is_named(call, message):
 
 
 @dataclass(frozen=True)
-class NoSize:
+class NoSize(Encoder):
     """An encoder without a size."""
+
+    width: ClassVar[int] = 4
+
+    def frame(self, size):
+        raise NotImplementedError
+
+    def encode(self, pictures):
+        raise NotImplementedError
 
 
 def test_every_figure_has_a_word_of_help():

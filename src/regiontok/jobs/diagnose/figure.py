@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -333,13 +333,11 @@ def _drawn(seen: Sequence[Seen], side: int, cell: Cell | None) -> Panel | None:
 def _sized(given: Any, options: Options) -> list[tuple[Any, str]]:
     """The encoder at each size, with what it is called."""
     encoder = build_encoder(given) if isinstance(given, str) else given
-    names = {part.name for part in fields(encoder)}
-    if "device" in names:
-        encoder = replace(encoder, device=options.device)
+    encoder = encoder.on(options.device)
     text = label(given if isinstance(given, str) else registry.render(encoder))
-    if options.sizes and "size" not in names:
+    if options.sizes and not encoder.can_resize:
         raise ValueError(f"{text} has no size to set; leave sizes out, or name another encoder")
-    sized = [(replace(encoder, size=size), f"{text}, {size} px") for size in options.sizes]
+    sized = [(encoder.at_size(size), f"{text}, {size} px") for size in options.sizes]
     return sized or [(encoder, text)]
 
 
