@@ -104,30 +104,6 @@ class Scale:
         )
         return np.round(mixed).astype(np.uint8)
 
-    def ticks(self, least: int = 3) -> list[tuple[float, str]]:
-        """(place from 0 to 1, number) of round numbers on the scale: steps of 1, 2 or 5, the widest
-        that give `least` of them.
-
-        >>> Scale(0, 2).ticks()
-        [(0.0, '0'), (0.5, '1'), (1.0, '2')]
-        """
-        span = self.high - self.low
-        power = math.floor(math.log10(span)) + 1
-        for step in (unit * 10.0**p for p in range(power, power - 4, -1) for unit in (5, 2, 1)):
-            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-            if last - first + 1 >= least:
-                break
-        return [
-            ((n * step - self.low) / span, _number(n * step, step)) for n in range(first, last + 1)
-        ]
-
-
-def _number(value: float, step: float) -> str:
-    """A tick with as many decimals as its step has; large and tiny ones with a power of ten."""
-    if abs(value) >= 1e5 or step < 1e-4:
-        return f"{value:.3g}"
-    return f"{value + 0.0:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}".removesuffix(".0")
-
 
 def draw_colours(
     picture: Picture, frame: Frame, field: UInt8[np.ndarray, "h w 3"], *, longest: int

@@ -25,9 +25,7 @@ from PIL import Image
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.draw.figure import Figure, Panel, panel_side
-from regiontok.draw.figure_png import draw_png
-from regiontok.draw.figure_svg import draw_svg
+from regiontok.draw.figure import Figure, Panel, draw_png, draw_svg, panel_side
 from regiontok.draw.maps import Scale, borders, draw_colours, draw_scalar, draw_tints
 from regiontok.draw.sheet import save_image
 from regiontok.measures.norms import norm_map
