@@ -123,8 +123,8 @@ def test_the_bar_runs_from_the_lowest_colour_to_the_highest():
     assert middle[round(bar.x1) - 2].tolist() == pytest.approx(VIRIDIS[-1].tolist(), abs=3)
 
 
-@pytest.mark.parametrize("columns", [1, 4, 16])
-@pytest.mark.parametrize("ends", [(3, 24), (0, 1), (0.012, 0.031), (0, 2_000_000)])
+@pytest.mark.parametrize("columns", [1, 16])
+@pytest.mark.parametrize("ends", [(3, 24), (0.012, 0.031), (0, 2_000_000)])
 def test_numbers_of_a_scale_stand_apart_and_within_their_column(columns, ends):
     row = [panel(scale=Scale(*ends))] * columns
     canvas = lay_out(Figure([row], [""] * columns, [""]))

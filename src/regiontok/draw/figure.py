@@ -8,14 +8,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from regiontok.draw._wrap import wrapped
+from regiontok.draw._marks import FONT, even_ticks, shares, strokes, text_lines
 from regiontok.draw.maps import Line, Scale
 from regiontok.draw.sheet import GREY, INK, PAPER, RULE
 from regiontok.system.need import need
@@ -33,7 +32,7 @@ LIGHT, DARK, SHADE = (255, 255, 255), (10, 12, 16), 0.45
 # matplotlib and is wider than most fonts that may stand in for it, so that lines stay in place.
 STYLE = {
     "figure.dpi": 72,
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "text.parse_math": False,
     "text.usetex": False,
     "svg.fonttype": "none",
@@ -129,7 +128,7 @@ def draw_svg(figure: Figure) -> str:
 def _saved(figure: Figure, suffix: str, metadata: dict[str, None]) -> bytes:
     file = io.BytesIO()
     with need("matplotlib", extra="plot").rc_context(STYLE):
-        lay_out(figure).savefig(file, format=suffix, facecolor=_shares(PAPER), metadata=metadata)
+        lay_out(figure).savefig(file, format=suffix, facecolor=shares(PAPER), metadata=metadata)
     return file.getvalue()
 
 
@@ -162,7 +161,10 @@ class _Page:
         self.images = [[panel and self._fitted(panel) for panel in row] for row in figure.rows]
         self.heights = [max((im.height for im in row if im), default=0) for row in self.images]
         self.row_titles = [
-            (_lines(title, HEAD, sum(self.heights[i] for i in rows), most=ROW_TITLE_LINES), rows)
+            (
+                text_lines(title, HEAD, sum(self.heights[i] for i in rows), most=ROW_TITLE_LINES),
+                rows,
+            )
             for title, rows in _runs(figure.titles)
         ]
         first = MARGIN + _beside_rows(max(len(title) for title, _ in self.row_titles))
@@ -172,7 +174,7 @@ class _Page:
     def fill(self) -> None:
         """Draw everything."""
         figure = self.figure
-        title = _lines(figure.title, TITLE, self.width)
+        title = text_lines(figure.title, TITLE, self.width)
         y = self._write(title, MARGIN, MARGIN, TITLE, bold=True)
         if any(figure.groups):
             y = self._headings(_runs(figure.groups), y, ruled=True) + HEAD / 2
@@ -187,7 +189,7 @@ class _Page:
             middle = (tops[rows[0]] + tops[rows[-1]] + self.heights[rows[-1]]) / 2
             upright = {"rotation": 90, "ha": "right", "va": "center"}
             self._write(lines, self.lefts[0] - 8, middle, HEAD, bold=True, **upright)
-        if note := _lines(figure.note, SMALL, self.width, bold=False):
+        if note := text_lines(figure.note, SMALL, self.width, bold=False):
             y = self._write(note, MARGIN, y + ROW_GAP, SMALL, GREY) + ROW_GAP
         self._cut(self.width + 2 * MARGIN, round(y) + MARGIN - ROW_GAP)
 
@@ -203,7 +205,7 @@ class _Page:
         """Headings over columns, all ending on one line; the y below them."""
         boxes = [(self.lefts[run[0]], self.lefts[run[-1]] + self.side) for _, run in spans]
         texts = [
-            _lines(text, HEAD, right - left)
+            text_lines(text, HEAD, right - left)
             for (text, _), (left, right) in zip(spans, boxes, strict=True)
         ]
         bottom = y + LEADING * HEAD * max(map(len, texts)) + 4
@@ -212,7 +214,7 @@ class _Page:
             self._write(lines, (left + right) / 2, top, HEAD, bold=True, ha="center")
             if lines and ruled:
                 ends = [(left, bottom), (right, bottom)]
-                self.canvas.add_artist(_strokes(ends, self.pixels, GREY, 1))
+                self.canvas.add_artist(strokes(ends, self.pixels, GREY, 1))
         return bottom
 
     def _panel(self, i: int, j: int, y: float) -> float:
@@ -223,7 +225,7 @@ class _Page:
         (width, height), x = image.size, left + (self.side - image.width) // 2
         axes = self._axes("panel", x, y, width, height)
         axes.imshow(np.asarray(image), interpolation="none", aspect="auto", extent=(0, 1, 1, 0))
-        axes.spines[:].set_color(_shares(RULE))
+        axes.spines[:].set_color(shares(RULE))
         if panel.lines:
             # Finer where there are more of them, so that a fine mesh does not hide the photo.
             long = sum(
@@ -231,11 +233,11 @@ class _Page:
             )
             weight = min(2.5, max(0.7, width * height / max(long, 1.0) / 12))
             ends = np.reshape(panel.lines, (-1, 2))
-            axes.add_patch(_strokes(ends, axes.transData, DARK, 2 * weight, alpha=SHADE))
-            axes.add_patch(_strokes(ends, axes.transData, LIGHT, weight))
+            axes.add_patch(strokes(ends, axes.transData, DARK, 2 * weight, alpha=SHADE))
+            axes.add_patch(strokes(ends, axes.transData, LIGHT, weight))
         y += height
         if panel.caption:
-            lines = _lines(panel.caption, SMALL, left + self.side - x, bold=False)
+            lines = text_lines(panel.caption, SMALL, left + self.side - x, bold=False)
             y = self._write(lines, x, y + 6, SMALL, GREY)
         below = [row[j] for row in self.figure.rows[i + 1 :]]
         if panel.scale and all(panel.scale != other.scale for other in below if other):
@@ -248,13 +250,13 @@ class _Page:
         ramp = scale.colours(np.linspace(scale.low, scale.high, self.side))[None]
         axes.imshow(ramp, interpolation="none", aspect="auto", extent=(scale.low, scale.high, 0, 1))
         axes.spines[:].set_visible(False)
-        ticks = _ticks(scale, self.side)
+        ticks = even_ticks(scale, self.side, SMALL)
         axes.set_xticks([value for value, _ in ticks], [f"{value + 0.0:g}" for value, _ in ticks])
-        axes.tick_params(length=TICK, labelsize=SMALL, pad=2, colors=_shares(GREY))
+        axes.tick_params(length=TICK, labelsize=SMALL, pad=2, colors=shares(GREY))
         for (_, side), label in zip(ticks, axes.get_xticklabels(), strict=True):
             label.set_ha(side)
         y += BAR + TICK + LEADING * SMALL
-        lines = _lines(scale.label, SMALL, self.side, bold=False)
+        lines = text_lines(scale.label, SMALL, self.side, bold=False)
         return self._write(lines, x + self.side / 2, y, SMALL, GREY, ha="center")
 
     def _axes(self, name: str, x: float, y: float, width: float, height: float) -> Any:
@@ -277,7 +279,7 @@ class _Page:
     ) -> float:
         """Lines downwards from y, the upper end of the first; the y below them."""
         settings = {"va": "top", "weight": "bold" if bold else "normal", **settings}
-        settings |= {"size": size, "color": _shares(colour), "transform": self.pixels}
+        settings |= {"size": size, "color": shares(colour), "transform": self.pixels}
         self.canvas.text(x, y, "\n".join(lines), **settings)
         return y + LEADING * size * len(lines)
 
@@ -292,53 +294,3 @@ class _Page:
 def _runs(texts: Sequence[str]) -> list[tuple[str, list[int]]]:
     """Each run of equal neighbours: the text, and the indices where it stands."""
     return [(text, list(run)) for text, run in groupby(range(len(texts)), texts.__getitem__)]
-
-
-def _ticks(scale: Scale, width: int) -> list[tuple[float, str]]:
-    """Round numbers on a bar of so many pixels that stand apart, and how each is aligned."""
-    ticker = need("matplotlib.ticker", extra="plot")
-    locator = ticker.MaxNLocator(max(2, width // 70), steps=(1, 2, 5, 10))
-    ticks, end = [], 0.0
-    for value in locator.tick_values(scale.low, scale.high).tolist():
-        place = width * (value - scale.low) / (scale.high - scale.low)
-        half = _text_width(f"{value + 0.0:g}", SMALL, bold=False) / 2
-        side = "left" if place < half else "right" if place > width - half else "center"
-        start = place - {"left": 0, "center": half, "right": 2 * half}[side]
-        if 0 <= place <= width and start >= end:
-            ticks.append((value, side))
-            end = start + 2 * half + SMALL / 3
-    return ticks
-
-
-def _strokes(
-    ends: Any, transform: Any, colour: tuple[int, int, int], width: float, **settings: Any
-) -> Any:
-    """Straight lines `[(x, y), (x, y), ...]`, each between two of the ends, as one path.
-
-    One path, because translucent lines of their own would be darker where they cross.
-    """
-    path = need("matplotlib.path", extra="plot").Path
-    settings |= {"edgecolor": _shares(colour), "linewidth": width, "transform": transform}
-    codes = [path.MOVETO, path.LINETO] * (len(ends) // 2)
-    patch = need("matplotlib.patches", extra="plot").PathPatch
-    return patch(path(ends, codes), fill=False, capstyle="projecting", **settings)
-
-
-def _lines(text: str, size: int, room: float, *, bold: bool = True, most: int = 99) -> list[str]:
-    return wrapped(text, room, partial(_text_width, size=size, bold=bold), most=most)
-
-
-def _text_width(text: str, size: int, bold: bool) -> float:
-    """Pixels that a line of text takes."""
-    fonts = need("matplotlib.font_manager", extra="plot")
-    font = fonts.FontProperties(
-        family="DejaVu Sans", size=size, weight="bold" if bold else "normal"
-    )
-    measure = need("matplotlib.textpath", extra="plot").text_to_path
-    return float(measure.get_text_width_height_descent(text, font, False)[0])
-
-
-def _shares(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    """The colour in matplotlib's shares of 1."""
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255
