@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -176,5 +176,5 @@ def write_labels(image: Image.Image, labels: Sequence[Label], plates: bool) -> N
         # the box.
         base = round((y0 + y1) / 2 + 0.35 * label.size)
         halo = 0 if plates else max(1, 0.11 * label.size)
-        start, halo_style = ((x0 + x1) / 2, base), {"stroke_width": halo, "stroke_fill": DARK}
-        pen.text(start, label.text, "white", font(label.size), "ms", **halo_style)
+        outline: dict[str, Any] = {"stroke_width": halo, "stroke_fill": DARK}
+        pen.text(((x0 + x1) / 2, base), label.text, "white", font(label.size), "ms", **outline)

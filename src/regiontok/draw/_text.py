@@ -38,8 +38,8 @@ def printable(text: str) -> str:
         if _in_font(sign):
             plain.append(sign)
             continue
-        parts = unicodedata.normalize("NFKD", sign)
-        letters = [part for part in parts if not unicodedata.combining(part)]
+        decomposed = unicodedata.normalize("NFKD", sign)
+        letters = [letter for letter in decomposed if not unicodedata.combining(letter)]
         plain += [letter if _in_font(letter) else "?" for letter in letters]
     return "".join(plain)
 

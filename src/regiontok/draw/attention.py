@@ -11,7 +11,7 @@ included; the numbers stand beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -79,7 +79,9 @@ def draw_attention(
     pixels = (1 - opacity) * grey[..., None] + opacity * INK
     image = Image.fromarray(np.round(pixels).astype(np.uint8))
     _draw_borders(image, frame, regions)
-    taken = _draw_letters(image, {name: (value, value / highest) for name, value in letters.items()})
+    taken = _draw_letters(
+        image, {name: (value, value / highest) for name, value in letters.items()}
+    )
     order = np.argsort(-shares, kind="stable")[:named]
     texts = ["" for _ in shares]
     for region in order.tolist():
@@ -132,7 +134,9 @@ def _draw_borders(image: Image.Image, frame: Frame, regions: Regions) -> None:
     image.paste(Image.blend(image, overlay, 0.35))
 
 
-def _draw_letters(image: Image.Image, letters: Mapping[str, tuple[float, float]]) -> tuple[int, int]:
+def _draw_letters(
+    image: Image.Image, letters: Mapping[str, tuple[float, float]]
+) -> tuple[int, int]:
     """Draw plates from the top left corner on, tinted as regions are.
 
     Args:
@@ -153,7 +157,7 @@ def _draw_letters(image: Image.Image, letters: Mapping[str, tuple[float, float]]
         opacity = STRONGEST * strength
         fill = tuple(np.round(opacity * INK + (1 - opacity) * 40).astype(int).tolist())
         pen.rounded_rectangle((x, gap, x + width, bottom), radius=gap, fill=fill, outline=LINE)
-        halo = {"stroke_width": max(1, round(0.06 * size)), "stroke_fill": DARK}
+        halo: dict[str, Any] = {"stroke_width": max(1, round(0.06 * size)), "stroke_fill": DARK}
         for text, text_size, base in (
             (name, size, gap + round(0.95 * size)),
             (number, small, bottom - round(0.35 * small)),
