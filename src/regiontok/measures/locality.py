@@ -33,22 +33,22 @@ def far_change(
     """How much features change where the pixels did not, when other pixels of the image changed.
 
     The change of a patch is 1 - cos(original, changed) = |u - v|^2 / 2 of the unit vectors: 0 to 2.
+    The numbers are:
+
+    - `far_change`: mean over patches at a Chebyshev distance above `margin` from every touched
+      patch; 0 for a local encoder.
+    - `near_change`: mean over all other patches, the touched ones too.
+    - `leak`: far_change / near_change; 0 for a local encoder, 1 if what happens anywhere happens
+      everywhere.
+
+    A number is NaN where there is nothing to measure: no patch is far, or (for `leak`) nothing
+    changed.
 
     Args:
         original: features of the image as it is.
         changed: features of the image with some pixels changed.
         touched: patches that see a changed pixel.
         margin: number of patches beside the touched ones that count as near.
-
-    Returns:
-        Three numbers, NaN where there is nothing to measure: no patch is far, or (for `leak`)
-        nothing changed.
-
-        - `far_change`: mean over patches at a Chebyshev distance above `margin` from every touched
-          patch; 0 for a local encoder.
-        - `near_change`: mean over all other patches, the touched ones too.
-        - `leak`: far_change / near_change; 0 for a local encoder, 1 if what happens anywhere
-          happens everywhere.
 
     Raises:
         ValueError: If shapes do not fit, features are NaN or infinite, no patch is touched, or the
@@ -93,16 +93,15 @@ def position_readout(
     on all other folds, for both targets together, and is then trained on all folds but itself; with
     two folds there are no others, and it takes the middle one of the list.
 
+    The numbers `position_r2_y` and `position_r2_x` are 1 - sum (y - y^)^2 / sum y^2 over all
+    held-out patches. 1: position is there, linearly; about 0: it is not, or cannot be found with so
+    few images; below 0: noise was fitted. They are NaN with fewer than two images, or along an axis
+    with one row or column.
+
     Args:
         grids: features of the images, all of one shape.
         folds: number of folds.
         ridge: a ridge, or several to choose from.
-
-    Returns:
-        `position_r2_y` and `position_r2_x`: 1 - sum (y - y^)^2 / sum y^2 over all held-out patches.
-        1: position is there, linearly; about 0: it is not, or cannot be found with so few images;
-        below 0: noise was fitted. NaN with fewer than two images, or along an axis with one row or
-        column.
 
     Raises:
         ValueError: If features are not `[h w d]` of one shape, or are NaN or infinite, if there are

@@ -75,25 +75,24 @@ def norm_metrics(maps: Float[Tensor, "b h w"]) -> dict[str, float]:
     """Numbers of the norm maps of b images on one grid; images of several shapes are several calls.
 
     Every image counts the same. Norms of an image are called x, n = h w is their number, quantiles
-    are interpolated linearly.
+    are interpolated linearly. The numbers are:
 
-    Returns:
-        Seven numbers, NaN where there is nothing to measure: ratios of zero medians, no outlier,
-        fewer than two images with outliers.
+    - `norm_median`: mean over images of median(x), in the encoder's own units.
+    - `norm_spread`: mean over images of (q75 - q25) / median.
+    - `norm_kurtosis`: mean over images of mean((x - mean)^4) / mean((x - mean)^2)^2 - 3; 0 for a
+      normal distribution, -2 at the least; one outlier among n equal norms gives about n - 5. An
+      image whose norms deviate by less than 1e-3 of their mean is left out.
+    - `outlier_share`: outliers / n, over all images.
+    - `outlier_peak`: mean over images of max(x) / median(x).
+    - `outlier_fixed`: over all pairs of images, with O the outliers of an image:
+      sum(|Oi & Oj| - |Oi| |Oj| / n) / sum(min(|Oi|, |Oj|) - |Oi| |Oj| / n). 1: the smaller set
+      always lies in the larger (position artifacts); 0: no more in common than by chance (they move
+      with content, as registers do). Slightly negative values are chance.
+    - `outlier_border`: share of outliers on the outermost ring of patches, over all images; by
+      chance it would be the ring's share of the grid, 1 - (h - 2) (w - 2) / (h w).
 
-        - `norm_median`: mean over images of median(x), in the encoder's own units.
-        - `norm_spread`: mean over images of (q75 - q25) / median.
-        - `norm_kurtosis`: mean over images of mean((x - mean)^4) / mean((x - mean)^2)^2 - 3; 0 for
-          a normal distribution, -2 at the least; one outlier among n equal norms gives about n - 5.
-          An image whose norms deviate by less than 1e-3 of their mean is left out.
-        - `outlier_share`: outliers / n, over all images.
-        - `outlier_peak`: mean over images of max(x) / median(x).
-        - `outlier_fixed`: over all pairs of images, with O the outliers of an image:
-          sum(|Oi & Oj| - |Oi| |Oj| / n) / sum(min(|Oi|, |Oj|) - |Oi| |Oj| / n). 1: the smaller set
-          always lies in the larger (position artifacts); 0: no more in common than by chance (they
-          move with content, as registers do). Slightly negative values are chance.
-        - `outlier_border`: share of outliers on the outermost ring of patches, over all images; by
-          chance it would be the ring's share of the grid, 1 - (h - 2) (w - 2) / (h w).
+    A number is NaN where there is nothing to measure: ratios of zero medians, no outlier, fewer
+    than two images with outliers.
 
     Raises:
         ValueError: If `outliers` refuses the maps.

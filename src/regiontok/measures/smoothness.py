@@ -28,27 +28,25 @@ def smoothness_metrics(
 ) -> dict[str, float]:
     """Numbers of one view, with the cosine c of each edge and u = x / |x|.
 
+    - `neighbour_cosine`: mean of c over all h (w - 1) + w (h - 1) edges.
+    - `far_cosine`: mean cosine of all n (n - 1) / 2 pairs of patches, exact:
+      (|sum u|^2 - n) / (n (n - 1)).
+    - `neighbour_gain`: neighbour_cosine - far_cosine; 0 for noise of any mean: what neighbours
+      share beyond what all patches share.
+    - `total_variation`: mean of |u_i - u_j| = sqrt(2 - 2 c) over edges; 0 to 2, sqrt(2) for
+      unrelated directions.
+    - `inside_cosine`, `across_cosine`: mean of c over edges with equal and with different labels.
+    - `border_contrast`: inside_cosine - across_cosine.
+    - `border_auc`: P(c inside > c across) + P(equal) / 2 over pairs of such edges: free of scale;
+      0.5 knows nothing of borders.
+
+    A number is NaN where there is nothing to measure: no edge (a grid of one patch), no labels, no
+    border.
+
     Args:
         features: features of one view.
         labels: a region of each patch, of human or segmenter borders; an edge with a negative label
             counts on neither side.
-
-    Returns:
-        Eight numbers, NaN where there is nothing to measure: no edge (a grid of one patch), no
-        labels, no border.
-
-        - `neighbour_cosine`: mean of c over all h (w - 1) + w (h - 1) edges.
-        - `far_cosine`: mean cosine of all n (n - 1) / 2 pairs of patches, exact:
-          (|sum u|^2 - n) / (n (n - 1)).
-        - `neighbour_gain`: neighbour_cosine - far_cosine; 0 for noise of any mean: what neighbours
-          share beyond what all patches share.
-        - `total_variation`: mean of |u_i - u_j| = sqrt(2 - 2 c) over edges; 0 to 2, sqrt(2) for
-          unrelated directions.
-        - `inside_cosine`, `across_cosine`: mean of c over edges with equal and with different
-          labels.
-        - `border_contrast`: inside_cosine - across_cosine.
-        - `border_auc`: P(c inside > c across) + P(equal) / 2 over pairs of such edges: free of
-          scale; 0.5 knows nothing of borders.
 
     Raises:
         ValueError: If features are not `[h w d]`, or are NaN or infinite, or labels are of another
