@@ -152,8 +152,8 @@ def covering(segmentation: Int[np.ndarray, "H W"], human: Int[np.ndarray, "H W"]
     """How well the segmentation covers the regions of ONE human map.
 
     Raises:
-        TypeError: If `region_scores` raises it.
-        ValueError: If `region_scores` raises it.
+        TypeError: If labels are not integers.
+        ValueError: If the maps differ in shape or are empty, or the human map has negative labels.
 
     >>> covering([[0, 0, 0, 1]], [[0, 0, 1, 1]]).share  # 2/3 for the left half, 1/2 for the right
     0.5833333333333333
@@ -167,8 +167,8 @@ def rand_index(a: Int[np.ndarray, "H W"], b: Int[np.ndarray, "H W"]) -> float:
     """The share of pixel pairs on which two maps agree: together in both, or apart in both.
 
     Raises:
-        TypeError: If `contingency` raises it.
-        ValueError: If `contingency` raises it.
+        TypeError: If labels are not integers.
+        ValueError: If the maps differ in shape or are empty.
 
     >>> rand_index([[0, 0, 1]], [[0, 1, 1]])  # of three pairs only (first, last) is apart in both
     0.3333333333333333
@@ -180,8 +180,8 @@ def variation_of_information(a: Int[np.ndarray, "H W"], b: Int[np.ndarray, "H W"
     """H(a|b) + H(b|a) in bits: what two maps do not tell of each other. It is a metric.
 
     Raises:
-        TypeError: If `contingency` raises it.
-        ValueError: If `contingency` raises it.
+        TypeError: If labels are not integers.
+        ValueError: If the maps differ in shape or are empty.
 
     >>> variation_of_information([[0, 0, 0, 0]], [[0, 0, 1, 1]])  # one bit: left or right half
     1.0

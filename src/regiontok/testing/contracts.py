@@ -1,4 +1,4 @@
-"""What methods of every kind have in common: their contract, their spec text, masks if they say."""
+"""What methods of every kind must keep: their contract, and the promise to read masks or not."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def check_method(kind: str, spec: str, **expectations: Any) -> None:
 
 
 def check_spec(kind: str, spec: str) -> None:
-    """Raise unless a method comes back from its spec text, and its class from its name.
+    """Raise unless an equal method comes back from a method's own spec text.
 
     Raises:
         AssertionError: If it does not.
@@ -76,7 +76,7 @@ def check_spec(kind: str, spec: str) -> None:
 
 
 def check_docstring(kind: str, name: str) -> None:
-    """Raise unless a method's module says what it is, after whom, and how it differs.
+    """Raise unless a method's module says what the method is, after whom, and how it differs.
 
     The first line is what `regiontok ls` shows; `After:` and `Differs:` begin lines of their own.
 

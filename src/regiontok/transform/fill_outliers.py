@@ -70,14 +70,12 @@ class FillOutliers(Transform):
         median = norms[valid].quantile(0.5)
         deviation = 1.4826 * (norms[valid] - median).abs().quantile(0.5)
         limit = torch.maximum(median + self.deviations * deviation, self.ratio * median)
-        known = valid & ~(valid & (norms > limit))
+        known = valid & ~(norms > limit)
         # Of the valid patches, a rectangle, at most half are outliers, so each pass reaches at
         # least one further patch.
         while bool((valid & ~known).any()):
-            total, count = (
-                _sum_3x3(features * known[..., None]),
-                _sum_3x3(known[..., None].double()),
-            )
+            total = _sum_3x3(features * known[..., None])
+            count = _sum_3x3(known[..., None].double())
             next_to = valid & ~known & (count[..., 0] > 0)
             features = torch.where(next_to[..., None], total / count.clamp(min=1), features)
             known = known | next_to

@@ -39,10 +39,13 @@ class Pairs:
     def within(
         cls, segment: Int[Tensor, "m"], patch: Int[Tensor, "m"], features: Float[Tensor, "n d"]
     ) -> Pairs:
-        """The pairs of points that are sorted by segment.
+        """All pairs of m points within their segments.
 
-        The distance of two points is that of their patches' features, computed for all pairs of
-        patches by one matrix product in float64.
+        Args:
+            segment: segment of each point, ascending.
+            patch: patch that each point stands for.
+            features: features of the patches; the distance of two points is that of their patches'
+                features, computed for all pairs of patches by one matrix product in float64.
         """
         sizes = torch.bincount(segment)
         first = sizes.cumsum(0) - sizes
