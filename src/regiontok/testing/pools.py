@@ -55,7 +55,7 @@ def a_batch_of_views(case: PoolCase) -> None:
     tokens = pool(torch.cat(values), Members.of(views))
     expect(tokens.images == 4, f"four images have become {tokens.images}")
     for index, (rows, regions) in enumerate(zip(values, views, strict=True)):
-        alone, together = pool(rows, Members.of([regions])), tokens.of(index)
+        alone, together = pool(rows, Members.of([regions])), tokens[index]
         # In float64 matrix products of other heights may round differently, below 1e-15 as
         # measured.
         expect_close(
@@ -81,7 +81,7 @@ def the_names_of_its_tokens(case: PoolCase) -> None:
     expect(tokens.count("region") == len(tokens), "a token is of another kind than region")
     for index in (0, 2, 3):
         expect(
-            tokens.of(index).region.unique().tolist() == list(range(len(views[index]))),
+            tokens[index].region.unique().tolist() == list(range(len(views[index]))),
             f"image {index}: its regions are not those of its tokens",
         )
 
@@ -91,7 +91,7 @@ def two_views_of_an_image(case: PoolCase) -> None:
     values, views = batch_of_views()
     tokens = case.module()(torch.cat(values), Members.of(views, image=[0, 0, 0, 1]))
     expect(tokens.images == 2, f"two images have become {tokens.images}")
-    views_of_images = [tokens.of(image).view.unique().tolist() for image in (0, 1)]
+    views_of_images = [tokens[image].view.unique().tolist() for image in (0, 1)]
     expect(views_of_images == [[0, 2], [0]], f"tokens are of the views {views_of_images}")
 
 
