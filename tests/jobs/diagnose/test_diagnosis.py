@@ -17,7 +17,7 @@ from regiontok.core.picture import Picture
 from regiontok.data.collect import collect
 from regiontok.encoders.filters import Filters
 from regiontok.encoders.lite import Lite
-from regiontok.jobs.diagnose.columns import COLUMNS, shown, summary, terminal_tables, value
+from regiontok.jobs.diagnose.columns import COLUMNS, formatted, summary, terminal_tables, value
 from regiontok.jobs.diagnose.diagnosis import VARIANTS, Diagnosis, Options
 from regiontok.jobs.diagnose.journal import Journal
 from regiontok.jobs.diagnose.photo import Photo
@@ -170,7 +170,7 @@ def test_table_and_closing_line(results):
 def test_negative_and_missing_numbers_are_shown(results):
     column = next(column for column in COLUMNS if column.key == "outlier_fixed")
     row = {"metrics": {"outlier_fixed": -0.125}}
-    assert (shown(row, column), shown({"metrics": {}}, column)) == ("−0.12", "–")
+    assert (formatted(row, column), formatted({"metrics": {}}, column)) == ("−0.12", "–")
 
 
 def test_resume_measures_nothing_again_and_other_settings_everything(folder, tmp_path, monkeypatch):
