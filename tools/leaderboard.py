@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regiontok.jobs.diagnose.columns import COLUMNS, HEADLINES, Column, shown, subject_of, value
+from regiontok.jobs.diagnose.columns import COLUMNS, HEADLINES, Column, formatted, subject_of, value
 from regiontok.system.files import replacing
 
 HUB_ENCODERS = (
@@ -139,7 +139,7 @@ def _raw_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield _line(["---"] + ["---:"] * (len(HEADLINES) + 2))
     for row in rows:
         grid = " × ".join(map(str, row["grid"]))
-        numbers = (shown(row, column) for column in HEADLINES)
+        numbers = (formatted(row, column) for column in HEADLINES)
         yield _line([_code(subject_of(row)), grid, str(row["width"]), *numbers])
 
 
@@ -178,7 +178,7 @@ def _definitions() -> str:
     """What each column means."""
     direction = {"high": " Higher is better.", "low": " Lower is better.", "": ""}
     lines = [
-        f"- **{column.head}**: {column.what}{direction[column.better]}"
+        f"- **{column.head}**: {column.definition}{direction[column.better]}"
         for column in COLUMNS
         if column.headline
     ]

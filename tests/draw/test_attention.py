@@ -43,10 +43,10 @@ def test_nothing_looked_at_is_the_photo_in_grey():
 
 
 def test_where_regions_overlap_the_larger_share_shows():
-    both = Regions.from_masks(
+    overlapping = Regions.from_masks(
         torch.tensor([[[1, 1, 1, 1], [0, 0, 0, 0]], [[1, 1, 0, 0], [1, 1, 0, 0]]]) == 1
     )
-    pixels = drawn(both, [1.0, 0.25])
+    pixels = drawn(overlapping, [1.0, 0.25])
     assert np.array_equal(pixels[50, 50], pixels[50, 600])
     assert redness(pixels, 250, 50) < redness(pixels, 50, 50)
     assert redness(pixels, 250, 600) == 0

@@ -48,10 +48,10 @@ def words(canvas) -> dict[str, list]:
     return extents
 
 
-def overlap(first, second) -> bool:
+def overlap(box, other) -> bool:
     return (
-        min(first.x1, second.x1) - max(first.x0, second.x0) > 0.5
-        and min(first.y1, second.y1) - max(first.y0, second.y0) > 0.5
+        min(box.x1, other.x1) - max(box.x0, other.x0) > 0.5
+        and min(box.y1, other.y1) - max(box.y0, other.y0) > 0.5
     )
 
 
@@ -133,7 +133,7 @@ def test_numbers_of_a_scale_stand_apart_and_within_their_column(columns, ends):
     for axes, bar in zip(canvas.axes[1::2], bars, strict=True):
         labels = [label.get_window_extent() for label in axes.get_xticklabels()]
         assert len(labels) >= (2 if columns < 16 else 1)
-        assert not any(overlap(first, second) for first, second in combinations(labels, 2))
+        assert not any(overlap(box, other) for box, other in combinations(labels, 2))
         assert all(bar.x0 - 3 <= label.x0 and label.x1 <= bar.x1 + 3 for label in labels)
 
 

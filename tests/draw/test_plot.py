@@ -19,19 +19,19 @@ def share_of(image, colour):
     return int((np.asarray(image) == wanted).all(-1).sum())
 
 
-def panel(*lines, **more):
-    return Panel("share", "tokens", "share", lines, **more)
+def panel(*lines, **options):
+    return Panel("share", "tokens", "share", lines, **options)
 
 
 def test_every_line_is_drawn_in_its_own_colour_in_every_panel():
     pytest.importorskip("matplotlib")
     other = Line("two", (16.0, 64.0), (0.9, 0.1))
-    both = draw_panels([panel(LINE, other), panel(other, log=True)], title="A title")
+    double = draw_panels([panel(LINE, other), panel(other, log=True)], title="A title")
     single = draw_panels([panel(LINE, other)], title="A title")
-    assert both.mode == "RGB"
-    assert both.width > 1.8 * single.width
-    assert share_of(both, STYLES[0][0]) > 200
-    assert share_of(both, STYLES[1][0]) > 1.5 * share_of(single, STYLES[1][0]) > 0
+    assert double.mode == "RGB"
+    assert double.width > 1.8 * single.width
+    assert share_of(double, STYLES[0][0]) > 200
+    assert share_of(double, STYLES[1][0]) > 1.5 * share_of(single, STYLES[1][0]) > 0
 
 
 def test_a_line_goes_up_where_its_numbers_do_whatever_their_order():
@@ -44,9 +44,9 @@ def test_a_line_goes_up_where_its_numbers_do_whatever_their_order():
 
 def test_nothing_global_is_touched():
     matplotlib = pytest.importorskip("matplotlib")
-    before = dict(matplotlib.rcParams)
+    settings = dict(matplotlib.rcParams)
     draw_panels([panel(LINE)], title="t", subtitle="s")
-    assert dict(matplotlib.rcParams) == before
+    assert dict(matplotlib.rcParams) == settings
     assert (
         "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
     )

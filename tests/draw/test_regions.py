@@ -115,9 +115,9 @@ def test_a_patch_in_two_regions_shows_stripes_of_both():
     image = drawn(photo, squares(photo, (1, 3)), Regions.from_masks(masks), style="means")
     assert np.unique(image[10:310, 10:200, 0]).tolist() == [60]
     assert np.unique(image[10:310, 440:630, 0]).tolist() == [180]
-    both = image[10:310, 225:415, 0]
-    assert np.unique(both).tolist() == [60, 180]
-    assert 0.4 < (both == 60).mean() < 0.6
+    shared = image[10:310, 225:415, 0]
+    assert np.unique(shared).tolist() == [60, 180]
+    assert 0.4 < (shared == 60).mean() < 0.6
 
 
 def test_overlapping_regions_keep_both_outlines():
@@ -265,7 +265,7 @@ def test_a_pole_lies_in_its_region_and_labels_in_the_picture_apart(top):
     for region, (y, x, deep) in enumerate(centres):
         assert deep == 0 or top[int(y), int(x)] == region
     labels = fitted(["0", "one", "a long name", "3"], top, [2, 0, 1, 3], 1.0, plates=False)
-    seen = np.zeros(top.shape, int)
+    covered = np.zeros(top.shape, int)
     for label in labels:
         x0, y0, x1, y1 = label.box
         assert 0 <= x0 < x1 <= top.shape[1]
@@ -273,8 +273,8 @@ def test_a_pole_lies_in_its_region_and_labels_in_the_picture_apart(top):
         y, x, _ = centres[label.region]
         assert x0 <= x <= x1
         assert y0 <= y <= y1
-        seen[y0:y1, x0:x1] += 1
-    assert seen.max(initial=0) <= 1
+        covered[y0:y1, x0:x1] += 1
+    assert covered.max(initial=0) <= 1
 
 
 def test_the_pole_of_a_ring_is_in_the_ring():
@@ -336,9 +336,9 @@ def test_more_neighbours_than_hues_still_get_colours():
 def test_the_font_has_every_sign_that_printable_lets_through():
     font = ImageFont.load_default(20)
     missing = bytes(font.getmask("\U0010ffff"))
-    shown = [chr(code) for code in range(33, 127)] + list(SIGNS)
-    assert [sign for sign in shown if bytes(font.getmask(sign)) == missing] == []
-    assert printable("".join(shown)) == "".join(shown)
+    signs = [chr(code) for code in range(33, 127)] + list(SIGNS)
+    assert [sign for sign in signs if bytes(font.getmask(sign)) == missing] == []
+    assert printable("".join(signs)) == "".join(signs)
 
 
 def test_text_is_made_to_fit():

@@ -145,9 +145,9 @@ def test_a_sheet_of_nothing_is_refused():
 )
 def test_saved_files_read_back(tmp_path, suffix, kind):
     path = save_image(Image.new("RGBA", (30, 20), RED), tmp_path / f"sheet{suffix}")
-    with Image.open(path) as read:
-        assert (read.format, read.size) == (kind, (30, 20))
-        assert np.abs(np.asarray(read.convert("RGB")).astype(int) - RED).max() < 8
+    with Image.open(path) as saved:
+        assert (saved.format, saved.size) == (kind, (30, 20))
+        assert np.abs(np.asarray(saved.convert("RGB")).astype(int) - RED).max() < 8
     assert os.listdir(tmp_path) == [path.name]
 
 

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
         Image.fromarray(make_scene(seed, (96, 128)).pixels).save(root / f"{seed}.png")
     encoders = subjects(["filters(size=112, fourier=0)", "filters(size=112, fourier=16)"])
     photos = collect([str(root / "0.png"), str(root / "1.png")])
-    options = Options(root / "run", date="2026-01-02", variants=("raw", "rms"))
+    options = Options(out=root / "run", date="2026-01-02", variants=("raw", "rms"))
     Diagnosis(encoders, photos, options).run()
     return root / "run"
 

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     encoders = subjects(["filters(size=112, fourier=0)", "filters(size=112, fourier=16)"])
     items = collect([str(root / "0.png"), str(root / "1.png")])
     options = Options(
-        root / "run", humans=root / "humans", date="2026-01-02", variants=("raw", "rms")
+        out=root / "run", humans=root / "humans", date="2026-01-02", variants=("raw", "rms")
     )
     Diagnosis(encoders, items, options).run()
     return root / "run"
@@ -157,7 +157,7 @@ def test_controls_are_never_the_best(results):
 def test_chromium_draws_it_and_no_request_leaves(results, tmp_path):
     (tmp_path / "page.html").write_text(page(results), encoding="utf-8")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,2000"]
-    more = [
+    outputs = [
         f"--screenshot={tmp_path / 'page.png'}",
         f"--log-net-log={tmp_path / 'net.json'}",
         f"--user-data-dir={tmp_path / 'user'}",
@@ -169,7 +169,7 @@ def test_chromium_draws_it_and_no_request_leaves(results, tmp_path):
         "--disable-sync",
     ]
     subprocess.run(
-        [*command, *more, *quiet, (tmp_path / "page.html").as_uri()],
+        [*command, *outputs, *quiet, (tmp_path / "page.html").as_uri()],
         check=True,
         capture_output=True,
         timeout=120,
@@ -197,7 +197,7 @@ def test_plots():
 
 
 def test_options_are_frozen(tmp_path):
-    options = Options(tmp_path)
+    options = Options(out=tmp_path)
     assert replace(options, seed=3).seed == 3
     with pytest.raises(AttributeError):
         options.seed = 3

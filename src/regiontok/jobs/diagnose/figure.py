@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,11 +31,12 @@ from regiontok.draw.sheet import save_image
 from regiontok.jobs.diagnose.plans import FIGURES
 from regiontok.measures.norms import norm_map
 from regiontok.measures.pca import pca_rgb
+from regiontok.methods import Encoder
 from regiontok.settings import registry
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
 from regiontok.system.need import need
-from regiontok.tokenizer.regionizer import Regionizer, build_encoder
+from regiontok.tokenizer.regionizer import Regionizer, resolve_encoder
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -83,7 +84,7 @@ class EncoderPanels:
         masks: whether to run the segmenter too.
     """
 
-    encoder: Any
+    encoder: Encoder
     name: str
     pictures: Sequence[Picture]
     options: Options
@@ -168,7 +169,7 @@ class EncoderPanels:
 
 def figure(
     name: str,
-    encoders: Sequence[Any],
+    encoders: Sequence[Encoder | str],
     pictures: Sequence[Picture],
     options: Options | None = None,
     *,
@@ -234,11 +235,10 @@ def save_figure(drawing: Figure, path: str | Path) -> Path:
     return path
 
 
-def _sized(given: Any, options: Options) -> list[tuple[Any, str]]:
-    """The encoder at each size, with what it is called."""
-    encoder = build_encoder(given) if isinstance(given, str) else given
-    encoder = encoder.on(options.device)
-    text = label(given if isinstance(given, str) else registry.render(encoder))
+def _sized(source: Encoder | str, options: Options) -> list[tuple[Encoder, str]]:
+    """The encoder at each size, and the head of its column."""
+    encoder = resolve_encoder(source).on(options.device)
+    text = label(source if isinstance(source, str) else registry.render(encoder))
     if options.sizes and not encoder.can_resize:
         raise ValueError(f"{text} has no size to set; leave sizes out, or name another encoder")
     sized = [(encoder.at_size(size), f"{text}, {size} px") for size in options.sizes]

@@ -1,4 +1,4 @@
-"""Line plots as inline SVG in the colours of the page, so that they follow its light or dark scheme.
+"""Line plots as inline SVG in the colours of the page, light or dark.
 
 Matplotlib would fix the colours and could not name a curve under the pointer.
 """

@@ -1,5 +1,4 @@
-"""From measurements of single photos to one row an encoder, layer and variant: means and spreads
-over photos."""
+"""Rows of a diagnosis: means and spreads over photos, one row an encoder, layer and variant."""
 
 from __future__ import annotations
 
@@ -15,13 +14,12 @@ import torch
 from regiontok.jobs.diagnose.photo import BUDGET, unpack
 from regiontok.measures.norms import norm_metrics, outlier_positions
 
-OCTAVES = np.linspace(
-    -2, 4, 49
-)  # of the norm histogram: log2 of norm / median, an eighth of an octave a bin
+# The bins of the norm histogram: log2 of norm / median, an eighth of an octave each.
+OCTAVES = np.linspace(-2, 4, 49)
 
 
 def row(
-    found: Sequence[Mapping[str, Any]],
+    measurements: Sequence[Mapping[str, Any]],
     position: Mapping[str, float | None],
     suggested: float | None,
 ) -> dict[str, Any]:
@@ -29,53 +27,64 @@ def row(
 
     Photos on another grid than most (an encoder that follows the photo's shape) have no part in
     `outlier_fixed`, the outlier map and the other figures of norms that compare places;
-    `norm_photos` counts those that have. The covering of a set joins its photos by numerator and
-    denominator, as the benchmark does.
+    `norm_photos` counts the photos that have. The covering of a set joins its photos by numerator
+    and denominator, as the benchmark does.
+
+    Args:
+        measurements: those of each photo, as `measure` returns them.
+        position: how well position can be read out of the features.
+        suggested: the threshold that the encoder suggests, or None.
     """
-    maps = [unpack(one["norms"]) for one in found]
-    shape = Counter(tuple(one.shape) for one in maps).most_common(1)[0][0]
-    alike = torch.stack([one for one in maps if tuple(one.shape) == shape])
-    single = [norm_metrics(one[None]) for one in maps]
-    values = {key: [one["metrics"][key] for one in found] for key in found[0]["metrics"]}
-    values |= {key: [one[key] for one in single] for key in single[0]}
+    norm_maps = [unpack(photo["norms"]) for photo in measurements]
+    shape = Counter(tuple(norms.shape) for norms in norm_maps).most_common(1)[0][0]
+    alike = torch.stack([norms for norms in norm_maps if tuple(norms.shape) == shape])
+    by_photo = [norm_metrics(norms[None]) for norms in norm_maps]
+    values = {
+        key: [photo["metrics"][key] for photo in measurements] for key in measurements[0]["metrics"]
+    }
+    values |= {key: [metrics[key] for metrics in by_photo] for key in by_photo[0]}
+    means = {key: _mean(numbers) for key, numbers in values.items()}
+    decays = [photo["decay"] for photo in measurements]
+    distances = sorted({distance for decay in decays for distance in decay}, key=int)
+    grids = Counter(tuple(photo["grid"]) for photo in measurements)
     return {
-        "grid": list(Counter(tuple(one["grid"]) for one in found).most_common(1)[0][0]),
-        "width": found[0]["width"],
-        "photos": len(found),
+        "grid": list(grids.most_common(1)[0][0]),
+        "width": measurements[0]["width"],
+        "photos": len(measurements),
         "norm_photos": len(alike),
-        "metrics": _rounded(
-            {
-                **{key: _mean(each) for key, each in values.items()},
-                **norm_metrics(alike),
-                **position,
-            }
-        ),
-        "spread": _rounded({key: _spread(each) for key, each in values.items()}),
-        **_yield(found, suggested),
+        "metrics": _rounded({**means, **norm_metrics(alike), **position}),
+        "spread": _rounded({key: _spread(numbers) for key, numbers in values.items()}),
+        **_regions(measurements, suggested),
         "decay": _rounded(
-            {
-                r: _mean([one["decay"].get(r) for one in found])
-                for r in _longest([one["decay"] for one in found])
-            }
+            {distance: _mean([decay.get(distance) for decay in decays]) for distance in distances}
         ),
-        "norm_histogram": _histogram(maps),
+        "norm_histogram": _histogram(norm_maps),
         "outlier_map": [
             [round(share, 4) for share in line] for line in outlier_positions(alike).tolist()
         ],
     }
 
 
-def _yield(found: Sequence[Mapping[str, Any]], suggested: float | None) -> dict[str, Any]:
-    regions = {at: [one["regions"][at] for one in found] for at in found[0]["regions"]}
-    drawn = [one for one in found if "covered" in one]
-    at_budget = [one["covered_at_budget"] for one in drawn if "covered_at_budget" in one]
+def _regions(measurements: Sequence[Mapping[str, Any]], suggested: float | None) -> dict[str, Any]:
+    """Numbers of regions and their covering, by threshold of merging."""
+    counts = {
+        threshold: [photo["regions"][threshold] for photo in measurements]
+        for threshold in measurements[0]["regions"]
+    }
+    drawn = [photo for photo in measurements if "covered" in photo]
     covering = (
-        {at: _joined([one["covered"][at] for one in drawn]) for at in regions} if drawn else {}
+        {
+            threshold: _joined([photo["covered"][threshold] for photo in drawn])
+            for threshold in counts
+        }
+        if drawn
+        else {}
     )
+    at_budget = [photo["covered_at_budget"] for photo in drawn if "covered_at_budget" in photo]
     return {
         "threshold": suggested,
-        "regions": _rounded({at: _mean(each) for at, each in regions.items()}),
-        "regions_spread": _rounded({at: _spread(each) for at, each in regions.items()}),
+        "regions": _rounded({key: _mean(numbers) for key, numbers in counts.items()}),
+        "regions_spread": _rounded({key: _spread(numbers) for key, numbers in counts.items()}),
         "covering": _rounded(covering),
         "covering_at_budget": _round(_joined(at_budget)) if at_budget else None,
         "budget": BUDGET,
@@ -83,25 +92,23 @@ def _yield(found: Sequence[Mapping[str, Any]], suggested: float | None) -> dict[
     }
 
 
-def _joined(parts: Sequence[Sequence[float]]) -> float:
-    return sum(covered for covered, _ in parts) / sum(pixels for _, pixels in parts)
+def _joined(fractions: Sequence[Sequence[float]]) -> float:
+    """The quotient of summed numerators and denominators."""
+    return sum(covered for covered, _ in fractions) / sum(pixels for _, pixels in fractions)
 
 
-def _longest(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted({key for table in tables for key in table}, key=int)
+def _histogram(norm_maps: Sequence[torch.Tensor]) -> list[float]:
+    """The share of patches in each bin of `OCTAVES`; photos weigh alike.
 
-
-def _histogram(maps: Sequence[torch.Tensor]) -> list[float]:
-    """Share of patches in each bin of `OCTAVES`; what lies beyond counts in the outermost bins.
-    Photos weigh alike."""
+    Patches beyond count in the outermost bins.
+    """
     shares = []
-    for one in maps:
-        middle = float(one.double().flatten().quantile(0.5))
-        if middle > 0:
-            octave = np.log2(np.maximum(one.numpy().ravel() / middle, 1e-9)).clip(
-                OCTAVES[0], OCTAVES[-1] - 1e-9
-            )
-            shares.append(np.histogram(octave, OCTAVES)[0] / one.numel())
+    for norms in norm_maps:
+        median = float(norms.double().flatten().quantile(0.5))
+        if median > 0:
+            octaves = np.log2(np.maximum(norms.numpy().ravel() / median, 1e-9))
+            octaves = octaves.clip(OCTAVES[0], OCTAVES[-1] - 1e-9)
+            shares.append(np.histogram(octaves, OCTAVES)[0] / norms.numel())
     return [round(float(share), 5) for share in np.mean(shares, axis=0)] if shares else []
 
 

@@ -1,4 +1,4 @@
-"""The frame of a diagnosis page: style and the few lines of script that sort its tables."""
+"""The frame of a diagnosis page: its style, and the script that sorts its tables."""
 
 from __future__ import annotations
 
@@ -10,20 +10,27 @@ PAGE = Template("""<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline';
+    script-src 'unsafe-inline'">
 <title>$title</title>
 <style>
-:root { color-scheme: light dark; --paper: #fff; --raised: #f6f7f9; --ink: #1b1f24; --soft: #5b6570; --rule: #dfe3e8;
+:root { color-scheme: light dark; --paper: #fff; --raised: #f6f7f9; --ink: #1b1f24;
+  --soft: #5b6570; --rule: #dfe3e8;
   --accent: #2a5fd0;
-  --s0: #2a6fdb; --s1: #c8404f; --s2: #0c8a6a; --s3: #b07314; --s4: #7b4fc9; --s5: #1587a8; --s6: #bb3c8c; --s7: #65752a;
+  --s0: #2a6fdb; --s1: #c8404f; --s2: #0c8a6a; --s3: #b07314; --s4: #7b4fc9; --s5: #1587a8;
+  --s6: #bb3c8c; --s7: #65752a;
   --none: #8a939d; }
-@media (prefers-color-scheme: dark) { :root { --paper: #14171b; --raised: #1c2026; --ink: #e6e9ed; --soft: #9aa4b0; --rule: #2f353d;
-  --accent: #86b1ff; --s0: #6ea8fe; --s1: #ff8a95; --s2: #4cc9a4; --s3: #e3b341; --s4: #b799f5; --s5: #5cc8e8; --s6: #f28fd0;
+@media (prefers-color-scheme: dark) { :root { --paper: #14171b; --raised: #1c2026; --ink: #e6e9ed;
+  --soft: #9aa4b0; --rule: #2f353d;
+  --accent: #86b1ff; --s0: #6ea8fe; --s1: #ff8a95; --s2: #4cc9a4; --s3: #e3b341; --s4: #b799f5;
+  --s5: #5cc8e8; --s6: #f28fd0;
   --s7: #a9bd6a; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 36px 24px 80px; }
-h1 { font-size: 27px; line-height: 1.2; font-weight: 650; letter-spacing: -.015em; margin: 0 0 6px; text-wrap: balance; }
+h1 { font-size: 27px; line-height: 1.2; font-weight: 650; letter-spacing: -.015em;
+  margin: 0 0 6px; text-wrap: balance; }
 h2 { font-size: 18px; font-weight: 650; letter-spacing: -.005em; margin: 44px 0 4px; }
 p { margin: 4px 0 14px; max-width: 74ch; text-wrap: pretty; }
 .about, .note, figcaption { color: var(--soft); }
@@ -31,12 +38,17 @@ p { margin: 4px 0 14px; max-width: 74ch; text-wrap: pretty; }
 a { color: var(--accent); text-underline-offset: 2px; text-decoration-thickness: 1px; }
 code { font: 13px/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .scroll { overflow-x: auto; margin: 0 -4px; padding: 0 4px; }
-table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: 5px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
-th { vertical-align: bottom; font-weight: 600; color: var(--soft); border-bottom-color: var(--soft); }
+table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums;
+  width: 100%; }
+th, td { padding: 5px 10px; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--rule); }
+th { vertical-align: bottom; font-weight: 600; color: var(--soft);
+  border-bottom-color: var(--soft); }
 th.words, td.words { text-align: left; }
-th.words:first-child, td.words:first-child { position: sticky; left: 0; background: var(--paper); padding-left: 0; }
-td.words:first-child { max-width: 270px; white-space: normal; overflow-wrap: anywhere; min-width: 130px; }
+th.words:first-child, td.words:first-child { position: sticky; left: 0; background: var(--paper);
+  padding-left: 0; }
+td.words:first-child { max-width: 270px; white-space: normal; overflow-wrap: anywhere;
+  min-width: 130px; }
 td.best { font-weight: 680; color: var(--accent); }
 tr.remedy td { color: var(--soft); }
 tr.again td.words:first-child span { display: none; }
@@ -48,11 +60,14 @@ th button::after { position: absolute; left: 100%; bottom: 0; padding-left: 1px;
 th[aria-sort=ascending] button::after { content: "\\2191"; }
 th[aria-sort=descending] button::after { content: "\\2193"; }
 th a { display: block; font-weight: 400; font-size: 11.5px; text-decoration: none; }
-label.pick { display: inline-flex; gap: 7px; align-items: center; margin: 2px 0 10px; font-size: 13.5px; cursor: pointer; }
+label.pick { display: inline-flex; gap: 7px; align-items: center; margin: 2px 0 10px;
+  font-size: 13.5px; cursor: pointer; }
 main:has(#plain:checked) tr.remedy { display: none; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 0; margin: 8px 0 14px; list-style: none; font-size: 13.5px; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 0; margin: 8px 0 14px;
+  list-style: none; font-size: 13.5px; }
 .legend svg { width: 26px; height: 10px; margin-right: 7px; vertical-align: middle; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 26px 34px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr));
+  gap: 26px 34px; }
 figure { margin: 0; }
 figure h3 { font-size: 14.5px; font-weight: 650; margin: 0; }
 figcaption { font-size: 13px; max-width: 62ch; }
@@ -65,10 +80,13 @@ figcaption { font-size: 13px; max-width: 62ch; }
 $series
 .dash polyline { stroke-dasharray: 6 4; }
 .control polyline { stroke-dasharray: 1.5 4; stroke-linecap: round; }
-.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 18px; align-items: start; }
-.maps img { width: 100%; display: block; image-rendering: pixelated; border-radius: 3px; outline: 1px solid var(--rule); }
+.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 18px;
+  align-items: start; }
+.maps img { width: 100%; display: block; image-rendering: pixelated; border-radius: 3px;
+  outline: 1px solid var(--rule); }
 .maps figcaption { margin-top: 5px; overflow-wrap: anywhere; line-height: 1.35; }
-.pca { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 20px 26px; }
+.pca { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
+  gap: 20px 26px; }
 .pca div { display: grid; grid-template-columns: repeat($examples, 1fr); gap: 6px; }
 .pca img { width: 100%; aspect-ratio: 1; object-fit: fill; display: block; border-radius: 3px; }
 .pca img.patches { image-rendering: pixelated; }
@@ -77,7 +95,8 @@ dt { font-weight: 650; margin-top: 12px; scroll-margin-top: 20px; }
 dd { margin: 0; color: var(--soft); text-wrap: pretty; }
 dt:target { color: var(--accent); }
 details { font-size: 13.5px; color: var(--soft); max-width: 100%; overflow-wrap: anywhere; }
-@media (max-width: 640px) { main { padding: 22px 16px 60px; } h1 { font-size: 23px; } th, td { padding: 5px 7px; }
+@media (max-width: 640px) { main { padding: 22px 16px 60px; } h1 { font-size: 23px; }
+  th, td { padding: 5px 7px; }
   td.words:first-child { min-width: 96px; max-width: 120px; } }
 </style>
 </head>
@@ -90,13 +109,15 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells], rows = [...table.tBodies[0].rows];
   const key = (row, at) => row.cells[at].dataset.v ?? row.cells[at].textContent;
   heads.forEach((head, at) => head.querySelector("button").addEventListener("click", () => {
-    const down = head.getAttribute("aria-sort") === (head.dataset.first === "down" ? null : "ascending");
+    const down = head.getAttribute("aria-sort")
+      === (head.dataset.first === "down" ? null : "ascending");
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     rows.sort((a, b) => {
       const x = key(a, at), y = key(b, at);
       if (x === "" || y === "") return (x === "") - (y === "");
-      const order = head.dataset.kind === "number" ? x - y : x.localeCompare(y, "en", { numeric: true });
+      const order = head.dataset.kind === "number" ? x - y
+        : x.localeCompare(y, "en", { numeric: true });
       return down ? -order : order;
     });
     table.tBodies[0].append(...rows);
