@@ -156,7 +156,7 @@ def chat(
             device=device,
         )
         lines = ask or (
-            command.typed(input, command.written(sys.stdout))
+            command.typed_lines(input, command.writer_to(sys.stdout))
             if sys.stdin.isatty() and not json
             else sys.stdin
         )
@@ -164,8 +164,8 @@ def chat(
             for report in command.reports(session, lines):
                 closing_json(report)
         else:
-            desk = command.Desk(
-                command.written(sys.stdout), lambda table: stdout().print(table), out
+            desk = command.ChatOutput(
+                command.writer_to(sys.stdout), lambda table: stdout().print(table), out
             )
             command.converse(session, lines, desk, strict=bool(ask))
     if ask and session.answers and session.answers[-1].stopped:
@@ -216,12 +216,13 @@ def export(
     with clear_errors():
         from regiontok.data.collect import collect
         from regiontok.jobs.tables import progress, set_aside
-        from regiontok.serve.export import Export, check_dtype, open_source
+        from regiontok.serve.export import Export, check_dtype
+        from regiontok.serve.token_source import open_token_source
 
         kind = check_dtype(dtype)
         items = collect(paths, sys.stdin)
         run = Export(
-            open_source(model, regions=regions, segmenter=segmenter, device=device),
+            open_token_source(model, regions=regions, segmenter=segmenter, device=device),
             out,
             tokens,
             kind,
