@@ -197,7 +197,7 @@ class Family(ABC):
         """
         return None
 
-    def remember_positions(  # noqa: B027 - empty by default, and no must
+    def remember_positions(  # noqa: B027 - a hook that may stay empty
         self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]
     ) -> None:
         """Keep in the model what it needs to go on counting behind these prompts.
