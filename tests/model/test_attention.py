@@ -25,19 +25,9 @@ from regiontok.model.attention import NAME, bytes_kept, region_attention, text_d
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
+from samples.models import tiny_sizes
 
-SIZES = {
-    "vocab_size": 50,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": None,
-}
+SIZES = tiny_sizes(vocab_size=50, head_dim=8, eos_token_id=None)
 KINDS = {
     "llama": LlamaConfig(**SIZES),
     "qwen3": Qwen3Config(**SIZES),
@@ -54,9 +44,8 @@ KINDS = {
 def tiny(config):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
-    with (
-        torch.no_grad()
-    ):  # attention of fresh weights is nearly uniform, and would hide a wrong row
+    # attention of fresh weights is nearly uniform, and would hide a wrong row
+    with torch.no_grad():
         for name, weight in model.named_parameters():
             if "q_proj" in name or "k_proj" in name:
                 weight.mul_(20)
@@ -72,9 +61,11 @@ def eager(model, ids, mask=None):
     """`[layers b heads s s]`; rows and columns of padding are 0."""
     model.set_attn_implementation("eager")
     with torch.no_grad():
-        found = torch.stack(model(ids, mask, output_attentions=True, use_cache=False).attentions)
+        attention = torch.stack(
+            model(ids, mask, output_attentions=True, use_cache=False).attentions
+        )
     model.set_attn_implementation("sdpa")
-    return found
+    return attention
 
 
 def batch(padded=0):
@@ -172,11 +163,11 @@ def test_everything_is_restored_also_after_an_error(model):
 def test_two_models_are_watched_at_once_and_one_only_once():
     first, second = tiny(KINDS["llama"]), tiny(KINDS["qwen3"])
     ids, _ = batch()
-    with watch(first) as one, watch(second) as two, torch.no_grad():
+    with watch(first) as of_first, watch(second) as of_second, torch.no_grad():
         first(ids)
         with pytest.raises(ValueError, match="being watched already"), watch(first):
             pass
-        assert (len(one.steps), len(two.steps)) == (1, 0)
+        assert (len(of_first.steps), len(of_second.steps)) == (1, 0)
     assert first.config._attn_implementation == "sdpa"
 
 
@@ -227,11 +218,11 @@ def test_a_region_vlm_and_its_visual_columns():
         model.generate(ids, None, tokens, max_new_tokens=3, min_new_tokens=3, do_sample=False)
     assert seen.attention().shape == (2, 1, 4, 3, 5)
     assert text_decoder(model) is language_model.model
-    found = region_attention(seen.attention()[:, 0], tokens, 4)
-    assert found.regions.shape == (4,)
-    assert found.whole > 0 == found.cls
-    assert found.visual + found.text == pytest.approx(1)
-    assert found.visual == pytest.approx(float(seen.attention().sum(-1).mean()), abs=1e-6)
+    shares = region_attention(seen.attention()[:, 0], tokens, 4)
+    assert shares.regions.shape == (4,)
+    assert shares.whole > 0 == shares.cls
+    assert shares.visual + shares.text == pytest.approx(1)
+    assert shares.visual == pytest.approx(float(seen.attention().sum(-1).mean()), abs=1e-6)
 
 
 def test_a_released_vlm_keeps_its_vision_tower_as_it_is():
@@ -262,8 +253,8 @@ def test_bytes_are_what_is_kept(model):
     ids, mask = batch()
     with watch(model, rows=[3, 4, 5]) as seen, torch.no_grad():
         model(ids, mask)
-    kept = sum(rows.numel() * rows.element_size() for rows in seen.steps[0].values())
-    assert kept == bytes_kept(model.config, rows=3, keys=12, sequences=2)
+    total = sum(rows.numel() * rows.element_size() for rows in seen.steps[0].values())
+    assert total == bytes_kept(model.config, rows=3, keys=12, sequences=2)
 
 
 def tokens_of(kind, region, view=None):
@@ -283,20 +274,20 @@ def tokens_of(kind, region, view=None):
 def test_regions_whole_and_cls_are_counted_apart():
     tokens = tokens_of([CLS, WHOLE, REGION, REGION, REGION, DELIMITER], [-1, -1, 1, 0, 1, -1])
     rows = torch.tensor([0.05, 0.1, 0.2, 0.15, 0.25, 0.05]).view(1, 1, 1, 6)
-    found = region_attention(
+    shares = region_attention(
         torch.cat([rows, rows * 0], 1), tokens, 3
     )  # the second head looks elsewhere
-    assert found.regions.tolist() == pytest.approx([0.075, 0.225, 0])
-    assert (found.whole, found.cls, found.other, found.text) == pytest.approx(
+    assert shares.regions.tolist() == pytest.approx([0.075, 0.225, 0])
+    assert (shares.whole, shares.cls, shares.other, shares.text) == pytest.approx(
         (0.05, 0.025, 0.025, 0.6)
     )
-    assert found.shares.tolist() == pytest.approx([0.1875, 0.5625, 0])
+    assert shares.shares.tolist() == pytest.approx([0.1875, 0.5625, 0])
 
 
 def test_regions_of_another_view_are_other():
     rows = torch.tensor([0.25, 0.5]).view(1, 1, 1, 2)
-    found = region_attention(rows, tokens_of([REGION, REGION], [0, 0], [0, 1]), 1, view=1)
-    assert (found.regions.tolist(), found.other) == ([0.5], 0.25)
+    shares = region_attention(rows, tokens_of([REGION, REGION], [0, 0], [0, 1]), 1, view=1)
+    assert (shares.regions.tolist(), shares.other) == ([0.5], 0.25)
 
 
 def test_no_attention_to_the_picture_is_no_share():
@@ -310,9 +301,9 @@ def test_no_attention_to_the_picture_is_no_share():
 def test_shares_are_all_of_the_visual_attention(weights):
     rows = torch.tensor(weights, dtype=torch.float64).view(1, 1, 1, -1) / max(1, len(weights))
     tokens = tokens_of([REGION] * len(weights), list(range(len(weights))))
-    found = region_attention(rows, tokens, len(weights))
-    assert found.visual + found.text == pytest.approx(1)
-    assert float(found.shares.sum()) == pytest.approx(1 if found.visual else 0)
+    shares = region_attention(rows, tokens, len(weights))
+    assert shares.visual + shares.text == pytest.approx(1)
+    assert float(shares.shares.sum()) == pytest.approx(1 if shares.visual else 0)
 
 
 def test_columns_that_are_not_those_of_the_tokens():

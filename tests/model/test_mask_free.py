@@ -14,10 +14,11 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.data.mask_free import without_masks
-from regiontok.model.mini import mini_language_model
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from samples.models import mini_vlm
+from samples.pictures import colour_blocks
 
 IMAGE = 3
 FUSION = TokenizerSettings(
@@ -28,17 +29,6 @@ FUSION = TokenizerSettings(
     padding="keep",
 )
 PLAIN = TokenizerSettings(encoder="filters(size=56)", padding="keep")  # LLaVA: every patch
-
-
-def made(visual: TokenizerSettings) -> RegionVLM:
-    return RegionVLM.from_parts(
-        mini_language_model(width=24, layers=2, heads=4), visual, image_token_id=IMAGE
-    ).eval()
-
-
-def photo(seed: int, size: tuple[int, int] = (60, 84)) -> Picture:
-    coarse = np.random.default_rng(seed).integers(0, 255, (2 + seed % 3, 3, 3), dtype=np.uint8)
-    return Picture.of(np.array(Picture.of(coarse).pil.resize(size[::-1], 0)))
 
 
 def masked(model: RegionVLM, picture: Picture, masks: torch.Tensor) -> PatchGrid:
@@ -58,7 +48,7 @@ def boxes(count: int, seed: int, size: tuple[int, int]) -> torch.Tensor:
 
 def pair() -> tuple[RegionVLM, RegionVLM]:
     """OG-LLaVA and LLaVA with the same weights."""
-    fusion, plain = made(FUSION), made(PLAIN)
+    fusion, plain = mini_vlm(FUSION), mini_vlm(PLAIN)
     plain.load_state_dict(fusion.state_dict())
     return fusion, plain
 
@@ -71,26 +61,30 @@ def logits(model: RegionVLM, pictures: list[Any], **words: Any) -> torch.Tensor:
 
 def test_one_mask_that_covers_all_patches_equals_plain_llava():
     fusion, plain = pair()
-    grid = masked(fusion, photo(1), torch.ones(1, 60, 84, dtype=torch.bool))
-    assert torch.equal(fusion.see([grid]).values, plain.see([photo(1)]).values)
-    assert torch.equal(logits(fusion, [grid]), logits(plain, [photo(1)]))
+    grid = masked(fusion, colour_blocks(1), torch.ones(1, 60, 84, dtype=torch.bool))
+    assert torch.equal(fusion.see([grid]).values, plain.see([colour_blocks(1)]).values)
+    assert torch.equal(logits(fusion, [grid]), logits(plain, [colour_blocks(1)]))
 
 
 def test_without_masks_one_checkpoint_is_plain_llava_and_asks_no_segmenter(monkeypatch):
     fusion, plain = pair()
-    assert len(fusion.see([photo(2)])) != 16  # with masks there are other rows
+    assert len(fusion.see([colour_blocks(2)])) != 16  # with masks there are other rows
     monkeypatch.setattr(type(fusion.regionizer.segmenter), "__call__", None)
-    assert torch.equal(fusion.see([photo(2)], regions="").values, plain.see([photo(2)]).values)
-    assert torch.equal(logits(fusion, [photo(2)], regions=""), logits(plain, [photo(2)]))
+    assert torch.equal(
+        fusion.see([colour_blocks(2)], regions="").values, plain.see([colour_blocks(2)]).values
+    )
+    assert torch.equal(
+        logits(fusion, [colour_blocks(2)], regions=""), logits(plain, [colour_blocks(2)])
+    )
     ids = torch.tensor([[1, IMAGE, 40, 41]])
     words = {"max_new_tokens": 5, "do_sample": False}
-    bare = fusion.generate(ids, pictures=[photo(2)], regions="", **words)
-    assert torch.equal(bare, plain.generate(ids, pictures=[photo(2)], **words))
+    bare = fusion.generate(ids, pictures=[colour_blocks(2)], regions="", **words)
+    assert torch.equal(bare, plain.generate(ids, pictures=[colour_blocks(2)], **words))
 
 
 def test_some_pictures_of_a_batch_without_masks():
     fusion, _ = pair()
-    pictures = [photo(seed) for seed in (1, 2, 3)]
+    pictures = [colour_blocks(seed) for seed in (1, 2, 3)]
     mixed = fusion.see(pictures, regions=[None, "", "windows(2)"])
     alone = [
         fusion.see([picture], regions=text)
@@ -106,19 +100,23 @@ def test_some_pictures_of_a_batch_without_masks():
 
 def test_a_global_view_is_every_patch_already():
     whole = FUSION.model_copy(update={"whole": True})
-    model, plain = made(whole), made(PLAIN)
+    model, plain = mini_vlm(whole), mini_vlm(PLAIN)
     plain.load_state_dict(model.state_dict())
-    rows = len(model.see([photo(2)])) - 16
-    assert rows == len(made(FUSION).see([photo(2)]))  # V + T
-    assert torch.equal(model.see([photo(2)], regions="").values, plain.see([photo(2)]).values)
+    rows = len(model.see([colour_blocks(2)])) - 16
+    assert rows == len(mini_vlm(FUSION).see([colour_blocks(2)]))  # V + T
+    assert torch.equal(
+        model.see([colour_blocks(2)], regions="").values, plain.see([colour_blocks(2)]).values
+    )
 
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_all_patches_of_all_views_of_tiles(whole):
-    model = made(FUSION.model_copy(update={"tiles": "2x2", "padding": "drop", "whole": whole}))
-    patches = [int(grid.valid.sum()) for grid in model.regionizer.see([photo(2)], masks=False)]
+    model = mini_vlm(FUSION.model_copy(update={"tiles": "2x2", "padding": "drop", "whole": whole}))
+    patches = [
+        int(grid.valid.sum()) for grid in model.regionizer.see([colour_blocks(2)], masks=False)
+    ]
     assert len(patches) == 2
-    bare = model.see([photo(2), photo(1)], regions=["", None]).of(0)
+    bare = model.see([colour_blocks(2), colour_blocks(1)], regions=["", None]).of(0)
     assert len(bare) == sum(patches)
     assert sorted(zip(bare.view.tolist(), bare.patch.tolist(), strict=True)) == list(
         zip(bare.view.tolist(), bare.patch.tolist(), strict=True)
@@ -129,10 +127,12 @@ def test_all_patches_of_all_views_of_tiles(whole):
     "changes", [{}, {"whole": True}, {"pool": "mean"}, {"pool": "mean", "whole": True}]
 )
 def test_lengths_are_reckoned_with_what_the_model_is_shown(changes):
-    own = FUSION.model_copy(update=changes)
-    measured = RegionTokenizer(**without_masks(own).model_dump()).run([photo(2)]).tokens
+    settings = FUSION.model_copy(update=changes)
+    measured = (
+        RegionTokenizer(**without_masks(settings).model_dump()).run([colour_blocks(2)]).tokens
+    )
     assert (
-        len(made(own).see([photo(2)], regions=""))
+        len(mini_vlm(settings).see([colour_blocks(2)], regions=""))
         == len(measured)
         == 16 + (changes.get("pool") == "mean" and "whole" in changes)
     )
@@ -141,9 +141,9 @@ def test_lengths_are_reckoned_with_what_the_model_is_shown(changes):
 def test_tokens_do_not_depend_on_batch_mates():
     """449 rows beside 1,732 in the release: its batch was filled with zeros, and the connector made
     tokens of them."""
-    model = made(FUSION)
+    model = mini_vlm(FUSION)
     few, many = (
-        masked(model, photo(seed), boxes(count, seed, (60, 84)))
+        masked(model, colour_blocks(seed), boxes(count, seed, (60, 84)))
         for seed, count in ((1, 2), (2, 40))
     )
     alone, other, both = model.see([few]), model.see([many]), model.see([few, many])
@@ -157,21 +157,26 @@ def test_tokens_do_not_depend_on_batch_mates():
 
 @pytest.mark.parametrize("policy", ["largest", "round_robin", "merge_rest"])
 def test_a_hundred_overlapping_masks_within_a_budget_reach_the_language_model(policy):
-    own = FUSION.model_copy(update={"regions": f"{FUSION.regions} | budget(24, policy={policy!r})"})
-    model = made(own)
-    grid = masked(model, photo(1), boxes(100, 1, (60, 84)))
+    settings = FUSION.model_copy(
+        update={"regions": f"{FUSION.regions} | budget(24, policy={policy!r})"}
+    )
+    model = mini_vlm(settings)
+    grid = masked(model, colour_blocks(1), boxes(100, 1, (60, 84)))
     tokens = model.see([grid])
-    assert len(made(FUSION).see([grid])) > 400
+    assert len(mini_vlm(FUSION).see([grid])) > 400
     assert len(tokens) == 24 if policy == "round_robin" else 0 < len(tokens) <= 24
     made_of = model.spliced(torch.tensor([[1, IMAGE, 40, 41]]), pictures=[grid])
     assert made_of.lengths.tolist() == [len(tokens) + 3]  # the text is whole
 
 
 def test_a_text_only_row_trains():
-    model = made(FUSION).train()
+    model = mini_vlm(FUSION).train()
     ids = torch.tensor([[1, IMAGE, 40, 41, 42], [1, 50, 51, 52, 53]])
     loss = model(
-        ids, torch.ones_like(ids), pictures=[photo(1)], labels=ids.masked_fill(ids == IMAGE, -100)
+        ids,
+        torch.ones_like(ids),
+        pictures=[colour_blocks(1)],
+        labels=ids.masked_fill(ids == IMAGE, -100),
     ).loss
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.head.parameters())
@@ -182,13 +187,13 @@ def test_a_text_only_row_trains():
 
 
 def test_rows_of_a_mask_stand_in_ascending_order_mask_by_mask():
-    model = made(
+    model = mini_vlm(
         FUSION.model_copy(update={"regions": "segments(0.5, unit='pixels', compare='>=')"})
     )
     masks = torch.zeros(2, 60, 84, dtype=torch.bool)
     masks[0, 30:, :] = True
     masks[1, :, :42] = True
-    tokens = model.see([masked(model, photo(1), masks)])
+    tokens = model.see([masked(model, colour_blocks(1), masks)])
     assert tokens.patch.tolist() == [*range(8, 16), 0, 1, 4, 5, 8, 9, 12, 13]
     assert tokens.region.tolist() == [0] * 8 + [1] * 8
     assert torch.equal(

@@ -59,7 +59,7 @@ def grid(seed: int = 0) -> PatchGrid:
     )
 
 
-def made(variant: str, **options: Any) -> RegionVLM:
+def vlm_with(variant: str, **options: Any) -> RegionVLM:
     settings, _ = VARIANTS[variant]
     visual = TokenizerSettings(
         encoder="filters(size=56)",
@@ -78,7 +78,7 @@ def made(variant: str, **options: Any) -> RegionVLM:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_counts_with_and_without_masks(variant):
-    model = made(variant)
+    model = vlm_with(variant)
     assert len(model.see([grid()])) == VARIANTS[variant][1]
     assert len(model.see([grid()], regions="")) == V
     if variant in (
@@ -92,14 +92,15 @@ def test_counts_with_and_without_masks(variant):
         "learn1d",
     ):  # the V rows are then LLaVA's own
         assert torch.equal(
-            model.see([grid()], regions="").values, made("plain").see([grid()], regions="").values
+            model.see([grid()], regions="").values,
+            vlm_with("plain").see([grid()], regions="").values,
         )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("positions", ["plain", "segment"])
 def test_saved_loaded_and_answering(tmp_path, variant, positions):
-    model = made(variant, positions=positions)
+    model = vlm_with(variant, positions=positions)
     options: dict[str, Any] = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
     answer = model.generate(IDS, MASK, [grid()], **options)
     assert torch.equal(model.generate(IDS[:1], None, [grid()], **options)[0, -3:], answer[0, -3:])
@@ -116,7 +117,7 @@ def test_saved_loaded_and_answering(tmp_path, variant, positions):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_everything_that_learns_gets_a_gradient_with_masks_and_without_a_picture(variant):
-    model = made(variant).train()
+    model = vlm_with(variant).train()
     model(
         IDS, MASK, [grid()], labels=IDS.masked_fill((IDS == IMAGE) | (MASK == 0), -100)
     ).loss.backward()
@@ -132,14 +133,14 @@ def test_everything_that_learns_gets_a_gradient_with_masks_and_without_a_picture
 
 
 def test_one_mask_that_covers_all_patches_is_the_patches():
-    model = made("plain")
-    one = grid().but(masks=PixelMasks.from_dense(torch.ones(1, H, W, dtype=torch.bool)))
-    assert torch.equal(model.see([one]).values, model.see([one], regions="").values)
-    assert made("end").see([one]).kind.tolist() == [0] * V + [DELIMITER]
+    model = vlm_with("plain")
+    covered = grid().but(masks=PixelMasks.from_dense(torch.ones(1, H, W, dtype=torch.bool)))
+    assert torch.equal(model.see([covered]).values, model.see([covered], regions="").values)
+    assert vlm_with("end").see([covered]).kind.tolist() == [0] * V + [DELIMITER]
 
 
 def test_a_delimiter_of_the_vocabulary_is_its_embedding_and_learns_as_it_does():
-    model = made("word").train()
+    model = vlm_with("word").train()
     tokens = model.see([grid()])
     row = model.get_input_embeddings().weight[WORD]
     assert torch.equal(tokens.values[tokens.kind == DELIMITER], row.expand(N, -1))
@@ -154,18 +155,19 @@ def test_a_delimiter_of_the_vocabulary_is_its_embedding_and_learns_as_it_does():
 def test_a_delimiter_of_the_vocabulary_needs_its_id():
     with pytest.raises(
         ValueError,
-        match=r"the delimiter '\(' needs its id in the vocabulary of 260: delimiter_token_id is 260",
+        match=r"the delimiter '\(' needs its id in the vocabulary of 260: delimiter_token_id is "
+        r"260",
     ):
         RegionVLM.from_parts(
             mini_language_model(width=24, layers=1, heads=4),
-            made("word").config.settings,
+            vlm_with("word").config.settings,
             image_token_id=IMAGE,
             delimiter_token_id=260,
         )
     with pytest.raises(
         ValueError, match="delimiter_token_id is 5, but place_tokens names no token"
     ):
-        made("end", delimiter_token_id=5)
+        vlm_with("end", delimiter_token_id=5)
 
 
 RECIPE: dict[str, Any] = {
@@ -194,7 +196,8 @@ def test_a_recipe_names_the_token():
         resolve(RECIPE, name="x", overrides=["tokenizer.place_features=delimeter"])
     with pytest.raises(
         RecipeError,
-        match=r"inference\.tokenizer\.place_features is 'delimiter', but the model is trained with ''",
+        match=r"inference\.tokenizer\.place_features is 'delimiter', but the model is trained "
+        r"with ''",
     ):
         resolve({**RECIPE, "inference": {"tokenizer": {"place_features": "delimiter"}}}, name="x")
 

@@ -18,24 +18,13 @@ from regiontok.model.positions import segment_positions, table_of
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Lora, Stage, TokenizerSettings, resolve
 from regiontok.train.build import build, choose
+from samples.models import padded, tiny_sizes
 
 hub = pytest.importorskip("transformers")
 
 IMAGE = 3
 WIDTH = 32
-BODY: dict[str, Any] = {
-    "vocab_size": 64,
-    "hidden_size": WIDTH,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "initializer_range": 0.2,  # so that positions change what is answered
-}
+BODY = tiny_sizes(initializer_range=0.2)  # so that positions change what is answered
 FAMILIES = {
     "llama": lambda: hub.LlamaForCausalLM(hub.LlamaConfig(**BODY)),
     "qwen2": lambda: hub.Qwen2ForCausalLM(hub.Qwen2Config(**BODY)),
@@ -54,7 +43,7 @@ ROWS: list[list[Any]] = [
 EXACT: dict[str, Any] = {"do_sample": False, "min_new_tokens": 6, "max_new_tokens": 6}
 
 
-def made(
+def tiny_vlm(
     family: str = "llama", positions: str = "segment", visual: TokenizerSettings = VISUAL
 ) -> RegionVLM:
     torch.manual_seed(0)
@@ -75,11 +64,11 @@ def tokens_of(rows: list[list[Any]], width: int = WIDTH) -> Tokens:
     values = [torch.zeros(0, width)]
     for image, parts in enumerate(images(rows)):
         region = -1
-        for part in parts:
-            region += isinstance(part, int)
-            count, kind = (part, REGION) if isinstance(part, int) else (1, kinds[part])
+        for mask in parts:
+            region += isinstance(mask, int)
+            count, kind = (mask, REGION) if isinstance(mask, int) else (1, kinds[mask])
             ids += [(image, region if kind in (REGION, DELIMITER) else -1, kind)] * count
-        count = sum(part if isinstance(part, int) else 1 for part in parts)
+        count = sum(mask if isinstance(mask, int) else 1 for mask in parts)
         values.append(torch.randn(count, width, generator=torch.Generator().manual_seed(7)))
     image, region, kind = torch.tensor(ids, dtype=torch.int64).view(-1, 3).unbind(1)
     none = torch.zeros_like(image)
@@ -87,13 +76,9 @@ def tokens_of(rows: list[list[Any]], width: int = WIDTH) -> Tokens:
 
 
 def ids_of(rows: list[list[Any]], side: str) -> tuple[Tensor, Tensor]:
-    plain = [[IMAGE if isinstance(item, list) else item for item in row] for row in rows]
-    longest = max(map(len, plain))
-    pads = [[0] * (longest - len(row)) for row in plain]
-    ids = torch.tensor(
-        [pad + row if side == "left" else row + pad for row, pad in zip(plain, pads, strict=True)]
+    return padded(
+        [[IMAGE if isinstance(item, list) else item for item in row] for row in rows], side
     )
-    return ids, ids.ne(0).long()
 
 
 def by_the_paper(row: list[Any]) -> list[int]:
@@ -101,9 +86,9 @@ def by_the_paper(row: list[Any]) -> list[int]:
     stays p otherwise."""
     length, intervals = 0, []
     for item in row:
-        for part in item if isinstance(item, list) else [None]:
-            count = part if isinstance(part, int) else 1
-            if isinstance(part, int):
+        for mask in item if isinstance(item, list) else [None]:
+            count = mask if isinstance(mask, int) else 1
+            if isinstance(mask, int):
                 intervals.append((length, length + count - 1))
             length += count
     return [next((s for s, e in intervals if s <= p <= e), p) for p in range(length)]
@@ -116,7 +101,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_positions_are_the_paper_s_in_every_row_of_a_batch(side):
-    model, tokens = made(), tokens_of(ROWS)
+    model, tokens = tiny_vlm(), tokens_of(ROWS)
     spliced = model.spliced(*ids_of(ROWS, side), tokens, side=side)
     table = table_of(spliced, spliced.shared)
     for row, items in enumerate(ROWS):
@@ -128,7 +113,9 @@ def test_positions_are_the_paper_s_in_every_row_of_a_batch(side):
 def test_of_packed_rows_each_sample_has_its_own():
     row = [item for items in ROWS for item in items]
     segments = torch.tensor([[sample for sample, items in enumerate(ROWS) for _ in items]])
-    spliced = made().spliced(ids_of([row], "right")[0], None, tokens_of(ROWS), segments=segments)
+    spliced = tiny_vlm().spliced(
+        ids_of([row], "right")[0], None, tokens_of(ROWS), segments=segments
+    )
     assert spliced.shared[0].tolist() == [p for items in ROWS for p in by_the_paper(items)]
 
 
@@ -137,7 +124,7 @@ def test_of_packed_rows_each_sample_has_its_own():
 def test_logits_are_those_of_the_paper_s_phases(family, side, monkeypatch):
     """The language model alone, its own positions plain, each phase of its rotary embedding
     computed from the collapsed position."""
-    model, tokens = made(family), tokens_of(ROWS)
+    model, tokens = tiny_vlm(family), tokens_of(ROWS)
     ids, mask = ids_of(ROWS, side)
     logits = model(ids, mask, tokens).logits
     rotary = model.language_model.model.rotary_emb
@@ -151,7 +138,7 @@ def test_logits_are_those_of_the_paper_s_phases(family, side, monkeypatch):
         alone = model.language_model(inputs_embeds=spliced.embeds, use_cache=False).logits
         monkeypatch.undo()
         assert torch.allclose(logits[row, : alone.shape[1]], alone[0], rtol=0, atol=2e-5)
-    plain = made(family, "plain")(ids, mask, tokens).logits
+    plain = tiny_vlm(family, "plain")(ids, mask, tokens).logits
     assert bool(((plain - logits).abs().amax((1, 2))[:2] > 0.1).all()), (
         "positions should change what comes out"
     )
@@ -165,7 +152,7 @@ def test_without_masks_it_is_the_plain_model_to_the_bit(family):
         [1, 60],
     ]  # patches by themselves, whole images, no image
     ids, mask = ids_of(rows, "left")
-    segment, plain = made(family), made(family, "plain")
+    segment, plain = tiny_vlm(family), tiny_vlm(family, "plain")
     tokens = tokens_of(rows)
     assert torch.equal(
         segment.spliced(ids, mask, tokens).shared, plain.spliced(ids, mask, tokens).positions
@@ -181,11 +168,11 @@ def decoded(model: RegionVLM, items: list[Any], steps: int) -> list[int]:
     row, new = list(items), []
     for _ in range(steps):
         spliced = model.spliced(ids_of([row], "right")[0], None, tokens_of([row]))
-        at = torch.tensor([by_the_paper(row)])
+        positions = torch.tensor([by_the_paper(row)])
         logits = model.language_model(
             inputs_embeds=spliced.embeds,
-            attention_mask=torch.ones_like(at),
-            position_ids=at,
+            attention_mask=torch.ones_like(positions),
+            position_ids=positions,
             use_cache=False,
         ).logits[0, -1]
         logits[[2, IMAGE]] = -torch.inf  # no end before its time, and never a placeholder
@@ -197,20 +184,20 @@ def decoded(model: RegionVLM, items: list[Any], steps: int) -> list[int]:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_every_decode_step_goes_on_at_the_length_of_the_row(family, side):
-    model = made(family)
+    model = tiny_vlm(family)
     ids, mask = ids_of(ROWS, side)
-    found = model.generate(ids, mask, tokens_of(ROWS), **EXACT)
-    plain = made(family, "plain").generate(ids, mask, tokens_of(ROWS), **EXACT)
+    answers = model.generate(ids, mask, tokens_of(ROWS), **EXACT)
+    plain = tiny_vlm(family, "plain").generate(ids, mask, tokens_of(ROWS), **EXACT)
     expected = [decoded(model, items, 6) for items in ROWS]
-    assert found[:, -6:].tolist() == expected
+    assert answers[:, -6:].tolist() == expected
     assert plain[:, -6:].tolist() != expected
     alone = [model.generate(*ids_of([items], side), tokens_of([items]), **EXACT) for items in ROWS]
-    assert [one[0, -6:].tolist() for one in alone] == expected
+    assert [answer[0, -6:].tolist() for answer in alone] == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_beams_of_a_row_alone_are_those_of_the_row_in_a_batch(family):
-    model = made(family)
+    model = tiny_vlm(family)
     options: dict[str, Any] = {**EXACT, "num_beams": 3, "num_return_sequences": 2}
     together = model.generate(*ids_of(ROWS, "left"), tokens_of(ROWS), **options)[:, -6:]
     for row, items in enumerate(ROWS):
@@ -232,7 +219,7 @@ def gradients(model: RegionVLM, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
 def test_checkpointed_training_has_the_same_gradients(family):
     """Without any mask and cache, transformers takes repeated positions for the seams of packed
     rows: a mask always goes along."""
-    model = made(family)
+    model = tiny_vlm(family)
     for rows in (ROWS[:2], ROWS[:1]):  # with padding, and without
         ids, mask = ids_of(rows, "right")
         tokens, labels = tokens_of(rows), ids.masked_fill((ids == IMAGE) | (mask == 0), -100)
@@ -249,7 +236,7 @@ def test_checkpointed_training_has_the_same_gradients(family):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_packed_samples_are_what_they_are_alone(attention):
-    model = made().train()
+    model = tiny_vlm().train()
     model.set_attn_implementation(attention)
     row = [item for items in ROWS for item in items]
     segments = torch.tensor([[sample for sample, items in enumerate(ROWS) for _ in items]])
@@ -263,7 +250,7 @@ def test_packed_samples_are_what_they_are_alone(attention):
 
 
 def test_with_pictures_saved_and_loaded(tmp_path):
-    model = made()
+    model = tiny_vlm()
     coarse = np.random.default_rng(1).integers(0, 255, (3, 3, 3), dtype=np.uint8)
     picture = Picture.of(np.array(Picture.of(coarse).pil.resize((60, 40), 0)))
     ids = torch.tensor([[1, 40, IMAGE, 41]])
@@ -279,7 +266,7 @@ def test_with_pictures_saved_and_loaded(tmp_path):
 
 def test_with_lora_around_the_language_model():
     pytest.importorskip("peft")
-    model = made()
+    model = tiny_vlm()
     ids, mask = ids_of(ROWS, "left")
     expected = model.generate(ids, mask, tokens_of(ROWS), **EXACT)
     stage = Stage(
@@ -291,18 +278,18 @@ def test_with_lora_around_the_language_model():
 
 
 def test_threads_that_answer_at_once_do_not_meet():
-    model = made()
+    model = tiny_vlm()
     expected = [
         model.generate(*ids_of([items], "left"), tokens_of([items]), **EXACT) for items in ROWS
     ]
     with ThreadPoolExecutor(4) as pool:
-        found = list(
+        answers = list(
             pool.map(
                 lambda items: model.generate(*ids_of([items], "left"), tokens_of([items]), **EXACT),
                 ROWS * 2,
             )
         )
-    assert all(torch.equal(a, b) for a, b in zip(found, expected * 2, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(answers, expected * 2, strict=True))
     assert len(model.language_model.get_decoder()._forward_pre_hooks) == 1
 
 
@@ -328,8 +315,8 @@ def test_what_it_cannot_be_is_refused(monkeypatch):
             hub.GPT2LMHeadModel(body), VISUAL, image_token_id=IMAGE, positions="segment"
         )
     with pytest.raises(ValueError, match="positions must be 'plain' or 'segment', not 'rope'"):
-        made(positions="rope")
-    model, first, behind = made(), [[[3, 2], 40]], [[1, [3, 2], 40]]
+        tiny_vlm(positions="rope")
+    model, first, behind = tiny_vlm(), [[[3, 2], 40]], [[1, [3, 2], 40]]
     monkeypatch.setattr(
         model.language_model.config, "_attn_implementation_internal", "flash_attention_2"
     )

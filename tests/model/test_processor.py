@@ -21,7 +21,8 @@ hub = pytest.importorskip("transformers")
 
 # the forms of real chat templates of language models: content is text, or it is not understood
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + "
+    "'<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 PHOTOS = [
@@ -89,8 +90,8 @@ def test_paths_arrays_and_addresses(processor, tmp_path):
         text="<image><image><image>",
     )
     assert all(
-        np.array_equal(found.pixels, photo)
-        for found, photo in zip(batch["pictures"], PHOTOS, strict=True)
+        np.array_equal(picture.pixels, photo)
+        for picture, photo in zip(batch["pictures"], PHOTOS, strict=True)
     )
     with pytest.raises(PictureError, match=r"nowhere\.png: no such file"):
         processor(images="nowhere.png", text="<image>")
@@ -99,7 +100,8 @@ def test_paths_arrays_and_addresses(processor, tmp_path):
 def test_what_does_not_fit_is_refused(processor):
     with pytest.raises(
         ValueError,
-        match=r"the prompts hold 2 image placeholders \(by row: \[2, 0\]\), but 1 images were given$",
+        match=r"the prompts hold 2 image placeholders \(by row: \[2, 0\]\), but 1 images were "
+        r"given$",
     ):
         processor(images=PHOTOS[:1], text=["<image><image>", "a"])
     with pytest.raises(
@@ -170,12 +172,12 @@ def test_many_chats_and_a_mask_of_the_assistants_words(processor):
                 "role": "user",
                 "content": [
                     {"type": "image", "image": photo},
-                    {"type": "text", "text": "What?" * at},
+                    {"type": "text", "text": "What?" * index},
                 ],
             },
-            {"role": "assistant", "content": [{"type": "text", "text": f"It {at}."}]},
+            {"role": "assistant", "content": [{"type": "text", "text": f"It {index}."}]},
         ]
-        for at, photo in enumerate(PHOTOS)
+        for index, photo in enumerate(PHOTOS)
     ]
     batch = processor.apply_chat_template(
         chats,
@@ -185,11 +187,11 @@ def test_many_chats_and_a_mask_of_the_assistants_words(processor):
         processor_kwargs={"padding": True},
     )
     assert keys(batch) == KEYS
-    for at, (ids, mask) in enumerate(
+    for index, (ids, mask) in enumerate(
         zip(batch["input_ids"], batch["assistant_masks"], strict=True)
     ):
-        said = [one for one, own in zip(ids, mask, strict=True) if own]
-        assert processor.tokenizer.decode(said) == f"It {at}.</s>"
+        said = [token for token, spoken in zip(ids, mask, strict=True) if spoken]
+        assert processor.tokenizer.decode(said) == f"It {index}.</s>"
 
 
 def test_saved_and_loaded(processor, tmp_path):
@@ -228,7 +230,7 @@ def test_pipeline(processor, tmp_path, way):
             "content": [{"type": "image", "image": PHOTOS[0]}, {"type": "text", "text": "What?"}],
         },
     ]
-    (found,) = pipe(
+    (answer,) = pipe(
         text=chat, max_new_tokens=5, return_full_text=False, generate_kwargs={"do_sample": False}
     )
     batch = processor.apply_chat_template(
@@ -237,8 +239,8 @@ def test_pipeline(processor, tmp_path, way):
     ids = model.generate(**batch, max_new_tokens=5, do_sample=False)[
         0, batch["input_ids"].shape[1] :
     ]
-    assert found["generated_text"] == processor.decode(ids, skip_special_tokens=True)
+    assert answer["generated_text"] == processor.decode(ids, skip_special_tokens=True)
     (whole,) = pipe(text=chat, max_new_tokens=5, generate_kwargs={"do_sample": False})
-    assert whole["generated_text"][-1] == {"role": "assistant", "content": found["generated_text"]}
+    assert whole["generated_text"][-1] == {"role": "assistant", "content": answer["generated_text"]}
     (plain,) = pipe(images=PHOTOS[0], text="<image>a", max_new_tokens=3, return_full_text=False)
     assert isinstance(plain["generated_text"], str)

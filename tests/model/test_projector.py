@@ -35,8 +35,8 @@ def connector(depth: int) -> nn.Module:
     return Linear().build(4, 6) if depth == 1 else Mlp().build(4, 6)
 
 
-def equal(one: nn.Module, other: nn.Module) -> bool:
-    mine, theirs = one.state_dict(), other.state_dict()
+def equal(first: nn.Module, second: nn.Module) -> bool:
+    mine, theirs = first.state_dict(), second.state_dict()
     return mine.keys() == theirs.keys() and all(
         torch.equal(mine[name], theirs[name]) for name in mine
     )
@@ -44,12 +44,12 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_llavas_own_loader_takes_what_is_written(tmp_path, depth):
-    own, theirs = connector(depth), llavas_own(depth)
-    write_projector(own, tmp_path / "mm_projector.bin")
+    ours, theirs = connector(depth), llavas_own(depth)
+    write_projector(ours, tmp_path / "mm_projector.bin")
     llavas_loader(theirs, tmp_path / "mm_projector.bin")
-    assert equal(own, theirs)
+    assert equal(ours, theirs)
     x = torch.randn(3, 4)
-    assert torch.equal(own(x), theirs(x))
+    assert torch.equal(ours(x), theirs(x))
 
 
 def test_the_keys_are_llavas(tmp_path):
@@ -65,10 +65,10 @@ def test_the_keys_are_llavas(tmp_path):
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("suffix", [".bin", ".safetensors"])
 def test_written_and_read(tmp_path, depth, suffix):
-    own, other = connector(depth), connector(depth)
-    write_projector(own, tmp_path / f"p{suffix}")
-    read_projector(other, tmp_path / f"p{suffix}")
-    assert equal(own, other)
+    written, read = connector(depth), connector(depth)
+    write_projector(written, tmp_path / f"p{suffix}")
+    read_projector(read, tmp_path / f"p{suffix}")
+    assert equal(written, read)
     assert [path.name for path in tmp_path.iterdir()] == [f"p{suffix}"]
 
 
@@ -85,15 +85,17 @@ def test_written_and_read(tmp_path, depth, suffix):
     ],
 )
 def test_other_prefixes(tmp_path, name):
-    own, other = connector(2), connector(2)
+    written, read = connector(2), connector(2)
     state = {
-        name.format(at=at, layer=at // 2 + 1, kind=kind): own.state_dict()[f"{at}.{kind}"]
-        for at in (0, 2)
+        name.format(at=index, layer=index // 2 + 1, kind=kind): written.state_dict()[
+            f"{index}.{kind}"
+        ]
+        for index in (0, 2)
         for kind in ("weight", "bias")
     }
     save_file(state | {"model.image_newline": torch.zeros(6)}, tmp_path / "p.safetensors")
-    read_projector(other, tmp_path / "p.safetensors")
-    assert equal(own, other)
+    read_projector(read, tmp_path / "p.safetensors")
+    assert equal(written, read)
 
 
 def test_half_precision_goes_into_the_connectors_own_type(tmp_path):

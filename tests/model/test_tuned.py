@@ -6,15 +6,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from regiontok.core.picture import Picture
 from regiontok.encoders.transformers import Transformers
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
+from samples.models import IMAGE, save_clip_tower, tiny_sizes
+from samples.pictures import noise
 
 hub = pytest.importorskip("transformers")
 
@@ -26,21 +26,8 @@ VISION = {
     "num_attention_heads": 2,
     "patch_size": 14,
 }
-IMAGE = 3
-TEXT = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "pad_token_id": 0,
-    "max_position_embeddings": 256,
-}
-PICTURES = [
-    Picture.of(np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
-    for seed in range(3)
-]
+TEXT = tiny_sizes(max_position_embeddings=256)
+PICTURES = [noise(SIDE, SIDE, seed) for seed in range(3)]
 IDS = torch.tensor([[1, IMAGE, 5, 6, 0], [1, IMAGE, IMAGE, 7, 8]])
 MASK = IDS.ne(0).long()
 
@@ -48,16 +35,10 @@ MASK = IDS.ne(0).long()
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
     """A tiny CLIP tower with its processor, as a user would have it."""
-    folder = tmp_path_factory.mktemp("clip")
-    torch.manual_seed(0)
-    hub.CLIPVisionModel(hub.CLIPVisionConfig(**VISION, image_size=SIDE)).save_pretrained(folder)
-    hub.CLIPImageProcessorPil(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
-    ).save_pretrained(folder)
-    return folder
+    return save_clip_tower(tmp_path_factory.mktemp("clip"), side=SIDE, **VISION)
 
 
-def made(
+def tuned_vlm(
     clip: Path, *, layer: int = -2, regions: str = "merge(k=4)", tune: bool = True, **more: Any
 ) -> RegionVLM:
     torch.manual_seed(1)
@@ -81,7 +62,7 @@ def change(module: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("tune", [False, True])
 def test_patches_equal_transformers_own_llava(clip, tune):
-    model = made(clip, regions="", tune=tune)
+    model = tuned_vlm(clip, regions="", tune=tune)
     config = hub.LlavaConfig(
         vision_config=hub.CLIPVisionConfig(**VISION, image_size=SIDE),
         text_config=hub.LlamaConfig(**TEXT),
@@ -102,10 +83,10 @@ def test_patches_equal_transformers_own_llava(clip, tune):
         [picture.pil for picture in PICTURES], return_tensors="pt"
     )
     counts = (SIDE // 14) ** 2
-    for row, own in ((0, slice(0, 1)), (1, slice(1, 3))):
+    for row, images in ((0, slice(0, 1)), (1, slice(1, 3))):
         ids = IDS[row][IDS[row] > 0][None]
         expanded = torch.cat(
-            [one.repeat(counts if int(one) == IMAGE else 1) for one in ids[0].split(1)]
+            [token.repeat(counts if int(token) == IMAGE else 1) for token in ids[0].split(1)]
         )[None]
         options = {
             "max_new_tokens": 4,
@@ -113,21 +94,21 @@ def test_patches_equal_transformers_own_llava(clip, tune):
             "do_sample": False,
             "suppress_tokens": [IMAGE],
         }
-        theirs = llava(input_ids=expanded, pixel_values=pixels["pixel_values"][own])
-        ours = model(ids, None, PICTURES[own])
+        theirs = llava(input_ids=expanded, pixel_values=pixels["pixel_values"][images])
+        ours = model(ids, None, PICTURES[images])
         assert ours.logits.shape == theirs.logits.shape
         assert torch.allclose(ours.logits, theirs.logits, rtol=0, atol=2e-6)
         expected = llava.generate(
-            input_ids=expanded, pixel_values=pixels["pixel_values"][own], **options
+            input_ids=expanded, pixel_values=pixels["pixel_values"][images], **options
         )
         assert (
-            model.generate(ids, None, PICTURES[own], **options)[0, -4:].tolist()
+            model.generate(ids, None, PICTURES[images], **options)[0, -4:].tolist()
             == expected[0, -4:].tolist()
         )
 
 
 def test_a_frozen_encoder_is_no_part_of_the_model(clip):
-    model = made(clip, tune=False).train()
+    model = tuned_vlm(clip, tune=False).train()
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {
         "head",
         "language_model",
@@ -138,7 +119,7 @@ def test_a_frozen_encoder_is_no_part_of_the_model(clip):
 
 @pytest.mark.parametrize("pool", ["mean", "attend(heads=2)", "select"])
 def test_gradients_reach_every_weight_of_a_tuned_encoder(clip, pool):
-    model = made(clip, pool=pool).train()
+    model = tuned_vlm(clip, pool=pool).train()
     model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
     moved = {
         name: bool(value.grad.any()) for name, value in model.vision.named_parameters()
@@ -151,7 +132,7 @@ def test_gradients_reach_every_weight_of_a_tuned_encoder(clip, pool):
 
 
 def test_a_tuned_encoders_gradient_is_right(clip):
-    model = made(clip).train()
+    model = tuned_vlm(clip).train()
     name, weight = next(
         (n, p) for n, p in model.vision.named_parameters() if n.endswith("layers.0.mlp.fc1.weight")
     )
@@ -161,9 +142,9 @@ def test_a_tuned_encoders_gradient_is_right(clip):
     def loss(step: float) -> float:
         with torch.no_grad():
             weight.add_(direction * step)
-            found = float(model(IDS, MASK, PICTURES, labels=IDS).loss)
+            value = float(model(IDS, MASK, PICTURES, labels=IDS).loss)
             weight.sub_(direction * step)
-        return found
+        return value
 
     assert (loss(1e-2) - loss(-1e-2)) / 2e-2 == pytest.approx(
         float(weight.grad.norm()), rel=0.05
@@ -171,7 +152,7 @@ def test_a_tuned_encoders_gradient_is_right(clip):
 
 
 def test_text_alone_gives_a_tuned_encoder_zero_gradients(clip):
-    model = made(clip).train()
+    model = tuned_vlm(clip).train()
     model(IDS.clamp(min=4), labels=IDS.clamp(min=4)).loss.backward()
     assert all(
         value.grad is not None and not value.grad.any() for value in model.vision.parameters()
@@ -180,20 +161,21 @@ def test_text_alone_gives_a_tuned_encoder_zero_gradients(clip):
 
 
 def test_checkpointing_of_a_tuned_encoder_gives_equal_gradients(clip):
-    found: list[dict[str, Tensor]] = []
+    gradients: list[dict[str, Tensor]] = []
     for checkpointed in (False, True):
-        model = made(clip).train()
+        model = tuned_vlm(clip).train()
         if checkpointed:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
-        found.append({name: value.grad for name, value in model.named_parameters()})
+        gradients.append({name: value.grad for name, value in model.named_parameters()})
     assert all(
-        torch.allclose(value, found[1][name], rtol=0, atol=1e-7) for name, value in found[0].items()
+        torch.allclose(value, gradients[1][name], rtol=0, atol=1e-7)
+        for name, value in gradients[0].items()
     )
 
 
 def test_tuned_weights_travel_with_the_checkpoint(clip, tmp_path):
-    model = made(clip)
+    model = tuned_vlm(clip)
     before = model(IDS, MASK, PICTURES).logits
     change(model.vision)
     after = model(IDS, MASK, PICTURES).logits
@@ -208,11 +190,11 @@ def test_tuned_weights_travel_with_the_checkpoint(clip, tmp_path):
     assert any(name.startswith("vision.") for name in mine)
     assert torch.equal(loaded(IDS, MASK, PICTURES).logits, after)
     # the folder's encoder, and any other that reads it, is what it was
-    assert torch.equal(made(clip)(IDS, MASK, PICTURES).logits, before)
+    assert torch.equal(tuned_vlm(clip)(IDS, MASK, PICTURES).logits, before)
 
 
 def test_a_tuned_model_in_bfloat16(clip, tmp_path):
-    made(clip).save_pretrained(tmp_path)
+    tuned_vlm(clip).save_pretrained(tmp_path)
     model = RegionVLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert {value.dtype for value in model.parameters()} == {torch.bfloat16}
     model.train()(IDS, MASK, PICTURES, labels=IDS).loss.backward()
@@ -220,8 +202,8 @@ def test_a_tuned_model_in_bfloat16(clip, tmp_path):
 
 
 def test_cached_features_are_refused_where_the_encoder_is_tuned(clip):
-    model = made(clip)
-    grids = made(clip, tune=False).regionizer.see(PICTURES)
+    model = tuned_vlm(clip)
+    grids = tuned_vlm(clip, tune=False).regionizer.see(PICTURES)
     with pytest.raises(ValueError, match="cached features do not follow an encoder that is tuned"):
         model(IDS, MASK, grids)
     with pytest.raises(ValueError, match="is being tuned: nothing may be cached"):
@@ -247,7 +229,7 @@ def test_other_weights_of_the_encoder_are_refused(clip, tmp_path):
     (folder / "preprocessor_config.json").write_text(
         (clip / "preprocessor_config.json").read_text()
     )
-    model = made(clip, tune=False)
+    model = tuned_vlm(clip, tune=False)
     model.config.visual = model.config.visual | {
         "encoder": f"transformers({str(folder)!r}, layer=-2)"
     }
@@ -257,7 +239,7 @@ def test_other_weights_of_the_encoder_are_refused(clip, tmp_path):
 
 @pytest.mark.parametrize("tiles", ["", "2x2"])
 def test_class_tokens_and_tiles_with_a_tuned_encoder(clip, tiles):
-    model = made(clip, regions="", tiles=tiles, cls=True, whole=True).train()
+    model = tuned_vlm(clip, regions="", tiles=tiles, cls=True, whole=True).train()
     model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
     assert all(value.grad is not None for value in model.parameters())
     model.zero_grad()
@@ -265,19 +247,21 @@ def test_class_tokens_and_tiles_with_a_tuned_encoder(clip, tiles):
     assert all(value.grad is not None for value in model.parameters())
 
 
-def rank(place: int, clip: Path, tune: bool, at: Path) -> None:
+def rank(place: int, clip: Path, tune: bool, folder: Path) -> None:
     """One of two processes: the first sees pictures, the other text alone."""
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{at}/meet", rank=place, world_size=2
+        "gloo", init_method=f"file://{folder}/meet", rank=place, world_size=2
     )
-    model = made(clip, tune=tune, pool="attend(heads=2)", cls=True).train()
+    model = tuned_vlm(clip, tune=tune, pool="attend(heads=2)", cls=True).train()
     together = torch.nn.parallel.DistributedDataParallel(model)
     ids = IDS if place == 0 else IDS.clamp(min=4)
     for _ in range(2):  # a gradient that never came shows at the second step
         together.zero_grad()
         together(input_ids=ids, pictures=None if place else PICTURES, labels=ids).loss.backward()
     if place == 0:
-        torch.save({name: value.grad for name, value in model.named_parameters()}, at / "found.pt")
+        torch.save(
+            {name: value.grad for name, value in model.named_parameters()}, folder / "found.pt"
+        )
     torch.distributed.destroy_process_group()
 
 
@@ -285,23 +269,25 @@ def rank(place: int, clip: Path, tune: bool, at: Path) -> None:
 @pytest.mark.parametrize("tune", [False, True])
 def test_two_processes_one_with_text_alone(clip, tmp_path, tune):
     torch.multiprocessing.spawn(rank, (clip, tune, tmp_path), nprocs=2)
-    found = torch.load(tmp_path / "found.pt", weights_only=True)
-    model = made(clip, tune=tune, pool="attend(heads=2)", cls=True).train()
+    gradients = torch.load(tmp_path / "found.pt", weights_only=True)
+    model = tuned_vlm(clip, tune=tune, pool="attend(heads=2)", cls=True).train()
     for ids, pictures in ((IDS, PICTURES), (IDS.clamp(min=4), None)):
         (model(ids, pictures=pictures, labels=ids).loss / 2).backward()
     for name, value in model.named_parameters():
-        assert torch.allclose(found[name], value.grad, rtol=0, atol=1e-7), name
+        assert torch.allclose(gradients[name], value.grad, rtol=0, atol=1e-7), name
 
 
 @pytest.mark.parametrize("attention", [False, True])
 def test_tuned_and_frozen_see_the_same(clip, attention):
     frozen = Transformers(str(clip), layer=-2, cls_attention=attention)
     tuned = frozen.tuned(frozen.tunable())
-    for one, other in zip(frozen.encode(PICTURES), tuned.encode(PICTURES), strict=True):
-        assert torch.equal(one.features, other.features)
-        assert other.features.requires_grad
-        assert not one.features.requires_grad
-        assert (one.cls_attention is None) is not attention
+    for frozen_grid, tuned_grid in zip(
+        frozen.encode(PICTURES), tuned.encode(PICTURES), strict=True
+    ):
+        assert torch.equal(frozen_grid.features, tuned_grid.features)
+        assert tuned_grid.features.requires_grad
+        assert not frozen_grid.features.requires_grad
+        assert (frozen_grid.cls_attention is None) is not attention
     with torch.no_grad():
         assert not tuned.encode(PICTURES)[0].features.requires_grad
     assert frozen.identity == Transformers(str(clip)).identity

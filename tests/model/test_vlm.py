@@ -8,12 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from regiontok.core.picture import Picture
 from regiontok.core.tokens import Tokens
 from regiontok.model.mini import mini_language_model
 from regiontok.model.packed import packed_mask
@@ -21,6 +19,8 @@ from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from samples.models import padded, tiny_sizes
+from samples.pictures import colour_blocks
 
 hub = pytest.importorskip("transformers")
 
@@ -28,18 +28,7 @@ IMAGE = 3
 VISUAL = TokenizerSettings(
     encoder="filters(size=112)", regions="merge(0.6)", norm="rms", whole=True, seed=3
 )
-BODY: dict[str, Any] = {
-    "vocab_size": 260,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+BODY = tiny_sizes(vocab_size=260)
 FAMILIES = {
     "mini": lambda tied=True: mini_language_model(width=24, layers=2, heads=4),
     "llama": lambda tied=False: hub.LlamaForCausalLM(
@@ -55,18 +44,14 @@ FAMILIES = {
 WINDOWED = lambda: hub.MistralForCausalLM(hub.MistralConfig(**BODY, head_dim=8, sliding_window=6))  # noqa: E731
 
 
-def made(family: str = "llama", visual: TokenizerSettings = VISUAL, **options: Any) -> RegionVLM:
+def tiny_vlm(
+    family: str = "llama", visual: TokenizerSettings = VISUAL, **options: Any
+) -> RegionVLM:
     torch.manual_seed(0)
     return RegionVLM.from_parts(FAMILIES[family](), visual, image_token_id=IMAGE, **options).eval()
 
 
-def photo(seed: int, size: tuple[int, int] = (40, 60)) -> Picture:
-    """Blocks of colour: some regions, another number in each."""
-    coarse = np.random.default_rng(seed).integers(0, 255, (2 + seed % 3, 3, 3), dtype=np.uint8)
-    return Picture.of(np.array(Picture.of(coarse).pil.resize(size[::-1], 0)))
-
-
-PICTURES = [photo(seed) for seed in range(4)]
+PICTURES = [colour_blocks(seed, (40, 60)) for seed in range(4)]
 ROWS = [
     [1, IMAGE, 40, 41],
     [1, 50, IMAGE, 51, IMAGE, 52, 53],
@@ -74,16 +59,11 @@ ROWS = [
 ]  # one picture, two, none
 
 
-def padded(rows: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, rows))
-    pads = [[0] * (longest - len(row)) for row in rows]
-    ids = [pad + row if side == "left" else row + pad for row, pad in zip(rows, pads, strict=True)]
-    return torch.tensor(ids), torch.tensor(ids).ne(0).long()
-
-
-def same_state(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+def same_state(first: torch.nn.Module, second: torch.nn.Module) -> bool:
     """Bit by bit: parameters and buffers, those that no checkpoint holds too."""
-    mine, theirs = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (one, other))
+    mine, theirs = (
+        {**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (first, second)
+    )
     return mine.keys() == theirs.keys() and all(
         torch.equal(value, theirs[name]) for name, value in mine.items()
     )
@@ -124,8 +104,8 @@ def test_a_fresh_head_is_decided_by_its_seed_and_nothing_else():
         language_model = FAMILIES["llama"]()
         torch.manual_seed(outside)
         before = torch.get_rng_state()
-        own = visual.model_copy(update={"seed": seed})
-        heads.append(RegionVLM.from_parts(language_model, own, image_token_id=IMAGE).head)
+        seeded = visual.model_copy(update={"seed": seed})
+        heads.append(RegionVLM.from_parts(language_model, seeded, image_token_id=IMAGE).head)
         assert torch.equal(torch.get_rng_state(), before)
     assert same_state(heads[0], heads[1])
     assert not same_state(heads[0], heads[2])
@@ -136,7 +116,7 @@ def test_a_fresh_head_is_decided_by_its_seed_and_nothing_else():
 
 
 def test_config_through_auto_classes(tmp_path):
-    model = made()
+    model = tiny_vlm()
     model.config.save_pretrained(tmp_path)
     config = hub.AutoConfig.from_pretrained(tmp_path)
     assert config.settings == VISUAL
@@ -151,7 +131,7 @@ def test_config_through_auto_classes(tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_row_alone_equals_the_row_in_a_batch(family, side):
-    model = made(family)
+    model = tiny_vlm(family)
     ids, mask = padded(ROWS, side)
     tokens = model.see(PICTURES[:3])
     assert len(set(tokens.counts.tolist())) > 1, (
@@ -164,20 +144,28 @@ def test_a_row_alone_equals_the_row_in_a_batch(family, side):
     beams = model.generate(
         ids, mask, PICTURES[:3], max_new_tokens=5, min_new_tokens=5, num_beams=3, do_sample=False
     )
-    for row, own in enumerate([PICTURES[:1], PICTURES[1:3], []]):
-        one = torch.tensor([ROWS[row]])
-        alone = model(one, None, own).logits
+    for row, pictures in enumerate([PICTURES[:1], PICTURES[1:3], []]):
+        ids_of_row = torch.tensor([ROWS[row]])
+        alone = model(ids_of_row, None, pictures).logits
         assert torch.allclose(together[row, : alone.shape[1]], alone[0], rtol=0, atol=5e-6)
-        greedy = model.generate(one, None, own, max_new_tokens=6, min_new_tokens=6, do_sample=False)
+        greedy = model.generate(
+            ids_of_row, None, pictures, max_new_tokens=6, min_new_tokens=6, do_sample=False
+        )
         assert answers[row, -6:].tolist() == greedy[0, -6:].tolist()
         best = model.generate(
-            one, None, own, max_new_tokens=5, min_new_tokens=5, num_beams=3, do_sample=False
+            ids_of_row,
+            None,
+            pictures,
+            max_new_tokens=5,
+            min_new_tokens=5,
+            num_beams=3,
+            do_sample=False,
         )
         assert beams[row, -5:].tolist() == best[0, -5:].tolist()
 
 
 def test_greedy_decoding_is_what_the_logits_say():
-    model, ids = made(), torch.tensor([ROWS[1]])
+    model, ids = tiny_vlm(), torch.tensor([ROWS[1]])
     answer = model.generate(
         ids, None, PICTURES[:2], max_new_tokens=4, min_new_tokens=4, do_sample=False
     )
@@ -189,7 +177,7 @@ def test_greedy_decoding_is_what_the_logits_say():
 
 
 def test_several_answers_and_a_dict_of_them():
-    model = made()
+    model = tiny_vlm()
     ids, mask = padded(ROWS, "left")
     options: dict[str, Any] = {
         "max_new_tokens": 3,
@@ -197,18 +185,18 @@ def test_several_answers_and_a_dict_of_them():
         "num_beams": 3,
         "num_return_sequences": 2,
     }
-    found = model.generate(
+    answers = model.generate(
         ids, mask, PICTURES[:3], **options, return_dict_in_generate=True, output_scores=True
     )
-    assert len(found.sequences) == 6
-    assert found.sequences[:, : ids.shape[1]].equal(ids.repeat_interleave(2, 0))
-    assert found.sequences[::2].equal(
+    assert len(answers.sequences) == 6
+    assert answers.sequences[:, : ids.shape[1]].equal(ids.repeat_interleave(2, 0))
+    assert answers.sequences[::2].equal(
         model.generate(ids, mask, PICTURES[:3], **(options | {"num_return_sequences": 1}))
     )
 
 
 def test_the_placeholder_is_never_generated():
-    model = made()
+    model = tiny_vlm()
     with torch.no_grad():  # a head that wants nothing else
         model.get_output_embeddings().weight.zero_()
         model.get_output_embeddings().weight[5] = 1e-4
@@ -230,16 +218,16 @@ def test_streamer_gets_every_new_token():
         def end(self) -> None:
             self.ended = True
 
-    model, kept, ids = made(), Kept(), torch.tensor([ROWS[0]])
+    model, streamer, ids = tiny_vlm(), Kept(), torch.tensor([ROWS[0]])
     answer = model.generate(
-        ids, None, PICTURES[:1], max_new_tokens=5, do_sample=False, streamer=kept
+        ids, None, PICTURES[:1], max_new_tokens=5, do_sample=False, streamer=streamer
     )
-    assert kept.ids == answer[0, ids.shape[1] :].tolist()
-    assert kept.ended
+    assert streamer.ids == answer[0, ids.shape[1] :].tolist()
+    assert streamer.ended
 
 
 def test_bfloat16(tmp_path):
-    made().save_pretrained(tmp_path)
+    tiny_vlm().save_pretrained(tmp_path)
     # not .to(bfloat16), which also rounds the rotary frequencies: torch does so, transformers'
     # loading does not
     model = RegionVLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
@@ -251,8 +239,8 @@ def test_bfloat16(tmp_path):
     loaded = RegionVLM.from_pretrained(tmp_path)
     assert same_state(model, loaded)
     assert {value.dtype for value in loaded.parameters()} == {torch.bfloat16}
-    wide = RegionVLM.from_pretrained(tmp_path, dtype=torch.float32)
-    assert {value.dtype for value in wide.parameters()} == {torch.float32}
+    widened = RegionVLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert {value.dtype for value in widened.parameters()} == {torch.float32}
     assert loaded.generate(ids, mask, PICTURES[:3], max_new_tokens=3).shape[1] <= ids.shape[1] + 3
 
 
@@ -268,7 +256,7 @@ def gradients(model: RegionVLM, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_checkpointing_gives_equal_gradients(family):
-    model = made(family).train()
+    model = tiny_vlm(family).train()
     ids, mask = padded(ROWS, "right")
     labels = ids.masked_fill((ids == IMAGE) | (mask == 0), -100)
     plain = gradients(model, ids, mask, PICTURES[:3], labels=labels)
@@ -285,14 +273,14 @@ def test_checkpointing_gives_equal_gradients(family):
     ids=["mean", "attend"],
 )
 def test_text_alone_gives_the_head_a_zero_gradient_and_not_none(visual):
-    model = made(visual=visual).train()
+    model = tiny_vlm(visual=visual).train()
     ids, mask = padded(ROWS[2:], "right")
     before = model.eval()(ids, mask).logits
-    found = gradients(model.train(), ids, mask, labels=ids)
-    assert {name for name in found if name.startswith("head.")} == {
+    grads = gradients(model.train(), ids, mask, labels=ids)
+    assert {name for name in grads if name.startswith("head.")} == {
         f"head.{name}" for name, _ in model.head.named_parameters()
     }
-    assert all(not found[name].any() for name in found if name.startswith("head."))
+    assert all(not grads[name].any() for name in grads if name.startswith("head."))
     assert torch.equal(model(ids, mask).logits, before)
 
 
@@ -310,30 +298,30 @@ def test_a_sample_in_a_packed_row_does_not_see_its_neighbours(attention, family,
     # two rows of unequal length: three samples in the first, one and padding in the second
     ids = torch.tensor([ROWS[0] + ROWS[1] + ROWS[2], ROWS[0] + [0] * 12])
     segments = torch.tensor([[0] * 4 + [1] * 7 + [2] * 5, [0] * 4 + [-1] * 12])
-    found = model(
+    output = model(
         ids,
         ids.ne(0).long(),
         [*PICTURES[:3], PICTURES[3]],
         segments=segments,
         labels=ids.masked_fill(ids < 4, -100),
     )
-    assert found.past_key_values is None
+    assert output.past_key_values is None
     start = 0
-    for row, own in zip(ROWS, (PICTURES[:1], PICTURES[1:3], []), strict=True):
-        alone = model(torch.tensor([row]), None, own).logits
+    for row, pictures in zip(ROWS, (PICTURES[:1], PICTURES[1:3], []), strict=True):
+        alone = model(torch.tensor([row]), None, pictures).logits
         assert torch.allclose(
-            found.logits[0, start : start + alone.shape[1]], alone[0], rtol=0, atol=5e-6
+            output.logits[0, start : start + alone.shape[1]], alone[0], rtol=0, atol=5e-6
         )
         start += alone.shape[1]
-    assert start == found.logits.shape[1]
+    assert start == output.logits.shape[1]
     alone = model(torch.tensor([ROWS[0]]), None, PICTURES[3:]).logits
-    assert torch.allclose(found.logits[1, : alone.shape[1]], alone[0], rtol=0, atol=5e-6)
-    found.loss.backward()
+    assert torch.allclose(output.logits[1, : alone.shape[1]], alone[0], rtol=0, atol=5e-6)
+    output.loss.backward()
     assert all(bool(value.grad.isfinite().all()) for value in model.parameters())
 
 
 def test_packed_rows_and_flash_attention_are_refused():
-    model = made()
+    model = tiny_vlm()
     model.language_model.config._attn_implementation_internal = "flash_attention_2"
     ids = torch.tensor([ROWS[2] + ROWS[2]])
     with pytest.raises(
@@ -344,24 +332,24 @@ def test_packed_rows_and_flash_attention_are_refused():
 
 
 def test_rows_that_are_not_packed_take_their_own_mask():
-    model = made()
+    model = tiny_vlm()
     with pytest.raises(ValueError, match="these rows are not packed: pass their mask"):
         packed_mask(model.spliced(torch.tensor([ROWS[2]])), model.language_model.config)
 
 
 def test_attention_of_the_language_model_alone(tmp_path):
-    made().save_pretrained(tmp_path)
+    tiny_vlm().save_pretrained(tmp_path)
     model = RegionVLM.from_pretrained(tmp_path, attn_implementation={"text_config": "eager"})
     assert model.language_model.config._attn_implementation == "eager"
     ids = torch.tensor([ROWS[0]])
     seen = model(ids, None, PICTURES[:1], output_attentions=True)
     assert len(seen.attentions) == 2
-    assert torch.allclose(seen.logits, made()(ids, None, PICTURES[:1]).logits, atol=5e-6)
+    assert torch.allclose(seen.logits, tiny_vlm()(ids, None, PICTURES[:1]).logits, atol=5e-6)
 
 
 def test_lora_in_the_language_model_with_the_head_trained(tmp_path):
     peft = pytest.importorskip("peft")
-    model, (ids, mask) = made(), padded(ROWS, "right")
+    model, (ids, mask) = tiny_vlm(), padded(ROWS, "right")
     config = peft.LoraConfig(
         r=4,
         target_modules=r"language_model\..*\.(q_proj|v_proj)",
@@ -388,7 +376,7 @@ def test_lora_in_the_language_model_with_the_head_trained(tmp_path):
         for path in (tmp_path / "adapter").iterdir()
         if path.suffix in (".bin", ".pt", ".pth", ".pkl")
     ]
-    reloaded = peft.PeftModel.from_pretrained(made(), tmp_path / "adapter")
+    reloaded = peft.PeftModel.from_pretrained(tiny_vlm(), tmp_path / "adapter")
     assert torch.equal(
         reloaded(input_ids=ids, attention_mask=mask, pictures=PICTURES[:3]).logits, expected
     )
@@ -420,7 +408,7 @@ def test_what_goes_to_the_hub_holds_no_pickle(monkeypatch):
         "create_and_tag_model_card",
         lambda *_a, **_k: type("C", (), {"save": lambda *_: None})(),
     )
-    made().push_to_hub("someone/model")
+    tiny_vlm().push_to_hub("someone/model")
     assert sorted(set(sent)) == ["config.json", "generation_config.json", "model.safetensors"]
     from regiontok.model.mini import mini_tokenizer
 
@@ -431,17 +419,21 @@ def test_what_goes_to_the_hub_holds_no_pickle(monkeypatch):
 
 
 def test_a_sequence_longer_than_the_language_model_knows_is_refused():
-    model = made()
+    model = tiny_vlm()
     long = [1, IMAGE, *[40] * 508]
     count = int(model.see(PICTURES[:1]).counts[0])
-    message = rf"row 1 has 509 text and {count} visual tokens; the language model takes 512: shorten the text"
+    message = (
+        rf"row 1 has 509 text and {count} visual tokens; the language model takes 512: "
+        "shorten the text"
+    )
     ids, mask = padded([ROWS[2], long], "right")
     assert count > 3
     with pytest.raises(ValueError, match=message):
         model(ids, mask, PICTURES[:1])
     with pytest.raises(
         ValueError,
-        match=r"row 0 has 512 text and 0 visual tokens, and 1 to come; the language model takes 512",
+        match=r"row 0 has 512 text and 0 visual tokens, and 1 to come; the language model takes "
+        r"512",
     ):
         model.generate(torch.full((1, 512), 40), max_new_tokens=1)
     assert model(torch.full((1, 512), 40)).logits.shape[1] == 512
@@ -455,14 +447,14 @@ def test_counts_of_placeholders_and_pictures_are_both_named():
         ValueError,
         match=r"the prompts hold 2 image placeholders \(by row: \[2\]\), but 1 images were given",
     ):
-        made()(torch.tensor([ROWS[1]]), None, PICTURES[:1])
+        tiny_vlm()(torch.tensor([ROWS[1]]), None, PICTURES[:1])
 
 
 def test_checkpoints_of_something_else_are_refused(tmp_path):
     FAMILIES["llama"]().save_pretrained(tmp_path / "llama")
     with pytest.raises(ValueError, match=r"holds a 'llama' model, not a 'regiontok_vlm' one"):
         RegionVLM.from_pretrained(tmp_path / "llama")
-    model = made()
+    model = tiny_vlm()
     model.save_pretrained(tmp_path / "own")
 
     def with_settings(**changes: Any) -> Path:
@@ -484,7 +476,8 @@ def test_checkpoints_of_something_else_are_refused(tmp_path):
         RegionVLM.from_pretrained(with_settings(norm="none"))
     with pytest.raises(
         ValueError,
-        match=r"head\.connector\.0\.weight is \[32, \d+\] in the checkpoint, \[32, 7\] by its settings",
+        match=r"head\.connector\.0\.weight is \[32, \d+\] in the checkpoint, \[32, 7\] by its "
+        r"settings",
     ):
         RegionVLM.from_pretrained(with_settings(visual_width=7))
     other = RegionVLM.from_pretrained(
@@ -509,10 +502,10 @@ def test_tiles(tmp_path, regions, cut):
     visual = VISUAL.model_copy(
         update={"encoder": "filters(size=56)", "regions": regions, "tiles": "2x2", "cut": cut}
     )
-    model, (ids, mask) = made(visual=visual), padded(ROWS, "right")
+    model, (ids, mask) = tiny_vlm(visual=visual), padded(ROWS, "right")
     torch.manual_seed(0)
-    own = RegionTokenizer(**visual.model_dump())
-    expected = own.run(PICTURES[:3])
+    tokenizer = RegionTokenizer(**visual.model_dump())
+    expected = tokenizer.run(PICTURES[:3])
     tokens = model.see(PICTURES[:3])
     assert tokens.counts.tolist() == expected.tokens.counts.tolist()
     for name in ("image", "view", "region", "patch", "kind"):
@@ -520,15 +513,15 @@ def test_tiles(tmp_path, regions, cut):
     assert (tokens.count("newline") > 0) is (regions == "" and cut == "stitched")
     cached = model(ids, mask, model.regionizer.see(PICTURES[:3])).logits
     assert torch.equal(cached, model(ids, mask, PICTURES[:3]).logits)
-    found = gradients(model.train(), torch.tensor(ROWS[2:]), labels=torch.tensor(ROWS[2:]))
-    assert all(f"head.{name}" in found for name, _ in model.head.named_parameters())
+    grads = gradients(model.train(), torch.tensor(ROWS[2:]), labels=torch.tensor(ROWS[2:]))
+    assert all(f"head.{name}" in grads for name, _ in model.head.named_parameters())
     model.save_pretrained(tmp_path)
     assert same_state(model, RegionVLM.from_pretrained(tmp_path))
 
 
 def test_steps_draw_anew_with_each_epoch():
     model, ids = (
-        made(visual=VISUAL.model_copy(update={"regions": "sort('random', seed=1)"})),
+        tiny_vlm(visual=VISUAL.model_copy(update={"regions": "sort('random', seed=1)"})),
         torch.tensor([ROWS[0]]),
     )
     first, again, second = (model(ids, None, PICTURES[:1], draw=draw).logits for draw in (1, 1, 2))
@@ -537,7 +530,7 @@ def test_steps_draw_anew_with_each_epoch():
 
 
 def test_ready_tokens_take_the_place_of_pictures():
-    model = made()
+    model = tiny_vlm()
     ids = torch.tensor([ROWS[0]])
     tokens = model.see(PICTURES[:1])
     assert isinstance(tokens, Tokens)

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
-from regiontok.core.masks import PixelMasks  # noqa: E402 - after the skip
 from regiontok.released.door import visual_outputs  # noqa: E402
 from regiontok.released.internvl import InternVL  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
+from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
+from samples.pictures import blurred_photo  # noqa: E402
+from samples.segmenters import BrightArea, FirstPictureOnly  # noqa: E402
 
 EDGE, PATCH = 32, 4  # a tile is 4 x 4 cells of 8 pixels
 SPECIAL = ("<pad>", "</s>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
@@ -27,28 +28,6 @@ LAYERS = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
 }
-
-
-def tokenizer():
-    """One token a byte behind the special ones."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(
-        models.BPE(
-            vocab={word: place for place, word in enumerate((*SPECIAL, *alphabet))}, merges=[]
-        )
-    )
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    inner.decoder = decoders.ByteLevel()
-    named = dict(
-        zip(
-            ("start_image_token", "end_image_token", "context_image_token", "video_token"),
-            SPECIAL[2:],
-            strict=True,
-        )
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", extra_special_tokens=named
-    )
 
 
 @lru_cache(maxsize=4)
@@ -73,25 +52,20 @@ def released(attention: str = "sdpa", layer: int = -1):
         vision_feature_layer=layer,
         tie_word_embeddings=False,
     )
-    made = transformers.InternVLForConditionalGeneration(config).eval()
-    with torch.no_grad():  # at their own spread of 0.02 no visual token would change an answer
-        for weight in made.parameters():
-            if weight.ndim > 1:
-                weight.mul_(4)
-    made.set_attn_implementation(attention)
-    made.generation_config.pad_token_id, made.generation_config.eos_token_id = 0, None
+    model = transformers.InternVLForConditionalGeneration(config)
     images = transformers.GotOcr2ImageProcessor(size={"height": EDGE, "width": EDGE}, max_patches=6)
     video = transformers.InternVLVideoProcessor(size={"height": EDGE, "width": EDGE})
-    return made, transformers.InternVLProcessor(images, tokenizer(), video, image_seq_length=16)
+    names = ("start_image_token", "end_image_token", "context_image_token", "video_token")
+    tokenizer = byte_tokenizer(SPECIAL, names)
+    processor = transformers.InternVLProcessor(images, tokenizer, video, image_seq_length=16)
+    return ready_to_answer(model, attention), processor
 
 
-def photo(seed: int, size: tuple[int, int]) -> Image.Image:
-    """A blurred random photo of (height, width)."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-
-
-PHOTOS = [photo(1, (40, 62)), photo(2, (90, 30)), photo(3, (20, 20))]  # 2 x 3 tiles, 3 x 1 and one
+PHOTOS = [
+    blurred_photo(1, (40, 62)),
+    blurred_photo(2, (90, 30)),
+    blurred_photo(3, (20, 20)),
+]  # 2 x 3 tiles, 3 x 1 and one
 SIZES = [(image.height, image.width) for image in PHOTOS]
 IMAGE = "<IMG_CONTEXT>"
 TEXTS = [f"What {IMAGE} is?", "say", f"a {IMAGE} b {IMAGE}?"]
@@ -102,51 +76,51 @@ def vlm(**options) -> ReleasedVLM:
     return ReleasedVLM(*released(), **options)
 
 
-def seen(mine: ReleasedVLM, cut: str = "tile"):
+def family_view(mine: ReleasedVLM, cut: str = "tile"):
     """What the family makes of the photos, and what the processor made."""
     inputs = mine.processor.image_processor(PHOTOS, crop_to_patches=True, return_tensors="pt")
     return mine.family.see(inputs, SIZES, cut), inputs
 
 
 @pytest.mark.parametrize("layer", [-1, -2])
-@pytest.mark.parametrize("at", ["before", "after"])
-def test_the_empty_pipeline_is_the_untouched_model(at: str, layer: int):
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_empty_pipeline_is_the_untouched_model(place: str, layer: int):
     model, processor = released(layer=layer)
-    mine = ReleasedVLM(model, processor, at=at)
+    mine = ReleasedVLM(model, processor, at=place)
     for side in ("left", "right"):
-        own = processor(
+        inputs = processor(
             images=PHOTOS, text=list(TEXTS), padding=True, padding_side=side, return_tensors="pt"
         )
-        made = mine.prepare(PHOTOS, TEXTS, side=side)
-        assert torch.equal(made.input_ids, own["input_ids"])
-        assert made.counts == [7 * 16, 4 * 16, 16]
+        prompts = mine.prepare(PHOTOS, TEXTS, side=side)
+        assert torch.equal(prompts.input_ids, inputs["input_ids"])
+        assert prompts.counts == [7 * 16, 4 * 16, 16]
         with torch.no_grad():
-            expected, got = model(**own).logits, mine(made).logits
-        there = own["attention_mask"].bool()
-        assert torch.equal(got[there], expected[there])
-    own = processor(
+            expected, got = model(**inputs).logits, mine(prompts).logits
+        real = inputs["attention_mask"].bool()
+        assert torch.equal(got[real], expected[real])
+    inputs = processor(
         images=PHOTOS, text=list(TEXTS), padding=True, padding_side="left", return_tensors="pt"
     )
     for options in ({"num_beams": 1}, {"num_beams": 3}, {"num_beams": 1, "use_cache": False}):
         rules = {"max_new_tokens": 5, "do_sample": False, "suppress_tokens": [4, 5], **options}
         assert torch.equal(
-            mine.generate(images=PHOTOS, prompts=TEXTS, **rules), model.generate(**own, **rules)
+            mine.generate(images=PHOTOS, prompts=TEXTS, **rules), model.generate(**inputs, **rules)
         )
 
 
 def test_an_image_changes_the_answer_so_that_the_test_above_means_something():
     mine = vlm()
     with torch.no_grad():
-        one, other = (
+        upright, turned = (
             mine(images=PHOTOS[2].rotate(turn), prompts=f"{IMAGE} is").logits[0, -1]
             for turn in (0, 180)
         )
-    assert (one - other).abs().max() > 1e-2
+    assert (upright - turned).abs().max() > 1e-2
 
 
 def test_what_the_projector_reads_gives_what_it_gave():
     mine = vlm()
-    for image in seen(mine)[0]:
+    for image in family_view(mine)[0]:
         parts = [view.after[0].flatten(0, 1) for view in image.views]
         assert torch.equal(torch.cat(parts), image.own[0])  # tiles row by row, then the thumbnail
         for view in image.views:
@@ -159,12 +133,12 @@ def test_what_the_projector_reads_gives_what_it_gave():
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 def test_the_views_of_each_image(cut: str):
-    found = [[view.grid.grid for view in image.views] for image in seen(vlm(), cut)[0]]
+    grids = [[view.grid.grid for view in image.views] for image in family_view(vlm(), cut)[0]]
     tile = (4, 4)
     if cut == "tile":
-        assert found == [[tile] * 7, [tile] * 4, [tile]]
+        assert grids == [[tile] * 7, [tile] * 4, [tile]]
     else:
-        assert found == [[(8, 12), tile], [(12, 4), tile], [tile]]
+        assert grids == [[(8, 12), tile], [(12, 4), tile], [tile]]
 
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
@@ -201,17 +175,12 @@ def test_every_frame_says_which_part_of_the_image_a_view_saw(cut: str):
         assert (expected.diff(dim=0) > 4).all()
 
 
-class Bright:
-    """A segmenter that finds what is bright."""
-
-    def __call__(self, pictures):
-        return [PixelMasks.from_dense((picture.pixels.min(2) > 128)[None]) for picture in pictures]
-
-
 def test_a_bright_square_across_two_tiles_is_one_region_when_they_are_stitched():
     pixels = np.zeros((32, 64, 3), np.uint8)  # as large as its 1 x 2 tiles: a cell is 8 x 8 pixels
     pixels[8:24, 24:48] = 255
-    (tokens,) = vlm(regions="segments(0.5)", segmenter=Bright()).prepare(pixels, f"{IMAGE}?").tokens
+    (tokens,) = (
+        vlm(regions="segments(0.5)", segmenter=BrightArea()).prepare(pixels, f"{IMAGE}?").tokens
+    )
     assert tokens.grids == ((4, 8), (4, 4))
     assert tokens.regions[0].masks.long().tolist() == [
         [
@@ -226,7 +195,7 @@ def test_a_bright_square_across_two_tiles_is_one_region_when_they_are_stitched()
         [1.5, 2.0],
     ]  # on the thumbnail, 1.5 cells wide, the half covered one is not in
     (tokens,) = (
-        vlm(regions="segments(0.5)", segmenter=Bright(), cut="tile")
+        vlm(regions="segments(0.5)", segmenter=BrightArea(), cut="tile")
         .prepare(pixels, f"{IMAGE}?")
         .tokens
     )
@@ -235,16 +204,16 @@ def test_a_bright_square_across_two_tiles_is_one_region_when_they_are_stitched()
 
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
-@pytest.mark.parametrize("at", ["before", "after"])
-def test_regions_are_means_of_the_models_own_features(at: str, cut: str):
-    mine = vlm(regions="windows(3)", at=at, cut=cut)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_regions_are_means_of_the_models_own_features(place: str, cut: str):
+    mine = vlm(regions="windows(3)", at=place, cut=cut)
     (tokens,) = mine.prepare(PHOTOS[0], f"{IMAGE} is").tokens
-    image = seen(mine, cut)[0][0]
+    image = family_view(mine, cut)[0][0]
     expected = []
     for view, regions in zip(image.views, tokens.regions, strict=True):
         for mask in regions.masks:
-            mean = getattr(view, at)[0][mask].mean(0)
-            expected.append(mine.family.project(mean[None], 0)[0] if at == "before" else mean)
+            mean = getattr(view, place)[0][mask].mean(0)
+            expected.append(mine.family.project(mean[None], 0)[0] if place == "before" else mean)
     assert torch.allclose(tokens.values, torch.stack(expected), atol=1e-5)
 
 
@@ -266,28 +235,32 @@ def test_a_row_alone_is_the_row_in_a_batch(cut: str):
 
 def test_decoding_with_regions_agrees_with_an_uncached_recomputation_and_a_second_turn_goes_on():
     mine = vlm(regions="merge(0.6)")
-    made = mine.prepare(PHOTOS, TEXTS)
+    prompts = mine.prepare(PHOTOS, TEXTS)
     rules = {
         "do_sample": False,
         "suppress_tokens": [4, 5],
         "return_dict_in_generate": True,
         "output_logits": True,
     }
-    first = mine.generate(made, max_new_tokens=3, **rules)
+    first = mine.generate(prompts, max_new_tokens=3, **rules)
     more = torch.cat([first.sequences, torch.tensor([[60, 61]] * 3)], 1)
-    mask = torch.cat([made.attention_mask, torch.ones_like(more[:, made.input_ids.shape[1] :])], 1)
+    mask = torch.cat(
+        [prompts.attention_mask, torch.ones_like(more[:, prompts.input_ids.shape[1] :])], 1
+    )
     cached = {"past_key_values": first.past_key_values, "max_new_tokens": 3}
     second = mine.model.generate(input_ids=more, attention_mask=mask, **cached, **rules)
     ids = second.sequences
-    mask = torch.cat([made.attention_mask, torch.ones_like(ids[:, made.input_ids.shape[1] :])], 1)
+    mask = torch.cat(
+        [prompts.attention_mask, torch.ones_like(ids[:, prompts.input_ids.shape[1] :])], 1
+    )
     with torch.no_grad():
         again = mine.model(
             input_ids=ids,
             attention_mask=mask,
-            mm_encoder_outputs=visual_outputs(made.tokens),
+            mm_encoder_outputs=visual_outputs(prompts.tokens),
             use_cache=False,
         ).logits
-    for turn, start in ((first, made.input_ids.shape[1]), (second, more.shape[1])):
+    for turn, start in ((first, prompts.input_ids.shape[1]), (second, more.shape[1])):
         for step, logits in enumerate(turn.logits):
             assert torch.allclose(logits, again[:, start + step - 1], atol=2e-5)
 
@@ -303,39 +276,29 @@ def test_a_second_turn_with_a_new_image_reads_only_that_one():
     )
 
 
-class Nothing:
-    """A segmenter that finds something in the first image only."""
-
-    def __call__(self, pictures):
-        return [
-            PixelMasks.from_dense(np.full((int(not i), *own.size), True))
-            for i, own in enumerate(pictures)
-        ]
-
-
 def test_an_image_without_regions_keeps_its_wrappers():
-    mine = vlm(regions="segments(0.5)", segmenter=Nothing())
-    made = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
-    assert made.counts == [2, 0]
+    mine = vlm(regions="segments(0.5)", segmenter=FirstPictureOnly())
+    prompts = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
+    assert prompts.counts == [2, 0]
     assert (
-        mine.processor.tokenizer.decode(made.input_ids[0])
+        mine.processor.tokenizer.decode(prompts.input_ids[0])
         == f"<img>{IMAGE}{IMAGE}</img> <img></img> is"
     )
     with torch.no_grad():
-        assert torch.isfinite(mine(made).logits).all()
+        assert torch.isfinite(mine(prompts).logits).all()
 
 
 def test_eager_attention_says_the_same():
-    made = vlm(regions="merge(0.6)").prepare(PHOTOS, TEXTS)
-    there = made.attention_mask.bool()
+    prompts = vlm(regions="merge(0.6)").prepare(PHOTOS, TEXTS)
+    real = prompts.attention_mask.bool()
     with torch.no_grad():
-        one, other = (
+        sdpa, eager = (
             ReleasedVLM(*released(name), regions="merge(0.6)")(images=PHOTOS, prompts=TEXTS).logits[
-                there
+                real
             ]
             for name in ("sdpa", "eager")
         )
-    assert torch.allclose(one, other, atol=2e-5)
+    assert torch.allclose(sdpa, eager, atol=2e-5)
 
 
 def test_a_model_that_keeps_cls_among_the_patches_is_refused():
@@ -354,7 +317,8 @@ def test_tiles_of_another_rule_or_shape_are_refused():
     inputs["num_patches"] = torch.tensor([5])
     with pytest.raises(
         ValueError,
-        match="made 5 tiles of an image of 40 x 62 pixels, its own rule makes 2 x 3 and a thumbnail",
+        match="made 5 tiles of an image of 40 x 62 pixels, its own rule makes 2 x 3 and a "
+        "thumbnail",
     ):
         mine.family.see(inputs, SIZES[:1], "tile")
     inputs["pixel_values"] = inputs["pixel_values"][..., :16]

@@ -39,7 +39,6 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from transformers.utils import is_flash_attn_2_available
 
 from regiontok.core.clip import Clip
-from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import PictureError
 from regiontok.model.mini import mini_tokenizer
 from regiontok.released import door as _door
@@ -47,6 +46,9 @@ from regiontok.released.door import rewrapped
 from regiontok.released.families import FAMILIES
 from regiontok.released.loading import check_kind
 from regiontok.released.vlm import ReleasedVLM, from_vlm
+from samples.models import ready_to_answer
+from samples.pictures import blurred_photo
+from samples.segmenters import BrightArea, NoMasks
 
 SIDE, PATCH = 32, 8
 PINS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
@@ -92,13 +94,13 @@ def _parts(kind: str):
             vision_feature_select_strategy="full",
             **more,
         )
-        own = {
+        extra = {
             "image_grid_pinpoints": PINS,
             "vision_feature_select_strategy": "full",
             "video_token_index": 255,
             **more,
         }
-        return LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, processor, own
+        return LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, processor, extra
     images = (
         LlavaImageProcessorPil(**crop, do_pad=True)
         if kind == "llava_padded"
@@ -123,7 +125,7 @@ def _parts(kind: str):
 @lru_cache(maxsize=8)
 def released(kind: str, attention: str = "sdpa"):
     """A tiny random model of a kind, and its processor."""
-    config, cls, processor, own = _parts(kind)
+    config, cls, processor, extra = _parts(kind)
     text = LlamaConfig(
         vocab_size=260,
         max_position_embeddings=1024,
@@ -135,31 +137,19 @@ def released(kind: str, attention: str = "sdpa"):
     )
     vision = SiglipVisionConfig(**TOWER) if kind == "llava_onevision" else CLIPVisionConfig(**TOWER)
     torch.manual_seed(0)
-    made = cls(
+    model = cls(
         config(
             vision_config=vision,
             text_config=text,
             image_token_index=3,
             vision_feature_layer=-2,
-            **own,
+            **extra,
         )
-    ).eval()
-    with torch.no_grad():  # at their own spread of 0.02 no visual token would change an answer
-        for weight in made.parameters():
-            if weight.ndim > 1:
-                weight.mul_(4)
-    made.set_attn_implementation(attention)
-    made.generation_config.pad_token_id, made.generation_config.eos_token_id = 0, None
-    return made, processor
+    )
+    return ready_to_answer(model, attention), processor
 
 
-def photo(seed: int, size: tuple[int, int]) -> Image.Image:
-    """A blurred random photo of (height, width)."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-
-
-PHOTOS = [photo(1, (50, 90)), photo(2, (70, 33)), photo(3, (64, 64))]
+PHOTOS = [blurred_photo(1, (50, 90)), blurred_photo(2, (70, 33)), blurred_photo(3, (64, 64))]
 TEXTS = ["<s>What <image> is?", "<s>say", "<s>a <image> b <image>?"]
 
 
@@ -171,23 +161,24 @@ def untouched(kind: str, images, texts, side: str, attention: str = "sdpa"):
     )
 
 
-@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_empty_pipeline_is_the_untouched_model(kind: str, at: str) -> None:
+def test_the_empty_pipeline_is_the_untouched_model(kind: str, place: str) -> None:
     model, processor = released(kind)
-    vlm = from_vlm(model, processor, at=at)
+    vlm = from_vlm(model, processor, at=place)
     for side in ("left", "right"):
-        own = untouched(kind, PHOTOS, TEXTS, side)
-        made = vlm.prepare(PHOTOS, TEXTS, side=side)
-        assert torch.equal(made.input_ids, own["input_ids"])
-        assert torch.equal(made.attention_mask, own["attention_mask"])
+        inputs = untouched(kind, PHOTOS, TEXTS, side)
+        prompts = vlm.prepare(PHOTOS, TEXTS, side=side)
+        assert torch.equal(prompts.input_ids, inputs["input_ids"])
+        assert torch.equal(prompts.attention_mask, inputs["attention_mask"])
         with torch.no_grad():
-            assert torch.equal(vlm(made).logits, model(**own).logits)
-    own = untouched(kind, PHOTOS, TEXTS, "left")
+            assert torch.equal(vlm(prompts).logits, model(**inputs).logits)
+    inputs = untouched(kind, PHOTOS, TEXTS, "left")
     for beams in (1, 3):
         options = {"max_new_tokens": 4, "num_beams": beams, "do_sample": False}
         assert torch.equal(
-            vlm.generate(images=PHOTOS, prompts=TEXTS, **options), model.generate(**own, **options)
+            vlm.generate(images=PHOTOS, prompts=TEXTS, **options),
+            model.generate(**inputs, **options),
         )
 
 
@@ -196,25 +187,25 @@ def test_other_attention_too(attention: str) -> None:
     if attention != "eager" and not (is_flash_attn_2_available() and torch.cuda.is_available()):
         pytest.skip("no flash attention here")
     model, processor = released("llava", attention)
-    own = untouched("llava", PHOTOS, TEXTS, "left", attention)
+    inputs = untouched("llava", PHOTOS, TEXTS, "left", attention)
     if attention != "eager":
         model = model.to("cuda", torch.bfloat16)
-        own = own.to("cuda", torch.bfloat16)
+        inputs = inputs.to("cuda", torch.bfloat16)
     with torch.no_grad():
         assert torch.equal(
-            from_vlm(model, processor)(images=PHOTOS, prompts=TEXTS).logits, model(**own).logits
+            from_vlm(model, processor)(images=PHOTOS, prompts=TEXTS).logits, model(**inputs).logits
         )
 
 
 def test_half_precision_and_no_cache() -> None:
     model, processor = released("llava_next")
     half = copy.deepcopy(model).to(torch.bfloat16)
-    own = untouched("llava_next", PHOTOS, TEXTS, "left")
+    inputs = untouched("llava_next", PHOTOS, TEXTS, "left")
     with torch.no_grad():
         ours = from_vlm(half, processor)(images=PHOTOS, prompts=TEXTS).logits
-        assert torch.equal(ours, half(**own).logits)
-    made = from_vlm(half, processor, regions="merge(0.5)").prepare(PHOTOS, TEXTS)
-    assert {tokens.values.dtype for tokens in made.tokens} == {torch.bfloat16}
+        assert torch.equal(ours, half(**inputs).logits)
+    prompts = from_vlm(half, processor, regions="merge(0.5)").prepare(PHOTOS, TEXTS)
+    assert {tokens.values.dtype for tokens in prompts.tokens} == {torch.bfloat16}
     vlm = from_vlm(model, processor, regions="merge(0.5)")
     cached, whole = (
         vlm.generate(
@@ -233,40 +224,49 @@ def test_half_precision_and_no_cache() -> None:
 def test_onevision_gives_images_of_one_prompt_one_view_each_if_they_come_by_prompt() -> None:
     model, processor = released("llava_onevision")
     by_prompt = [[PHOTOS[0]], [], PHOTOS[1:]]
-    own = untouched("llava_onevision", [[PHOTOS[0]], PHOTOS[1:]], TEXTS, "left")
+    inputs = untouched("llava_onevision", [[PHOTOS[0]], PHOTOS[1:]], TEXTS, "left")
     vlm = from_vlm(model, processor)
-    made = vlm.prepare(by_prompt, TEXTS)
-    assert own["batch_num_images"].tolist() == [1, 2]
-    assert made.counts[1:] == [17, 17]  # 16 patches and a newline
+    prompts = vlm.prepare(by_prompt, TEXTS)
+    assert inputs["batch_num_images"].tolist() == [1, 2]
+    assert prompts.counts[1:] == [17, 17]  # 16 patches and a newline
     with torch.no_grad():
-        assert torch.equal(vlm(made).logits, model(**own).logits)
+        assert torch.equal(vlm(prompts).logits, model(**inputs).logits)
 
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
-@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_with_regions_is_the_same_alone_and_in_a_batch(kind: str, at: str, cut: str) -> None:
+def test_a_row_with_regions_is_the_same_alone_and_in_a_batch(
+    kind: str, place: str, cut: str
+) -> None:
     model, processor = released(kind)
-    vlm = from_vlm(model, processor, regions="merge(0.5)", at=at, cut=cut)
+    vlm = from_vlm(model, processor, regions="merge(0.5)", at=place, cut=cut)
     full = from_vlm(model, processor).prepare(PHOTOS, TEXTS).counts
     mine = [[PHOTOS[0]], [], PHOTOS[1:]]
     flat = [[0], [], [1, 2]]
     with torch.no_grad():
         for side in ("left", "right"):
-            made = vlm.prepare(PHOTOS, TEXTS, side=side)
+            prompts = vlm.prepare(PHOTOS, TEXTS, side=side)
             if (kind, cut) != (
                 "llava_onevision",
                 "tile",
             ):  # whose own grid is shrunk before half of it is merged away
-                assert all(0 < few < many for few, many in zip(made.counts, full, strict=True))
-            batch = vlm(made).logits
+                assert all(0 < few < many for few, many in zip(prompts.counts, full, strict=True))
+            batch = vlm(prompts).logits
             for row, text in enumerate(TEXTS):
                 if kind == "llava_onevision" and row == 2:
-                    alone = vlm.prepare([photo for own in [PHOTOS[1:]] for photo in own], [text])
+                    alone = vlm.prepare(
+                        [
+                            blurred_photo
+                            for of_prompt in [PHOTOS[1:]]
+                            for blurred_photo in of_prompt
+                        ],
+                        [text],
+                    )
                 else:
                     alone = vlm.prepare(mine[row] or None, [text])
-                assert alone.counts == [made.counts[i] for i in flat[row]]
-                there = made.attention_mask[row].bool()
+                assert alone.counts == [prompts.counts[i] for i in flat[row]]
+                there = prompts.attention_mask[row].bool()
                 torch.testing.assert_close(
                     batch[row, there], vlm(alone).logits[0], atol=3e-5, rtol=1e-4
                 )
@@ -274,61 +274,41 @@ def test_a_row_with_regions_is_the_same_alone_and_in_a_batch(kind: str, at: str,
 
 def test_before_and_after_the_projector_differ_but_for_single_patches() -> None:
     model, processor = released("llava")
-    made = {
-        (at, regions): from_vlm(model, processor, regions=regions, at=at)
+    values = {
+        (place, regions): from_vlm(model, processor, regions=regions, at=place)
         .prepare(PHOTOS[0], "<image>")
         .tokens[0]
         .values
-        for at in ("before", "after")
+        for place in ("before", "after")
         for regions in ("", "windows(16)", "windows(4)")
     }
     torch.testing.assert_close(
-        made["before", "windows(16)"], made["before", ""], atol=1e-5, rtol=1e-4
+        values["before", "windows(16)"], values["before", ""], atol=1e-5, rtol=1e-4
     )
     torch.testing.assert_close(
-        made["after", "windows(16)"], made["after", ""], atol=1e-5, rtol=1e-4
+        values["after", "windows(16)"], values["after", ""], atol=1e-5, rtol=1e-4
     )
-    assert made["before", "windows(4)"].shape == (4, 32)
-    assert float((made["before", "windows(4)"] - made["after", "windows(4)"]).abs().max()) > 1e-3
+    assert values["before", "windows(4)"].shape == (4, 32)
+    assert (
+        float((values["before", "windows(4)"] - values["after", "windows(4)"]).abs().max()) > 1e-3
+    )
 
 
 def test_regions_are_projected_means_of_the_models_own_features() -> None:
     model, processor = released("llava")
-    own = untouched("llava", PHOTOS[0], ["<image>"], "left")
+    inputs = untouched("llava", PHOTOS[0], ["<image>"], "left")
     with torch.no_grad():
         hidden = model.model.vision_tower(
-            own["pixel_values"], output_hidden_states=True
+            inputs["pixel_values"], output_hidden_states=True
         ).hidden_states[-2][0, 1:]
         cells = (
             hidden.view(2, 2, 2, 2, -1).transpose(1, 2).flatten(0, 1).flatten(1, 2)
         )  # four windows of 2 x 2 patches
         expected = model.model.multi_modal_projector(cells.mean(1))
-    made = from_vlm(model, processor, regions="windows(4, shape='grid')").prepare(
+    prompts = from_vlm(model, processor, regions="windows(4, shape='grid')").prepare(
         PHOTOS[0], "<image>"
     )
-    torch.testing.assert_close(made.tokens[0].values, expected, atol=1e-5, rtol=1e-4)
-
-
-class Bright:
-    """A segmenter: one mask, where the picture is bright."""
-
-    version = 1
-
-    def __call__(self, seen):
-        return [
-            PixelMasks.from_dense(torch.from_numpy(picture.pixels[None, :, :, 0] > 128))
-            for picture in seen
-        ]
-
-
-class Silent(Bright):
-    """A segmenter that finds nothing."""
-
-    def __call__(self, seen):
-        return [
-            PixelMasks.from_dense(torch.zeros(0, *picture.size, dtype=torch.bool))
-            for picture in seen
-        ]
+    torch.testing.assert_close(prompts.tokens[0].values, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +330,7 @@ def test_a_bright_square_lands_on_the_patches_that_saw_it(
     covers of that patch."""
     model, processor = released(kind)
     monkeypatch.setattr(processor.image_processor, "resample", Image.Resampling.BOX)
-    vlm = from_vlm(model, processor, regions="merge(0.5)", segmenter=Bright(), cut=cut)
+    vlm = from_vlm(model, processor, regions="merge(0.5)", segmenter=BrightArea(), cut=cut)
     pixels = np.zeros((*size, 3), np.uint8)
     pixels[size[0] // 4 : size[0] // 2, size[1] // 3 : size[1] // 3 + 20] = 255
     mask = torch.from_numpy(pixels[None, :, :, 0] > 128)
@@ -364,26 +344,26 @@ def test_a_bright_square_lands_on_the_patches_that_saw_it(
 
     def features(_inputs):
         rows = bright.flatten(1)[..., None].expand(-1, -1, 32).contiguous()
-        own = torch.zeros(_counts(vlm, inputs), 32)
-        return rows, rows, [own]
+        projected = torch.zeros(_counts(vlm, inputs), 32)
+        return rows, rows, [projected]
 
     monkeypatch.setattr(vlm.family, "_features", features)
     (seen,) = vlm.family.see(inputs, [size], cut)
     grey = int(mean[0] * 255) / 255 if kind == "llava_padded" else 0.0  # the colour of padding
     for place, view in enumerate(seen.views):
-        frame, found = view.grid.frame, view.grid.features[..., 0]
+        frame, brightness = view.grid.frame, view.grid.features[..., 0]
         expected = frame.to_grid(mask)[0] + grey * (1 - frame.content)
         # resizing with a box filter blurs by a pixel of eight; a grid that was shrunk bilinearly
         # reads about a patch further
         shrunk = place == 1 and kind == "llava_onevision" and cut == "stitched"
-        assert float((found - expected).abs().max()) < (0.55 if shrunk else 0.13)
+        assert float((brightness - expected).abs().max()) < (0.55 if shrunk else 0.13)
         if float(frame.to_grid(mask).max()) > 0.3:
             axes = torch.stack(
                 torch.meshgrid(*(torch.arange(n).float() for n in frame.grid), indexing="ij")
             )
             centres = [
                 (axes * grid.clamp(min=0)).sum((1, 2)) / grid.clamp(min=0).sum()
-                for grid in (found, expected)
+                for grid in (brightness, expected)
             ]
             torch.testing.assert_close(*centres, atol=0.1, rtol=0)
 
@@ -396,38 +376,42 @@ def test_segments_of_a_square_become_one_token_and_an_image_without_regions_none
     model, processor = released("llava")
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[16:32, 32:64] = 255
-    vlm = from_vlm(model, processor, regions="segments", segmenter=Bright())
-    made = vlm.prepare([pixels, np.zeros((40, 40, 3), np.uint8)], ["<s>x<image>y", "<s>x<image>y"])
-    assert made.counts == [1, 0]
-    assert made.tokens[0].regions[0].patch.tolist() == [
+    vlm = from_vlm(model, processor, regions="segments", segmenter=BrightArea())
+    prompts = vlm.prepare(
+        [pixels, np.zeros((40, 40, 3), np.uint8)], ["<s>x<image>y", "<s>x<image>y"]
+    )
+    assert prompts.counts == [1, 0]
+    assert prompts.tokens[0].regions[0].patch.tolist() == [
         6,
         7,
     ]  # second row of patches, third and fourth column
-    assert made.tokens[0].at.tolist() == [[1.0, 2.5]]
-    assert vlm.processor.decode(made.input_ids[1]).replace("<pad>", "") == "<s>xy"
-    empty = from_vlm(model, processor, regions="segments", segmenter=Silent())
+    assert prompts.tokens[0].at.tolist() == [[1.0, 2.5]]
+    assert vlm.processor.decode(prompts.input_ids[1]).replace("<pad>", "") == "<s>xy"
+    empty = from_vlm(model, processor, regions="segments", segmenter=NoMasks())
     assert len(empty.answer([pixels], ["<s>x<image>y"], max_new_tokens=2)) == 1
 
 
 def test_a_cls_token_that_the_model_reads_is_in_no_region() -> None:
     model, processor = released("llava_full")
-    own = from_vlm(model, processor).prepare(PHOTOS[0], "<image>").tokens[0]
-    made = from_vlm(model, processor, regions="windows(16)").prepare(PHOTOS[0], "<image>").tokens[0]
-    assert (len(own), len(made)) == (17, 16)
-    torch.testing.assert_close(made.values, own.values[1:], atol=1e-5, rtol=1e-4)
+    untouched_tokens = from_vlm(model, processor).prepare(PHOTOS[0], "<image>").tokens[0]
+    tokens = (
+        from_vlm(model, processor, regions="windows(16)").prepare(PHOTOS[0], "<image>").tokens[0]
+    )
+    assert (len(untouched_tokens), len(tokens)) == (17, 16)
+    torch.testing.assert_close(tokens.values, untouched_tokens.values[1:], atol=1e-5, rtol=1e-4)
 
 
 def test_patches_of_a_region_with_select() -> None:
     model, processor = released("llava")
     vlm = from_vlm(
-        model, processor, regions="segments", segmenter=Bright(), pool="select", at="after"
+        model, processor, regions="segments", segmenter=BrightArea(), pool="select", at="after"
     )
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[16:32, 32:64] = 255
-    made = vlm.prepare(pixels, "<image>").tokens[0]
-    own = from_vlm(model, processor).prepare(pixels, "<image>").tokens[0]
-    torch.testing.assert_close(made.values, own.values[[6, 7]])
-    assert made.at.tolist() == [[1, 2], [1, 3]]
+    tokens = vlm.prepare(pixels, "<image>").tokens[0]
+    untouched_tokens = from_vlm(model, processor).prepare(pixels, "<image>").tokens[0]
+    torch.testing.assert_close(tokens.values, untouched_tokens.values[[6, 7]])
+    assert tokens.at.tolist() == [[1, 2], [1, 3]]
 
 
 def test_the_cut_of_tiles() -> None:

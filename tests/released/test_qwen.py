@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
 from regiontok.core.frame import Frame  # noqa: E402 - after the skip
-from regiontok.core.masks import PixelMasks  # noqa: E402
 from regiontok.released.door import visual_outputs  # noqa: E402
 from regiontok.released.family import ImageTokens  # noqa: E402
 from regiontok.released.qwen import Qwen  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
+from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
+from samples.pictures import blurred_photo  # noqa: E402
+from samples.segmenters import BrightArea, FirstPictureOnly  # noqa: E402
 
 KINDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 CLASSES = {
@@ -92,57 +93,23 @@ IDS = {
 }
 
 
-def tokenizer():
-    """One token a byte behind the special ones."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(
-        models.BPE(
-            vocab={word: place for place, word in enumerate((*SPECIAL, *alphabet))}, merges=[]
-        )
-    )
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    inner.decoder = decoders.ByteLevel()
-    named = dict(
-        zip(
-            ("image_token", "video_token", "vision_start_token", "vision_end_token"),
-            SPECIAL[2:],
-            strict=True,
-        )
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", extra_special_tokens=named
-    )
-
-
 @lru_cache(maxsize=6)
 def released(kind: str, attention: str = "sdpa"):
     """A tiny random model of a kind, and its processor."""
     config, model, processor, video = (getattr(transformers, name) for name in CLASSES[kind])
     torch.manual_seed(0)
-    made = model(
-        config(
-            text_config=TEXT, vision_config=TOWER | TOWERS[kind], tie_word_embeddings=False, **IDS
-        )
-    ).eval()
-    with torch.no_grad():  # at their own spread of 0.02 no visual token would change an answer
-        for weight in made.parameters():
-            if weight.ndim > 1:
-                weight.mul_(4)
-    made.set_attn_implementation(attention)
-    made.generation_config.pad_token_id, made.generation_config.eos_token_id = 0, None
+    sizes = {"text_config": TEXT, "vision_config": TOWER | TOWERS[kind], **IDS}
+    tiny = model(config(**sizes, tie_word_embeddings=False))
     images = transformers.Qwen2VLImageProcessor(
         patch_size=PATCH, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
     )
-    return made, processor(images, tokenizer(), video())
+    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
+    return ready_to_answer(tiny, attention), processor(
+        images, byte_tokenizer(SPECIAL, names), video()
+    )
 
 
-def photo(seed: int, size: tuple[int, int]) -> Image.Image:
-    """A blurred random photo of (height, width)."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-
-
-PHOTOS = [photo(1, (33, 56)), photo(2, (40, 24)), photo(3, (20, 37))]
+PHOTOS = [blurred_photo(1, (33, 56)), blurred_photo(2, (40, 24)), blurred_photo(3, (20, 37))]
 TEXTS = [f"What {IMAGE} is?", "say", f"a {IMAGE} b {IMAGE}? And then"]
 
 
@@ -151,9 +118,9 @@ def vlm(kind: str, **options) -> ReleasedVLM:
     return ReleasedVLM(*released(kind), **options)
 
 
-def tokens_at(at: list[list[float]], grid: tuple[int, int]) -> ImageTokens:
+def tokens_at(places: list[list[float]], grid: tuple[int, int]) -> ImageTokens:
     """Tokens that stand somewhere, of no value."""
-    where = torch.tensor(at, dtype=torch.float64).reshape(-1, 2)
+    where = torch.tensor(places, dtype=torch.float64).reshape(-1, 2)
     none = torch.zeros(len(where), dtype=torch.int64)
     frame = Frame.stretch(grid, grid, (1, 1))
     return ImageTokens(torch.zeros(len(where), 4), (), none, none, where, (frame,))
@@ -164,23 +131,23 @@ def positioned(ids: list[list[int]], mask: list[list[int]], images: list[ImageTo
     inner = SimpleNamespace(rope_deltas=None)
     family = Qwen.__new__(Qwen)
     family.model = SimpleNamespace(config=SimpleNamespace(image_token_id=2), model=inner)
-    given = (torch.tensor(ids), torch.tensor(mask), images)
-    family.started(*given)
-    return family.positions(*given), inner
+    arguments = (torch.tensor(ids), torch.tensor(mask), images)
+    family.started(*arguments)
+    return family.positions(*arguments), inner
 
 
 def test_positions_by_eye():
     # two words, an image of 3 x 4 cells with two regions, one word; the first row has a pad on the
     # left
     ids, mask = [[0, 9, 9, 2, 2, 9], [9, 9, 9, 9, 9, 9]], [[0, 1, 1, 1, 1, 1], [1] * 6]
-    made, inner = positioned(ids, mask, [tokens_at([[0.5, 1.0], [2.0, 2.25]], (3, 4))])
-    assert made[:, 0].tolist() == [
+    positions, inner = positioned(ids, mask, [tokens_at([[0.5, 1.0], [2.0, 2.25]], (3, 4))])
+    assert positions[:, 0].tolist() == [
         [0, 0, 1, 2, 3, 4],  # the text's own count, for the mask
         [0, 0, 1, 2, 2, 6],  # time: the image starts at 2; text goes on at 2 + max(3, 4)
         [0, 0, 1, 2.5, 4, 6],  # height
         [0, 0, 1, 3, 4.25, 6],  # width
     ]
-    assert made[:, 1].tolist() == [list(range(6))] * 4
+    assert positions[:, 1].tolist() == [list(range(6))] * 4
     assert inner.rope_deltas.tolist() == [[2], [0]]  # 5 tokens, 7 positions
 
 
@@ -190,8 +157,8 @@ def test_two_images_side_by_side_are_told_apart_and_one_without_tokens_takes_no_
         tokens_at([], (9, 9)),
         tokens_at([[0, 2], [0, 3]], (1, 5)),
     ]
-    made, _ = positioned([[2, 2, 2, 9]], [[1] * 4], images)
-    assert made[1:, 0].tolist() == [[0, 2, 2, 7], [1, 2, 2, 7], [0, 4, 5, 7]]
+    positions, _ = positioned([[2, 2, 2, 9]], [[1] * 4], images)
+    assert positions[1:, 0].tolist() == [[0, 2, 2, 7], [1, 2, 2, 7], [0, 4, 5, 7]]
 
 
 def test_image_tokens_of_another_number_are_refused():
@@ -203,39 +170,41 @@ def test_image_tokens_of_another_number_are_refused():
 @pytest.mark.parametrize("kind", KINDS)
 def test_positions_of_the_empty_pipeline_are_the_models_own(kind: str, side: str):
     model, processor = released(kind)
-    own = processor(
+    inputs = processor(
         images=PHOTOS, text=list(TEXTS), padding=True, padding_side=side, return_tensors="pt"
     )
-    named = {name: own[name] for name in ("mm_token_type_ids", "image_grid_thw", "attention_mask")}
-    expected, deltas = model.model.get_rope_index(own["input_ids"], **named)
-    made = vlm(kind).prepare(PHOTOS, TEXTS, side=side)
-    assert torch.equal(made.input_ids, own["input_ids"])
-    assert torch.equal(made.more["position_ids"][1:], expected.float())
-    vlm(kind)(made)
+    named = {
+        name: inputs[name] for name in ("mm_token_type_ids", "image_grid_thw", "attention_mask")
+    }
+    expected, deltas = model.model.get_rope_index(inputs["input_ids"], **named)
+    prompts = vlm(kind).prepare(PHOTOS, TEXTS, side=side)
+    assert torch.equal(prompts.input_ids, inputs["input_ids"])
+    assert torch.equal(prompts.more["position_ids"][1:], expected.float())
+    vlm(kind)(prompts)
     assert torch.equal(model.model.rope_deltas, deltas)
 
 
-@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_empty_pipeline_is_the_untouched_model(kind: str, at: str):
+def test_the_empty_pipeline_is_the_untouched_model(kind: str, place: str):
     model, processor = released(kind)
-    mine = vlm(kind, at=at)
+    mine = vlm(kind, at=place)
     for side in ("left", "right"):
-        own = processor(
+        inputs = processor(
             images=PHOTOS, text=list(TEXTS), padding=True, padding_side=side, return_tensors="pt"
         )
-        made = mine.prepare(PHOTOS, TEXTS, side=side)
+        prompts = mine.prepare(PHOTOS, TEXTS, side=side)
         with torch.no_grad():
-            expected, got = model(**own).logits, mine(made).logits
-        there = own["attention_mask"].bool()
-        assert torch.equal(got[there], expected[there])
-    own = processor(
+            expected, got = model(**inputs).logits, mine(prompts).logits
+        real = inputs["attention_mask"].bool()
+        assert torch.equal(got[real], expected[real])
+    inputs = processor(
         images=PHOTOS, text=list(TEXTS), padding=True, padding_side="left", return_tensors="pt"
     )
     for options in ({"num_beams": 1}, {"num_beams": 3}, {"num_beams": 1, "use_cache": False}):
         rules = {"max_new_tokens": 6, "do_sample": False, "suppress_tokens": [2, 3], **options}
         assert torch.equal(
-            mine.generate(images=PHOTOS, prompts=TEXTS, **rules), model.generate(**own, **rules)
+            mine.generate(images=PHOTOS, prompts=TEXTS, **rules), model.generate(**inputs, **rules)
         )
 
 
@@ -243,8 +212,10 @@ def test_the_empty_pipeline_is_the_untouched_model(kind: str, at: str):
 def test_an_image_changes_the_answer_so_that_the_tests_above_mean_something(kind: str):
     mine = vlm(kind)
     with torch.no_grad():
-        one, other = (mine(images=PHOTOS[i], prompts=f"{IMAGE} is").logits[0, -1] for i in (0, 2))
-    assert (one - other).abs().max() > 1e-2
+        first, second = (
+            mine(images=PHOTOS[i], prompts=f"{IMAGE} is").logits[0, -1] for i in (0, 2)
+        )
+    assert (first - second).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -268,17 +239,17 @@ def test_what_the_mergers_read_gives_what_they_gave(kind: str):
     ]
 
 
-@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_regions_are_means_of_the_models_own_features_in_every_level(kind: str, at: str):
-    mine = vlm(kind, regions="windows(3)", at=at)
-    made = mine.prepare(PHOTOS[0], f"{IMAGE} is")
-    (tokens,) = made.tokens
+def test_regions_are_means_of_the_models_own_features_in_every_level(kind: str, place: str):
+    mine = vlm(kind, regions="windows(3)", at=place)
+    prompts = mine.prepare(PHOTOS[0], f"{IMAGE} is")
+    (tokens,) = prompts.tokens
     inputs = mine.processor.image_processor(PHOTOS[:1], return_tensors="pt")
     (view,) = mine.family.see(inputs, [(33, 56)], "tile")[0].views
     for level, values in enumerate((tokens.values, *tokens.deep)):
         for region, mask in enumerate(tokens.regions[0].masks):
-            if at == "after":
+            if place == "after":
                 expected = view.after[level][mask].mean(0)
             else:
                 expected = mine.family.project(view.before[level][mask].mean(0)[None], level)[0]
@@ -288,19 +259,19 @@ def test_regions_are_means_of_the_models_own_features_in_every_level(kind: str, 
 
 def test_deep_stacked_features_reach_the_language_model():
     mine = vlm("qwen3_vl", regions="windows(3)")
-    made = mine.prepare(PHOTOS[0], f"{IMAGE} is")
+    prompts = mine.prepare(PHOTOS[0], f"{IMAGE} is")
     blank = ImageTokens(
         **{
-            **vars(made.tokens[0]),
-            "deep": tuple(torch.zeros_like(layer) for layer in made.tokens[0].deep),
+            **vars(prompts.tokens[0]),
+            "deep": tuple(torch.zeros_like(layer) for layer in prompts.tokens[0].deep),
         }
     )
     with torch.no_grad():
         whole, without = (
-            mine.model(**{**made.inputs(), "mm_encoder_outputs": visual_outputs([own])}).logits[
-                0, -1
-            ]
-            for own in (made.tokens[0], blank)
+            mine.model(
+                **{**prompts.inputs(), "mm_encoder_outputs": visual_outputs([tokens])}
+            ).logits[0, -1]
+            for tokens in (prompts.tokens[0], blank)
         )
     assert (whole - without).abs().max() > 1e-3
 
@@ -321,14 +292,14 @@ def test_a_row_alone_is_the_row_in_a_batch(kind: str):
                 )
 
 
-def uncached(mine: ReleasedVLM, made, ids: torch.Tensor) -> torch.Tensor:
+def uncached(mine: ReleasedVLM, prompts, ids: torch.Tensor) -> torch.Tensor:
     """Logits over prompts and answers at once, without a cache: what decoding must agree with."""
     mask = torch.cat(
-        [made.attention_mask, torch.ones_like(ids[:, made.attention_mask.shape[1] :])], 1
+        [prompts.attention_mask, torch.ones_like(ids[:, prompts.attention_mask.shape[1] :])], 1
     )
     named = {
-        "position_ids": mine.family.positions(ids, mask, made.tokens),
-        "mm_encoder_outputs": visual_outputs(made.tokens),
+        "position_ids": mine.family.positions(ids, mask, prompts.tokens),
+        "mm_encoder_outputs": visual_outputs(prompts.tokens),
     }
     with torch.no_grad():
         return mine.model(input_ids=ids, attention_mask=mask, use_cache=False, **named).logits
@@ -337,16 +308,16 @@ def uncached(mine: ReleasedVLM, made, ids: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_decoding_with_regions_agrees_with_an_uncached_recomputation(kind: str):
     mine = vlm(kind, regions="merge(0.6)")
-    made = mine.prepare(PHOTOS, TEXTS)
-    at = made.more["position_ids"]
-    assert (at != at.round()).any(), "centroids between patches are the point"
+    prompts = mine.prepare(PHOTOS, TEXTS)
+    position_ids = prompts.more["position_ids"]
+    assert (position_ids != position_ids.round()).any(), "centroids between patches are the point"
     rules = {"max_new_tokens": 5, "do_sample": False, "suppress_tokens": [2, 3]}
-    out = mine.generate(made, **rules, return_dict_in_generate=True, output_logits=True)
-    length = made.input_ids.shape[1]
-    again = uncached(mine, made, out.sequences)
+    out = mine.generate(prompts, **rules, return_dict_in_generate=True, output_logits=True)
+    length = prompts.input_ids.shape[1]
+    again = uncached(mine, prompts, out.sequences)
     for step, logits in enumerate(out.logits):
         assert torch.allclose(logits, again[:, length + step - 1], atol=2e-5)
-    assert torch.equal(mine.generate(made, **rules, use_cache=False), out.sequences)
+    assert torch.equal(mine.generate(prompts, **rules, use_cache=False), out.sequences)
 
 
 RULES = {
@@ -360,14 +331,16 @@ RULES = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_turn_goes_on_from_the_cache_at_the_right_place(kind: str):
     mine = vlm(kind, regions="merge(0.6)")
-    made = mine.prepare(PHOTOS, TEXTS)
+    prompts = mine.prepare(PHOTOS, TEXTS)
     mine.prepare(PHOTOS[2], f"{IMAGE} of another conversation")
-    first = mine.generate(made, max_new_tokens=3, **RULES)
+    first = mine.generate(prompts, max_new_tokens=3, **RULES)
     more = torch.cat([first.sequences, torch.tensor([[60, 61]] * 3)], 1)
-    mask = torch.cat([made.attention_mask, torch.ones_like(more[:, made.input_ids.shape[1] :])], 1)
+    mask = torch.cat(
+        [prompts.attention_mask, torch.ones_like(more[:, prompts.input_ids.shape[1] :])], 1
+    )
     cached = {"past_key_values": first.past_key_values, "max_new_tokens": 3}
     second = mine.model.generate(input_ids=more, attention_mask=mask, **cached, **RULES)
-    again = uncached(mine, made, second.sequences)
+    again = uncached(mine, prompts, second.sequences)
     for step, logits in enumerate(second.logits):
         assert torch.allclose(logits, again[:, more.shape[1] + step - 1], atol=2e-5)
 
@@ -382,8 +355,8 @@ def test_a_second_turn_with_a_new_image_reads_only_that_one(kind: str):
     fresh = mine.generate(whole, max_new_tokens=3, **RULES)
     turn = mine.generate(whole, past_key_values=cache, max_new_tokens=3, **RULES)
     assert torch.equal(turn.sequences, fresh.sequences)
-    for one, other in zip(turn.logits, fresh.logits, strict=True):
-        assert torch.allclose(one, other, atol=2e-5)
+    for of_turn, afresh in zip(turn.logits, fresh.logits, strict=True):
+        assert torch.allclose(of_turn, afresh, atol=2e-5)
 
 
 def test_a_cache_of_something_else_is_refused():
@@ -406,63 +379,46 @@ def test_prompts_that_decoding_cannot_go_on_from_are_refused():
         mine.generate(images=PHOTOS[0], prompts="is <|image_pad|>")
 
 
-class Square:
-    """A segmenter that finds what is bright."""
-
-    def __call__(self, pictures):
-        return [PixelMasks.from_dense((picture.pixels.min(2) > 128)[None]) for picture in pictures]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bright_square_lands_on_the_cells_that_saw_it(kind: str):
-    mine = vlm(kind, regions="segments(0.5)", segmenter=Square())
+    mine = vlm(kind, regions="segments(0.5)", segmenter=BrightArea())
     pixels = np.zeros((66, 90, 3), np.uint8)  # becomes 48 x 72: cells of 11 x 10 pixels
     pixels[11:33, 50:80] = 255
     (tokens,) = mine.prepare(pixels, f"{IMAGE}?").tokens
-    made = mine.processor.image_processor([Image.fromarray(pixels)], return_tensors="pt")
-    high, wide = (side // 2 for side in made["image_grid_thw"][0, 1:].tolist())
+    inputs = mine.processor.image_processor([Image.fromarray(pixels)], return_tensors="pt")
+    height, width = (side // 2 for side in inputs["image_grid_thw"][0, 1:].tolist())
     # four patches a cell, as the tower gets them
-    brightness = made["pixel_values"].mean(1).reshape(high, wide, 4).mean(2)
-    assert (high, wide) == (6, 9) == tokens.grids[0]
+    brightness = inputs["pixel_values"].mean(1).reshape(height, width, 4).mean(2)
+    assert (height, width) == (6, 9) == tokens.grids[0]
     assert torch.equal(tokens.regions[0].masks[0], brightness > brightness.mean())
     assert tokens.regions[0].masks[0].nonzero().aminmax(dim=0).min.tolist() == [1, 5]
     assert tokens.at.tolist() == [[1.5, 6.0]]
 
 
-class Nothing:
-    """A segmenter that finds something in the first image only."""
-
-    def __call__(self, pictures):
-        return [
-            PixelMasks.from_dense(np.full((int(not i), *own.size), True))
-            for i, own in enumerate(pictures)
-        ]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_without_regions_is_the_prompt_without_tokens(kind: str):
-    mine = vlm(kind, regions="segments(0.5)", segmenter=Nothing())
-    made = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
-    assert made.counts == [1, 0]
+    mine = vlm(kind, regions="segments(0.5)", segmenter=FirstPictureOnly())
+    prompts = mine.prepare(PHOTOS[:2], f"{IMAGE} {IMAGE} is")
+    assert prompts.counts == [1, 0]
     empty = IMAGE.replace("<|image_pad|>", "")
-    one = mine.prepare(PHOTOS[:1], f"{IMAGE} {empty} is")
-    assert torch.equal(made.input_ids, one.input_ids)
+    plain = mine.prepare(PHOTOS[:1], f"{IMAGE} {empty} is")
+    assert torch.equal(prompts.input_ids, plain.input_ids)
     with torch.no_grad():
-        assert torch.equal(mine(made).logits, mine(one).logits)
+        assert torch.equal(mine(prompts).logits, mine(plain).logits)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_eager_attention_says_the_same(kind: str):
-    made = vlm(kind, regions="merge(0.6)").prepare(PHOTOS, TEXTS)
-    there = made.attention_mask.bool()
+    prompts = vlm(kind, regions="merge(0.6)").prepare(PHOTOS, TEXTS)
+    real = prompts.attention_mask.bool()
     with torch.no_grad():
-        one, other = (
+        sdpa, eager = (
             ReleasedVLM(*released(kind, name), regions="merge(0.6)")(
                 images=PHOTOS, prompts=TEXTS
-            ).logits[there]
+            ).logits[real]
             for name in ("sdpa", "eager")
         )
-    assert torch.allclose(one, other, atol=2e-5)
+    assert torch.allclose(sdpa, eager, atol=2e-5)
 
 
 def test_a_processor_of_another_patch_size_is_refused():

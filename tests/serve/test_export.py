@@ -62,7 +62,7 @@ def check_as_vllm(data, enable_mm_embeds, hidden_size):
     embeddings = (
         data.ndim == 3
         if is_tensor
-        else all(isinstance(one, torch.Tensor) for one in data) and data[0].ndim == 2
+        else all(isinstance(tensor, torch.Tensor) for tensor in data) and data[0].ndim == 2
     )
     assert embeddings, "vLLM would take this for pixels"
     assert enable_mm_embeds, "You must set `--enable-mm-embeds` to input `image_embeds`"
@@ -77,8 +77,8 @@ def check_as_vllm(data, enable_mm_embeds, hidden_size):
 def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     (folder / "sub").mkdir()
-    for at, name in enumerate(("a.png", "b.png", "sub/c.png")):
-        noise = np.random.default_rng(at).integers(0, 256, (4, 5, 3), np.uint8)
+    for number, name in enumerate(("a.png", "b.png", "sub/c.png")):
+        noise = np.random.default_rng(number).integers(0, 256, (4, 5, 3), np.uint8)
         Image.fromarray(noise).resize((60, 48), Image.Resampling.BICUBIC).save(folder / name)
     (folder / "broken.png").write_bytes(b"not a picture")
     return folder
@@ -130,12 +130,14 @@ def test_what_is_written_is_what_vllm_takes(kind, photos, tmp_path, request):
     assert manifest == run.manifest
     assert (manifest["k"], manifest["hidden_size"], manifest["longest"]) == (k, WIDTH, LONGEST)
     assert [entry["shape"] for entry in manifest["images"]] == [[k, WIDTH]] * 3
-    assert [(one.item.name, bool(one.error)) for one in done if one.error] == [("broken.png", True)]
-    assert [one["image"] for one in manifest["failed"]] == [str(photos / "broken.png")]
+    assert [(outcome.item.name, bool(outcome.error)) for outcome in done if outcome.error] == [
+        ("broken.png", True)
+    ]
+    assert [outcome["image"] for outcome in manifest["failed"]] == [str(photos / "broken.png")]
     assert (tmp_path / "sub/c.png.pt").is_file()
-    for entry, made in zip(manifest["images"], requests(tmp_path, PROMPT), strict=True):
-        data = check_as_vllm(made["multi_modal_data"]["image"], True, WIDTH)
-        assert made["prompt"].count("<image>") == 1
+    for entry, asked in zip(manifest["images"], requests(tmp_path, PROMPT), strict=True):
+        data = check_as_vllm(asked["multi_modal_data"]["image"], True, WIDTH)
+        assert asked["prompt"].count("<image>") == 1
         assert torch.equal(data[0], load_file(tmp_path / entry["safetensors"])["image_embeds"])
         # a server's chat takes the bare [k e] of the .pt file, and makes a list of it
         bare = torch.load(tmp_path / entry["torch"], weights_only=True)
@@ -147,17 +149,17 @@ def test_tokens_are_those_the_model_itself_would_read(trained, released, photos,
     model = RegionVLM.from_pretrained(trained).eval()
     model.config.visual = {**model.config.visual, "regions": "merge(k=6)"}
     with torch.no_grad():
-        own = model.see(pictures).split()
-    for one, other in zip(
-        open_source(str(trained), regions="merge(k=6)").see(pictures), own, strict=True
+        expected = model.see(pictures).split()
+    for ours, theirs in zip(
+        open_source(str(trained), regions="merge(k=6)").see(pictures), expected, strict=True
     ):
-        assert torch.equal(one, other)
+        assert torch.equal(ours, theirs)
     vlm = from_vlm(str(released), regions="merge(k=6)")
-    own = [tokens.values for tokens in vlm.prepare(pictures, ["<image>", "<image>"]).tokens]
-    for one, other in zip(
-        open_source(str(released), regions="merge(k=6)").see(pictures), own, strict=True
+    expected = [tokens.values for tokens in vlm.prepare(pictures, ["<image>", "<image>"]).tokens]
+    for ours, theirs in zip(
+        open_source(str(released), regions="merge(k=6)").see(pictures), expected, strict=True
     ):
-        assert torch.equal(one, other)
+        assert torch.equal(ours, theirs)
 
 
 def test_an_image_with_another_number_of_tokens_is_set_aside(photos, tmp_path):
@@ -166,7 +168,11 @@ def test_an_image_with_another_number_of_tokens_is_set_aside(photos, tmp_path):
         "m", "llava", 8, "x", lambda pictures: [torch.ones(next(counts), 8) for _ in pictures]
     )
     run, done = exported(source, photos, tmp_path)
-    assert [bool(one.entry) for one in done if one.item.name != "broken.png"] == [True, False, True]
+    assert [bool(outcome.entry) for outcome in done if outcome.item.name != "broken.png"] == [
+        True,
+        False,
+        True,
+    ]
     assert (
         "4 tokens where every image must have 5" in run.failed[-1]["error"] + run.failed[0]["error"]
     )
@@ -192,9 +198,9 @@ def test_the_example_says_what_vllm_would_be_told(photos, tmp_path, monkeypatch,
         "sys.argv", [str(example), str(tmp_path), "--ask", "Why?", "--most", "10", "--dry-run"]
     )
     runpy.run_path(str(example), run_name="__main__")
-    told = json.loads(capsys.readouterr().out)
-    assert (told["requests"], told["shape"]) == (3, [1, 5, 8])
-    assert told["vllm"]["max_model_len"] == 5 + len("USER: <image>\nWhy?\nASSISTANT:") + 10
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["requests"], printed["shape"]) == (3, [1, 5, 8])
+    assert printed["vllm"]["max_model_len"] == 5 + len("USER: <image>\nWhy?\nASSISTANT:") + 10
 
 
 def test_unequal_counts_would_be_refused_by_vllm():
@@ -297,7 +303,9 @@ def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tm
         tokenizer = transformers.PreTrainedTokenizerFast(
             tokenizer_object=tokenizer.backend_tokenizer, pad_token="<pad>"
         )
-        tokenizer.add_tokens([f"<{at}>" for at in range(len(tokenizer), 270)] + ["<picture>"])
+        tokenizer.add_tokens(
+            [f"<{number}>" for number in range(len(tokenizer), 270)] + ["<picture>"]
+        )
     model.save_pretrained(tmp_path / "trained")
     tokenizer.save_pretrained(tmp_path / "trained")
     assert write_llava(str(tmp_path / "trained"), tmp_path / "llava", dtype="float32") == image
@@ -312,11 +320,11 @@ def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tm
         stands, tokens
     )  # as vLLM puts them in
     with torch.no_grad():
-        one = llava(inputs_embeds=embeds).logits[..., :260]
-        other = model(
+        from_pixels = llava(inputs_embeds=embeds).logits[..., :260]
+        from_tokens = model(
             torch.tensor([[1, 40, image, 50, 60]]), pictures=[Picture.of(entry["image"])]
         ).logits
-    assert torch.allclose(one, other, atol=1e-6)
+    assert torch.allclose(from_pixels, from_tokens, atol=1e-6)
     if image > 260:  # the mean of the others is never the largest
         with torch.no_grad():
             every = llava(inputs_embeds=embeds).logits
@@ -328,7 +336,8 @@ def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tm
     if image > 260:
         with pytest.raises(
             ValueError,
-            match=r"the placeholder's id 270 is None to the tokenizer, whose image token is '<image>'",
+            match=r"the placeholder's id 270 is None to the tokenizer, whose image token is "
+            r"'<image>'",
         ):
             write_llava(str(tmp_path / "trained"), tmp_path / "other")
 

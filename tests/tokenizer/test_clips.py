@@ -19,6 +19,7 @@ from regiontok.encoders.lite import Lite
 from regiontok.methods import Encoder
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import Regionizer, clips
+from samples.pictures import noise_frames
 
 RED, GREEN, BLUE = (200, 40, 40), (40, 150, 60), (30, 60, 220)
 ENCODERS = [Filters(size=128, patch=16), Lite(size=128, patch=16)]
@@ -28,16 +29,11 @@ each_encoder = pytest.mark.parametrize("encoder", ENCODERS, ids=["filters", "lit
 def moving_square(count: int = 5, step: int = 16) -> list[np.ndarray]:
     """A red square of 48 pixels that goes right by one patch a frame, on green."""
     frames = []
-    for at in range(count):
+    for index in range(count):
         frame = np.full((128, 128, 3), GREEN, np.uint8)
-        frame[32:80, at * step : at * step + 48] = RED
+        frame[32:80, index * step : index * step + 48] = RED
         frames.append(frame)
     return frames
-
-
-def noise(count: int, size=(48, 64), seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 255, (*size, 3)).astype(np.uint8) for _ in range(count)]
 
 
 class Colour(Encoder):
@@ -69,8 +65,8 @@ def test_a_moving_square_is_one_region_over_time():
     assert regions.grid == (5, 8, 8)
     assert len(run.tokens) == 2
     square = torch.zeros(5, 8, 8, dtype=torch.bool)
-    for at in range(5):
-        square[at, 2:5, at : at + 3] = True
+    for index in range(5):
+        square[index, 2:5, index : index + 3] = True
     assert torch.equal(
         regions.masks[1], square
     )  # the smaller one: the square on all frames, and nothing else
@@ -83,10 +79,10 @@ def test_a_moving_square_stays_one_region_in_real_features(encoder):
     clip = Clip.of(moving_square(6, step=8), fps=4)
     (regions,) = RegionTokenizer(encoder, "merge(k=4)").run(clip).regions
     held = [
-        regions.labels[at, 3, (at * 8 + 24) // 16].item() for at in range(6)
+        regions.labels[index, 3, (index * 8 + 24) // 16].item() for index in range(6)
     ]  # the patch under its middle
     assert len(set(held)) == 1
-    assert held[0] not in {regions.labels[at, 7, 0].item() for at in range(6)}
+    assert held[0] not in {regions.labels[index, 7, 0].item() for index in range(6)}
 
 
 def test_a_square_that_jumps_further_than_it_is_wide_is_two_regions():
@@ -111,7 +107,7 @@ def test_centre_of_mass_order_is_time_first():
 
 @each_encoder
 def test_one_frame_is_its_picture(encoder):
-    frame = noise(1)[0]
+    frame = noise_frames(1)[0]
     clip, picture = Clip.of([frame]), Picture.of(frame)
     ours, theirs = clips.encode(encoder, [clip, picture])
     assert ours.grid == (1, 8, 8)
@@ -122,7 +118,7 @@ def test_one_frame_is_its_picture(encoder):
 
 @each_encoder
 def test_a_still_clip_is_its_picture_on_every_frame(encoder):
-    frame = noise(1)[0]
+    frame = noise_frames(1)[0]
     grid = clips.encode(encoder, [Clip.of([frame] * 3)])[0]
     alone = encoder.encode([Picture.of(frame)])[0]
     assert torch.allclose(grid.features, alone.features.expand(3, -1, -1, -1), atol=1e-4)
@@ -147,27 +143,27 @@ def test_statistics_are_of_the_clip_and_not_of_each_frame(encoder):
 @each_encoder
 def test_padding_of_a_letterbox_is_in_no_region_on_any_frame(encoder):
     boxed = replace(encoder, framing="letterbox")
-    (regions,) = RegionTokenizer(boxed, "merge(k=5)").run(Clip.of(noise(3, (32, 64)))).regions
+    (regions,) = RegionTokenizer(boxed, "merge(k=5)").run(Clip.of(noise_frames(3, 32, 64))).regions
     assert regions.counts.sum((1, 2)).tolist() == [32, 32, 32]
     assert regions.counts[:, 2:6].min() == 1
 
 
 @each_encoder
 def test_a_batch_of_clips_and_photos_gives_what_each_gives_alone(encoder):
-    clip, other = Clip.of(noise(3, seed=1)), Clip.of(noise(2, (40, 40), seed=2))
-    photo, second = noise(2, (50, 30), seed=3)
+    clip, other = Clip.of(noise_frames(3, seed=1)), Clip.of(noise_frames(2, 40, 40, seed=2))
+    photo, second = noise_frames(2, 50, 30, seed=3)
     tokenizer = RegionTokenizer(encoder, "merge(k=9) | sort('com')", whole=True)
     tokens = tokenizer([photo, clip, second, other])
     assert tokens.counts.tolist() == [10] * 4
-    for at, source in enumerate((photo, clip, second, other)):
-        alone, own = tokenizer(source), tokens.of(at)
-        assert torch.equal(alone.region, own.region)
-        assert torch.allclose(alone.values, own.values, atol=1e-4)
+    for index, source in enumerate((photo, clip, second, other)):
+        alone, in_batch = tokenizer(source), tokens.of(index)
+        assert torch.equal(alone.region, in_batch.region)
+        assert torch.allclose(alone.values, in_batch.values, atol=1e-4)
 
 
 @each_encoder
 def test_twice_the_same_and_others_do_not_matter(encoder):
-    clip = Clip.of(noise(4))
+    clip = Clip.of(noise_frames(4))
     tokenizer = RegionTokenizer(encoder, "merge(0.5) | sort('com')")
     first, again = tokenizer.run(clip), tokenizer.run(clip)
     assert torch.equal(first.tokens.values, again.tokens.values)
@@ -176,9 +172,9 @@ def test_twice_the_same_and_others_do_not_matter(encoder):
 
 def test_random_order_is_drawn_from_the_clip_s_key():
     tokenizer = RegionTokenizer(Colour(), "sort('random')", pool="select")
-    one, other = (tokenizer(Clip.of(noise(2, seed=seed))).patch for seed in (0, 1))
-    assert sorted(one.tolist()) == sorted(other.tolist()) == list(range(128))
-    assert not torch.equal(one, other)
+    first, second = (tokenizer(Clip.of(noise_frames(2, seed=seed))).patch for seed in (0, 1))
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(128))
+    assert not torch.equal(first, second)
 
 
 def test_patch_tokens_say_where_they_are_in_time_and_space():
@@ -207,12 +203,13 @@ def test_masks_of_a_clip_are_refused():
     with pytest.raises(
         ValueError, match="a clip has no pixel masks: take steps that read features"
     ):
-        tokenizer(Clip.of(noise(2)))
+        tokenizer(Clip.of(noise_frames(2)))
 
 
 def test_grids_that_do_not_lie_alike_are_not_stacked():
     small, large = (
-        Colour().encode([Picture.of(frame)])[0] for frame in (noise(1)[0], noise(1, (64, 64))[0])
+        Colour().encode([Picture.of(frame)])[0]
+        for frame in (noise_frames(1)[0], noise_frames(1, 64, 64)[0])
     )
     with pytest.raises(ValueError, match="must have one size and one grid"):
         stacked([small, large], "key")
@@ -222,15 +219,15 @@ def test_grids_that_do_not_lie_alike_are_not_stacked():
 
 def test_regions_on_one_frame_keep_their_identity():
     regions = Regions.from_labels(torch.tensor([[[0, 1]], [[2, 1]], [[-1, -1]]]))
-    own, ids = regions.frame(1)
-    assert own.grid == (1, 2)
-    assert (own.labels.tolist(), ids.tolist()) == ([[1, 0]], [1, 2])
+    frame_regions, ids = regions.frame(1)
+    assert frame_regions.grid == (1, 2)
+    assert (frame_regions.labels.tolist(), ids.tolist()) == ([[1, 0]], [1, 2])
     none, nobody = regions.frame(2)
     assert (len(none), nobody.tolist()) == (0, [])
     with pytest.raises(IndexError, match="frame 3 of a clip of 3"):
         regions.frame(3)
     with pytest.raises(ValueError, match=r"only a clip's regions, on a grid \(t, h, w\)"):
-        own.frame(0)
+        frame_regions.frame(0)
 
 
 def test_features_that_are_no_number_are_named():
@@ -242,7 +239,7 @@ def test_features_that_are_no_number_are_named():
             return [*grids[:-1], grids[-1].but(features=features)]
 
     with pytest.raises(ValueError, match="NaN or infinite at 1 of 64 patches"):
-        RegionTokenizer(Broken(), "merge(0.5)")(Clip.of(noise(2)))
+        RegionTokenizer(Broken(), "merge(0.5)")(Clip.of(noise_frames(2)))
 
 
 def test_equal_features_everywhere_are_one_region():
@@ -257,4 +254,4 @@ def test_equal_features_everywhere_are_one_region():
 @pytest.mark.parametrize(("k", "message"), [(193, "193"), (0, "at least one region")])
 def test_budgets_a_clip_cannot_meet(k, message):
     with pytest.raises(ValueError, match=message):
-        RegionTokenizer(Colour(), f"merge(k={k})")(Clip.of(noise(3)))
+        RegionTokenizer(Colour(), f"merge(k={k})")(Clip.of(noise_frames(3)))

@@ -16,7 +16,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import KINDS
-from regiontok.methods import CanvasEncoder
+from regiontok.methods import CanvasEncoder, Segmenter
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import load_recipe
@@ -69,7 +69,7 @@ class TestInputs:
         tokenizer = RegionTokenizer(Tiny(), "windows(4)")
         expected = tokenizer(array).values
         tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
-        for one in (
+        for image in (
             path,
             str(path),
             path.read_bytes(),
@@ -78,7 +78,7 @@ class TestInputs:
             tensor.float() / 255,
             Picture.of(array),
         ):
-            tokens = tokenizer(one)
+            tokens = tokenizer(image)
             assert tokens.images == 1
             assert torch.equal(tokens.values, expected)
         many = tokenizer([path, Image.fromarray(array), tensor])
@@ -136,8 +136,8 @@ class TestTokens:
         assert run.tokens.patch[:64].tolist() == list(range(64))
 
     def test_whole_leaves_padding_out(self):
-        wide = np.full((40, 80, 3), 255, np.uint8)
-        run = RegionTokenizer(Tiny(framing="letterbox"), "windows(2)", whole=True).run(wide)
+        photo = np.full((40, 80, 3), 255, np.uint8)
+        run = RegionTokenizer(Tiny(framing="letterbox"), "windows(2)", whole=True).run(photo)
         assert int(run.grids[0].valid.sum()) == 32
         torch.testing.assert_close(
             run.tokens.values[0], torch.ones(4)
@@ -271,10 +271,10 @@ class TestSaving:
         tokenizer.save_pretrained(tmp_path / "mine")
         again = RegionTokenizer.from_pretrained(tmp_path / "mine")
         assert again.settings == tokenizer.settings
-        for (name, one), (_, other) in zip(
+        for (name, weight), (_, other) in zip(
             tokenizer.named_parameters(), again.named_parameters(), strict=True
         ):
-            assert torch.equal(one, other), name
+            assert torch.equal(weight, other), name
         image = scene()
         assert torch.equal(tokenizer(image).values, again(image).values)
         assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
@@ -319,7 +319,7 @@ class TestRegionizer:
             Regionizer(Tiny(), padding="drp")
 
     def test_masks_are_made_only_where_a_step_reads_them(self):
-        class Never:
+        class Never(Segmenter):
             def __call__(self, pictures):
                 raise AssertionError("segmented for nothing")
 
@@ -357,11 +357,11 @@ class TestRegionizer:
 
 
 def test_padding_keep_gives_every_patch_a_region():
-    wide = np.zeros((40, 80, 3), np.uint8)
-    kept, dropped = (
-        RegionTokenizer(Tiny("letterbox"), padding=padding)(wide) for padding in ("keep", "drop")
+    photo = np.zeros((40, 80, 3), np.uint8)
+    with_padding, without_padding = (
+        RegionTokenizer(Tiny("letterbox"), padding=padding)(photo) for padding in ("keep", "drop")
     )
-    assert (len(kept), len(dropped)) == (64, 32)
+    assert (len(with_padding), len(without_padding)) == (64, 32)
 
 
 def test_nan_features_are_refused():
@@ -388,11 +388,11 @@ def test_a_uniform_image_is_one_region(encoder, colour):
 def test_regions_of_a_scene_follow_its_objects():
     """On a generated scene, clustering at the objects' number finds regions that cover the largest
     object better than windows do."""
-    made = make_scene(3, 192, (3, 3))
-    mask = torch.from_numpy(made.masks.copy())
+    drawn = make_scene(3, 192, (3, 3))
+    mask = torch.from_numpy(drawn.masks.copy())
     best = {}
     for name, steps in (("merge", "merge(k=16)"), ("windows", "windows(16, shape='grid')")):
-        run = RegionTokenizer("lite", steps).run(made.pixels)
+        run = RegionTokenizer("lite", steps).run(drawn.pixels)
         pixels = run.grids[0].frame.to_pixels(run.regions[0].masks)
         overlap = (pixels[:, None] & mask[None]).sum((2, 3)) / (pixels[:, None] | mask[None]).sum(
             (2, 3)

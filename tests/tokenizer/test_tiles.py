@@ -17,7 +17,6 @@ from regiontok.core.canvas import canvases
 from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid, images_of
-from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import CLS, NEWLINE, REGION, WHOLE
 from regiontok.data.collect import collect
@@ -26,6 +25,8 @@ from regiontok.methods import CanvasEncoder
 from regiontok.settings.recipe import RecipeError, TokenizerSettings, resolve
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import Regionizer
+from samples.pictures import noise
+from samples.segmenters import KnownBox, rectangle
 
 SIZES = [(100, 200), (200, 100), (90, 100), (60, 400), (400, 60), (37, 53), (300, 301)]
 
@@ -64,31 +65,9 @@ class Brightness(CanvasEncoder):
         )
 
 
-@dataclass(frozen=True)
-class Known:
-    """A segmenter that finds a known rectangle (y0, x0, y1, x1) in every picture."""
-
-    box: tuple[int, int, int, int]
-
-    def __call__(self, pictures):
-        return [
-            PixelMasks.from_dense(rectangle(picture.size, self.box)[None]) for picture in pictures
-        ]
-
-
-def rectangle(size, box):
-    mask = np.zeros(size, bool)
-    mask[box[0] : box[2], box[1] : box[3]] = True
-    return mask
-
-
 def square(size, box):
     """A picture that is white in a box and black elsewhere."""
     return Picture.of(np.repeat(rectangle(size, box)[..., None], 3, 2).astype(np.uint8) * 255)
-
-
-def noise(size, seed=0):
-    return Picture.of(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
 
 
 class TestMasksAndPixels:
@@ -99,7 +78,7 @@ class TestMasksAndPixels:
     def views(self, cut):
         regionizer = Regionizer(
             Brightness(),
-            segmenter=Known(self.box),
+            segmenter=KnownBox(self.box),
             steps="segments(0.5)",
             transforms="",
             tiles="2x4",
@@ -137,11 +116,11 @@ class TestMasksAndPixels:
         assert [grid.grid for grid in grids] == [(4, 4)] * 9
         wanted = torch.zeros(8, 16)
         wanted[2:5, 3:9] = 1
-        parts = [part for rows in wanted.split(4) for part in rows.split(4, 1)]
-        for grid, trail, part in zip(grids[1:], trails[1:], parts, strict=True):
-            assert torch.equal(grid.features[..., 0], part)
-            assert torch.equal(grid.frame.to_grid(grid.masks)[0], part)
-            assert torch.equal(trail[-1].counts.bool(), part == 1)
+        quarters = [quarter for rows in wanted.split(4) for quarter in rows.split(4, 1)]
+        for grid, trail, quarter in zip(grids[1:], trails[1:], quarters, strict=True):
+            assert torch.equal(grid.features[..., 0], quarter)
+            assert torch.equal(grid.frame.to_grid(grid.masks)[0], quarter)
+            assert torch.equal(trail[-1].counts.bool(), quarter == 1)
         assert [len(trail[-1]) for trail in trails[1:]] == [1, 1, 1, 0, 1, 1, 1, 0]
 
     def test_clusters_meet_the_seams_of_tiles_only_if_cut_there(self):
@@ -169,13 +148,13 @@ class TestMasksAndPixels:
     def test_any_size_any_box(self, data, cut, padding):
         """What shines on a patch is what the mask covers of it, up to the resizing filter's
         reach."""
-        high, wide = data.draw(st.integers(20, 300)), data.draw(st.integers(20, 300))
-        y, x = data.draw(st.integers(0, high - 10)), data.draw(st.integers(0, wide - 10))
-        box = y, x, data.draw(st.integers(y + 8, high)), data.draw(st.integers(x + 8, wide))
+        height, width = data.draw(st.integers(20, 300)), data.draw(st.integers(20, 300))
+        y, x = data.draw(st.integers(0, height - 10)), data.draw(st.integers(0, width - 10))
+        box = y, x, data.draw(st.integers(y + 8, height)), data.draw(st.integers(x + 8, width))
         regionizer = Regionizer(
-            Brightness(), segmenter=Known(box), tiles="anyres", cut=cut, padding=padding
+            Brightness(), segmenter=KnownBox(box), tiles="anyres", cut=cut, padding=padding
         )
-        for grid in regionizer.see([square((high, wide), box)], masks=True):
+        for grid in regionizer.see([square((height, width), box)], masks=True):
             share = grid.frame.to_grid(grid.masks)[0]
             torch.testing.assert_close(grid.features[..., 0], share, atol=0.16, rtol=0)
 
@@ -185,24 +164,24 @@ def test_padding_is_in_no_region_and_kept_padding_in_all(cut):
     picture = square(
         (56, 336), (0, 0, 56, 336)
     )  # white; on 2x2 tiles of 56 it is 19 pixels high, in the middle
-    dropped, kept = (
+    without_padding, with_padding = (
         RegionTokenizer(Brightness(), tiles="2x2", cut=cut, padding=padding).run(picture)
         for padding in ("drop", "keep")
     )
-    assert sum(int(grid.valid.sum()) for grid in kept.grids) == 16 + 64
+    assert sum(int(grid.valid.sum()) for grid in with_padding.grids) == 16 + 64
     if cut == "stitched":  # LLaVA's unpadding: 1.33 rows of patches become 2
-        assert [grid.grid for grid in dropped.grids] == [(4, 4), (2, 8)]
-        assert dropped.tokens.count("newline") == 2
-        assert kept.tokens.count("newline") == 8
+        assert [grid.grid for grid in without_padding.grids] == [(4, 4), (2, 8)]
+        assert without_padding.tokens.count("newline") == 2
+        assert with_padding.tokens.count("newline") == 8
     else:
-        assert [int(grid.valid.sum()) for grid in dropped.grids] == [16, 4, 4, 4, 4]
-        assert dropped.tokens.count("newline") == 0
+        assert [int(grid.valid.sum()) for grid in without_padding.grids] == [16, 4, 4, 4, 4]
+        assert without_padding.tokens.count("newline") == 0
 
 
 def test_a_tile_of_padding_alone_is_no_view():
-    wide = square((10, 200), (0, 0, 10, 200))
+    long = square((10, 200), (0, 0, 10, 200))
     grids = Regionizer(Brightness(), tiles="3x1", cut="tile").see(
-        [wide, square((60, 60), (0, 0, 9, 9))]
+        [long, square((60, 60), (0, 0, 9, 9))]
     )
     assert images_of(grids) == [0, 0, 1, 1]
     assert [grid.view for grid in grids] == [0, 1, 0, 1]
@@ -213,7 +192,7 @@ class TestOrder:
     def test_one_picture(self):
         """Base view, then row after row of the tiles, each with its end; ids are those of the
         view."""
-        tokens = RegionTokenizer(Brightness(), tiles="1x2", cls=True, whole=True)(noise((56, 112)))
+        tokens = RegionTokenizer(Brightness(), tiles="1x2", cls=True, whole=True)(noise(56, 112))
         assert tokens.kind.tolist() == [CLS, WHOLE, *[REGION] * 16, *([REGION] * 8 + [NEWLINE]) * 4]
         assert tokens.view.tolist() == [0] * 18 + [1] * 36
         assert tokens.region[18:].tolist() == [
@@ -224,7 +203,7 @@ class TestOrder:
 
     def test_select_keeps_the_same_rows(self):
         mean, select = (
-            RegionTokenizer(Brightness(), tiles="1x2", pool=pool)(noise((56, 112)))
+            RegionTokenizer(Brightness(), tiles="1x2", pool=pool)(noise(56, 112))
             for pool in ("mean", "select")
         )
         assert torch.equal(mean.values, select.values)
@@ -235,24 +214,24 @@ class TestOrder:
     @pytest.mark.parametrize("regions", ["merge(0.9)", "sort('random')", "windows(3)"])
     def test_regions_have_no_newlines(self, regions):
         assert (
-            RegionTokenizer(Brightness(), regions, tiles="1x2")(noise((56, 112))).count("newline")
+            RegionTokenizer(Brightness(), regions, tiles="1x2")(noise(56, 112)).count("newline")
             == 0
         )
 
     @pytest.mark.parametrize("cut", ["stitched", "tile"])
     def test_a_batch_is_its_pictures_one_by_one(self, cut):
         tokenizer = RegionTokenizer(Brightness(), tiles="anyres", cut=cut, cls=True, whole=True)
-        pictures = [noise(size, seed) for seed, size in enumerate(SIZES)]
+        pictures = [noise(*size, seed) for seed, size in enumerate(SIZES)]
         together = tokenizer(pictures)
         for place, picture in enumerate(pictures):
-            alone, own = tokenizer(picture), together.of(place)
-            torch.testing.assert_close(own.values, alone.values)
+            alone, in_batch = tokenizer(picture), together.of(place)
+            torch.testing.assert_close(in_batch.values, alone.values)
             for name in ("view", "region", "patch", "kind"):
-                assert torch.equal(getattr(own, name), getattr(alone, name))
+                assert torch.equal(getattr(in_batch, name), getattr(alone, name))
 
     def test_views_of_a_run(self):
         run = RegionTokenizer(Brightness(), "merge(k=3)", tiles="1x2").run(
-            [noise((56, 112)), noise((56, 112), 1)]
+            [noise(56, 112), noise(56, 112, 1)]
         )
         assert [run.views(image) for image in (0, 1)] == [[0, 1], [2, 3]]
         assert [len(regions) for regions in run.regions] == [3] * 4
@@ -261,7 +240,7 @@ class TestOrder:
     def test_views_draw_apart(self):
         """Two views of one size must not be shuffled alike."""
         run = RegionTokenizer(Brightness(), "sort('random')", tiles="1x2", cut="tile").run(
-            noise((56, 112))
+            noise(56, 112)
         )
         orders = [tuple(regions.patch.tolist()) for regions in run.regions]
         assert len(set(orders)) == 3
@@ -332,9 +311,9 @@ class TestLlavaNext:
     @pytest.mark.parametrize("size", SIZES)
     def test_tokens_and_their_order(self, clip, processor, model, size):
         folder, tower = clip
-        picture = noise(size, seed=size[0])
+        picture = noise(*size, seed=size[0])
         tokenizer = RegionTokenizer(f"transformers({str(folder)!r}, layer=-2)", tiles="anyres")
-        found = tokenizer(picture)
+        tokens = tokenizer(picture)
         inputs = processor(Image.fromarray(picture.pixels), return_tensors="pt")
         with torch.no_grad():
             seen = tower(inputs["pixel_values"][0], output_hidden_states=True).hidden_states[-2][
@@ -344,9 +323,9 @@ class TestLlavaNext:
         expected, counts = model.pack_image_features(
             [seen], inputs["image_sizes"], "default", image_newline=newline
         )
-        assert len(found) == int(counts[0])
+        assert len(tokens) == int(counts[0])
         # in float32 on two layers; a tile shares its batch with others here and there
-        torch.testing.assert_close(found.values.detach(), expected[0], atol=2e-5, rtol=0)
+        torch.testing.assert_close(tokens.values.detach(), expected[0], atol=2e-5, rtol=0)
 
     @pytest.mark.parametrize("size", SIZES)
     def test_count_is_that_of_the_processor(self, clip, processor, size):
@@ -366,7 +345,7 @@ class TestLlavaNext:
         theirs = whole._get_num_multimodal_tokens([size], size={"height": 42, "width": 42})[
             "num_image_tokens"
         ]
-        assert [len(RegionTokenizer(Brightness(42), tiles="anyres")(noise(size)))] == theirs
+        assert [len(RegionTokenizer(Brightness(42), tiles="anyres")(noise(*size)))] == theirs
 
 
 class TestSettings:
@@ -379,7 +358,7 @@ class TestSettings:
         assert again.settings == tokenizer.settings
         assert again.settings.tiles == "anyres(2)"
         assert again.regionizer.fingerprint == tokenizer.regionizer.fingerprint
-        assert torch.equal(again(noise((60, 90))).values, tokenizer(noise((60, 90))).values)
+        assert torch.equal(again(noise(60, 90)).values, tokenizer(noise(60, 90)).values)
 
     def test_from_recipe(self):
         table = {
@@ -387,7 +366,7 @@ class TestSettings:
             "tokenizer": {"encoder": "filters(size=56)", "tiles": "2x2+1", "cut": "tile"},
         }
         tokenizer = RegionTokenizer.from_recipe(resolve(table, name="tiles"))
-        assert tokenizer(noise((60, 60))).counts.tolist() == [5 * 16]
+        assert tokenizer(noise(60, 60)).counts.tolist() == [5 * 16]
 
     def test_fingerprint(self):
         kinds = [{}, {"tiles": "2x2"}, {"tiles": "2x2", "cut": "tile"}, {"tiles": "anyres"}]
@@ -422,8 +401,8 @@ class TestSettings:
             ValueError,
             match=r"60 x 60 pixels are not whole patches of 14 x 14.*56 x 56, or cut='tile'",
         ):
-            RegionTokenizer(Brightness(60), tiles="2x2")(noise((60, 60)))
-        run = RegionTokenizer(Brightness(60), tiles="2x2", cut="tile").run(noise((60, 60)))
+            RegionTokenizer(Brightness(60), tiles="2x2")(noise(60, 60))
+        run = RegionTokenizer(Brightness(60), tiles="2x2", cut="tile").run(noise(60, 60))
         assert [grid.grid for grid in run.grids] == [(4, 4)] * 5
 
     def test_clips_are_not_cut(self):
@@ -434,14 +413,14 @@ class TestSettings:
 
 def test_newlines_want_single_patches():
     tokenizer = RegionTokenizer(Brightness(), tiles="1x2")
-    grids, members = Regionizer(Brightness(), steps="merge(k=3)", tiles="1x2")([noise((56, 112))])
+    grids, members = Regionizer(Brightness(), steps="merge(k=3)", tiles="1x2")([noise(56, 112)])
     with pytest.raises(ValueError, match="regions of one patch each"):
         tokenizer.head(grids, members)
 
 
 def test_what_is_learned_gets_a_gradient():
     tokenizer = RegionTokenizer(Brightness(), tiles="1x2", norm="rms")
-    tokenizer(noise((56, 112))).values.square().sum().backward()
+    tokenizer(noise(56, 112)).values.square().sum().backward()
     assert tokenizer.head.newline.grad.abs().min() > 0
     torch.testing.assert_close(tokenizer.head.newline.grad, 2 * 4 * tokenizer.head.newline.detach())
 
@@ -485,9 +464,9 @@ class TestRegionVLM:
         ).eval()
 
     def test_kept_views_are_as_good_as_pictures(self, model):
-        pictures = [noise(size, seed) for seed, size in enumerate(SIZES[:3])]
-        kept = [grid for picture in pictures[:2] for grid in model.regionizer.see([picture])]
-        fresh, mixed = model.see(pictures), model.see([*kept, pictures[2]])
+        pictures = [noise(*size, seed) for seed, size in enumerate(SIZES[:3])]
+        grids = [grid for picture in pictures[:2] for grid in model.regionizer.see([picture])]
+        fresh, mixed = model.see(pictures), model.see([*grids, pictures[2]])
         expected = RegionTokenizer("filters(size=56)", tiles="anyres")(pictures)
         assert torch.equal(fresh.kind, expected.kind)
         assert torch.equal(fresh.counts, expected.counts)
@@ -498,12 +477,12 @@ class TestRegionVLM:
         model.save_pretrained(tmp_path)
         again = type(model).from_pretrained(tmp_path).eval()
         assert torch.equal(again.head.newline, model.head.newline)
-        assert torch.equal(again.see([noise((60, 90))]).values, model.see([noise((60, 90))]).values)
+        assert torch.equal(again.see([noise(60, 90)]).values, model.see([noise(60, 90)]).values)
 
 
 class TestTokenizeCommand:
     def run(self, tmp_path, **settings):
-        Image.fromarray(noise((56, 112)).pixels).save(tmp_path / "a.png")
+        Image.fromarray(noise(56, 112).pixels).save(tmp_path / "a.png")
         job = Job(
             TokenizerSettings(encoder="filters(size=56)", **settings), ["merge(k=3)", "patches"]
         )
@@ -519,18 +498,18 @@ class TestTokenizeCommand:
         merged, patches = report["settings"]
         assert (merged["regions"], merged["tokens"], merged["steps"][0]["regions"]) == (6, 6, 48)
         assert (patches["regions"], patches["tokens"]) == (48, 52)
-        found = json.loads((folder / "merge-k-3.regions.json").read_text(encoding="utf-8"))
-        assert [row["view"] for row in found["regions"]] == [0, 0, 0, 1, 1, 1]
-        assert [view["grid"] for view in found["views"]] == [[4, 4], [4, 8]]
-        assert len(found["masks"]) == 6
+        content = json.loads((folder / "merge-k-3.regions.json").read_text(encoding="utf-8"))
+        assert [row["view"] for row in content["regions"]] == [0, 0, 0, 1, 1, 1]
+        assert [view["grid"] for view in content["views"]] == [[4, 4], [4, 8]]
+        assert len(content["masks"]) == 6
         assert (folder / "regions.png").is_file()
 
     def test_one_view_is_told_as_ever(self, tmp_path):
         report, folder = self.run(tmp_path)
-        found = json.loads((folder / "merge-k-3.regions.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "merge-k-3.regions.json").read_text(encoding="utf-8"))
         assert "views" not in report
-        assert "views" not in found
-        assert "view" not in found["regions"][0]
+        assert "views" not in content
+        assert "view" not in content["regions"][0]
 
     def test_names_are_of_whole_images(self):
         with pytest.raises(ValueError, match="leave out the tiles"):

@@ -111,10 +111,10 @@ def test_it_says_the_colour_piece_by_piece(chat, colour):
 def test_attention_of_an_answer(chat):
     chat.show(square("red"))
     (look,) = chat.ask("Colour?").looks
-    (found,) = look.views
-    assert found.regions.shape == (3,)
-    assert 0 < found.whole < found.visual < 1
-    assert found.cls == 0
+    (view,) = look.views
+    assert view.regions.shape == (3,)
+    assert 0 < view.whole < view.visual < 1
+    assert view.cls == 0
     rows = ranked(look)
     assert [row["share"] for row in rows] == sorted((row["share"] for row in rows), reverse=True)
     assert {row["region"] for row in rows} == {0, 1, 2}
@@ -135,14 +135,14 @@ def test_rows_are_those_of_the_answers_tokens_alone(chat):
         + "green"
     )
     ids = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
-    made = model.spliced(ids, None, answer.looks[0].shown.tokens)
+    spliced = model.spliced(ids, None, answer.looks[0].shown.tokens)
     model.set_attn_implementation("eager")
     with torch.no_grad():
         whole = torch.stack(
-            model.language_model(inputs_embeds=made.embeds, output_attentions=True).attentions
+            model.language_model(inputs_embeds=spliced.embeds, output_attentions=True).attentions
         )[:, 0]
     model.set_attn_implementation("sdpa")
-    visual = (made.visual[0] >= 0).nonzero()[:, 0]
+    visual = (spliced.visual[0] >= 0).nonzero()[:, 0]
     expected = whole[:, :, -6:][..., visual].mean(
         (0, 1, 2)
     )  # five letters and the end of the answer
@@ -330,13 +330,13 @@ def test_json_lines(chat):
 
 def test_lines_typed():
     said = []
-    told = iter(["a", KeyboardInterrupt, "b", EOFError])
+    lines = iter(["a", KeyboardInterrupt, "b", EOFError])
 
     def read(_prompt):
-        one = next(told)
-        if isinstance(one, str):
-            return one
-        raise one
+        line = next(lines)
+        if isinstance(line, str):
+            return line
+        raise line
 
     assert list(typed(read, said.append)) == ["a", "b"]
     assert "/quit" in said[0]
@@ -432,9 +432,9 @@ def test_a_released_model(released, tmp_path, regions, count):
     assert len(looked) == 1
     assert second.tokens["region"] == count
     assert 1 <= first.tokens["answer"] <= 4
-    found = second.looks[0].views[0]
-    assert found.regions.shape == (count,)
-    assert found.visual == pytest.approx(float(found.regions.sum()))
+    view = second.looks[0].views[0]
+    assert view.regions.shape == (count,)
+    assert view.visual == pytest.approx(float(view.regions.sum()))
     assert [path.name for path in draw_answer(second, tmp_path, 2)] == ["2-red.png"]
 
 

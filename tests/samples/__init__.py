@@ -1,0 +1,1 @@
+"""Pictures, grids, tiny models and runs that several tests share."""

@@ -1,0 +1,110 @@
+"""Tiny language models, towers and tokenizers with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from regiontok.model.mini import mini_language_model
+from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import TokenizerSettings
+
+hub = pytest.importorskip("transformers")
+
+IMAGE = 3  # the id of an image's place in the prompts
+
+
+def tiny_sizes(**changes: Any) -> dict[str, Any]:
+    """The sizes of a language model of transformers: two layers, four heads over two of keys."""
+    sizes = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    return sizes | changes
+
+
+def mini_vlm(visual: TokenizerSettings, **options: Any) -> RegionVLM:
+    """These region tokens before the project's own mini language model."""
+    language_model = mini_language_model(width=24, layers=2, heads=4)
+    return RegionVLM.from_parts(language_model, visual, image_token_id=IMAGE, **options).eval()
+
+
+def padded(rows: Sequence[Sequence[int]], side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of ids filled up with zeros on one side, and their attention mask.
+
+    >>> padded([[5, 6], [7]], "left")[0].tolist()
+    [[5, 6], [0, 7]]
+    """
+    longest = max(map(len, rows))
+    pads = [[0] * (longest - len(row)) for row in rows]
+    filled = [
+        [*pad, *row] if side == "left" else [*row, *pad]
+        for row, pad in zip(rows, pads, strict=True)
+    ]
+    ids = torch.tensor(filled)
+    return ids, ids.ne(0).long()
+
+
+def save_clip_tower(folder: Path, *, side: int, **sizes: Any) -> Path:
+    """Save a CLIP vision tower with its image processor, as a user would have it."""
+    torch.manual_seed(0)
+    config = hub.CLIPVisionConfig(**sizes, image_size=side)
+    hub.CLIPVisionModel(config).save_pretrained(folder)
+    crop = {"height": side, "width": side}
+    hub.CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=crop).save_pretrained(folder)
+    return folder
+
+
+def byte_tokenizer(special: Sequence[str], names: Sequence[str]) -> Any:
+    """A tokenizer with one token a byte behind the special ones.
+
+    Args:
+        special: the special tokens, `<pad>` and `</s>` first.
+        names: the attributes under which the tokenizer knows the others.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {word: index for index, word in enumerate((*special, *alphabet))}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    return hub.PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<pad>",
+        eos_token="</s>",
+        extra_special_tokens=dict(zip(names, special[2:], strict=True)),
+    )
+
+
+def ready_to_answer(model: Any, attention: str = "sdpa") -> Any:
+    """A released model of random weights whose answers depend on its images, and never end.
+
+    At the weights' own spread of 0.02 no visual token would change an answer.
+    """
+    model.eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.mul_(4)
+    model.set_attn_implementation(attention)
+    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, None
+    return model
+
+
+def shake(model: torch.nn.Module) -> None:
+    """Draw every weight anew: an initialisation's zeros and ones hide a forgotten token or norm."""
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.2)
