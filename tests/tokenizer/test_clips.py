@@ -17,8 +17,9 @@ from regiontok.core.regions import Regions
 from regiontok.encoders.filters import Filters
 from regiontok.encoders.lite import Lite
 from regiontok.methods import Encoder
+from regiontok.tokenizer import clips
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from regiontok.tokenizer.regionizer import Regionizer, clips
+from regiontok.tokenizer.regionizer import Regionizer
 from samples.pictures import noise_frames
 
 RED, GREEN, BLUE = (200, 40, 40), (40, 150, 60), (30, 60, 220)

@@ -61,9 +61,12 @@ def build_tunable_encoder(text: str) -> Encoder:
 
 def views_by_image(grids: Sequence[PatchGrid]) -> list[list[PatchGrid]]:
     """The views of each picture, from those of all pictures one after the other."""
-    starts = [index for index, grid in enumerate(grids) if grid.view == 0]
-    ends = [*starts[1:], len(grids)]
-    return [list(grids[start:end]) for start, end in zip(starts, ends, strict=True)]
+    images: list[list[PatchGrid]] = []
+    for grid in grids:
+        if grid.view == 0:
+            images.append([])
+        images[-1].append(grid)
+    return images
 
 
 def on_device(grid: PatchGrid, device: torch.device, dtype: torch.dtype) -> PatchGrid:

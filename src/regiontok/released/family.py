@@ -60,6 +60,23 @@ class View:
     projector_inputs: tuple[Float[Tensor, "h w d"], ...]
     projector_outputs: tuple[Float[Tensor, "h w e"], ...]
 
+    @classmethod
+    def of(
+        cls,
+        frame: Frame,
+        projector_inputs: Float[Tensor, "h w d"],
+        projector_outputs: Float[Tensor, "h w e"],
+    ) -> View:
+        """The view of a model with one projector, whose steps read what the projector reads.
+
+        Args:
+            frame: how the decoded image lies under the grid, `frame.grid` being (h, w).
+            projector_inputs: what the projector reads of each patch.
+            projector_outputs: what it gives.
+        """
+        grid = PatchGrid(projector_inputs.float(), frame)
+        return cls(grid, (projector_inputs,), (projector_outputs,))
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:

@@ -15,8 +15,14 @@ import torch
 from torch import Tensor
 
 from regiontok.core.frame import Frame, Pair
-from regiontok.released.family import Cut, EncodedImage, Family, recorded_calls, split_by_prompt
-from regiontok.released.llava import view_of
+from regiontok.released.family import (
+    Cut,
+    EncodedImage,
+    Family,
+    View,
+    recorded_calls,
+    split_by_prompt,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -71,7 +77,7 @@ class Gemma3(Family):
         images = []
         for size, rows, tokens in zip(sizes, cells, outputs.pooler_output, strict=True):
             frame = Frame.stretch(size, self._canvas, self._cell)
-            view = view_of(frame, rows.unflatten(0, frame.grid), tokens.unflatten(0, frame.grid))
+            view = View.of(frame, rows.unflatten(0, frame.grid), tokens.unflatten(0, frame.grid))
             images.append(EncodedImage((view,), (tokens,)))
         return images
 

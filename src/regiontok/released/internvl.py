@@ -18,8 +18,7 @@ from torch import Tensor
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from regiontok.core.frame import Frame, Pair
-from regiontok.released.family import Cut, EncodedImage, Family, recorded_calls
-from regiontok.released.llava import view_of
+from regiontok.released.family import Cut, EncodedImage, Family, View, recorded_calls
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -114,13 +113,13 @@ def _encoded_image(
         canvas = tile_counts[0] * edge, tile_counts[1] * edge
         frame = Frame.stretch(size, canvas, (cell, cell))
         stitched = _stitched(grids[:count], tile_counts), _stitched(projected[:count], tile_counts)
-        views = [view_of(frame, *stitched)]
+        views = [View.of(frame, *stitched)]
     else:
         frames = [_tile_frame(size, tile_counts, index, edge, cell) for index in range(count)]
-        views = [view_of(frames[i], grids[i], projected[i]) for i in range(count)]
+        views = [View.of(frames[i], grids[i], projected[i]) for i in range(count)]
     if count > 1:
         thumbnail = Frame.stretch(size, (edge, edge), (cell, cell))
-        views.append(view_of(thumbnail, grids[-1], projected[-1]))
+        views.append(View.of(thumbnail, grids[-1], projected[-1]))
     return EncodedImage(tuple(views), (projector_outputs.flatten(0, 1),))
 
 

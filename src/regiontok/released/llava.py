@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from regiontok.core.frame import Frame, Pair
-from regiontok.core.grid import PatchGrid
 from regiontok.core.preprocess import Preprocess
 from regiontok.released.family import Cut, EncodedImage, Family, View, recorded_calls
 
@@ -76,7 +75,7 @@ class Llava(Family):
         return [
             EncodedImage(
                 (
-                    view_of(
+                    View.of(
                         self.frame(size),
                         self._on_grid(projector_inputs[image]),
                         self._on_grid(projector_outputs[image]),
@@ -107,16 +106,6 @@ class Llava(Family):
                 "or without one CLS token"
             )
         return rows[extra:].unflatten(0, (side, side))
-
-
-def view_of(
-    frame: Frame,
-    projector_inputs: Float[Tensor, "h w d"],
-    projector_outputs: Float[Tensor, "h w e"],
-) -> View:
-    """The view of a model with one projector, whose steps read what the projector reads."""
-    grid = PatchGrid(projector_inputs.float(), frame)
-    return View(grid, (projector_inputs,), (projector_outputs,))
 
 
 def padded_square(size: Pair, edge: int, crop: int, patch: int) -> Frame:

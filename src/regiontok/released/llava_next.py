@@ -23,7 +23,7 @@ from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from regiontok.core.frame import Frame, Pair
 from regiontok.released.family import Cut, EncodedImage, View, split_by_prompt
-from regiontok.released.llava import Llava, padded_square, view_of
+from regiontok.released.llava import Llava, padded_square
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -95,15 +95,15 @@ class LlavaNext(Llava):
         projected_grids = [self._on_grid(view) for view in projected]
         if len(grids) == 1:
             frame = padded_square(size, self.side, self.side, self.patch)
-            return [view_of(frame, grids[0], projected_grids[0])]
+            return [View.of(frame, grids[0], projected_grids[0])]
         frame = Frame.stretch(size, (self.side,) * 2, (self.patch,) * 2)
-        whole = view_of(frame, grids[0], projected_grids[0])
+        whole = View.of(frame, grids[0], projected_grids[0])
         tile_counts = self._tile_counts(size)
         if cut == "tile":
             frames = [
                 self._tile_frame(size, *divmod(i, tile_counts[1])) for i in range(len(grids) - 1)
             ]
-            tiles = map(view_of, frames, grids[1:], projected_grids[1:])
+            tiles = map(View.of, frames, grids[1:], projected_grids[1:])
             return [whole, *(view for view in tiles if bool(view.grid.frame.valid.any()))]
         stitched = self._stitched(
             size,
@@ -157,7 +157,7 @@ class LlavaNext(Llava):
         coarse = self._shrunk_size(fine)
         if coarse != fine:
             grids = [_shrink(grid, coarse) for grid in grids]
-        return view_of(self._stitched_frame(size, (top, left), fine, coarse), *grids)
+        return View.of(self._stitched_frame(size, (top, left), fine, coarse), *grids)
 
     def _stitched_frame(self, size: Pair, start: Pair, fine: Pair, coarse: Pair) -> Frame:
         """The image under the stitched grid, in units in which all lengths are whole.
