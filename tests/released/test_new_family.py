@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,8 +11,8 @@ transformers = pytest.importorskip("transformers", minversion="5.18")
 
 from regiontok.released.loading import from_vlm  # noqa: E402 - after the skip
 from regiontok.settings import registry  # noqa: E402
+from samples import paligemma_family  # noqa: E402
 from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
-from samples.paligemma_family import PaliGemma  # noqa: E402
 from samples.pictures import blurred_photo  # noqa: E402
 
 SIDE, PATCH = 32, 8
@@ -60,9 +62,16 @@ def released():
     return ready_to_answer(transformers.PaliGemmaForConditionalGeneration(config)), processor
 
 
+def test_the_class_is_the_one_that_contributing_shows():
+    source = Path(paligemma_family.__file__).read_text(encoding="utf-8")
+    code = source[source.index("from collections.abc") :]
+    contributing = Path(__file__).parents[2] / "CONTRIBUTING.md"
+    assert code in contributing.read_text(encoding="utf-8")
+
+
 def test_its_name_finds_the_class(released):
     assert "paligemma" in registry.names("family")
-    assert isinstance(from_vlm(*released).family, PaliGemma)
+    assert isinstance(from_vlm(*released).family, paligemma_family.PaliGemma)
 
 
 def test_a_model_type_that_nobody_registered_is_refused(released, monkeypatch):

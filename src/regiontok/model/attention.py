@@ -300,4 +300,5 @@ def bytes_kept(config: Any, rows: int, keys: int, sequences: int = 1) -> int:
     >>> round(bytes_kept(config, rows=1, keys=1400) / 2**20, 1)
     5.5
     """
-    return 4 * config.num_hidden_layers * config.num_attention_heads * rows * keys * sequences
+    heads = int(config.num_hidden_layers) * int(config.num_attention_heads)
+    return 4 * heads * rows * keys * sequences

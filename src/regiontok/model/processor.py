@@ -63,7 +63,7 @@ class RegionVLMProcessor(ProcessorMixin):
         """Names of the processor's outputs that `RegionVLM.forward` takes."""
         return ["input_ids", "attention_mask", "pictures"]
 
-    def __call__(  # type: ignore[override]  # no video, no audio
+    def __call__(
         self,
         images: Any = None,
         text: Any = None,
@@ -109,7 +109,7 @@ class RegionVLMProcessor(ProcessorMixin):
             inputs, tensor_type=kwargs.get("return_tensors"), skip_tensor_conversion=["pictures"]
         )
 
-    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
         """As transformers has it, for any chat template.
 
         A message's parts become one text first, so that templates which know only text take them.

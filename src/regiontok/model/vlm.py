@@ -140,7 +140,7 @@ class RegionVLM(PictureReader, GenerationMixin):
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any
-    ) -> Any:  # type: ignore[override]
+    ) -> Any:
         """As transformers has it, but no weight is ever left random.
 
         Raises:
@@ -256,9 +256,10 @@ class RegionVLM(PictureReader, GenerationMixin):
             if segments is not None:
                 attention_mask = packed_mask(spliced, self.language_model.config)
                 kwargs["use_cache"] = False  # nothing is decoded from packed rows
-        return self.language_model(
+        output: CausalLMOutputWithPast = self.language_model(
             inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs
         )
+        return output
 
     @property
     def _longest(self) -> int | None:
@@ -290,7 +291,8 @@ class RegionVLM(PictureReader, GenerationMixin):
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's input embeddings."""
-        return self.language_model.get_input_embeddings()
+        embeddings: nn.Module = self.language_model.get_input_embeddings()
+        return embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Set the language model's input embeddings."""
@@ -298,7 +300,8 @@ class RegionVLM(PictureReader, GenerationMixin):
 
     def get_output_embeddings(self) -> nn.Module:
         """The language model's output embeddings."""
-        return self.language_model.get_output_embeddings()
+        embeddings: nn.Module = self.language_model.get_output_embeddings()
+        return embeddings
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         """Set the language model's output embeddings."""

@@ -125,7 +125,8 @@ def _encoded_image(
 
 def _stitched(cells: Float[Tensor, "n g g d"], tile_counts: Pair) -> Float[Tensor, "h w d"]:
     """Tiles, row by row, as one grid."""
-    return cells.unflatten(0, tile_counts).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    tiles: Tensor = cells.unflatten(0, tile_counts)
+    return tiles.transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
 def _tile_frame(size: Pair, tile_counts: Pair, index: int, edge: int, cell: int) -> Frame:

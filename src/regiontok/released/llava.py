@@ -105,7 +105,8 @@ class Llava(Family):
                 f"the tower gives {len(rows)} tokens a view, expected {side} x {side} patches with "
                 "or without one CLS token"
             )
-        return rows[extra:].unflatten(0, (side, side))
+        grid: Tensor = rows[extra:].unflatten(0, (side, side))
+        return grid
 
 
 def padded_square(size: Pair, edge: int, crop: int, patch: int) -> Frame:

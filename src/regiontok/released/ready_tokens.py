@@ -37,7 +37,7 @@ def check_takes_ready_tokens(model: Any) -> None:
         )
 
 
-class RaggedTokens(list):
+class RaggedTokens(list[Tensor]):
     """Tokens of each image, of different counts.
 
     Some families join the list themselves, others call `.to` on it.

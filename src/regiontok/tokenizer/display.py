@@ -14,7 +14,7 @@ from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.draw.regions import draw_regions
+from regiontok.draw.regions import Style, draw_regions
 
 if TYPE_CHECKING:
     from regiontok.tokenizer.run import Run
@@ -68,7 +68,7 @@ def _picture_row(run: Run, image: int, longest: int) -> list[Image.Image]:
 def _view_drawing(photo: Picture, frame: Frame, regions: Regions, longest: int) -> Image.Image:
     if len(regions.grid) == 3:  # a clip's
         regions, _ = regions.frame(regions.grid[0] // 2)
-    style = "colours" if len(regions) <= MAX_IN_COLOURS else "borders"
+    style: Style = "colours" if len(regions) <= MAX_IN_COLOURS else "borders"
     return draw_regions(photo, frame, regions.to("cpu"), style=style, longest=longest)
 
 
