@@ -1,4 +1,4 @@
-"""Attention rows kept beside SDPA equal those of eager attention, everywhere a row may lie."""
+"""Attention rows kept beside SDPA equal those of eager attention, wherever a row lies."""
 
 from __future__ import annotations
 

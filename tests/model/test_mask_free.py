@@ -1,5 +1,4 @@
-"""With and without masks (O5), object-guided rows (O2) and a share of mask-free samples, on one
-checkpoint."""
+"""With and without masks (O5), object-guided rows (O2) and mask-free samples in a checkpoint."""
 
 from __future__ import annotations
 
@@ -139,8 +138,10 @@ def test_lengths_are_reckoned_with_what_the_model_is_shown(changes):
 
 
 def test_tokens_do_not_depend_on_batch_mates():
-    """449 rows beside 1,732 in the release: its batch was filled with zeros, and the connector made
-    tokens of them."""
+    """In the release 449 rows beside 1,732 were filled with zeros.
+
+    Its connector made tokens of them.
+    """
     model = mini_vlm(FUSION)
     few, many = (
         masked(model, colour_blocks(seed), boxes(count, seed, (60, 84)))
@@ -196,7 +197,6 @@ def test_rows_of_a_mask_stand_in_ascending_order_mask_by_mask():
     tokens = model.see([masked(model, colour_blocks(1), masks)])
     assert tokens.patch.tolist() == [*range(8, 16), 0, 1, 4, 5, 8, 9, 12, 13]
     assert tokens.region.tolist() == [0] * 8 + [1] * 8
-    assert torch.equal(
-        tokens.values[0], tokens.values[12]
-    )  # patch 8 in two masks: the same row twice
+    # patch 8 in two masks: the same row twice
+    assert torch.equal(tokens.values[0], tokens.values[12])
     assert Frame.stretch((60, 84), (56, 56), (14, 14)).grid == (4, 4)

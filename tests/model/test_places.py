@@ -1,5 +1,7 @@
-"""Places inside a model: counts, generation, learning, saving; delimiters of the vocabulary;
-through a recipe's stages."""
+"""Places inside a model: counts, generation, learning, saving, and a recipe's stages.
+
+Delimiters of the vocabulary are among them.
+"""
 
 from __future__ import annotations
 
@@ -81,16 +83,8 @@ def test_counts_with_and_without_masks(variant):
     model = vlm_with(variant)
     assert len(model.see([grid()])) == VARIANTS[variant][1]
     assert len(model.see([grid()], regions="")) == V
-    if variant in (
-        "plain",
-        "end",
-        "begin",
-        "fixed",
-        "after",
-        "word",
-        "sin1d",
-        "learn1d",
-    ):  # the V rows are then LLaVA's own
+    # the V rows are then LLaVA's own
+    if variant in ("plain", "end", "begin", "fixed", "after", "word", "sin1d", "learn1d"):
         assert torch.equal(
             model.see([grid()], regions="").values,
             vlm_with("plain").see([grid()], regions="").values,

@@ -1,5 +1,7 @@
-"""Segmentation-aware RoPE against the paper's words, token by token: in training, prefill,
-decoding, packed and padded rows."""
+"""Segmentation-aware RoPE against the paper's words, token by token.
+
+It is tried in training, prefill, decoding, packed and padded rows.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,10 @@ def images(rows: list[list[Any]]) -> list[list[Any]]:
 
 
 def tokens_of(rows: list[list[Any]], width: int = WIDTH) -> Tokens:
-    """Drawn rows for every image; an image's rows depend on its masks only, so that a row alone has
-    those it has in a batch."""
+    """Drawn rows for every image.
+
+    An image's rows depend on its masks only, so that a row alone has those it has in a batch.
+    """
     kinds = {"c": CLS, "w": WHOLE, "d": DELIMITER}
     ids: list[tuple[int, int, int]] = []
     values = [torch.zeros(0, width)]
@@ -82,8 +86,10 @@ def ids_of(rows: list[list[Any]], side: str) -> tuple[Tensor, Tensor]:
 
 
 def by_the_paper(row: list[Any]) -> list[int]:
-    """Section 5.4.3, literally: p becomes s if s <= p <= e for some interval (s, e) of a mask, and
-    stays p otherwise."""
+    """Section 5.4.3, literally.
+
+    p becomes s if s <= p <= e for some interval (s, e) of a mask, and stays p otherwise.
+    """
     length, intervals = 0, []
     for item in row:
         for mask in item if isinstance(item, list) else [None]:
@@ -124,8 +130,10 @@ def test_of_packed_rows_each_sample_has_its_own():
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_logits_are_those_of_the_paper_s_phases(family, side, monkeypatch):
-    """The language model alone, its own positions plain, each phase of its rotary embedding
-    computed from the collapsed position."""
+    """The language model alone, with the paper's phases put into its rotary embedding.
+
+    Its own positions are plain; each phase is computed from the collapsed position.
+    """
     model, tokens = tiny_vlm(family), tokens_of(ROWS)
     ids, mask = ids_of(ROWS, side)
     logits = model(ids, mask, tokens).logits
@@ -148,11 +156,8 @@ def test_logits_are_those_of_the_paper_s_phases(family, side, monkeypatch):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_masks_it_is_the_plain_model_to_the_bit(family):
-    rows = [
-        [1, 40, ["c", 1, 1, 1, 1], 41],
-        [1, ["w", "w"], 50, [1]],
-        [1, 60],
-    ]  # patches by themselves, whole images, no image
+    # patches by themselves, whole images, no image
+    rows = [[1, 40, ["c", 1, 1, 1, 1], 41], [1, ["w", "w"], 50, [1]], [1, 60]]
     ids, mask = ids_of(rows, "left")
     segment, plain = tiny_vlm(family), tiny_vlm(family, "plain")
     tokens = tokens_of(rows)
@@ -220,8 +225,10 @@ def gradients(model: RegionVLM, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpointed_training_has_the_same_gradients(family):
-    """Without any mask and cache, transformers takes repeated positions for the seams of packed
-    rows: a mask always goes along."""
+    """A mask always goes along.
+
+    Without any mask and cache, transformers takes repeated positions for the seams of packed rows.
+    """
     model = tiny_vlm(family)
     for rows in (ROWS[:2], ROWS[:1]):  # with padding, and without
         ids, mask = ids_of(rows, "right")

@@ -1,5 +1,7 @@
-"""RegionVLMProcessor: one id a placeholder, pictures beside, any chat template; and the pipeline of
-transformers end to end."""
+"""RegionVLMProcessor: one id a placeholder, pictures beside, any chat template.
+
+The pipeline of transformers is run end to end.
+"""
 
 from __future__ import annotations
 

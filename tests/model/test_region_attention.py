@@ -28,9 +28,8 @@ def tokens_of(kind, region, view=None):
 def test_regions_whole_and_cls_are_counted_apart():
     tokens = tokens_of([CLS, WHOLE, REGION, REGION, REGION, DELIMITER], [-1, -1, 1, 0, 1, -1])
     rows = torch.tensor([0.05, 0.1, 0.2, 0.15, 0.25, 0.05]).view(1, 1, 1, 6)
-    shares = region_attention(
-        torch.cat([rows, rows * 0], 1), tokens, 3
-    )  # the second head looks elsewhere
+    # the second head looks elsewhere
+    shares = region_attention(torch.cat([rows, rows * 0], 1), tokens, 3)
     assert shares.regions.tolist() == pytest.approx([0.075, 0.225, 0])
     assert (shares.whole, shares.cls, shares.other, shares.text) == pytest.approx(
         (0.05, 0.025, 0.025, 0.6)

@@ -1,5 +1,7 @@
-"""The encoder as a part of the model: tuned, saved, loaded; and the patch baseline equal to
-transformers' own LLaVA."""
+"""The encoder as a part of the model: tuned, saved, loaded.
+
+The patch baseline equals transformers' own LLaVA.
+"""
 
 from __future__ import annotations
 
@@ -121,9 +123,8 @@ def test_a_frozen_encoder_is_no_part_of_the_model(clip):
 def test_gradients_reach_every_weight_of_a_tuned_encoder(clip, pool):
     model = tuned_vlm(clip, pool=pool).train()
     model(IDS, MASK, PICTURES, labels=IDS).loss.backward()
-    moved = {
-        name: bool(value.grad.any()) for name, value in model.vision.named_parameters()
-    }  # none is None
+    # none is None
+    moved = {name: bool(value.grad.any()) for name, value in model.vision.named_parameters()}
     behind = {name for name, learns in moved.items() if not learns}
     assert all(
         "layers.2." in name or "post_layernorm" in name or "k_proj.bias" in name for name in behind

@@ -1,5 +1,7 @@
-"""RegionVLM as a PreTrainedModel: saved and loaded, generating, packed, with adapters, beside
-transformers' own LLaVA."""
+"""RegionVLM as a PreTrainedModel: saved and loaded, generating, packed, with adapters.
+
+It is held against transformers' own LLaVA.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +54,8 @@ def tiny_vlm(
 
 
 PICTURES = [colour_blocks(seed, (40, 60)) for seed in range(4)]
-ROWS = [
-    [1, IMAGE, 40, 41],
-    [1, 50, IMAGE, 51, IMAGE, 52, 53],
-    [1, 60, 61, 62, 63],
-]  # one picture, two, none
+# one picture, two, none
+ROWS = [[1, IMAGE, 40, 41], [1, 50, IMAGE, 51, IMAGE, 52, 53], [1, 60, 61, 62, 63]]
 
 
 def same_state(first: torch.nn.Module, second: torch.nn.Module) -> bool:

@@ -1,5 +1,7 @@
-"""Region tokens inside a tiny random InternVL: tiles and a thumbnail, cells of 2 x 2 patches,
-wrappers around the tokens."""
+"""Region tokens inside a tiny random InternVL.
+
+It has tiles and a thumbnail, cells of 2 x 2 patches, and wrappers around the tokens.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +63,8 @@ def released(attention: str = "sdpa", layer: int = -1):
     return ready_to_answer(model, attention), processor
 
 
-PHOTOS = [
-    blurred_photo(1, (40, 62)),
-    blurred_photo(2, (90, 30)),
-    blurred_photo(3, (20, 20)),
-]  # 2 x 3 tiles, 3 x 1 and one
+# 2 x 3 tiles, 3 x 1 and one
+PHOTOS = [blurred_photo(1, (40, 62)), blurred_photo(2, (90, 30)), blurred_photo(3, (20, 20))]
 SIZES = [(image.height, image.width) for image in PHOTOS]
 IMAGE = "<IMG_CONTEXT>"
 TEXTS = [f"What {IMAGE} is?", "say", f"a {IMAGE} b {IMAGE}?"]
@@ -150,8 +149,10 @@ def test_the_views_of_each_image(cut: str):
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 def test_every_frame_says_which_part_of_the_image_a_view_saw(cut: str):
-    """A ramp of brightness: each cell's mean in the processor's tensors, against the frame's own
-    word of which pixels those were."""
+    """The picture is a ramp of brightness.
+
+    Each cell's mean in the processor's tensors is held against the pixels that the frame names.
+    """
     mine = vlm()
     ramp = np.add.outer(np.arange(54) * 2, np.arange(81)).astype(np.uint8)
     image = Image.fromarray(np.stack([ramp] * 3, 2))
@@ -176,9 +177,8 @@ def test_every_frame_says_which_part_of_the_image_a_view_saw(cut: str):
         covered = frame.to_grid(torch.ones_like(whole))
         assert torch.allclose(covered, torch.ones_like(covered), atol=1e-6)
         expected = frame.to_grid(whole)[0]
-        assert (
-            cell - expected
-        ).abs().max() < 2  # of 186 steps; a cell of the stitched grid is 3 apart from the next
+        # of 186 steps; a cell of the stitched grid is 3 apart from the next
+        assert (cell - expected).abs().max() < 2
         assert (expected.diff(dim=0) > 4).all()
 
 
@@ -197,10 +197,8 @@ def test_a_bright_square_across_two_tiles_is_one_region_when_they_are_stitched()
             [0, 0, 0, 0, 0, 0, 0, 0],
         ]
     ]
-    assert tokens.positions.tolist() == [
-        [1.5, 4.0],
-        [1.5, 2.0],
-    ]  # on the thumbnail, 1.5 cells wide, the half covered one is not in
+    # on the thumbnail, 1.5 cells wide, the half covered one is not in
+    assert tokens.positions.tolist() == [[1.5, 4.0], [1.5, 2.0]]
     (tokens,) = (
         vlm(regions="segments(0.5)", segmenter=BrightArea(), cut="tile")
         .prepare(pixels, f"{IMAGE}?")

@@ -1,5 +1,7 @@
-"""Region tokens inside tiny random LLaVA, LLaVA-NeXT and LLaVA-OneVision: the untouched model is
-what the empty pipeline must equal."""
+"""Region tokens inside tiny random LLaVA, LLaVA-NeXT and LLaVA-OneVision.
+
+The empty pipeline must equal the untouched model.
+"""
 
 from __future__ import annotations
 
@@ -84,9 +86,8 @@ def _parts(kind: str):
         )
     if kind == "llava_onevision":
         images = LlavaOnevisionImageProcessorPil(size=SQUARE, image_grid_pinpoints=PINS)
-        more = {
-            "vision_aspect_ratio": "anyres_max_1"
-        }  # of 64 stitched patches 16 are kept: larger grids are shrunk
+        # of 64 stitched patches 16 are kept: larger grids are shrunk
+        more = {"vision_aspect_ratio": "anyres_max_1"}
         processor = LlavaOnevisionProcessor(
             images,
             tokenizer,
@@ -248,10 +249,8 @@ def test_a_row_with_regions_is_the_same_alone_and_in_a_batch(
     with torch.no_grad():
         for side in ("left", "right"):
             prompts = vlm.prepare(PHOTOS, TEXTS, side=side)
-            if (kind, cut) != (
-                "llava_onevision",
-                "tile",
-            ):  # whose own grid is shrunk before half of it is merged away
+            # whose own grid is shrunk before half of it is merged away
+            if (kind, cut) != ("llava_onevision", "tile"):
                 assert all(0 < few < many for few, many in zip(prompts.counts, full, strict=True))
             batch = vlm(prompts).logits
             for row, text in enumerate(TEXTS):
@@ -302,9 +301,8 @@ def test_regions_are_projected_means_of_the_models_own_features() -> None:
         hidden = model.model.vision_tower(
             inputs["pixel_values"], output_hidden_states=True
         ).hidden_states[-2][0, 1:]
-        cells = (
-            hidden.view(2, 2, 2, 2, -1).transpose(1, 2).flatten(0, 1).flatten(1, 2)
-        )  # four windows of 2 x 2 patches
+        # four windows of 2 x 2 patches
+        cells = hidden.view(2, 2, 2, 2, -1).transpose(1, 2).flatten(0, 1).flatten(1, 2)
         expected = model.model.multi_modal_projector(cells.mean(1))
     prompts = from_vlm(model, processor, regions="windows(4, shape='grid')").prepare(
         PHOTOS[0], "<image>"
@@ -327,8 +325,10 @@ def test_regions_are_projected_means_of_the_models_own_features() -> None:
 def test_a_bright_square_lands_on_the_patches_that_saw_it(
     kind: str, cut: str, size: tuple[int, int], monkeypatch
 ) -> None:
-    """The tower is replaced by the mean brightness of each patch: it must equal what the mask
-    covers of that patch."""
+    """The tower is replaced by the mean brightness of each patch.
+
+    It must equal what the mask covers of that patch.
+    """
     model, processor = released(kind)
     monkeypatch.setattr(processor.image_processor, "resample", Image.Resampling.BOX)
     vlm = from_vlm(model, processor, regions="merge(0.5)", segmenter=BrightArea(), cut=cut)
@@ -382,10 +382,8 @@ def test_segments_of_a_square_become_one_token_and_an_image_without_regions_none
         [pixels, np.zeros((40, 40, 3), np.uint8)], ["<s>x<image>y", "<s>x<image>y"]
     )
     assert prompts.counts == [1, 0]
-    assert prompts.tokens[0].regions[0].patch.tolist() == [
-        6,
-        7,
-    ]  # second row of patches, third and fourth column
+    # second row of patches, third and fourth column
+    assert prompts.tokens[0].regions[0].patch.tolist() == [6, 7]
     assert prompts.tokens[0].positions.tolist() == [[1.0, 2.5]]
     assert vlm.processor.decode(prompts.input_ids[1]).replace("<pad>", "") == "<s>xy"
     empty = from_vlm(model, processor, regions="segments", segmenter=NoMasks())

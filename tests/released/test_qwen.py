@@ -1,5 +1,7 @@
-"""Region tokens inside tiny random Qwen2-VL, Qwen2.5-VL and Qwen3-VL: positions on three axes,
-windows, deep-stacked layers."""
+"""Region tokens inside tiny random Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
+
+They have positions on three axes, windows, and deep-stacked layers.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
 def load(name: str) -> ModuleType:
-    """The module `bench/NAME.py`, which sees its neighbours as `python bench/NAME.py` does."""
+    """A bench as a module, by its name; it sees its neighbours as a script of that folder does."""
     sys.path.insert(0, str(BENCH))
     try:
         return importlib.import_module(name)

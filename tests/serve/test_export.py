@@ -1,5 +1,7 @@
-"""Exported tokens: what is written, what is set aside, and that vLLM's own checks would take it.
-vLLM itself is not run here."""
+"""Exported tokens: what is written, what is set aside, and what vLLM's checks would take.
+
+vLLM itself is not run here.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,9 @@ PROMPT = "<s>USER: <image>\nWhat is it?\nASSISTANT: "
 
 
 def check_as_vllm(data, enable_mm_embeds, hidden_size):
-    """What vLLM does to `multi_modal_data["image"]` of LLaVA-1.5 before its model gets it, said
-    anew; gives the tensor that reaches it.
+    """The tensor that reaches LLaVA-1.5 in vLLM, after its checks of the image data.
+
+    What vLLM does to `multi_modal_data["image"]` is said anew here.
 
     From vllm-project/vllm. vllm/multimodal/parse.py (read in a copy newer than 0794945f, its commit
     not known): `MultiModalDataParser.is_embeddings` (a 3-D tensor or a list of 2-D ones; all else
@@ -326,9 +329,8 @@ def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tm
     llava = transformers.LlavaForConditionalGeneration.from_pretrained(tmp_path / "llava").eval()
     ids = torch.tensor([[1, 40, *[image] * 6, 50, 60]])
     stands = (ids == image)[..., None]
-    embeds = llava.get_input_embeddings()(ids).masked_scatter(
-        stands, tokens
-    )  # as vLLM puts them in
+    # as vLLM puts them in
+    embeds = llava.get_input_embeddings()(ids).masked_scatter(stands, tokens)
     with torch.no_grad():
         from_pixels = llava(inputs_embeds=embeds).logits[..., :260]
         from_tokens = model(

@@ -1,5 +1,7 @@
-"""Regions over time: a clip becomes one grid, its regions keep one identity over the frames, and a
-batch may hold clips and photos."""
+"""Regions over time: a clip is a grid whose regions keep their identity over the frames.
+
+A batch may hold clips and photos.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,10 @@ def moving_square(count: int = 5, step: int = 16) -> list[np.ndarray]:
 
 
 class Colour(Encoder):
-    """Each patch's mean colour and a constant: an encoder that standardises nothing, with a CLS
-    token and a register a frame."""
+    """Each patch's mean colour and a constant, without standardising.
+
+    There are a CLS token and a register a frame.
+    """
 
     width, has_cls, summaries, threshold, identity = 4, True, 1, 0.9, "mean colour"
 
@@ -68,9 +72,8 @@ def test_a_moving_square_is_one_region_over_time():
     square = torch.zeros(5, 8, 8, dtype=torch.bool)
     for index in range(5):
         square[index, 2:5, index : index + 3] = True
-    assert torch.equal(
-        regions.masks[1], square
-    )  # the smaller one: the square on all frames, and nothing else
+    # the smaller one: the square on all frames, and nothing else
+    assert torch.equal(regions.masks[1], square)
     assert run.tokens.counts.tolist() == [2]
     assert regions.is_partition()
 
@@ -79,9 +82,8 @@ def test_a_moving_square_is_one_region_over_time():
 def test_a_moving_square_stays_one_region_in_real_features(encoder):
     clip = Clip.of(moving_square(6, step=8), fps=4)
     (regions,) = RegionTokenizer(encoder, "merge(k=4)").run(clip).regions
-    held = [
-        regions.labels[index, 3, (index * 8 + 24) // 16].item() for index in range(6)
-    ]  # the patch under its middle
+    # the patch under its middle
+    held = [regions.labels[index, 3, (index * 8 + 24) // 16].item() for index in range(6)]
     assert len(set(held)) == 1
     assert held[0] not in {regions.labels[index, 7, 0].item() for index in range(6)}
 
@@ -130,9 +132,8 @@ def test_statistics_are_of_the_clip_and_not_of_each_frame(encoder):
     flat = [np.full((64, 64, 3), colour, np.uint8) for colour in (RED, RED, BLUE, BLUE)]
     grid = clips.encode(encoder, [Clip.of(flat)])[0]
     alone = encoder.encode([Picture.of(flat[0]), Picture.of(flat[3])])
-    assert torch.allclose(
-        alone[0].features, alone[1].features, atol=1e-3
-    )  # each is flat: nothing tells them apart
+    # each is flat: nothing tells them apart
+    assert torch.allclose(alone[0].features, alone[1].features, atol=1e-3)
     similarity = torch.nn.functional.cosine_similarity(grid.features[0], grid.features[3], dim=-1)
     assert similarity.max() < 0.3  # over the clip one is red and the other blue
     (regions,) = RegionTokenizer(encoder, "merge(0.5)").run(Clip.of(flat)).regions

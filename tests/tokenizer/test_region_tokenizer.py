@@ -28,8 +28,10 @@ from regiontok.tokenizer.regionizer import Regionizer, build_encoder
 
 @dataclass(frozen=True)
 class Tiny(CanvasEncoder):
-    """A transparent encoder: 8 x 8 patches of 8 px; a feature is the patch's mean colour and a
-    constant; one CLS, one register."""
+    """A transparent encoder: 8 x 8 patches of 8 px.
+
+    A feature is the patch's mean colour and a constant; there are one CLS token and one register.
+    """
 
     framing: str = "stretch"
     shuffle: int | None = None
@@ -140,9 +142,8 @@ class TestTokens:
         photo = np.full((40, 80, 3), 255, np.uint8)
         run = RegionTokenizer(Tiny(framing="letterbox"), "windows(2)", whole=True).run(photo)
         assert int(run.grids[0].valid.sum()) == 32
-        torch.testing.assert_close(
-            run.tokens.values[0], torch.ones(4)
-        )  # black bars would darken it
+        # black bars would darken it
+        torch.testing.assert_close(run.tokens.values[0], torch.ones(4))
 
     def test_cls_of_an_encoder_without_one_is_an_error(self):
         with pytest.raises(ValueError, match=r"filters has no CLS or summary token; set cls=False"):
@@ -165,8 +166,10 @@ class TestTokens:
 @pytest.mark.parametrize("pool", ["mean", "attend(heads=2)", "select"])
 @pytest.mark.parametrize("regions", ["", "merge(0.99) | sort('com')", SEGMENTED])
 def test_a_batch_gives_what_its_images_give_one_by_one(pool, regions):
-    """Same regions, same order; values within 1e-6 with an encoder that is the same for any
-    batch."""
+    """The same regions in the same order.
+
+    Values agree within 1e-6 with an encoder that is the same for any batch.
+    """
     tokenizer = RegionTokenizer(
         Tiny("letterbox"),
         regions,
@@ -189,8 +192,10 @@ def test_a_batch_gives_what_its_images_give_one_by_one(pool, regions):
 
 @pytest.mark.parametrize("encoder", ["lite", "filters"])
 def test_a_batch_through_a_shipped_encoder(encoder):
-    """Convolutions choose their algorithm by batch size: values agree to 1e-4, regions and order
-    exactly."""
+    """Values agree to 1e-4, regions and order exactly.
+
+    Convolutions choose their algorithm by batch size.
+    """
     tokenizer = RegionTokenizer(encoder, "merge(k=20) | sort('com')")
     images = [scene(seed, size) for seed, size in enumerate([(160, 200), (150, 90), (128, 128)])]
     together = tokenizer.run(images)
@@ -387,8 +392,10 @@ def test_a_uniform_image_is_one_region(encoder, colour):
 
 
 def test_regions_of_a_scene_follow_its_objects():
-    """On a generated scene, clustering at the objects' number finds regions that cover the largest
-    object better than windows do."""
+    """Clusters cover the largest object of a generated scene better than windows do.
+
+    There are as many of them as objects.
+    """
     drawn = make_scene(3, 192, (3, 3))
     mask = torch.from_numpy(drawn.masks.copy())
     best = {}

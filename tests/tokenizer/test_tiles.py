@@ -1,5 +1,7 @@
-"""Tiles: the same views, tokens and order as LLaVA-NeXT in transformers; masks and pixels fall on
-the same patches in every view."""
+"""Tiles: the same views, tokens and order as LLaVA-NeXT in transformers.
+
+Masks and pixels fall on the same patches in every view.
+"""
 
 from __future__ import annotations
 
@@ -124,8 +126,10 @@ class TestMasksAndPixels:
         assert [len(trail[-1]) for trail in trails[1:]] == [1, 1, 1, 0, 1, 1, 1, 0]
 
     def test_clusters_meet_the_seams_of_tiles_only_if_cut_there(self):
-        """The white rectangle crosses six tiles: one region of the stitched grid, one a tile
-        otherwise."""
+        """The white rectangle crosses six tiles.
+
+        It is one region of the stitched grid, and one a tile otherwise.
+        """
         counts = {}
         for cut in ("stitched", "tile"):
             run = RegionTokenizer(Brightness(), "merge(0.9)", tiles="2x4", cut=cut).run(
@@ -146,8 +150,7 @@ class TestMasksAndPixels:
     @settings(max_examples=40, deadline=None)
     @given(st.data(), st.sampled_from(["stitched", "tile"]), st.sampled_from(["drop", "keep"]))
     def test_any_size_any_box(self, data, cut, padding):
-        """What shines on a patch is what the mask covers of it, up to the resizing filter's
-        reach."""
+        """What shines on a patch is what the mask covers of it, but for the resizing filter."""
         height, width = data.draw(st.integers(20, 300)), data.draw(st.integers(20, 300))
         y, x = data.draw(st.integers(0, height - 10)), data.draw(st.integers(0, width - 10))
         box = y, x, data.draw(st.integers(y + 8, height)), data.draw(st.integers(x + 8, width))
@@ -161,9 +164,8 @@ class TestMasksAndPixels:
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 def test_padding_is_in_no_region_and_kept_padding_in_all(cut):
-    picture = square(
-        (56, 336), (0, 0, 56, 336)
-    )  # white; on 2x2 tiles of 56 it is 19 pixels high, in the middle
+    # white; on 2x2 tiles of 56 it is 19 pixels high, in the middle
+    picture = square((56, 336), (0, 0, 56, 336))
     without_padding, with_padding = (
         RegionTokenizer(Brightness(), tiles="2x2", cut=cut, padding=padding).run(picture)
         for padding in ("drop", "keep")
@@ -190,8 +192,10 @@ def test_a_tile_of_padding_alone_is_no_view():
 
 class TestOrder:
     def test_one_picture(self):
-        """Base view, then row after row of the tiles, each with its end; ids are those of the
-        view."""
+        """Base view, then row after row of the tiles, each with its end.
+
+        Ids are those of the view.
+        """
         tokens = RegionTokenizer(Brightness(), tiles="1x2", cls=True, whole=True)(noise(56, 112))
         assert tokens.kind.tolist() == [CLS, WHOLE, *[REGION] * 16, *([REGION] * 8 + [NEWLINE]) * 4]
         assert tokens.view.tolist() == [0] * 18 + [1] * 36
@@ -266,13 +270,8 @@ def clip(tmp_path_factory):
     return folder, tower
 
 
-PINPOINTS = (
-    (42, 84),
-    (84, 42),
-    (84, 84),
-    (126, 42),
-    (42, 126),
-)  # LLaVA-NeXT's, for tiles of 42 pixels
+# LLaVA-NeXT's, for tiles of 42 pixels
+PINPOINTS = ((42, 84), (84, 42), (84, 84), (126, 42), (42, 126))
 
 
 @pytest.fixture(scope="module")
@@ -449,8 +448,10 @@ def test_a_uniform_picture_stays_one_region_a_view_beside_its_padding(name, cut)
 
 
 class TestRegionVLM:
-    """The language model sees the same views, also of kept features, and its newline travels with
-    it."""
+    """The language model sees the same views, also of kept features.
+
+    Its newline travels with it.
+    """
 
     @pytest.fixture(scope="class")
     @staticmethod

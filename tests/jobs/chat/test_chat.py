@@ -1,5 +1,7 @@
-"""Chat with a model that has learned the colours of squares, from its folder: answers, history,
-commands, attention, errors."""
+"""Chat with a model that has learned the colours of squares, from its folder.
+
+Answers, history, commands, attention and errors are tried.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,10 @@ def square(colour, y=8, x=20):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A `RegionVLM` that says the colour of a square, saved with its processor; it learns in about
-    three seconds."""
+    """A `RegionVLM` that says the colour of a square, saved with its processor.
+
+    It learns in about three seconds.
+    """
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     processor = RegionVLMProcessor(mini_tokenizer())
@@ -144,9 +148,8 @@ def test_rows_are_those_of_the_answers_tokens_alone(chat):
         )[:, 0]
     model.set_attn_implementation("sdpa")
     visual = (spliced.visual[0] >= 0).nonzero()[:, 0]
-    expected = whole[:, :, -6:][..., visual].mean(
-        (0, 1, 2)
-    )  # five letters and the end of the answer
+    # five letters and the end of the answer
+    expected = whole[:, :, -6:][..., visual].mean((0, 1, 2))
     torch.testing.assert_close(
         answer.attention[0].views[0].regions.float(), expected[1:], atol=1e-6, rtol=0
     )
