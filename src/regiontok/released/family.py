@@ -13,8 +13,8 @@ for what only it knows:
    `Family.position_ids` gives their positions where the model cannot count them.
 
 With the empty pipeline stages 3 and 4 fall away: the model's own tokens go in, and its output must
-be that of the untouched model, bit by bit. A class that derives from `Family` has a constructor,
-`encode` and `project`; everything else has a default.
+be that of the untouched model, bit by bit. A class that derives from `Family` must have `encode` and
+`project`; everything else has a default.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class View:
     """One view of an image: the whole of it, one tile, or all tiles stitched to one grid.
 
     A "patch" of the grid is what the projector takes as one row: a patch of the tower, or a cell of
-    2 x 2 patches where the model merges those before it projects.
+    several patches where the model merges or averages those before it projects.
 
     Attributes:
         grid: the patch grid that region steps read, features `[h w d]` in float32. Its frame says
