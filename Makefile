@@ -1,17 +1,31 @@
-# make demo       real photos cut into regions four ways; writes demo/contact_sheet.png
-# make test       the tests (about three minutes after the installation)
-# make test-slow  the long tests
-# make lint       style and types
-# make docs       the documentation site, strictly, into site/; make docs-serve shows it while you write
-# Each first makes .venv and installs what it needs, once: the standard torch build takes about 7 GB and a few minutes.
+# make demo        cuts real photos into regions four ways and writes demo/contact_sheet.png
+# make test        runs the tests (about three minutes after the installation)
+# make test-slow   runs the long tests
+# make lint        checks style and types
+# make docs        builds the documentation site, strictly, into site/
+# make docs-serve  shows the site while you write
+# make bench       runs the benches that need no data, no hub and no GPU, and prints their tables
+# make dist        builds the wheel and the sdist into dist/ and tries both in empty environments
+# make clean       removes what these made, but for .venv
+# Each first makes .venv and installs what it needs, once: the standard torch build takes about
+# 7 GB and a few minutes. make dist needs none of that.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 JOBS ?= auto
+# benches of make bench: about four minutes on two cores; the others need data, a GPU or more time
+BENCHES := "scenes.py --runs 3" "merge.py --sides 24 36" "classes.py --classes 10000" \
+  "rice_regions.py --images 1 --rounds 5" "encode.py --only lite --count 8 --rounds 3" \
+  "shards.py --count 32 --rounds 3" "sam.py --size toy --points 8" \
+  "llm.py --tokens 576 124 --batches 1 --train-batch 1 --rounds 3"
+# what make dist asks of an installed regiontok: its place, its version, its recipes
+INSTALLED := from importlib.metadata import version; from pathlib import Path; import regiontok; \
+  folder = Path(regiontok.__file__).parent; assert "empty" in folder.parts, folder; \
+  assert len(list(folder.rglob("*.toml"))) > 50, "no recipes"; print(version("regiontok"))
 
-.PHONY: demo test test-slow lint docs docs-serve bench clean
+.PHONY: demo test test-slow lint docs docs-serve bench dist clean
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/regiontok demo --out demo
@@ -33,6 +47,28 @@ docs: $(VENV)/.ready-docs
 docs-serve: $(VENV)/.ready-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
+bench: $(VENV)/.ready-test
+	@for words in $(BENCHES); do \
+	  echo; echo "python bench/$$words"; \
+	  output=$$($(BIN)/python bench/$$words) || exit 1; \
+	  echo "$$output" | grep -v '^{'; \
+	done
+
+dist:
+	rm -rf dist $(VENV)/dist
+	$(PYTHON) -m venv $(VENV)/dist/tools
+	$(VENV)/dist/tools/bin/python -m pip install --quiet --disable-pip-version-check build
+	$(VENV)/dist/tools/bin/python -m build --outdir dist
+	@for file in dist/*.whl dist/*.tar.gz; do \
+	  rm -rf $(VENV)/dist/empty && $(PYTHON) -m venv $(VENV)/dist/empty || exit 1; \
+	  $(VENV)/dist/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$file || exit 1; \
+	  version=$$($(VENV)/dist/empty/bin/python -I -c '$(INSTALLED)') || exit 1; \
+	  case $$file in \
+	    dist/regiontok-$$version[.-]*) echo "$$file: installs, imports and is version $$version";; \
+	    *) echo "$$file holds version $$version" >&2; exit 1;; \
+	  esac; \
+	done
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "regiontok needs Python 3.11 or newer: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -53,4 +89,4 @@ $(VENV)/.ready-docs: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.ready-demo
 
 clean:
-	rm -rf demo out site .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf demo out site dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

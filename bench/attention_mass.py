@@ -1,15 +1,17 @@
-"""What attention m copies of one visual row draw, against the log m of the paper: `python
-bench/attention_mass.py`.
+"""How much attention m copies of one visual row draw, against the log m of the paper.
+
+    python bench/attention_mass.py
 
 After: OG-LLaVA, section 5.2.2 (row O12): a group of m equal keys has the logit l + log m; under
-rotary positions each copy has its own phase, and the group's logit is log sum_j exp(q R(p_j - p_i)
-k / sqrt(d)).
+rotary positions each copy has its own phase, and the group's logit is
+log sum_j exp(q R(p_j - p_i) k / sqrt(d)).
 
 A language model with random weights reads text, visual rows and text; one row stands m times among
-the others, evenly spread. What is measured is the offset of the log-odds of the attention that the
-last token pays to all copies, against m = 1 (nats): with equal keys it is log m exactly, whatever
-the rest. Three ways of placing: `none` (every position 0, so nothing is rotated), `rope` (0, 1, 2
-...), `shared` (all copies at the first one's position, the others where they stood for m = 1). A table, then one JSON line.
+the others, evenly spread. The bench measures the log-odds of the attention that the last token pays
+to all copies, as an offset against m = 1 (nats): with equal keys it is log m exactly, whatever the
+other keys are. There are three ways of placing: `none` (every position is 0, so nothing is
+rotated), `rope` (0, 1, 2 ...), and `shared` (all copies have the first one's position, and the
+others stand where they stood for m = 1). It prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ TEXT = 16  # tokens before the picture, and as many behind it
 
 
 def predicted(mass: float, copies: int) -> float:
-    """The attention on m equal keys, from that on one of them: m e^s / (m e^s + rest).
+    """The attention on m equal keys, from that on a single one: m e^s / (m e^s + rest).
 
     >>> round(predicted(0.2, 4), 4)
     0.5
@@ -46,8 +48,11 @@ def predicted(mass: float, copies: int) -> float:
 
 
 def log_odds(rows: Tensor, group: Tensor) -> Tensor:
-    """`[...]` float64: log of the attention on the columns `group` over that on the others. rows
-    `[... s]`, group `[s]` bool.
+    """The log of the attention on the columns `group` over that on the others, `[...]` float64.
+
+    Args:
+        rows: attention rows, `[... s]`.
+        group: the columns that count, `[s]` bool.
 
     >>> float(log_odds(torch.tensor([0.25, 0.25, 0.5]), torch.tensor([True, True, False])))
     0.0
@@ -57,35 +62,45 @@ def log_odds(rows: Tensor, group: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Laid:
-    """A sequence: which of the rows stands in each column, where it stands by its position, and
-    which columns are copies of the one."""
+class Layout:
+    """A sequence of rows with their positions.
+
+    Attributes:
+        rows: which of the rows stands in each column, `[s]`.
+        positions: the position of each column, `[s]`.
+        copies: the columns that are copies of the repeated row, `[s]` bool.
+    """
 
     rows: Tensor
     positions: Tensor
     copies: Tensor
 
 
-def lay(rows: int, one: int, copies: int, place: str) -> Laid:
-    """Text, `rows` visual rows of which `one` stands `copies` times, text.
+def lay(rows: int, repeated: int, copies: int, place: str) -> Layout:
+    """Lay out text, `rows` visual rows of which row `repeated` stands `copies` times, and text.
 
-    >>> lay(4, 1, 3, "shared").rows.tolist()[TEXT:-TEXT], lay(4, 1, 3, "shared").positions.tolist()[TEXT:-TEXT]
-    ([16, 17, 17, 18, 17, 19], [16, 17, 17, 18, 17, 19])
+    >>> layout = lay(4, 1, 3, "shared")
+    >>> layout.rows.tolist()[TEXT:-TEXT]
+    [16, 17, 17, 18, 17, 19]
+    >>> layout.positions.tolist()[TEXT:-TEXT]
+    [16, 17, 17, 18, 17, 19]
     """
     visual = list(range(rows))
-    later = list(range(one + 1, rows))
+    later = list(range(repeated + 1, rows))
     for copy in range(1, copies):  # behind the first, evenly spread over what follows it
-        before = later[(copy - 1) * len(later) // max(copies - 1, 1)]
-        visual.insert(visual.index(before), one)
+        successor = later[(copy - 1) * len(later) // max(copies - 1, 1)]
+        visual.insert(visual.index(successor), repeated)
     order = [*range(-TEXT, 0), *visual, *range(rows, rows + TEXT)]
     index = torch.tensor(order) + TEXT
     dense = {"none": torch.zeros_like(index), "rope": torch.arange(len(index)), "shared": index}
-    return Laid(index, dense[place], index == one + TEXT)
+    return Layout(index, dense[place], index == repeated + TEXT)
 
 
 def middle_language_model(seed: int) -> LlamaForCausalLM:
-    """29 million random parameters: 8 layers, 8 heads over 4 of keys, Llama-3's base of
-    rotation."""
+    """A model of 29 million random parameters, with Llama-3's base of rotation.
+
+    It has 8 layers of 8 query heads over 4 key heads.
+    """
     config = LlamaConfig(
         vocab_size=260,
         hidden_size=512,
@@ -102,19 +117,20 @@ def middle_language_model(seed: int) -> LlamaForCausalLM:
 
 
 def sharpen(model: Any, spread: float, embeds: Tensor) -> None:
-    """Scale each layer's queries so that layer 1's logits have this standard deviation: fresh
-    weights attend to all alike."""
+    """Scale all layers' queries so that layer 1's logits have the standard deviation `spread`.
+
+    Fresh weights attend to all columns alike.
+    """
     with torch.no_grad():
         query, key = _unrotated(model, embeds)
         scores = (query @ key.transpose(-1, -2)) / math.sqrt(query.shape[-1])
         factor = spread / float(scores.std())
-        for each in model.model.layers:
-            each.self_attn.q_proj.weight *= factor
+        for layer in model.model.layers:
+            layer.self_attn.q_proj.weight *= factor
 
 
 def _unrotated(model: Any, embeds: Tensor) -> tuple[Tensor, Tensor]:
-    """Layer 1's queries and keys `[heads s d]` before they are turned; keys repeated for grouped
-    heads."""
+    """Layer 1's queries and keys before rotation `[heads s d]`, keys repeated for grouped heads."""
     layer = model.model.layers[0]
     x = layer.input_layernorm(embeds)
     d = layer.self_attn.head_dim
@@ -123,11 +139,14 @@ def _unrotated(model: Any, embeds: Tensor) -> tuple[Tensor, Tensor]:
     return query, key.repeat_interleave(len(query) // len(key), 0)
 
 
-def turned(model: Any, embeds: Tensor, positions: Tensor) -> Tensor:
-    """`[heads s]` float64: the last token's logits in layer 1 by the paper's formula, q R(p_j -
-    p_i) k / sqrt(d)."""
+def rotated_logits(model: Any, embeds: Tensor, positions: Tensor) -> Tensor:
+    """The last token's logits in layer 1 by the paper's formula, q R(p_j - p_i) k / sqrt(d).
+
+    Returns:
+        Logits, `[heads s]` float64.
+    """
     with torch.no_grad():
-        query, key = (each.double() for each in _unrotated(model, embeds))
+        query, key = (vectors.double() for vectors in _unrotated(model, embeds))
     half = query.shape[-1] // 2
     angle = (positions - positions[-1])[:, None] * model.model.rotary_emb.inv_freq.double()
     cos, sin = angle.cos(), angle.sin()
@@ -140,19 +159,20 @@ def turned(model: Any, embeds: Tensor, positions: Tensor) -> Tensor:
 
 
 def measure(
-    model: Any, table: Tensor, one: int, place: str, copies: Sequence[int] = COPIES
+    model: Any, table: Tensor, repeated: int, place: str, copies: Sequence[int] = COPIES
 ) -> dict[str, Tensor]:
     """Log-odds of the attention on all copies.
 
     Returns:
-        observed `[m layers heads]`, of the model; formula `[m heads]`, of layer 1 by `turned`.
+        "observed" `[m layers heads]` of the model, and "formula" `[m heads]` of layer 1 by
+        `rotated_logits`.
     """
     rows = len(table) - 2 * TEXT
     observed, formula = [], []
     for m in copies:
-        laid = lay(rows, one, m, place)
+        laid = lay(rows, repeated, m, place)
         embeds = table[laid.rows]
-        with torch.no_grad(), watch(model) as seen:
+        with torch.no_grad(), watch(model) as watched:
             # the mask is given: without one, transformers takes repeated positions for packed
             # samples
             whole = torch.ones(1, len(embeds), dtype=torch.int64)
@@ -162,15 +182,20 @@ def measure(
                 attention_mask=whole,
                 use_cache=False,
             )
-        observed.append(log_odds(seen.attention()[:, 0, :, 0], laid.copies))
-        formula.append(log_odds(turned(model, embeds, laid.positions).softmax(-1), laid.copies))
+        observed.append(log_odds(watched.attention()[:, 0, :, 0], laid.copies))
+        formula.append(
+            log_odds(rotated_logits(model, embeds, laid.positions).softmax(-1), laid.copies)
+        )
     return {"observed": torch.stack(observed), "formula": torch.stack(formula)}
 
 
-def study(name: str, rows: int, spread: float, seeds: int, each: int) -> dict[str, Any]:
-    """Offsets against m = 1 of one model, by place: `[samples m layers heads]`, and what layer 1's
-    are by the formula."""
-    found: dict[str, Any] = {place: {"observed": [], "formula": []} for place in PLACES}
+def study(name: str, rows: int, spread: float, seeds: int, repeats: int) -> dict[str, Any]:
+    """Offsets against m = 1 of one kind of model, by place.
+
+    Returns:
+        For each place, "observed" `[samples m layers heads]`, and "formula" `[samples m heads]`.
+    """
+    offsets: dict[str, Any] = {place: {"observed": [], "formula": []} for place in PLACES}
     for seed in range(seeds):
         model = mini_language_model(seed) if name == "mini" else middle_language_model(seed)
         model.eval()
@@ -180,21 +205,23 @@ def study(name: str, rows: int, spread: float, seeds: int, each: int) -> dict[st
         table[:TEXT], table[-TEXT:] = model.get_input_embeddings()(text).detach().split(TEXT)
         sharpen(model, spread, table)
         for place in PLACES:
-            for one in range(rows // (2 * each), rows, rows // each):
-                for key, value in measure(model, table, one, place).items():
-                    found[place][key].append(value - value[:1])
+            for repeated in range(rows // (2 * repeats), rows, rows // repeats):
+                for key, value in measure(model, table, repeated, place).items():
+                    offsets[place][key].append(value - value[:1])
     return {
         place: {key: torch.stack(values) for key, values in group.items()}
-        for place, group in found.items()
+        for place, group in offsets.items()
     }
 
 
-def summary(name: str, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row a place and layer (first, second, last): mean offset by m, and how far single heads lie
-    from log m."""
+def summary(name: str, offsets_by_place: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a place and layer (first, second, last).
+
+    It holds the mean offset by m, and how far single heads lie from log m.
+    """
     ideal = torch.tensor(COPIES).double().log()
     lines = []
-    for place, group in found.items():
+    for place, group in offsets_by_place.items():
         observed = group["observed"]  # [n m layers heads]
         layers = observed.shape[2]
         for layer in sorted({0, 1, layers - 1}):
@@ -219,7 +246,7 @@ def summary(name: str, found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def plot(rows: list[dict[str, Any]]) -> Any:
-    """Offset against m, a panel a model and one of how far heads differ."""
+    """Draw offsets against m: for each model a panel of means and one of how far heads differ."""
     names = {
         "none": "no rotation",
         "rope": "positions 0, 1, 2 ...",
@@ -228,11 +255,11 @@ def plot(rows: list[dict[str, Any]]) -> Any:
     models = list(dict.fromkeys(row["model"] for row in rows))
     panels = []
     for model in models:
-        own = [row for row in rows if row["model"] == model]
-        last = max(row["layer"] for row in own)
+        model_rows = [row for row in rows if row["model"] == model]
+        last = max(row["layer"] for row in model_rows)
         lines = [Line("log m", COPIES, tuple(math.log(m) for m in COPIES), bold=True)]
         spreads = []
-        for row in own:
+        for row in model_rows:
             if row["layer"] in (1, last):
                 title = (
                     f"{names[row['positions']]}, {'first' if row['layer'] == 1 else 'last'} layer"
@@ -286,25 +313,16 @@ def main() -> None:
             f"{row['offset'][str(m)]:6.3f} ±{row['spread'][str(m)]:5.3f}" for m in COPIES[1:]
         )
         formula = f"{row['worst_against_formula']:8.1e}" if row["layer"] == 1 else ""
-        print(
-            f"{row['model']:8} {row['positions']:9} {row['layer']:5} {cells} {row['worst']:10.1e} {formula}"
-        )
+        head = f"{row['model']:8} {row['positions']:9} {row['layer']:5}"
+        print(f"{head} {cells} {row['worst']:10.1e} {formula}")
     if options.plot:
         picture = plot(rows)
         picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS).save(
             options.plot, quality=86
         )
     settings = {key: value for key, value in vars(options).items() if key != "plot"}
-    print(
-        json.dumps(
-            {
-                "bench": "attention_mass",
-                **settings,
-                "torch": torch.__version__,
-                "rows_of_the_table": rows,
-            }
-        )
-    )
+    result = {"bench": "attention_mass", **settings, "torch": torch.__version__}
+    print(json.dumps(result | {"rows_of_the_table": rows}))
 
 
 if __name__ == "__main__":

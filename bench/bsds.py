@@ -1,8 +1,7 @@
-"""The photos of BSDS500 with their human segmentations, read from `--data` or `$REGIONTOK_DATA`
-(laid out as docs/about/data.md says).
+"""The photos of BSDS500 with their human segmentations, read from a folder of real data.
 
-The data set may be used for research, not redistributed: nothing of it is kept here, and the
-benches take its folder as an argument.
+The folder is given by `--data` or `$REGIONTOK_DATA` and laid out as docs/about/data.md says. The
+data set may be used for research and not be redistributed, so nothing of it is kept here.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from scipy.io import loadmat
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: `image` is its JPEG, `truth` the .mat file with 4 to 9 human segmentations."""
+    """A photo: `image` is its JPEG, `truth` the .mat file with 4 to 9 human segmentations."""
 
     id: str
     image: Path
@@ -30,10 +29,13 @@ class Photo:
         ]
 
 
-def data_root(given: str | Path | None = None) -> Path:
-    """The folder of real data: the one given, or `$REGIONTOK_DATA`. Raises `FileNotFoundError` that
-    says what to set."""
-    root = given or os.environ.get("REGIONTOK_DATA")
+def data_root(folder: str | Path | None = None) -> Path:
+    """The folder of real data: `folder`, or `$REGIONTOK_DATA` where it is None.
+
+    Raises:
+        FileNotFoundError: If there is no such folder; the message says what to set.
+    """
+    root = folder or os.environ.get("REGIONTOK_DATA")
     if not root:
         raise FileNotFoundError(
             "where is the data? give --data FOLDER or set REGIONTOK_DATA (see docs/about/data.md)"
@@ -44,17 +46,21 @@ def data_root(given: str | Path | None = None) -> Path:
 
 
 def photos(root: Path, split: str = "train") -> list[Photo]:
-    """The photos of a split in the order of their ids. Raises `FileNotFoundError` where photos or
-    segmentations are missing."""
+    """The photos of a split in the order of their ids.
+
+    Raises:
+        FileNotFoundError: If photos or segmentations are missing.
+    """
     folder = root / "bsds500"
     images = sorted((folder / "images" / split).glob("*.jpg"), key=lambda path: int(path.stem))
-    found = [
+    photos_of_split = [
         Photo(path.stem, path, folder / "groundTruth" / split / f"{path.stem}.mat")
         for path in images
     ]
-    missing = [photo.id for photo in found if not photo.truth.is_file()]
-    if missing or not found:
+    missing = [photo.id for photo in photos_of_split if not photo.truth.is_file()]
+    if missing or not photos_of_split:
         raise FileNotFoundError(
-            f"{folder}: {len(found)} photos in images/{split}, without groundTruth: {missing[:5] or 'none'}"
+            f"{folder}: {len(photos_of_split)} photos in images/{split}, "
+            f"without groundTruth: {missing[:5] or 'none'}"
         )
-    return found
+    return photos_of_split

@@ -1,22 +1,22 @@
-"""How long class centres take, forward and backward, and how much memory, against the same loss
-written plainly in autograd.
+"""How long class centres take, and how much memory, against the same loss in plain autograd.
 
-    python bench/classes.py                                  # 10k and 100k classes, all and a tenth
-    of them python bench/classes.py --classes 1000000                # a tenth of a million;
-    --plain-full-million adds the form that takes 15 GB python bench/classes.py --classes 1000000
-    --regions 2560 --device cuda --bf16
+    python bench/classes.py                             # 10k and 100k classes, all and a tenth
+    python bench/classes.py --classes 1000000           # a tenth of a million
+    python bench/classes.py --classes 1000000 --plain-full-million   # also all of them: 15 GB
+    python bench/classes.py --classes 1000000 --regions 2560 --device cuda --bf16
 
-"fused" is `ClassCentres`; "plain" normalises the centres, makes all logits, masks, and lets
-autograd do the rest. Sampled, there are two plain forms: "plain" takes the rows by indexing the
-parameter, whose gradient is then as large as all centres; "leaf" copies them into a leaf first, as
-published sharded heads do. "products" is the four matrix products of the fused form alone, in
-chunks of the same size, in its type. No form includes an optimizer's step. All forms give the same
-loss (checked to 1e-4, with --bf16 to 1e-2).
+"fused" is `ClassCentres`; "plain" normalises the centres, makes all logits, masks them, and leaves
+the backward pass to autograd. Where classes are sampled there are two plain forms: "plain" takes
+the rows by indexing the parameter, whose gradient is then as large as all centres; "leaf" copies
+them into a leaf first, as published sharded heads do. "products" is the four matrix products of the
+fused form alone, in chunks of the same size and in its type. Forward and backward are timed; no
+form includes an optimizer's step. All forms give the same loss (checked to 1e-4, with --bf16 to
+1e-2).
 
 Every form runs in a process of its own, in turn, `--rounds` times over. Seconds are the best of all
 runs of all rounds: of the clock, and of the processor ("cpu"; with --threads 1 a busy machine shows
-little in it). "extra" is the peak of resident memory (VmHWM, on a GPU what its allocator held)
-above what was there with the centres made. The last line is JSON.
+little in it). "extra" is the peak of resident memory (VmHWM; on a GPU what its allocator held)
+above what was held once the centres existed. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from regiontok.rice import discriminate as _discriminate
-from regiontok.rice.classes import ClassCentres, Head
+from regiontok.rice.classes import ClassCentres, ClassHead
 from regiontok.rice.loss import RegionLoss
-from regiontok.rice.sampling import Negatives
+from regiontok.rice.negatives import Negatives
 
 LOSS = RegionLoss()
+CHUNK = {"cpu": 1 << 20, "cuda": 1 << 26}  # logits at a time, as many as `ClassCentres` makes
 
 
 def status(key: str) -> int:
-    """Bytes of a line of /proc/self/status."""
+    """The bytes that a line of /proc/self/status tells."""
     line = next(
         line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
     )
@@ -53,31 +53,29 @@ def status(key: str) -> int:
 def plain(x: Tensor, w: Tensor, labels: Tensor, rows: Tensor | None, leaf: bool) -> Tensor:
     """The mean of equation 3, all logits at once; `rows` are the classes drawn, None for all."""
     if rows is None:
-        columns, own = w, labels
+        columns, targets = w, labels
     else:
         place = torch.full((len(w),), -1, device=w.device)
         place[rows] = torch.arange(len(rows), device=w.device)
-        columns, own = (w.detach()[rows].requires_grad_() if leaf else w[rows]), place[labels]
+        columns, targets = (w.detach()[rows].requires_grad_() if leaf else w[rows]), place[labels]
     unit = F.normalize(x, dim=1)
     positives = (
         unit * F.normalize(w.detach()[labels].requires_grad_() if leaf else w[labels], dim=1)
     ).sum(1)
     logits = LOSS.scale * unit @ F.normalize(columns, dim=1).T
-    hit = own >= 0
+    hit = targets >= 0
     mask = torch.zeros_like(logits, dtype=torch.bool)
-    mask[hit.nonzero().flatten(), own[hit]] = True
+    mask[hit.nonzero().flatten(), targets[hit]] = True
     negative = logits.masked_fill(mask, -torch.inf).logsumexp(1)
     return LOSS(
-        positives[:, None], torch.ones_like(own, dtype=torch.bool)[:, None], negative
+        positives[:, None], torch.ones_like(targets, dtype=torch.bool)[:, None], negative
     ).mean()
 
 
 def products(x: Tensor, w: Tensor, rows: Tensor | None, bf16: bool) -> None:
-    """Logits twice, gradients of centres and of regions."""
+    """The four matrix products: logits twice, gradients of centres and of regions."""
     kind = torch.bfloat16 if bf16 else x.dtype
-    size = max(
-        256, _discriminate._LOGITS.get(x.device.type, _discriminate._LOGITS_ELSEWHERE) // len(x)
-    )
+    size = max(256, CHUNK[x.device.type] // len(x))
     count, x = len(w) if rows is None else len(rows), x.to(kind)
     chunk = w[:size].to(kind)
     logits, gradient, dx = x.new_empty(len(x), size), torch.empty_like(chunk), torch.empty_like(x)
@@ -90,14 +88,14 @@ def products(x: Tensor, w: Tensor, rows: Tensor | None, bf16: bool) -> None:
 
 
 def work(form: str, classes: int, args: argparse.Namespace) -> tuple[Callable[[], float], int]:
-    """One run of a form, which returns its loss; and the bytes held before it."""
+    """A function that runs a form and returns its loss, and the bytes held before it runs."""
     device, draw = torch.device(args.device), torch.Generator().manual_seed(0)
     negatives = Negatives(rho=args.rho)
     x = torch.randn(args.regions, args.width, generator=draw).to(device).requires_grad_()
     labels = torch.randint(classes, (args.regions,), generator=draw).to(device)
     kind = torch.bfloat16 if args.bf16 else None
     head = ClassCentres(
-        [Head("object", classes, LOSS, negatives)], args.width, products=kind, device=device
+        [ClassHead("object", classes, LOSS, negatives)], args.width, products=kind, device=device
     )
     w = head.local("object")
     chosen = negatives.chosen(0, 0, classes, labels, "object") if args.rho < 1 else None
@@ -122,7 +120,7 @@ def work(form: str, classes: int, args: argparse.Namespace) -> tuple[Callable[[]
 
 def child(form: str, classes: int, args: argparse.Namespace) -> dict[str, float]:
     """Seconds of the best run, bytes above the centres, and the loss."""
-    run, before = work(form, classes, args)
+    run, bytes_before = work(form, classes, args)
     if args.device == "cpu":
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of making the centres
     taken, busy, loss = [], [], float("nan")
@@ -135,31 +133,15 @@ def child(form: str, classes: int, args: argparse.Namespace) -> dict[str, float]
         taken.append(time.perf_counter() - begin)
         busy.append(time.process_time() - cpu)
     peak = status("VmHWM:") if args.device == "cpu" else torch.cuda.max_memory_allocated()
-    return {"seconds": min(taken), "cpu": min(busy), "extra": peak - before, "loss": loss}
+    return {"seconds": min(taken), "cpu": min(busy), "extra": peak - bytes_before, "loss": loss}
 
 
 def measure(form: str, classes: int, rho: float, args: argparse.Namespace) -> dict[str, float]:
-    """In a process of its own."""
-    words = [
-        "--child",
-        form,
-        "--classes",
-        str(classes),
-        "--rho",
-        str(rho),
-        "--runs",
-        str(args.runs),
-        "--device",
-        args.device,
-    ]
-    words += ["--threads", str(args.threads)]
-    words += [
-        "--regions",
-        str(args.regions),
-        "--width",
-        str(args.width),
-        *(["--bf16"] if args.bf16 else []),
-    ]
+    """Measure a form in a process of its own."""
+    words = f"--child {form} --classes {classes} --rho {rho} --runs {args.runs}".split()
+    words += f"--device {args.device} --threads {args.threads}".split()
+    words += f"--regions {args.regions} --width {args.width}".split()
+    words += ["--bf16"] if args.bf16 else []
     output = subprocess.run(
         [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
@@ -190,10 +172,8 @@ def main() -> None:
         args.rho = args.rho[0]
         print(json.dumps(child(args.child, args.classes[0], args)))
         return
-    found = []
-    print(
-        f"{'classes':>9} {'rho':>5} {'form':>9} {'seconds':>8} {'cpu':>8} {'extra MB':>9} {'loss':>9}"
-    )
+    rows = []
+    print("  classes   rho      form  seconds      cpu  extra MB      loss")
     for classes in args.classes:
         for rho in args.rho:
             forms = ["fused", "plain", *(["leaf"] if rho < 1 else []), "products"]
@@ -205,14 +185,15 @@ def main() -> None:
             ]
             for form in forms:
                 row = {
-                    key: min(each[form][key] for each in rounds)
+                    key: min(timings[form][key] for timings in rounds)
                     for key in ("seconds", "cpu", "extra", "loss")
                 }
-                found.append({"classes": classes, "rho": rho, "form": form} | row)
+                rows.append({"classes": classes, "rho": rho, "form": form} | row)
                 print(
-                    f"{classes:9} {rho:5} {form:>9} {row['seconds']:8.3f} {row['cpu']:8.3f} {row['extra'] / 1e6:9.0f} {row['loss']:9.4f}"
+                    f"{classes:9} {rho:5} {form:>9} {row['seconds']:8.3f} {row['cpu']:8.3f}"
+                    f" {row['extra'] / 1e6:9.0f} {row['loss']:9.4f}"
                 )
-            losses = [row["loss"] for row in found[-len(forms) :] if row["form"] != "products"]
+            losses = [row["loss"] for row in rows[-len(forms) :] if row["form"] != "products"]
             if max(losses) - min(losses) > (1e-2 if args.bf16 else 1e-4) * max(losses):
                 raise SystemExit(f"the forms differ: {losses}")
     machine = {
@@ -228,7 +209,7 @@ def main() -> None:
         "runs": args.runs,
         "rounds": args.rounds,
     }
-    print(json.dumps(machine | settings | {"rows": found}))
+    print(json.dumps(machine | settings | {"rows": rows}))
 
 
 if __name__ == "__main__":

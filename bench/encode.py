@@ -1,24 +1,22 @@
-"""What encoding a folder costs beyond decoding its photos and the network's bare forward, each
-measured alone in the same run.
+"""What encoding a folder costs beyond decoding its photos and the network's bare forward.
 
-    python bench/encode.py                          # lite, and a CLIP ViT-B/16 with random weights;
-    with CUDA also L/14-336 in bfloat16 python bench/encode.py --images photos/ --threads 1 --rounds
-    7
+    python bench/encode.py         # lite, and a CLIP ViT-B/16; with CUDA also L/14-336 in bfloat16
+    python bench/encode.py --images photos/ --threads 1 --rounds 7
 
-Each round times, in turn and over the same photos and batches (so that a busy machine slows all
-alike):
+The towers have random weights. Each round times five stages in turn, over the same photos and
+batches, so that a busy machine slows all alike:
 
     decode   `Picture.of` of every path
-    resize   each picture laid on its canvas (`_canvas.canvases`): bytes, in memory
+    resize   each picture laid on its canvas (`core.canvas.canvases`): bytes, in memory
     forward  the network alone on tensors that are ready on its device
     whole    paths in, grids out, one after the other (decode, then `Regionizer.see`)
-    ahead    the same with the next batch decoded and laid on its canvas by threads meanwhile, as
-    `regiontok tokenize` does
+    ahead    the same while threads decode the next batch and lay it on its canvas, as
+             `regiontok tokenize` does
 
-Medians over rounds of milliseconds a photo. "adds" is whole - decode - forward as a share of decode
-+ forward, "but res." the same with the resize, which any pipeline needs, on the other side. "busy"
-is forward / ahead: 1 means that the device never waits. Without --images the photos are
-scikit-image's, as JPEG files of at most 640 pixels. The last line is JSON.
+The table shows medians over rounds of milliseconds a photo. "adds" is whole - decode - forward as a
+share of decode + forward, "but res." the same with the resize, which any pipeline needs, on the
+other side. "busy" is forward / ahead: 1 means that the device never waits. Without --images the
+photos are scikit-image's, as JPEG files of at most 640 pixels. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -35,14 +33,15 @@ from statistics import median
 from typing import Any
 
 import skimage.data
+import timm
 import torch
 from PIL import Image
 
 from regiontok.core.canvas import batches, canvases
 from regiontok.core.picture import SUFFIXES, Picture
-from regiontok.encoders.lite import Lite, _network
+from regiontok.encoders.lite import EdgePadded, Lite
 from regiontok.encoders.transformers import Transformers
-from regiontok.system.ahead import ahead as iter_ahead
+from regiontok.system.prefetch import map_ahead
 from regiontok.tokenizer.regionizer import Regionizer
 
 # name -> (width, blocks, heads, canvas, patch, dtype)
@@ -82,11 +81,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    names = args.only or [
-        "lite",
-        "CLIP ViT-B/16",
-        *(["CLIP ViT-L/14-336"] if device == "cuda" else []),
-    ]
+    names = args.only or ["lite", *list(TOWERS)[: 2 if device == "cuda" else 1]]
     with tempfile.TemporaryDirectory() as folder:
         paths = photos(Path(folder), args.images, args.count)
         rows = [
@@ -94,44 +89,26 @@ def main() -> None:
             for name in names
         ]
     clock = "processor" if args.cpu_time else "wall"
-    print(
-        f"{len(paths)} photos, batches of {args.batch}, {args.rounds} rounds, {device}, {torch.get_num_threads()} threads"
-    )
-    print(
-        f"{f'{clock} ms a photo':20s}"
-        + "".join(f"{head:>9s}" for head in (*STAGES, "adds", "but res.", "busy"))
-    )
+    threads = torch.get_num_threads()
+    print(f"{len(paths)} photos, batches of {args.batch}, {args.rounds} rounds, ", end="")
+    print(f"{device}, {threads} threads")
+    heads = "".join(f"{head:>9s}" for head in (*STAGES, "adds", "but res.", "busy"))
+    print(f"{f'{clock} ms a photo':20s}{heads}")
     for row in rows:
         times = "".join(f"{row[stage]:9.2f}" for stage in STAGES)
-        print(
-            f"{row['encoder']:20s}{times}{row['adds']:9.1%}{row['adds_but_resize']:9.1%}{row['busy']:9.2f}"
-        )
-    machine = {
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "cpu": platform.processor(),
-    }
-    print(
-        json.dumps(
-            {
-                "bench": "encode",
-                "clock": clock,
-                "photos": len(paths),
-                "batch": args.batch,
-                **machine,
-                "rows": rows,
-            }
-        )
-    )
+        shares = f"{row['adds']:9.1%}{row['adds_but_resize']:9.1%}{row['busy']:9.2f}"
+        print(f"{row['encoder']:20s}{times}{shares}")
+    result = {"bench": "encode", "clock": clock, "photos": len(paths), "batch": args.batch}
+    result |= {"device": device, "threads": threads, "torch": torch.__version__}
+    print(json.dumps(result | {"cpu": platform.processor(), "rows": rows}))
 
 
 def photos(folder: Path, images: Path | None, count: int) -> list[Path]:
-    """Files to encode, `count` of them; the same ones again where there are fewer."""
+    """The files to encode, `count` of them; the same ones again where there are fewer."""
     if images:
-        found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
     else:
-        found = []
+        paths = []
         for name in PHOTOS:
             try:
                 pixels = getattr(skimage.data, name)()
@@ -139,11 +116,11 @@ def photos(folder: Path, images: Path | None, count: int) -> list[Path]:
                 continue  # not all of them come with the package
             image = Image.fromarray(pixels).convert("RGB")
             image.thumbnail((640, 640))
-            found.append(folder / f"{name}.jpg")
-            image.save(found[-1], quality=90)
-    if not found:
+            paths.append(folder / f"{name}.jpg")
+            image.save(paths[-1], quality=90)
+    if not paths:
         raise SystemExit(f"no photos under {images}")
-    return [found[at % len(found)] for at in range(count)]
+    return [paths[index % len(paths)] for index in range(count)]
 
 
 def build(name: str, folder: Path, device: str, batch: int) -> Any:
@@ -170,31 +147,31 @@ def build(name: str, folder: Path, device: str, batch: int) -> Any:
 
 
 def measure(name: str, encoder: Any, paths: list[Path], args: argparse.Namespace) -> dict[str, Any]:
-    """Medians of every stage, in turn, after one round that is not counted."""
+    """The median time of every stage; all run in turn, after a round that is not counted."""
     pictures = [Picture.of(path) for path in paths]
     regionizer = Regionizer(encoder)
     frames = [encoder.frame(picture.size) for picture in pictures]
     forward, ready = bare(encoder, pictures, frames)
-    parts = list(batches(len(paths), args.batch))
+    chunks = list(batches(len(paths), args.batch))
 
     def whole() -> None:
-        for part in parts:
-            regionizer.see([Picture.of(path) for path in paths[part]])
+        for chunk in chunks:
+            regionizer.see([Picture.of(path) for path in paths[chunk]])
 
     def ahead() -> None:
-        def ready(path: Path) -> Picture:
+        def prepared(path: Path) -> Picture:
             picture = Picture.of(path)
             encoder.prepare(picture)
             return picture
 
-        decoded = iter_ahead(ready, paths, workers=args.workers, most=args.batch)
+        decoded = map_ahead(prepared, paths, workers=args.workers, most=args.batch)
         while batch := list(islice(decoded, args.batch)):
             regionizer.see(batch)
 
     stages: dict[str, Callable[[], Any]] = {
         "decode": lambda: [Picture.of(path) for path in paths],
         "resize": lambda: [
-            canvases(pictures[part], frames[part], resample="bicubic") for part in parts
+            canvases(pictures[chunk], frames[chunk], resample="bicubic") for chunk in chunks
         ],
         "forward": lambda: [forward(values) for values in ready],
         "whole": whole,
@@ -211,7 +188,7 @@ def measure(name: str, encoder: Any, paths: list[Path], args: argparse.Namespace
                 torch.cuda.synchronize()
             if turn:
                 times[stage].append(1000 * (clock() - start) / len(paths))
-    ms = {stage: median(found) for stage, found in times.items()}
+    ms = {stage: median(durations) for stage, durations in times.items()}
     base = ms["decode"] + ms["forward"]
     return {
         "encoder": name,
@@ -225,24 +202,34 @@ def measure(name: str, encoder: Any, paths: list[Path], args: argparse.Namespace
 def bare(
     encoder: Any, pictures: list[Picture], frames: list[Any]
 ) -> tuple[Callable[[Any], Any], list[Any]]:
-    """The network alone, and the very tensors it is fed, batch by batch."""
-    parts = list(batches(len(pictures), encoder.batch))
+    """The network alone, and tensors as it is fed, batch by batch."""
+    chunks = list(batches(len(pictures), encoder.batch))
+    pixels = [canvases(pictures[chunk], frames[chunk]) for chunk in chunks]
     if isinstance(encoder, Lite):
-        network = _network(encoder.device, True)
-
-        def forward(values: torch.Tensor) -> torch.Tensor:
-            hidden = network.bn1(network.conv_stem(values))
-            for block in network.blocks[: encoder.stages[-1] + 1]:
-                hidden = block(hidden)
-            return hidden
-
-        return forward, [encoder._input(pictures[part], frames[part]) for part in parts]
+        return bare_lite(encoder), [
+            (batch.to(encoder.device).float() - 127) / 128 for batch in pixels
+        ]
     dtype = getattr(torch, encoder.dtype)
-    ready = [
-        encoder._preprocess.values(canvases(pictures[part], frames[part]), encoder.device, dtype)
-        for part in parts
-    ]
-    return lambda values: encoder._module(pixel_values=values), ready
+    values = [encoder._preprocess.values(batch, encoder.device, dtype) for batch in pixels]
+    return lambda batch: encoder._module(pixel_values=batch), values
+
+
+def bare_lite(encoder: Lite) -> Callable[[torch.Tensor], torch.Tensor]:
+    """EfficientNet-Lite0 as `lite` runs it, with repeated borders, but with random weights."""
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if isinstance(module, torch.nn.Conv2d) and module.kernel_size != (1, 1):
+                setattr(parent, name, EdgePadded(module))
+    network.to(encoder.device).eval()
+
+    def forward(values: torch.Tensor) -> torch.Tensor:
+        hidden = network.bn1(network.conv_stem(values))
+        for block in network.blocks[: encoder.stages[-1] + 1]:
+            hidden = block(hidden)
+        return hidden
+
+    return forward
 
 
 if __name__ == "__main__":

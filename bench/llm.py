@@ -1,27 +1,28 @@
-"""What a language model saves with fewer visual tokens: prefill, decoding, memory, training steps;
-and what making them costs.
+"""What a language model saves with fewer visual tokens, and what making them costs.
 
-    python bench/llm.py                                                # a small Llama on the CPU
-    python bench/llm.py --device cuda --size 7b --dtype bfloat16       # Vicuna-7B's and CLIP
-    ViT-L/14-336's shapes on a GPU
+    python bench/llm.py                                            # a small Llama on the CPU
+    python bench/llm.py --device cuda --size 7b --dtype bfloat16   # the real shapes, on a GPU
 
-Weights are random: times and bytes do not depend on them. Everything goes through `RegionVLM`, so
-splicing is part of it. A prompt is 60 text tokens and one image; an image is so many visual tokens
-(576: LLaVA's patches; the others: averages the study reports). Per round all numbers of tokens run
-in turn, so that a busy machine slows all alike; what is shown are medians over rounds.
+The real shapes are those of Vicuna-7B and CLIP ViT-L/14-336. Weights are random: times and bytes do
+not depend on them. Everything goes through `RegionVLM`, so splicing is part of it. A prompt is 60
+text tokens and one image; an image is so many visual tokens (576: LLaVA's patches; the other
+numbers: averages that the study reports). In each round all numbers of tokens run in turn, so that
+a busy machine slows all alike; the table shows medians over rounds.
 
     prefill   splice, and the language model over text and image to the first token's logits
     decode    one further token against that cache
-    KV        bytes of the cache that an image takes (by formula, held against the real cache in the
-    run) peak      memory over what stood before, in prefill and decoding (CUDA's allocator; on
-    Linux the process's resident set) encoder   the vision network alone, on pixels that lie ready
-    on the device +regions  the same and `merge(k=...) | sort('com')` on its features (nothing where
-    all patches are kept); "alone": only that first     encoder, regions, pool and connector,
-    prefill: an image to its first token stage 1   a training step of the connector through the
-              frozen language model; stage 2: language model (full or LoRA) and connector; forward,
-              backward, AdamW; features are cached, so encoder and regions are not in it
+    KV        bytes of the cache that an image takes (by formula, held against the real cache)
+    peak      memory over what was held before, in prefill and decoding (CUDA's allocator; on Linux
+              the process's resident set)
+    encoder   the vision network alone, on pixels that lie ready on the device
+    +regions  the same and `merge(k=...) | sort('com')` on its features (nothing where all patches
+              are kept); "alone": only the regions
+    first     encoder, regions, pool and connector, prefill: an image to its first token
+    stage 1   a training step of the connector through the frozen language model
+    stage 2   a training step of language model (full or LoRA) and connector
 
-The last line is JSON. On a GPU the goals stand beside what was found.
+A training step is forward, backward and AdamW; features are cached, so encoder and regions are not
+in it. The last line is JSON. On a GPU the goals stand beside the figures.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,7 +44,7 @@ from typing import Any
 import skimage.data
 import torch
 import transformers
-from llm_parts import SIZES, TEXT, Eye, Prompt, build, cache_bytes, kv_bytes
+from llm_parts import SIZES, TEXT, Prompt, VisionPath, build, cache_bytes, kv_bytes
 from llm_tables import plot, save, table, verdict
 from torch import Tensor
 
@@ -53,13 +55,14 @@ from regiontok.settings.recipe import Data, Lora, Stage
 from regiontok.train.build import choose, groups
 
 Job = Callable[[], Any]
+VISION_STAGES = ("encoder", "regions", "alone", "first")
 
 
-def timed(jobs: dict[Any, Job], given: argparse.Namespace) -> dict[Any, float]:
-    """Median milliseconds of each job, all of them run in turn; the first round warms up."""
-    clock, device = time.process_time if given.cpu_time else time.perf_counter, given.device
+def timed(jobs: dict[Any, Job], options: argparse.Namespace) -> dict[Any, float]:
+    """The median milliseconds of each job; all run in turn, and the first round warms up."""
+    clock, device = time.process_time if options.cpu_time else time.perf_counter, options.device
     taken: dict[Any, list[float]] = {name: [] for name in jobs}
-    for turn in range(given.rounds + 1):
+    for turn in range(options.rounds + 1):
         for name, job in jobs.items():
             wait(device)
             start = clock()
@@ -67,29 +70,29 @@ def timed(jobs: dict[Any, Job], given: argparse.Namespace) -> dict[Any, float]:
             wait(device)
             if turn:
                 taken[name].append(1000 * (clock() - start))
-    return {name: median(found) for name, found in taken.items()}
+    return {name: median(durations) for name, durations in taken.items()}
 
 
 def wait(device: str) -> None:
-    """Until the GPU has done its work."""
+    """Wait until the GPU has done its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
 def peak(job: Job, device: str) -> int | None:
-    """Bytes over what stood before, while the job ran; None where nobody counts them."""
+    """The most bytes that a job takes beyond those held before; None if they cannot be counted."""
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        bytes_before = torch.cuda.memory_allocated()
         job()
-        return torch.cuda.max_memory_allocated() - before
+        return torch.cuda.max_memory_allocated() - bytes_before
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
-        before = _resident("VmRSS")
+        bytes_before = _resident("VmRSS")
         job()
-        return _resident("VmHWM") - before
+        return _resident("VmHWM") - bytes_before
     except OSError:
         return None
 
@@ -99,64 +102,82 @@ def _resident(name: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def inference(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[str, Any]]) -> None:
-    """Prefill, decoding, memory and an image's way to its first token, into `rows`."""
-    photos = [
-        Picture.of(pixels)
-        for pixels in (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
-    ]
-    item = torch.finfo(model.dtype).bits // 8
-    for batch in given.batches:
-        prompts = {count: Prompt(model, count, batch) for count in given.tokens}
-        prefill = timed({count: one.prefill for count, one in prompts.items()}, given)
-        jobs = {count: lambda one=one: one.decode(given.decode) for count, one in prompts.items()}
-        decode = timed(jobs, given)
-        pictures = [photos[at % len(photos)] for at in range(batch)]
-        eyes = {count: Eye(model, count, pictures) for count in given.tokens}
-        looks: dict[Any, Job] = {}
-        for count, eye in eyes.items():
-            looks[count, "encoder"], looks[count, "regions"], looks[count, "alone"] = (
-                eye.encode,
-                eye.regions,
-                eye.alone,
-            )
-            looks[count, "first"] = lambda eye=eye, one=prompts[count]: one.prefill(eye.tokens())
-        look = timed(looks, given)
-        for count, one in prompts.items():
-            whole = kv_bytes(model.config.text_config, count + TEXT, itemsize=item, batch=batch)
-            if (real := cache_bytes(one.cache)) != whole:
-                raise AssertionError(f"the cache holds {real} bytes, the formula says {whole}")
-            one.cache = None
-            made = {"prefill_ms": prefill[count], "decode_ms": decode[count] / given.decode}
-            made |= {
-                f"{name}_ms": look[count, name] for name in ("encoder", "regions", "alone", "first")
-            }
-            rows[count][f"batch_{batch}"] = made | {
-                "adds": look[count, "regions"] / look[count, "encoder"] - 1,
-                "kv_bytes_image": kv_bytes(model.config.text_config, count, itemsize=item),
-                "peak_bytes": peak(lambda one=one: (one.prefill(), one.decode(1)), given.device),
-            }
-            one.cache = None
+def inference(
+    model: RegionVLM, options: argparse.Namespace, rows: dict[int, dict[str, Any]]
+) -> None:
+    """Measure prefill, decoding, memory and an image's way to its first token, into `rows`."""
+    for batch in options.batches:
+        for count, row in answering(model, options, batch).items():
+            rows[count][f"batch_{batch}"] = row
 
 
-def training(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[str, Any]]) -> None:
-    """A step of each stage, into `rows`. The model is not the same afterwards."""
+def answering(
+    model: RegionVLM, options: argparse.Namespace, batch: int
+) -> dict[int, dict[str, Any]]:
+    """The figures of `inference` for a batch of prompts: number of tokens -> name -> figure."""
+    prompts = {count: Prompt(model, count, batch) for count in options.tokens}
+    prefill_ms = timed({count: prompt.prefill for count, prompt in prompts.items()}, options)
+    decode_ms = timed(
+        {count: partial(prompt.decode, options.decode) for count, prompt in prompts.items()},
+        options,
+    )
+    vision_ms = timed(vision_jobs(model, prompts, batch), options)
+    item, config = torch.finfo(model.dtype).bits // 8, model.config.text_config
+    rows = {}
+    for count, prompt in prompts.items():
+        whole = kv_bytes(config, count + TEXT, itemsize=item, batch=batch)
+        if (real := cache_bytes(prompt.cache)) != whole:
+            raise AssertionError(f"the cache holds {real} bytes, the formula says {whole}")
+        prompt.cache = None
+        row = {"prefill_ms": prefill_ms[count], "decode_ms": decode_ms[count] / options.decode}
+        row |= {f"{stage}_ms": vision_ms[count, stage] for stage in VISION_STAGES}
+        row["adds"] = vision_ms[count, "regions"] / vision_ms[count, "encoder"] - 1
+        row["kv_bytes_image"] = kv_bytes(config, count, itemsize=item)
+        row["peak_bytes"] = peak(partial(prefill_and_decode, prompt), options.device)
+        prompt.cache = None
+        rows[count] = row
+    return rows
+
+
+def vision_jobs(
+    model: RegionVLM, prompts: dict[int, Prompt], batch: int
+) -> dict[tuple[int, str], Job]:
+    """The jobs of each number of tokens that begin with pictures, by `VISION_STAGES`."""
+    photos = (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
+    pictures = [Picture.of(photos[index % len(photos)]) for index in range(batch)]
+    jobs: dict[tuple[int, str], Job] = {}
+    for count, prompt in prompts.items():
+        path = VisionPath(model, count, pictures)
+        jobs[count, "encoder"] = path.encode
+        jobs[count, "regions"] = path.regions
+        jobs[count, "alone"] = path.regions_alone
+        jobs[count, "first"] = lambda path=path, prompt=prompt: prompt.prefill(path.tokens())
+    return jobs
+
+
+def prefill_and_decode(prompt: Prompt) -> None:
+    """Run a prompt up to its second new token."""
+    prompt.prefill()
+    prompt.decode(1)
+
+
+def training(
+    model: RegionVLM, options: argparse.Namespace, rows: dict[int, dict[str, Any]]
+) -> None:
+    """Measure a step of each stage, into `rows`; the model is not the same afterwards."""
     data = [Data(records="-")]
-    lora = Lora(rank=128, alpha=256, dropout=0.0) if given.stage2 == "lora" else None
+    lora = Lora(rank=128, alpha=256, dropout=0.0) if options.stage2 == "lora" else None
     stages = {
         "stage1": Stage(name="stage1", data=data, train=["connector"]),
         "stage2": Stage(name="stage2", data=data, train=["connector", "language_model"], lora=lora),
     }
-    photo = [Picture.of(skimage.data.astronaut())] * given.train_batch
-    if given.checkpointing:
+    photo = [Picture.of(skimage.data.astronaut())] * options.train_batch
+    if options.checkpointing:
         model.gradient_checkpointing_enable()
     model.head.float()
-    held = {
-        count: (eye.grids, eye.alone())
-        for count in given.tokens
-        for eye in [Eye(model, count, photo)]
-    }
-    prompts = {count: Prompt(model, count, given.train_batch) for count in given.tokens}
+    paths = {count: VisionPath(model, count, photo) for count in options.tokens}
+    cached = {count: (path.grids, path.regions_alone()) for count, path in paths.items()}
+    prompts = {count: Prompt(model, count, options.train_batch) for count in options.tokens}
     for name, stage in stages.items():
         choose(model, stage).train()
         optimizer = torch.optim.AdamW(groups(model, stage))
@@ -167,9 +188,9 @@ def training(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[s
                 torch.arange(TEXT + 1, device=model.device) < TEXT // 2, -100
             )
             with torch.autocast(
-                given.device.split(":")[0], torch.bfloat16, enabled=model.dtype == torch.bfloat16
+                options.device.split(":")[0], torch.bfloat16, enabled=model.dtype == torch.bfloat16
             ):
-                tokens = model.head(cast(held[count][0], model.head_dtype), held[count][1])
+                tokens = model.head(cast(cached[count][0], model.head_dtype), cached[count][1])
                 loss: Tensor = model(
                     prompt.ids, pictures=tokens, labels=labels, use_cache=False
                 ).loss
@@ -177,13 +198,15 @@ def training(model: RegionVLM, given: argparse.Namespace, rows: dict[int, dict[s
             optimizer.step()
             optimizer.zero_grad()
 
-        found = timed({count: lambda count=count: step(count) for count in given.tokens}, given)
-        for count in given.tokens:
-            rows[count][f"{name}_ms"] = found[count]
+        step_ms = timed(
+            {count: lambda count=count: step(count) for count in options.tokens}, options
+        )
+        for count in options.tokens:
+            rows[count][f"{name}_ms"] = step_ms[count]
 
 
 def cast(grids: Iterable[PatchGrid], dtype: torch.dtype) -> list[PatchGrid]:
-    """What is pooled, in the connector's type."""
+    """The grids with their pooled features in the connector's type."""
     return [grid.but(features=grid.features, values=grid.pooled.to(dtype)) for grid in grids]
 
 
@@ -214,36 +237,40 @@ def main() -> None:
         help="processor time of the process: for a busy machine, one thread",
     )
     parser.add_argument("--plot", type=Path, help="where the plot goes")
-    given = parser.parse_args()
-    cuda = given.device.startswith("cuda")
-    given.size = given.size or ("7b" if cuda else "small")
-    given.batches = given.batches or ([1, 16] if cuda else [1, 4])
-    given.train_batch = (16 if cuda else 2) if given.train_batch is None else given.train_batch
-    given.stage2 = given.stage2 or ("lora" if given.size == "7b" else "full")
-    given.checkpointing = given.size == "7b" if given.checkpointing is None else given.checkpointing
-    rows: dict[int, dict[str, Any]] = {count: {} for count in sorted(given.tokens, reverse=True)}
-    with tempfile.TemporaryDirectory() as folder:
-        model = build(given.size, given.device, getattr(torch, given.dtype), Path(folder))
-        inference(model, given, rows)
-        if given.train_batch:
-            training(model, given, rows)
-    device = torch.cuda.get_device_name() if cuda else f"CPU, threads: {torch.get_num_threads()}"
-    title = f"{given.size} Llama of random weights, {given.dtype}, {device}; {TEXT} text tokens"
-    clock = "milliseconds of processor time" if given.cpu_time else "milliseconds"
-    print(
-        title
-        + f"; {clock}, medians of {given.rounds} rounds (decode: a token)\n\n{table(rows, given.batches)}\n"
+    options = parser.parse_args()
+    cuda = options.device.startswith("cuda")
+    options.size = options.size or ("7b" if cuda else "small")
+    options.batches = options.batches or ([1, 16] if cuda else [1, 4])
+    options.train_batch = (
+        (16 if cuda else 2) if options.train_batch is None else options.train_batch
     )
-    for batch in given.batches:
+    options.stage2 = options.stage2 or ("lora" if options.size == "7b" else "full")
+    options.checkpointing = (
+        options.size == "7b" if options.checkpointing is None else options.checkpointing
+    )
+    rows: dict[int, dict[str, Any]] = {count: {} for count in sorted(options.tokens, reverse=True)}
+    with tempfile.TemporaryDirectory() as folder:
+        model = build(options.size, options.device, getattr(torch, options.dtype), Path(folder))
+        inference(model, options, rows)
+        if options.train_batch:
+            training(model, options, rows)
+    device = torch.cuda.get_device_name() if cuda else f"CPU, threads: {torch.get_num_threads()}"
+    title = f"{options.size} Llama of random weights, {options.dtype}, {device}; {TEXT} text tokens"
+    clock = "milliseconds of processor time" if options.cpu_time else "milliseconds"
+    print(f"{title}; {clock}, medians of {options.rounds} rounds (decode: a token)\n")
+    print(table(rows, options.batches), end="\n\n")
+    for batch in options.batches:
+        figures = {count: row[f"batch_{batch}"] for count, row in rows.items()}
         adds = ", ".join(
-            f"{count} tokens {own['regions_ms']:.4g} ms against {own['encoder_ms']:.4g} ({own['adds']:+.1%}; alone {own['alone_ms']:.3g})"
-            for count, own in ((count, row[f"batch_{batch}"]) for count, row in rows.items())
+            f"{count} tokens {figure['regions_ms']:.4g} ms against {figure['encoder_ms']:.4g} "
+            f"({figure['adds']:+.1%}; alone {figure['alone_ms']:.3g})"
+            for count, figure in figures.items()
         )
         print(f"encoder and regions against encoder, batch {batch}: {adds}")
     if cuda:
-        print("\n".join(verdict(rows, given.batches[-1])))
-    if given.plot:
-        save(given.plot, plot(rows, given.batches, title))
+        print("\n".join(verdict(rows, options.batches[-1])))
+    if options.plot:
+        save(options.plot, plot(rows, options.batches, title))
     machine = {
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -254,8 +281,8 @@ def main() -> None:
         "transformers": transformers.__version__,
         "gpu": device if cuda else None,
     }
-    said = {name: value for name, value in vars(given).items() if name != "plot"}
-    print(json.dumps({"bench": "llm", **said, "rows": rows, **machine, **versions}))
+    settings = {name: value for name, value in vars(options).items() if name != "plot"}
+    print(json.dumps({"bench": "llm", **settings, "rows": rows, **machine, **versions}))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""What bench/llm.py times: a `RegionVLM` of random weights, its prompts, its eyes; and the bytes of
-a cache, by formula and real."""
+"""What bench/llm.py times: a `RegionVLM` of random weights, its prompts and its vision path.
+
+The bytes of a cache are here too, by formula and of a real cache.
+"""
 
 from __future__ import annotations
 
@@ -29,39 +31,43 @@ SIZES = {
 
 
 def kv_bytes(config: Any, tokens: int, *, itemsize: int, batch: int = 1) -> int:
-    """Bytes that `tokens` positions take in the cache: layers x (keys, values) x kv heads x head's
-    width. For full attention."""
+    """The bytes that `tokens` positions take in the cache of a model with full attention.
+
+    They are layers x (keys, values) x key heads x a head's width x `itemsize`.
+    """
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return batch * tokens * config.num_hidden_layers * 2 * heads * width * itemsize
 
 
 def cache_bytes(cache: Any) -> int:
-    """Bytes of a real cache of transformers."""
-    return sum(kept.nbytes for layer in cache.layers for kept in (layer.keys, layer.values))
+    """The bytes of a real cache of transformers."""
+    return sum(tensor.nbytes for layer in cache.layers for tensor in (layer.keys, layer.values))
 
 
 def build(size: str, device: str, dtype: torch.dtype, folder: Path) -> RegionVLM:
     """A `RegionVLM` of random weights: CLIP's shape, two-layer MLP, Llama's shape."""
-    (width, layers, heads, inner), (seen, blocks, eyes, within) = SIZES[size]
+    (width, layers, heads, inner), (vision_width, vision_layers, vision_heads, vision_inner) = (
+        SIZES[size]
+    )
     vision = CLIPVisionConfig(
-        hidden_size=seen,
-        num_hidden_layers=blocks,
-        num_attention_heads=eyes,
-        intermediate_size=within,
+        hidden_size=vision_width,
+        num_hidden_layers=vision_layers,
+        num_attention_heads=vision_heads,
+        intermediate_size=vision_inner,
         image_size=336,
         patch_size=14,
     )
     torch.manual_seed(0)
     CLIPVisionModel(vision).to(dtype).save_pretrained(folder)
     square = {"height": 336, "width": 336}
-    look = {
+    preprocessor = {
         "image_processor_type": "CLIPImageProcessor",
         "size": {"shortest_edge": 336},
         "crop_size": square,
     }
     (folder / "preprocessor_config.json").write_text(
-        json.dumps({**look, "do_resize": True, "do_center_crop": True})
+        json.dumps({**preprocessor, "do_resize": True, "do_center_crop": True})
     )
     text = LlamaConfig(
         vocab_size=32000,
@@ -85,18 +91,18 @@ class Prompt:
         self.ids = torch.randint(4, 32000, (batch, TEXT + 1), device=model.device)
         self.ids[:, 8] = IMAGE
         image = torch.arange(batch, device=model.device).repeat_interleave(count)
-        rest = torch.zeros_like(image)
+        zeros = torch.zeros_like(image)
         values = torch.randn(
             len(image),
             model.config.text_config.hidden_size,
             device=model.device,
             dtype=model.head_dtype,
         )
-        self.tokens = Tokens(values, image, rest, rest, rest - 1, rest, batch)
+        self.tokens = Tokens(values, image, zeros, zeros, zeros - 1, zeros, batch)
         self.cache: Any = None
 
     def prefill(self, tokens: Tokens | None = None) -> Any:
-        """To the logits of the first new token; keeps the cache."""
+        """Run the prompt up to the logits of the first new token, and keep the cache."""
         with torch.inference_mode():
             out = self.model(
                 self.ids, pictures=tokens or self.tokens, use_cache=True, logits_to_keep=1
@@ -105,7 +111,7 @@ class Prompt:
         return out
 
     def decode(self, steps: int) -> None:
-        """So many further tokens; the cache is as before afterwards."""
+        """Run so many further tokens; afterwards the cache is as it was."""
         length = self.cache.get_seq_length()
         with torch.inference_mode():
             for _ in range(steps):
@@ -115,8 +121,8 @@ class Prompt:
         self.cache.crop(length - self.cache.get_seq_length())
 
 
-class Eye:
-    """Pictures, the bare network, and regions of one number of tokens on what it gave."""
+class VisionPath:
+    """Pictures on their way through the bare network and regions, to a number of tokens."""
 
     def __init__(self, model: RegionVLM, count: int, pictures: list[Picture]) -> None:
         encoder = model.regionizer.encoder
@@ -125,31 +131,31 @@ class Eye:
             encoder, steps=f"merge(k={count}) | sort('com')" if count < PATCHES else ""
         )
         frames = [encoder.frame(picture.size) for picture in pictures]
-        look, dtype = encoder._preprocess, getattr(torch, encoder.dtype)
-        pixels = canvases(pictures, frames, resample=look.resample, fill=look.fill)
-        self.values = look.values(pixels, encoder.device, dtype)
+        preprocess, dtype = encoder._preprocess, getattr(torch, encoder.dtype)
+        pixels = canvases(pictures, frames, resample=preprocess.resample, fill=preprocess.fill)
+        self.values = preprocess.values(pixels, encoder.device, dtype)
         self.network = encoder._module
         self.grids: list[PatchGrid] = self.regionizer.see(pictures)
 
     def encode(self) -> None:
-        """The network alone."""
+        """Run the network alone."""
         with torch.inference_mode():
             self.network(pixel_values=self.values)
 
-    def alone(self) -> Members:
-        """Regions on what was encoded before."""
+    def regions_alone(self) -> Members:
+        """Make regions of what was encoded before."""
         with torch.no_grad():
             return Members.of(
                 [trail[-1] for trail in self.regionizer.trails(self.grids)], images_of(self.grids)
             )
 
     def regions(self) -> Members:
-        """Encode, then regions."""
+        """Encode, then make regions."""
         self.encode()
-        return self.alone()
+        return self.regions_alone()
 
     def tokens(self) -> Tokens:
-        """Encode, regions, pool and connector."""
+        """Encode, make regions, pool them and run the connector."""
         members = self.regions()
         with torch.no_grad():
             return self.model.head(self.grids, members)

@@ -1,4 +1,4 @@
-"""Table, plot and verdict of bench/llm.py."""
+"""The table, the plot and the verdict of bench/llm.py."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ GOALS = {"prefill": 2.5, "kv": 4.6, "regions": 0.05}  # at 124 tokens on an H200
 
 
 def table(rows: dict[int, dict[str, Any]], batches: list[int]) -> str:
-    """Markdown; in brackets how many times less than with the most tokens."""
+    """The table in Markdown; in brackets how many times less than with the most tokens."""
     most = max(rows)
     heads = ["visual tokens"]
     for batch in batches:
         heads += [
-            f"{what}, batch {batch}" for what in ("prefill", "decode", "first token", "peak MB")
+            f"{figure}, batch {batch}" for figure in ("prefill", "decode", "first token", "peak MB")
         ]
     heads += [
         "KV of an image, MB",
@@ -38,12 +38,12 @@ def table(rows: dict[int, dict[str, Any]], batches: list[int]) -> str:
 
         cells = [str(count)]
         for batch in batches:
-            own = f"batch_{batch}"
+            key = f"batch_{batch}"
             cells += [
-                cell(lambda r, n=n, o=own: r[o][n]) for n in ("prefill_ms", "decode_ms", "first_ms")
+                cell(lambda r, n=n, o=key: r[o][n]) for n in ("prefill_ms", "decode_ms", "first_ms")
             ]
             cells.append(
-                "-" if row[own]["peak_bytes"] is None else f"{row[own]['peak_bytes'] / 2**20:.0f}"
+                "-" if row[key]["peak_bytes"] is None else f"{row[key]['peak_bytes'] / 2**20:.0f}"
             )
         cells.append(cell(lambda r: r[f"batch_{batches[0]}"]["kv_bytes_image"] / 2**20))
         cells += [cell(lambda r, n=n: r[n]) for n in ("stage1_ms", "stage2_ms") if n in row]
@@ -52,7 +52,7 @@ def table(rows: dict[int, dict[str, Any]], batches: list[int]) -> str:
 
 
 def plot(rows: dict[int, dict[str, Any]], batches: list[int], title: str) -> Image.Image:
-    """Each as a share of itself at the most tokens."""
+    """The plot: each figure as a share of itself at the most tokens."""
     most = max(rows)
 
     def line(name: str, get: Callable[[dict[str, Any]], float]) -> Line:
@@ -86,31 +86,30 @@ def plot(rows: dict[int, dict[str, Any]], batches: list[int], title: str) -> Ima
                 low=0,
             )
         )
-    kept = [line("KV cache of the image", of(batches[0], "kv_bytes_image"))]
+    memory = [line("KV cache of the image", of(batches[0], "kv_bytes_image"))]
     if rows[most][f"batch_{batches[-1]}"]["peak_bytes"]:
-        kept.append(line(f"peak, batch {batches[-1]}", of(batches[-1], "peak_bytes")))
+        memory.append(line(f"peak, batch {batches[-1]}", of(batches[-1], "peak_bytes")))
     panels.append(
-        Panel("Memory", "visual tokens", f"bytes, share of those at {most}", tuple(kept), low=0)
+        Panel("Memory", "visual tokens", f"bytes, share of those at {most}", tuple(memory), low=0)
     )
     return draw_panels(panels, title="What fewer visual tokens save", subtitle=title)
 
 
 def verdict(rows: dict[int, dict[str, Any]], batch: int) -> list[str]:
-    """Goal and figure side by side; empty where 576, 124 or the batch were not measured."""
+    """The goals beside the figures; empty where 576, 124 or the batch were not measured."""
     most, few = (rows.get(count, {}).get(f"batch_{batch}") for count in (PATCHES, 124))
     if most is None or few is None:
         return []
-    prefill, kept = (
-        most["prefill_ms"] / few["prefill_ms"],
-        most["kv_bytes_image"] / few["kv_bytes_image"],
-    )
+    prefill = most["prefill_ms"] / few["prefill_ms"]
+    memory = most["kv_bytes_image"] / few["kv_bytes_image"]
     return [
-        f"prefill at 124 of 576 tokens, batch {batch}: {prefill:.2f}x faster (goal: at least {GOALS['prefill']}x)",
-        f"KV memory of the image: {kept:.2f}x smaller (goal: {GOALS['kv']}x)",
+        f"prefill at 124 of 576 tokens, batch {batch}: {prefill:.2f}x faster "
+        f"(goal: at least {GOALS['prefill']}x)",
+        f"KV memory of the image: {memory:.2f}x smaller (goal: {GOALS['kv']}x)",
         f"regions add {few['adds']:.1%} to the encoder (goal: at most {GOALS['regions']:.0%})",
     ]
 
 
 def save(path: Path, image: Image.Image) -> None:
-    """WebP without loss is a third of PNG here."""
+    """Write the plot; WebP without loss is a third of PNG here."""
     image.save(path, **({"lossless": True} if path.suffix == ".webp" else {}))

@@ -1,17 +1,16 @@
-"""What OG-LLaVA's down-sampling operator selects: runs of the flattened mask (as published) against
-the encoder's own patches.
+"""What OG-LLaVA's down-sampling operator selects, as published and on the encoder's own patches.
 
-    python bench/phi_alpha.py --data FOLDER                          # the figures over COCO's and
-    BSDS500's masks python bench/phi_alpha.py --picture docs/pictures/phi_alpha.webp          # the picture
-    in the docs, of a photo of scikit-image
+    python bench/phi_alpha.py --data FOLDER                   # figures over COCO and BSDS500 masks
+    python bench/phi_alpha.py --picture docs/pictures/phi_alpha.webp   # the picture in the docs
 
-Both operators are `segments(0.5, unit='pixels', compare='>=')` (section 5.1.1, row O1),
-`mapping='flat1d'` as published and `mapping='grid2d'`; alpha is half a pixel in both. A mask's true
-footprint are the patches of its stretched photo that hold one of its pixels' centres, found by
-painting the pixels one by one, not by the code under test. Reported for each source of masks: IoU
-with the footprint (mean over masks, and pooled: sums of intersections and unions), tokens against
-the footprint's, the tokens of an image against its patches, and which share of the tokens a mask of
-the photo's left half selects. The last line on stdout is one JSON object.
+The operators are `segments(0.5, unit='pixels', compare='>=')` (section 5.1.1, row O1) with
+`mapping='flat1d'` as published, which takes runs of the flattened mask, and with
+`mapping='grid2d'`; alpha is half a pixel in both. A mask's true footprint are the patches of its
+stretched photo that hold one of its pixels' centres, found by painting the pixels one by one and
+not by the code under test. Reported for each source of masks: IoU with the footprint (mean over
+masks, and pooled: sums of intersections and unions), tokens against the footprint's, the tokens of
+an image against its patches, and which share of the tokens a mask of the photo's left half selects.
+The last line on stdout is one JSON object. The picture is of a photo of scikit-image.
 """
 
 from __future__ import annotations
@@ -43,25 +42,25 @@ from regiontok.steps.segments import Segments
 
 PATCH = 14
 MAPPINGS = ("flat1d", "grid2d")
-WIDE = 400  # pixels of a panel
+PANEL_WIDTH = 400  # pixels
 
 
 def select(masks: PixelMasks, frame: Frame, mapping: str) -> torch.Tensor:
-    """`[k n]` bool: the patches that the operator takes for each mask."""
+    """The patches that the operator takes for each mask, `[k n]` bool."""
     step = Segments(0.5, mapping=mapping, unit="pixels", compare=">=")  # type: ignore[arg-type]
     grid = PatchGrid(torch.zeros(*frame.grid, 1), frame, masks=masks, padding="keep")
-    found = step.one(Regions.singletons(frame.grid), grid)
+    selected = step.one(Regions.singletons(frame.grid), grid)
     chosen = torch.zeros(len(masks), frame.grid[0] * frame.grid[1], dtype=torch.bool)
-    chosen[found.source[found.region], found.patch] = True
+    chosen[selected.source[selected.region], selected.patch] = True
     return chosen
 
 
 def footprint(mask: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
-    """`[n]` bool: the patches under the centres of a mask's pixels, on the stretched photo."""
+    """The patches under the centres of a mask's pixels on the stretched photo, `[n]` bool."""
     rows, cols = np.nonzero(mask)
-    (high, wide), (h, w) = mask.shape, grid
+    (height, width), (h, w) = mask.shape, grid
     painted = np.zeros(grid, bool)
-    painted[((rows + 0.5) * h / high).astype(int), ((cols + 0.5) * w / wide).astype(int)] = True
+    painted[((rows + 0.5) * h / height).astype(int), ((cols + 0.5) * w / width).astype(int)] = True
     return torch.from_numpy(painted.ravel())
 
 
@@ -90,31 +89,33 @@ def measure(sources: list[PixelMasks], side: int) -> dict[str, dict]:
     for masks in track(sources, console=Console(stderr=True)):
         frame = Frame.stretch(masks.size, (side * PATCH, side * PATCH), (PATCH, PATCH))
         dense = masks.dense().numpy()
-        seen = torch.stack([footprint(mask, frame.grid) for mask in dense])
+        footprints = torch.stack([footprint(mask, frame.grid) for mask in dense])
         half = torch.zeros(1, *masks.size, dtype=torch.bool)
         half[:, :, : masks.size[1] // 2] = True
-        images["footprint"].append(int(seen.sum()))
+        images["footprint"].append(int(footprints.sum()))
         for mapping in MAPPINGS:
             chosen = select(masks, frame, mapping)
-            both, either = ((chosen & seen).sum(1), (chosen | seen).sum(1))
-            rows[mapping] += torch.stack([both, either, chosen.sum(1), seen.sum(1)], dim=1).tolist()
+            intersection, union = (chosen & footprints).sum(1), (chosen | footprints).sum(1)
+            rows[mapping] += torch.stack(
+                [intersection, union, chosen.sum(1), footprints.sum(1)], dim=1
+            ).tolist()
             images[mapping].append(int(chosen.sum()))
             halves[mapping].append(
                 float(select(PixelMasks.from_dense(half), frame, mapping).float().mean())
             )
-    found = {}
+    figures = {}
     for mapping in MAPPINGS:
-        both, either, tokens, true = np.array([row for row in rows[mapping] if row[1]]).T
-        found[mapping] = {
+        intersection, union, tokens, true = np.array([row for row in rows[mapping] if row[1]]).T
+        figures[mapping] = {
             "masks": len(tokens),
-            "iou_mean": round(float((both / either).mean()), 3),
-            "iou_pooled": round(float(both.sum() / either.sum()), 3),
+            "iou_mean": round(float((intersection / union).mean()), 3),
+            "iou_pooled": round(float(intersection.sum() / union.sum()), 3),
             "tokens_against_footprint": round(float(tokens.sum() / true.sum()), 2),
             "tokens_of_an_image": round(float(np.mean(images[mapping])), 1),
             "tokens_of_an_image_most": int(np.max(images[mapping])),
             "share_of_patches_for_a_left_half": round(float(np.mean(halves[mapping])), 3),
         }
-    return found
+    return figures
 
 
 def painted(photo: Picture) -> Iterator[tuple[str, np.ndarray]]:
@@ -125,26 +126,25 @@ def painted(photo: Picture) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def picture(path: Path) -> None:
-    """Masks on a photo, and the patches that either operator hands to the language model of
-    each."""
+    """Draw masks on a photo, and the patches of each that either operator selects."""
     photo = Picture.of(data.chelsea())
     frame = Frame.stretch(photo.size, (24 * PATCH, 24 * PATCH), (PATCH, PATCH))
     rows, names = [], []
     for name, mask in painted(photo):
-        seen = footprint(mask, frame.grid)
+        patches = footprint(mask, frame.grid)
         pixels = np.where(mask[:, :, None], photo.pixels, photo.pixels // 4)
-        shown = Image.fromarray(pixels.astype(np.uint8)).resize(
-            (WIDE, round(WIDE * mask.shape[0] / mask.shape[1]))
+        panel_image = Image.fromarray(pixels.astype(np.uint8)).resize(
+            (PANEL_WIDTH, round(PANEL_WIDTH * mask.shape[0] / mask.shape[1]))
         )
-        row = [Panel(shown, "the mask", f"{int(seen.sum())} patches hold some of it")]
+        row = [Panel(panel_image, "the mask", f"{int(patches.sum())} patches hold some of it")]
         for mapping, title in (
             ("flat1d", "flat1d, as published"),
             ("grid2d", "grid2d, aligned with the encoder"),
         ):
             chosen = select(PixelMasks.from_dense(mask[None]), frame, mapping)
-            overlap = float((chosen[0] & seen).sum() / (chosen[0] | seen).sum())
+            overlap = float((chosen[0] & patches).sum() / (chosen[0] | patches).sum())
             regions = Regions.from_masks(chosen.view(1, *frame.grid))
-            drawn = draw_regions(photo, frame, regions, style="colours", longest=WIDE)
+            drawn = draw_regions(photo, frame, regions, style="colours", longest=PANEL_WIDTH)
             row.append(
                 Panel(
                     drawn, title, f"{int(chosen.sum())} tokens; IoU with its patches {overlap:.2f}"
@@ -153,12 +153,12 @@ def picture(path: Path) -> None:
         rows.append(row)
         names.append(name)
     title = "The patches that hold half a pixel of a mask, or more"
-    contact_sheet(rows, title=title, row_titles=names).save(
-        path, quality=75, method=6
-    )  # 90 is 167 kB
+    sheet = contact_sheet(rows, title=title, row_titles=names)
+    sheet.save(path, quality=75, method=6)  # quality 90 is 167 kB
 
 
 def main() -> None:
+    """Measure and print, or draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="the folder of docs/about/data.md; default $REGIONTOK_DATA")
     parser.add_argument(
@@ -174,15 +174,15 @@ def main() -> None:
         root = data_root(options.data)
     except FileNotFoundError as error:
         sys.exit(str(error))
-    found = {}
+    figures_by_source = {}
     for name, source in (("coco", coco), ("bsds500", bsds500)):
-        found[name] = measure(list(source(root))[: options.limit], options.grid)
-        for mapping, figures in found[name].items():
+        figures_by_source[name] = measure(list(source(root))[: options.limit], options.grid)
+        for mapping, figures in figures_by_source[name].items():
             print(
                 f"{name} {mapping}: "
                 + ", ".join(f"{key} {value}" for key, value in figures.items())
             )
-    print(json.dumps({"bench": "phi_alpha", "grid": options.grid, **found}))
+    print(json.dumps({"bench": "phi_alpha", "grid": options.grid, **figures_by_source}))
 
 
 if __name__ == "__main__":

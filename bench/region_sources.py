@@ -1,10 +1,9 @@
-"""Where the regions of `regions_bsds.py` come from: every source turns a picture into one patch
-label map a budget.
+"""Where the regions of `regions_bsds.py` come from: a source makes one patch label map a budget.
 
-Beside two trivial ones there are two kinds. A `Search` segments pixels: its labels are rounded to
-patches (a patch goes to the label that most of its pixels have) and its one parameter is searched
-until K AFTER rounding is right. A `Pipeline` is a spec of this library: features of an encoder,
-then steps.
+Beside two trivial sources there are two kinds. A `Search` segments pixels: its labels are rounded
+to patches (a patch goes to the label that most of its pixels have) and its one parameter is
+searched until K AFTER rounding is right. A `Pipeline` is a spec of this library: features of an
+encoder, then steps.
 """
 
 from __future__ import annotations
@@ -29,64 +28,65 @@ from regiontok.settings.registry import build, build_pipeline
 from regiontok.settings.spec import SpecError
 
 PATCH = 14  # the canvas is (PATCH * grid)^2: 336 x 336 at the usual 24 x 24
-# of SLIC: scikit-image's default, and a looser one that follows contours more (the best of .3, 1,
-# 10, 30 on 16 photos at 16 and more
-# regions). On all 200 photos 10 is better at K=4 (Rand index .650 to .609), 1 at K=64 (covering
-# .209 to .149): so both are shown.
+# SLIC's compactness: scikit-image's default, and a looser one that follows contours more (the best
+# of .3, 1, 10 and 30 on 16 photos at 16 and more regions). On all 200 photos 10 is better at K=4
+# (Rand index .650 to .609), 1 at K=64 (covering .209 to .149), so there is a row of each.
 COMPACTNESS = (10, 1)
-# pixels, of felzenszwalb; 5 and 60 give the same to .003 on 12 photos, 150 more at K=8 and less at
-# K=64
+# Pixels of felzenszwalb's smallest segment; 5 and 60 give the same to .003 on 12 photos, 150 gives
+# more at K=8 and less at K=64.
 MIN_SIZE = 20
-RANDOM_WIDTH = 56  # of the control's random features
+RANDOM_WIDTH = 56  # channels of the control's random features
 
 
 class Source(Protocol):
-    """What a row of the table is."""
+    """A row of the table: it cuts a picture into regions."""
 
     def __call__(self, picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
-        """`[h w]` patch labels for each budget; -1 = in no region."""
+        """Patch labels `[h w]` for each budget; -1 is in no region."""
         ...
 
 
 def on_patches(labels: np.ndarray, frame: Frame) -> np.ndarray:
-    """`[H W]` labels of every pixel -> `[h w]`: each patch takes the label that most of its pixels
-    have (ties: the lower one)."""
+    """Round pixel labels `[H W]` to patches `[h w]`: the label that most of a patch's pixels have.
+
+    The lower label wins a tie.
+    """
     patch = torch.arange(math.prod(frame.grid)).view(frame.grid)
     shared = contingency(frame.to_pixels(patch).numpy(), labels)
     if len(shared) != patch.numel():
         raise ValueError(
-            f"some of the {patch.numel()} patches lie between the pixels of a {frame.image} photo; take a coarser --grid"
+            f"some of the {patch.numel()} patches lie between the pixels of a {frame.image} photo; "
+            "take a coarser --grid"
         )
     return shared.argmax(axis=1).reshape(frame.grid)
 
 
 def on_pixels(labels: np.ndarray, frame: Frame) -> np.ndarray:
-    """`[h w]` patch labels -> `[H W]`, -1 where no patch sees the pixel."""
+    """Spread patch labels `[h w]` over pixels `[H W]`; -1 where no patch sees the pixel."""
     return frame.to_pixels(torch.from_numpy(np.asarray(labels, np.int64))).numpy()
 
 
 def count(labels: np.ndarray) -> int:
-    """Regions of a label map; -1 is none."""
+    """The number of regions of a label map; -1 is in no region."""
     return len(np.unique(labels[labels >= 0]))
 
 
 @dataclass(frozen=True)
 class Search:
-    """A pixel segmenter (pixels, parameter) -> labels, and the range of its parameter, bisected on
-    a logarithmic scale.
+    """A pixel segmenter, whose parameter is bisected on a logarithmic scale.
 
     Where no parameter tried gives K exactly (the count jumps, and is not quite monotone), the
     closest count tried for ANY budget is taken, of two as close the smaller.
     """
 
-    segment: Callable[[np.ndarray, float], np.ndarray]
-    few: float  # gives the fewest regions
-    many: float
-    whole: bool = False  # the parameter is a whole number
+    segment: Callable[[np.ndarray, float], np.ndarray]  # (pixels, parameter) -> labels
+    few: float  # the parameter that gives the fewest regions
+    many: float  # the parameter that gives the most
+    whole: bool = False  # whether the parameter is a whole number
     tries: int = 10  # the last step is a thousandth of the range, on its logarithm
 
     def __call__(self, picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
-        """Each budget's closest labels, on patches."""
+        """The labels on patches whose number is closest to each budget."""
         tried: dict[float, np.ndarray] = {}
         for wanted in budgets:
             few, many = self.few, self.many
@@ -95,16 +95,16 @@ class Search:
                 middle = round(middle) if self.whole else middle
                 if middle not in tried:
                     tried[middle] = on_patches(self.segment(picture.pixels, middle), frame)
-                found = count(tried[middle])
-                if found == wanted:
+                regions = count(tried[middle])
+                if regions == wanted:
                     break
-                few, many = (middle, many) if found < wanted else (few, middle)
+                few, many = (middle, many) if regions < wanted else (few, middle)
         ranked = sorted(tried.values(), key=count)
         return [min(ranked, key=lambda labels: abs(count(labels) - wanted)) for wanted in budgets]
 
 
 def factors(k: int, grid: tuple[int, int]) -> list[tuple[int, int]]:
-    """(down, across): the ways to cut a grid into k blocks of equal numbers."""
+    """The ways (down, across) to cut a grid into k blocks of equal numbers."""
     return [
         (down, k // down)
         for down in range(1, grid[0] + 1)
@@ -113,32 +113,36 @@ def factors(k: int, grid: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def blocks(picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
-    """Grid pooling: down x across blocks, as square as possible on the PHOTO (8 blocks are 2 x 4
-    or, upright, 4 x 2)."""
-    (h, w), (high, wide) = frame.grid, picture.size
+    """Cut the grid into blocks, as square as possible on the PHOTO.
+
+    Eight blocks are 2 x 4 or, on an upright photo, 4 x 2.
+    """
+    (h, w), (height, width) = frame.grid, picture.size
     maps = []
     for k in budgets:
         ways = factors(k, frame.grid)
-        down, across = min(ways, key=lambda cut: abs(math.log(high / cut[0] * cut[1] / wide)))
+        down, across = min(ways, key=lambda cut: abs(math.log(height / cut[0] * cut[1] / width)))
         maps.append((np.arange(h) * down // h)[:, None] * across + np.arange(w) * across // w)
     return maps
 
 
-def one(picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
-    """One region for the whole photo, whatever the budget."""
+def whole_photo(picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
+    """Make one region of the whole photo, whatever the budget."""
     return [np.zeros(frame.grid, np.int64)] * len(budgets)
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Features, then a step spec with `{k}` in it. A last step that asks for more regions than
-    there are is left out."""
+    """Features, then a step spec with `{k}` in it.
+
+    A last step that asks for more regions than there are is left out.
+    """
 
     features: Callable[[Picture, Frame], PatchGrid]
     steps: str
 
     def __call__(self, picture: Picture, frame: Frame, budgets: Sequence[int]) -> list[np.ndarray]:
-        """Each budget's labels; features are made once."""
+        """The labels for each budget; features are made once."""
         grid = self.features(picture, frame)
         return [self._labels(grid, wanted) for wanted in budgets]
 
@@ -152,8 +156,7 @@ class Pipeline:
 
 
 def noise(picture: Picture, frame: Frame, *, seed: int) -> PatchGrid:
-    """The control: independent normal features, the same for a photo and seed wherever it is
-    run."""
+    """The control: independent normal features, the same for a photo and seed on any machine."""
     rng = np.random.default_rng([seed, zlib.crc32(picture.key.encode())])
     features = torch.from_numpy(rng.standard_normal((*frame.grid, RANDOM_WIDTH))).float()
     return PatchGrid(features, frame, key=picture.key)
@@ -162,8 +165,11 @@ def noise(picture: Picture, frame: Frame, *, seed: int) -> PatchGrid:
 def encoded(
     picture: Picture, frame: Frame, *, encoder: str, segmenter: str | None = None
 ) -> PatchGrid:
-    """Features of an encoder of the library, its grid checked against the bench's; with a
-    segmenter's masks where asked for."""
+    """Features of an encoder of the library, with a segmenter's masks if one is named.
+
+    Raises:
+        SpecError: If the encoder's grid is not the bench's.
+    """
     (grid,) = _built("encoder", encoder).encode([picture])
     same = (
         grid.frame.grid == frame.grid
@@ -172,12 +178,13 @@ def encoded(
     )
     if not same:
         raise SpecError(
-            f"{encoder} looks at {grid.frame.covered} of the photo through a {grid.frame.grid} grid; the bench compares all "
-            f"sources on {frame.grid} over the whole photo {frame.covered}: stretch it to that grid"
+            f"{encoder} looks at {grid.frame.covered} of the photo through a {grid.frame.grid} "
+            f"grid; the bench compares all sources on {frame.grid} over the whole photo "
+            f"{frame.covered}: stretch it to that grid"
         )
-    return (
-        grid if segmenter is None else grid.but(masks=_built("segmenter", segmenter)([picture])[0])
-    )
+    if segmenter is None:
+        return grid
+    return grid.but(masks=_built("segmenter", segmenter)([picture])[0])
 
 
 @cache
@@ -185,10 +192,9 @@ def _built(kind: str, spec: str) -> Any:
     return build(kind, spec)
 
 
-# scikit-image's functions themselves: the library's segmenters call them too, but hand on
-# run-length coded masks; coding and
-# decoding takes .04 s for 68 masks and .65 s for 1,500, beside .2 s for the segmentation, and a
-# search makes some thirty of them.
+# These are scikit-image's functions themselves. The library's segmenters call them too, but hand on
+# run-length coded masks; coding and decoding takes .04 s for 68 masks and .65 s for 1,500, beside
+# .2 s for the segmentation, and a search makes some thirty of them.
 def _slic(pixels: np.ndarray, segments: float, *, compactness: float) -> np.ndarray:
     return slic(pixels, n_segments=int(segments), compactness=compactness, start_label=0)
 
@@ -197,9 +203,12 @@ def _felzenszwalb(pixels: np.ndarray, scale: float) -> np.ndarray:
     return felzenszwalb(pixels, scale=scale, sigma=0.8, min_size=MIN_SIZE)
 
 
-# Of the combined row: what the diagnostic study calls segmentation, then clustering (D6), brought
-# to an exact budget.
-COMBINED = "segments(0.07, resolve='smallest') | cover('rest') | split(eps=0.7, min_samples=3, min_patches=10) | merge(k={k})"
+# The combined row is what the diagnostic study calls segmentation, then clustering (D6), brought to
+# an exact budget.
+COMBINED = (
+    "segments(0.07, resolve='smallest') | cover('rest') | "
+    "split(eps=0.7, min_samples=3, min_patches=10) | merge(k={k})"
+)
 
 
 def sources(side: int, seed: int) -> dict[str, Source]:
@@ -210,7 +219,7 @@ def sources(side: int, seed: int) -> dict[str, Source]:
 
     lite = f"lite(size={16 * side}, patch=16)"
     return {
-        "one": one,
+        "one": whole_photo,
         "grid": blocks,
         **{
             f"slic-{c}": Search(partial(_slic, compactness=c), 1, 2000, whole=True)
@@ -226,10 +235,10 @@ def sources(side: int, seed: int) -> dict[str, Source]:
 
 
 def source(name: str, side: int, seed: int) -> Source:
-    """The source of a row: one of `sources`, or the spec of any encoder of the library, whose
-    patches are merged.
+    """The source of a row: one of `sources`, or merged patches of any encoder of the library.
 
-    Raises `SpecError` for an unknown encoder.
+    Raises:
+        SpecError: If the name is neither a row nor the spec of an encoder.
     """
     named = sources(side, seed)
     if name in named:

@@ -1,11 +1,10 @@
 """Region quality on BSDS500: how well do k regions of patches agree with what people draw?
 
-    python bench/regions_bsds.py --data FOLDER --limit 20 --sources one grid slic-1 random --out
-    regions.md
+    python bench/regions_bsds.py --data FOLDER --limit 20 --sources one grid random --out table.md
 
 Every source gives regions on the SAME patch grid (the photo stretched to a square canvas, 24 x 24
-patches of 14), K counted after rounding to patches; patches go back to the photo's pixels and meet
-its 4-9 human segmentations. A cell is covering / probabilistic Rand index / variation of
+patches of 14), with K counted after rounding to patches; patches go back to the photo's pixels and
+meet its 4-9 human segmentations. A cell is covering / probabilistic Rand index / variation of
 information in bits, and in brackets the mean K that was reached. Covering sums over all photos and
 annotators, the other two are means over photos (the benchmark's rule,
 `regiontok.measures.covering`). The last line on stdout is one JSON object.
@@ -39,7 +38,7 @@ from regiontok.settings.spec import SpecError
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared."""
+    """What is compared: rows, budgets, patches a side and the seed of random features."""
 
     sources: tuple[str, ...]
     ks: tuple[int, ...]
@@ -49,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One source on one photo: scores and regions at each budget, seconds for all of them."""
+    """A source on a photo: scores and regions at each budget, seconds for all budgets."""
 
     scores: list[RegionScores]
     regions: list[int]
@@ -57,7 +56,7 @@ class Row:
 
 
 def measure(photo: Photo, settings: Settings) -> dict[str, Row]:
-    """All sources on one photo."""
+    """Measure all sources on a photo."""
     picture, humans = Picture.of(photo.image), photo.humans()
     side = PATCH * settings.grid
     frame = Frame.stretch(picture.size, (side, side), (PATCH, PATCH))
@@ -66,14 +65,16 @@ def measure(photo: Photo, settings: Settings) -> dict[str, Row]:
         start = time.perf_counter()
         labels = source(name, settings.grid, settings.seed)(picture, frame, settings.ks)
         seconds = time.perf_counter() - start
-        scores = [region_scores(on_pixels(each, frame), humans) for each in labels]
-        rows[name] = Row(scores, [count(each) for each in labels], seconds)
+        scores = [region_scores(on_pixels(patch_labels, frame), humans) for patch_labels in labels]
+        rows[name] = Row(scores, [count(patch_labels) for patch_labels in labels], seconds)
     return rows
 
 
 def measured(chosen: Sequence[Photo], settings: Settings, workers: int) -> list[dict[str, Row]]:
-    """All photos, over several processes of one thread each, with progress on stderr; in the order
-    of the photos."""
+    """Measure all photos in several processes of one thread each, with progress on stderr.
+
+    The rows come in the order of the photos.
+    """
     columns = TextColumn("photos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     # spawn: torch and numba keep threads, which a forked child would inherit dead
     with (
@@ -93,13 +94,15 @@ def measured(chosen: Sequence[Photo], settings: Settings, workers: int) -> list[
 
 
 def summary(rows: Sequence[dict[str, Row]], settings: Settings) -> dict[str, dict]:
-    """The figures of each source over all photos: by budget, and with the best budget for all (ODS)
-    and for each photo (OIS)."""
+    """The figures of each source over all photos.
+
+    They are given by budget, and with the best budget for all photos (ODS) and for each (OIS).
+    """
     figures = {}
     for name in settings.sources:
-        own = [row[name] for row in rows]
-        whole = dataset_scores([row.scores for row in own])
-        regions = np.array([row.regions for row in own])
+        rows_of_source = [row[name] for row in rows]
+        whole = dataset_scores([row.scores for row in rows_of_source])
+        regions = np.array([row.regions for row in rows_of_source])
         figures[name] = {
             "budgets": [
                 {
@@ -114,7 +117,7 @@ def summary(rows: Sequence[dict[str, Row]], settings: Settings) -> dict[str, dic
             ],
             "covering_ods": round(whole.covering_ods, 4),
             "covering_ois": round(whole.covering_ois, 4),
-            "seconds_per_photo": round(float(np.mean([row.seconds for row in own])), 3),
+            "seconds_per_photo": round(float(np.mean([row.seconds for row in rows_of_source])), 3),
         }
     return figures
 
@@ -122,26 +125,28 @@ def summary(rows: Sequence[dict[str, Row]], settings: Settings) -> dict[str, dic
 def markdown(figures: dict[str, dict], settings: Settings, number: int) -> str:
     """The table: a source a row, a budget a column."""
 
-    def cell(at: dict) -> str:
-        return f"{at['covering']:.3f}/{at['rand']:.3f}/{at['voi']:.2f} (K {at['mean_k']:.1f})"
+    def cell(budget: dict) -> str:
+        scores = f"{budget['covering']:.3f}/{budget['rand']:.3f}/{budget['voi']:.2f}"
+        return f"{scores} (K {budget['mean_k']:.1f})"
 
     lines = [
-        f"{number} BSDS500 photos, {settings.grid} x {settings.grid} patches; covering / Rand index / variation of information (mean K)",
+        f"{number} BSDS500 photos, {settings.grid} x {settings.grid} patches; "
+        "covering / Rand index / variation of information (mean K)",
         "",
         "| source | " + " | ".join(f"K={k}" for k in settings.ks) + " | s/photo |",
         "| --- |" + " --- |" * (len(settings.ks) + 1),
     ]
-    for name, own in figures.items():
+    for name, figures_of_source in figures.items():
         lines.append(
             f"| {name} | "
-            + " | ".join(map(cell, own["budgets"]))
-            + f" | {own['seconds_per_photo']:.2f} |"
+            + " | ".join(map(cell, figures_of_source["budgets"]))
+            + f" | {figures_of_source['seconds_per_photo']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """Parse and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -160,61 +165,63 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="also write the table (.md) or all figures (.json) there"
     )
-    chosen = parser.parse_args(given)
+    options = parser.parse_args(words)
     try:
-        chosen.ks = tuple(int(k) for k in chosen.ks.split(","))
+        options.ks = tuple(int(k) for k in options.ks.split(","))
     except ValueError:
-        parser.error(f"--ks takes whole numbers with commas between, got {chosen.ks!r}")
-    if min(chosen.grid, chosen.workers, 1 if chosen.limit is None else chosen.limit) < 1:
+        parser.error(f"--ks takes whole numbers with commas between, got {options.ks!r}")
+    if min(options.grid, options.workers, 1 if options.limit is None else options.limit) < 1:
         parser.error("--grid, --workers and --limit take numbers from 1 on")
-    if min(chosen.ks) < 1 or max(chosen.ks) > chosen.grid**2:
+    if min(options.ks) < 1 or max(options.ks) > options.grid**2:
         parser.error(
-            f"--ks must lie between 1 and the {chosen.grid**2} patches of the grid, got {chosen.ks}"
+            f"--ks must lie between 1 and the {options.grid**2} patches of the grid, "
+            f"got {options.ks}"
         )
-    if "grid" in chosen.sources and (
-        without := [k for k in chosen.ks if not factors(k, (chosen.grid, chosen.grid))]
+    if "grid" in options.sources and (
+        without := [k for k in options.ks if not factors(k, (options.grid, options.grid))]
     ):
         parser.error(
-            f"{without} blocks do not tile a {chosen.grid} x {chosen.grid} grid; take other --ks, or leave grid out"
+            f"{without} blocks do not tile a {options.grid} x {options.grid} grid; "
+            "take other --ks, or leave grid out"
         )
-    if chosen.out and chosen.out.suffix not in (".md", ".json"):
-        parser.error(f"--out takes a .md or a .json file, got {chosen.out}")
-    return chosen
+    if options.out and options.out.suffix not in (".md", ".json"):
+        parser.error(f"--out takes a .md or a .json file, got {options.out}")
+    return options
 
 
 def spread(items: Sequence[Photo], limit: int | None) -> list[Photo]:
-    """At most `limit` of them, evenly spread."""
+    """At most `limit` of the photos, evenly spread."""
     if limit is None or limit >= len(items):
         return list(items)
     return [items[i * len(items) // limit] for i in range(limit)]
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Run; 0, or 2 with one line on stderr for a user's mistake."""
-    chosen = arguments(given)
-    settings = Settings(tuple(chosen.sources), chosen.ks, chosen.grid, chosen.seed)
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the bench; returns 0, or 2 with one line on stderr for a user's mistake."""
+    options = arguments(words)
+    settings = Settings(tuple(options.sources), options.ks, options.grid, options.seed)
     start = time.perf_counter()
     try:
         for name in settings.sources:
             source(name, settings.grid, settings.seed)
-        own = spread(photos(data_root(chosen.data)), chosen.limit)
-        rows = measured(own, settings, chosen.workers)
+        chosen = spread(photos(data_root(options.data)), options.limit)
+        rows = measured(chosen, settings, options.workers)
     except (SpecError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
     figures = summary(rows, settings)
-    table = markdown(figures, settings, len(own))
+    table = markdown(figures, settings, len(chosen))
     result = {
         "bench": "regions_bsds",
-        "photos": len(own),
+        "photos": len(chosen),
         "grid": [settings.grid, settings.grid],
         "seed": settings.seed,
         "seconds": round(time.perf_counter() - start, 1),
         "sources": figures,
     }
-    if chosen.out:
-        chosen.out.write_text(
-            table if chosen.out.suffix == ".md" else json.dumps(result, indent=1) + "\n"
+    if options.out:
+        options.out.write_text(
+            table if options.out.suffix == ".md" else json.dumps(result, indent=1) + "\n"
         )
     print(table)
     print(json.dumps(result))

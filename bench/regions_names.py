@@ -1,12 +1,12 @@
 """How often the name of a region agrees with the COCO category of the object under it.
 
+    python bench/regions_names.py --data ../shared/data
+
 For every annotated object that is large enough and whose category ImageNet knows, each source
 offers the region that overlaps it best (IoU on the patch grid), and the region is named by `lite`'s
 dense logits averaged over it. A name is right if its ImageNet class is in the category's list below
-(top-1), or if one of the five best is (top-5). Beside them: the name of the whole photo, names
-drawn from the regions of other photos, and chance.
-
-    python bench/regions_names.py --data ../shared/data
+(top-1), or if one of the five best is (top-5). Beside these stand the name of the whole photo,
+names drawn from the regions of other photos, and chance. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from regiontok.tokenizer.regionizer import build_encoder
 
 # COCO category -> ImageNet-1k class indices that mean it, or a kind of it. Categories that ImageNet
-# does not know (person, giraffe,
-# frisbee, ...) are left out, and so are those it knows only by a part or a relative (cake, donut,
-# sandwich, carrot).
+# does not know (person, giraffe, frisbee, ...) are left out, and so are those that it knows only by
+# a part or a relative (cake, donut, sandwich, carrot).
 MAPPING: dict[str, tuple[int, ...]] = {
     "bicycle": (444, 671),
     "car": (436, 468, 511, 609, 627, 656, 661, 717, 751, 817),
@@ -106,43 +105,45 @@ SOURCES = {
 
 
 def photos(data: Path, smallest: int) -> Iterator[tuple[Path, list[str], list]]:
-    """Photo, and the category and segmentation of each object with a box of at least `smallest` px
-    a side; crowds are left out."""
+    """Photos with the category and the segmentation of each of their objects.
+
+    Objects with a box of `smallest` pixels a side or less are left out, and so are crowds.
+    """
     for file in sorted((data / "coco" / "annotations" / "split").glob("*instances*.json")):
-        found = json.loads(file.read_text(encoding="utf-8"))
-        names = {category["id"]: category["name"] for category in found["categories"]}
-        own: dict[int, list[dict]] = {}
-        for one in found["annotations"]:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        objects_by_image: dict[int, list[dict]] = {}
+        for annotation in content["annotations"]:
             if (
-                names[one["category_id"]] in MAPPING
-                and not one.get("iscrowd")
-                and min(one["bbox"][2:]) > smallest
+                names[annotation["category_id"]] in MAPPING
+                and not annotation.get("iscrowd")
+                and min(annotation["bbox"][2:]) > smallest
             ):
-                own.setdefault(one["image_id"], []).append(one)
-        for image in found["images"]:
+                objects_by_image.setdefault(annotation["image_id"], []).append(annotation)
+        for image in content["images"]:
             path = data / "coco" / "images" / image["file_name"]
-            if image["id"] in own and path.is_file():
-                objects = own[image["id"]]
+            if image["id"] in objects_by_image and path.is_file():
+                objects = objects_by_image[image["id"]]
                 yield (
                     path,
-                    [names[one["category_id"]] for one in objects],
-                    [one["segmentation"] for one in objects],
+                    [names[annotation["category_id"]] for annotation in objects],
+                    [annotation["segmentation"] for annotation in objects],
                 )
 
 
 def best_region(masks: Tensor, target: Tensor) -> tuple[int, float]:
-    """The region `[k h w]` that overlaps `target [h w]` (shares) best, and its IoU."""
+    """The region of `masks [k h w]` that overlaps `target [h w]` (shares) best, and its IoU."""
     shared = torch.minimum(masks.float(), target).sum((1, 2))
     joined = torch.maximum(masks.float(), target).sum((1, 2))
     iou = shared / joined
-    at = int(iou.argmax())
-    return at, float(iou[at])
+    best = int(iou.argmax())
+    return best, float(iou[best])
 
 
 def measure(
     data: Path, encoder_spec: str, smallest: int, limit: int | None, seed: int
 ) -> tuple[list[dict], int]:
-    """One row a source."""
+    """The rows of the table, one a source, and the number of photos."""
     encoder = build_encoder(encoder_spec)
     tokenizers = {
         name: RegionTokenizer(
@@ -161,16 +162,16 @@ def measure(
         dense = encoder.logits([picture])[0]
         grids = tokenizers["felzenszwalb"].regionizer.see([picture])
         targets = grids[0].frame.to_grid(PixelMasks.from_coco(segmentations, picture.size))
-        found = {
+        regions_by_source = {
             name: tokenizer.regionizer.trails(grids)[0][-1]
             for name, tokenizer in tokenizers.items()
         }
-        named = {name: region_logits(dense, regions) for name, regions in found.items()}
+        named = {name: region_logits(dense, regions) for name, regions in regions_by_source.items()}
         for category, target in zip(categories, targets, strict=True):
             truth.append(category)
-            for name, regions in found.items():
-                at, iou = best_region(regions.masks, target)
-                logits_of[name].append(named[name][at])
+            for name, regions in regions_by_source.items():
+                best, iou = best_region(regions.masks, target)
+                logits_of[name].append(named[name][best])
                 overlap[name].append(iou)
             logits_of["annotated masks"].append(
                 (dense * target[..., None]).sum((0, 1)) / target.sum().clamp(min=1e-9)
@@ -180,15 +181,9 @@ def measure(
     logits_of["names of other regions"] = [logits_of["clustering"][i] for i in order]
     rows = [_row(name, logits, truth, overlap.get(name)) for name, logits in logits_of.items()]
     chance = float(np.mean([len(MAPPING[category]) / 1000 for category in truth]))
-    return [
-        *rows,
-        {
-            "source": "chance (one of 1,000 names)",
-            "top1": chance,
-            "top5": min(1.0, 5 * chance),
-            "iou": None,
-        },
-    ], len(chosen)
+    rows.append({"source": "chance (one of 1,000 names)", "top1": chance, "iou": None})
+    rows[-1]["top5"] = min(1.0, 5 * chance)
+    return rows, len(chosen)
 
 
 def _row(name: str, logits: list[Tensor], truth: list[str], overlap: list[float] | None) -> dict:
@@ -231,7 +226,8 @@ def main() -> None:
     args = parser.parse_args()
     if not args.data or not args.data.is_dir():
         sys.exit(
-            f"no data at {args.data}: give --data or REGIONTOK_DATA (docs/about/data.md says what belongs there)"
+            f"no data at {args.data}: give --data or REGIONTOK_DATA "
+            "(docs/about/data.md says what belongs there)"
         )
     rows, count = measure(args.data, args.encoder, args.smallest, args.limit, args.seed)
     print("| source | top-1 | top-5 | mean IoU of the region |\n| --- | --- | --- | --- |")
@@ -240,11 +236,8 @@ def main() -> None:
         print(
             f"| {row['source']} | {100 * row['top1']:.1f} % | {100 * row['top5']:.1f} % | {iou} |"
         )
-    print(
-        json.dumps(
-            {"bench": "regions_names", "photos": count, "encoder": args.encoder, "rows": rows}
-        )
-    )
+    result = {"bench": "regions_names", "photos": count, "encoder": args.encoder}
+    print(json.dumps(result | {"rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""RICE's ablations in small (Table 5: N, K, rho, M), its loss against a margin softmax, and regions
-against whole images.
+"""RICE's ablations in small: Table 5, its loss against a margin softmax, regions against images.
 
-    python bench/rice_ablations.py runs/ablations [--steps 600] [--seeds 0 1 2] [--only loss rho]
-    [--table]
+    python bench/rice_ablations.py runs/ablations
+    python bench/rice_ablations.py runs/ablations --steps 600 --seeds 0 1 2 --only loss rho
+    python bench/rice_ablations.py runs/ablations --table
 
-Generated scenes, a small encoder; each run takes about two minutes on one core. Labels are k-means
-clusters of `lite`'s region features (the table `labels` compares them with true attributes). Judged
-is the exported encoder, on scenes that were not trained on: region k-NN (k = 10, neighbours in
-other scenes) over colour, texture, size and shape of objects, and over the words in the scenes,
-which are text regions. A run that is done is not done again; one that was stopped goes on from its
-last checkpoint. `--table` prints what is there.
+Table 5's settings are N, K, rho and M. The data are generated scenes, the encoder is small, and
+each run takes about two minutes on one core. Labels are k-means clusters of `lite`'s region
+features (the table `labels` compares them with true attributes). The exported encoder is judged on
+scenes that were not trained on: region k-NN (k = 10, neighbours in other scenes) over colour,
+texture, size and shape of objects, and over the words in the scenes, which are text regions. A run
+that is done is not done again; one that was stopped goes on from its last checkpoint. `--table`
+prints the tables of the runs that are done.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -38,13 +40,16 @@ from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.system.files import replacing
 
 SIZE, OBJECTS, LAYERS, BATCH = 96, (4, 10), 2, 32
-DATA = f"scenes(2048, size={SIZE}, fewest={OBJECTS[0]}, most={OBJECTS[1]}, words=True, kmeans={{k}}{{more}})"
+DATA = (
+    f"scenes(2048, size={SIZE}, fewest={OBJECTS[0]}, most={OBJECTS[1]}, words=True, "
+    "kmeans={k}{more})"
+)
 JUDGED, SEED = 400, 1_000_000
-# clusters: so few that a tenth of them are six negatives, hence rho = 1 where nothing else is said
+# So few clusters that a tenth of them are six negatives: hence rho = 1 where nothing else is said.
 K = 64
 KINDS = (*ATTRIBUTES, "word")
-# table -> setting -> (clusters, more of the scenes, overrides); the first setting of each is the
-# one the others change
+# Table -> setting -> (clusters, further options of the scenes, overrides). The first setting of a
+# table is the one that the others change.
 BASE: tuple[int, str, list[str]] = (K, "", [])
 TABLES: dict[str, dict[str, tuple[int, str, list[str]]]] = {
     "N": {"N = 10": BASE} | {f"N = {n}": (K, "", [f"pretrain.regions={n}"]) for n in (1, 5, 20)},
@@ -60,7 +65,7 @@ TABLES: dict[str, dict[str, tuple[int, str, list[str]]]] = {
 
 
 def changes(clusters: int, more: str, overrides: list[str], seed: int, steps: int) -> list[str]:
-    """The overrides of one run."""
+    """The overrides of the recipe that make a run."""
     stage = f"name='a', size={SIZE}, steps={steps}, batch={BATCH}, warmup=50, learning_rate=3e-3"
     source = DATA.format(k=clusters, more=more)
     return [
@@ -76,24 +81,22 @@ def changes(clusters: int, more: str, overrides: list[str], seed: int, steps: in
     ]
 
 
-def one(root: Path, words: list[str]) -> dict:
-    """Run, or go on, or read what is done; runs of the same settings are one run, whichever table
-    asks."""
+def scores_of(root: Path, words: list[str]) -> dict:
+    """The scores of a run, which is started, continued or, if it is done, only read.
+
+    Runs of the same settings are the same run, whichever table they stand in.
+    """
     out = run_of(root, words)
-    kept = out / "judged.json"
-    if not kept.exists():
+    scores_file = out / "judged.json"
+    if not scores_file.exists():
         options = PretrainOptions(device="cpu", save_every=100, cache=str(root / "data"))
-        found = pretrain(
+        result = pretrain(
             "rice/pretrain_b16", out, overrides=words, options=options, resume=out.exists()
         )
-        with replacing(kept) as part:
-            part.write_text(
-                json.dumps(
-                    judged(export.load(out / "encoder", dtype=torch.float32))
-                    | {"loss": found["loss"]}
-                )
-            )
-    return json.loads(kept.read_text())
+        scores = judged(export.load(out / "encoder", dtype=torch.float32))
+        with replacing(scores_file) as path:
+            path.write_text(json.dumps(scores | {"loss": result["loss"]}))
+    return json.loads(scores_file.read_text())
 
 
 def run_of(root: Path, words: list[str]) -> Path:
@@ -103,8 +106,8 @@ def run_of(root: Path, words: list[str]) -> Path:
 
 @cache
 def held_out() -> list[tuple[torch.Tensor, torch.Tensor, list[dict[str, str]]]]:
-    """(pixels, shares of patches, words of each region) of scenes that nothing was trained on."""
-    found, patch = [], ViTConfig.named("mini").patch
+    """Scenes that nothing was trained on: pixels, shares of patches, and words of each region."""
+    scenes, patch = [], ViTConfig.named("mini").patch
     for seed in range(SEED, SEED + JUDGED):
         scene = make_scene(seed, SIZE, OBJECTS)
         rng = np.random.default_rng(seed)
@@ -114,79 +117,80 @@ def held_out() -> list[tuple[torch.Tensor, torch.Tensor, list[dict[str, str]]]]:
         masks = np.concatenate([scene.masks, np.zeros((1, SIZE, SIZE), bool)])
         masks[:, y0:y1, x0:x1] = False
         masks[-1, y0:y1, x0:x1] = True
-        said = [{name: getattr(each, name) for name in ATTRIBUTES} for each in scene.objects] + [
-            {"word": word}
-        ]
-        seen = [at for at, mask in enumerate(masks) if mask.any()]  # the plate may hide an object
-        shares = adaptive_avg_pool2d(torch.from_numpy(masks[seen]).float()[None], SIZE // patch)[0]
-        found.append(
-            (torch.from_numpy(pixels.copy()).permute(2, 0, 1), shares, [said[at] for at in seen])
-        )
-    return found
+        words = [{name: getattr(drawn, name) for name in ATTRIBUTES} for drawn in scene.objects]
+        words.append({"word": word})
+        # the word's plate may hide an object
+        visible = [index for index, mask in enumerate(masks) if mask.any()]
+        dense = torch.from_numpy(masks[visible]).float()
+        shares = adaptive_avg_pool2d(dense[None], SIZE // patch)[0]
+        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+        scenes.append((image, shares, [words[index] for index in visible]))
+    return scenes
 
 
 @torch.no_grad()
 def judged(vit: ViT) -> dict[str, float]:
     """Region k-NN of an encoder by kind of word, and what a blind neighbour scores."""
     model, scenes = RegionTransformer(vit, LAYERS).eval(), held_out()
-    features, owners, said = [], [], []
-    for at in range(0, len(scenes), 20):
-        part = scenes[at : at + 20]
+    features, owners, words_by_region = [], [], []
+    for start in range(0, len(scenes), 20):
+        chunk = scenes[start : start + 20]
         batch = Batch(
-            torch.stack([each[0] for each in part]),
-            Visible.from_masks([each[1] for each in part]),
+            torch.stack([scene[0] for scene in chunk]),
+            Visible.from_masks([scene[1] for scene in chunk]),
             {},
             (),
         )
         features.append(model(batch.normalised(torch.device("cpu")), batch.visible).regions)
-        for number, (_, _, regions) in enumerate(part, at):
+        for number, (_, _, regions) in enumerate(chunk, start):
             owners += [number] * len(regions)
-            said += regions
-    found = {}
+            words_by_region += regions
+    scores = {}
     for kind in KINDS:
         words = WORDS if kind == "word" else ATTRIBUTES[kind]
-        labels = torch.tensor([words.index(each[kind]) if kind in each else -1 for each in said])
+        labels = torch.tensor(
+            [words.index(region[kind]) if kind in region else -1 for region in words_by_region]
+        )
         score = region_knn(LabelledRegions(torch.cat(features), labels, torch.tensor(owners)))
-        found |= {kind: score.accuracy, f"{kind}_chance": score.chance}
-    return found
+        scores |= {kind: score.accuracy, f"{kind}_chance": score.chance}
+    return scores
 
 
 def lines(root: Path, steps: int, seeds: Sequence[int], only: Sequence[str]) -> list[str]:
-    """The tables in Markdown, of what is done; every number with its spread over seeds."""
+    """The tables in Markdown of the runs that are done; each number with its spread over seeds."""
     untrained = [judged(ViT(ViTConfig.named("mini"), seed=seed)) for seed in seeds]
     blind = {kind: untrained[0][f"{kind}_chance"] for kind in KINDS} | {"loss": float("nan")}
     heads = ("setting", *KINDS, "loss", "seeds")
     opening = ["", _row(heads), _row(["---"] * len(heads))]
-    found = []
+    rows = []
     for table in only:
-        found += opening
+        rows += opening
         for name, setting in TABLES[table].items():
             folders = [
                 run_of(root, changes(*setting, seed, steps)) / "judged.json" for seed in seeds
             ]
-            own = [json.loads(path.read_text()) for path in folders if path.exists()]
-            found += [_row([name, *_spread(own), str(len(own))])] if own else []
-    found += [
+            scores = [json.loads(path.read_text()) for path in folders if path.exists()]
+            rows += [_row([name, *_spread(scores), str(len(scores))])] if scores else []
+    rows += [
         *opening,
         _row(["untrained", *_spread(untrained), str(len(seeds))]),
         _row(["blind neighbour", *_spread([blind]), ""]),
     ]
-    return [*found, "", f"{steps} steps of {BATCH} scenes, mean ± deviation of seeds."]
+    return [*rows, "", f"{steps} steps of {BATCH} scenes, mean ± deviation of seeds."]
 
 
 def _spread(runs: Sequence[dict[str, float]]) -> list[str]:
-    found = []
+    cells = []
     for kind in (*KINDS, "loss"):
         values = [
             100 * run[kind] if kind != "loss" else run.get(kind, float("nan")) for run in runs
         ]
-        mean = statistics.mean(values)
-        found.append(
-            ""
-            if mean != mean
-            else f"{mean:.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
-        )
-    return found
+        if any(map(math.isnan, values)):
+            cells.append("")
+            continue
+        deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        cells.append(f"{statistics.mean(values):.1f}{deviation}")
+    return cells
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -194,7 +198,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def main() -> None:
-    """See above."""
+    """Run the settings, then print their tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -203,17 +207,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--table", action="store_true")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    for seed in [] if given.table else given.seeds:
-        for table in given.only:
+    for seed in [] if options.table else options.seeds:
+        for table in options.only:
             for name, setting in TABLES[table].items():
-                found = one(given.root, changes(*setting, seed, given.steps))
-                shown = ", ".join(f"{kind} {found[kind]:.3f}" for kind in KINDS)
-                sys.stderr.write(
-                    f"{table}: {name}, seed {seed}: {shown}, loss {found['loss']:.2f}\n"
-                )
-    sys.stdout.write("\n".join(lines(given.root, given.steps, given.seeds, given.only)) + "\n")
+                scores = scores_of(options.root, changes(*setting, seed, options.steps))
+                text = ", ".join(f"{kind} {scores[kind]:.3f}" for kind in KINDS)
+                text += f", loss {scores['loss']:.2f}"
+                print(f"{table}: {name}, seed {seed}: {text}", file=sys.stderr)
+    print("\n".join(lines(options.root, options.steps, options.seeds, options.only)))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""What region rows cost: a Region Transformer layer against a plain layer, and against repeating
-the image once a region.
+"""What region rows cost: a Region Transformer layer against a plain one and repeated images.
 
     python bench/rice_regions.py
     python bench/rice_regions.py --width 1024 --heads 16 --images 8 --device cuda --dtype bfloat16
 
-One block of random weights, 24 x 24 patches, 10 random boxes an image; forward and backward,
-gradients of tokens and weights. "plain" runs the image's tokens, "region" also the rows, "repeated"
-puts the image of every region beside the others with its row as one more token under a [t t] mask:
-the same numbers for the rows (checked). The three are timed in turn, so that a busy machine slows
-all alike; "over plain" is the median over the rounds of each round's ratio. On a CPU it is the
-process's processor time (of all its threads), which others take less from than from the clock; on a
-GPU the clock. The last line is JSON.
+There is one block of random weights, 24 x 24 patches, and 10 random boxes an image; forward and
+backward are timed, with gradients of tokens and weights. "plain" runs the image's tokens, "region"
+also the rows, and "repeated" the image once a region, each with its row as one more token under a
+[t t] mask: the same numbers for the rows (checked). The three are timed in turn, so that a busy
+machine slows all alike; "over plain" is the median over the rounds of each round's ratio. On a CPU
+the time is the process's processor time (of all its threads), from which others take less than from
+the clock; on a GPU it is the clock. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -33,44 +32,47 @@ GOAL = 1.10
 
 
 def random_boxes(images: int, regions: int, side: int, generator: torch.Generator) -> Tensor:
-    """`[b r 4]` xyxy in patches, sides of a tenth to the whole of the grid."""
+    """Boxes `[b r 4]`, xyxy in patches, with sides of a tenth to the whole of the grid."""
     size = side * (0.1 + 0.9 * torch.rand(images, regions, 2, generator=generator))
     start = (side - size) * torch.rand(images, regions, 2, generator=generator)
     return torch.cat([start, start + size], -1)
 
 
 class Bench:
-    """One block and its input, and the three ways to run it; each gives the rows, or the tokens."""
+    """A block, its input, and the three ways to run it; each gives the rows, or the tokens."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         grid = (args.side, args.side)
         generator = torch.Generator().manual_seed(0)
-        vit = ViT(ViTConfig(args.width, 1, args.heads, 4 * args.width, 14))
-        seen = Visible.from_boxes(
+        config = ViTConfig(
+            width=args.width, depth=1, heads=args.heads, mlp=4 * args.width, patch=14
+        )
+        vit = ViT(config)
+        visible = Visible.from_boxes(
             random_boxes(args.images, args.regions, args.side, generator), grid
         )
         x = torch.randn(args.images, 1 + args.side**2, args.width, generator=generator)
         dtype = getattr(torch, args.dtype)
         self.block = vit.to(args.device, dtype).blocks[0]
-        self.turn = tuple(part.detach() for part in vit.turn(grid))
-        self.mask = seen.mask[:, None].to(args.device)
+        self.rotary = tuple(table.detach() for table in vit.rotary(grid))
+        self.mask = visible.mask[:, None].to(args.device)
         self.x = x.to(args.device, dtype).requires_grad_()
 
     @property
     def rows(self) -> Tensor:
-        """Copies of CLS."""
+        """The rows before the block: copies of CLS."""
         return self.x[:, :1].expand(-1, self.mask.shape[2], -1)
 
     def plain(self) -> Tensor:
-        """Tokens alone."""
-        return self.block(self.x, self.turn)[0]
+        """Run the tokens alone."""
+        return self.block(self.x, self.rotary)[0]
 
     def region(self) -> tuple[Tensor, Tensor]:
-        """Tokens and rows."""
-        return self.block(self.x, self.turn, self.rows, self.mask)
+        """Run tokens and rows."""
+        return self.block(self.x, self.rotary, self.rows, self.mask)
 
     def repeated(self) -> Tensor:
-        """Rows, at the end of an image of their own."""
+        """Run each row at the end of an image of its own."""
         block, attention, rows = self.block, self.block.attention, self.rows
         r = rows.shape[1]
         x = torch.cat([self.x.repeat_interleave(r, 0), rows.flatten(0, 1)[:, None]], 1)
@@ -79,11 +81,11 @@ class Bench:
         may[:, :, :, -1] = False
         may[:, 0, -1, 0] = False
         may[:, 0, -1, 1:-1] = self.mask[:, 0].flatten(0, 1)
-        cos, sin = (torch.cat([part, part[:1]]) for part in self.turn)
+        cos, sin = (torch.cat([table, table[:1]]) for table in self.rotary)
         normed = block.norm1(x)
         q, k = (
-            rotate(attention.split(part(normed)), (cos, sin))
-            for part in (attention.query, attention.key)
+            rotate(attention.split(table(normed)), (cos, sin))
+            for table in (attention.query, attention.key)
         )
         mixed = F.scaled_dot_product_attention(
             q, k, attention.split(attention.value(normed)), attn_mask=may
@@ -92,15 +94,15 @@ class Bench:
         return (x + block.mlp(block.norm2(x)))[:, -1].unflatten(0, (-1, r))
 
     def seconds(self, run: Callable[[], Tensor | tuple[Tensor, Tensor]]) -> float:
-        """Forward and backward, once."""
+        """The time of a forward and backward pass."""
         self.block.zero_grad()
         self.x.grad = None
         self._wait()
         clock = time.perf_counter if self.x.is_cuda else time.process_time
         start = clock()
         out = run()
-        parts = out if isinstance(out, tuple) else (out,)
-        torch.stack([part.float().square().mean() for part in parts]).sum().backward()
+        tensors = out if isinstance(out, tuple) else (out,)
+        torch.stack([tensor.float().square().mean() for tensor in tensors]).sum().backward()
         self._wait()
         return clock() - start
 
@@ -110,16 +112,10 @@ class Bench:
 
 
 def main() -> None:
+    """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (
-        ("width", 768),
-        ("heads", 12),
-        ("side", 24),
-        ("regions", 10),
-        ("images", 4),
-        ("rounds", 7),
-        ("threads", 0),
-    ):
+    sizes = {"width": 768, "heads": 12, "side": 24, "regions": 10, "images": 4}
+    for name, default in {**sizes, "rounds": 7, "threads": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument(
         "--repeated-rounds",
@@ -144,19 +140,23 @@ def main() -> None:
             if way != "repeated" or number < args.repeated_rounds:
                 times[way].append(bench.seconds(run))
     ratios = {
-        way: statistics.median(a / b for a, b in zip(each, times["plain"], strict=False))
-        for way, each in times.items()
+        way: statistics.median(a / b for a, b in zip(durations, times["plain"], strict=False))
+        for way, durations in times.items()
     }
     print(
-        f"{args.images} images, {args.side} x {args.side} patches, {args.regions} regions, d = {args.width}, {args.dtype}, {args.device}"
+        f"{args.images} images, {args.side} x {args.side} patches, {args.regions} regions, "
+        f"d = {args.width}, {args.dtype}, {args.device}"
     )
-    for way, each in times.items():
-        print(f"{way:9} {1e3 * statistics.median(each):9.1f} ms   {ratios[way]:6.3f} over plain")
+    for way, durations in times.items():
+        print(
+            f"{way:9} {1e3 * statistics.median(durations):9.1f} ms   {ratios[way]:6.3f} over plain"
+        )
     print(
-        f"largest difference of a row, region against repeated: {off:.1e}; goal: region at most {GOAL} over plain"
+        f"largest difference of a row, region against repeated: {off:.1e}; "
+        f"goal: region at most {GOAL} over plain"
     )
     result = vars(args) | {
-        "ms": {way: [1e3 * s for s in each] for way, each in times.items()},
+        "ms": {way: [1e3 * s for s in durations] for way, durations in times.items()},
         "over_plain": ratios,
         "difference": off,
     }

@@ -1,10 +1,8 @@
-"""SAM's everything-mode against transformers' own pipeline, in one run, on the same random weights
-and the same picture.
+"""SAM's everything-mode against transformers' own pipeline, on the same random weights and picture.
 
     python bench/sam.py --size toy
     python bench/sam.py --size small --points 16
-    python bench/sam.py --size large --device cuda --dtype bfloat16 --compile     # SAM 2.1 large's
-    architecture
+    python bench/sam.py --size large --device cuda --dtype bfloat16 --compile   # SAM 2.1 large
 
 Real weights are not needed for time, but a random decoder's masks cover everything, whatever the
 prompt, and then nothing is suppressed or written as in earnest. So steep cones around the prompts
@@ -12,8 +10,8 @@ are added to its logits, in our runs and in the pipeline's. The threshold on the
 the median of the model's own estimates. "search" is granularity="study" at 1/4 of its prompts a
 side, from one embedding. "encode" and "decode" are parts of "fast" alone: the encoder on pixels,
 and all prompts from its embedding to logits. `--compile` is ours alone; "first" is then what the
-first picture takes, compilation and all. The picture is square, where the pipeline's prompts cover
-it. The last line is JSON.
+first picture takes, compilation and all. The picture is square, so that the pipeline's prompts
+cover it. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ TOY = {
     "window_size_per_stage": [4, 4, 4, 4],
     "global_attention_blocks": [4],
 }
-# canvas, encoder (nothing given: Hiera tiny's), width of neck and decoder
+# canvas, encoder ({}: Hiera tiny's), width of neck and decoder
 SIZES: dict[str, tuple[int, dict[str, Any], int]] = {
     "toy": (128, TOY, 32),
     "small": (512, {}, 256),
@@ -62,7 +60,7 @@ SIZES: dict[str, tuple[int, dict[str, Any], int]] = {
 
 
 def checkpoint(folder: Path, size: str) -> None:
-    """A SAM 2 of random weights."""
+    """Save a SAM 2 of random weights."""
     canvas, encoder, width = SIZES[size]
     torch.manual_seed(0)
     backbone = {"model_type": "sam2_hiera_det_model", "image_size": [canvas, canvas], **encoder}
@@ -92,28 +90,30 @@ def checkpoint(folder: Path, size: str) -> None:
 
 
 def cones(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
-    """Add a steep cone around each prompt to the logits, the decoder's own brought to a spread of
-    4."""
+    """Add a steep cone around each prompt to the logits, whose own spread is brought to 4."""
     logits = output.pred_masks
     h, w = logits.shape[-2:]
-    at = inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size
+    points = (
+        inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size
+    )
     line = (
         (torch.arange(h, device=logits.device) + 0.5) / h,
         (torch.arange(w, device=logits.device) + 0.5) / w,
     )
     y, x = torch.meshgrid(*line, indexing="ij")
-    away = ((x - at[..., 0, None, None]) ** 2 + (y - at[..., 1, None, None]) ** 2).sqrt()
+    away = ((x - points[..., 0, None, None]) ** 2 + (y - points[..., 1, None, None]) ** 2).sqrt()
     reach = torch.tensor([0.03, 0.07, 0.15], device=logits.device)[:, None, None]
     output.pred_masks = logits * (4 / logits.std()) + 60 * (1 - away[:, :, None] / reach)
-    output.iou_scores = (
-        output.iou_scores.float()
-    )  # the pipeline hands them to torchvision's nms beside boxes in float32
+    # the pipeline hands the scores to torchvision's nms beside boxes in float32
+    output.iou_scores = output.iou_scores.float()
     return output
 
 
 def seconds(job: Callable[[], Any], runs: int, device: str) -> tuple[float, Any]:
-    """The median time of a job and its last result, after one that warms up: of the processor on a
-    CPU, which others may share."""
+    """The median time of a job and its last result, after a run that warms up.
+
+    On a CPU, which others may share, it is the processor's time.
+    """
     clock = time.process_time if device == "cpu" else time.perf_counter
     taken, result = [], None
     for _ in range(runs + 1):
@@ -126,11 +126,15 @@ def seconds(job: Callable[[], Any], runs: int, device: str) -> tuple[float, Any]
 
 
 def agreement(some: torch.Tensor, others: torch.Tensor) -> tuple[float, float]:
-    """The mean over masks of the best IoU with one of the others, and the share of masks where that
-    is above 0.999."""
+    """How well some masks agree with others.
+
+    Returns:
+        The mean over masks of the best IoU with any of the others, and the share of masks where
+        that is above 0.999.
+    """
     a, b = some.flatten(1).float(), others.flatten(1).float()
-    both = a @ b.T
-    best = (both / (a.sum(1)[:, None] + b.sum(1) - both)).amax(1)
+    intersection = a @ b.T
+    best = (intersection / (a.sum(1)[:, None] + b.sum(1) - intersection)).amax(1)
     return best.mean().item(), (best > 0.999).float().mean().item()
 
 
@@ -155,19 +159,22 @@ def main() -> None:
         help="ours through torch.compile; the pipeline stays as it is",
     )
     words.add_argument("--runs", type=int, default=3)
-    asked = words.parse_args()
+    options = words.parse_args()
     picture = Picture.of(np.ascontiguousarray(data.astronaut()), "astronaut")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint(Path(folder), asked.size)
+        checkpoint(Path(folder), options.size)
         shared = {
-            name: getattr(asked, name)
+            name: getattr(options, name)
             for name in ("device", "dtype", "points_per_batch", "compile")
         } | {"model": folder}
         first = Sam(**shared)
         model = first._model
         model.module.register_forward_hook(cones, with_kwargs=True)
         pipe = transformers.pipeline(
-            "mask-generation", model=folder, device=asked.device, dtype=getattr(torch, asked.dtype)
+            "mask-generation",
+            model=folder,
+            device=options.device,
+            dtype=getattr(torch, options.dtype),
         )
         pipe.model.register_forward_hook(cones, with_kwargs=True)
         begin = time.perf_counter()
@@ -177,24 +184,21 @@ def main() -> None:
                 model.decode(encoded, encoded.places[0].prompts(8)[None])[1].median().clamp(0, 1)
             )
         first_picture = time.perf_counter() - begin
-        level = {"points": asked.points, "iou": iou, "stability": asked.stability}
-        SEARCHES["study"] = Search(
-            tuple(
-                one._replace(points=one.points // 4, iou=iou) for one in SEARCHES["study"].levels
-            ),
-            start=1,
-            bounds=(80, 160),
-        )
+        level = {"points": options.points, "iou": iou, "stability": options.stability}
+        study = SEARCHES["study"].levels
+        coarse = tuple(step._replace(points=step.points // 4, iou=iou) for step in study)
+        SEARCHES["study"] = Search(coarse, start=1, bounds=(80, 160))
         theirs = {
-            "points_per_crop": asked.points,
+            "points_per_crop": options.points,
             "pred_iou_thresh": iou,
-            "stability_score_thresh": asked.stability,
+            "stability_score_thresh": options.stability,
         }
-        theirs["points_per_batch"] = asked.points_per_batch
+        theirs["points_per_batch"] = options.points_per_batch
         jobs: dict[str, Callable[[], Any]] = {
             "encode": lambda: model.module.get_image_embeddings(pixels),
             "decode": lambda: [
-                model.decode(encoded, some[None]) for some in prompts.split(asked.points_per_batch)
+                model.decode(encoded, some[None])
+                for some in prompts.split(options.points_per_batch)
             ],
             "fast": lambda: Sam(granularity="fast", **level, **shared)([picture])[0],
             "exact": lambda: Sam(granularity="fast", exact=True, **level, **shared)([picture])[0],
@@ -202,14 +206,14 @@ def main() -> None:
             "pipeline": lambda: pipe(picture.pil, **theirs),
         }
         pixels = model.processor(images=[picture.pil], return_tensors="pt")["pixel_values"].to(
-            asked.device, getattr(torch, asked.dtype)
+            options.device, getattr(torch, options.dtype)
         )
-        prompts = encoded.places[0].prompts(asked.points)
+        prompts = encoded.places[0].prompts(options.points)
         figures: dict[str, Any] = {
-            **vars(asked),
+            **vars(options),
             "iou": round(iou, 3),
             "machine": torch.cuda.get_device_name()
-            if asked.device != "cpu"
+            if options.device != "cpu"
             else platform.machine(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
@@ -217,24 +221,20 @@ def main() -> None:
         }
         results = {}
         for name, job in jobs.items():
-            figures[name], results[name] = seconds(job, asked.runs, asked.device)
+            figures[name], results[name] = seconds(job, options.runs, options.device)
     dense = {name: results[name].dense() for name in ("fast", "exact", "search")}
     dense["pipeline"] = torch.stack(list(results["pipeline"]["masks"])).cpu()
     for name in jobs:
         count = f"{len(dense[name]):5d} masks" if name in dense else ""
+        pace = figures["pipeline"] / figures[name]
         print(
-            f"{name:9s} {1000 * figures[name]:10.1f} ms  {figures['pipeline'] / figures[name]:6.1f} x the pipeline's pace  {count}"
+            f"{name:9s} {1000 * figures[name]:10.1f} ms  {pace:6.1f} x the pipeline's pace  {count}"
         )
-    for one, other in (
-        ("exact", "pipeline"),
-        ("pipeline", "exact"),
-        ("fast", "pipeline"),
-        ("pipeline", "fast"),
-    ):
-        figures[f"{one} in {other}"] = mean, same = agreement(dense[one], dense[other])
-        print(
-            f"{one} in {other}: best IoU {mean:.4f} in the mean, {same:.1%} of the masks to the pixel"
-        )
+    pairs = [(ours, "pipeline") for ours in ("exact", "fast")]
+    for mine, theirs in [*pairs, *(pair[::-1] for pair in pairs)]:
+        figures[f"{mine} in {theirs}"] = mean, same = agreement(dense[mine], dense[theirs])
+        print(f"{mine} in {theirs}: best IoU {mean:.4f} in the mean", end="")
+        print(f", {same:.1%} of the masks to the pixel")
     figures["masks"] = {name: len(masks) for name, masks in dense.items()}
     print(json.dumps(figures))
 

@@ -1,5 +1,9 @@
-"""How many generated scenes one core makes a second, masks included: `python bench/scenes.py`. A
-table, then one JSON line."""
+"""How many generated scenes one core makes a second, masks included.
+
+    python bench/scenes.py
+
+It prints a table, then one JSON line.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from regiontok.miniworld.scenes import SCENES_VERSION, scenes
 
 
 def rate(start: int, count: int, size: int, masks: bool) -> float:
-    """Scenes a second over `count` seeds, with `.masks` asked for or only labels."""
+    """Scenes a second over `count` seeds, with their masks or only with labels."""
     began = time.perf_counter()
     for scene in scenes(start, count, size=size):
         if masks:
@@ -25,6 +29,7 @@ def rate(start: int, count: int, size: int, masks: bool) -> float:
 
 
 def main() -> None:
+    """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 192, 256])
     parser.add_argument("--count", type=int, default=400, help="scenes in one run")
@@ -34,9 +39,7 @@ def main() -> None:
     rate(0, 40, 64, True)
     warm = time.perf_counter() - began
     result = []
-    print(
-        f"{'pixels':>8} {'labels only/s':>14} {'with masks/s':>14} {'slowest run':>12} {'fastest run':>12}"
-    )
+    print("  pixels  labels only/s   with masks/s  slowest run  fastest run")
     for size in options.sizes:
         # Runs use different seeds, so their spread holds the scenes' own as well as the machine's.
         labels = [
@@ -52,26 +55,14 @@ def main() -> None:
         }
         row |= {"slowest": round(min(masks)), "fastest": round(max(masks))}
         result.append(row)
-        print(
-            f"{size:>8} {row['labels']:>14} {row['masks']:>14} {row['slowest']:>12} {row['fastest']:>12}"
-        )
-    versions = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-    }
-    line = {
-        "bench": "scenes",
-        "scenes_version": SCENES_VERSION,
-        "unit": "scenes/s, one core, median",
-    }
-    line |= {
-        "runs": options.runs,
-        "count": options.count,
-        "first_use_s": round(warm, 2),
-        "rows": result,
-    }
-    print(json.dumps(line | {"machine": platform.machine(), **versions}))
+        rates = f"{row['labels']:>14} {row['masks']:>14}"
+        print(f"{size:>8} {rates} {row['slowest']:>12} {row['fastest']:>12}")
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    versions |= {"numba": numba.__version__}
+    line = {"bench": "scenes", "scenes_version": SCENES_VERSION}
+    line |= {"unit": "scenes/s, one core, median", "runs": options.runs, "count": options.count}
+    line |= {"first_use_s": round(warm, 2), "rows": result, "machine": platform.machine()}
+    print(json.dumps(line | versions))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,25 @@
-"""Images a second out of region shards, against a bare loop over the same bytes and crops: `python
-bench/shards.py`.
+"""Images a second out of region shards, against a bare loop over the same bytes and crops.
+
+    python bench/shards.py
+    python bench/shards.py --workers 1 2
 
 Photos of three sizes (scikit-image's as JPEG, or `--images`) are put into a shard with boxes, and
-with masks. Each round times, in turn:
+into one with masks. Each round times, in turn:
 
     full     the bare loop: read from the tar, decode, crop, resize (bicubic), as an array
     draft    the same, with JPEG decoded at 1/2, 1/4 or 1/8 where the crop allows it
     boxes    `ShardViews`: order, side-car, random crop, flip, N regions as boxes
     masks    the same with run-length masks laid on patches
 
-All in one process, the bare loops with the very crops that the views have drawn. The shares are a
-row's images a second over those of `full` and of `draft`, medians over rounds; "differs" is what
-decoding at a fraction changes, in levels of 255. The last line is JSON.
+All four run in one process, the bare loops with the very crops that the views have drawn. The
+shares are a row's images a second over those of `full` and of `draft`, medians over rounds;
+"differs" is what decoding at a fraction changes, in levels of 255. The last line is JSON.
 
 `--workers 1 2` also times draft, boxes and masks behind torch's DataLoader with so many workers (a
 row "boxes x2"): batches of 16, put together and handed over by the workers, from when they are all
-at work. Always wall time, since workers are processes, so it wants a quiet machine with a core for
-each worker and one for the loop; a row's share there is of the draft loop behind as many workers.
+at work. It is always wall time, since workers are processes, so it wants a quiet machine with a
+core for each worker and one for the loop; a row's share there is of the draft loop behind as many
+workers.
 """
 
 from __future__ import annotations
@@ -42,9 +45,10 @@ from torch.utils.data import DataLoader, Dataset
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import SUFFIXES
 from regiontok.shards.sidecar import ImageRegions, write_sidecar
-from regiontok.shards.stream import ShardViews, Source, collate
-from regiontok.shards.tar import TarIndex, index_of, write_tar
-from regiontok.shards.views import Labels, View, ViewSettings
+from regiontok.shards.sources import ShardSource
+from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.tar import TarIndex, open_index, write_tar
+from regiontok.shards.views import LabelSpace, View, ViewSettings
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 REGIONS = 16
@@ -89,8 +93,8 @@ def main() -> None:
             row = {"edge": edge, **in_turn(sets, args, clock), "differs": differs(sets, args.count)}
             show(row, ("full", "draft", "boxes", "masks"), ("full", "draft"))
             for workers in args.workers:
-                row |= (found := behind_loader(sets, args, workers))
-                show(row, tuple(found), (f"draft x{workers}",))
+                row |= (rates := behind_loader(sets, args, workers))
+                show(row, tuple(rates), (f"draft x{workers}",))
         rows.append(row)
     reached = all(
         row[name] >= TARGET * max(row["full"], row["draft"])
@@ -98,73 +102,64 @@ def main() -> None:
         for name in ("boxes", "masks")
     )
     clock_name = "processor" if args.cpu_time else "wall"
-    print(
-        json.dumps(
-            {
-                "bench": "shards",
-                "size": args.size,
-                "clock": clock_name,
-                "reached": reached,
-                "rows": rows,
-            }
-        )
-    )
+    result = {"bench": "shards", "size": args.size, "clock": clock_name}
+    print(json.dumps(result | {"reached": reached, "rows": rows}))
 
 
 def show(row: dict[str, Any], names: tuple[str, ...], bases: tuple[str, ...]) -> None:
-    """A line for each name: images a second, and their shares of the bases' (the last one under "of
-    draft")."""
+    """Print a line for each name: images a second, and their shares of the bases' numbers.
+
+    The last base stands under "of draft".
+    """
     for name in names:
         shares = "".join(f"{row[name] / row[base]:9.1%}" for base in bases).rjust(18)
-        print(
-            f"{row['edge']:5d} {name:9s}{row[name]:9.1f}{shares}"
-            + (f"{row['differs']:9.2f}" if name == "draft" else "")
-        )
+        differs = f"{row['differs']:9.2f}" if name == "draft" else ""
+        print(f"{row['edge']:5d} {name:9s}{row[name]:9.1f}{shares}{differs}")
 
 
-def photos(images: Path | None, edge: int, count: int) -> list[bytes]:
-    """JPEG files with the given longer edge, the same ones again where there are fewer."""
-    if images:
-        found = [
+def photos(folder: Path | None, edge: int, count: int) -> list[bytes]:
+    """JPEG files with this longer edge, `count` of them; the same ones again if there are fewer."""
+    if folder:
+        images = [
             Image.open(path)
-            for path in sorted(images.rglob("*"))
+            for path in sorted(folder.rglob("*"))
             if path.suffix.lower() in SUFFIXES
         ][:count]
     else:
-        found = [Image.fromarray(getattr(skimage.data, name)()) for name in PHOTOS]
+        images = [Image.fromarray(getattr(skimage.data, name)()) for name in PHOTOS]
     coded = []
-    for image in found:
+    for image in images:
         scale = edge / max(image.size)
         stream = io.BytesIO()
         image.convert("RGB").resize((round(image.width * scale), round(image.height * scale))).save(
             stream, "JPEG", quality=90
         )
         coded.append(stream.getvalue())
-    return [coded[at % len(coded)] for at in range(count)]
+    return [coded[index % len(coded)] for index in range(count)]
 
 
 def build(folder: Path, data: list[bytes]) -> Path:
-    """A shard of the photos; every region is an ellipse and its box."""
+    """Write a shard of the photos, in which every region is an ellipse and its box."""
     rng = np.random.default_rng(0)
     tar = folder / "bench-0.tar"
-    write_tar(tar, [(f"{at:05}.jpg", one) for at, one in enumerate(data)])
+    write_tar(tar, [(f"{index:05}.jpg", file) for index, file in enumerate(data)])
     rows = []
-    for at, one in enumerate(data):
-        wide, high = Image.open(io.BytesIO(one)).size
-        y, x = np.mgrid[:high, :wide]
+    for index, file in enumerate(data):
+        width, height = Image.open(io.BytesIO(file)).size
+        y, x = np.mgrid[:height, :width]
         dense = []
         for _ in range(REGIONS):
             (cy, cx), (ry, rx) = (
-                rng.uniform(0.1, 0.9, 2) * (high, wide),
-                rng.uniform(0.05, 0.3, 2) * (high, wide),
+                rng.uniform(0.1, 0.9, 2) * (height, width),
+                rng.uniform(0.05, 0.3, 2) * (height, width),
             )
             dense.append(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1)
         masks = PixelMasks.from_dense(np.array(dense))
         rows.append(
             ImageRegions(
-                at,
-                f"{at:05}",
-                (high, wide),
+                index,
+                f"{index:05}",
+                (height, width),
                 masks.boxes,
                 labels=rng.integers(0, 99, REGIONS),
                 masks=masks.counts,
@@ -181,7 +176,10 @@ def build(folder: Path, data: list[bytes]) -> Path:
 
 @dataclass
 class Bare(Dataset):
-    """What any loader must do, for the crops of some views: no order, no side-car, no regions."""
+    """A loader that does the least for the crops of some views.
+
+    It has no order, no side-car and no regions.
+    """
 
     index: TarIndex
     views: list[View]
@@ -189,16 +187,16 @@ class Bare(Dataset):
     draft: bool
 
     def __getitem__(self, position: int) -> np.ndarray:
-        """`[H W 3]` uint8."""
+        """The pixels of a crop, `[H W 3]` uint8."""
         view, size = self.views[position], self.size
         y0, x0, y1, x1 = view.crop
         image = Image.open(io.BytesIO(self.index.read(view.index)))
-        wide = image.width
+        full_width = image.width
         if self.draft:
             ratio = min((y1 - y0) / size[0], (x1 - x0) / size[1])
             shrink = next((scale for scale in (8, 4, 2) if ratio >= scale), 1)
             image.draft("RGB", (image.width // shrink, image.height // shrink))
-        shrink = round(wide / image.width)
+        shrink = round(full_width / image.width)
         box = (x0 / shrink, y0 / shrink, x1 / shrink, y1 / shrink)
         return np.asarray(
             image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, box=box)
@@ -206,13 +204,11 @@ class Bare(Dataset):
 
 
 def datasets(folder: Path, count: int, size: tuple[int, int]) -> dict[str, Dataset]:
-    """What is measured: position 0..count-1 -> a view, or the pixels of that view."""
-    boxes = ShardViews([Source(folder, folder / "boxes")], ViewSettings(size), Labels(99))
-    masks = ShardViews([Source(folder)], ViewSettings(size, patch=16), Labels(99))
-    index, views = (
-        index_of(folder / "bench-0.tar", folder),
-        [boxes[position] for position in range(count)],
-    )
+    """The loaders that are measured: position 0..count-1 -> a view, or the pixels of that view."""
+    boxes = ShardViews([ShardSource(folder, folder / "boxes")], ViewSettings(size), LabelSpace(99))
+    masks = ShardViews([ShardSource(folder)], ViewSettings(size, patch=16), LabelSpace(99))
+    index = open_index(folder / "bench-0.tar", folder)
+    views = [boxes[position] for position in range(count)]
     return {
         "full": Bare(index, views, size, False),
         "draft": Bare(index, views, size, True),
@@ -224,7 +220,7 @@ def datasets(folder: Path, count: int, size: tuple[int, int]) -> dict[str, Datas
 def in_turn(
     sets: dict[str, Dataset], args: argparse.Namespace, clock: Callable[[], float]
 ) -> dict[str, float]:
-    """Images a second of each in this process, after one round that is not counted."""
+    """Images a second of each loader in this process, after a round that is not counted."""
     times: dict[str, list[float]] = {name: [] for name in sets}
     for turn in range(args.rounds + 1):
         for name, dataset in sets.items():
@@ -232,11 +228,11 @@ def in_turn(
             _ = [dataset[position] for position in range(args.count)]
             if turn:
                 times[name].append(clock() - start)
-    return {name: round(args.count / median(found), 2) for name, found in times.items()}
+    return {name: round(args.count / median(durations), 2) for name, durations in times.items()}
 
 
 def differs(sets: dict[str, Dataset], count: int) -> float:
-    """Mean difference of the two bare loops, in levels of 255."""
+    """The mean difference of the two bare loops, in levels of 255."""
     pairs = (
         (sets["full"][position].astype(int), sets["draft"][position]) for position in range(count)
     )
@@ -244,19 +240,21 @@ def differs(sets: dict[str, Dataset], count: int) -> float:
 
 
 def stacked(pixels: list[np.ndarray]) -> torch.Tensor:
-    """`[b H W 3]` uint8: a batch of the bare loop."""
+    """A batch of the bare loop, `[b H W 3]` uint8."""
     return torch.from_numpy(np.stack(pixels))
 
 
 def behind_loader(
     sets: dict[str, Dataset], args: argparse.Namespace, workers: int
 ) -> dict[str, float]:
-    """Images a second, wall time, of all but `full` behind a DataLoader; what is prefetched while
-    the workers start is not counted."""
+    """Images a second, wall time, of all loaders but `full` behind a DataLoader.
+
+    Batches that are prefetched while the workers start are not counted.
+    """
     rates: dict[str, list[float]] = {name: [] for name in ("draft", "boxes", "masks")}
     positions = [*range(args.count)] * PASSES
     for _ in range(args.rounds):
-        for name, found in rates.items():
+        for name, measured in rates.items():
             merge = stacked if name == "draft" else collate
             batches = iter(
                 DataLoader(
@@ -266,8 +264,8 @@ def behind_loader(
             _ = [*islice(batches, 2 * workers + 1)]
             start = time.perf_counter()
             images = sum(map(len, batches))
-            found.append(images / (time.perf_counter() - start))
-    return {f"{name} x{workers}": round(median(found), 2) for name, found in rates.items()}
+            measured.append(images / (time.perf_counter() - start))
+    return {f"{name} x{workers}": round(median(measured), 2) for name, measured in rates.items()}
 
 
 if __name__ == "__main__":

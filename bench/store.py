@@ -1,15 +1,15 @@
-"""How small the mask store is, and how fast it is read, beside zlib-compressed COCO run lengths of
-the same masks.
+"""How small the mask store is, and how fast it is read, beside zlib-compressed COCO run lengths.
 
     python bench/store.py ../shared/data
 
-Three kinds of real masks: COCO's instances and panoptic annotations, and Felzenszwalb segments of
-COCO photos (many masks an image, so nearest to what a mask generator gives). "zlib" is one zlib
-stream (level 9) of an image's COCO codes and nothing else; the store's bytes are the whole Parquet
-file, with keys, sizes and checksums. Reading gives `PixelMasks` with COCO codes, not decoded:
-"read" in the order of keys, opening the store included, "look-up" one image at a time in random
-order, "zlib" decompressing and splitting the streams that lie in memory. One thread; rates count
-the processor's time, so that a busy machine does not show. The last line is JSON.
+The masks are the same for both, and of three kinds: COCO's instances and panoptic annotations, and
+Felzenszwalb segments of COCO photos (many masks an image, so nearest to what a mask generator
+gives). "zlib" is one zlib stream (level 9) of an image's COCO codes and nothing else; the store's
+bytes are the whole Parquet file, with keys, sizes and checksums. Reading gives `PixelMasks` with
+COCO codes, not decoded: "read" in the order of keys, opening the store included, "look-up" one
+image at a time in random order, "zlib" decompressing and splitting the streams that lie in memory.
+One thread; rates count the processor's time, so that a busy machine does not show. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ MAKER = Maker("bench", "")
 
 
 def instances(coco: Path) -> list[PixelMasks]:
-    """Of the photos that have any."""
+    """COCO's instances, of the photos that have any."""
     stored = Stored(str(coco / "annotations" / "split" / "instances_dev.json"), missing="empty")
-    found = stored([Picture.of(path) for path in sorted((coco / "images").glob("*.jpg"))])
-    return [masks for masks in found if len(masks)]
+    masks_by_photo = stored([Picture.of(path) for path in sorted((coco / "images").glob("*.jpg"))])
+    return [masks for masks in masks_by_photo if len(masks)]
 
 
 def panoptic(coco: Path) -> list[PixelMasks]:
-    """From the PNGs: id = R + 256 G + 65,536 B, 0 is no mask."""
-    found = []
+    """COCO's panoptic masks, from the PNGs: id = R + 256 G + 65,536 B; 0 is no mask."""
+    masks_by_photo = []
     for folder in (
         "coco128/panoptic_train2017",
         "coco128/panoptic_val2017",
@@ -55,19 +55,18 @@ def panoptic(coco: Path) -> list[PixelMasks]:
     ):
         for path in sorted((coco / "annotations" / folder).glob("*.png")):
             colours = np.asarray(Image.open(path).convert("RGB")).astype(np.int64)
-            found.append(PixelMasks.from_labels(colours @ [1, 256, 65536] - 1))
-    return found
+            masks_by_photo.append(PixelMasks.from_labels(colours @ [1, 256, 65536] - 1))
+    return masks_by_photo
 
 
 def segments(coco: Path, count: int) -> list[PixelMasks]:
-    """Of the first photos."""
-    return Felzenszwalb()(
-        [Picture.of(path) for path in sorted((coco / "images").glob("*.jpg"))[:count]]
-    )
+    """Felzenszwalb's segments of the first photos."""
+    paths = sorted((coco / "images").glob("*.jpg"))[:count]
+    return Felzenszwalb()([Picture.of(path) for path in paths])
 
 
 def rate(job: Callable[[], object], images: int, runs: int) -> float:
-    """Images a second of one core's time, median of `runs`."""
+    """Images a second of a core's time; the median of `runs`."""
     job()
     taken = []
     for _ in range(runs):
@@ -78,7 +77,7 @@ def rate(job: Callable[[], object], images: int, runs: int) -> float:
 
 
 def measure(all_masks: list[PixelMasks], root: Path, runs: int) -> dict[str, float]:
-    """One row of the table."""
+    """Measure a row of the table."""
     begin = time.process_time()
     with MaskWriter(root, MAKER) as writer:
         for number, masks in enumerate(all_masks):
@@ -108,7 +107,7 @@ def measure(all_masks: list[PixelMasks], root: Path, runs: int) -> dict[str, flo
 
 
 def inflate(size: tuple[int, int], lengths: list[int], data: bytes) -> PixelMasks:
-    """The baseline's reading."""
+    """Read masks as the baseline does."""
     codes, begin, counts = zlib.decompress(data), 0, []
     for length in lengths:
         counts.append(codes[begin : begin + length])
@@ -119,7 +118,7 @@ def inflate(size: tuple[int, int], lengths: list[int], data: bytes) -> PixelMask
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path, help="the folder of real data, as docs/about/data.md says")
+    parser.add_argument("data", type=Path, help="folder of real data (docs/about/data.md)")
     parser.add_argument("--photos", type=int, default=100, help="photos to segment")
     parser.add_argument("--runs", type=int, default=5)
     words = parser.parse_args()
@@ -129,18 +128,18 @@ def main() -> None:
         "panoptic": panoptic(coco),
         "felzenszwalb": segments(coco, words.photos),
     }
-    heads = "images masks | bytes/image: COCO zlib store  store/zlib | images/s: read look-up zlib | ms/image written"
-    print(f"{'':13s}{heads}")
+    heads = "images masks | bytes/image: COCO zlib store  store/zlib"
+    print(f"{'':13s}{heads} | images/s: read look-up zlib | ms/image written")
     rows = {}
     for kind, all_masks in kinds.items():
         with tempfile.TemporaryDirectory() as folder:
             rows[kind] = row = measure(all_masks, Path(folder) / "store", words.runs)
         row["store_to_zlib"] = row["store_bytes"] / row["zlib_bytes"]
-        sizes = f"{row['coco_bytes']:6.0f} {row['zlib_bytes']:6.0f} {row['store_bytes']:6.0f} {row['store_to_zlib']:6.2f}"
+        sizes = " ".join(f"{row[f'{name}_bytes']:6.0f}" for name in ("coco", "zlib", "store"))
+        sizes += f" {row['store_to_zlib']:6.2f}"
         rates = f"{row['read_per_s']:6.0f} {row['lookup_per_s']:5.0f} {row['zlib_read_per_s']:6.0f}"
-        print(
-            f"{kind:13s}{row['images']:4.0f} {row['masks_per_image']:5.1f} | {sizes} | {rates} | {row['write_ms_per_image']:5.1f}"
-        )
+        head = f"{kind:13s}{row['images']:4.0f} {row['masks_per_image']:5.1f}"
+        print(f"{head} | {sizes} | {rates} | {row['write_ms_per_image']:5.1f}")
     numbers = {
         kind: {name: round(value, 3) for name, value in row.items()} for kind, row in rows.items()
     }

@@ -1,12 +1,13 @@
-"""Answers of vLLM's LLaVA from region tokens that were exported before; the vision tower is not
-loaded.
+r"""Answers of vLLM's LLaVA from region tokens that were exported before.
 
-    regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144) | sort('com')" --out
-    tokens python examples/vllm_llava.py tokens --ask "What is in the picture?"
+    regiontok export llava-hf/llava-1.5-7b-hf photos/ \
+        --regions "merge(k=144) | sort('com')" --out tokens
+    python examples/vllm_llava.py tokens --ask "What is in the picture?"
 
-Needs vLLM with its pull request 32493 (of January 2026), in an environment of its own, and a GPU.
-It was written from vLLM's source and held against its input checks (tests/serve/test_export.py);
-vLLM itself has not been run with it. For a model trained here see docs/how-to/serve.md.
+The vision tower is not loaded. It needs vLLM with its pull request 32493 (of January 2026), in an
+environment of its own, and a GPU. It was written from vLLM's source and held against its input
+checks (tests/serve/test_export.py); vLLM itself has not been run with it. For a model trained by
+regiontok see docs/how-to/serve.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the whole suite shares: where real data lies, and small pictures."""
+"""Fixtures of the whole suite: where real data lies, and a photo that every machine has."""
 
 from __future__ import annotations
 
@@ -10,17 +10,29 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from skimage.data import chelsea
+
+from regiontok.core.picture import Picture
+
+
+@pytest.fixture(scope="session")
+def cat() -> Picture:
+    """scikit-image's photo of a cat."""
+    return Picture.of(chelsea())
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real photos and recorded results: `$REGIONTOK_DATA`, or `../shared/data` beside
-    the checkout."""
+    """The folder of real photos and recorded results.
+
+    It is `$REGIONTOK_DATA`, or `../shared/data` beside the checkout.
+    """
     root = Path(
         os.environ.get("REGIONTOK_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     )
     if not root.is_dir():
         pytest.skip(
-            f"no real data at {root}; set REGIONTOK_DATA to a folder laid out as docs/about/data.md says"
+            f"no real data at {root}; set REGIONTOK_DATA to a folder laid out as "
+            "docs/about/data.md says"
         )
     return root

@@ -307,10 +307,10 @@ def test_the_pages_of_the_interface_have_every_room_and_public_name():
 def test_the_pages_of_the_recipes_have_every_recipe():
     from recipe_pages import pages
 
-    from regiontok.jobs.ls import recipes
+    from regiontok.settings.recipes import shipped_recipes
 
     made = pages()
-    for name, path in recipes().items():
+    for name, path in shipped_recipes().items():
         folder, _, own = name.partition("/")
         assert f"### {own} " in made[f"reference/recipes/{folder}.md"]
         assert f'??? example "{path.name}"' in made[f"reference/recipes/{folder}.md"]

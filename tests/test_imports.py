@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "transformers", "skimage", "sklearn", "timm", "numba", "pydantic"}
+HEAVY = {"torch", "transformers", "skimage", "sklearn", "timm", "numba", "numpy", "pydantic"}
+COMMAND_LINE = "from regiontok.cli.app import app\nfrom typer.testing import CliRunner\n"
 
 
 def heavy_after(code: str) -> set[str]:
@@ -19,26 +20,33 @@ def heavy_after(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("code", "allowed"),
     [
-        "import regiontok",
-        "from regiontok.settings import registry, spec; spec.parse(\"merge(0.7) | sort('com')\"); registry.check('step', 'merge(0.7)')",
-        "from regiontok.jobs.ls import methods; assert 'merge' in methods()['step']",
-        "from regiontok.cli.app import app\nfrom typer.testing import CliRunner\nassert CliRunner().invoke(app, ['--help']).exit_code == 0",
-        "from regiontok.cli.app import app\nfrom typer.testing import CliRunner\nassert CliRunner().invoke(app, ['ls', 'step']).exit_code == 0",
+        ("import regiontok; dir(regiontok); regiontok.__version__", set()),
+        ("import regiontok; regiontok.SpecError, regiontok.RegiontokError", set()),
+        ("import regiontok; regiontok.register", set()),
+        ("import regiontok; regiontok.load_recipe", {"pydantic"}),
+        (
+            "from regiontok.settings import registry, spec\n"
+            "spec.parse(\"merge(0.7) | sort('com')\")\n"
+            "registry.check('step', 'merge(0.7)')",
+            set(),
+        ),
+        (
+            "from regiontok.jobs.ls import methods; assert 'merge' in methods()['step']",
+            {"pydantic"},
+        ),
+        (f"{COMMAND_LINE}assert CliRunner().invoke(app, ['--help']).exit_code == 0", {"pydantic"}),
+        (
+            f"{COMMAND_LINE}assert CliRunner().invoke(app, ['ls', 'step']).exit_code == 0",
+            {"pydantic"},
+        ),
     ],
-    ids=["import", "spec", "ls", "help", "ls command"],
+    ids=["import", "errors", "register", "recipe", "spec", "ls", "help", "ls command"],
 )
-def test_loads_nothing_heavy(code):
-    assert heavy_after(code) <= {"pydantic"}
+def test_loads_nothing_heavy(code, allowed):
+    assert heavy_after(code) <= allowed
 
 
 def test_a_name_is_loaded_when_it_is_used():
     assert "torch" in heavy_after("import regiontok; regiontok.Regions")
-
-
-def test_unknown_name_is_an_attribute_error():
-    import regiontok
-
-    with pytest.raises(AttributeError, match="no attribute 'Region'"):
-        _ = regiontok.Region

@@ -1,5 +1,4 @@
-"""A folder run that is killed again and again, then resumed, leaves what an undisturbed run
-leaves."""
+"""A folder run that is killed and resumed leaves what an undisturbed run leaves."""
 
 from __future__ import annotations
 
@@ -55,9 +54,9 @@ def photos(tmp_path_factory):
 def undisturbed(photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
     subprocess.run(command(photos, out), check=True, capture_output=True)
-    found = contents(out)
-    assert len(found) == 3 * IMAGES
-    return found
+    files = contents(out)
+    assert len(files) == 3 * IMAGES
+    return files
 
 
 @pytest.mark.slow
@@ -65,8 +64,10 @@ def undisturbed(photos, tmp_path_factory):
     "how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name
 )
 def test_kills_and_resumes(photos, undisturbed, tmp_path, how):
-    """Stopped at a random moment while it writes; at every stop each folder that is there is
-    whole."""
+    """Stopped at a random moment while it writes.
+
+    At every stop each folder that is there is whole.
+    """
     draw = random.Random(how.value)
     for _ in range(5):
         before = len(list(tmp_path.glob("*/report.json")))
@@ -77,9 +78,9 @@ def test_kills_and_resumes(photos, undisturbed, tmp_path, how):
             time.sleep(0.02)
         time.sleep(draw.random() * 0.3)
         process.send_signal(how)
-        _, told = process.communicate(timeout=60)
+        _, error_output = process.communicate(timeout=60)
         if how == signal.SIGINT and process.returncode == 130:
-            assert "go on with --resume" in told
+            assert "go on with --resume" in error_output
             assert not list(tmp_path.glob(".*"))  # an interrupt clears away what was half written
         for folder in (path for path in tmp_path.iterdir() if not path.name.startswith(".")):
             report = json.loads((folder / "report.json").read_text())

@@ -1,5 +1,4 @@
-"""docs/papers/og_llava.md holds: the token counts of its worked example, made by the recipes themselves,
-and the tests it names."""
+"""The token counts of docs/papers/og_llava.md are made by the recipes, and its tests exist."""
 
 from __future__ import annotations
 
@@ -14,9 +13,9 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
-from regiontok.jobs.ls import recipes
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings, load_recipe
+from regiontok.settings.recipes import shipped_recipes
 from regiontok.tokenizer.head import VisualHead
 
 ROOT = Path(__file__).parents[1]
@@ -37,16 +36,16 @@ def example() -> PatchGrid:
     )
 
 
-def tokens(own: TokenizerSettings, grid: PatchGrid) -> Tokens:
+def tokens(settings: TokenizerSettings, grid: PatchGrid) -> Tokens:
     """What the settings make of a grid."""
     regions = Regions.singletons(grid.grid)
-    for step in registry.build_pipeline("step", own.regions):
+    for step in registry.build_pipeline("step", settings.regions):
         regions = step.one(regions, grid)
     places = {
-        key: registry.build_pipeline("place", getattr(own, key))
+        key: registry.build_pipeline("place", getattr(settings, key))
         for key in ("place_features", "place_tokens")
     }
-    head = VisualHead(8, pool=registry.build("pool", own.pool), whole=own.whole, **places)
+    head = VisualHead(8, pool=registry.build("pool", settings.pool), whole=settings.whole, **places)
     return head([grid], Members.of([regions]))
 
 
@@ -57,7 +56,7 @@ def test_all_formulas_are_in_the_table():
 
 @pytest.mark.parametrize(("name", "formula", "count"), ROWS)
 def test_counts_of_the_worked_example(name, formula, count):
-    recipe = load_recipe(recipes()[f"og_llava/{name}"], scale="paper")
+    recipe = load_recipe(shipped_recipes()[f"og_llava/{name}"], scale="paper")
     grid = example()
     rows = {"grid2d": 288 + 288 + 16, "flat1d": 288 + 576 + 64}
     sizes = {
@@ -65,7 +64,7 @@ def test_counts_of_the_worked_example(name, formula, count):
         "N": N,
         "T": rows["flat1d" if "flat1d" in recipe.tokenizer.regions else "grid2d"],
     }
-    expected = sum(sizes.get(part) or int(part) for part in formula.split(" + "))
+    expected = sum(sizes.get(term) or int(term) for term in formula.split(" + "))
     assert len(tokens(recipe.tokenizer, grid)) == expected == int(count)
     if recipe.inference:
         assert tokens(recipe.answering, grid).patch.tolist() == list(range(V))
@@ -73,14 +72,14 @@ def test_counts_of_the_worked_example(name, formula, count):
 
 def test_the_bins_of_the_release_are_no_patches():
     grid = example()
-    found = {}
+    masks = {}
     for mapping in ("grid2d", "flat1d"):
         step = registry.build(
             "step", f"segments(0.5, mapping='{mapping}', unit='pixels', compare='>=')"
         )
-        found[mapping] = step.one(Regions.singletons(grid.grid), grid).masks.flatten(1)
-    both = (found["grid2d"] & found["flat1d"]).sum(1) / (found["grid2d"] | found["flat1d"]).sum(1)
-    assert found["flat1d"].sum(1).tolist() == [288, 576, 64]
+        masks[mapping] = step.one(Regions.singletons(grid.grid), grid).masks.flatten(1)
+    both = (masks["grid2d"] & masks["flat1d"]).sum(1) / (masks["grid2d"] | masks["flat1d"]).sum(1)
+    assert masks["flat1d"].sum(1).tolist() == [288, 576, 64]
     assert [round(float(share), 3) for share in both] == [1.0, 0.5, 0.176]
     assert "overlap it to .176" in PAGE
 
@@ -92,7 +91,7 @@ def test_the_tests_it_names_exist(named):
 
 
 def test_its_recipes_exist():
-    known = {name.split("/")[1] for name in recipes() if name.startswith("og_llava/")}
+    known = {name.split("/")[1] for name in shipped_recipes() if name.startswith("og_llava/")}
     for name, *_ in ROWS:
         assert name in known
     for prefix in re.findall(r"`(\w+_)\.\.\.`", PAGE):

@@ -1,5 +1,9 @@
-"""Every recipe loads at every scale, and at scale mini is built, run and stepped twice; the study's
-rows agree with each other."""
+"""Every recipe loads at every scale, and at scale mini is built, run and stepped twice.
+
+The study's rows agree with each other.
+
+`python tests/test_recipes.py` writes the table of docs/papers/recipes.md anew.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from regiontok.jobs.ls import recipes
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import SCALES, Recipe, RecipeError, load_recipe
+from regiontok.settings.recipes import shipped_recipes
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
-RECIPES = recipes()
+RECIPES = shipped_recipes()
 PAGE = Path(__file__).parents[1] / "docs" / "papers" / "recipes.md"
 OURS = ("quick", "train")
 
@@ -29,26 +33,24 @@ def load(name: str, scale: str = "mini", *overrides: str) -> Recipe:
 def training(recipe: Recipe) -> str:
     """All that decides what is trained."""
     return "\n".join(
-        part.model_dump_json() if part else ""
-        for part in (recipe.tokenizer, recipe.model, *recipe.stage)
+        table.model_dump_json() if table else ""
+        for table in (recipe.tokenizer, recipe.model, *recipe.stage)
     )
 
 
 def distinct(names: list[str]) -> list[str]:
     """The first recipe of each training at scale mini, where many rows are the same."""
-    found: dict[str, str] = {}
+    name_by_training: dict[str, str] = {}
     for name in names:
-        found.setdefault(training(load(name)), name)
-    return list(found.values())
+        name_by_training.setdefault(training(load(name)), name)
+    return list(name_by_training.values())
 
 
 TRAINED = [name for name in RECIPES if load(name).stage]
-TRAINED_ONCE = distinct(
-    TRAINED
-)  # they stand for all: most rows differ in the encoder, which scale mini replaces
-FAST = set(
-    {name.split("/")[0]: name for name in TRAINED_ONCE[::-1]}.values()
-)  # one a folder; the others with the slow tests
+# they stand for all: most rows differ in the encoder, which scale mini replaces
+TRAINED_ONCE = distinct(TRAINED)
+# one a folder; the others with the slow tests
+FAST = set({name.split("/")[0]: name for name in TRAINED_ONCE[::-1]}.values())
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -65,12 +67,16 @@ def test_every_method_of_a_recipe_can_be_built(scale):
     texts = set()
     for name in RECIPES:
         recipe = load(name, scale)
-        for own in (recipe.tokenizer, recipe.answering):
-            texts |= {("encoder", own.encoder), ("segmenter", own.segmenter), ("pool", own.pool)}
+        for settings in (recipe.tokenizer, recipe.answering):
             texts |= {
-                ("step", own.regions),
-                ("place", own.place_features),
-                ("place", own.place_tokens),
+                ("encoder", settings.encoder),
+                ("segmenter", settings.segmenter),
+                ("pool", settings.pool),
+            }
+            texts |= {
+                ("step", settings.regions),
+                ("place", settings.place_features),
+                ("place", settings.place_tokens),
             }
     for kind, text in sorted(texts):
         if kind in ("step", "place"):
@@ -88,7 +94,9 @@ def steps_twice(tokenizer: RegionTokenizer, images: list) -> None:
         tokenizer(images).values.sin().mean().backward()
         optimiser.step()
     assert all(torch.isfinite(parameter).all() for parameter in parameters)
-    assert any(not torch.equal(one, other) for one, other in zip(before, parameters, strict=True))
+    assert any(
+        not torch.equal(weight, stepped) for weight, stepped in zip(before, parameters, strict=True)
+    )
 
 
 @pytest.mark.slow
@@ -111,10 +119,10 @@ def test_trains_two_steps_of_each_stage(name, tmp_path):
     from regiontok.train.run import Options, train
 
     recipe = load(name, "mini", "every_stage.steps=2", "every_stage.batch=4")
-    found = train(recipe, tmp_path / "run", options=Options(device="cpu"))
-    assert not found["stopped"]
-    assert list(found["stages"]) == [stage.name for stage in recipe.stage]
-    assert all(stage["step"] == 2 and 0 < stage["loss"] < 20 for stage in found["stages"].values())
+    result = train(recipe, tmp_path / "run", options=Options(device="cpu"))
+    assert not result["stopped"]
+    assert list(result["stages"]) == [stage.name for stage in recipe.stage]
+    assert all(stage["step"] == 2 and 0 < stage["loss"] < 20 for stage in result["stages"].values())
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if load(name).inference])
@@ -126,25 +134,26 @@ def test_answers_otherwise_than_it_was_trained(name):
         for settings in (recipe.tokenizer, recipe.answering)
     )
     asked.load_state_dict(trained.state_dict())
-    one, other = trained(images), asked(images)
+    as_trained, as_asked = trained(images), asked(images)
     if name.startswith("study/"):  # order or pixels
-        assert one.counts.tolist() == other.counts.tolist()
-        assert not torch.allclose(one.values, other.values)
+        assert as_trained.counts.tolist() == as_asked.counts.tolist()
+        assert not torch.allclose(as_trained.values, as_asked.values)
     else:  # no masks: every patch once, in raster order
-        assert other.counts.tolist() == [144, 144] != one.counts.tolist()
-        assert other.patch.tolist() == [*range(144), *range(144)]
+        assert as_asked.counts.tolist() == [144, 144] != as_trained.counts.tolist()
+        assert as_asked.patch.tolist() == [*range(144), *range(144)]
 
 
+STUDY = [name for name in RECIPES if name.startswith("study/")]
+LITERAL = [name for name in STUDY if name.startswith("study/literal_")]
 ROWS = {
     name: re.fullmatch(r"study/(supplement1|table\d[a-i]?)_(.+)", name)
-    for name in RECIPES
-    if name[:6] == "study/"
+    for name in STUDY
+    if name not in LITERAL
 }
 # Where two tables print different figures of one model; a comment in the recipe says so.
 SLIPS = {
     ("siglip2_patch", "pope_f1"),
     ("siglip2_cluster_rms", "pope_f1"),
-    ("clip_patch_rms_random", "pope_f1"),
     ("radio384_patch_nocls", "pope_f1"),
     ("radio384_patch_rms", "pope_f1"),
     ("radio384_patch_rms", "cvbench"),
@@ -152,8 +161,10 @@ SLIPS = {
 
 
 class TestStudy:
-    """The rows of the diagnostic study's tables, read from the text; a setting's name follows its
-    table's."""
+    """The rows of the diagnostic study's tables, read from the text.
+
+    A setting's name follows its table's.
+    """
 
     @staticmethod
     def by_setting() -> dict[str, list[Recipe]]:
@@ -183,21 +194,20 @@ class TestStudy:
         assert counts == rows
 
     def test_one_name_is_one_setting_and_another_name_another(self):
-        found = {}
+        names = {}
         for name, group in self.by_setting().items():
             assert len({self.setting(recipe) for recipe in group}) == 1, name
-            assert found.setdefault(self.setting(group[0]), name) == name
-        assert len(found) == 41
-        assert len({training(group[0]) for group in self.by_setting().values()}) == 38
+            assert names.setdefault(self.setting(group[0]), name) == name
+        assert len(names) == 44
+        assert len({training(group[0]) for group in self.by_setting().values()}) == 41
 
     def test_figures_of_one_model_agree_between_tables(self):
         differ = set()
         for name, group in self.by_setting().items():
             for key in {key for recipe in group for key in recipe.expect}:
                 figures = [recipe.expect[key] for recipe in group if key in recipe.expect]
-                if max(figures) - min(figures) > (
-                    0.5 if key.startswith("mme_") else 0
-                ):  # the supplement rounds MME
+                # the supplement rounds MME
+                if max(figures) - min(figures) > (0.5 if key.startswith("mme_") else 0):
                     differ.add((name, key))
         assert differ == SLIPS
 
@@ -205,13 +215,13 @@ class TestStudy:
         checked = 0
         for group in self.by_setting().values():
             totals = {recipe.expect["ocrbench"] for recipe in group if "ocrbench" in recipe.expect}
-            parts = [
+            scores_by_row = [
                 [v for k, v in recipe.expect.items() if k.startswith("ocrbench_")]
                 for recipe in group
             ]
-            for part in filter(None, parts):
-                assert len(part) == 5
-                assert totals <= {sum(part)}
+            for scores in filter(None, scores_by_row):
+                assert len(scores) == 5
+                assert totals <= {sum(scores)}
                 checked += bool(totals)
         assert checked >= 30
 
@@ -224,12 +234,50 @@ class TestStudy:
             for key in load(name).expect
         } == listed
 
+    def test_only_regions_have_a_token_of_the_whole_image(self):
+        for name, row in ROWS.items():
+            settings = load(name, "paper").tokenizer
+            patches = "_patch" in row[2]
+            assert settings.whole == (not patches and "_noglobal" not in row[2]), name
+
+    def test_rows_of_table_3_differ_from_the_row_they_name_by_the_order_alone(self):
+        rows = {name[12]: name for name in ROWS if name.startswith("study/table3")}
+        for row, other in (("b", "a"), ("d", "c"), ("i", "h")):
+            shuffled, sorted_ = (load(rows[letter], "paper") for letter in (row, other))
+            settings = shuffled.tokenizer.model_copy(update={"regions": sorted_.tokenizer.regions})
+            assert settings == sorted_.tokenizer != shuffled.tokenizer
+            assert "sort('random', seed=42)" in shuffled.tokenizer.regions
+
+    def test_clip_gives_its_last_layer_but_one(self):
+        specs = {load(name, "paper").tokenizer.encoder for name in STUDY if "_clip_" in name}
+        assert all("layer=-2" in spec for spec in specs)
+
+    def test_masks_of_the_papers_are_sam_s_own(self):
+        for name in RECIPES:
+            settings = load(name, "paper").tokenizer
+            if settings.segmenter.startswith("sam("):
+                assert "exact=True" in settings.segmenter, name
+
+    @pytest.mark.parametrize("name", LITERAL)
+    def test_a_literal_reading_is_its_row_without_the_region_of_the_rest(self, name):
+        literal = load(name, "paper")
+        table = "table2" if literal.source.table == "Table 2" else "table6"
+        row = load(name.replace("literal", table), "paper")
+        regions = row.tokenizer.regions.replace("cover('rest') | ", "")
+        settings = row.tokenizer.model_copy(update={"regions": regions})
+        assert literal.tokenizer == settings != row.tokenizer
+        assert (literal.expect, literal.source) == (row.expect, row.source)
+
     def test_training_is_row_d13(self):
         for name in ROWS:
             recipe = load(name, "paper")
-            one, two = recipe.stage
-            assert (one.train, one.batch, one.learning_rate) == (["connector"], 256, 1e-3)
-            assert (two.train, two.batch, two.learning_rate) == (
+            alignment, tuning = recipe.stage
+            assert (alignment.train, alignment.batch, alignment.learning_rate) == (
+                ["connector"],
+                256,
+                1e-3,
+            )
+            assert (tuning.train, tuning.batch, tuning.learning_rate) == (
                 ["connector", "language_model"],
                 128,
                 2e-5,
@@ -263,14 +311,20 @@ class TestStudy:
                 {"regions": "", "cls": False, "norm": "none", "segmenter": ""},
             ),
             (
-                "table3d_radio384_patch_random",
+                "table3d_radio384_patch_nocls_random",
+                {"regions": "sort('random', seed=42)", "norm": "none", "cls": False},
+            ),
+            (
+                "table6_radio384_patch_random",
                 {"regions": "sort('random', seed=42)", "norm": "none", "cls": True},
             ),
+            ("table6_clip_patch", {"whole": False, "cls": True}),
+            ("table6_clip_cluster_rms", {"whole": True, "cls": True}),
         ],
     )
     def test_settings_one_can_check_by_eye(self, name, wanted):
-        found = load(f"study/{name}", "paper").tokenizer.model_dump()
-        assert {key: found[key] for key in wanted} == wanted
+        settings = load(f"study/{name}", "paper").tokenizer.model_dump()
+        assert {key: settings[key] for key in wanted} == wanted
 
 
 OG = {
@@ -278,25 +332,25 @@ OG = {
     for name in RECIPES
     if name.startswith("og_llava/")
 }
+# items (row O11)
 ARO = {
     "aro_relation": 23_937,
     "aro_attribution": 28_748,
     "aro_coco_order": 25_010,
     "aro_flickr_order": 5_000,
-}  # items (row O11)
+}
 CONME = 24_347
 
 
 class TestOgLlava:
-    """The rows of OG-LLaVA's tables and figures, the released twins, and what only others
-    report."""
+    """The rows of OG-LLaVA's tables and figures, released twins, and what only others report."""
 
     def test_every_own_row_has_a_recipe(self):
         counts = defaultdict(int)
         for name in OG:
             counts[name.split("_")[0]] += 1
         rows = {"table1": 7, "table3": 3, "figure9": 3, "figure10": 3, "figure11": 5, "figure12": 4}
-        assert counts == rows | {"released": 4, "variant": 3, "fusion": 2, "sit": 1}
+        assert counts == rows | {"released": 7, "variant": 3, "fusion": 2, "sit": 1}
         assert all(
             recipe.stage
             for name, recipe in OG.items()
@@ -306,12 +360,12 @@ class TestOgLlava:
     def test_figures_of_one_model_agree_between_tables(self):
         differ = set()
         for size, kind in (("7b", "patch"), ("8b", "patch"), ("8b", "fusion")):
-            one, three = OG[f"table1_{size}_665k_{kind}"], OG[f"table3_{size}_665k_{kind}"]
-            assert training(one) == training(three)
+            table1, table3 = OG[f"table1_{size}_665k_{kind}"], OG[f"table3_{size}_665k_{kind}"]
+            assert training(table1) == training(table3)
             differ |= {
                 (size, kind, key)
-                for key in one.expect.keys() & three.expect.keys()
-                if one.expect[key] != three.expect[key]
+                for key in table1.expect.keys() & table3.expect.keys()
+                if table1.expect[key] != table3.expect[key]
             }
         assert differ == {("8b", "fusion", "cvbench")}
 
@@ -327,24 +381,23 @@ class TestOgLlava:
         off = {}
         for row in ("7b_665k_patch", "8b_665k_patch", "8b_665k_fusion"):
             off[row] = OG[f"table3_{row}"].expect["aro"] - aro(OG[f"table1_{row}"].expect)
-        assert off.pop("8b_665k_patch") == pytest.approx(
-            0.94, abs=0.01
-        )  # a slip of the paper: 33.9 stands for 33.0
+        # a slip of the paper: 33.9 stands for 33.0
+        assert off.pop("8b_665k_patch") == pytest.approx(0.94, abs=0.01)
         assert max(map(abs, off.values())) < 0.06
-        found = {
+        averages = {
             row: compositional(OG[f"table1_{row}"].expect)
             for row in ("8b_665k_fusion", "3b_665k_fusion", "8b_665k_patch")
         }
-        assert found["8b_665k_fusion"] == pytest.approx(
+        assert averages["8b_665k_fusion"] == pytest.approx(
             OG["figure10_8b_665k_fusion"].expect["compositional"], abs=0.1
         )
-        assert found["3b_665k_fusion"] == pytest.approx(
+        assert averages["3b_665k_fusion"] == pytest.approx(
             OG["figure11_3b_665k_fusion"].expect["compositional"], abs=0.1
         )
         vision = {
             row: 300 * OG[f"table1_{row}"].expect["mmvp"]
             + 2638 * OG[f"table1_{row}"].expect["cvbench"]
-            for row in found
+            for row in averages
         }
         assert vision["3b_665k_fusion"] / 2938 == pytest.approx(
             OG["figure11_3b_665k_fusion"].expect["vision"], abs=0.5
@@ -352,9 +405,10 @@ class TestOgLlava:
         assert vision["8b_665k_patch"] / 2938 == pytest.approx(
             OG["figure12_8b_665k_windows1"].expect["vision"], abs=0.5
         )
-        assert found["8b_665k_patch"] == pytest.approx(
+        # "around 48"
+        assert averages["8b_665k_patch"] == pytest.approx(
             OG["figure12_8b_665k_windows1"].expect["compositional"], abs=1
-        )  # "around 48"
+        )
 
     def test_training_is_row_o4_and_the_twins_are_the_scripts(self):
         models = {
@@ -366,18 +420,26 @@ class TestOgLlava:
             if not recipe.stage:
                 continue
             _, size, data, *_ = name.split("_")
-            one, two = recipe.stage
+            alignment, tuning = recipe.stage
             rate, warmup, norm = (
                 (1e-3, 0.03, 1.0) if name.startswith("released_") else (1e-4, 0.06, 0.3)
             )
-            assert (one.train, one.batch, one.learning_rate) == (["connector"], 8 * 4 * 8, rate)
-            assert (one.warmup, one.max_grad_norm, one.lora) == (warmup, norm, None)
-            assert (two.train, two.batch, two.learning_rate) == (
+            assert (alignment.train, alignment.batch, alignment.learning_rate) == (
+                ["connector"],
+                8 * 4 * 8,
+                rate,
+            )
+            assert (alignment.warmup, alignment.max_grad_norm, alignment.lora) == (
+                warmup,
+                norm,
+                None,
+            )
+            assert (tuning.train, tuning.batch, tuning.learning_rate) == (
                 ["connector", "language_model"],
                 4 * 4 * 8,
                 1e-4,
             )
-            assert (two.warmup, two.max_grad_norm, two.lora.rank, two.lora.alpha) == (
+            assert (tuning.warmup, tuning.max_grad_norm, tuning.lora.rank, tuning.lora.alpha) == (
                 0.06,
                 0.3,
                 128,
@@ -388,7 +450,7 @@ class TestOgLlava:
                 for s in recipe.stage
             }
             assert both == {(1, "cosine", 0, "bf16", True, True)}
-            assert ("Cambrian7M" in two.data[0].records) == (data == "7m")
+            assert ("Cambrian7M" in tuning.data[0].records) == (data == "7m")
             assert recipe.model.language_model == models[size]
 
     def test_the_papers_recipes_are_flat_and_know_no_budget(self):
@@ -409,7 +471,7 @@ class TestOgLlava:
             ("figure11_3b_665k_sin2d", {"place_tokens": "posenc('sin2d')"}),
             (
                 "released_8b_665k_fusion",
-                {"whole": True, "place_features": "average | delimiter(at='begin')"},
+                {"whole": True, "place_features": "average | delimiter('begin')"},
             ),
             (
                 "table1_8b_665k_fusion",
@@ -422,8 +484,8 @@ class TestOgLlava:
         ],
     )
     def test_settings_one_can_check_by_eye(self, name, wanted):
-        found = OG[name].tokenizer.model_dump()
-        assert {key: found[key] for key in wanted} == wanted
+        settings = OG[name].tokenizer.model_dump()
+        assert {key: settings[key] for key in wanted} == wanted
 
     def test_only_the_rope_row_shares_positions(self):
         assert [
@@ -436,10 +498,10 @@ class TestOgLlava:
         path = RECIPES["og_llava/sit"].with_name("_quoted.toml")
         rows = tomllib.loads(path.read_text(encoding="utf-8"))["quoted"]
         assert [row["row"] for row in rows] == ["LLaVA-NeXT-8B", "Cambrian-1-8B", "Sa2Va-7B"]
-        own = {recipe.source.row for recipe in OG.values()}
+        our_rows = {recipe.source.row for recipe in OG.values()}
         for row in rows:
             assert row["figures"].keys() == OG["table3_8b_665k_fusion"].expect.keys()
             assert set(row["starred"]) <= row["figures"].keys()
-            assert row["row"] not in own
+            assert row["row"] not in our_rows
         with pytest.raises(RecipeError, match="unknown key 'quoted'"):
             load_recipe(path)

@@ -30,10 +30,10 @@ mean.
 
 def pages() -> dict[str, str]:
     """Path under `docs/` and Markdown of each page: a list of all recipes, and a page a folder."""
-    from regiontok.jobs.ls import recipes
+    from regiontok.settings.recipes import shipped_recipes
 
     by_folder: dict[str, dict[str, Path]] = {}
-    for name, path in recipes().items():
+    for name, path in shipped_recipes().items():
         by_folder.setdefault(name.split("/")[0], {})[name] = path
     pages = {
         f"reference/recipes/{folder}.md": _page(folder, files)

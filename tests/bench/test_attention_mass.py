@@ -1,29 +1,19 @@
-"""The study of repeated rows: its formulas by hand, its sequences by eye, and the model against
-both."""
+"""The study of repeated rows: its formulas by hand, its sequences by eye, and the model itself."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from regiontok.model.mini import mini_language_model
-
-BENCH = Path(__file__).parents[2] / "bench" / "attention_mass.py"
+from samples import benches
 
 
 @pytest.fixture(scope="module")
 def mass():
-    found = importlib.util.spec_from_file_location("attention_mass_bench", BENCH)
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module  # dataclasses ask for it
-    found.loader.exec_module(module)
-    yield module
-    del sys.modules[found.name]
+    return benches.load("attention_mass")
 
 
 @pytest.mark.parametrize(
@@ -37,9 +27,9 @@ def test_m_equal_keys_by_hand(mass, mass_of_one, copies, expected):
 @pytest.mark.parametrize("copies", [1, 2, 7])
 def test_the_prediction_is_softmax_with_the_key_repeated(mass, copies):
     scores = torch.tensor([1.3, -0.4, 0.2, 2.0], dtype=torch.float64)
-    one = scores.softmax(0)[0]
+    first = scores.softmax(0)[0]
     repeated = torch.cat([scores[:1].repeat(copies), scores[1:]]).softmax(0)
-    assert float(repeated[:copies].sum()) == pytest.approx(mass.predicted(float(one), copies))
+    assert float(repeated[:copies].sum()) == pytest.approx(mass.predicted(float(first), copies))
     group = torch.arange(copies + 3) < copies
     offset = mass.log_odds(repeated, group) - mass.log_odds(scores.softmax(0), torch.arange(4) < 1)
     assert float(offset) == pytest.approx(math.log(copies))
@@ -58,15 +48,17 @@ def test_sequences_by_eye(mass):
 
 @pytest.fixture(scope="module")
 def offsets(mass):
-    """Place -> observed offsets `[m layers heads]` and those of the formula `[m heads]`, at 1, 2
-    and 8 copies."""
+    """Offsets at 1, 2 and 8 copies by place.
+
+    `[m layers heads]` as observed, and `[m heads]` by the formula.
+    """
     model = mini_language_model(0, width=48, layers=2, heads=3).eval()
     table = torch.randn(20 + 2 * mass.TEXT, 48, generator=torch.Generator().manual_seed(0))
     mass.sharpen(model, 2.0, table)
-    found = {place: mass.measure(model, table, 7, place, (1, 2, 8)) for place in mass.PLACES}
+    log_odds = {place: mass.measure(model, table, 7, place, (1, 2, 8)) for place in mass.PLACES}
     return {
-        place: {key: value - value[:1] for key, value in both.items()}
-        for place, both in found.items()
+        place: {key: value - value[:1] for key, value in values.items()}
+        for place, values in log_odds.items()
     }
 
 
@@ -74,9 +66,8 @@ def offsets(mass):
 def test_equal_keys_give_log_m_in_the_first_layer(offsets, place):
     expected = torch.tensor([1.0, 2, 8]).double().log()[:, None].expand(3, 3)
     assert torch.allclose(offsets[place]["observed"][:, 0], expected, atol=1e-5)
-    assert not torch.allclose(
-        offsets[place]["observed"][:, 1], expected, atol=1e-4
-    )  # what goes in is no longer the same
+    # what goes into the second layer is no longer the same
+    assert not torch.allclose(offsets[place]["observed"][:, 1], expected, atol=1e-4)
 
 
 def test_rotated_copies_differ_and_follow_the_formula_of_the_paper(offsets):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+
+from samples import benches
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("matplotlib")
 
-BENCH = Path(__file__).parents[2] / "bench"
 BODY = {
     "vocab_size": 40,
     "intermediate_size": 16,
@@ -24,14 +21,7 @@ BODY = {
 
 @pytest.fixture(scope="module")
 def bench():
-    sys.path.insert(0, str(BENCH))  # as `python bench/llm.py` has it
-    try:
-        spec = importlib.util.spec_from_file_location("bench_llm", BENCH / "llm.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(BENCH))
-    return module
+    return benches.load("llm")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -40,10 +30,8 @@ def bench():
     [
         ("Llama", {"hidden_size": 16, "num_key_value_heads": 4}),
         ("Llama", {"hidden_size": 16, "num_key_value_heads": 2}),  # grouped queries
-        (
-            "Qwen3",
-            {"hidden_size": 16, "num_key_value_heads": 1, "head_dim": 8},
-        ),  # heads wider than hidden / heads
+        # heads wider than hidden / heads
+        ("Qwen3", {"hidden_size": 16, "num_key_value_heads": 1, "head_dim": 8}),
     ],
 )
 def test_bytes_by_formula_are_those_of_a_real_cache(bench, kind, options, dtype):

@@ -2,66 +2,66 @@
 
 from __future__ import annotations
 
-import json
-
+import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from regiontok.cli.app import app
 from regiontok.miniworld.scenes import make_scene
+from samples.command_line import regiontok
+
+pytest.importorskip("pyarrow")
 
 
-def run(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def last(result):
-    return json.loads(result.stdout.strip().splitlines()[-1])
-
-
-def test_masks_from_the_command_line(tmp_path):
-    photos, store = tmp_path / "photos", tmp_path / "s"
-    photos.mkdir()
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of two scenes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
     for seed in range(2):
-        Image.fromarray(make_scene(seed, 64).pixels).save(photos / f"{seed}.png")
-    words = [photos, "--segmenter", "felzenszwalb", "--out", store]
-    assert last(run("masks", *words, "--dry-run"))["images"] == 2
+        Image.fromarray(make_scene(seed, 64).pixels).save(folder / f"{seed}.png")
+    return folder
+
+
+def test_a_store_is_built_resumed_and_looked_after(photos, tmp_path):
+    store = tmp_path / "s"
+    options = ["--segmenter", "felzenszwalb", "--out", store]
+    assert regiontok("masks", photos, *options, "--dry-run").report["images"] == 2
     assert not store.exists()
-    result = run("masks", *words)
-    assert (result.exit_code, last(result)["done"], last(result)["resumed"]) == (0, 2, 0), (
-        result.output
-    )
-    assert last(run("masks", "build", *words))["resumed"] == 2
-    assert last(run("masks", "--segmenter", "felzenszwalb", "--out", store, photos))["resumed"] == 2
-    assert last(run("masks", "info", store))["images"] == 2
-    assert last(run("masks", "verify", store))["corrupt"] == []
-    assert last(run("masks", "merge", store, "--out", tmp_path / "both"))["images"] == 2
+    result = regiontok("masks", photos, *options)
+    assert result.exit_code == 0, result.output
+    assert (result.report["done"], result.report["resumed"]) == (2, 0)
+    assert regiontok("masks", "build", photos, *options).report["resumed"] == 2
+    assert regiontok("masks", *options, photos).report["resumed"] == 2
+    assert regiontok("masks", "info", store).report["images"] == 2
+    assert regiontok("masks", "verify", store).report["corrupt"] == []
+    merged = regiontok("masks", "merge", store, "--out", tmp_path / "both")
+    assert merged.report["images"] == 2
+    assert "verify" in regiontok("masks", "--help").output
+
+
+def test_bad_images_other_segmenters_and_corrupt_files(photos, tmp_path):
+    store = tmp_path / "s"
+    words = ["masks", photos, "--segmenter", "felzenszwalb", "--out", store]
     (photos / "bad.png").write_bytes(b"x")
-    result = run("masks", *words)
-    assert (result.exit_code, last(result)["set_aside"]) == (1, 1)
-    result = run("masks", photos, "--segmenter", "slic", "--out", store)
+    result = regiontok(*words)
+    assert (result.exit_code, result.report["set_aside"]) == (1, 1)
+    result = regiontok("masks", photos, "--segmenter", "slic", "--out", store)
     assert result.exit_code == 2
     assert "use another folder" in " ".join(result.output.split())
     (shard,) = store.rglob("*.parquet")
     shard.write_bytes(shard.read_bytes()[:-1])
-    result = run("masks", "verify", store)
-    assert (result.exit_code, len(last(result)["corrupt"])) == (1, 1)
-    assert run("masks", *words).exit_code == 2
-    result = run("masks", *words, "--skip-corrupt")
-    assert last(result)["resumed"] == 0
+    result = regiontok("masks", "verify", store)
+    assert (result.exit_code, len(result.report["corrupt"])) == (1, 1)
+    assert regiontok(*words).exit_code == 2
+    result = regiontok(*words, "--skip-corrupt")
+    assert result.report["resumed"] == 0
     assert "set aside as *.corrupt" in result.output
-    tokens = run(
-        "tokenize",
-        photos / "0.png",
-        "--encoder",
-        "filters",
-        "--segmenter",
-        f"stored({str(store)!r})",
-        "--regions",
-        "segments(0.07)",
-        "--no-picture",
-        "--out",
-        tmp_path / "t",
+
+
+def test_tokenize_reads_a_store(photos, tmp_path):
+    regiontok("masks", photos, "--segmenter", "felzenszwalb", "--out", tmp_path / "s")
+    words = ["--segmenter", f"stored({str(tmp_path / 's')!r})", "--regions", "segments(0.07)"]
+    tokens = regiontok(
+        *("tokenize", photos / "0.png", "--encoder", "filters", "--no-picture", *words),
+        *("--out", tmp_path / "t"),
     )
     assert tokens.exit_code == 0, tokens.output
-    assert "verify" in run("masks", "--help").output

@@ -1,5 +1,4 @@
-"""Canvases laid ahead are those that would have been laid in turn, taken once, and never for other
-settings."""
+"""Canvases laid ahead equal those laid in turn, are taken once, and never for other settings."""
 
 from __future__ import annotations
 
@@ -39,9 +38,9 @@ def test_other_settings_do_not_take_it():
 def test_it_goes_with_its_picture():
     picture = noise(1)
     lay_ahead(picture, Frame.stretch((40, 60), (28, 28), (14, 14)))
-    before = len(_canvas._AHEAD)
+    count = len(_canvas._AHEAD)
     del picture
-    assert len(_canvas._AHEAD) == before - 1
+    assert len(_canvas._AHEAD) == count - 1
 
 
 @pytest.mark.parametrize(

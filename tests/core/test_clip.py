@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from regiontok.core import clip as module
-from regiontok.core.animation import animated
-from regiontok.core.clip import Clip, ClipError, frame_files, natural
+from regiontok.core.animation import is_animated
+from regiontok.core.clip import Clip, ClipError, frame_files, natural_key
 from regiontok.core.picture import Picture, PictureError
 from regiontok.system.need import MissingPackage
 
@@ -44,11 +44,11 @@ def film(tmp_path):
             stream.pix_fmt = codec[1]
             if rotation is not None:
                 stream.set_display_rotation(rotation)
-            for at, pixels in enumerate(frames):
+            for index, pixels in enumerate(frames):
                 frame = av.VideoFrame.from_ndarray(
                     np.ascontiguousarray(pixels), format="rgb24"
                 ).reformat(format=codec[1])
-                frame.pts = at if times is None else times[at]
+                frame.pts = index if times is None else times[index]
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
         return path
@@ -87,8 +87,8 @@ def test_the_key_is_that_of_the_frames_in_their_order():
 
 
 def test_a_folder_is_read_in_natural_order(tmp_path):
-    for at in (10, 2, 1):
-        Image.fromarray(numbered(11)[at]).save(tmp_path / f"frame{at}.png")
+    for number in (10, 2, 1):
+        Image.fromarray(numbered(11)[number]).save(tmp_path / f"frame{number}.png")
     (tmp_path / "notes.txt").write_text("no frame")
     (tmp_path / ".hidden.png").write_bytes(b"")
     assert [path.name for path in frame_files(tmp_path)] == [
@@ -101,7 +101,7 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
 
 
 def test_numbers_stand_before_words_in_natural_order():
-    assert sorted(["b1", "a10b10", "a", "a10b2", "10", "9"], key=natural) == [
+    assert sorted(["b1", "a10b10", "a", "a10b2", "10", "9"], key=natural_key) == [
         "9",
         "10",
         "a",
@@ -126,7 +126,7 @@ def test_numbers_stand_before_words_in_natural_order():
 def test_frames_of_a_known_rate_are_those_on_screen(fps, taken):
     clip = Clip.of(numbered(10), fps, rate=10)
     assert levels(clip) == list(taken)
-    assert clip.times == tuple(at / 10 for at in taken)
+    assert clip.times == tuple(index / 10 for index in taken)
     assert clip.fps == min(fps or 10, 10)
 
 
@@ -137,7 +137,7 @@ def test_frames_of_a_known_rate_are_those_on_screen(fps, taken):
 def test_a_video_is_sampled_as_its_frames_are(film, name, fps, taken):
     clip = Clip.of(film(name, numbered(10)), fps)
     assert levels(clip) == list(taken)
-    assert clip.times == pytest.approx([at / 10 for at in taken])
+    assert clip.times == pytest.approx([index / 10 for index in taken])
     assert clip.fps == min(fps or 10, 10)
     assert clip.damage == ""
 
@@ -169,9 +169,8 @@ def test_rotation_is_undone(film, turn):
     frame = np.zeros((32, 48, 3), np.uint8)
     frame[:8, :24] = 255  # the left half of the top
     clip = Clip.of(film("a.mp4", [frame] * 2, ("mpeg4", "yuv420p"), rotation=turn))
-    upright = np.rot90(
-        frame[..., 0] > 128, turn // 90
-    )  # counterclockwise, as the display matrix counts
+    # Counterclockwise, as the display matrix counts.
+    upright = np.rot90(frame[..., 0] > 128, turn // 90)
     assert clip.size == upright.shape
     assert ((clip.frames[0].pixels[..., 0] > 128) == upright).mean() > 0.98
 
@@ -179,8 +178,8 @@ def test_rotation_is_undone(film, turn):
 def test_the_matrix_of_a_phone_held_upright_is_a_turn_clockwise(film):
     path = film("a.mp4", numbered(2, (32, 48)), ("mpeg4", "yuv420p"), rotation=270)
     data = path.read_bytes()
-    at = data.index(b"tkhd") + 4 + 4 + 20 + 16
-    matrix = np.frombuffer(data[at : at + 36], ">i4") / 65536
+    start = data.index(b"tkhd") + 4 + 4 + 20 + 16
+    matrix = np.frombuffer(data[start : start + 36], ">i4") / 65536
     assert matrix[:5].tolist() == [0, 1, 0, -1, 0]  # a phone's; QuickTime: x' = -y, y' = x
     assert Clip.of(path).size == (48, 32)
 
@@ -202,12 +201,12 @@ def test_a_cut_video_is_an_error_or_its_whole_frames(film, name, share):
         match=r"cut off or damaged after \d+ frames .*cut='keep' takes those that are whole",
     ):
         Clip.of(path)
-    kept = Clip.of(path, cut="keep")
-    assert 0 < len(kept) < 20
-    assert [frame.key for frame in kept.frames] == [
-        frame.key for frame in whole.frames[: len(kept)]
+    clip = Clip.of(path, cut="keep")
+    assert 0 < len(clip) < 20
+    assert [frame.key for frame in clip.frames] == [
+        frame.key for frame in whole.frames[: len(clip)]
     ]
-    assert kept.damage
+    assert clip.damage
 
 
 def test_a_video_cut_before_its_first_frame_has_none(film):
@@ -259,13 +258,12 @@ def test_what_is_no_video_is_refused_and_playlists_open_nothing(film, tmp_path, 
         Clip.of(path)
 
 
-# ---- animations
-# -------------------------------------------------------------------------------------------------------------------
+# --- animations
 
 
 def animation(path: Path, frames, durations, **options) -> Path:
-    first, *rest = (Image.fromarray(frame) for frame in frames)
-    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, **options)
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    first.save(path, save_all=True, append_images=others, duration=durations, loop=0, **options)
     return path
 
 
@@ -300,7 +298,7 @@ def test_what_is_see_through_lies_over_white(tmp_path):
 @pytest.mark.parametrize("name", ["one.gif", "one.webp"])
 def test_an_animation_of_one_frame_is_a_picture(name, tmp_path):
     Image.fromarray(numbered(2)[1]).save(tmp_path / name, lossless=True)
-    assert not animated(tmp_path / name)
+    assert not is_animated(tmp_path / name)
     with pytest.raises(
         ClipError,
         match=rf"{name}: one frame, so it is a picture and no clip; tokenize it as an image",
@@ -312,23 +310,24 @@ def test_an_animation_of_one_frame_is_a_picture(name, tmp_path):
 def test_a_gif_cut_anywhere_is_an_error_or_its_whole_frames(tmp_path):
     path = animation(tmp_path / "a.gif", noise(5), 100)
     whole, frames = path.read_bytes(), Clip.of(path).frames
-    cut, found = tmp_path / "cut.gif", []
+    cut, lengths = tmp_path / "cut.gif", []
     for end in [*range(20, len(whole) - 1, 397), len(whole) - 1]:
         cut.write_bytes(whole[:end])
         with pytest.raises(
             ClipError,
-            match=r"cut\.gif: (cut off or damaged after|no GIF or WebP that can be read, or one cut)",
+            match=r"cut\.gif: (cut off or damaged after|"
+            "no GIF or WebP that can be read, or one cut)",
         ):
             Clip.of(cut)
         with contextlib.suppress(ClipError):  # before the first frame is whole
-            kept = Clip.of(cut, cut="keep")
-            assert kept.damage
+            clip = Clip.of(cut, cut="keep")
+            assert clip.damage
             assert all(
                 np.array_equal(a.pixels, b.pixels)
-                for a, b in zip(kept.frames, frames, strict=False)
+                for a, b in zip(clip.frames, frames, strict=False)
             )
-            found.append(len(kept))
-    assert (set(found), found) == ({1, 2, 3, 4, 5}, sorted(found))
+            lengths.append(len(clip))
+    assert (set(lengths), lengths) == ({1, 2, 3, 4, 5}, sorted(lengths))
 
 
 def test_what_follows_the_end_of_a_gif_does_not_matter_and_a_cut_webp_is_none(tmp_path):

@@ -1,5 +1,4 @@
-"""Pixels to patches and back: held against rectangles worked out one by one, Pillow's own resizing
-and CLIP's processor."""
+"""Pixels to patches and back, against rectangles by hand, Pillow and CLIP's processor."""
 
 from __future__ import annotations
 
@@ -34,31 +33,31 @@ def frames(draw) -> Frame:
     return Frame.fit(framing, (draw(side), draw(side)), canvas, patch, edge)
 
 
-def overlap(low: float, high: float, other_low: float, other_high: float) -> float:
-    return max(0.0, min(high, other_high) - max(low, other_low))
+def overlap(start: float, end: float, other_start: float, other_end: float) -> float:
+    return max(0.0, min(end, other_end) - max(start, other_start))
 
 
 def footprint(frame: Frame, row: int, col: int) -> tuple[float, float, float, float]:
-    """(y0, x0, y1, x1) of a patch in image pixels, padding cut off; worked out here, apart from the
-    code under test."""
-    found: list[list[float]] = [[], []]
+    """(y0, x0, y1, x1) of a patch in image pixels, padding cut off.
+
+    It is worked out here, apart from the code under test.
+    """
+    edges: list[list[float]] = [[], []]
     for axis, index in enumerate((row, col)):
-        scale = (frame.crop[axis + 2] - frame.crop[axis]) / frame.resized[
-            axis
-        ]  # image pixels a canvas pixel
-        for at in (index * frame.patch[axis], (index + 1) * frame.patch[axis]):
-            inside = min(max(at - frame.offset[axis], 0), frame.resized[axis])
-            found[axis].append(frame.crop[axis] + inside * scale)
-    return found[0][0], found[1][0], found[0][1], found[1][1]
+        # image pixels in a canvas pixel
+        scale = (frame.crop[axis + 2] - frame.crop[axis]) / frame.resized[axis]
+        for edge in (index * frame.patch[axis], (index + 1) * frame.patch[axis]):
+            inside = min(max(edge - frame.offset[axis], 0), frame.resized[axis])
+            edges[axis].append(frame.crop[axis] + inside * scale)
+    return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
 
 
 def by_hand(frame: Frame, mask: np.ndarray) -> np.ndarray:
     """Share of each patch that the mask covers, pixel by pixel."""
     (h, w), share = frame.grid, np.zeros(frame.grid)
     pixel = [(frame.crop[a + 2] - frame.crop[a]) / frame.resized[a] for a in (0, 1)]
-    whole = (
-        frame.patch[0] * pixel[0] * frame.patch[1] * pixel[1]
-    )  # a patch's own area in image pixels, padding included
+    # A patch's own area in image pixels, padding included.
+    whole = frame.patch[0] * pixel[0] * frame.patch[1] * pixel[1]
     for row in range(h):
         for col in range(w):
             y0, x0, y1, x1 = footprint(frame, row, col)
@@ -78,9 +77,8 @@ def covered_area(frame: Frame, mask: np.ndarray) -> float:
 
 
 def test_stretch_of_a_picture_drawn_by_hand():
-    frame = Frame.stretch(
-        (2, 4), canvas=(4, 4), patch=(2, 2)
-    )  # twice as high, as wide as before: a patch sees 1 x 2 pixels
+    # Twice as high and as wide as before: a patch sees 1 x 2 pixels.
+    frame = Frame.stretch((2, 4), canvas=(4, 4), patch=(2, 2))
     mask = torch.tensor([[[1, 0, 0, 0], [1, 1, 0, 1]]])
     assert frame.to_grid(mask).tolist() == [[[0.5, 0.0], [1.0, 0.5]]]
     assert frame.covered == (0, 0, 2, 4)
@@ -93,16 +91,14 @@ def test_letterbox_of_a_wide_photo():
     assert int(frame.valid.sum()) == 288
     assert frame.valid.any(1).tolist() == [False] * 6 + [True] * 12 + [False] * 6
     assert frame.content.sum() == 288
-    wide = Frame.letterbox(
-        (2, 3), canvas=(336, 336), patch=(14, 14)
-    )  # 3:2: 16 of 24 rows, 192 of 576 patches are padding
-    assert int((~wide.valid).sum()) == 192
+    # 3:2 is 16 of 24 rows; 192 of 576 patches are padding.
+    photo = Frame.letterbox((2, 3), canvas=(336, 336), patch=(14, 14))
+    assert int((~photo.valid).sum()) == 192
 
 
 def test_letterbox_with_patches_that_are_part_padding():
-    frame = Frame.letterbox(
-        (100, 150), canvas=(336, 336), patch=(16, 16)
-    )  # 224 rows from 56: patch row 3 is half padding
+    # 224 rows from 56 on: patch row 3 is half padding.
+    frame = Frame.letterbox((100, 150), canvas=(336, 336), patch=(16, 16))
     assert frame.grid == (21, 21)
     assert frame.content[3, 0] == 0.5
     assert frame.valid[3, 0]
@@ -117,9 +113,8 @@ def test_crop_of_a_wide_photo():
     assert frame.crop == (0, 50, 100, 150)
     assert frame.covered == (0, 50, 100, 150)
     assert frame.valid.all()
-    wider = Frame.center_crop(
-        (100, 200), canvas=(224, 224), patch=(14, 14), edge=256
-    )  # 256 x 512, cut at (16, 144)
+    # 256 x 512, cut at (16, 144).
+    wider = Frame.center_crop((100, 200), canvas=(224, 224), patch=(14, 14), edge=256)
     assert wider.crop == (6.25, 56.25, 93.75, 143.75)
 
 
@@ -128,9 +123,9 @@ def test_patches_that_do_not_fill_the_canvas():
     assert frame.grid == (27, 27)
     assert frame.covered == (0, 0, 378, 378)
     assert frame.pixels_per_patch() == 196
-    far = torch.zeros(1, 384, 384)
-    far[0, 378:] = 1
-    assert frame.to_grid(far).abs().sum() == 0
+    beyond = torch.zeros(1, 384, 384)
+    beyond[0, 378:] = 1
+    assert frame.to_grid(beyond).abs().sum() == 0
     assert frame.to_pixels(torch.ones(27, 27)).isnan().sum() == 384**2 - 378**2
     half = Frame.stretch((192, 768), canvas=(384, 384), patch=(14, 14))
     assert half.covered == (0, 0, 189, 756)
@@ -171,8 +166,8 @@ def test_extreme_pictures(framing, image):
     assert torch.allclose(frame.to_grid(masks)[0], frame.content)
     canvas = frame.place(Picture.of(np.full((*image, 3), 200, np.uint8)), fill=(1, 2, 3))
     assert canvas.shape == (336, 336, 3)
-    (y, x), (high, wide) = frame.offset, frame.resized
-    assert (canvas[y : y + high, x : x + wide] == 200).all()
+    (y, x), (height, width) = frame.offset, frame.resized
+    assert (canvas[y : y + height, x : x + width] == 200).all()
     assert frame.to_pixels(torch.arange(576).view(24, 24)).shape == image
 
 
@@ -235,8 +230,7 @@ def test_a_mask_selects_only_patches_it_meets(frame, data):
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize(("image", "canvas", "patch"), ODD)
 def test_nothing_bleeds_over_an_edge(framing, image, canvas, patch):
-    """The left half of the picture reaches no patch that lies right of the middle, and all left of
-    it in full."""
+    """The left half of the picture covers what lies left of the middle, and nothing right of it."""
     frame = Frame.fit(framing, image, canvas, patch)
     middle = image[1] // 2
     mask = torch.zeros(1, *image)
@@ -253,16 +247,15 @@ def test_nothing_bleeds_over_an_edge(framing, image, canvas, patch):
 
 @pytest.mark.parametrize("image", [(640, 480), (333, 720), (1000, 1200), (96, 48)])
 def test_exactly_half_a_patch_is_exactly_one_half(image):
-    """O1's rule is "at least 0.5": in float32 the sum often ended just below (3,833 of 7,200
-    patches, measured)."""
+    """O1's rule is "at least 0.5"; in float32 3,833 of 7,200 patches ended just below."""
     frame = Frame.stretch(image, (336, 336), (14, 14))
     mask = torch.zeros(1, *image, dtype=torch.bool)
     step = image[1] / 24
     for col in range(24):
-        low = col * step
-        assert low.is_integer()
+        start = col * step
+        assert start.is_integer()
         assert (step / 2).is_integer() or step == 2
-        mask[0, :, int(low) : int(low + step / 2)] = True
+        mask[0, :, int(start) : int(start + step / 2)] = True
     for half in (mask, ~mask, PixelMasks.from_dense(mask), PixelMasks.from_dense(~mask)):
         assert (frame.to_grid(half) == 0.5).all()
     for whole in (torch.ones_like(mask), PixelMasks.from_dense(torch.ones_like(mask))):
@@ -337,8 +330,8 @@ def test_flat_mapping_by_hand(image, grid):
     size, bins = image[0] * image[1], grid[0] * grid[1]
     expected = torch.zeros(2, bins)
     for i in range(bins):
-        low, high = i * size // bins, -(-(i + 1) * size // bins)
-        expected[:, i] = mask.flatten(1)[:, low:high].float().mean(1)
+        start, end = i * size // bins, -(-(i + 1) * size // bins)
+        expected[:, i] = mask.flatten(1)[:, start:end].float().mean(1)
     assert torch.allclose(frame.to_grid(mask, "flat1d").flatten(1), expected)
 
 
@@ -349,14 +342,14 @@ def test_flat_mapping_by_hand(image, grid):
 @given(frames())
 def test_every_pixel_takes_the_patch_under_its_centre(frame):
     index = torch.arange(frame.grid[0] * frame.grid[1]).view(frame.grid)
-    seen = frame.to_pixels(index)
-    assert seen.shape == frame.image
+    patches = frame.to_pixels(index)
+    assert patches.shape == frame.image
     for y in range(frame.image[0]):
         for x in range(frame.image[1]):
-            at = int(seen[y, x])
-            if at < 0:
+            patch = int(patches[y, x])
+            if patch < 0:
                 continue
-            y0, x0, y1, x1 = footprint(frame, at // frame.grid[1], at % frame.grid[1])
+            y0, x0, y1, x1 = footprint(frame, patch // frame.grid[1], patch % frame.grid[1])
             assert y0 - 1e-6 <= y + 0.5 <= y1 + 1e-6
             assert x0 - 1e-6 <= x + 0.5 <= x1 + 1e-6
     y0, x0, y1, x1 = frame.covered
@@ -364,28 +357,27 @@ def test_every_pixel_takes_the_patch_under_its_centre(frame):
     inside = ((rows > y0 + 1e-6) & (rows < y1 - 1e-6))[:, None] & (
         (cols > x0 + 1e-6) & (cols < x1 - 1e-6)
     )[None]
-    assert bool((seen >= 0)[inside].all())
+    assert bool((patches >= 0)[inside].all())
 
 
 @settings(max_examples=60, deadline=None)
 @given(frames(), st.randoms(use_true_random=False))
 def test_masks_come_back_within_one_patch(frame, random):
-    """Pixels of a mask -> patches it touches -> pixels: all of it that patches see, and nothing
-    further off than a patch."""
+    """A mask's patches, as pixels, hold all of it that patches see, and nothing further off."""
     y, x = random.randrange(frame.image[0]), random.randrange(frame.image[1])
     mask = torch.zeros(1, *frame.image, dtype=torch.bool)
     mask[0, y : y + 3, x : x + 4] = True
     back = frame.to_pixels(frame.to_grid(mask) > 0)[0]
     assert back.dtype == torch.bool
-    seen = frame.to_pixels(torch.ones(frame.grid, dtype=torch.bool))
-    assert bool((back | ~mask[0] | ~seen).all())
+    covered = frame.to_pixels(torch.ones(frame.grid, dtype=torch.bool))
+    assert bool((back | ~mask[0] | ~covered).all())
     reach = [
         frame.patch[a] * (frame.crop[a + 2] - frame.crop[a]) / frame.resized[a] + 0.5
         for a in (0, 1)
     ]
     inside = mask[0].nonzero()
-    for at in back.nonzero():
-        gap = (inside - at).abs().float()
+    for pixel in back.nonzero():
+        gap = (inside - pixel).abs().float()
         assert bool(((gap[:, 0] <= reach[0] + 1e-4) & (gap[:, 1] <= reach[1] + 1e-4)).any())
 
 
@@ -432,16 +424,14 @@ def test_boxes_by_hand():
 @given(frames(), st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=4))
 def test_boxes_come_back(frame, corners):
     y0, x0, y1, x1 = frame.covered
-    part = torch.tensor(corners, dtype=torch.float64)
-    low, size = (
-        torch.tensor([x0, y0, x0, y0], dtype=torch.float64),
-        torch.tensor([x1 - x0, y1 - y0] * 2, dtype=torch.float64),
-    )
-    inside = low + part * size
-    there = frame.boxes_to_grid(inside)
-    assert bool((there >= 0).all())
-    assert bool((there <= torch.tensor([frame.grid[1], frame.grid[0]] * 2) + 1e-5).all())
-    assert torch.allclose(frame.boxes_to_pixels(there).double(), inside, atol=1e-4, rtol=1e-4)
+    shares = torch.tensor(corners, dtype=torch.float64)
+    corner = torch.tensor([x0, y0, x0, y0], dtype=torch.float64)
+    size = torch.tensor([x1 - x0, y1 - y0] * 2, dtype=torch.float64)
+    inside = corner + shares * size
+    boxes = frame.boxes_to_grid(inside)
+    assert bool((boxes >= 0).all())
+    assert bool((boxes <= torch.tensor([frame.grid[1], frame.grid[0]] * 2) + 1e-5).all())
+    assert torch.allclose(frame.boxes_to_pixels(boxes).double(), inside, atol=1e-4, rtol=1e-4)
 
 
 # --- pictures on the canvas
@@ -485,9 +475,11 @@ def test_letterbox_places_the_resized_picture(resample):
     pixels = np.random.default_rng(5).integers(0, 256, (30, 61, 3), dtype=np.uint8)
     frame = Frame.letterbox((30, 61), (56, 56), (14, 14))
     canvas = frame.place(Picture.of(pixels), resample=resample, fill=(122, 116, 104))
-    part = np.asarray(Image.fromarray(pixels).resize((56, 28), Image.Resampling[resample.upper()]))
+    resized = np.asarray(
+        Image.fromarray(pixels).resize((56, 28), Image.Resampling[resample.upper()])
+    )
     assert (frame.resized, frame.offset) == ((28, 56), (14, 0))
-    assert np.array_equal(canvas[14:42], part)
+    assert np.array_equal(canvas[14:42], resized)
     assert (canvas[:14] == [122, 116, 104]).all()
     assert (canvas[42:] == [122, 116, 104]).all()
     stretched = Frame.stretch((30, 61), (56, 56), (14, 14)).place(
@@ -508,8 +500,8 @@ def test_every_frame_can_be_placed(frame):
     padding = (canvas == [255, 0, 0]).all(-1)
     assert ((canvas == 90).all(-1) | padding).all()
     assert padding.sum() == frame.canvas[0] * frame.canvas[1] - frame.resized[0] * frame.resized[1]
-    (h, w), (high, wide) = frame.grid, frame.patch
-    blocks = (~padding)[: h * high, : w * wide].reshape(h, high, w, wide)
+    (h, w), (height, width) = frame.grid, frame.patch
+    blocks = (~padding)[: h * height, : w * width].reshape(h, height, w, width)
     assert np.allclose(blocks.mean((1, 3)), frame.content.numpy(), atol=1e-6)
 
 

@@ -10,9 +10,8 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 
-FRAME = Frame.letterbox(
-    (100, 200), canvas=(56, 56), patch=(14, 14)
-)  # 4 x 4, the first and the last row are padding
+# 4 x 4 patches, of which the first and the last row are padding
+FRAME = Frame.letterbox((100, 200), canvas=(56, 56), patch=(14, 14))
 
 
 def test_by_hand():

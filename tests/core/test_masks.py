@@ -25,8 +25,10 @@ DENSE = np.array(
 
 
 def code_of(runs: list[int]) -> bytes:
-    """COCO's compressed run lengths, written out here: 5 bits a byte, every run but the first two
-    less the one before the last."""
+    """COCO's compressed run lengths, written out here.
+
+    A byte has 5 bits, and every run but the first two is written less the one before the last.
+    """
     out = []
     for i, run in enumerate(runs):
         value = run - runs[i - 2] if i > 2 else run
@@ -73,31 +75,31 @@ def test_no_masks():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 4), st.integers(0, 2**32 - 1))
-def test_there_and_back(high, wide, count, seed):
-    dense = np.random.default_rng(seed).random((count, high, wide)) < 0.4
+def test_there_and_back(height, width, count, seed):
+    dense = np.random.default_rng(seed).random((count, height, width)) < 0.4
     masks = PixelMasks.from_dense(torch.from_numpy(dense))
     assert np.array_equal(masks.dense().numpy(), dense)
     assert masks.areas.tolist() == dense.sum((1, 2)).tolist()
     segmentations = json.loads(json.dumps(masks.to_coco()))
-    assert PixelMasks.from_coco(segmentations, (high, wide)).counts == masks.counts
-    raw = [{"size": [high, wide], "counts": code} for code in masks.counts]
-    assert PixelMasks.from_coco(raw, (high, wide)).counts == masks.counts
+    assert PixelMasks.from_coco(segmentations, (height, width)).counts == masks.counts
+    raw = [{"size": [height, width], "counts": code} for code in masks.counts]
+    assert PixelMasks.from_coco(raw, (height, width)).counts == masks.counts
     runs = []
     for mask in dense:
         flat = np.concatenate([[False], mask.T.ravel(), [not mask.T.ravel()[-1]]])
         runs.append(np.diff(np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1])])).tolist())
-    listed = [{"size": [high, wide], "counts": run} for run in runs]
-    assert PixelMasks.from_coco(listed, (high, wide)).counts == masks.counts
+    listed = [{"size": [height, width], "counts": run} for run in runs]
+    assert PixelMasks.from_coco(listed, (height, width)).counts == masks.counts
     assert tuple(code_of(run) for run in runs) == masks.counts
     for i, mask in enumerate(dense):
-        columns = np.zeros(high * wide, bool)
+        columns = np.zeros(height * width, bool)
         for begin, end in masks.runs(i):
             assert begin < end
             columns[begin:end] = True
-        assert np.array_equal(columns.reshape(wide, high).T, mask)
+        assert np.array_equal(columns.reshape(width, height).T, mask)
     theirs = coco.encode(np.asfortranarray(dense.transpose(1, 2, 0).astype(np.uint8)))
     assert masks.to_coco() == [
-        {"size": [high, wide], "counts": one["counts"].decode()} for one in theirs
+        {"size": [height, width], "counts": code["counts"].decode()} for code in theirs
     ]
 
 
@@ -276,10 +278,8 @@ NAN, FAR = float("nan"), 1e9
 @pytest.mark.parametrize(
     ("rings", "message"),
     [
-        (
-            [[0, 0, NAN, 1, 2, 2]],
-            "leaves the image",
-        ),  # the next four end the process inside pycocotools 2.0.11
+        # The first four end the process inside pycocotools 2.0.11.
+        ([[0, 0, NAN, 1, 2, 2]], "leaves the image"),
         ([[0, 0, float("inf"), 1, 2, 2]], "leaves the image"),
         ([[0, 0, FAR, FAR, 2, 2]], "leaves the image"),
         ([[FAR, FAR, FAR + 9, FAR, FAR, FAR + 9]], "leaves the image"),
@@ -301,7 +301,7 @@ def test_forged_polygons(rings, message):
 def test_random_codes_are_read_or_refused():
     draw = random.Random(3)
     alphabet = bytes(range(48, 112))
-    read = 0
+    count = 0
     for _ in range(3000):
         code = bytearray(
             GOOD if draw.random() < 0.5 else bytes(draw.choices(alphabet, k=draw.randrange(1, 9)))
@@ -312,19 +312,19 @@ def test_random_codes_are_read_or_refused():
             masks = PixelMasks.from_coco([{"size": [4, 4], "counts": bytes(code)}], (4, 4))
         except ValueError:
             continue
-        read += 1
+        count += 1
         assert masks.dense().sum() == masks.areas[0]
-    assert read
+    assert count
 
 
 def test_real_annotations(data):
     for file in sorted((data / "coco" / "annotations" / "split").glob("*instances*.json"))[:1]:
-        found = json.loads(file.read_text())
-        sizes = {image["id"]: (image["height"], image["width"]) for image in found["images"]}
-        for one in found["annotations"][:60]:
-            high, wide = sizes[one["image_id"]]
-            masks = PixelMasks.from_coco([one["segmentation"]], (high, wide))
-            form = coco.frPyObjects(one["segmentation"], high, wide)
+        content = json.loads(file.read_text())
+        sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+        for annotation in content["annotations"][:60]:
+            height, width = sizes[annotation["image_id"]]
+            masks = PixelMasks.from_coco([annotation["segmentation"]], (height, width))
+            form = coco.frPyObjects(annotation["segmentation"], height, width)
             theirs = coco.merge(form) if isinstance(form, list) else form
             assert masks.areas.tolist() == [int(coco.area(theirs))]
             assert np.array_equal(masks.dense()[0].numpy(), coco.decode(theirs).astype(bool))

@@ -41,14 +41,14 @@ def png(
     size: tuple[int, int], stream: bytes, depth: int = 8, colour: int = 2, interlace: int = 0
 ) -> bytes:
     """A PNG made by hand, so that it may lie."""
-    high, wide = size
+    height, width = size
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    head = struct.pack(">IIBBBBB", wide, high, depth, colour, 0, 0, interlace)
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", head)
@@ -89,8 +89,8 @@ def test_lossy_formats_stay_close(form, options):
 
 
 def test_two_pictures_in_one_jpeg_give_the_first():
-    both = encoded(SMOOTH, "MPO", save_all=True, append_images=[Image.new("RGB", (32, 24))])
-    assert np.abs(Picture.of(both).pixels.astype(int) - SMOOTH).mean() < 6
+    joined = encoded(SMOOTH, "MPO", save_all=True, append_images=[Image.new("RGB", (32, 24))])
+    assert np.abs(Picture.of(joined).pixels.astype(int) - SMOOTH).mean() < 6
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
@@ -208,9 +208,8 @@ def test_damaged_exif_does_not_lose_a_whole_photo():
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     good = encoded(SMOOTH, "JPEG", exif=exif)
-    bad = good.replace(
-        b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02"
-    )  # a width that is a text: Pillow can read, but not write it
+    # A width that is a text: Pillow can read, but not write it.
+    bad = good.replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")
     assert bad != good
     with pytest.raises((struct.error, TypeError)):
         ImageOps.exif_transpose(Image.open(io.BytesIO(bad)))
@@ -288,11 +287,11 @@ def test_files_beyond_the_limit_are_not_even_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"]
 )
-@pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9])
-def test_truncated_files(form, part):
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
+def test_truncated_files(form, share):
     data = encoded(np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8), form)
     with pytest.raises(PictureError):
-        Picture.of(data[: max(4, int(len(data) * part))])
+        Picture.of(data[: max(4, int(len(data) * share))])
 
 
 def test_a_lazily_opened_truncated_picture():
@@ -306,12 +305,12 @@ def test_bombs():
     assert len(bomb) < 200
     with pytest.raises(
         PictureError,
-        match=r"more than 89 million pixels; if you trust the file, raise PIL\.Image\.MAX_IMAGE_PIXELS",
+        match=r"more than 89 million pixels; if you trust the file, "
+        r"raise PIL\.Image\.MAX_IMAGE_PIXELS",
     ):
         Picture.of(bomb, name="bomb")
-    with pytest.raises(
-        PictureError, match="more than 89 million pixels"
-    ):  # beyond the limit by less than twice: Pillow only warns
+    # Beyond the limit by less than twice, where Pillow only warns.
+    with pytest.raises(PictureError, match="more than 89 million pixels"):
         Picture.of(png((10_000, 10_000), b"\0"))
 
 
@@ -373,10 +372,10 @@ def test_damaged_bytes_give_a_picture_or_a_picture_error(form):
             if draw.random() < 0.2:
                 start = int(draw.integers(len(data)))
                 del data[start : start + int(draw.integers(1, 20))]
-            for at in draw.integers(
+            for index in draw.integers(
                 0, min(len(data), int(draw.choice([60, 200, 10**6]))), draw.integers(1, 6)
             ):
-                data[at] = draw.choice([0, 255, draw.integers(256)])
+                data[index] = draw.choice([0, 255, draw.integers(256)])
             try:
                 picture = Picture.of(bytes(data))
             except PictureError:
@@ -459,11 +458,11 @@ def test_tensors_channels_first_or_last():
 
 
 def test_where_both_readings_fit_a_tensor_is_channels_first():
-    both = torch.arange(3 * 5 * 3, dtype=torch.uint8).reshape(3, 5, 3)
-    picture = Picture.of(both)
+    ambiguous = torch.arange(3 * 5 * 3, dtype=torch.uint8).reshape(3, 5, 3)
+    picture = Picture.of(ambiguous)
     assert picture.size == (5, 3)
-    assert np.array_equal(picture.pixels, both.permute(1, 2, 0).numpy())
-    assert Picture.of(both.numpy()).size == (3, 5)  # an array has its channels last
+    assert np.array_equal(picture.pixels, ambiguous.permute(1, 2, 0).numpy())
+    assert Picture.of(ambiguous.numpy()).size == (3, 5)  # an array has its channels last
 
 
 def test_half_precision_tensors():
@@ -496,14 +495,14 @@ def test_half_precision_tensors():
 def test_the_callers_data_stay_the_callers(make):
     source = make()
     picture = Picture.of(source)
-    before = picture.pixels.copy()
+    copy = picture.pixels.copy()
     if isinstance(source, Image.Image):
         source.paste((1, 2, 3), (0, 0, 5, 4))
     elif isinstance(source, torch.Tensor):
         source.fill_(1)
     else:
         source[:] = b"\0" * len(source) if isinstance(source, bytearray) else 1  # still writable
-    assert np.array_equal(picture.pixels, before)
+    assert np.array_equal(picture.pixels, copy)
     assert not picture.pixels.flags.writeable
     assert picture.pixels.flags.c_contiguous
     with pytest.raises(ValueError, match="read-only"):
@@ -520,36 +519,27 @@ def test_keys(tmp_path):
     data = encoded(NOISE, "PNG")
     file = tmp_path / "a.png"
     file.write_bytes(data)
-    assert (
-        Picture.of(file).key
-        == Picture.of(data).key
-        == Picture.of(memoryview(data), name="other").key
-    )
-    assert (
-        Picture.of(data).key != Picture.of(encoded(NOISE, "BMP")).key
-    )  # other bytes, whatever the pixels
+    key = Picture.of(data).key
+    assert Picture.of(file).key == Picture.of(memoryview(data), name="other").key == key
+    assert Picture.of(encoded(NOISE, "BMP")).key != key  # other bytes, whatever the pixels
     other = NOISE.copy()
     other[-1, -1, -1] ^= 1
-    assert (
-        Picture.of(NOISE).key
-        == Picture.of(NOISE.copy()).key
-        == Picture.of(torch.from_numpy(NOISE)).key
-    )
+    assert Picture.of(NOISE).key == Picture.of(NOISE.copy()).key
+    assert Picture.of(NOISE).key == Picture.of(torch.from_numpy(NOISE)).key
     assert Picture.of(NOISE).key == Picture.of(Image.fromarray(NOISE)).key
     assert Picture.of(NOISE).key != Picture.of(other).key
     flat = np.zeros((4, 6, 3), np.uint8)
-    assert (
-        Picture.of(flat).key != Picture.of(flat.reshape(6, 4, 3)).key
-    )  # the same bytes in another shape
-    assert len(Picture.of(data).key) == 32
+    # The same bytes in another shape.
+    assert Picture.of(flat).key != Picture.of(flat.reshape(6, 4, 3)).key
+    assert len(key) == 32
 
 
 def test_resizing_a_crop_equals_cropping_the_resized_picture():
     big = np.random.default_rng(2).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     picture = Picture.of(big)
     whole = picture.resized((40, 60), (0, 0, 60, 90), "bicubic")
-    part = picture.resized((20, 30), (15, 22.5, 45, 67.5), "bicubic")
-    assert np.array_equal(part, whole[10:30, 15:45])
+    crop = picture.resized((20, 30), (15, 22.5, 45, 67.5), "bicubic")
+    assert np.array_equal(crop, whole[10:30, 15:45])
     assert np.array_equal(
         whole, np.asarray(Image.fromarray(big).resize((60, 40), Image.Resampling.BICUBIC))
     )

@@ -156,14 +156,14 @@ def test_what_are_no_regions(patch, region, source, message):
 @given(masks())
 def test_masks_come_back(stack):
     regions = Regions.from_masks(stack)
-    kept = stack.flatten(1).any(1)
-    assert torch.equal(regions.masks, stack[kept])
-    assert torch.equal(regions.source, kept.nonzero()[:, 0])
+    nonempty = stack.flatten(1).any(1)
+    assert torch.equal(regions.masks, stack[nonempty])
+    assert torch.equal(regions.source, nonempty.nonzero()[:, 0])
     assert torch.equal(regions.counts, stack.sum(0))
-    assert regions.sizes.tolist() == stack[kept].flatten(1).sum(1).tolist()
+    assert regions.sizes.tolist() == stack[nonempty].flatten(1).sum(1).tolist()
     assert regions.overlap == bool((stack.sum(0) > 1).any())
     assert regions.is_partition() == bool((stack.sum(0) == 1).all())
-    for mask, centre in zip(stack[kept], regions.centroids, strict=True):
+    for mask, centre in zip(stack[nonempty], regions.centroids, strict=True):
         assert torch.allclose(mask.nonzero().double().mean(0), centre)
     if not regions.overlap:
         assert torch.equal(Regions.from_labels(regions.labels, regions.source).patch, regions.patch)
@@ -182,9 +182,8 @@ def test_take_in_any_order(stack, random):
     assert torch.equal(regions.take(torch.tensor(order, dtype=torch.int64)).patch, taken.patch)
     chosen = torch.tensor([i in order for i in range(len(regions))], dtype=torch.bool)
     assert torch.equal(regions.take(chosen).masks, regions.masks[chosen])
-    assert (
-        regions.masks.tolist() == stack[stack.flatten(1).any(1)].tolist()
-    )  # what was taken from is as before
+    # What was taken from is as before.
+    assert regions.masks.tolist() == stack[stack.flatten(1).any(1)].tolist()
 
 
 def test_take_by_hand():
@@ -258,9 +257,9 @@ def test_members_give_back_each_view(stacks):
     views = [Regions.from_masks(stack) for stack in stacks]
     members = Members.of(views)
     for i, view in enumerate(views):
-        low, high = members.regions[i], members.regions[i + 1]
-        own = (members.region >= low) & (members.region < high)
-        assert torch.equal(members.patch[own] - members.patches[i], view.patch)
-        assert torch.equal(members.region[own] - low, view.region)
+        start, end = members.regions[i], members.regions[i + 1]
+        inside = (members.region >= start) & (members.region < end)
+        assert torch.equal(members.patch[inside] - members.patches[i], view.patch)
+        assert torch.equal(members.region[inside] - start, view.region)
     assert members.sizes.tolist() == [size for view in views for size in view.sizes.tolist()]
     assert members.view.tolist() == [i for i, view in enumerate(views) for _ in range(len(view))]

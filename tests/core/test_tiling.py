@@ -1,15 +1,10 @@
+"""Which grids of tiles a text names, and which of them fits an image best."""
+
 from __future__ import annotations
 
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from regiontok.core.frame import Frame
-from regiontok.core.tiled import tiled, unpadded, window
 from regiontok.core.tiling import ANYRES, Tiling
-
-sides = st.integers(1, 900)
 
 
 @pytest.mark.parametrize(
@@ -55,64 +50,3 @@ def test_too_many_tiles_or_none(text):
 )
 def test_the_best_grid_of_some_images(size, best):
     assert Tiling.of("anyres").best(size, (336, 336)) == best
-
-
-@settings(max_examples=150, deadline=None)
-@given(sides, sides, st.sampled_from(["anyres", "anyres(4)", "2x2", "3x1,1x3"]))
-def test_grid_size_and_unpadding_are_those_of_transformers(high, wide, text):
-    library = pytest.importorskip("transformers.image_processing_utils")
-    transforms = pytest.importorskip(
-        "transformers.models.llava_next.image_processing_pil_llava_next"
-    )
-    modeling = pytest.importorskip("transformers.models.llava_next.modeling_llava_next")
-    tiling, side, patch = Tiling.of(text), 336, 14
-    pinpoints = [(rows * side, columns * side) for rows, columns in tiling.grids]
-    best = library.select_best_resolution((high, wide), pinpoints)
-    frame = tiled(tiling, (high, wide), (side, side), (patch, patch))
-    assert frame.canvas == best
-    shape = torch.empty(3, high, wide).numpy()
-    assert frame.resized == transforms.get_patch_output_size(
-        shape, best, input_data_format="channels_first"
-    )
-    numbers = torch.arange(frame.grid[0] * frame.grid[1]).view(1, *frame.grid)
-    theirs = modeling.unpad_image(numbers, (high, wide))[0]
-    if theirs.numel():
-        rows, columns = unpadded(frame)
-        assert torch.equal(numbers[0, rows, columns], theirs)
-        assert bool(frame.valid[rows, columns].all())
-
-
-def test_a_strip_thinner_than_a_patch_keeps_the_patches_that_see_it():
-    frame = tiled(Tiling.of("2x2"), (10, 2000), (56, 56), (14, 14))
-    rows, columns = unpadded(frame)
-    assert frame.valid[rows, columns].all()
-    assert (rows, columns) == (slice(3, 4), slice(0, 8))
-
-
-@settings(max_examples=60, deadline=None)
-@given(sides, sides, st.integers(1, 3), st.integers(1, 3))
-def test_windows_share_out_the_grid_of_the_canvas(high, wide, rows, columns):
-    """A mask's shares on the tiles are those on the whole canvas, cut up; where there is no window
-    there is no image."""
-    frame = tiled(Tiling(((rows, columns),)), (high, wide), (28, 28), (14, 14))
-    mask = torch.zeros(1, high, wide)
-    mask[:, high // 4 : high // 2 + 1, wide // 3 :] = 1
-    whole = frame.to_grid(mask)
-    for row in range(rows):
-        for column in range(columns):
-            part = window(frame, (28 * row, 28 * column), (28, 28))
-            own = (slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2))
-            if part is None:
-                assert not frame.valid[own].any()
-                continue
-            torch.testing.assert_close(part.to_grid(mask)[0], whole[0][own], atol=1e-6, rtol=0)
-            torch.testing.assert_close(part.content, frame.content[own], atol=1e-6, rtol=0)
-
-
-def test_a_window_knows_the_part_of_the_image_it_sees():
-    frame = Frame.stretch((60, 80), (28, 56), (14, 14))
-    right = window(frame, (0, 28), (28, 28))
-    assert right is not None
-    assert right.covered == (0.0, 40.0, 60.0, 80.0)
-    labels = right.to_pixels(torch.tensor([[0, 1], [2, 3]]))
-    assert labels[0, [0, 39, 40, 59, 60, 79]].tolist() == [-1, -1, 0, 0, 1, 1]

@@ -13,71 +13,83 @@ IDS = ("image", "view", "region", "patch", "kind")
 
 
 def tokens(image: list[int], images: int, start: float = 0.0, kind: int = REGION) -> Tokens:
-    count = len(image)
-    own = torch.arange(count)
-    values = torch.stack([own + start, own * 10.0], 1)
+    """Tokens whose values and ids count up."""
+    count = torch.arange(len(image))
     return Tokens(
-        values,
-        torch.tensor(image, dtype=torch.int64),
-        own * 0,
-        own,
-        own - 1,
-        torch.full((count,), kind),
-        images,
+        values=torch.stack([count + start, count * 10.0], 1),
+        image=torch.tensor(image, dtype=torch.int64),
+        view=count * 0,
+        region=count,
+        patch=count - 1,
+        kind=torch.full((len(image),), kind),
+        images=images,
     )
 
 
-def same(one: Tokens, other: Tokens) -> bool:
+def same(first: Tokens, second: Tokens) -> bool:
     tensors = all(
-        torch.equal(getattr(one, name), getattr(other, name)) for name in ("values", *IDS)
+        torch.equal(getattr(first, name), getattr(second, name)) for name in ("values", *IDS)
     )
-    return tensors and one.images == other.images and one.values.dtype == other.values.dtype
+    return tensors and first.images == second.images and first.dtype == second.dtype
 
 
 def test_an_image_without_tokens_keeps_its_slot():
     batch = tokens([0, 0, 2], images=4)
     assert len(batch) == 3
     assert batch.counts.tolist() == [2, 0, 1, 0]
-    assert [part.tolist() for part in batch.split()] == [[[0, 0], [1, 10]], [], [[2, 20]], []]
-    assert [part.shape for part in batch.split()] == [(2, 2), (0, 2), (1, 2), (0, 2)]
-    assert [len(batch.of(i)) for i in range(4)] == [2, 0, 1, 0]
-    one = batch.of(2)
-    assert one.images == 1
-    assert one.image.tolist() == [0]
-    assert one.region.tolist() == [2]
-    for outside in (4, -1):
+    assert [values.tolist() for values in batch.split()] == [[[0, 0], [1, 10]], [], [[2, 20]], []]
+    assert [values.shape for values in batch.split()] == [(2, 2), (0, 2), (1, 2), (0, 2)]
+
+
+def test_indexing_gives_the_tokens_of_one_image():
+    batch = tokens([0, 0, 2], images=4)
+    assert [len(batch[index]) for index in range(4)] == [2, 0, 1, 0]
+    third = batch[2]
+    assert third.images == 1
+    assert third.image.tolist() == [0]
+    assert third.region.tolist() == [2]
+    assert same(batch[-2], third)
+    for outside in (4, -5):
         with pytest.raises(IndexError, match=f"image {outside} of a batch of 4"):
-            batch.of(outside)
+            batch[outside]
+    with pytest.raises(IndexError, match="image 0 of a batch of 0"):
+        Tokens.empty(2)[0]
+
+
+def test_iteration_goes_image_by_image():
+    batch = tokens([0, 0, 2], images=4)
+    assert [len(of_image) for of_image in batch] == [2, 0, 1, 0]
+    assert same(cat(list(batch)), batch)
+    assert list(Tokens.empty(2)) == []
 
 
 def test_empty():
     none = Tokens.empty(5, images=3)
     assert none.values.shape == (0, 5)
     assert none.counts.tolist() == [0, 0, 0]
-    assert [part.shape for part in none.split()] == [(0, 5)] * 3
+    assert [values.shape for values in none.split()] == [(0, 5)] * 3
     assert Tokens.empty(5).counts.tolist() == []
     assert Tokens.empty(5).split() == []
     assert none.count("region") == 0
 
 
 def test_kinds():
-    both = interleave([tokens([0, 1], 2, kind=CLS), tokens([0, 0, 1], 2)])
-    assert both.count("cls") == 2
-    assert both.count("region") == 3
-    assert both.count("newline") == 0
+    mixed = interleave([tokens([0, 1], 2, kind=CLS), tokens([0, 0, 1], 2)])
+    assert mixed.count("cls") == 2
+    assert mixed.count("region") == 3
+    assert mixed.count("newline") == 0
     assert KINDS[DELIMITER] == "delimiter"
     with pytest.raises(
         ValueError, match="unknown kind of token 'regions'; known: region, whole, cls"
     ):
-        both.count("regions")
+        mixed.count("regions")
 
 
-def test_ids_for_every_token():
+def test_every_token_needs_an_id_of_each_sort():
     good = tokens([0, 0], 1)
     for name in IDS:
-        fields = {other: getattr(good, other) for other in IDS} | {
-            name: torch.zeros(3, dtype=torch.int64)
-        }
+        fields = {other: getattr(good, other) for other in IDS}
+        fields[name] = torch.zeros(3, dtype=torch.int64)
         with pytest.raises(ValueError, match=rf"2 tokens need {name} \[2\], got \[3\]"):
             Tokens(good.values, **fields, images=1)
 
@@ -88,29 +100,92 @@ def test_take():
     assert same(batch.take(torch.tensor([True, False, True])), batch.take(torch.tensor([0, 2])))
     assert batch.take(torch.tensor([], dtype=torch.int64)).counts.tolist() == [0, 0]
     swapped = batch.take(torch.tensor([1, 0, 2]))  # within an image any order is fine
-    assert [part[:, 0].tolist() for part in swapped.split()] == [[1, 0], [2]]
+    assert [values[:, 0].tolist() for values in swapped.split()] == [[1, 0], [2]]
 
 
-def test_split_refuses_a_shuffled_batch():
-    batch = tokens([0, 0, 1], 2)
+def test_a_shuffled_batch_is_neither_split_nor_padded():
+    shuffled = tokens([0, 0, 1], 2).take(torch.tensor([2, 0, 1]))
     with pytest.raises(ValueError, match=r"must lie image by image, with ids 0\.\.1"):
-        batch.take(torch.tensor([2, 0, 1])).split()
+        shuffled.split()
+    with pytest.raises(ValueError, match=r"must lie image by image, with ids 0\.\.1"):
+        shuffled.padded()
     with pytest.raises(ValueError, match=r"ids 0\.\.1"):
         tokens([0, 5], 2).split()
 
 
+def test_padded_is_one_dense_batch_and_the_mask_of_its_tokens():
+    values, mask = tokens([0, 0, 2], images=3).padded()
+    assert values.tolist() == [[[0, 0], [1, 10]], [[0, 0], [0, 0]], [[2, 20], [0, 0]]]
+    assert mask.tolist() == [[True, True], [False, False], [True, False]]
+    filled, _ = tokens([0, 0, 2], images=3).to(torch.bfloat16).padded(fill=-1)
+    assert filled[2].tolist() == [[2, 20], [-1, -1]]
+    assert filled.dtype == torch.bfloat16
+    for images in (0, 2):
+        values, mask = Tokens.empty(4, images).padded()
+        assert (values.shape, mask.shape) == ((images, 0, 4), (images, 0))
+
+
+def test_padded_gives_back_what_split_gives_and_lets_gradients_through():
+    learnt = torch.rand(3, 2, requires_grad=True)
+    batch = tokens([0, 2, 2], images=3).but(learnt)
+    values, mask = batch.padded()
+    for row, real, expected in zip(values, mask, batch.split(), strict=True):
+        assert torch.equal(row[real], expected)
+    values.sum().backward()
+    assert learnt.grad.tolist() == [[1, 1]] * 3
+
+
 def test_but_and_to():
     batch = tokens([0, 1], 2)
-    wide = batch.but(torch.ones(2, 9))
-    assert wide.values.shape == (2, 9)
-    assert torch.equal(wide.image, batch.image)
+    connected = batch.but(torch.ones(2, 9))
+    assert connected.values.shape == (2, 9)
+    assert torch.equal(connected.image, batch.image)
     with pytest.raises(ValueError, match=r"3 tokens need image \[3\], got \[2\]"):
         batch.but(torch.ones(3, 9))
     half = batch.to(torch.bfloat16)
-    assert half.values.dtype == torch.bfloat16
+    assert half.dtype == torch.bfloat16
     assert half.image.dtype == torch.int64
     assert same(half.to("cpu", torch.float32), batch)
     assert batch.to("meta").image.device.type == "meta"
+
+
+def test_width_type_and_device_are_those_of_the_values():
+    batch = tokens([0, 1], 2)
+    assert (batch.width, batch.dtype, batch.device) == (2, torch.float32, torch.device("cpu"))
+    moved = batch.to("meta", torch.float16)
+    assert (moved.dtype, moved.device) == (torch.float16, torch.device("meta"))
+
+
+def test_all_tensors_are_pinned(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone()
+    )
+    batch = tokens([0, 1], 2)
+    copy = batch.pin_memory()
+    assert same(copy, batch)
+    assert {id(tensor) for tensor in pinned} == {
+        id(getattr(batch, name)) for name in ("values", *IDS)
+    }
+
+
+def test_a_repr_is_a_line_with_sizes():
+    assert repr(tokens([0], 1)) == "Tokens(1 token of 1 image, width 2, float32, cpu)"
+    half = tokens([0, 0, 2], 4).to(torch.bfloat16)
+    assert repr(half) == "Tokens(3 tokens of 4 images, width 2, bfloat16, cpu)"
+
+
+def test_a_notebook_shows_a_table_of_images_and_kinds():
+    batch = interleave([tokens([0, 1], 3, kind=CLS), tokens([0, 0, 1], 3)])
+    html = batch._repr_html_()
+    assert html.startswith("<p>Tokens(5 tokens of 3 images")
+    assert "<th>image</th><th>region</th><th>cls</th><th>tokens</th>" in html
+    assert "<tr><td>0</td><td>2</td><td>1</td><td>3</td></tr>" in html
+    assert "<tr><td>2</td><td>0</td><td>0</td><td>0</td></tr>" in html
+    assert "more images" not in html
+    many = tokens(list(range(50)), 50)._repr_html_()
+    assert many.count("<tr>") == 21
+    assert "and 30 more images" in many
 
 
 def test_cat():
@@ -119,49 +194,47 @@ def test_cat():
     assert joined.image.tolist() == [0, 2, 5, 5]
     assert joined.counts.tolist() == [1, 0, 1, 0, 0, 2]
     assert joined.values[:, 0].tolist() == [0, 1, 5, 6]
-    for i, part in enumerate([tokens([0, 2], 3).of(0), tokens([0, 2], 3).of(1)]):
-        assert same(joined.of(i), part)
+    for index in range(2):
+        assert same(joined[index], tokens([0, 2], 3)[index])
     assert same(cat([joined]), joined)
     with pytest.raises(ValueError, match="nothing to join"):
         cat([])
 
 
 def test_interleave():
-    front = tokens([0, 1, 2], 3, start=100, kind=WHOLE)
-    rest = tokens([0, 0, 2], 3)
-    both = interleave([front, rest])
-    assert both.image.tolist() == [0, 0, 0, 1, 2, 2]
-    assert both.values[:, 0].tolist() == [100, 0, 1, 101, 102, 2]
-    assert both.kind.tolist() == [WHOLE, REGION, REGION, WHOLE, WHOLE, REGION]
-    assert same(interleave([rest]), rest)
-    assert same(interleave([rest, Tokens.empty(2, images=3)]), rest)
+    whole = tokens([0, 1, 2], 3, start=100, kind=WHOLE)
+    regions = tokens([0, 0, 2], 3)
+    joined = interleave([whole, regions])
+    assert joined.image.tolist() == [0, 0, 0, 1, 2, 2]
+    assert joined.values[:, 0].tolist() == [100, 0, 1, 101, 102, 2]
+    assert joined.kind.tolist() == [WHOLE, REGION, REGION, WHOLE, WHOLE, REGION]
+    assert same(interleave([regions]), regions)
+    assert same(interleave([regions, Tokens.empty(2, images=3)]), regions)
     with pytest.raises(
         ValueError, match=r"parts must be of the same images, got batches of \[2, 3\]"
     ):
-        interleave([front, tokens([0], 2)])
+        interleave([whole, tokens([0], 2)])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_through_safetensors(dtype):
     zeros = torch.zeros(3, dtype=torch.int64)
-    shared = Tokens(
-        torch.rand(3, 4), zeros, zeros, zeros, zeros, zeros, 2
-    )  # one tensor for five ids
+    one_tensor_for_five_ids = Tokens(torch.rand(3, 4), **dict.fromkeys(IDS, zeros), images=2)
     strided = Tokens(torch.rand(4, 3).T, *(torch.arange(6)[::2] for _ in IDS), images=7)
     learnt = tokens([0, 1], 2).but(torch.rand(2, 2, requires_grad=True) * 2)
     for batch in (
         tokens([0, 0, 2], 4),
-        shared,
+        one_tensor_for_five_ids,
         strided,
         learnt,
         Tokens.empty(4, images=2),
         Tokens.empty(4),
     ):
         batch = batch.to(dtype)
-        back = Tokens.from_tensors(load(save(batch.to_tensors())))
-        assert same(back, batch)
-        assert back.images == batch.images
-        assert not back.values.requires_grad
+        loaded = Tokens.from_tensors(load(save(batch.to_tensors())))
+        assert same(loaded, batch)
+        assert loaded.images == batch.images
+        assert not loaded.values.requires_grad
 
 
 def test_tokens_of_regions():

@@ -24,15 +24,19 @@ SCENES = [
 
 def same(a: PatchGrid, b: PatchGrid) -> bool:
     for name in (field.name for field in fields(PatchGrid)):
-        one, other = getattr(a, name), getattr(b, name)
-        if isinstance(one, torch.Tensor):
-            assert torch.equal(one, other), name
-            assert one.dtype == other.dtype
-        elif name == "masks" and one is not None:
-            assert (one.size, one.counts, one.names) == (other.size, other.counts, other.names)
-            assert (one.scores is None) == (other.scores is None)
+        first, second = getattr(a, name), getattr(b, name)
+        if isinstance(first, torch.Tensor):
+            assert torch.equal(first, second), name
+            assert first.dtype == second.dtype
+        elif name == "masks" and first is not None:
+            assert (first.size, first.counts, first.names) == (
+                second.size,
+                second.counts,
+                second.names,
+            )
+            assert (first.scores is None) == (second.scores is None)
         else:
-            assert one == other, name
+            assert first == second, name
     return True
 
 
@@ -45,13 +49,13 @@ def photo(tmp_path):
 
 def test_a_kept_grid_is_the_fresh_one(tmp_path, photo):
     cache = FeatureCache(tmp_path / "kept", SMALL)
-    made = cache.views([photo, *SCENES])
-    assert (cache.counts.made, cache.counts.read) == (3, 0)
+    grids = cache.views([photo, *SCENES])
+    assert (cache.counts.encoded, cache.counts.loaded) == (3, 0)
     again = pickle.loads(pickle.dumps(FeatureCache(tmp_path / "kept", SMALL)))
     read = again.views([photo, *SCENES])
-    assert (again.counts.made, again.counts.read) == (0, 3)
+    assert (again.counts.encoded, again.counts.loaded) == (0, 3)
     fresh = Regionizer("filters(size=112)", steps="merge(k=4)").see([Picture.of(photo)])
-    assert all(same(a, b) for a, b in zip(made, read, strict=True))
+    assert all(same(a, b) for a, b in zip(grids, read, strict=True))
     assert same(read[0], fresh[0])
     files, size = again.size()
     assert files == 3
@@ -73,10 +77,10 @@ def test_masks_transforms_and_tiles_are_kept_too(tmp_path, photo):
     tiled = TokenizerSettings(encoder="filters(size=56)", tiles="1x2,2x1")
     for settings in (masked, tiled):
         cache = FeatureCache(tmp_path / "kept", settings)
-        made, read = cache.views([photo, *SCENES]), cache.views([photo, *SCENES])
-        assert len(made) == len(read)
-        assert all(same(a, b) for a, b in zip(made, read, strict=True))
-        assert cache.counts.read == 3
+        fresh, read = cache.views([photo, *SCENES]), cache.views([photo, *SCENES])
+        assert len(fresh) == len(read)
+        assert all(same(a, b) for a, b in zip(fresh, read, strict=True))
+        assert cache.counts.loaded == 3
     assert [grid.view for grid in read][:2] == [0, 1]
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
@@ -92,7 +96,7 @@ def test_a_damaged_file_is_made_again_and_counted(tmp_path, photo, damage):
         {"short": data[:-50], "flipped": data, "empty": b"", "other": b"x" * 500}[damage]
     )
     (again,) = cache.views([photo])
-    assert (cache.counts.corrupt, cache.counts.made) == (1, 2)
+    assert (cache.counts.corrupt, cache.counts.encoded) == (1, 2)
     assert same(grid, again)
     assert cache.load(grid.key) is not None
 
@@ -113,10 +117,10 @@ def test_fill_keeps_all_and_names_what_cannot_be_decoded(tmp_path, photo):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     cache = FeatureCache(tmp_path / "kept", SMALL)
-    found = cache.fill([SCENES[0], str(bad), photo, str(tmp_path / "none.png")], batch=2)
-    assert [image for image, _ in found] == [str(bad), str(tmp_path / "none.png")]
+    failures = cache.fill([SCENES[0], str(bad), photo, str(tmp_path / "none.png")], batch=2)
+    assert [image for image, _ in failures] == [str(bad), str(tmp_path / "none.png")]
     assert cache.size()[0] == 2
     cache.views([photo, SCENES[0]])
-    assert cache.counts.made == 2
+    assert cache.counts.encoded == 2
     with pytest.raises(PictureError, match="cannot be read"):
         cache.views([str(tmp_path / "none.png")])

@@ -1,5 +1,7 @@
-"""What is supervised is exactly the assistant's words and end token, for the tokenizers and
-templates of real families."""
+"""Exactly the assistant's words and end token are supervised.
+
+This is checked for the tokenizers and templates of real families.
+"""
 
 from __future__ import annotations
 
@@ -42,36 +44,44 @@ TALK = [
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are a helpful assistant<|im_end|>\n' }}{% endif %}"
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% "
+    "endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 # as Qwen3's: an empty think block before the last answer only
 QWEN3 = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
-    "{%- if message.role == 'assistant' and loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
+    "{%- if message.role == 'assistant' and loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- "
+    "endif %}"
     "{{- message.content + '<|im_end|>\n' }}{%- endfor %}"
 )
 LLAMA2 = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
     "{{ bos_token + '[INST] ' + message['content'].strip() + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'].strip() + ' ' + eos_token }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'].strip() + ' ' + "
+    "eos_token }}"
     "{% else %}{{ raise_exception('no system role here') }}{% endif %}{% endfor %}"
 )
 LLAMA3 = (
-    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
-    "+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}"
+    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + "
+    "'<|end_header_id|>\n\n'"
+    "+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = "
+    "bos_token + content %}{% endif %}"
     "{{ content }}{% endfor %}"
 )
 MARKED = CHATML.replace(
     "message['content'] + '<|im_end|>' + '\n'}}",
-    "'' }}{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "'' }}{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + "
+    "'<|im_end|>' }}{% endgeneration %}"
     "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}",
 )
 
 
 def llama_like() -> PreTrainedTokenizerFast:
-    """BPE over sentencepiece's pieces with byte fallback, as Llama 1 and 2 and Vicuna have it;
-    merges reach over words and colons."""
+    """A tokenizer like those of Llama 1 and 2 and Vicuna.
+
+    BPE over sentencepiece's pieces with byte fallback, whose merges reach over words and colons.
+    """
     inner = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     inner.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
@@ -91,20 +101,23 @@ def llama_like() -> PreTrainedTokenizerFast:
         single="<s> $A", special_tokens=[("<s>", 1)]
     )
     # the byte pieces are plain tokens, not special ones
-    own = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
-    own.name_or_path = "llama-like"
-    return own
+    tokenizer.name_or_path = "llama-like"
+    return tokenizer
 
 
 def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with Qwen's normaliser and split, its end token special and not the
-    tokenizer's eos."""
+    """Byte-level BPE with Qwen's normaliser and split.
+
+    Its end token is special and not the tokenizer's eos.
+    """
     inner = Tokenizer(models.BPE())
     inner.normalizer = normalizers.NFC()
     words = Regex(
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
+        r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     )
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"), level])
@@ -123,11 +136,11 @@ def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
         "<|begin|>",
     ]
     inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    own = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<|endoftext|>", bos_token="<|begin|>"
     )
-    own.chat_template = template
-    return own
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 def said(labeller: Labeller, turns: list[Turn]) -> list[str]:
@@ -141,15 +154,15 @@ def said(labeller: Labeller, turns: list[Turn]) -> list[str]:
             stretches = [*stretches, []] if before == IGNORE else stretches
             stretches[-1].append(label)
     return [
-        labeller.tokenizer.decode(one, clean_up_tokenization_spaces=False).lstrip(" ")
-        for one in stretches
+        labeller.tokenizer.decode(stretch, clean_up_tokenization_spaces=False).lstrip(" ")
+        for stretch in stretches
     ]
 
 
 def llama_with(template: str) -> PreTrainedTokenizerFast:
-    own = llama_like()
-    own.chat_template = template
-    return own
+    tokenizer = llama_like()
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 FIRST, SECOND = TALK[1].text, TALK[3].text
@@ -186,10 +199,8 @@ def test_answers_and_their_end_are_supervised_and_nothing_else(case):
 def test_any_words_are_supervised_whole(case, words):
     make, template, end = CASES[case]
     labeller = LABELLERS.setdefault(case, Labeller(make(), template))
-    turns = [
-        Turn("user", "<image>\nWhat?"),
-        Turn("assistant", f"a{words}b"),
-    ]  # the ends hold: some templates strip
+    # the ends hold: some templates strip
+    turns = [Turn("user", "<image>\nWhat?"), Turn("assistant", f"a{words}b")]
     if "<image>" in words:
         return
     (heard,) = said(labeller, turns)
@@ -200,11 +211,13 @@ LABELLERS: dict[str, Labeller] = {}
 
 
 def test_a_merge_over_the_boundary_is_cut_where_the_answer_starts():
-    """ ":r" is one token in running text; the answer's r must be supervised without the template's
-    colon."""
+    """The letters ":r" are one token in running text.
+
+    The answer's r must be supervised without the template's colon.
+    """
     inner = Tokenizer(
         models.BPE(
-            {**{letter: at for at, letter in enumerate(":usrastneidWh?<mg>q")}, ":r": 90},
+            {**{letter: index for index, letter in enumerate(":usrastneidWh?<mg>q")}, ":r": 90},
             [(":", "r")],
         )
     )
@@ -228,14 +241,15 @@ def test_a_merge_over_the_boundary_is_cut_where_the_answer_starts():
 def test_a_space_before_the_first_word_stays_with_it_as_in_llava():
     labeller = Labeller(llama_like(), "vicuna_v1")
     ids, labels = labeller(TALK[:2])
-    first = next(at for at, label in enumerate(labels) if label != IGNORE)
+    first = next(index for index, label in enumerate(labels) if label != IGNORE)
     tokens = labeller.tokenizer.convert_ids_to_tokens(ids)
     assert tokens[first].startswith("▁")
     assert tokens[first - 1].endswith(":")
     assert tokens[0] == "<s>"
     text = labeller.template.render(TALK).text
     assert text == (
-        f"<s>{VICUNA} USER: <image>\nWhat colour is the circle? ASSISTANT: {FIRST}</s>USER: And the triangle? ASSISTANT: {SECOND}</s>"
+        f"<s>{VICUNA} USER: <image>\nWhat colour is the circle? ASSISTANT: {FIRST}</s>USER: And "
+        f"the triangle? ASSISTANT: {SECOND}</s>"
     )
 
 
@@ -252,7 +266,7 @@ def test_the_think_block_of_qwen3_is_not_supervised():
     labeller = Labeller(qwen_like(QWEN3))
     text = labeller.template.render(TALK).text
     assert text.count("<think>") == 1
-    assert not any("<think>" in one for one in said(labeller, TALK))
+    assert not any("<think>" in stretch for stretch in said(labeller, TALK))
 
 
 def test_words_that_a_template_strips_are_supervised_as_it_writes_them():
@@ -285,7 +299,8 @@ def test_the_given_tokenizer_stays_as_it_is_and_the_placeholder_may_be_another_i
             "changes the words",
         ),
         (
-            "{% for m in messages %}{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% endfor %}",
+            "{% for m in messages %}{% generation %}{{ m.content + eos_token }}{% endgeneration "
+            "%}{% endfor %}",
             "marks 4 stretches",
         ),
         ("{{ raise_exception('not you') }}", "refuses it .not you"),

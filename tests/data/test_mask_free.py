@@ -13,13 +13,14 @@ from regiontok.data.conversations import Conversations
 from regiontok.data.labels import Labeller
 from regiontok.data.mask_free import MaskFree
 from regiontok.data.records import read
-from regiontok.data.sampler import EpochOrder, pools
+from regiontok.data.sampler import EpochOrder, record_pools
 from regiontok.model.mini import mini_tokenizer
 from regiontok.settings.recipe import Data, resolve
 from regiontok.train.build import build, placeholder_of
 from regiontok.train.feed import feed
 from regiontok.train.folder import RunFolder
 from regiontok.train.run import Options, train
+from samples.rows import flat
 
 SCENES = "miniworld(24, size=64, fewest=1, most=1, questions='colour')"
 TOKENIZER = mini_tokenizer()
@@ -34,20 +35,15 @@ def mixed(share: float, seed: int = 1) -> MaskFree:
 
 
 def order(data: MaskFree, **options) -> EpochOrder:
-    return EpochOrder(pools(data.records), batch=6, seed=2, epochs=3.0, **options)
-
-
-def flat(rows) -> list[int]:
-    return [index for row in rows for index in (row if isinstance(row, tuple) else (row,))]
+    return EpochOrder(record_pools(data.records), batch=6, seed=2, epochs=3.0, **options)
 
 
 def test_the_draws_are_a_function_of_seed_epoch_and_record():
     data = mixed(0.5)
     draws = data.drawn(0, range(24))
     assert draws.tolist() == pickle.loads(pickle.dumps(mixed(0.5))).drawn(0, range(24)).tolist()
-    assert (
-        draws[5:9].tolist() == data.drawn(0, [5, 6, 7, 8]).tolist()
-    )  # whatever else is in the batch
+    # whatever else is in the batch
+    assert draws[5:9].tolist() == data.drawn(0, [5, 6, 7, 8]).tolist()
     assert draws.tolist() != data.drawn(1, range(24)).tolist()
     assert draws.tolist() != mixed(0.5, seed=2).drawn(0, range(24)).tolist()
     assert abs(float(mixed(0.3).drawn(0, range(2000)).mean()) - 0.3) < 0.04
@@ -61,12 +57,12 @@ def test_none_and_all(share, expected):
 @pytest.mark.parametrize("options", [{}, {"lengths": np.full(24, 50), "pack_to": 100}])
 def test_rows_are_those_of_the_order_with_some_moved(options):
     data = mixed(0.5)
-    own = order(data, **options)
+    sample_order = order(data, **options)
     for step in (0, 1, 5):
-        rows, plain = data.rows(own, step), own.at(step)
+        rows, plain = data.rows(sample_order, step), sample_order.rows(step)
         assert [index % 24 for index in flat(rows)] == flat(plain)
         assert [index >= 24 for index in flat(rows)] == data.drawn(
-            own.place(step)[0], flat(plain)
+            sample_order.epoch_and_step(step)[0], flat(plain)
         ).tolist()
         assert [type(row) for row in rows] == [type(row) for row in plain]
 
@@ -80,7 +76,7 @@ def test_a_moved_index_is_the_same_sample_without_masks():
     assert without.input_ids == with_masks.input_ids
     pair = data[(3, 27)]
     assert isinstance(pair, tuple)
-    assert [one.regions for one in pair] == [None, ""]
+    assert [sample.regions for sample in pair] == [None, ""]
     assert len(data) == 48
 
 
@@ -124,8 +120,8 @@ def recipe(**changes):
 
 
 def fed(share: float):
-    own = recipe(mask_free=share)
-    return feed(own, own.stage[0], tokenizer=TOKENIZER, placeholder=PLACEHOLDER)
+    run_recipe = recipe(mask_free=share)
+    return feed(run_recipe, run_recipe.stage[0], tokenizer=TOKENIZER, placeholder=PLACEHOLDER)
 
 
 def test_a_length_is_the_larger_of_both_ways():
@@ -136,11 +132,11 @@ def test_a_length_is_the_larger_of_both_ways():
 
 
 def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
-    found = fed(0.5)
-    row = next(row for row in flat(found.at(0)) if row >= 24)
-    assert found.name(row) == found.name(row - 24)
-    own = recipe(mask_free=0.5, steps=2)
-    train(own, tmp_path / "run", options=Options(device="cpu"), given="as given")
+    stage_feed = fed(0.5)
+    row = next(row for row in flat(stage_feed.at(0)) if row >= 24)
+    assert stage_feed.name(row) == stage_feed.name(row - 24)
+    run_recipe = recipe(mask_free=0.5, steps=2)
+    train(run_recipe, tmp_path / "run", options=Options(device="cpu"), given="as given")
     losses = [
         entry["loss"] for entry in RunFolder(tmp_path / "run").entries() if entry["kind"] == "step"
     ]
@@ -149,22 +145,22 @@ def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
 
 
 def test_packed_rows_of_both_kinds_keep_to_their_length(tmp_path):
-    own = recipe(mask_free=0.5, pack=True, max_length=260, batch=2)
-    found = feed(
-        own,
-        own.stage[0],
+    packed_recipe = recipe(mask_free=0.5, pack=True, max_length=260, batch=2)
+    stage_feed = feed(
+        packed_recipe,
+        packed_recipe.stage[0],
         tokenizer=TOKENIZER,
         placeholder=PLACEHOLDER,
         cache=str(tmp_path / "features"),
     )
-    model = build(own).model
-    rows = found.at(0)
+    model = build(packed_recipe).model
+    rows = stage_feed.at(0)
     assert any(index >= 24 for index in flat(rows))
-    batch = found.collate([found.dataset[row] for row in rows])
-    made = model.spliced(
+    batch = stage_feed.collate([stage_feed.dataset[row] for row in rows])
+    spliced = model.spliced(
         batch["input_ids"], batch["attention_mask"], batch["pictures"], regions=batch["regions"]
     )
-    assert int(made.lengths.max()) <= 260
+    assert int(spliced.lengths.max()) <= 260
     bare = [number for number, text in enumerate(batch["regions"]) if text == ""]
     assert bare
     assert {

@@ -1,5 +1,7 @@
-"""LLaVA's records: read as published; what does not fit is set aside with its reason; generated
-scenes in the same form."""
+"""LLaVA's records are read as published, and what does not fit is set aside with its reason.
+
+Generated scenes come in the same form.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from regiontok.settings.recipe import Data
 
 
 def talk(*texts: str) -> list[dict[str, str]]:
-    return [{"from": "gpt" if at % 2 else "human", "value": text} for at, text in enumerate(texts)]
+    return [
+        {"from": "gpt" if turn % 2 else "human", "value": text} for turn, text in enumerate(texts)
+    ]
 
 
 GOOD = [
@@ -83,10 +87,10 @@ def test_published_files_are_read_and_what_does_not_fit_is_counted(folder, lines
     assert [record.id for record in records] == ["a", "7", "text", "last"]
     assert records[1].images == (str(folder / "one.png"), str(folder / "two.png"))
     assert [turn.role for turn in records[2].turns] == ["system", "user", "assistant"]
-    assert len(records) + len(records.aside) == len(rows)
-    for (_, reason), one in zip(BAD, records.aside, strict=True):
-        assert one.reason.startswith(reason)
-    assert [one.place for one in records.aside] == list(range(4, 16))
+    assert len(records) + len(records.set_aside) == len(rows)
+    for (_, reason), refusal in zip(BAD, records.set_aside, strict=True):
+        assert refusal.reason.startswith(reason)
+    assert [refusal.number for refusal in records.set_aside] == list(range(4, 16))
     assert records.counts["not an object with a list of conversations"] == 2
 
 
@@ -102,7 +106,9 @@ def test_a_line_that_is_no_json_is_set_aside(folder):
     (folder / "data.jsonl").write_text(text, encoding="utf-8")
     records = read([Data(records=str(folder / "data.jsonl"))])
     assert len(records) == 2
-    assert [(one.place, one.reason) for one in records.aside] == [(1, "a line that is no JSON")]
+    assert [(refusal.number, refusal.reason) for refusal in records.set_aside] == [
+        (1, "a line that is no JSON")
+    ]
 
 
 def test_sources_lie_one_after_the_other_and_survive_pickling(folder):
@@ -192,9 +198,9 @@ def test_a_kind_of_question_may_be_chosen_and_mistakes_are_named():
     assert row["conversations"][0]["value"].startswith("<image>\nWhat colour is the ")
     assert QUESTIONS == ("colour", "shape", "count", "presence")
     for text, message in {
-        "miniworld": "needs 'n'",
-        "miniworld(2, sise=64)": "no 'sise'.*size",
-        "miniworld('2')": "n is int, not '2'",
+        "miniworld": "missing a required argument: 'n'",
+        "miniworld(2, sise=64)": "no parameter 'sise'.*did you mean 'size'",
+        "miniworld('2')": "n must be int, not '2'",
         "miniworld(2, questions='color')": "unknown question 'color'",
         "miniworld(0)": "expected 1 to",
     }.items():

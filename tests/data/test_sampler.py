@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 
 from regiontok.data.pack import pack
 from regiontok.data.records import read
-from regiontok.data.sampler import EpochOrder, Pool, pools
+from regiontok.data.sampler import EpochOrder, RecordPool, record_pools
 from regiontok.settings.recipe import Data
+from samples.rows import flat
 
 LENGTHS = np.random.default_rng(0).integers(5, 100, 203)
-
-
-def flat(rows) -> list[int]:
-    return [index for row in rows for index in (row if isinstance(row, tuple) else (row,))]
 
 
 @settings(max_examples=60, deadline=None)
@@ -27,7 +24,7 @@ def flat(rows) -> list[int]:
 def test_packing_loses_and_doubles_nothing(lengths, how):
     rows = pack(lengths, 20, how=how)
     assert sorted(flat(map(tuple, rows))) == list(range(len(lengths)))
-    assert all(sum(lengths[at] for at in row) <= 20 for row in rows)
+    assert all(sum(lengths[index] for index in row) <= 20 for row in rows)
     if how == "sequential":
         assert flat(map(tuple, rows)) == list(range(len(lengths)))
 
@@ -37,9 +34,11 @@ def test_first_fit_decreasing_is_what_its_name_says():
     for seed in range(20):
         lengths = np.random.default_rng(seed).integers(1, 50, 80)
         rows: list[list[int]] = []
-        for at in sorted(range(80), key=lambda one: (-lengths[one], one)):
-            fits = [row for row in rows if sum(lengths[one] for one in row) + lengths[at] <= 60]
-            fits[0].append(at) if fits else rows.append([at])
+        for index in sorted(range(80), key=lambda sample: (-lengths[sample], sample)):
+            fits = [
+                row for row in rows if sum(lengths[sample] for sample in row) + lengths[index] <= 60
+            ]
+            fits[0].append(index) if fits else rows.append([index])
         assert pack(lengths, 60) == [sorted(row) for row in rows]
 
 
@@ -54,16 +53,16 @@ def test_a_sample_longer_than_a_row_is_refused():
     "options", [{}, {"group": True}, {"pack_to": 200}, {"group": True, "pack_to": 200}]
 )
 def test_an_epoch_has_every_record_once_but_for_what_fills_the_last_batch(options):
-    order = EpochOrder([Pool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, **options)
+    order = EpochOrder([RecordPool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, **options)
     for epoch in (0, 1):
         steps = range(epoch * order.steps_of(0), epoch * order.steps_of(0) + order.steps_of(epoch))
-        rows = [row for step in steps for row in order.at(step)]
+        rows = [row for step in steps for row in order.rows(step)]
         counts = Counter(flat(rows))
         assert set(counts) == set(range(203))
-        whole = len(rows) - len(order._rows(epoch))
+        whole = len(rows) - len(order._epoch_rows(epoch))
         assert 0 <= whole < 8
-        assert len(flat(rows[: len(order._rows(epoch))])) == 203
-    first, second = order.at(0), order.at(order.steps_of(0))
+        assert len(flat(rows[: len(order._epoch_rows(epoch))])) == 203
+    first, second = order.rows(0), order.rows(order.steps_of(0))
     assert first != second
 
 
@@ -71,10 +70,16 @@ def test_an_epoch_has_every_record_once_but_for_what_fills_the_last_batch(option
 def test_resuming_at_any_step_and_any_number_of_processes_give_the_same_samples(options):
     def order(**more):
         return EpochOrder(
-            [Pool(np.arange(203))], batch=8, seed=5, lengths=LENGTHS, epochs=2.5, **options, **more
+            [RecordPool(np.arange(203))],
+            batch=8,
+            seed=5,
+            lengths=LENGTHS,
+            epochs=2.5,
+            **options,
+            **more,
         )
 
-    whole = [order().at(step) for step in range(order().steps)]
+    whole = [order().rows(step) for step in range(order().steps)]
     assert list(order()) == whole
     assert len(order()) == len(whole)
     for start in (0, 1, 26, len(whole) - 1):
@@ -82,9 +87,9 @@ def test_resuming_at_any_step_and_any_number_of_processes_give_the_same_samples(
     shares = [list(order(micro=2, rank=rank, processes=2)) for rank in (0, 1)]
     assert len(shares[0]) == len(order(micro=2, rank=0, processes=2)) == 2 * len(whole)
     for step, rows in enumerate(whole):
-        own = [share[2 * step : 2 * step + 2] for share in shares]
-        assert [own[0][0], own[1][0], own[0][1], own[1][1]] == [
-            rows[at : at + 2] for at in range(0, 8, 2)
+        of_step = [share[2 * step : 2 * step + 2] for share in shares]
+        assert [of_step[0][0], of_step[1][0], of_step[0][1], of_step[1][1]] == [
+            rows[first : first + 2] for first in range(0, 8, 2)
         ]
     dealt = list(order(micro=2))  # what accelerate would deal out in turn to two processes
     assert [dealt[0::2], dealt[1::2]] == shares
@@ -93,16 +98,19 @@ def test_resuming_at_any_step_and_any_number_of_processes_give_the_same_samples(
 
 def test_groups_are_of_nearly_one_length():
     def spread(order):
-        return np.mean([np.ptp(LENGTHS[order.at(step)]) for step in range(order.steps - 1)])
+        return np.mean([np.ptp(LENGTHS[order.rows(step)]) for step in range(order.steps - 1)])
 
-    plain = EpochOrder([Pool(np.arange(203))], batch=8, seed=1)
-    grouped = EpochOrder([Pool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, group=True)
+    plain = EpochOrder([RecordPool(np.arange(203))], batch=8, seed=1)
+    grouped = EpochOrder([RecordPool(np.arange(203))], batch=8, seed=1, lengths=LENGTHS, group=True)
     assert spread(grouped) < 0.1 * spread(plain)
 
 
 def test_weights_say_how_often_a_record_is_drawn():
     order = EpochOrder(
-        [Pool(np.arange(100), 0.25), Pool(np.arange(100, 110), 3.0)], batch=5, seed=2, epochs=4
+        [RecordPool(np.arange(100), 0.25), RecordPool(np.arange(100, 110), 3.0)],
+        batch=5,
+        seed=2,
+        epochs=4,
     )
     counts = Counter(flat(row for batch in order for row in batch))
     assert order.steps == 4 * 11
@@ -115,14 +123,14 @@ def test_pools_follow_the_sources_and_what_is_kept():
         [Data(records="miniworld(4, size=64)", weight=2.0), Data(records="miniworld(3, size=64)")]
     )
     keep = np.array([True, False, True, True, False, False, False])
-    (only,) = pools(records, keep)
+    (only,) = record_pools(records, keep)
     assert (only.indices.tolist(), only.weight) == ([0, 2, 3], 2.0)
-    assert [pool.indices.tolist() for pool in pools(records, np.array([1, 5]))] == [[1], [5]]
-    assert sum(pool.size for pool in pools(records)) == 11
+    assert [pool.indices.tolist() for pool in record_pools(records, np.array([1, 5]))] == [[1], [5]]
+    assert sum(pool.size for pool in record_pools(records)) == 11
 
 
 def test_orders_that_cannot_be_are_refused():
-    pool = [Pool(np.arange(4))]
+    pool = [RecordPool(np.arange(4))]
     with pytest.raises(
         ValueError, match="a batch of 6 cannot be shared by 2 processes in micro-batches of 2"
     ):
@@ -132,4 +140,4 @@ def test_orders_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="need the true length"):
         EpochOrder(pool, batch=1, group=True)
     tiny = EpochOrder(pool, batch=10, seed=0)
-    assert Counter(tiny.at(0)) == Counter([*range(4), *range(4), *tiny.at(0)[:2]])
+    assert Counter(tiny.rows(0)) == Counter([*range(4), *range(4), *tiny.rows(0)[:2]])

@@ -28,9 +28,9 @@ def redness(pixels, y, x):
 
 def test_tint_goes_with_the_share():
     pixels = drawn(HALVES, [0.1, 0.4])
-    grey, ink, one = 0.75 * 255, np.array([255, 92, 0]), 0.8
-    assert pixels[200, 500] == pytest.approx((1 - one) * grey + one * ink, abs=1)
-    assert pixels[200, 100] == pytest.approx((1 - one / 4) * grey + one / 4 * ink, abs=1)
+    grey, ink, most = 0.75 * 255, np.array([255, 92, 0]), 0.8
+    assert pixels[200, 500] == pytest.approx((1 - most) * grey + most * ink, abs=1)
+    assert pixels[200, 100] == pytest.approx((1 - most / 4) * grey + most / 4 * ink, abs=1)
 
 
 def test_only_ratios_matter_for_the_tint():
@@ -65,11 +65,11 @@ def test_letters_stand_in_the_top_left_corner_and_share_the_scale():
 
 
 def test_two_letters_stand_side_by_side():
-    one, two = (
+    single, double = (
         drawn(HALVES, [1, 1], letters={"G": 0.3}),
         drawn(HALVES, [1, 1], letters={"G": 0.3, "CLS": 0.3}),
     )
-    assert np.argwhere((one != two).any(-1))[:, 1].min() > 20
+    assert np.argwhere((single != double).any(-1))[:, 1].min() > 20
 
 
 def test_the_most_looked_at_regions_are_named():

@@ -1,5 +1,7 @@
-"""Figures: PNG and SVG of one layout, nothing outside the sheet, nothing on another thing, scales
-where they are needed."""
+"""Figures: PNG and SVG of one layout, and scales where they are needed.
+
+Nothing lies outside the sheet or on another thing.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,8 @@ def test_svg_parses_and_holds_every_panel_with_its_photo_inside(figure):
     text = draw_svg(figure)
     panels = groups(text, "panel")
     assert len(panels) == 5
-    for one in panels:
-        href = one.find(f"{SVG}image").get("href")
+    for drawn_panel in panels:
+        href = drawn_panel.find(f"{SVG}image").get("href")
         inside = Image.open(
             io.BytesIO(base64.b64decode(href.removeprefix("data:image/png;base64,")))
         )
@@ -95,11 +97,11 @@ def test_a_scale_is_drawn_once_under_the_last_panel_that_has_it(figure):
 
 
 def test_numbers_of_a_scale_are_evenly_spaced_and_stand_apart_on_a_short_bar():
-    for wide in (420, 120):
-        sheet = arrange(Figure([[panel((wide, 80), scale=Scale(3, 24))]], ["norm"], [""]))
+    for bar_width in (420, 120):
+        sheet = arrange(Figure([[panel((bar_width, 80), scale=Scale(3, 24))]], ["norm"], [""]))
         numbers = [words for words in sheet.words if words.text.isdigit()]
         assert [words.text for words in numbers] == (
-            ["5", "10", "15", "20"] if wide == 420 else ["10", "20"]
+            ["5", "10", "15", "20"] if bar_width == 420 else ["10", "20"]
         )
         for left, right in pairwise(numbers):
             assert left.x + width(left.text, left.size) < right.x
@@ -164,18 +166,22 @@ def test_all_words_and_pictures_lie_on_the_sheet_and_panels_do_not_touch(columns
             assert words.x >= 0
             assert words.x + long <= sheet.wide
             assert words.y + words.size / 3 <= sheet.high
-    for one in sheet.pictures:
+    for picture in sheet.pictures:
         for other in sheet.pictures:
-            apart = other.x >= one.x + one.wide or other.y >= one.y + one.high or one is other
-            assert apart or other.x + other.wide <= one.x or other.y + other.high <= one.y
+            apart = (
+                other.x >= picture.x + picture.wide
+                or other.y >= picture.y + picture.high
+                or picture is other
+            )
+            assert apart or other.x + other.wide <= picture.x or other.y + other.high <= picture.y
 
 
 def test_rows_with_one_title_share_it_and_a_portrait_stands_in_the_middle_of_its_column():
     sheet = arrange(Figure([[panel((100, 50))], [panel((50, 100))]], ["head"], ["norm", "norm"]))
     assert [words.text for words in sheet.words if words.upright] == ["norm"]
-    wide, tall = sheet.pictures
-    assert 2 * wide.x + wide.wide == 2 * tall.x + tall.wide
-    assert (tall.wide, tall.high) == (50, 100)
+    landscape, portrait = sheet.pictures
+    assert 2 * landscape.x + landscape.wide == 2 * portrait.x + portrait.wide
+    assert (portrait.wide, portrait.high) == (50, 100)
 
 
 def test_pictures_are_made_smaller_but_never_larger():

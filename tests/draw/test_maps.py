@@ -1,5 +1,7 @@
-"""Maps: every patch one block over the pixels it sees, colours that mean their numbers, borders
-exactly between patches."""
+"""Maps: every patch is a block over the pixels it sees, and colours mean their numbers.
+
+Borders lie exactly between patches.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ from regiontok.draw.maps import VIRIDIS, Scale, borders, draw_colours, draw_scal
 RED, GREEN, BLUE, GOLD = (255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 150, 0)
 
 
-def photo(high: int, wide: int, value: int = 100) -> Picture:
-    return Picture.of(np.full((high, wide, 3), value, np.uint8))
+def photo(height: int, width: int, value: int = 100) -> Picture:
+    return Picture.of(np.full((height, width, 3), value, np.uint8))
 
 
 def test_four_patches_are_four_blocks_with_sharp_edges():
@@ -79,7 +81,7 @@ def test_a_scale_mixes_neighbouring_colours_and_stops_at_its_ends():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "numbers"),
+    ("lowest", "highest", "numbers"),
     [
         (0, 1, ["0", "0.5", "1"]),
         (0.3, 2.2, ["0.5", "1", "1.5", "2"]),
@@ -90,8 +92,8 @@ def test_a_scale_mixes_neighbouring_colours_and_stops_at_its_ends():
         (0, 2_000_000, ["0", "1e+06", "2e+06"]),
     ],
 )
-def test_ticks_are_round_numbers(low, high, numbers):
-    assert [float(text) for _, text in Scale(low, high).ticks()] == [
+def test_ticks_are_round_numbers(lowest, highest, numbers):
+    assert [float(text) for _, text in Scale(lowest, highest).ticks()] == [
         float(number) for number in numbers
     ]
 
@@ -100,13 +102,13 @@ def test_ticks_are_round_numbers(low, high, numbers):
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
 def test_ticks_lie_on_the_scale_where_they_say(low, span):
     scale = Scale.of([np.array([low, low + span])])
-    found = scale.ticks()
-    assert len(found) >= 2
-    for place, text in found:
+    ticks = scale.ticks()
+    assert len(ticks) >= 2
+    for place, text in ticks:
         assert -1e-6 <= place <= 1 + 1e-6
-        at = scale.low + place * (scale.high - scale.low)
+        value = scale.low + place * (scale.high - scale.low)
         assert float(text) == pytest.approx(
-            at, abs=max(0.006 * max(abs(low), abs(low + span)), 1e-4)
+            value, abs=max(0.006 * max(abs(low), abs(low + span)), 1e-4)
         )
 
 
@@ -119,8 +121,8 @@ def test_equal_numbers_get_the_middle_colour_and_rounding_is_no_range():
 
 def test_borders_of_a_cross_are_two_lines():
     four = Regions.from_labels(torch.tensor([[0, 0, 1], [0, 0, 1], [2, 2, 3]]))
-    found = borders(Frame.stretch((30, 60), (6, 6), (2, 2)), four)
-    assert [tuple(round(end, 6) for end in line) for line in found] == [
+    lines = borders(Frame.stretch((30, 60), (6, 6), (2, 2)), four)
+    assert [tuple(round(end, 6) for end in line) for line in lines] == [
         (0.666667, 0.0, 0.666667, 1.0),
         (0.0, 0.666667, 1.0, 0.666667),
     ]
@@ -136,8 +138,8 @@ def test_borders_break_where_regions_go_on_and_one_region_has_none():
 def test_borders_keep_to_a_letterboxed_photo():
     stripes = Regions.from_labels(torch.tensor([[-1] * 4, [0, 0, 1, 1], [0, 0, 1, 1], [-1] * 4]))
     # the lines between photo and padding are the photo's own edges
-    found = borders(Frame.letterbox((20, 40), (8, 8), (2, 2)), stripes)
-    assert found == [(0.5, 0.0, 0.5, 1.0), (0.0, 0.0, 1.0, 0.0), (0.0, 1.0, 1.0, 1.0)]
+    lines = borders(Frame.letterbox((20, 40), (8, 8), (2, 2)), stripes)
+    assert lines == [(0.5, 0.0, 0.5, 1.0), (0.0, 0.0, 1.0, 0.0), (0.0, 1.0, 1.0, 1.0)]
 
 
 def test_tints_differ_between_neighbours_and_patches_in_no_region_are_dark():

@@ -162,11 +162,14 @@ def test_pixels_behind_the_last_whole_patch_are_greyed():
 def test_padding_does_not_show():
     photo = plain(size=(100, 200))
     frame = Frame.letterbox(photo.size, (56, 56), (14, 14))
-    kept, dropped = Regions.singletons((4, 4)), Regions.singletons((4, 4), frame.valid)
-    assert draw_regions(photo, frame, kept, longest=200).size == (200, 100)
+    with_padding, without_padding = (
+        Regions.singletons((4, 4)),
+        Regions.singletons((4, 4), frame.valid),
+    )
+    assert draw_regions(photo, frame, with_padding, longest=200).size == (200, 100)
     assert (
-        drawn(photo, frame, kept, style="means")[5::20]
-        == drawn(photo, frame, dropped, style="means")[5::20]
+        drawn(photo, frame, with_padding, style="means")[5::20]
+        == drawn(photo, frame, without_padding, style="means")[5::20]
     ).all()
 
 
@@ -257,8 +260,8 @@ def test_depth_is_the_distance_to_the_nearest_other_label(labels):
     )
 )
 def test_a_pole_lies_in_its_region_and_labels_in_the_picture_apart(top):
-    at = poles(top, 4)
-    for region, (y, x, deep) in enumerate(at):
+    centres = poles(top, 4)
+    for region, (y, x, deep) in enumerate(centres):
         assert deep == 0 or top[int(y), int(x)] == region
     labels = fitted(["0", "one", "a long name", "3"], top, [2, 0, 1, 3], 1.0, plates=False)
     seen = np.zeros(top.shape, int)
@@ -266,7 +269,7 @@ def test_a_pole_lies_in_its_region_and_labels_in_the_picture_apart(top):
         x0, y0, x1, y1 = label.box
         assert 0 <= x0 < x1 <= top.shape[1]
         assert 0 <= y0 < y1 <= top.shape[0]
-        y, x, _ = at[label.region]
+        y, x, _ = centres[label.region]
         assert x0 <= x <= x1
         assert y0 <= y <= y1
         seen[y0:y1, x0:x1] += 1
@@ -285,8 +288,8 @@ def test_the_pole_of_a_ring_is_in_the_ring():
 def test_of_two_labels_for_one_place_the_first_is_written():
     halves = np.indices((24, 60))[1] // 30
     for order in ([0, 1], [1, 0]):
-        found = fitted(["left", "right"], halves, order, 1.0, plates=False)
-        assert [label.region for label in found] == order[:1]
+        labels = fitted(["left", "right"], halves, order, 1.0, plates=False)
+        assert [label.region for label in labels] == order[:1]
     assert (
         len(fitted(["left", "right"], np.indices((24, 200))[1] // 100, [0, 1], 1.0, plates=False))
         == 2
@@ -365,6 +368,6 @@ def test_text_is_made_to_fit():
 )
 def test_what_does_not_fit_together_is_refused(change, message):
     photo = plain()
-    given = {"picture": photo, "frame": squares(photo), "regions": LEFT_RIGHT} | change
+    arguments = {"picture": photo, "frame": squares(photo), "regions": LEFT_RIGHT} | change
     with pytest.raises(ValueError, match=message):
-        draw_regions(**given)
+        draw_regions(**arguments)

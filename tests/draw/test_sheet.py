@@ -1,5 +1,4 @@
-"""Sheets: where pictures, heads and captions stand, and files that are written whole or not at
-all."""
+"""Sheets: where pictures, heads and captions stand, and files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -156,8 +155,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     path = tmp_path / "sheet.png"
     path.write_bytes(b"older")
 
-    def full(part, _):
-        part.touch()
+    def full(path, _):
+        path.touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)

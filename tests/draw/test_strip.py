@@ -20,8 +20,8 @@ FRAME = Frame.stretch((40, 80), (4, 8), (1, 1))
 def wandering(width: int = 2) -> Regions:
     """Region 1 stands left, in the middle and right; region 0 is the rest."""
     labels = torch.zeros(3, 4, 8, dtype=torch.int64)
-    for at in range(3):
-        labels[at, 1:3, 3 * at : 3 * at + width] = 1
+    for index in range(3):
+        labels[index, 1:3, 3 * index : 3 * index + width] = 1
     return Regions.from_labels(labels)
 
 
@@ -29,12 +29,10 @@ def test_a_region_has_one_colour_on_all_frames():
     panels = draw_strip(BLACK, FRAME, wandering(), longest=800)
     assert [panel.title for panel in panels] == ["0.00 s", "0.50 s", "1.00 s"]
     hues = clip_colours(wandering())
-    for at, panel in enumerate(panels):
+    for index, panel in enumerate(panels):
         pixels = np.asarray(panel.image)
-        inside, outside = (
-            pixels[200, (3 * at + 1) * 100],
-            pixels[30, 780],
-        )  # the middle of the square, a corner
+        # the middle of the square, a corner
+        inside, outside = (pixels[200, (3 * index + 1) * 100], pixels[30, 780])
         assert np.abs(inside - 0.55 * hues[1]).max() <= 1  # colours at 0.55 over black
         assert np.abs(outside - 0.55 * hues[0]).max() <= 1
 
@@ -47,9 +45,8 @@ def test_the_colours_of_a_clip_are_of_the_palette_and_differ_where_regions_touch
 
 
 def test_what_follows_at_the_same_patch_differs_in_colour():
-    labels = torch.arange(6)[:, None, None].expand(
-        6, 2, 2
-    )  # a new region on every frame: none touches another on a frame
+    # a new region on every frame: none touches another on a frame
+    labels = torch.arange(6)[:, None, None].expand(6, 2, 2)
     hues = clip_colours(Regions.from_labels(labels))
     assert (hues[1:] != hues[:-1]).any(1).all()
 
@@ -57,11 +54,11 @@ def test_what_follows_at_the_same_patch_differs_in_colour():
 def test_a_region_that_is_not_on_a_frame_is_not_drawn_there():
     labels = torch.zeros(3, 4, 8, dtype=torch.int64)
     labels[1, :, 4:] = 1
-    one, two, three = (
+    first, second, third = (
         np.asarray(panel.image) for panel in draw_strip(BLACK, FRAME, Regions.from_labels(labels))
     )
-    assert np.array_equal(one, three)
-    assert not np.array_equal(one, two)
+    assert np.array_equal(first, third)
+    assert not np.array_equal(first, second)
 
 
 def test_frames_shown_are_spread_evenly():
@@ -78,11 +75,17 @@ def test_numbers_are_those_of_the_clip():
     labels[2] = 1  # the only region of the last frame: the first there, the second of the clip
     regions = Regions.from_labels(labels)
     panels = draw_strip(BLACK, FRAME, regions, numbers=True, longest=400)
-    own, ids = regions.frame(2)
+    frame_regions, ids = regions.frame(2)
     hues = clip_colours(regions)[ids.numpy()]
     wanted, other = (
         draw_regions(
-            BLACK.frames[2], FRAME, own, style="colours", names=[n], hues=hues, longest=400
+            BLACK.frames[2],
+            FRAME,
+            frame_regions,
+            style="colours",
+            names=[n],
+            hues=hues,
+            longest=400,
         )
         for n in "10"
     )

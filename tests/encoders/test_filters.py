@@ -1,5 +1,4 @@
-"""The filter encoder: what its numbers mean, that uniform pictures stay whole, odd sizes, framings,
-and real photos."""
+"""The filter encoder: its numbers, uniform pictures, odd sizes, framings, and real photos."""
 
 from __future__ import annotations
 
@@ -16,15 +15,11 @@ from regiontok.measures.covering import region_scores
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
 from regiontok.steps.merge import Merge
+from samples.grids import merged
+from samples.pictures import one_colour
 
 COLOURS = [(0, 0, 0), (255, 255, 255), (127, 127, 127), (255, 0, 0), (0, 0, 255), (40, 90, 60)]
 SIZES = [(1, 1), (48, 48), (30, 500), (700, 450)]
-
-
-def plain(colour, size=(60, 80), noise=0, seed=0):
-    """A picture of one colour, with uniform noise of so many levels."""
-    shift = np.random.default_rng(seed).integers(-noise, noise + 1, (*size, 3))
-    return Picture.of(np.clip(np.array(colour) + shift, 0, 255).astype(np.uint8))
 
 
 def halves(left, right):
@@ -37,17 +32,6 @@ def stripes(axis):
     line = np.arange(336 if axis == 0 else 168) // 7 % 2 * 255
     field = np.broadcast_to(line[:, None] if axis == 0 else line[None], (336, 168))
     return np.repeat(field[..., None], 3, axis=2)
-
-
-def merged(encoder, picture, **how):
-    grid = encoder.encode([picture])[0]
-    how = how or {"threshold": encoder.threshold}
-    return Merge(**how).one(Regions.singletons(grid.grid, grid.valid), grid)
-
-
-@pytest.fixture(scope="module")
-def cat():
-    return Picture.of(photos.chelsea())
 
 
 @pytest.mark.parametrize(("fourier", "width"), [(264, 320), (256, 312), (0, 64)])
@@ -65,10 +49,8 @@ def test_grid_and_width(cat, fourier, width):
 
 
 def test_other_canvas_and_patch(cat):
-    assert Filters(size=384, patch=14).encode([cat])[0].grid == (
-        27,
-        27,
-    )  # 6 px are seen by no patch
+    # 6 px are seen by no patch
+    assert Filters(size=384, patch=14).encode([cat])[0].grid == (27, 27)
     assert Filters(size=64, patch=16).encode([cat])[0].grid == (4, 4)
 
 
@@ -77,9 +59,8 @@ def test_colour_of_a_patch_is_its_mean_and_deviation():
     canvas[:, 14:21] = 255
     black, half = describe(canvas, 14)[0]
     assert black[:6] == pytest.approx(0, abs=1e-4)
-    assert half[[0, 3]] == pytest.approx(
-        [50, 50], abs=0.01
-    )  # L is 0 on one half and 100 on the other
+    # L is 0 on one half and 100 on the other
+    assert half[[0, 3]] == pytest.approx([50, 50], abs=0.01)
 
 
 @pytest.mark.parametrize(("axis", "bin"), [(1, 0), (0, 3)])
@@ -100,9 +81,8 @@ def test_energy_is_shared_between_neighbouring_bins_and_the_last_meets_the_first
 
 def test_patterns_of_a_flat_patch_and_their_sum(cat):
     flat = describe(np.full((28, 28, 3), 90, np.uint8), 14)[..., 18:]
-    assert flat == pytest.approx(
-        np.broadcast_to(np.eye(10)[8], (2, 2, 10))
-    )  # all 8 neighbours as light as the pixel
+    # all 8 neighbours as light as the pixel
+    assert flat == pytest.approx(np.broadcast_to(np.eye(10)[8], (2, 2, 10)))
     photo = describe(cat.resized((336, 336), (0, 0, *cat.size), "bicubic"), 14)[..., 18:]
     assert photo.sum(-1) == pytest.approx(np.ones((24, 24)))
 
@@ -124,16 +104,15 @@ def test_what_is_noticed():
 
 def test_features_are_standardised_over_the_picture_and_values_are_not(cat):
     grid = Filters().encode([cat])[0]
-    own, fixed = grid.features[..., :56].flatten(0, 1), grid.values[..., :56].flatten(0, 1)
+    features, values = grid.features[..., :56].flatten(0, 1), grid.values[..., :56].flatten(0, 1)
     weights = torch.tensor(([2.0] * 3 + [1.0] * 3 + [0.7] * 12 + [0.5] * 10) * 2)
-    torch.testing.assert_close(own.std(0, correction=0), weights, rtol=0.02, atol=0)
-    torch.testing.assert_close(own.mean(0), torch.zeros(56), rtol=0, atol=0.02)
+    torch.testing.assert_close(features.std(0, correction=0), weights, rtol=0.02, atol=0)
+    torch.testing.assert_close(features.mean(0), torch.zeros(56), rtol=0, atol=0.02)
     dim = Picture.of((cat.pixels * 0.5).astype(np.uint8))
     again = Filters().encode([dim])[0]
-    assert (
-        torch.cosine_similarity(again.features, grid.features, dim=-1).mean() > 0.95
-    )  # Lab is not linear
-    assert (again.values[..., 0].mean() - fixed[:, 0].mean()) < -1
+    # Lab is not linear
+    assert torch.cosine_similarity(again.features, grid.features, dim=-1).mean() > 0.95
+    assert (again.values[..., 0].mean() - values[:, 0].mean()) < -1
 
 
 def test_fourier_features_are_a_gaussian_kernel(cat):
@@ -161,15 +140,18 @@ def test_a_uniform_picture_is_one_region(colour, fourier):
     encoder = Filters(fourier=fourier)
     for size in SIZES:
         for noise in (0, 1):
-            assert len(merged(encoder, plain(colour, size, noise))) == 1, (size, noise)
+            assert len(merged(encoder, one_colour(colour, size, noise))) == 1, (size, noise)
     assert (
-        len(merged(Filters(framing="letterbox", fourier=fourier), plain(colour, (30, 90), 1))) == 1
+        len(merged(Filters(framing="letterbox", fourier=fourier), one_colour(colour, (30, 90), 1)))
+        == 1
     )
-    assert len(merged(Filters(framing="crop", fourier=fourier), plain(colour, (30, 90), 1))) == 1
+    assert (
+        len(merged(Filters(framing="crop", fourier=fourier), one_colour(colour, (30, 90), 1))) == 1
+    )
 
 
 def test_uniform_pictures_still_differ_in_what_pools_read():
-    red, blue = Filters().encode([plain((255, 0, 0)), plain((0, 0, 255))])
+    red, blue = Filters().encode([one_colour((255, 0, 0)), one_colour((0, 0, 255))])
     torch.testing.assert_close(red.features, blue.features)
     assert torch.cosine_similarity(red.values[0, 0], blue.values[0, 0], dim=0) < 0.5
 
@@ -188,22 +170,18 @@ def test_a_photo_does_not_become_one_region(cat):
 )
 def test_two_halves_are_found(left, right):
     labels = merged(Filters(), halves(left, right), k=2).labels.numpy()
-    assert (
-        labels == (np.arange(24) >= 12)
-    ).mean() > 0.95  # smoothing and edges reach one column over the border
+    # smoothing and edges reach one column over the border
+    assert (labels == (np.arange(24) >= 12)).mean() > 0.95
 
 
 def test_odd_pictures():
-    wide = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
-    tall = np.ascontiguousarray(wide.swapaxes(0, 1))
+    long = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
+    upright = np.ascontiguousarray(long.swapaxes(0, 1))
     for framing in ("stretch", "letterbox", "crop"):
-        for picture in (wide, tall, np.zeros((1, 1, 3), np.uint8), photos.camera()):
+        for picture in (long, upright, np.zeros((1, 1, 3), np.uint8), photos.camera()):
             grid = Filters(framing=framing).encode([Picture.of(picture)])[0]
-            assert grid.features.shape == (
-                24,
-                24,
-                320,
-            )  # PatchGrid itself refuses what is not finite
+            # PatchGrid itself refuses what is not finite
+            assert grid.features.shape == (24, 24, 320)
 
 
 def test_a_greyscale_picture_equals_its_rgb_copy():
@@ -213,12 +191,14 @@ def test_a_greyscale_picture_equals_its_rgb_copy():
 
 
 def test_letterbox_standardises_over_the_image_only():
-    wide = Picture.of(photos.coffee()[:200])
-    grid = Filters(framing="letterbox").encode([wide])[0]
+    photo = Picture.of(photos.coffee()[:200])
+    grid = Filters(framing="letterbox").encode([photo])[0]
     assert 0 < int(grid.valid.sum()) < 576
-    own = grid.features[grid.valid][:, :3]
-    torch.testing.assert_close(own.std(0, correction=0), torch.full((3,), 2.0), rtol=0.02, atol=0)
-    labels = merged(Filters(framing="letterbox"), wide).labels
+    features = grid.features[grid.valid][:, :3]
+    torch.testing.assert_close(
+        features.std(0, correction=0), torch.full((3,), 2.0), rtol=0.02, atol=0
+    )
+    labels = merged(Filters(framing="letterbox"), photo).labels
     assert torch.equal(labels >= 0, grid.valid)
 
 
@@ -236,10 +216,9 @@ def test_shuffled_patches_keep_their_colours(cat):
 def test_spec_round_trip():
     encoder = build("encoder", "filters(size=448, fourier=0)")
     assert encoder == Filters(size=448, fourier=0) == build("encoder", render(encoder))
-    full = render(Filters(device="cpu"), full=True)
-    assert (
-        full
-        == "filters(size=336, patch=14, framing='stretch', fourier=264, seed=0, shuffle=None, version=1)"
+    assert render(Filters(device="cpu"), full=True) == (
+        "filters(size=336, patch=14, framing='stretch', fourier=264, seed=0, "
+        "shuffle=None, version=1)"
     )
 
 

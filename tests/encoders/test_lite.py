@@ -1,5 +1,7 @@
-"""The EfficientNet-Lite0 encoder: its weights are the published ones, its classifier is timm's,
-uniform pictures stay whole."""
+"""The EfficientNet-Lite0 encoder has the published weights and timm's own classifier.
+
+Uniform pictures stay whole.
+"""
 
 from __future__ import annotations
 
@@ -20,31 +22,18 @@ from regiontok.measures.covering import region_scores
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
 from regiontok.steps.merge import Merge
+from samples.grids import merged
+from samples.pictures import one_colour
 
 SMALL = {"size": 192}  # 12 x 12 patches, a quarter of the time
 
 
-def plain(colour, size=(60, 80), noise=0, seed=0):
-    """A picture of one colour, with uniform noise of so many levels."""
-    shift = np.random.default_rng(seed).integers(-noise, noise + 1, (*size, 3))
-    return Picture.of(np.clip(np.array(colour) + shift, 0, 255).astype(np.uint8))
-
-
-def merged(encoder, picture, **how):
-    grid = encoder.encode([picture])[0]
-    how = how or {"threshold": encoder.threshold}
-    return Merge(**how).one(Regions.singletons(grid.grid, grid.valid), grid)
-
-
-@pytest.fixture(scope="module")
-def cat():
-    return Picture.of(photos.chelsea())
-
-
 @pytest.fixture
 def other_weights(monkeypatch):
-    """`place(path)` makes the encoder look for its weights there; what was loaded comes back
-    afterwards."""
+    """`place(path)` makes the encoder look for its weights there.
+
+    What was loaded comes back afterwards.
+    """
     caches = (lite._weights, lite._network)
 
     def place(path):
@@ -62,27 +51,24 @@ def other_weights(monkeypatch):
     [
         ({}, (24, 24), 192),
         ({"size": 336, "patch": 14}, (24, 24), 192),
-        (
-            {"size": 200, "patch": 16},
-            (12, 12),
-            192,
-        ),  # 8 px are seen by no patch, nor do whole cells cover it
+        # 8 px are seen by no patch, nor do whole cells cover it
+        ({"size": 200, "patch": 16}, (12, 12), 192),
         ({"size": 64, "patch": 64}, (1, 1), 192),
         ({"size": 192, "stages": (0, 6)}, (12, 12), 352),
     ],
 )
 def test_grid_and_width(cat, settings, grid, width):
     encoder = Lite(**settings)
-    found = encoder.encode([cat])[0]
-    assert found.frame == encoder.frame(cat.size)
-    assert found.features.shape == found.values.shape == (*grid, width)
+    encoded = encoder.encode([cat])[0]
+    assert encoded.frame == encoder.frame(cat.size)
+    assert encoded.features.shape == encoded.values.shape == (*grid, width)
     assert encoder.width == width
-    assert found.features.dtype == found.values.dtype == torch.float32
-    assert not found.features.requires_grad
-    assert not found.features.is_inference()  # so that it can take part in training
-    assert found.key == cat.key
+    assert encoded.features.dtype == encoded.values.dtype == torch.float32
+    assert not encoded.features.requires_grad
+    assert not encoded.features.is_inference()  # so that it can take part in training
+    assert encoded.key == cat.key
     assert not encoder.has_cls
-    assert encoder.summaries == found.summaries == 0
+    assert encoder.summaries == encoded.summaries == 0
 
 
 def test_the_network_is_as_the_tables_say():
@@ -97,8 +83,10 @@ def test_the_network_is_as_the_tables_say():
 
 
 def test_dense_logits_are_timms_own_classifier(cat):
-    """On the last block's own grid their mean is the network's answer: classifier and mean are
-    linear."""
+    """On the last block's own grid their mean is the network's answer.
+
+    Classifier and mean are linear.
+    """
     encoder = Lite(size=384, patch=32)
     pixels = torch.from_numpy(encoder.frame(cat.size).place(cat)).permute(2, 0, 1)[None]
     reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
@@ -129,7 +117,7 @@ def test_names_of_real_photos(cat):
         logits = encoder.logits([picture])[0]
         assert logits.shape == (24, 24, 1000)
         best = logits.mean((0, 1)).topk(5).indices.tolist()
-        assert names & {encoder.classes[at] for at in best}
+        assert names & {encoder.classes[index] for index in best}
 
 
 def test_logits_lie_where_the_thing_is():
@@ -146,9 +134,8 @@ def test_cells_meet_patches():
     cells = torch.tensor([0.0, 2.0, 4.0, 6.0])[None, None, None].expand(1, 1, 4, 4)
     assert on_patches(cells, 2, 4, (2, 2))[0, 0].tolist() == [[1, 5], [1, 5]]
     assert on_patches(cells, 4, 4, (4, 4))[0, 0, 0].tolist() == [0, 2, 4, 6]
-    assert on_patches(cells, 2, 3, (2, 2))[0, 0, 0].tolist() == pytest.approx(
-        [2 / 3, 10 / 3]
-    )  # (2*0 + 1*2)/3, (1*2 + 2*4)/3
+    # (2*0 + 1*2)/3, (1*2 + 2*4)/3
+    assert on_patches(cells, 2, 3, (2, 2))[0, 0, 0].tolist() == pytest.approx([2 / 3, 10 / 3])
     assert on_patches(cells, 2, 1, (8, 8))[0, 0, 0].tolist() == [0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6]
 
 
@@ -165,9 +152,11 @@ def test_edge_padding_repeats_the_border():
 
 
 def test_a_batch_equals_its_pictures(cat):
-    """Measured: equal bit by bit; 1e-4 leaves room for a machine that chooses other
-    convolutions."""
-    pictures = [cat, plain((255, 0, 0), noise=1), Picture.of(photos.camera())]
+    """They were measured equal bit by bit.
+
+    1e-4 leaves room for a machine that chooses other convolutions.
+    """
+    pictures = [cat, one_colour((255, 0, 0), noise=1), Picture.of(photos.camera())]
     together = Lite(**SMALL, batch=2)
     for picture, grid, logits in zip(
         pictures, together.encode(pictures), together.logits(pictures, size=192), strict=True
@@ -192,13 +181,13 @@ def test_runs_repeat(cat):
 )
 def test_a_uniform_picture_is_one_region(colour):
     for size, noise in [((1, 1), 0), ((30, 500), 0), ((400, 300), 1), ((150, 150), 1)]:
-        assert len(merged(Lite(), plain(colour, size, noise))) == 1, (size, noise)
+        assert len(merged(Lite(), one_colour(colour, size, noise))) == 1, (size, noise)
     for framing in ("letterbox", "crop"):
-        assert len(merged(Lite(framing=framing), plain(colour, (100, 300)))) == 1, framing
+        assert len(merged(Lite(framing=framing), one_colour(colour, (100, 300)))) == 1, framing
 
 
 def test_uniform_pictures_still_differ_in_what_pools_read():
-    red, blue = Lite(**SMALL).encode([plain((255, 0, 0)), plain((0, 0, 255))])
+    red, blue = Lite(**SMALL).encode([one_colour((255, 0, 0)), one_colour((0, 0, 255))])
     assert torch.equal(red.features, blue.features)
     assert torch.equal(red.features[..., :176], torch.zeros(12, 12, 176))
     assert torch.cosine_similarity(red.values[0, 0], blue.values[0, 0], dim=0) < 0.9
@@ -213,9 +202,8 @@ def test_levels_weigh_alike_and_channels_are_standardised(cat):
     levels = features[..., :176].flatten(0, 1).split([24, 40, 112], dim=-1)
     lengths = [level.square().sum(-1).mean().item() for level in levels]
     assert lengths == pytest.approx([np.mean(lengths)] * 3, rel=0.1)
-    for level in (
-        levels
-    ):  # the gain differs by patch, so deviations of one level's channels are only nearly equal
+    # the gain differs by patch, so deviations of one level's channels are only nearly equal
+    for level in levels:
         deviations = level.std(0)
         assert deviations.max() < 1.5 * deviations.min()
     torch.testing.assert_close(
@@ -224,12 +212,16 @@ def test_levels_weigh_alike_and_channels_are_standardised(cat):
 
 
 def test_a_patch_near_the_mean_is_drawn_towards_it(cat):
-    """Against the formula, written out from the values: a level's share of the length, its
-    deviation, the gain."""
+    """The formula is written out from the values.
+
+    It has a level's share of the length, its deviation, and the gain.
+    """
     grid = Lite().encode([cat])[0]
     channels = (24, 40, 112)
     parts = grid.values[..., :176].split(channels, dim=-1)
-    levels = [part * (3 * count / 176) ** 0.5 for part, count in zip(parts, channels, strict=True)]
+    levels = [
+        share * (3 * count / 176) ** 0.5 for share, count in zip(parts, channels, strict=True)
+    ]
     off = [level - level.mean((0, 1)) for level in levels]
     distance = sum(level.square().mean(-1) for level in off) / 3
     gain = 1 - FLOOR**2 / distance.clamp(min=FLOOR**2)
@@ -250,16 +242,13 @@ def test_two_halves_are_found():
 
 
 def test_odd_pictures():
-    wide = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
-    tall = np.ascontiguousarray(wide.swapaxes(0, 1))
+    long = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
+    upright = np.ascontiguousarray(long.swapaxes(0, 1))
     for framing in ("stretch", "letterbox", "crop"):
-        for picture in (wide, tall, np.zeros((1, 1, 3), np.uint8), photos.camera()):
+        for picture in (long, upright, np.zeros((1, 1, 3), np.uint8), photos.camera()):
             grid = Lite(**SMALL, framing=framing).encode([Picture.of(picture)])[0]
-            assert grid.features.shape == (
-                12,
-                12,
-                192,
-            )  # PatchGrid itself refuses what is not finite
+            # PatchGrid itself refuses what is not finite
+            assert grid.features.shape == (12, 12, 192)
 
 
 def test_a_greyscale_picture_equals_its_rgb_copy():
@@ -271,22 +260,21 @@ def test_a_greyscale_picture_equals_its_rgb_copy():
 
 
 def test_letterbox_standardises_over_the_image_only():
-    wide = Picture.of(photos.coffee()[:200])
+    photo = Picture.of(photos.coffee()[:200])
     encoder = Lite(framing="letterbox")
-    grid = encoder.encode([wide])[0]
+    grid = encoder.encode([photo])[0]
     assert 0 < int(grid.valid.sum()) < 576
     values = grid.values[grid.valid][:, :24]
-    own = grid.features[grid.valid][:, :24]
+    features = grid.features[grid.valid][:, :24]
     off = values - values.mean(0)
-    turned = torch.cosine_similarity(
-        off / off.std(0, correction=0), own, dim=-1
-    )  # the gain changes lengths only
+    # the gain changes lengths only
+    turned = torch.cosine_similarity(off / off.std(0, correction=0), features, dim=-1)
     torch.testing.assert_close(turned, torch.ones_like(turned), rtol=0, atol=1e-4)
-    assert torch.equal(merged(encoder, wide).labels >= 0, grid.valid)
+    assert torch.equal(merged(encoder, photo).labels >= 0, grid.valid)
 
 
 def test_the_padding_of_a_letterbox_has_the_colour_of_the_picture():
-    picture = plain((200, 10, 10), (20, 60))
+    picture = one_colour((200, 10, 10), (20, 60))
     frame = Frame.fit("letterbox", picture.size, (64, 64), (16, 16))
     seen = Lite(size=64)._input([picture], [frame]) * 128 + 127
     assert seen[0].flatten(1).unique(dim=1).flatten().tolist() == [200, 10, 10]
@@ -323,11 +311,11 @@ def test_missing_weights_name_the_package(monkeypatch):
 
 
 def test_weights_that_do_not_fit_are_refused():
-    own = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    expected = {"a": torch.zeros(2), "b": torch.zeros(3)}
     with pytest.raises(ValueError, match="expected 2 tensors, got 1"):
-        by_order(own, {"x": torch.zeros(2)})
+        by_order(expected, {"x": torch.zeros(2)})
     with pytest.raises(ValueError, match=r"y \[4\] does not fit b \[3\]"):
-        by_order(own, {"x": torch.zeros(2), "y": torch.zeros(4)})
+        by_order(expected, {"x": torch.zeros(2), "y": torch.zeros(4)})
 
 
 def test_spec_round_trip():

@@ -1,5 +1,7 @@
-"""NaFlex: tiny random checkpoints, saved and read as a user would, against the library's own
-processor and forward pass."""
+"""NaFlex: tiny random checkpoints, saved and read as a user would.
+
+They are held against the library's own processor and forward pass.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,8 @@ from regiontok.core.picture import Picture
 from regiontok.encoders.naflex import Naflex, canvas_of
 from regiontok.settings.registry import build, render, summary
 from regiontok.settings.spec import SpecError
+from samples.models import shake
+from samples.pictures import noise
 
 hub = pytest.importorskip("transformers")
 
@@ -40,8 +44,7 @@ def folders(tmp_path_factory) -> Iterator[dict[str, Path]]:
     root = tmp_path_factory.mktemp("naflex")
     torch.manual_seed(0)
     both = hub.Siglip2Model(hub.Siglip2Config(vision_config=VISION, text_config=TEXT))
-    for parameter in both.parameters():
-        parameter.data.normal_(0, 0.2)
+    shake(both)
     both.save_pretrained(root / "both")
     assert "vision_model.embeddings.patch_embedding.weight" in load_file(
         root / "both" / "model.safetensors"
@@ -64,12 +67,6 @@ def encoder(path: Path, more: str = "") -> Naflex:
     return build("encoder", f"naflex({str(path)!r}{more})")
 
 
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    return Picture.of(
-        np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    )
-
-
 SHAPES = [(48, 48), (50, 90), (90, 50), (33, 200), (200, 11), (7, 5)]
 
 
@@ -77,7 +74,7 @@ SHAPES = [(48, 48), (50, 90), (90, 50), (33, 200), (200, 11), (7, 5)]
 @pytest.mark.parametrize("layer", [-1, -2, 0, 2])
 @pytest.mark.parametrize("patches", [30, 57])
 def test_features_equal_a_padded_batch_of_the_librarys_own(folders, name, layer, patches):
-    images = [picture(*shape, seed=index) for index, shape in enumerate(SHAPES)]
+    images = [noise(*shape, seed=index) for index, shape in enumerate(SHAPES)]
     processor = hub.AutoImageProcessor.from_pretrained(folders[name], backend="pil")
     inputs = processor(
         [image.pil for image in images], max_num_patches=patches, return_tensors="pt"
@@ -103,7 +100,7 @@ def test_features_equal_a_padded_batch_of_the_librarys_own(folders, name, layer,
 
 @pytest.mark.parametrize("shape", [*SHAPES, (301, 448), (640, 480)])
 def test_pixels_equal_the_pil_backend_bit_for_bit(folders, shape):
-    read, image = encoder(folders["both"]), picture(*shape)
+    read, image = encoder(folders["both"]), noise(*shape)
     frame = read.frame(image.size)
     canvas = canvases([image], [frame], resample=read._look.resample)[0]
     mine = torch.stack([read._look.table()[c][canvas[c].long()] for c in range(3)])
@@ -128,13 +125,13 @@ def test_pixels_equal_the_pil_backend_bit_for_bit(folders, shape):
 @given(
     st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([8, 14, 16]), st.integers(1, 1100)
 )
-def test_every_canvas_is_the_librarys(high, wide, patch, patches):
+def test_every_canvas_is_the_librarys(height, width, patch, patches):
     theirs = import_module(
         hub.Siglip2ImageProcessorPil.__module__
     ).get_image_size_for_max_num_patches
-    found = canvas_of((high, wide), patch, patches)
-    assert found == theirs(high, wide, patch, patches)
-    assert found[0] * found[1] <= patches * patch * patch
+    canvas = canvas_of((height, width), patch, patches)
+    assert canvas == theirs(height, width, patch, patches)
+    assert canvas[0] * canvas[1] <= patches * patch * patch
 
 
 def test_the_grid_follows_the_pictures_shape(folders):
@@ -191,7 +188,7 @@ def test_a_square_of_a_resized_picture_lights_its_patches(folders):
 
 
 def test_shuffle_dtype_and_plain_tensors(folders):
-    image = picture(48, 48)
+    image = noise(48, 48)
     plain, moved, again, other = (
         encoder(folders["both"], f", patches=36, layer=0, shuffle={seed}")
         .encode([image])[0]
@@ -231,7 +228,8 @@ def test_another_family_is_refused(copied):
         (copied / "config.json").write_text(json.dumps({"model_type": kind}))
         with pytest.raises(
             ValueError,
-            match=rf"expected model_type siglip2 or siglip2_vision_model \(NaFlex\), got '{kind}'{more}",
+            match=r"expected model_type siglip2 or siglip2_vision_model \(NaFlex\), got "
+            rf"'{kind}'{more}",
         ):
             encoder(copied).frame((4, 4))
     (copied / "config.json").unlink()
@@ -245,13 +243,15 @@ def test_a_processor_that_does_not_fit_is_refused(copied):
     path.write_text(json.dumps(said | {"do_normalize": False}))
     with pytest.raises(
         ValueError,
-        match=r"resizes, rescales and normalises, got do_resize=True, do_rescale=True, do_normalize=False",
+        match=r"resizes, rescales and normalises, got do_resize=True, do_rescale=True, "
+        r"do_normalize=False",
     ):
-        encoder(copied).encode([picture(9, 9)])
+        encoder(copied).encode([noise(9, 9)])
     path.write_text(json.dumps(said | {"patch_size": 16}))
     with pytest.raises(
         ValueError,
-        match=r"expected a processor for patches of 8 pixels \(Siglip2ImageProcessor\), got Siglip2\w+ for 16",
+        match=r"expected a processor for patches of 8 pixels \(Siglip2ImageProcessor\), got "
+        r"Siglip2\w+ for 16",
     ):
         encoder(copied).frame((9, 9))
     hub.CLIPImageProcessorPil().save_pretrained(copied)
@@ -274,10 +274,10 @@ def test_weights_that_are_absent(copied):
         ValueError,
         match=r"1 weights of Siglip2VisionModel are not .* would be random: .*layers\.1\.mlp\.fc1",
     ):
-        encoder(copied).encode([picture(9, 9)])
+        encoder(copied).encode([noise(9, 9)])
     (copied / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"has no model\.safetensors"):
-        encoder(copied).encode([picture(9, 9)])
+        encoder(copied).encode([noise(9, 9)])
 
 
 def test_settings_out_of_range(folders):
@@ -286,7 +286,7 @@ def test_settings_out_of_range(folders):
             ValueError,
             match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
         ):
-            encoder(folders["both"], f", layer={layer}").encode([picture(9, 9)])
+            encoder(folders["both"], f", layer={layer}").encode([noise(9, 9)])
     with pytest.raises(SpecError, match="patches must be at least 1, got 0"):
         encoder(folders["both"], ", patches=0")
     with pytest.raises(

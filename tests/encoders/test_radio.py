@@ -1,5 +1,7 @@
-"""RADIO: tiny random checkpoints in NVlabs' and in transformers' layout of keys, against
-transformers' and timm's own forward passes."""
+"""RADIO: tiny random checkpoints in NVlabs' and in transformers' layout of keys.
+
+They are held against transformers' and timm's own forward passes.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,7 @@ from regiontok.encoders.radio import Radio
 from regiontok.settings.registry import build, render, summary
 from regiontok.settings.spec import SpecError
 from regiontok.system import checkpoint
+from samples.pictures import noise
 
 hub = pytest.importorskip("transformers")
 
@@ -60,22 +63,24 @@ TO_RELEASED = {
 @pytest.fixture(scope="module")
 def model() -> Any:
     torch.manual_seed(0)
-    made = hub.RadioModel(hub.RadioConfig(**SIZES, **TOKENS)).eval()
-    for (
-        name,
-        parameter,
-    ) in made.named_parameters():  # layer scales of 1 would hide that they were forgotten
+    radio = hub.RadioModel(hub.RadioConfig(**SIZES, **TOKENS)).eval()
+    # layer scales of 1 would hide that they were forgotten
+    for name, parameter in radio.named_parameters():
         parameter.data.normal_(0.5 if "scale" in name else 0, 0.2)
-    return made
+    return radio
 
 
 def released(model: Any, folder: Path, config: dict[str, Any] = CONFIG, **more: Tensor) -> Path:
-    """The model as NVlabs releases one: its names, queries, keys and values in one, and parts that
-    patch features need not."""
+    """Write the model as NVlabs releases it.
+
+    It has NVlabs' names, queries, keys and values in one, and parts that patch features need not.
+    """
     state, weights = model.state_dict(), {}
     for key, tensor in state.items():
         if ".q_proj." in key:
-            whole = torch.cat([state[key.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"])
+            whole = torch.cat(
+                [state[key.replace(".q_proj.", f".{letter}_proj.")] for letter in "qkv"]
+            )
             weights[key.replace("attention.q_proj.", "attn.qkv.")] = whole
         elif ".k_proj." not in key and ".v_proj." not in key:
             weights[key] = tensor
@@ -97,21 +102,20 @@ def released(model: Any, folder: Path, config: dict[str, Any] = CONFIG, **more: 
 @pytest.fixture(scope="module")
 def folders(model, tmp_path_factory) -> Iterator[dict[str, Path]]:
     root = tmp_path_factory.mktemp("radio")
-    made = {
+    paths = {
         "released": released(model, root / "released"),
         "saved": root / "saved",
         "bare": root / "bare",
     }
-    model.save_pretrained(
-        root / "saved"
-    )  # NVlabs' names for some, transformers' for the layer scales
+    # NVlabs' names for some, transformers' for the layer scales
+    model.save_pretrained(root / "saved")
     model.save_pretrained(root / "bare", save_original_format=False)
-    keys = {name: set(load_file(path / "model.safetensors")) for name, path in made.items()}
+    keys = {name: set(load_file(path / "model.safetensors")) for name, path in paths.items()}
     assert "radio_model.model.blocks.0.ls1.grandma" in keys["released"]
     assert "radio_model.model.blocks.0.layer_scale1.lambda1" in keys["saved"]
     assert "encoder.layer.0.attention.q_proj.weight" in keys["bare"]
-    held = [encoder(path)._tower for path in made.values()]
-    yield made
+    held = [encoder(path)._tower for path in paths.values()]
+    yield paths
     held.clear()
 
 
@@ -123,12 +127,6 @@ def copied(folders, tmp_path) -> Path:
 
 def encoder(path: Path, more: str = "") -> Radio:
     return build("encoder", f"radio({str(path)!r}{more})")
-
-
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    return Picture.of(
-        np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    )
 
 
 def values(read: Radio, image: Picture) -> Tensor:
@@ -147,7 +145,7 @@ ORDER = [0, 2, 1, 3, 4]  # the two summary tokens, the other CLS token, the regi
 @pytest.mark.parametrize("layer", [-1, -2, 0, 1, 2])
 @pytest.mark.parametrize("size", [48, 64, (64, 32), (16, 80), 88])
 def test_features_equal_transformers_own_forward(model, folders, name, layer, size):
-    image = picture(50, 70)
+    image = noise(50, 70)
     read = encoder(folders[name], f", size={size}, layer={layer}, align_corners=False")
     with torch.no_grad():
         output = model(values(read, image), output_hidden_states=True)
@@ -173,32 +171,33 @@ def test_released_positions_are_interpolated_with_corners_aligned(model, folders
     table = torch.nn.functional.interpolate(
         table, (longest, longest), mode="bilinear", align_corners=True
     )
-    own = hub.RadioModel(hub.RadioConfig(**SIZES | {"max_img_size": longest * 8}, **TOKENS)).eval()
+    larger = hub.RadioModel(
+        hub.RadioConfig(**SIZES | {"max_img_size": longest * 8}, **TOKENS)
+    ).eval()
     state = model.state_dict() | {
         "embeddings.position_embedding": table.permute(0, 2, 3, 1).reshape(1, -1, 32)
     }
-    own.load_state_dict(state)
-    image = picture(61, 47)
+    larger.load_state_dict(state)
+    image = noise(61, 47)
     read = encoder(folders["released"], f", size={size}")
     with torch.no_grad():
-        expected = own(values(read, image)).features[0]
+        expected = larger(values(read, image)).features[0]
     [grid] = read.encode([image])
     torch.testing.assert_close(grid.features.flatten(0, 1), expected, rtol=0, atol=1e-5)
     [other] = encoder(folders["released"], f", size={size}, align_corners=False").encode([image])
-    assert torch.equal(other.features, grid.features) == (
-        longest == 8
-    )  # the table as it is: nothing to interpolate
+    # the table as it is: nothing to interpolate
+    assert torch.equal(other.features, grid.features) == (longest == 8)
 
 
 def test_positions_of_wide_and_high_windows_are_cut_from_one_square():
     table = torch.arange(64.0).reshape(1, 64, 1)  # row * 8 + column
-    wide, high = (
+    landscape, portrait = (
         positions(table, grid, align_corners=True).reshape(grid) for grid in ((2, 4), (4, 2))
     )
     # 8 positions onto 4 with corners aligned: 0, 7/3, 14/3, 7
     steps = torch.tensor([0, 7 / 3, 14 / 3, 7])
-    torch.testing.assert_close(wide, steps[:2, None] * 8 + steps)
-    torch.testing.assert_close(high, steps[:, None] * 8 + steps[:2])
+    torch.testing.assert_close(landscape, steps[:2, None] * 8 + steps)
+    torch.testing.assert_close(portrait, steps[:, None] * 8 + steps[:2])
     [[first, *_]] = positions(table, (4, 4), align_corners=False).reshape(1, 16)
     assert first == 0.5 * 8 + 0.5  # between the first two rows and columns
 
@@ -221,7 +220,7 @@ def test_released_features_equal_timms_naflex_radio(model, tmp_path):
     ).eval()
     weights = load_file(ours_path / "model.safetensors")
     theirs.load_state_dict(checkpoint_filter_fn(weights, theirs))
-    image, read = picture(70, 90), encoder(ours_path, ", size=(40, 56)")
+    image, read = noise(70, 90), encoder(ours_path, ", size=(40, 56)")
     mean, std = (weights[f"radio_model.input_conditioner.norm_{name}"] for name in ("mean", "std"))
     with torch.no_grad():
         expected = theirs.forward_features((values(read, image) - mean) / std)
@@ -255,8 +254,8 @@ def test_without_a_version_nothing_is_guessed(copied, folders):
     with pytest.raises(
         ValueError, match=r"config\.json does not say its version, so give align_corners=True"
     ):
-        encoder(copied).encode([picture(48, 48)])
-    assert encoder(copied, ", align_corners=True").encode([picture(48, 48)])[0].grid == (6, 6)
+        encoder(copied).encode([noise(48, 48)])
+    assert encoder(copied, ", align_corners=True").encode([noise(48, 48)])[0].grid == (6, 6)
     assert encoder(folders["saved"])._aligned is False  # as transformers computes
 
 
@@ -267,9 +266,8 @@ def test_a_bright_square_lights_its_patches(folders, framing, size):
     # Sizes that need no resizing, so that the square ends where patches end: it covers rows 1 and
     # 2, columns 2 to 4 of the grid.
     read = encoder(folders["released"], f", size=(64, 48), framing={framing!r}")
-    if (
-        framing == "crop"
-    ):  # shortest edge 64: nothing to resize, 24 columns of pixels go on either side
+    # shortest edge 64: nothing to resize, 24 columns of pixels go on either side
+    if framing == "crop":
         assert read.frame(size).crop == (0.0, 24.0, 64.0, 72.0)
     y, x = {"stretch": (0, 0), "letterbox": (-16, 0), "crop": (0, 24)}[framing]
     top, expected = max(8 + y, 0), torch.zeros(8, 6, dtype=torch.bool)
@@ -292,9 +290,8 @@ def test_a_bright_square_lights_its_patches(folders, framing, size):
 
 
 def test_a_resized_square_lights_its_patches_on_a_wide_canvas(folders):
-    pixels = np.zeros(
-        (96, 256, 3), np.uint8
-    )  # canvas (48, 128): half as large, 6 x 16 patches of 16 x 16 pixels
+    # canvas (48, 128): half as large, 6 x 16 patches of 16 x 16 pixels
+    pixels = np.zeros((96, 256, 3), np.uint8)
     pixels[16:48, 160:224] = 255
     read = encoder(folders["released"], ", size=(48, 128), layer=0")
     [lit], [dark] = (
@@ -304,9 +301,8 @@ def test_a_resized_square_lights_its_patches_on_a_wide_canvas(folders):
     change = (lit.features - dark.features).norm(dim=-1)
     expected = torch.zeros(6, 16, dtype=torch.bool)
     expected[1:3, 10:14] = True
-    assert (
-        change[expected].min() > 5 * change[~expected].max()
-    )  # bicubic resizing bleeds a pixel or two
+    # bicubic resizing bleeds a pixel or two
+    assert change[expected].min() > 5 * change[~expected].max()
 
 
 def test_feature_normaliser_is_applied_to_patches_of_the_output_alone(model, folders, tmp_path):
@@ -319,7 +315,7 @@ def test_feature_normaliser_is_applied_to_patches_of_the_output_alone(model, fol
             "radio_model__feature_normalizer__tx": turn,
         },
     )
-    image = picture(48, 48)
+    image = noise(48, 48)
     for layer, moved in ((-1, True), (2, False)):
         [plain], [turned] = (
             encoder(folder, f", layer={layer}").encode([image])
@@ -346,7 +342,7 @@ def test_a_checkpoint_without_layer_scales_has_scales_of_one(model, tmp_path):
     }
     save_file(weights, path / "model.safetensors")
     read = encoder(path, ", align_corners=False")
-    image = picture(48, 48)
+    image = noise(48, 48)
     with torch.no_grad():
         expected = plain(values(read, image)).features[0]
     torch.testing.assert_close(
@@ -360,11 +356,11 @@ def test_shards_and_a_projection_for_clips(model, folders, tmp_path):
     clips.save_pretrained(tmp_path, max_shard_size="20KB")
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
-    image = picture(40, 40)
-    [one], [many] = (
+    image = noise(40, 40)
+    [whole], [sharded] = (
         encoder(path, ", size=48").encode([image]) for path in (folders["saved"], tmp_path)
     )
-    assert torch.equal(one.features, many.features)
+    assert torch.equal(whole.features, sharded.features)
     shards[0].unlink()
     with pytest.raises(ValueError, match=rf"lacks 1 of its {len(shards)} weight files"):
         encoder(tmp_path).frame((4, 4))
@@ -374,19 +370,16 @@ def test_shards_and_a_projection_for_clips(model, folders, tmp_path):
     ("width", "rows", "heads"), [(768, 3072, 12), (1152, 4304, 16), (1280, 5120, 16)]
 )
 def test_sizes_are_read_off_the_shapes(tmp_path, width, rows, heads):
-    made = hub.RadioModel(
+    radio = hub.RadioModel(
         hub.RadioConfig(**SIZES | {"patch_size": 16, "max_img_size": 2048, "num_hidden_layers": 1})
     )
     path = released(
-        made,
+        radio,
         tmp_path / "wide",
         CONFIG | {"args": {"model_kwargs": {}}, "preferred_resolution": [768, 768]},
     )
-    swollen = {
-        32: width,
-        96: 3 * width,
-        128: rows,
-    }  # what is as wide as the network, as queries, keys and values, as the MLP
+    # what is as wide as the network, as queries, keys and values, as the MLP
+    swollen = {32: width, 96: 3 * width, 128: rows}
     weights = {
         key: torch.zeros(
             [swollen.get(side, side) for side in tensor.shape]
@@ -419,7 +412,7 @@ def test_every_weight_is_what_was_saved(model, folders):
 
 
 def test_batches_dtype_shuffle_and_sharing(folders):
-    images = [picture(40 + 9 * i, 80 - 7 * i, seed=i) for i in range(3)]
+    images = [noise(40 + 9 * i, 80 - 7 * i, seed=i) for i in range(3)]
     read = encoder(folders["released"], ", batch=2")
     for image, grid in zip(images, read.encode(images), strict=True):
         torch.testing.assert_close(
@@ -433,24 +426,21 @@ def test_batches_dtype_shuffle_and_sharing(folders):
     [rough], [exact] = half.encode(images[:1]), read.encode(images[:1])
     assert rough.features.dtype == rough.prefix.dtype == torch.bfloat16
     assert half._tower.model.input_conditioner.norm_mean.dtype == torch.float32
-    assert (
-        0 < (rough.features.float() - exact.features).abs().max() < 0.1
-    )  # 0.03 measured, on features of size 3
+    # 0.03 measured, on features of size 3
+    assert 0 < (rough.features.float() - exact.features).abs().max() < 0.1
     assert encoder(folders["released"], ", size=64, layer=0")._tower is read._tower
     [still], [moved] = (
-        encoder(folders["released"], f", layer=0, size=48, shuffle={seed}").encode(
-            [picture(48, 48)]
-        )
+        encoder(folders["released"], f", layer=0, size=48, shuffle={seed}").encode([noise(48, 48)])
         for seed in (None, 3)
     )
     place = positions(read._tower.model.embeddings.position_embedding, (6, 6), True)[0]
     far = torch.cdist(moved.features.flatten(0, 1) - place, still.features.flatten(0, 1) - place)
     assert sorted(far.argmin(1).tolist()) == list(range(36))
     assert far.argmin(1).tolist() != list(range(36))
-    held = len(checkpoint._LOADED)
+    held = len(pretrained._LOADED)
     del half
     gc.collect()
-    assert len(checkpoint._LOADED) < held
+    assert len(pretrained._LOADED) < held
 
 
 def test_what_is_no_radio_is_refused(copied, tmp_path):
@@ -462,7 +452,8 @@ def test_what_is_no_radio_is_refused(copied, tmp_path):
     (copied / "config.json").write_text('{"model_type": "clip", "architectures": ["CLIPModel"]}')
     with pytest.raises(
         ValueError,
-        match=r"expected a RADIO checkpoint .* got model_type 'clip', architectures \['CLIPModel'\]",
+        match=r"expected a RADIO checkpoint .* got model_type 'clip', architectures "
+        r"\['CLIPModel'\]",
     ):
         encoder(copied).frame((4, 4))
     (copied / "config.json").write_text(json.dumps(CONFIG))
@@ -475,9 +466,9 @@ def test_what_is_no_radio_is_refused(copied, tmp_path):
 
 def spoil(folder: Path, drop: str = "", **more: Tensor) -> None:
     weights = load_file(folder / "model.safetensors")
-    kept = {key: tensor for key, tensor in weights.items() if not drop or drop not in key}
+    remaining = {key: tensor for key, tensor in weights.items() if not drop or drop not in key}
     save_file(
-        kept | {key.replace("__", "."): tensor for key, tensor in more.items()},
+        remaining | {key.replace("__", "."): tensor for key, tensor in more.items()},
         folder / "model.safetensors",
     )
 
@@ -488,12 +479,12 @@ def test_weights_that_are_absent_or_have_no_place(copied):
         ValueError,
         match=r"1 weights are not in the checkpoint: encoder\.layer\.1\.mlp\.fc1\.weight",
     ):
-        encoder(copied).encode([picture(48, 48)])
+        encoder(copied).encode([noise(48, 48)])
     spoil(copied, "blocks.0.ls2")
     with pytest.raises(
         ValueError, match=r"2 weights are not in .* encoder\.layer\.0\.layer_scale2\.lambda1"
     ):
-        encoder(copied).encode([picture(48, 48)])
+        encoder(copied).encode([noise(48, 48)])
 
 
 @pytest.mark.parametrize(
@@ -504,7 +495,8 @@ def test_a_weight_with_no_place_is_named(copied, key):
     spoil(copied, **{key: torch.ones(32)})
     with pytest.raises(
         ValueError,
-        match=f"1 weights have no place in RADIO's vision transformer.*: {key.replace('__', '[.]')}",
+        match="1 weights have no place in RADIO's vision transformer.*: "
+        f"{key.replace('__', '[.]')}",
     ):
         encoder(copied).frame((4, 4))
 
@@ -512,13 +504,13 @@ def test_a_weight_with_no_place_is_named(copied, key):
 def test_a_summary_of_tokens_that_are_not_there(copied):
     spoil(copied, radio_model__summary_idxs=torch.tensor([0, 5]))
     with pytest.raises(ValueError, match=r"summary_idxs \[0, 5\] of 5 tokens"):
-        encoder(copied).encode([picture(48, 48)])
+        encoder(copied).encode([noise(48, 48)])
 
 
 def test_letterbox_pads_with_the_mean_of_the_networks_own_conditioner(model, folders):
     read, image = (
         encoder(folders["released"], ", framing='letterbox', align_corners=False"),
-        picture(24, 48),
+        noise(24, 48),
     )
     [grid] = read.encode([image])
     assert grid.valid.tolist() == [[0 < row < 5] * 6 for row in range(6)]  # 24 of 48 rows: 12 to 36
@@ -531,9 +523,10 @@ def test_shapes_files_and_heads_that_do_not_fit(copied, folders, tmp_path):
     spoil(copied, radio_model__model__blocks__1__mlp__fc1__bias=torch.zeros(7))
     with pytest.raises(
         ValueError,
-        match=r"weights of other shapes than config\.json says \(size mismatch for encoder\.layer\.1",
+        match=r"weights of other shapes than config\.json says \(size mismatch for "
+        r"encoder\.layer\.1",
     ):
-        encoder(copied).encode([picture(48, 48)])
+        encoder(copied).encode([noise(48, 48)])
     (copied / "config.json").write_text(json.dumps(CONFIG | {"args": {}}))
     with pytest.raises(
         ValueError,
@@ -553,7 +546,7 @@ def test_shapes_files_and_heads_that_do_not_fit(copied, folders, tmp_path):
     said = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(said | {"num_hidden_layers": 1}))
     with pytest.raises(ValueError, match=r"config\.json knows no place for encoder\.layer\.1\."):
-        encoder(other, ", size=48").encode([picture(48, 48)])
+        encoder(other, ", size=48").encode([noise(48, 48)])
 
 
 @pytest.mark.parametrize("name", ["radio-v2.5-l_half.pth.tar", "pytorch_model.bin"])
@@ -567,7 +560,8 @@ def test_pickles_are_refused(copied, name):
 def test_settings_out_of_range(folders):
     path = folders["released"]
     for size, near in ((50, (48, 48)), ((48, 3), (48, 8))):
-        message = rf"size must be a multiple of the patch, 8; got .*, the nearest is \({near[0]}, {near[1]}\)"
+        nearest = rf"the nearest is \({near[0]}, {near[1]}\)"
+        message = rf"size must be a multiple of the patch, 8; got .*, {nearest}"
         with pytest.raises(ValueError, match=message):
             encoder(path, f", size={size}").frame((40, 40))
     for layer in (3, -4):
@@ -575,7 +569,7 @@ def test_settings_out_of_range(folders):
             ValueError,
             match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
         ):
-            encoder(path, f", layer={layer}").encode([picture(48, 48)])
+            encoder(path, f", layer={layer}").encode([noise(48, 48)])
     with pytest.raises(SpecError, match="batch and size must be at least 1, got batch=8, size=0"):
         encoder(path, ", size=0")
     with pytest.raises(
@@ -596,7 +590,10 @@ def test_identity_and_spec(folders, copied):
     weights["radio_model.model.patch_generator.pos_embed"][0, 0, 0] += 1
     save_file(weights, copied / "model.safetensors")
     assert encoder(copied).identity != read.identity
-    text = "radio('nvidia/RADIO-L', size=768, layer=-2, framing='letterbox', align_corners=False, shuffle=1)"
+    text = (
+        "radio('nvidia/RADIO-L', size=768, layer=-2, framing='letterbox', "
+        "align_corners=False, shuffle=1)"
+    )
     assert render(build("encoder", text)) == text
     assert build(
         "encoder", render(build("encoder", text), full=True).replace(", version=1", "")

@@ -1,11 +1,12 @@
-"""Timm: tiny random checkpoints in timm's hub format, saved and read as a user would, against
-timm's own forward pass."""
+"""Timm: tiny random checkpoints in timm's hub format, saved and read as a user would.
+
+They are held against timm's own forward pass.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,8 @@ from regiontok.encoders import timm as ours
 from regiontok.encoders.timm import Timm
 from regiontok.settings.registry import build, names, render, summary
 from regiontok.settings.spec import SpecError
+from samples.models import shake
+from samples.pictures import waves
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 42, "patch_size": 14}
 # architecture, its arguments, then the prefix tokens, and how many of them are summaries
@@ -64,32 +67,20 @@ case("radio", "vit_base_patch16_radio_v3", prefix=8, norm=False)
 FAMILIES = pytest.mark.parametrize("name", list(CASES))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For matrices this small a second thread only costs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("timm")
     torch.manual_seed(0)
-    for name, made in CASES.items():
-        model = timm.create_model(made.arch, pretrained=False, **made.args).eval()
-        for parameter in (
-            model.parameters()
-        ):  # zeros and ones of the initialisation would hide a forgotten token or norm
-            parameter.data.normal_(0, 0.2)
-        made.model = model
-        size = made.args["img_size"]
+    for name, case in CASES.items():
+        model = timm.create_model(case.arch, pretrained=False, **case.args).eval()
+        shake(model)
+        case.model = model
+        size = case.args["img_size"]
         model.pretrained_cfg = dict(model.pretrained_cfg) | {
             "input_size": (3, size, size),
             "crop_pct": 1.0,
         }
-        save_for_hf(model, root / name, model_args=made.args, safe_serialization=True)
+        save_for_hf(model, root / name, model_args=case.args, safe_serialization=True)
     return {name: root / name for name in CASES}
 
 
@@ -99,23 +90,12 @@ def copied(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoints["vit"], tmp_path / "copy"))
 
 
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    """Smooth colours with some noise."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width][..., None] / 20
-    waves = np.sin(y * rng.uniform(0.5, 2, 3) + x * rng.uniform(0.5, 2, 3) + rng.uniform(0, 6, 3))
-    return Picture.of(
-        np.clip(waves * 90 + 128 + rng.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8)
-    )
-
-
 def encoder(path: Path, more: str = "") -> Timm:
     return build("encoder", f"timm({str(path)!r}{more})")
 
 
-def shown(read: Timm, image: Picture) -> torch.Tensor:
-    """`[1 3 H W]`: a picture as timm's own evaluation transform shows it, which has to be given a
-    size."""
+def evaluation_pixels(read: Timm, image: Picture) -> torch.Tensor:
+    """A picture as timm's own evaluation transform gives it, `[1 3 H W]`."""
     config = timm.data.resolve_model_data_config(read._shell)
     return timm.data.create_transform(**config, is_training=False)(image.pil)[None]
 
@@ -127,18 +107,18 @@ def tokens(grid: Any) -> torch.Tensor:
 
 @FAMILIES
 def test_the_output_equals_timms_own_forward(checkpoints, name):
-    made, image = CASES[name], picture(42, 70)
+    case, image = CASES[name], waves(42, 70)
     read = encoder(checkpoints[name])
     [grid] = read.encode([image])
     side = 2 if name == "siglip" else 3
     assert grid.grid == (side, side)
     assert (0 if grid.prefix is None else len(grid.prefix), grid.summaries) == (
-        made.prefix,
-        made.summaries,
+        case.prefix,
+        case.summaries,
     )
-    assert (read.width, read.has_cls) == (32, made.summaries > 0)
+    assert (read.width, read.has_cls) == (32, case.summaries > 0)
     with torch.no_grad():
-        expected = made.model.forward_features(shown(read, image))[0]
+        expected = case.model.forward_features(evaluation_pixels(read, image))[0]
     torch.testing.assert_close(tokens(grid), expected, rtol=0, atol=1e-5)
 
 
@@ -146,26 +126,26 @@ def test_the_output_equals_timms_own_forward(checkpoints, name):
 @pytest.mark.parametrize(("layer", "block"), [(2, 1), (1, 0), (-2, 0), (0, None), (-3, None)])
 def test_layers_are_the_blocks_outputs_without_the_norm(checkpoints, name, layer, block):
     """Hidden state k is what block k-1 gives; hooks on timm's own model say what that is."""
-    made, image = CASES[name], picture(42, 42)
-    read, kept = encoder(checkpoints[name], f", layer={layer}"), []
-    at = made.model.blocks[block or 0]
+    case, image = CASES[name], waves(42, 42)
+    read, outputs = encoder(checkpoints[name], f", layer={layer}"), []
+    module = case.model.blocks[block or 0]
     handle = (
-        at.register_forward_pre_hook(lambda _m, given: kept.append(given[0]))
+        module.register_forward_pre_hook(lambda _m, inputs: outputs.append(inputs[0]))
         if block is None
         else None
     )
-    handle = handle or at.register_forward_hook(lambda _m, _given, out: kept.append(out))
+    handle = handle or module.register_forward_hook(lambda _m, _given, out: outputs.append(out))
     with torch.no_grad():
-        made.model.forward_features(shown(read, image))
+        case.model.forward_features(evaluation_pixels(read, image))
     handle.remove()
     [grid] = read.encode([image])
-    torch.testing.assert_close(tokens(grid), kept[0][0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(tokens(grid), outputs[0][0], rtol=0, atol=1e-5)
     assert not read._module.blocks[0]._forward_pre_hooks
 
 
 @FAMILIES
 def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
-    image = picture(60, 60)
+    image = waves(60, 60)
     [last], [blocks] = (
         encoder(checkpoints[name]).encode([image]),
         encoder(checkpoints[name], ", layer=2").encode([image]),
@@ -182,21 +162,21 @@ def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
     "size", [(72, 72), (28, 56), (70, 35)]
 )  # 70 of the 72 pixels; 2:1 and 1:2 show height and width swapped
 def test_another_size_is_what_timm_itself_does_there(checkpoints, name, size):
-    made, image = CASES[name], picture(*size)
+    case, image = CASES[name], waves(*size)
     read = encoder(checkpoints[name], f", size={size}, framing='stretch'")
     pixels = canvases([image], [read.frame(size)])[0]
     values = torch.stack([read._preprocess.table()[c][pixels[c].long()] for c in range(3)])[None]
     h, w = size[0] // 14, size[1] // 14
     # another model, made for this size: timm resizes the positions of the checkpoint while loading
-    own = timm.create_model(
-        made.arch, pretrained=False, num_classes=0, **(made.args | {"img_size": (14 * h, 14 * w)})
+    resized = timm.create_model(
+        case.arch, pretrained=False, num_classes=0, **(case.args | {"img_size": (14 * h, 14 * w)})
     ).eval()
-    adapt = __import__(type(own).__module__, fromlist=["x"]).checkpoint_filter_fn
-    own.load_state_dict(
-        adapt(load_file(checkpoints[name] / "model.safetensors"), own), strict=False
+    adapt = __import__(type(resized).__module__, fromlist=["x"]).checkpoint_filter_fn
+    resized.load_state_dict(
+        adapt(load_file(checkpoints[name] / "model.safetensors"), resized), strict=False
     )
     with torch.no_grad():
-        expected = own.forward_features(values[..., : 14 * h, : 14 * w])[0]
+        expected = resized.forward_features(values[..., : 14 * h, : 14 * w])[0]
     [grid] = read.encode([image])
     assert grid.grid == (h, w)
     assert grid.frame.covered == (0.0, 0.0, 14.0 * h, 14.0 * w)
@@ -204,8 +184,7 @@ def test_another_size_is_what_timm_itself_does_there(checkpoints, name, size):
 
 
 def test_aimv2_is_the_same_network_in_timm_and_transformers_at_any_size(tmp_path):
-    """Ours for both: what interpolates AIMv2's positions in `transformers`, which has no code for
-    it, is what timm does."""
+    """Ours interpolates AIMv2's positions for `transformers`, which cannot, as timm does."""
     hub = pytest.importorskip("transformers")
     vision = {
         "hidden_size": 32,
@@ -217,48 +196,47 @@ def test_aimv2_is_the_same_network_in_timm_and_transformers_at_any_size(tmp_path
     theirs = hub.Aimv2VisionModel(
         hub.Aimv2VisionConfig(**vision, image_size=42, use_head=False)
     ).eval()
-    for parameter in theirs.parameters():
-        parameter.data.normal_(0, 0.2)
+    shake(theirs)
     theirs.save_pretrained(tmp_path / "hub")
     hub.CLIPImageProcessorPil(
         size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42}
     ).save_pretrained(tmp_path / "hub")
     args = TINY | {"mlp_ratio": 2.0, "num_classes": 0}
     model = timm.create_model("aimv2_large_patch14_224", pretrained=False, **args)
-    given = theirs.state_dict()
+    weights = theirs.state_dict()
     moved = {
-        "pos_embed": given["embeddings.position_embedding.weight"][None],
-        "norm.weight": given["rms_norm.weight"],
+        "pos_embed": weights["embeddings.position_embedding.weight"][None],
+        "norm.weight": weights["rms_norm.weight"],
     }
     moved |= {
-        f"patch_embed.proj.{kind}": given[f"embeddings.patch_embed.{kind}"]
+        f"patch_embed.proj.{kind}": weights[f"embeddings.patch_embed.{kind}"]
         for kind in ("weight", "bias")
     }
-    moved["patch_embed.norm.weight"] = given["embeddings.rms_norm.weight"]
+    moved["patch_embed.norm.weight"] = weights["embeddings.rms_norm.weight"]
     for i in range(2):
         of, to = f"encoder.layers.{i}", f"blocks.{i}"
         moved[f"{to}.attn.qkv.weight"] = torch.cat(
-            [given[f"{of}.attention.{part}_proj.weight"] for part in "qkv"]
+            [weights[f"{of}.attention.{letter}_proj.weight"] for letter in "qkv"]
         )
-        moved[f"{to}.attn.proj.weight"] = given[f"{of}.attention.out_proj.weight"]
-        moved |= {f"{to}.norm{k}.weight": given[f"{of}.rms_norm{k}.weight"] for k in (1, 2)}
+        moved[f"{to}.attn.proj.weight"] = weights[f"{of}.attention.out_proj.weight"]
+        moved |= {f"{to}.norm{k}.weight": weights[f"{of}.rms_norm{k}.weight"] for k in (1, 2)}
         names_of = {"fc1_g": "gate_proj", "fc1_x": "up_proj", "fc2": "down_proj"}
         moved |= {
-            f"{to}.mlp.{new}.weight": given[f"{of}.ffn.{old}.weight"]
+            f"{to}.mlp.{new}.weight": weights[f"{of}.ffn.{old}.weight"]
             for new, old in names_of.items()
         }
     model.load_state_dict(moved)
     model.pretrained_cfg = dict(model.pretrained_cfg) | {"input_size": (3, 42, 42), "crop_pct": 1.0}
     save_for_hf(model, tmp_path / "timm", model_args=args, safe_serialization=True)
     for size in (None, 84, 28, (28, 56), (70, 42)):
-        image = picture(60, 100)
+        image = waves(60, 100)
         specs = [
             f"{kind}({str(tmp_path / where)!r}, size={size})"
             for kind, where in (("transformers", "hub"), ("timm", "timm"))
         ]
-        [one], [two] = (build("encoder", spec).encode([image]) for spec in specs)
-        assert one.frame == two.frame
-        torch.testing.assert_close(one.features, two.features, rtol=0, atol=2e-5)
+        [ours], [timms] = (build("encoder", spec).encode([image]) for spec in specs)
+        assert ours.frame == timms.frame
+        torch.testing.assert_close(ours.features, timms.features, rtol=0, atol=2e-5)
 
 
 # framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture):
@@ -276,10 +254,10 @@ FRAMINGS = {
 @FAMILIES
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_bright_square_lights_its_own_patches(checkpoints, name, framing):
-    (high, wide), size, (top, left) = FRAMINGS[framing]
+    (height, width), size, (top, left) = FRAMINGS[framing]
     read = encoder(checkpoints[name], f", layer=0, size={size}, framing={framing.split('-')[0]!r}")
     object.__setattr__(read, "_preprocess", replace(read._preprocess, canvas=(42, 42), edge=42))
-    black = np.zeros((high, wide, 3), np.uint8)
+    black = np.zeros((height, width, 3), np.uint8)
     [dark] = read.encode([Picture.of(black)])
     lit_patches = [(1, 0), (1, 1)] if framing != "letterbox-wide" else [(1, 1), (1, 2)]
     bright = black.copy()
@@ -305,8 +283,7 @@ def test_a_model_of_one_size_takes_that_alone():
             replace(beit, size=size).frame((300, 300))
 
 
-# ---- pixels
-# -----------------------------------------------------------------------------------------------------------------------
+# ---- pixels -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(300, 450), (98, 203), (450, 300), (224, 224), (64, 600)])
@@ -315,11 +292,11 @@ def test_a_model_of_one_size_takes_that_alone():
 )
 def test_pixels_are_timms_evaluation_transform(model, size):
     """A shortest edge beyond the crop (crop_pct 0.9), and a squash."""
-    read, image = Timm(model, weights="random"), picture(*size)
+    read, image = Timm(model, weights="random"), waves(*size)
     look, frame = read._preprocess, read.frame(size)
     pixels = canvases([image], [frame], resample=look.resample)[0]
     mine = torch.stack([look.table()[c][pixels[c].long()] for c in range(3)])
-    torch.testing.assert_close(mine, shown(read, image)[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(mine, evaluation_pixels(read, image)[0], rtol=0, atol=1e-6)
 
 
 def test_crop_modes_that_are_no_framing_are_refused(copied):
@@ -338,28 +315,27 @@ def test_crop_modes_that_are_no_framing_are_refused(copied):
     assert encoder(copied).frame((21, 42)).offset == (10, 0)
 
 
-# ---- loading
-# ----------------------------------------------------------------------------------------------------------------------
+# ---- loading ------------------------------------------------------------------------------------
 
 
 def test_random_weights_are_a_control_that_a_seed_names():
-    image = picture(48, 48)
+    image = waves(48, 48)
     read = build("encoder", "timm('vit_tiny_patch16_224', size=48, weights='random')")
     state = torch.random.get_rng_state()
-    [one], [again] = read.encode([image]), replace(read).encode([image])
+    [first], [again] = read.encode([image]), replace(read).encode([image])
     assert torch.equal(torch.random.get_rng_state(), state)  # no global random state is touched
-    assert torch.equal(one.features, again.features)
+    assert torch.equal(first.features, again.features)
     other = replace(read, seed=1)
-    assert not torch.equal(other.encode([image])[0].features, one.features)
+    assert not torch.equal(other.encode([image])[0].features, first.features)
     assert len({read.identity, other.identity}) == 2
     assert replace(read).identity == read.identity
     assert render(other) == "timm('vit_tiny_patch16_224', size=48, weights='random', seed=1)"
 
 
 def test_every_weight_is_what_was_saved_and_a_model_is_loaded_once(checkpoints):
-    for name, made in CASES.items():
+    for name, case in CASES.items():
         first, second = encoder(checkpoints[name]), encoder(checkpoints[name], ", layer=-2")
-        state, saved = first._module.state_dict(), made.model.state_dict()
+        state, saved = first._module.state_dict(), case.model.state_dict()
         assert set(state) <= set(saved)
         assert all(torch.equal(value, saved[key]) for key, value in state.items())
         assert first._module is second._module
@@ -367,7 +343,7 @@ def test_every_weight_is_what_was_saved_and_a_model_is_loaded_once(checkpoints):
 
 
 def test_batches_dtypes_and_shuffle(checkpoints):
-    pictures = [picture(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(3)]
+    pictures = [waves(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(3)]
     read = encoder(checkpoints["pe-core"], ", batch=2")
     for image, grid in zip(pictures, read.encode(pictures), strict=True):
         torch.testing.assert_close(
@@ -379,9 +355,8 @@ def test_batches_dtypes_and_shuffle(checkpoints):
     [moved], [plain] = replace(read, shuffle=1).encode(pictures[:1]), read.encode(pictures[:1])
     assert not torch.equal(moved.features, plain.features)
     assert read.encode([]) == []
-    assert (
-        plain.features.untyped_storage().nbytes() == plain.features.nbytes
-    )  # no view that keeps the batch
+    # no view that keeps the batch
+    assert plain.features.untyped_storage().nbytes() == plain.features.nbytes
 
 
 def test_weights_that_are_missing_or_of_another_model_are_an_error(checkpoints, copied):
@@ -392,35 +367,38 @@ def test_weights_that_are_missing_or_of_another_model_are_an_error(checkpoints, 
     )
     with pytest.raises(
         ValueError,
-        match=r"1 weights of VisionTransformer are not .* would be random: blocks\.1\.mlp\.fc1\.weight$",
+        match=r"1 weights of VisionTransformer are not .* would be random: "
+        r"blocks\.1\.mlp\.fc1\.weight$",
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     save_file(weights | {"blocks.1.mlp.fc1.bias": torch.zeros(7)}, copied / "model.safetensors")
     with pytest.raises(
         ValueError,
-        match=r"of other shapes than config\.json says \(size mismatch for blocks\.1\.mlp\.fc1\.bias",
+        match=r"of other shapes than config\.json says \(size mismatch for "
+        r"blocks\.1\.mlp\.fc1\.bias",
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     shutil.copy(checkpoints["dinov3"] / "model.safetensors", copied)
     with pytest.raises(
         ValueError, match=r"3 weights of VisionTransformer .* would be random: .*pos_embed$"
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     save_file(
         {"vision_model." + key: value for key, value in weights.items()},
         copied / "model.safetensors",
     )
     with pytest.raises(
         ValueError,
-        match=r"would be random: .*; the file holds vision_model.* \.\.\.: is it of another family\?$",
+        match=r"would be random: .*; the file holds vision_model.* \.\.\.: is it of another "
+        r"family\?$",
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
 
 
 def test_pickled_tensors_are_read_with_a_note_and_nothing_else(checkpoints, copied):
     torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
     (copied / "model.safetensors").unlink()
-    image = picture(42, 42)
+    image = waves(42, 42)
     with pytest.warns(UserWarning, match="is a pickle, read as tensors only"):
         [grid] = encoder(copied).encode([image])
     assert torch.equal(grid.features, encoder(checkpoints["vit"]).encode([image])[0].features)
@@ -452,7 +430,8 @@ def test_models_without_one_grid_of_tokens_are_refused(model):
 def test_names_and_folders_that_are_none(checkpoints, copied, tmp_path):
     with pytest.raises(
         ValueError,
-        match=r"has no model 'vit_pe_core_larg_patch14_336' \(did you mean 'vit_pe_core_large_patch14_336'\?\)",
+        match=r"has no model 'vit_pe_core_larg_patch14_336' \(did you mean "
+        r"'vit_pe_core_large_patch14_336'\?\)",
     ):
         Timm("vit_pe_core_larg_patch14_336.fb").frame((4, 4))
     with pytest.raises(
@@ -482,7 +461,7 @@ def test_names_and_folders_that_are_none(checkpoints, copied, tmp_path):
             ValueError,
             match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
         ):
-            encoder(checkpoints["vit"], f", layer={layer}").encode([picture(42, 42)])
+            encoder(checkpoints["vit"], f", layer={layer}").encode([waves(42, 42)])
     with pytest.raises(SpecError, match="batch and size must be at least 1, got batch=8, size=0"):
         encoder(checkpoints["vit"], ", size=0")
     with pytest.raises(
@@ -510,7 +489,8 @@ def test_a_timm_name_is_fetched_by_its_hub_name_without_pickles(monkeypatch, che
     monkeypatch.setattr(ours.timm, "get_pretrained_cfg", lambda _name: None)
     with pytest.raises(
         ValueError,
-        match=r"timm names no hub checkpoint for 'vit_tiny_patch16_224'; weights='random' is its arch",
+        match=r"timm names no hub checkpoint for 'vit_tiny_patch16_224'; weights='random' is its "
+        r"arch",
     ):
         _ = Timm("vit_tiny_patch16_224").identity
 

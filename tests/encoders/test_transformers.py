@@ -1,5 +1,7 @@
-"""Transformers: tiny random checkpoints, saved and read as a user would, against the library's own
-forward pass."""
+"""Transformers: tiny random checkpoints, saved and read as a user would.
+
+They are held against the library's own forward pass.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,13 @@ from regiontok.encoders import transformers as ours
 from regiontok.encoders.transformers import Transformers
 from regiontok.settings.registry import build, names, render, summary
 from regiontok.settings.spec import SpecError
-from regiontok.system import checkpoint
-from regiontok.system.checkpoint import fingerprint, pretrained
+from regiontok.system import pretrained
+from regiontok.system.checkpoint import fingerprint
 from regiontok.system.need import MissingPackage
+from regiontok.system.pretrained import load_pretrained
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from samples.models import shake
+from samples.pictures import waves
 
 hub = pytest.importorskip("transformers")
 
@@ -200,32 +205,18 @@ TORCHVISION = ("dinov3", "tipsv2", "tipsv2-vision")  # whose processors have no 
 FAMILIES = pytest.mark.parametrize("name", list(CASES))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For matrices this small a second thread only costs: 8 s against 40 s for this file on two
-    busy cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     root = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
-    for name, made in CASES.items():
-        model = made.make()
-        for parameter in (
-            model.parameters()
-        ):  # zeros and ones of the initialisation would hide a forgotten token or norm
-            parameter.data.normal_(0, 0.2)
-        made.model = model
+    for name, case in CASES.items():
+        model = case.make()
+        shake(model)
+        case.model = model
         model.save_pretrained(root / name)
-        made.processor().save_pretrained(root / name)
-    held = [
-        encoder(root / name)._module for name in CASES
-    ]  # so that most tests share one model in memory
+        case.processor().save_pretrained(root / name)
+    # so that most tests share one model in memory
+    held = [encoder(root / name)._module for name in CASES]
     yield {name: root / name for name in CASES}
     held.clear()
 
@@ -234,16 +225,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 def copied(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
     """A copy of the CLIP folder that a test may spoil."""
     return Path(shutil.copytree(checkpoints["clip"], tmp_path / "copy"))
-
-
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    """Smooth colours with some noise: no photo, but neither flat nor white noise."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width][..., None] / 20
-    waves = np.sin(y * rng.uniform(0.5, 2, 3) + x * rng.uniform(0.5, 2, 3) + rng.uniform(0, 6, 3))
-    return Picture.of(
-        np.clip(waves * 90 + 128 + rng.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8)
-    )
 
 
 def encoder(path: Path, more: str = "") -> Transformers:
@@ -256,8 +237,10 @@ def family(path: Path) -> ours.Family:
 
 @lru_cache
 def own_model(path: Path, **options: Any) -> torch.nn.Module:
-    """The vision tower as the library loads it; of AIMv2 and TIPSv2 with a text tower, out of the
-    whole model."""
+    """The vision tower as the library loads it.
+
+    The towers of AIMv2 and TIPSv2 with a text tower are taken out of the whole model.
+    """
     row = family(path)
     whole = getattr(hub, row.tower).from_pretrained(path, **options).eval()
     return getattr(whole, row.within) if row.within else whole
@@ -278,35 +261,35 @@ def processed(path: Path, image: Picture, **options: Any) -> torch.Tensor:
 @FAMILIES
 @pytest.mark.parametrize("layer", [-1, -2, 0, 2])
 def test_features_equal_the_librarys_own_forward(checkpoints, name, layer):
-    made, path = CASES[name], checkpoints[name]
+    case, path = CASES[name], checkpoints[name]
     # DINOv3's and TIPSv2's own processors have no PIL backend: a picture that needs no resize shows
     # the same pixels to both
     image = (
-        picture(42, 42)
+        waves(42, 42)
         if name in TORCHVISION
-        else picture(48, 71)
-        if made.processor is bit
-        else picture(42, 71)
+        else waves(48, 71)
+        if case.processor is bit
+        else waves(42, 71)
     )
     output = library(path, processed(path, image))
     expected = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
     [grid] = encoder(path, f", layer={layer}").encode([image])
-    assert grid.grid == made.grid
-    assert grid.summaries == made.summaries
+    assert grid.grid == case.grid
+    assert grid.summaries == case.summaries
     assert grid.key == image.key
     tokens = (
         grid.features.flatten(0, 1)
         if grid.prefix is None
         else torch.cat([grid.prefix, grid.features.flatten(0, 1)])
     )
-    assert (0 if grid.prefix is None else len(grid.prefix)) == made.prefix
+    assert (0 if grid.prefix is None else len(grid.prefix)) == case.prefix
     # torchvision's backend normalises in other steps: 5e-6 measured on DINOv3's
     torch.testing.assert_close(tokens, expected[0], rtol=0, atol=2e-5 if name in TORCHVISION else 0)
 
 
 @FAMILIES
 def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
-    path, image = checkpoints[name], picture(60, 60)
+    path, image = checkpoints[name], waves(60, 60)
     [last], [blocks] = encoder(path).encode([image]), encoder(path, ", layer=2").encode([image])
     norm = (
         getattr(own_model(path), CASES[name].norm)
@@ -317,7 +300,7 @@ def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
         torch.testing.assert_close(norm(blocks.features), last.features, rtol=0, atol=1e-6)
 
 
-def shown(read: Transformers, image: Picture) -> torch.Tensor:
+def normalised_pixels(read: Transformers, image: Picture) -> torch.Tensor:
     """`[1 3 H W]`: a picture of the canvas's own size, normalised."""
     table = read._preprocess.table()
     return torch.stack(
@@ -326,8 +309,10 @@ def shown(read: Transformers, image: Picture) -> torch.Tensor:
 
 
 def at_size(path: Path, pixels: torch.Tensor, asks: bool) -> torch.Tensor:
-    """The library's own output at another size: asked to interpolate; for AIMv2, which cannot, by
-    blocks over a table of ours."""
+    """The library's own output at another size, where it interpolates.
+
+    AIMv2 cannot, so its blocks run over a table of ours.
+    """
     tower = own_model(path)
     table = getattr(tower.embeddings, "position_embedding", None)
     if "aimv2" not in path.name or table is None:
@@ -352,9 +337,9 @@ def at_size(path: Path, pixels: torch.Tensor, asks: bool) -> torch.Tensor:
     "size", [(72, 72), (28, 56), (70, 35)]
 )  # 70 of the 72 pixels; 2:1 and 1:2 show height and width swapped
 def test_another_size_interpolates_positions_as_the_library_does(checkpoints, name, size):
-    path, image = checkpoints[name], picture(*size)
+    path, image = checkpoints[name], waves(*size)
     read = encoder(path, f", size={size}, framing='stretch'")
-    expected = at_size(path, shown(read, image), family(path).asks)
+    expected = at_size(path, normalised_pixels(read, image), family(path).asks)
     [grid] = read.encode([image])
     assert grid.grid == (size[0] // 14, size[1] // 14)
     assert grid.frame.covered == (0.0, 0.0, size[0] // 14 * 14.0, size[1] // 14 * 14.0)
@@ -368,8 +353,10 @@ def test_another_size_interpolates_positions_as_the_library_does(checkpoints, na
 
 @FAMILIES
 def test_positions_of_a_wide_canvas_follow_rows_and_columns(checkpoints, name, tmp_path):
-    """A table that depends on the row alone must do so on any canvas: black pictures differ from
-    row to row, never along one."""
+    """A table that depends on the row alone must do so on any canvas.
+
+    Black pictures then differ from row to row, and never along one.
+    """
     model = own_model(checkpoints[name])
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     table = next((key for key in weights if "position_embedding" in key), None)
@@ -391,12 +378,10 @@ def test_positions_of_a_wide_canvas_follow_rows_and_columns(checkpoints, name, t
     assert (grid.features[:-1] - grid.features[1:]).abs().amax(-1).min() > 0.01
 
 
-# ---- where a square lights up
-# -----------------------------------------------------------------------------------------------------
+# ---- where a square lights up -------------------------------------------------------------------
 
 # framing -> (size of the picture, of the canvas, where the canvas's corner lies in the picture):
-# nothing is resized, so that a square
-# stays within its patches
+# nothing is resized, so that a square stays within its patches
 FRAMINGS = {
     "stretch": ((42, 42), 42, (0, 0)),
     "letterbox": ((14, 42), 42, (-14, 0)),
@@ -410,12 +395,12 @@ FRAMINGS = {
 @FAMILIES
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_bright_square_lights_its_own_patches(checkpoints, name, framing):
-    (high, wide), size, (top, left) = FRAMINGS[framing]
+    (height, width), size, (top, left) = FRAMINGS[framing]
     read = encoder(checkpoints[name], f", layer=0, size={size}, framing={framing.split('-')[0]!r}")
     # The checkpoint's processor may resize to more than its canvas and cut that off: here it shall
     # not.
     object.__setattr__(read, "_preprocess", replace(read._preprocess, edge=42))
-    black = np.zeros((high, wide, 3), np.uint8)
+    black = np.zeros((height, width, 3), np.uint8)
     [dark] = read.encode([Picture.of(black)])
     lit_patches = [(1, 0), (1, 1)] if framing != "letterbox-wide" else [(1, 1), (1, 2)]
     bright = black.copy()
@@ -435,7 +420,7 @@ def test_a_folder_with_a_text_tower_reads_like_its_vision_tower_alone(checkpoint
     tower = hub.CLIPVisionModel.from_pretrained(checkpoints["clip"])
     tower.save_pretrained(tmp_path)
     clip_processor().save_pretrained(tmp_path)
-    image = picture(50, 90)
+    image = waves(50, 90)
     [both], [alone] = (
         encoder(checkpoints["clip"]).encode([image]),
         encoder(tmp_path).encode([image]),
@@ -448,7 +433,7 @@ def test_cls_is_given_or_refused_before_anything_is_encoded(checkpoints, name):
     read, count = encoder(checkpoints[name]), CASES[name].summaries
     assert (read.summaries, read.has_cls) == (count, count > 0)
     if count:
-        tokens = RegionTokenizer(render(read), regions="windows(2)", cls=True)([picture(42, 42)])
+        tokens = RegionTokenizer(render(read), regions="windows(2)", cls=True)([waves(42, 42)])
         assert tokens.values.shape == (2 + count, 32)
     else:
         with pytest.raises(ValueError, match=r"has no CLS or summary token; set cls=False"):
@@ -473,8 +458,7 @@ def test_what_an_encoder_says_of_itself(checkpoints):
     assert "CLIP, SigLIP" in summary("encoder", "transformers")
 
 
-# ---- pixels
-# -----------------------------------------------------------------------------------------------------------------------
+# ---- pixels -------------------------------------------------------------------------------------
 
 SIZES = [(300, 451), (97, 203), (31, 53), (336, 336), (64, 601), (224, 225)]
 PROCESSORS = {
@@ -506,19 +490,19 @@ def both_pixels(processor: Any, image: Picture) -> tuple[np.ndarray, np.ndarray]
 @pytest.mark.parametrize("size", SIZES + [(w, h) for h, w in SIZES])
 @pytest.mark.parametrize("name", ["siglip", "vit", "wide"])
 def test_stretched_pixels_equal_the_pil_backend_bit_for_bit(name, size):
-    mine, theirs = both_pixels(PROCESSORS[name](), picture(*size))
+    mine, theirs = both_pixels(PROCESSORS[name](), waves(*size))
     assert np.array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("size", SIZES + [(w, h) for h, w in SIZES])
 @pytest.mark.parametrize("name", ["clip", "dinov2"])
 def test_cropped_pixels_are_the_processors_own(name, size):
-    mine, theirs = both_pixels(PROCESSORS[name](), picture(*size))
+    mine, theirs = both_pixels(PROCESSORS[name](), waves(*size))
     assert np.abs(mine - theirs).max() < 1e-3  # of 255 levels
 
 
 def test_legacy_and_nested_processor_files_are_read(checkpoints, copied):
-    image = picture(42, 71)
+    image = waves(42, 71)
     [expected] = encoder(checkpoints["clip"]).encode([image])
     saved = json.loads((copied / "preprocessor_config.json").read_text())
     old = {
@@ -550,7 +534,8 @@ def test_a_processor_without_one_fixed_canvas_is_refused(copied, changed):
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     with pytest.raises(
         ValueError,
-        match="expected an image processor that rescales, and resizes to height and width or to the shortest",
+        match="expected an image processor that rescales, and resizes to height and width or to "
+        "the shortest",
     ):
         encoder(copied).frame((50, 50))
 
@@ -577,9 +562,8 @@ def test_a_crop_to_a_wide_canvas_takes_its_own_shape(checkpoints):
     assert clip.frame((100, 200)).crop == (0.0, 0.0, 100.0, 200.0)  # 2:1 under 2:1: nothing is lost
     assert clip.frame((100, 100)).crop == (25.0, 0.0, 75.0, 100.0)
     assert clip.frame((100, 400)).crop == (0.0, 100.0, 100.0, 300.0)
-    assert dino.frame((96, 192)).crop == pytest.approx(
-        (6.0, 12.0, 90.0, 180.0)
-    )  # 42 of 48, as its square crop
+    # 42 of 48, as its square crop
+    assert dino.frame((96, 192)).crop == pytest.approx((6.0, 12.0, 90.0, 180.0))
 
 
 def test_letterbox_pads_with_the_mean_and_marks_padding(checkpoints):
@@ -603,12 +587,8 @@ def test_letterbox_pads_with_the_mean_and_marks_padding(checkpoints):
 
 def test_the_shortest_edge_grows_with_the_canvas(checkpoints):
     read = encoder(checkpoints["dinov2"], ", size=84")
-    assert read.frame((96, 96)).crop == (
-        6.0,
-        6.0,
-        90.0,
-        90.0,
-    )  # 48 before a crop of 42 becomes 96 before a crop of 84
+    # 48 before a crop of 42 becomes 96 before a crop of 84
+    assert read.frame((96, 96)).crop == (6.0, 6.0, 90.0, 90.0)
     assert encoder(checkpoints["dinov2"], ", framing='stretch'").frame((96, 50)).crop == (
         0.0,
         0.0,
@@ -617,13 +597,12 @@ def test_the_shortest_edge_grows_with_the_canvas(checkpoints):
     )
 
 
-# ---- batches, numbers, autograd
-# ---------------------------------------------------------------------------------------------------
+# ---- batches, numbers, autograd -----------------------------------------------------------------
 
 
 @FAMILIES
 def test_a_picture_does_not_feel_its_batch(checkpoints, name):
-    pictures = [picture(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(5)]
+    pictures = [waves(50 + 7 * i, 91 - 9 * i, seed=i) for i in range(5)]
     read = encoder(checkpoints[name], ", batch=2")
     together = read.encode(pictures)
     for image, grid in zip(pictures, together, strict=True):
@@ -637,11 +616,10 @@ def test_a_picture_does_not_feel_its_batch(checkpoints, name):
 
 
 def test_features_are_plain_frozen_tensors_that_can_be_trained_on(checkpoints):
-    [first, second] = encoder(checkpoints["clip"]).encode([picture(42, 42, 1), picture(42, 42, 2)])
+    [first, second] = encoder(checkpoints["clip"]).encode([waves(42, 42, 1), waves(42, 42, 2)])
     assert not first.features.requires_grad
-    assert (
-        first.features.untyped_storage().nbytes() == first.features.nbytes
-    )  # no view that keeps the batch
+    # no view that keeps the batch
+    assert first.features.untyped_storage().nbytes() == first.features.nbytes
     layer = torch.nn.Linear(32, 4)
     layer(first.features).sum().backward()
     assert layer.weight.grad is not None
@@ -651,7 +629,7 @@ def test_features_are_plain_frozen_tensors_that_can_be_trained_on(checkpoints):
 
 @pytest.mark.parametrize(("dtype", "near"), [("bfloat16", 0.06), ("float16", 0.006)])
 def test_half_precision_comes_out_in_its_own_dtype(checkpoints, dtype, near):
-    image = picture(60, 60)
+    image = waves(60, 60)
     [exact] = encoder(checkpoints["clip"]).encode([image])
     [half] = encoder(checkpoints["clip"], f", dtype='{dtype}'").encode([image])
     assert half.features.dtype == half.prefix.dtype == getattr(torch, dtype)
@@ -660,7 +638,7 @@ def test_half_precision_comes_out_in_its_own_dtype(checkpoints, dtype, near):
 
 
 def test_eager_attention_gives_the_same_numbers(checkpoints):
-    image = picture(60, 60)
+    image = waves(60, 60)
     read = encoder(checkpoints["siglip"], ", attention='eager'")
     torch.testing.assert_close(
         read.encode([image])[0].features,
@@ -678,7 +656,7 @@ def test_shuffle_moves_patches_and_a_model_without_positions_only_sees_them_move
     model.embeddings.position_embedding.weight.data.zero_()
     model.save_pretrained(tmp_path)
     hub.SiglipImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(tmp_path)
-    image = picture(56, 56)
+    image = waves(56, 56)
     [plain], [moved], [again] = (
         encoder(tmp_path, more).encode([image]) for more in ("", ", shuffle=1", ", shuffle=1")
     )
@@ -697,8 +675,7 @@ def test_shuffle_moves_patches_and_a_model_without_positions_only_sees_them_move
     assert far.min(1).values.max() > 0.1
 
 
-# ---- loading
-# ----------------------------------------------------------------------------------------------------------------------
+# ---- loading ------------------------------------------------------------------------------------
 
 
 def test_every_parameter_and_buffer_is_what_was_saved(checkpoints):
@@ -719,10 +696,10 @@ def test_a_model_is_loaded_once_and_let_go(copied, capfd):
     assert first._module is not encoder(copied, ", dtype='bfloat16'")._module
     assert capfd.readouterr().err == ""  # neither a bar nor the text tower's weights
     assert hub.logging.get_verbosity() == level
-    held = len(checkpoint._LOADED)
+    held = len(pretrained._LOADED)
     del first, second
     gc.collect()
-    assert len(checkpoint._LOADED) < held
+    assert len(pretrained._LOADED) < held
 
 
 def test_missing_weights_are_an_error(copied):
@@ -733,7 +710,7 @@ def test_missing_weights_are_an_error(copied):
         ValueError,
         match=r"1 weights of CLIPVisionModel are not .* would be random: .*layers\.1\.mlp\.fc1",
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
 
 
 def test_weights_of_another_shape_or_cut_off_are_an_error(copied):
@@ -741,13 +718,13 @@ def test_weights_of_another_shape_or_cut_off_are_an_error(copied):
     weights["vision_model.encoder.layers.1.mlp.fc1.bias"] = torch.zeros(7)
     save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"damaged, or of other shapes than config\.json says"):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     with (copied / "model.safetensors").open("r+b") as file:
         file.truncate(4000)
     with pytest.raises(
         ValueError, match=r"damaged, or of other shapes than config\.json says \(.*header"
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
 
 
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "weights.pth"])
@@ -756,11 +733,12 @@ def test_pickled_tensors_are_read_with_a_note(checkpoints, copied, file, around)
     weights = load_file(copied / "model.safetensors")
     torch.save({around: weights} if around else weights, copied / file)
     (copied / "model.safetensors").unlink()
-    image = picture(42, 42)
+    image = waves(42, 42)
     [expected] = encoder(checkpoints["clip"]).encode([image])
     with pytest.warns(
         UserWarning,
-        match=rf"{file} is a pickle, read as tensors only\. To convert it once: python -c .*=True\)",
+        match=rf"{file} is a pickle, read as tensors only\. To convert it once: python -c "
+        r".*=True\)",
     ):
         [grid] = encoder(copied).encode([image])
     assert torch.equal(grid.features, expected.features)
@@ -770,7 +748,7 @@ def test_pickled_tensors_are_read_with_a_note(checkpoints, copied, file, around)
 
 def test_safetensors_beside_a_pickle_are_what_is_read(checkpoints, copied):
     (copied / "pytorch_model.bin").write_bytes(b"never read")
-    image = picture(42, 42)
+    image = waves(42, 42)
     assert torch.equal(
         encoder(copied).encode([image])[0].features,
         encoder(checkpoints["clip"]).encode([image])[0].features,
@@ -796,7 +774,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(copied, t
         ValueError,
         match=r"pytorch_model\.bin was not read: .*To convert it once, only if you trust",
     ) as caught:
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     assert not mark.exists()
     # the command of the message is whole: on a machine that trusts the file it makes the
     # safetensors (and springs the trap)
@@ -804,7 +782,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(copied, t
     exec(command)
     assert mark.exists()
     assert set(load_file(copied / "model.safetensors")) == set(weights)
-    assert encoder(copied).encode([picture(42, 42)])[0].grid == (3, 3)
+    assert encoder(copied).encode([waves(42, 42)])[0].grid == (3, 3)
 
 
 def test_a_pickle_that_holds_more_than_tensors_or_is_cut_off_is_refused(copied):
@@ -814,18 +792,19 @@ def test_a_pickle_that_holds_more_than_tensors_or_is_cut_off_is_refused(copied):
     with pytest.raises(
         ValueError, match=r"holds Tensor, int, expected tensors by name\. To convert it once"
     ):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(ValueError, match=r"pytorch_model\.bin was not read: "):
-        encoder(copied).encode([picture(42, 42)])
+        encoder(copied).encode([waves(42, 42)])
     file.rename(copied / "one.pth")
     shutil.copy(copied / "one.pth", copied / "two.pth")
     read = encoder(copied)
     with pytest.raises(
         ValueError,
-        match=r"has no model\.safetensors, and no pytorch_model\.bin either; of the pickled files \(one",
+        match=r"has no model\.safetensors, and no pytorch_model\.bin either; of the pickled "
+        r"files \(one",
     ):
-        read.encode([picture(42, 42)])
+        read.encode([waves(42, 42)])
     for name in ("one", "two"):
         (copied / f"{name}.pth").unlink()
     with pytest.raises(
@@ -844,11 +823,11 @@ def test_sharded_pickles_are_read_whole(checkpoints, copied):
         )
         for i in (0, 1)
     }
-    for file, part in shards.items():
-        torch.save(part, copied / file)
-    index = {"weight_map": {key: file for file, part in shards.items() for key in part}}
+    for file, shard in shards.items():
+        torch.save(shard, copied / file)
+    index = {"weight_map": {key: file for file, shard in shards.items() for key in shard}}
     (copied / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    image = picture(42, 42)
+    image = waves(42, 42)
     with pytest.warns(UserWarning, match="read as tensors only"):
         [grid] = encoder(copied).encode([image])
     assert torch.equal(grid.features, encoder(checkpoints["clip"]).encode([image])[0].features)
@@ -870,24 +849,28 @@ def test_weights_of_another_family_are_one_clear_error(checkpoints, tmp_path, co
         shutil.copy(checkpoints[config] / name, tmp_path)
     shutil.copy(checkpoints[weights] / "model.safetensors", tmp_path)
     random = r"weights of \w+ are not in the checkpoint and would be random: .*"
-    shapes = r"of other shapes than config\.json says \(\w+\..* is \[10, 32\] in the file, \[9, 32\] by config\.json\); "
-    expected = (
-        shapes if (config, weights) == ("aimv2", "clip") else random
-    )  # those two call their weights alike
+    shapes = (
+        r"of other shapes than config\.json says \(\w+\..* is \[10, 32\] in the file, "
+        r"\[9, 32\] by config\.json\); "
+    )
+    # AIMv2 and CLIP call their weights alike
+    expected = shapes if (config, weights) == ("aimv2", "clip") else random
     with pytest.raises(ValueError, match=rf"{expected}.*of another family\?$"):
-        encoder(tmp_path).encode([picture(42, 42)])
+        encoder(tmp_path).encode([waves(42, 42)])
 
 
 @pytest.mark.parametrize("name", ["aimv2-vision", "tipsv2-vision"])
 def test_a_tower_alone_under_the_whole_models_type_is_read_as_the_tower(
     checkpoints, tmp_path, name
 ):
-    """Apple's first AIMv2 repositories have such a config: read as the whole model's, it would be
-    nothing but defaults."""
+    """Apple's first AIMv2 repositories have such a config.
+
+    Read as the whole model's, it would be nothing but defaults.
+    """
     shutil.copytree(checkpoints[name], tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": name.split("-")[0]}))
-    image = picture(42, 42)
+    image = waves(42, 42)
     [grid], [expected] = (
         encoder(tmp_path).encode([image]),
         encoder(checkpoints[name]).encode([image]),
@@ -905,8 +888,7 @@ def test_a_tower_alone_under_the_whole_models_type_is_read_as_the_tower(
 
 
 def test_a_tower_in_a_whole_checkpoint_is_never_random(checkpoints):
-    """The library's own class for AIMv2's tower leaves its weights as they were drawn, and only
-    reports it."""
+    """The library's own class for AIMv2's tower keeps random weights, and only reports it."""
     saved, module = CASES["aimv2"].model.vision_model, encoder(checkpoints["aimv2"])._module
     assert type(module).__name__ == "Aimv2VisionModel"
     assert all(
@@ -927,10 +909,9 @@ def test_mlcd_reads_both_layouts_of_its_keys(checkpoints, tmp_path, prefix):
     }
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(
-        json.dumps(config | {"model_type": "mlcd"})
-    )  # as DeepGlint's hub repositories have it
-    image = picture(42, 42)
+    # as DeepGlint's hub repositories have it
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "mlcd"}))
+    image = waves(42, 42)
     [grid] = encoder(tmp_path).encode([image])
     assert torch.equal(grid.features, encoder(checkpoints["mlcd"]).encode([image])[0].features)
 
@@ -942,7 +923,7 @@ def test_sharded_weights_are_read_and_none_may_be_absent(checkpoints, tmp_path):
     clip_processor().save_pretrained(tmp_path)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
-    image = picture(42, 42)
+    image = waves(42, 42)
     [whole], [parts] = (
         encoder(checkpoints["clip"]).encode([image]),
         encoder(tmp_path).encode([image]),
@@ -996,7 +977,7 @@ def test_layers_and_settings_out_of_range(checkpoints):
             ValueError,
             match=rf"has 2 blocks: layer must be 0 .* to 2, or -1 .* down to -3; got {layer}",
         ):
-            encoder(checkpoints["clip"], f", layer={layer}").encode([picture(42, 42)])
+            encoder(checkpoints["clip"], f", layer={layer}").encode([waves(42, 42)])
     with pytest.raises(
         SpecError, match="dtype must be one of 'float32', 'bfloat16', 'float16', not 'half'"
     ):
@@ -1024,7 +1005,7 @@ def test_a_name_that_is_nowhere_is_one_clear_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     name = "nobody/no-such-encoder"
     with pytest.raises(ValueError) as caught:
-        Transformers(name).encode([picture(42, 42)])
+        Transformers(name).encode([waves(42, 42)])
     assert str(caught.value).startswith(
         f"{name!r} is neither a folder nor a model that the hub or its cache gives ("
     )
@@ -1064,7 +1045,7 @@ def test_a_hub_name_without_safetensors_is_asked_for_its_pickles(monkeypatch, co
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     with pytest.warns(UserWarning, match="read as tensors only"):
-        assert Transformers("some/clip").encode([picture(42, 42)])[0].grid == (3, 3)
+        assert Transformers("some/clip").encode([waves(42, 42)])[0].grid == (3, 3)
     first, second = asked
     assert not any(pattern.endswith(".bin") for pattern in first)
     assert set(second) - set(first) == {
@@ -1086,8 +1067,7 @@ def test_a_missing_package_names_the_extra(monkeypatch, checkpoints):
         _ = Transformers("some/clip").identity
 
 
-# ---- attention of CLS
-# -------------------------------------------------------------------------------------------------------------
+# ---- attention of CLS ---------------------------------------------------------------------------
 
 WITH_CLS = [name for name in CASES if CASES[name].summaries and name not in ("dinov3", "mlcd")]
 
@@ -1096,7 +1076,7 @@ WITH_CLS = [name for name in CASES if CASES[name].summaries and name not in ("di
 @pytest.mark.parametrize(("layer", "block"), [(-1, 1), (-2, 0), (2, 1)])
 def test_attention_of_cls_equals_the_librarys_eager_one(checkpoints, name, layer, block):
     path = checkpoints[name]
-    images = [picture(48, 71), picture(60, 50, seed=1)]
+    images = [waves(48, 71), waves(60, 50, seed=1)]
     grids = encoder(path, f", layer={layer}, cls_attention=True").encode(images)
     eager = own_model(path, attn_implementation="eager")
     for image, grid in zip(images, grids, strict=True):
@@ -1113,7 +1093,7 @@ def test_attention_of_cls_equals_the_librarys_eager_one(checkpoints, name, layer
 
 
 def test_attention_of_cls_changes_no_feature_and_leaves_no_hook(checkpoints):
-    image = picture(42, 42)
+    image = waves(42, 42)
     watching, plain = (
         encoder(checkpoints["clip"], ", cls_attention=True"),
         encoder(checkpoints["clip"]),
@@ -1124,12 +1104,14 @@ def test_attention_of_cls_changes_no_feature_and_leaves_no_hook(checkpoints):
     assert watching._module is plain._module
     names = dict(plain._module.named_modules())
     assert not any(
-        part._forward_hooks for name, part in names.items() if name.endswith(("q_proj", "k_proj"))
+        module._forward_hooks
+        for name, module in names.items()
+        if name.endswith(("q_proj", "k_proj"))
     )
 
 
 def test_attention_of_cls_where_there_is_none(checkpoints):
-    image = [picture(42, 42)]
+    image = [waves(42, 42)]
     with pytest.raises(
         ValueError,
         match="SiglipVisionModel has no CLS token, so cls_attention=True has nothing to give",
@@ -1157,8 +1139,7 @@ def test_attention_of_cls_where_there_is_none(checkpoints):
             encoder(checkpoints["clip"], f", layer={layer}, cls_attention=True").encode(image)
 
 
-# ---- identity
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- identity -----------------------------------------------------------------------------------
 
 
 def test_identity_follows_the_files_and_loads_no_model(checkpoints, copied):
@@ -1199,7 +1180,7 @@ def test_an_auto_class_reads_pickled_tensors_too(checkpoints, copied):
     torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
     (copied / "model.safetensors").unlink()
     with pytest.warns(UserWarning, match="read as tensors only"):
-        module = pretrained(hub.AutoModel, copied, "copy", dtype=torch.float32)
+        module = load_pretrained(hub.AutoModel, copied, "copy", dtype=torch.float32)
     saved = CASES["clip"].model.state_dict()
     assert type(module).__name__ == "CLIPModel"
     assert all(torch.equal(value, saved[key]) for key, value in module.state_dict().items())

@@ -15,15 +15,15 @@ from rich.progress import Progress
 
 from regiontok.jobs import curves as pretrain_curves
 from regiontok.jobs import pretrain as command
+from regiontok.cli.progress import follow
 from regiontok.jobs.curves import COLUMNS, curves, evaluations, write_curves
-from regiontok.jobs.ls import recipes
-from regiontok.jobs.tables import follow
 from regiontok.pretrain.build import heads, transformer, vit_config
 from regiontok.pretrain.plan import operations
 from regiontok.pretrain.run import PretrainOptions
 from regiontok.settings.recipe import load_recipe, resolve, to_toml
+from regiontok.settings.recipes import shipped_recipes
 
-RICE = {name: path for name, path in recipes().items() if name.startswith("rice/")}
+RICE = {name: path for name, path in shipped_recipes().items() if name.startswith("rice/")}
 FAST = ("rice/pretrain_l14", "rice/table5a_b16_n1")
 
 

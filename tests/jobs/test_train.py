@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from regiontok.jobs.tables import follow
+from regiontok.cli.progress import follow
 from regiontok.jobs.train import plan, results, show, train
 from regiontok.train.options import Options
 

@@ -1,5 +1,4 @@
-"""The mask store: what comes back, what a kill or a second writer leaves, what is stale or
-corrupt."""
+"""The mask store: what comes back, what a kill or a second writer leaves, what is stale."""
 
 from __future__ import annotations
 
@@ -24,6 +23,7 @@ from regiontok.maskstore.writer import MaskWriter, compact
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.segment.stored import Stored
 from regiontok.system import need as needing
+from samples.files import contents
 
 MAKER = Maker("stripes(wide=2, version=1)", "weights 1")
 
@@ -51,12 +51,6 @@ def filled(root: Path, numbers, maker: Maker = MAKER) -> Path:
     return root
 
 
-def contents(root: Path) -> dict[str, bytes]:
-    """All files but locks and what a kill left half-written."""
-    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
-
-
 def shard(root: Path) -> Path:
     return root / MAKER.fingerprint / "all.parquet"
 
@@ -67,8 +61,10 @@ def same(left: PixelMasks, right: PixelMasks) -> bool:
 
 class TestPacked:
     def test_by_eye(self):
-        """Two columns inside, then a gap: the second run begins one height (4) later and is as
-        long, so both numbers are 0."""
+        """Two columns inside, then a gap.
+
+        The second run begins one height (4) later and is as long, so both numbers are 0.
+        """
         mask = np.zeros((1, 4, 3), bool)
         mask[0, 1:3, :2] = True
         runs, starts, lengths = pack(PixelMasks.from_dense(mask))
@@ -76,8 +72,8 @@ class TestPacked:
 
     @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40), st.floats(0, 1))
     @settings(max_examples=60, deadline=None)
-    def test_codes_come_back_byte_for_byte(self, seed, high, wide, share):
-        dense = np.random.default_rng(seed).random((3, high, wide)) < share
+    def test_codes_come_back_byte_for_byte(self, seed, height, width, share):
+        dense = np.random.default_rng(seed).random((3, height, width)) < share
         masks = PixelMasks.from_dense(dense)
         runs, starts, lengths = pack(masks)
         assert (
@@ -176,12 +172,12 @@ class TestRoundTrip:
 
     def test_real_masks(self, data, tmp_path):
         photos = [Picture.of(path) for path in sorted((data / "coco" / "images").glob("*.jpg"))[:3]]
-        found = Felzenszwalb(min_size=100)(photos)
+        segments = Felzenszwalb(min_size=100)(photos)
         with MaskWriter(tmp_path, MAKER) as writer:
-            for photo, masks in zip(photos, found, strict=True):
+            for photo, masks in zip(photos, segments, strict=True):
                 writer.add(photo.key, masks)
         store = MaskStore(tmp_path)
-        for photo, masks in zip(photos, found, strict=True):
+        for photo, masks in zip(photos, segments, strict=True):
             assert store.get(photo.key).counts == masks.counts
 
     def test_a_key_is_a_hash(self, tmp_path):
@@ -199,8 +195,10 @@ class TestSorting:
         assert keys == sorted({key(number) for number in range(50)})
 
     def test_the_way_does_not_show_in_the_bytes(self, tmp_path, monkeypatch):
-        """At once; in three runs; in another order, with repeats; grown from one shard to
-        sixteen."""
+        """The store is written at once, in three runs, or in another order with repeats.
+
+        It also grows from one shard to sixteen.
+        """
         monkeypatch.setattr(_store_write, "EACH", 40)
         whole = contents(filled(tmp_path / "a", range(70)))
         for start in (0, 20, 50):
@@ -212,8 +210,10 @@ class TestSorting:
 
     @pytest.mark.parametrize("stop", range(4))
     def test_killed_while_sorting_in(self, tmp_path, monkeypatch, stop):
-        """After each number of shards written and before anything is removed, everything is there,
-        and sorting again ends the same."""
+        """A kill after any shard, and before anything is removed, loses nothing.
+
+        Sorting again ends the same.
+        """
         monkeypatch.setattr(_store_write, "EACH", 8)
         whole = contents(filled(tmp_path / "a", range(40)))
         filled(tmp_path / "b", range(8))
@@ -235,8 +235,10 @@ class TestSorting:
         assert contents(tmp_path / "b") == whole
 
     def test_two_writers_at_once(self, tmp_path):
-        """Both with parts in flight; a reader that opened before sees all, also after the parts
-        went into a shard."""
+        """Both writers have parts in flight.
+
+        A reader that opened before sees all, also after the parts went into a shard.
+        """
         with MaskWriter(tmp_path / "s", MAKER) as left, MaskWriter(tmp_path / "s", MAKER) as right:
             for number in range(30):
                 left.add(key(number), some(number))
@@ -491,7 +493,8 @@ class TestAsSegmenter:
         other = Picture.of(np.zeros((4, 5, 3), np.uint8), "other.png")
         with pytest.raises(
             ValueError,
-            match=r"other.png: .* has no masks of these bytes \(key .*\) among its 1 images; add them",
+            match=r"other.png: .* has no masks of these bytes \(key .*\) among its 1 images; add "
+            r"them",
         ):
             Stored(root)([other])
         (masks,) = Stored(root, missing="empty")([other])

@@ -1,5 +1,7 @@
-"""Covering, Rand index and variation of information: by eye, by brute force, and against the
-official benchmark's records."""
+"""Covering, Rand index and variation of information.
+
+They are checked by eye, by brute force, and against the official benchmark's records.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +68,8 @@ def test_figures_by_hand():
     np.testing.assert_allclose(scores.overlap, [6 / 8, 1, 1])
     np.testing.assert_array_equal(scores.size, [8, 4, 4])
     assert (scores.covered, scores.pixels, scores.share) == (14, 16, 14 / 16)
-    assert (
-        rand_index(FOUND, HUMAN) == 1 - 2 * 6 / 120
-    )  # 2 x 6 of 120 pairs are together for the human only
+    # 2 x 6 of 120 pairs are together for the human only
+    assert rand_index(FOUND, HUMAN) == 1 - 2 * 6 / 120
     # H(human | found) = 0; H(found | human) is the entropy of a 1/4 - 3/4 cut over half of the
     # pixels
     assert variation_of_information(FOUND, HUMAN) == pytest.approx(
@@ -95,12 +96,10 @@ def test_pixels_in_no_region_cover_nothing():
     gap = FOUND.copy()
     gap[FOUND == 5] = -1
     scores = region_scores(gap, [HUMAN])
-    np.testing.assert_allclose(
-        scores.covering.overlap, [2 / 8, 1, 1]
-    )  # of the left half only region 7 is left
-    np.testing.assert_array_equal(
-        scores.reverse.size, [4, 4, 2]
-    )  # the gap is no region to be judged
+    # of the left half only region 7 is left
+    np.testing.assert_allclose(scores.covering.overlap, [2 / 8, 1, 1])
+    # the gap is no region to be judged
+    np.testing.assert_array_equal(scores.reverse.size, [4, 4, 2])
     nothing = region_scores(np.full_like(HUMAN, -1), [HUMAN])
     assert (nothing.covering.share, nothing.covering.pixels, nothing.reverse.share) == (
         0.0,
@@ -128,16 +127,16 @@ def test_handing_in_fewer_regions_never_raises_the_covering():
 
 @settings(max_examples=40, deadline=None)
 @given(maps_with_gaps, maps)
-def test_covering_equals_the_definition_over_boolean_masks(found, human):
+def test_covering_equals_the_definition_over_boolean_masks(machine, human):
     share = 0.0
     for g in np.unique(human):
         ious = [
-            ((found == s) & (human == g)).sum() / ((found == s) | (human == g)).sum()
-            for s in np.unique(found)
+            ((machine == s) & (human == g)).sum() / ((machine == s) | (human == g)).sum()
+            for s in np.unique(machine)
             if s >= 0
         ]
         share += (human == g).mean() * max(ious, default=0.0)
-    assert covering(found, human).share == pytest.approx(share)
+    assert covering(machine, human).share == pytest.approx(share)
 
 
 @settings(max_examples=40, deadline=None)
@@ -239,15 +238,16 @@ def official(data: Path) -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]
         for i in IDS
     }
     return {
-        i: (list(found), [human["Segmentation"][0, 0] for human in humans])
-        for i, (found, humans) in cells.items()
+        i: (list(segmentations), [human["Segmentation"][0, 0] for human in humans])
+        for i, (segmentations, humans) in cells.items()
     }
 
 
 @pytest.fixture(scope="module")
 def scores(official):
     return {
-        i: [region_scores(seg, humans) for seg in found] for i, (found, humans) in official.items()
+        i: [region_scores(seg, humans) for seg in segmentations]
+        for i, (segmentations, humans) in official.items()
     }
 
 
@@ -262,8 +262,10 @@ def printed(value: float) -> float:
 
 
 def as_written(score: RegionScores) -> RegionScores:
-    """The benchmark hands the figures of a photo on as TEXT: of 498,734.73 covered pixels 498,735
-    are left."""
+    """The benchmark hands the figures of a photo on as TEXT.
+
+    Of 498,734.73 covered pixels 498,735 are left.
+    """
 
     def sums(covering: Covering) -> Covering:
         return Covering(
@@ -283,10 +285,12 @@ def table(data: Path, name: str) -> list[list[float]]:
 def test_recorded_figures_of_each_photo_and_annotator(golden, official, scores):
     assert set(golden["per_image"]) <= set(IDS)
     for i, photo in golden["per_image"].items():
-        found, humans = official[i]
-        assert (len(humans), len(found)) == (photo["n_gt"], len(photo["segs"]))
-        assert [len(covering(found[0], human).size) for human in humans] == photo["gt_regions"]
-        for seg, score, record in zip(found, scores[i], photo["segs"], strict=True):
+        segmentations, humans = official[i]
+        assert (len(humans), len(segmentations)) == (photo["n_gt"], len(photo["segs"]))
+        assert [len(covering(segmentations[0], human).size) for human in humans] == photo[
+            "gt_regions"
+        ]
+        for seg, score, record in zip(segmentations, scores[i], photo["segs"], strict=True):
             assert len(score.reverse.size) == record["n_regions"]
             ours = {
                 "covering_all_gt": score.covering.share,

@@ -55,17 +55,20 @@ def fields():
 @pytest.fixture(scope="module")
 def norms(fields):
     return {
-        name: norm_metrics(torch.stack([norm_map(one) for one in images]))
+        name: norm_metrics(torch.stack([norm_map(features) for features in images]))
         for name, images in fields.items()
     }
 
 
 @pytest.fixture(scope="module")
 def smoothness(fields):
-    found = {name: [smoothness_metrics(one) for one in images] for name, images in fields.items()}
+    metrics = {
+        name: [smoothness_metrics(features) for features in images]
+        for name, images in fields.items()
+    }
     return {
-        name: {key: float(np.mean([one[key] for one in all_])) for key in all_[0]}
-        for name, all_ in found.items()
+        name: {key: float(np.mean([features[key] for features in all_])) for key in all_[0]}
+        for name, all_ in metrics.items()
     }
 
 
@@ -81,7 +84,7 @@ def test_registers_move_with_content_and_position_artifacts_do_not(norms, fields
     assert norms["artifacts"]["outlier_fixed"] == 1
     assert abs(norms["registers"]["outlier_fixed"]) < 0.1
     assert np.isnan(norms["smooth"]["outlier_fixed"])
-    where = outlier_positions(torch.stack([norm_map(one) for one in fields["artifacts"]]))
+    where = outlier_positions(torch.stack([norm_map(features) for features in fields["artifacts"]]))
     assert where.flatten().nonzero().flatten().tolist() == [0, 37, 74, 111, 148, 185]
     assert where.max() == 1
 
@@ -105,7 +108,9 @@ def test_a_common_mean_raises_cosines_but_not_the_gain(smoothness):
 
 def test_similarity_decays_in_smooth_fields_only(fields):
     decay = {
-        name: np.mean([cosine_by_distance(one, [1, 2, 4, 8]) for one in fields[name]], axis=0)
+        name: np.mean(
+            [cosine_by_distance(features, [1, 2, 4, 8]) for features in fields[name]], axis=0
+        )
         for name in fields
     }
     assert (np.diff(decay["smooth"]) < -0.05).all()
@@ -113,41 +118,47 @@ def test_similarity_decays_in_smooth_fields_only(fields):
 
 
 def test_position_is_read_where_it_is(fields):
-    """Content alone tells nothing about position on unseen images; a positional signal in it
-    does."""
+    """Content alone tells nothing about position on unseen images; a positional signal does."""
     place = (
         torch.cartesian_prod(torch.linspace(-1, 1, H), torch.linspace(-1, 1, W))
         .view(H, W, 2)
         .double()
     )
-    there = [one + torch.cat([3 * place, torch.zeros(H, W, D - 2)], -1) for one in fields["noisy"]]
-    found, absent = position_readout(there), position_readout(fields["noisy"])
-    assert min(found.values()) > 0.7
+    positioned = [
+        features + torch.cat([3 * place, torch.zeros(H, W, D - 2)], -1)
+        for features in fields["noisy"]
+    ]
+    present, absent = position_readout(positioned), position_readout(fields["noisy"])
+    assert min(present.values()) > 0.7
     assert -0.1 < absent["position_r2_y"] < 0.02
     assert -0.1 < absent["position_r2_x"] < 0.02
 
 
 @pytest.mark.parametrize(
-    ("mixed", "low", "high"), [(0.0, 0.0, 0.0), (0.2, 1e-6, 0.05), (1.0, 0.05, 1.0)]
+    ("mixed", "smallest", "largest"), [(0.0, 0.0, 0.0), (0.2, 1e-6, 0.05), (1.0, 0.05, 1.0)]
 )
-def test_leak_grows_with_what_an_encoder_mixes(mixed, low, high):
-    """An encoder that adds `mixed` times the image's mean to every patch; a corner of the image is
-    changed."""
+def test_leak_grows_with_what_an_encoder_mixes(mixed, smallest, largest):
+    """The encoder adds `mixed` times the image's mean to every patch.
+
+    A corner of the image is changed.
+    """
     image = noisy(np.random.default_rng(0))
     touched = torch.zeros(H, W, dtype=torch.bool)
     touched[:7, :7] = True
     other = torch.where(touched[..., None], noisy(np.random.default_rng(1)), image)
-    before, after = (one + mixed * H * one.mean((0, 1)) for one in (image, other))
-    assert low <= far_change(before, after, touched)["leak"] <= high
+    original, changed = (
+        features + mixed * H * features.mean((0, 1)) for features in (image, other)
+    )
+    assert smallest <= far_change(original, changed, touched)["leak"] <= largest
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_half_precision_tells_the_same(fields, dtype):
     for images in fields.values():
-        coarse = [one.to(dtype) for one in images]
+        coarse = [features.to(dtype) for features in images]
         pairs = [
             (
-                norm_metrics(torch.stack([norm_map(one) for one in side])),
+                norm_metrics(torch.stack([norm_map(features) for features in side])),
                 smoothness_metrics(side[0]),
                 position_readout(side),
             )

@@ -10,13 +10,13 @@ from regiontok.measures import knn
 from regiontok.measures.knn import LabelledRegions, region_knn
 
 
-def clusters(classes: int, each: int, spread: float, seed: int = 0) -> LabelledRegions:
+def clusters(classes: int, size: int, spread: float, seed: int = 0) -> LabelledRegions:
     rng = np.random.default_rng(seed)
     centre = rng.normal(size=(classes, 16))
-    labels = np.repeat(np.arange(classes), each)
+    labels = np.repeat(np.arange(classes), size)
     features = centre[labels] + spread * rng.normal(size=(len(labels), 16))
     return LabelledRegions(
-        torch.from_numpy(features), torch.from_numpy(labels), torch.arange(len(labels)) % each
+        torch.from_numpy(features), torch.from_numpy(labels), torch.arange(len(labels)) % size
     )
 
 
@@ -31,9 +31,8 @@ def test_separate_classes_are_named_rightly_and_noise_by_chance():
 
 
 def test_regions_of_the_same_image_never_count():
-    features = torch.eye(2).repeat_interleave(
-        2, 0
-    )  # two images, each with two equal regions of its own class
+    # two images, each with two equal regions of its own class
+    features = torch.eye(2).repeat_interleave(2, 0)
     labels = torch.tensor([0, 0, 1, 1])
     assert region_knn(LabelledRegions(features, labels), k=1).accuracy == 1
     score = region_knn(LabelledRegions(features, labels, labels), k=3)
@@ -70,12 +69,12 @@ def test_chunks_change_nothing_and_regions_without_a_label_are_left_out(monkeypa
     whole = region_knn(regions)
     monkeypatch.setattr(knn, "CHUNK", 3 * 80)
     assert region_knn(regions) == whole
-    more = LabelledRegions(
+    with_unlabelled = LabelledRegions(
         torch.cat([regions.features, torch.ones(5, 16)]),
         torch.cat([regions.labels, torch.full((5,), -1)]),
         torch.cat([regions.images, torch.arange(5)]),
     )
-    assert region_knn(more) == whole
+    assert region_knn(with_unlabelled) == whole
 
 
 def test_scale_and_type_of_the_features_do_not_matter():

@@ -25,48 +25,55 @@ def touch(h, w, *places):
 
 
 def test_change_by_hand():
-    """One row: the touched patch turns round (2), its neighbour by a right angle (1), one far patch
-    by a right angle too."""
-    before = torch.tensor([[[1.0, 0.0]] * 5])
-    after = torch.tensor([[[-2.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0], [7.0, 0.0]]])
-    found = far_change(before, after, touch(1, 5, (0, 0)), margin=1)
-    assert found == pytest.approx({"far_change": 1 / 3, "near_change": 1.5, "leak": 1 / 4.5})
+    """The touched patch turns round (2); its neighbour and a far patch by a right angle (1)."""
+    original = torch.tensor([[[1.0, 0.0]] * 5])
+    changed = torch.tensor([[[-2.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0], [7.0, 0.0]]])
+    change = far_change(original, changed, touch(1, 5, (0, 0)), margin=1)
+    assert change == pytest.approx({"far_change": 1 / 3, "near_change": 1.5, "leak": 1 / 4.5})
 
 
-@pytest.mark.parametrize(("margin", "far"), [(0, 24), (1, 16), (2, 0)])
-def test_margin_is_in_patches_diagonals_too(margin, far):
-    before, after = torch.ones(5, 5, 1), -torch.ones(5, 5, 1)
-    after[2, 2] = 1
-    found = far_change(before, after, touch(5, 5, (2, 2)), margin)
-    near = 25 - far
-    assert found["near_change"] == pytest.approx(2 * (near - 1) / near)
-    assert found["far_change"] == pytest.approx(2) if far else math.isnan(found["far_change"])
+@pytest.mark.parametrize(("margin", "far_patches"), [(0, 24), (1, 16), (2, 0)])
+def test_margin_is_in_patches_diagonals_too(margin, far_patches):
+    original, changed = torch.ones(5, 5, 1), -torch.ones(5, 5, 1)
+    changed[2, 2] = 1
+    change = far_change(original, changed, touch(5, 5, (2, 2)), margin)
+    near_patches = 25 - far_patches
+    assert change["near_change"] == pytest.approx(2 * (near_patches - 1) / near_patches)
+    assert (
+        change["far_change"] == pytest.approx(2)
+        if far_patches
+        else math.isnan(change["far_change"])
+    )
 
 
 def test_small_changes_keep_their_digits():
     """1 - cos of an angle of 1e-7 is 5e-15: as a difference from 1 it would keep one digit."""
-    before, after = torch.tensor([[[1.0, 0.0]]]).double(), torch.tensor([[[1.0, 1e-7]]]).double()
-    assert far_change(before, after, touch(1, 1, (0, 0)))["near_change"] == pytest.approx(
+    original, changed = (
+        torch.tensor([[[1.0, 0.0]]]).double(),
+        torch.tensor([[[1.0, 1e-7]]]).double(),
+    )
+    assert far_change(original, changed, touch(1, 1, (0, 0)))["near_change"] == pytest.approx(
         5e-15, rel=1e-6
     )
 
 
 def test_nothing_changed_and_nothing_far():
     features = drawn()[0]
-    found = far_change(features, features, touch(3, 4, (0, 0)), 1)
-    assert found["far_change"] == found["near_change"] == 0
-    assert math.isnan(found["leak"])
-    one = far_change(torch.ones(1, 1, 2), torch.tensor([[[1.0, 0.0]]]), touch(1, 1, (0, 0)))
-    assert math.isnan(one["far_change"])
-    assert math.isnan(one["leak"])
-    assert one["near_change"] == pytest.approx(1 - 0.5**0.5)
+    change = far_change(features, features, touch(3, 4, (0, 0)), 1)
+    assert change["far_change"] == change["near_change"] == 0
+    assert math.isnan(change["leak"])
+    single = far_change(torch.ones(1, 1, 2), torch.tensor([[[1.0, 0.0]]]), touch(1, 1, (0, 0)))
+    assert math.isnan(single["far_change"])
+    assert math.isnan(single["leak"])
+    assert single["near_change"] == pytest.approx(1 - 0.5**0.5)
 
 
 def test_what_far_change_refuses():
     a = drawn()[0]
     with pytest.raises(
         ValueError,
-        match=r"expected two features \[h w d\] and touched as bool \[h w\] of one grid, got \[3, 4, 5\]",
+        match=r"expected two features \[h w d\] and touched as bool \[h w\] of one grid, got "
+        r"\[3, 4, 5\]",
     ):
         far_change(a, a[:2], touch(3, 4, (0, 0)))
     with pytest.raises(ValueError, match="touched as bool"):
@@ -81,38 +88,42 @@ def test_what_far_change_refuses():
 
 @pytest.mark.parametrize("folds", [2, 3, 6])
 def test_readout_is_scikit_learns_ridge(folds):
-    grids, ridge = [2 * one + torch.arange(5) for one in drawn(7)], 0.3
+    grids, ridge = [2 * grid + torch.arange(5) for grid in drawn(7)], 0.3
     place = np.stack(
         np.meshgrid(np.linspace(-1, 1, 3), np.linspace(-1, 1, 4), indexing="ij"), -1
     ).reshape(-1, 2)
-    grids = [one + torch.from_numpy(place).view(3, 4, 2).repeat(1, 1, 3)[..., :5] for one in grids]
-    flat, error = [one.flatten(0, 1).numpy() for one in grids], 0
+    grids = [
+        grid + torch.from_numpy(place).view(3, 4, 2).repeat(1, 1, 3)[..., :5] for grid in grids
+    ]
+    flat, error = [grid.flatten(0, 1).numpy() for grid in grids], 0
     for fold in range(folds):
-        train = np.concatenate([one for i, one in enumerate(flat) if i % folds != fold])
+        train = np.concatenate([grid for i, grid in enumerate(flat) if i % folds != fold])
         targets = np.tile(place, (len(train) // 12, 1))
         scaler = StandardScaler().fit(train)
         model = Ridge(alpha=ridge * len(train)).fit(scaler.transform(train), targets)
         error += sum(
-            ((model.predict(scaler.transform(one)) - place) ** 2).sum(0)
-            for one in flat[fold::folds]
+            ((model.predict(scaler.transform(grid)) - place) ** 2).sum(0)
+            for grid in flat[fold::folds]
         )
     expected = 1 - error / (7 * (place**2).sum(0))
-    found = position_readout(grids, folds, ridge)
-    assert found == pytest.approx({"position_r2_y": expected[0], "position_r2_x": expected[1]})
+    readout = position_readout(grids, folds, ridge)
+    assert readout == pytest.approx({"position_r2_y": expected[0], "position_r2_x": expected[1]})
 
 
 def test_position_in_one_channel_only():
     """Rows are in the features, columns are not."""
     rows = torch.linspace(3, 9, 6).double()[:, None].expand(6, 5)[..., None]
-    grids = [torch.cat([rows, one], -1) for one in drawn(5, 6, 5, 2)]
-    found = position_readout(grids, ridge=1e-6)
-    assert found["position_r2_y"] > 0.999
-    assert found["position_r2_x"] < 0.05
+    grids = [torch.cat([rows, grid], -1) for grid in drawn(5, 6, 5, 2)]
+    readout = position_readout(grids, ridge=1e-6)
+    assert readout["position_r2_y"] > 0.999
+    assert readout["position_r2_x"] < 0.05
 
 
 def test_an_image_is_never_in_training_and_test():
-    """A channel of its own for each image: a regression that had seen the image would know its
-    patches by heart."""
+    """Each image has a channel of its own.
+
+    A regression that had seen the image would know its patches by heart.
+    """
     rng = np.random.default_rng(0)
     grids = []
     for i in range(4):
@@ -121,8 +132,8 @@ def test_an_image_is_never_in_training_and_test():
             4, 4, 16
         )
         grids.append(features)
-    found = position_readout(grids, folds=4, ridge=1e-6)
-    assert max(found.values()) <= 1e-9
+    readout = position_readout(grids, folds=4, ridge=1e-6)
+    assert max(readout.values()) <= 1e-9
 
 
 def test_constant_and_scaled_channels():
@@ -130,8 +141,10 @@ def test_constant_and_scaled_channels():
     assert position_readout([torch.full((3, 4, 2), 0.1)] * 4) == pytest.approx(
         {"position_r2_y": 0, "position_r2_x": 0}, abs=1e-9
     )
-    more = [torch.cat([1e3 * one + 7, torch.full((3, 4, 1), 5.0).double()], -1) for one in plain]
-    assert position_readout(more) == pytest.approx(position_readout(plain), abs=1e-6)
+    scaled = [
+        torch.cat([1e3 * grid + 7, torch.full((3, 4, 1), 5.0).double()], -1) for grid in plain
+    ]
+    assert position_readout(scaled) == pytest.approx(position_readout(plain), abs=1e-6)
 
 
 def test_an_axis_of_one_patch_and_one_image_are_nan():
@@ -162,9 +175,10 @@ def test_the_ridge_is_chosen_without_the_held_out_images():
         np.meshgrid(np.linspace(-1, 1, 3), np.linspace(-1, 1, 4), indexing="ij"), -1
     ).reshape(-1, 2)
     grids = [
-        one + 0.6 * torch.from_numpy(place).view(3, 4, 2).repeat(1, 1, 5)[..., :9] for one in grids
+        grid + 0.6 * torch.from_numpy(place).view(3, 4, 2).repeat(1, 1, 5)[..., :9]
+        for grid in grids
     ]
-    flat = [one.flatten(0, 1).numpy() for one in grids]
+    flat = [grid.flatten(0, 1).numpy() for grid in grids]
 
     def errors(train, test, ridge):
         x = np.concatenate([flat[i] for i in train])
@@ -177,14 +191,14 @@ def test_the_ridge_is_chosen_without_the_held_out_images():
     folds, error, chosen = [[i for i in range(8) if i % 4 == fold] for fold in range(4)], 0, set()
     for fold, held in enumerate(folds):
         beside = folds[(fold + 1) % 4]
-        rest = [i for i in range(8) if i not in held + beside]
-        best = min(ridges, key=lambda ridge: errors(rest, beside, ridge).sum())
+        others = [i for i in range(8) if i not in held + beside]
+        best = min(ridges, key=lambda ridge: errors(others, beside, ridge).sum())
         chosen.add(best)
         error += errors([i for i in range(8) if i not in held], held, best)
     assert len(chosen) > 1
     expected = 1 - error / (8 * (place**2).sum(0))
-    found = position_readout(grids, 4, ridges)
-    assert found == pytest.approx({"position_r2_y": expected[0], "position_r2_x": expected[1]})
+    readout = position_readout(grids, 4, ridges)
+    assert readout == pytest.approx({"position_r2_y": expected[0], "position_r2_x": expected[1]})
     assert position_readout(grids, 2, ridges) == position_readout(grids, 2, 1.0)
 
 

@@ -26,8 +26,8 @@ def maps_with(*places, grid=(4, 5), level=10.0):
     """One map an image: norms 1 to 1.19, and `level` at the given flat positions."""
     h, w = grid
     maps = (1 + torch.arange(h * w).double() / 100).repeat(len(places), 1)
-    for one, where in zip(maps, places, strict=True):
-        one[list(where)] = level
+    for norms, where in zip(maps, places, strict=True):
+        norms[list(where)] = level
     return maps.view(len(places), h, w)
 
 
@@ -37,13 +37,13 @@ def test_norm_map_by_hand():
 
 
 def test_quartiles_and_peak_by_hand():
-    found = norm_metrics(torch.tensor([[[1.0, 2.0, 3.0, 4.0, 5.0]]]))
-    assert found.keys() == KEYS
-    assert found["norm_median"] == 3
-    assert found["norm_spread"] == pytest.approx((4 - 2) / 3)
-    assert found["outlier_peak"] == pytest.approx(5 / 3)
-    assert found["norm_kurtosis"] == pytest.approx(-1.3)
-    assert found["outlier_share"] == 0
+    metrics = norm_metrics(torch.tensor([[[1.0, 2.0, 3.0, 4.0, 5.0]]]))
+    assert metrics.keys() == KEYS
+    assert metrics["norm_median"] == 3
+    assert metrics["norm_spread"] == pytest.approx((4 - 2) / 3)
+    assert metrics["outlier_peak"] == pytest.approx(5 / 3)
+    assert metrics["norm_kurtosis"] == pytest.approx(-1.3)
+    assert metrics["outlier_share"] == 0
 
 
 def test_kurtosis_is_scipys_image_by_image():
@@ -60,8 +60,10 @@ def test_one_outlier_among_equal_norms_has_a_kurtosis_of_about_n(n):
 
 
 def test_the_cut():
-    """Deviations of the median 3 are 2, 1, 0, 1, ... so the MAD is 1: the cut lies at 3 + 6 x
-    1.4826 = 11.896."""
+    """Deviations of the median 3 are 2, 1, 0, 1, ... so the MAD is 1.
+
+    The cut lies at 3 + 6 x 1.4826 = 11.896.
+    """
     base = [1.0, 2.0, 3.0, 3.0, 3.0, 4.0]
     below, above = (torch.tensor([[[*base, last]]]) for last in (11.89, 11.91))
     assert not outliers(below).any()
@@ -75,9 +77,9 @@ def test_equal_norms_need_half_as_much_again():
 
 
 def test_same_positions_are_fixed():
-    found = norm_metrics(maps_with([0, 7], [0, 7], [0, 7]))
-    assert found["outlier_fixed"] == 1
-    assert found["outlier_share"] == pytest.approx(0.1)
+    metrics = norm_metrics(maps_with([0, 7], [0, 7], [0, 7]))
+    assert metrics["outlier_fixed"] == 1
+    assert metrics["outlier_share"] == pytest.approx(0.1)
 
 
 def test_a_smaller_set_inside_a_larger_is_fixed():
@@ -90,13 +92,13 @@ def test_fixed_by_hand():
 
 
 def test_fixed_is_the_sum_over_pairs():
-    found = outliers(maps_with([3, 7], [3, 8, 9], [1], [3, 1])).flatten(1)
+    outlying = outliers(maps_with([3, 7], [3, 8, 9], [1], [3, 1])).flatten(1)
     top = bottom = 0.0
     for i in range(4):
         for j in range(i):
-            chance = float(found[i].sum() * found[j].sum()) / 20
-            top += float((found[i] & found[j]).sum()) - chance
-            bottom += min(int(found[i].sum()), int(found[j].sum())) - chance
+            chance = float(outlying[i].sum() * outlying[j].sum()) / 20
+            top += float((outlying[i] & outlying[j]).sum()) - chance
+            bottom += min(int(outlying[i].sum()), int(outlying[j].sum())) - chance
     assert norm_metrics(maps_with([3, 7], [3, 8, 9], [1], [3, 1]))[
         "outlier_fixed"
     ] == pytest.approx(top / bottom)
@@ -133,9 +135,9 @@ def test_border_and_positions():
 @given(st.floats(1e-3, 1e3), st.integers(0, 1000))
 def test_scale_changes_the_median_only(scale, seed):
     maps = torch.from_numpy(np.random.default_rng(seed).lognormal(sigma=1.0, size=(3, 5, 4)))
-    before, after = norm_metrics(maps), norm_metrics(scale * maps)
-    assert after.pop("norm_median") == pytest.approx(scale * before.pop("norm_median"))
-    assert after == pytest.approx(before, nan_ok=True)
+    plain, scaled = norm_metrics(maps), norm_metrics(scale * maps)
+    assert scaled.pop("norm_median") == pytest.approx(scale * plain.pop("norm_median"))
+    assert scaled == pytest.approx(plain, nan_ok=True)
 
 
 def test_images_count_the_same_so_calls_can_be_joined():
@@ -146,9 +148,11 @@ def test_images_count_the_same_so_calls_can_be_joined():
 
 
 def test_one_patch_and_no_norm():
-    found = norm_metrics(torch.ones(3, 1, 1))
-    assert (found["norm_spread"], found["outlier_share"], found["outlier_peak"]) == (0, 0, 1)
-    assert np.isnan([found["norm_kurtosis"], found["outlier_fixed"], found["outlier_border"]]).all()
+    metrics = norm_metrics(torch.ones(3, 1, 1))
+    assert (metrics["norm_spread"], metrics["outlier_share"], metrics["outlier_peak"]) == (0, 0, 1)
+    assert np.isnan(
+        [metrics["norm_kurtosis"], metrics["outlier_fixed"], metrics["outlier_border"]]
+    ).all()
     empty = norm_metrics(torch.zeros(2, 3, 3))
     assert empty["norm_median"] == empty["outlier_share"] == 0
     assert np.isnan([empty["norm_spread"], empty["outlier_peak"], empty["norm_kurtosis"]]).all()

@@ -17,30 +17,29 @@ def drawn(*shapes, d=6, seed=0):
 
 
 def test_by_hand():
-    """Two patches on one line: they end at 0 and 1 of the first colour; the rest has no
-    variance."""
-    (found,) = pca_rgb([torch.tensor([[[0.0, 1.0], [0.0, 4.0]]])])
-    assert found.tolist() == [[[0.0, 0.5, 0.5], [1.0, 0.5, 0.5]]]
+    """Two patches on a line end at 0 and 1 of the first colour; the rest has no variance."""
+    (colours,) = pca_rgb([torch.tensor([[[0.0, 1.0], [0.0, 4.0]]])])
+    assert colours.tolist() == [[[0.0, 0.5, 0.5], [1.0, 0.5, 0.5]]]
 
 
 def test_components_are_scikit_learns_up_to_sign():
     images = drawn((7, 9), (5, 8))
-    found = torch.cat([one.flatten(0, 1) for one in pca_rgb(images)]).numpy()
-    flat = torch.cat([one.flatten(0, 1) for one in images]).numpy()
+    colours = torch.cat([image.flatten(0, 1) for image in pca_rgb(images)]).numpy()
+    flat = torch.cat([image.flatten(0, 1) for image in images]).numpy()
     model = PCA(3).fit(flat)
     signs = np.sign(model.components_[range(3), np.abs(model.components_).argmax(1)])
     scores = model.transform(flat) * signs
-    low, high = (
-        np.sort(scores, 0)[1],
-        np.sort(scores, 0)[-2],
-    )  # 103 patches: one at either end is cut
-    np.testing.assert_allclose(found, np.clip((scores - low) / (high - low), 0, 1), atol=1e-9)
+    # 103 patches: one at either end is cut
+    lowest, highest = (np.sort(scores, 0)[1], np.sort(scores, 0)[-2])
+    np.testing.assert_allclose(
+        colours, np.clip((scores - lowest) / (highest - lowest), 0, 1), atol=1e-9
+    )
 
 
 def test_the_order_of_images_changes_nothing():
     images = drawn((7, 9), (5, 8), (6, 6))
-    for one, other in zip(pca_rgb(images), pca_rgb(images[::-1])[::-1], strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+    for colours, other in zip(pca_rgb(images), pca_rgb(images[::-1])[::-1], strict=True):
+        torch.testing.assert_close(colours, other, rtol=0, atol=1e-9)
 
 
 def test_sign_is_fixed():
@@ -65,8 +64,8 @@ def test_joint_colours_mean_equal_features_and_per_image_ones_do_not():
 def test_an_outlier_does_not_leave_the_rest_grey():
     (image,) = drawn((20, 20))
     image[3, 4, 0] = 1e4
-    (found,) = pca_rgb([image])
-    assert found.flatten(0, 1).std(0).min() > 0.15
+    (colours,) = pca_rgb([image])
+    assert colours.flatten(0, 1).std(0).min() > 0.15
 
 
 def centred(shift=0.0):
@@ -79,37 +78,36 @@ def centred(shift=0.0):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_foreground_is_what_is_not_like_the_border(sign):
-    (found,) = pca_rgb([sign * centred()], foreground=True)
-    shown = (found > 0).any(-1)
+    (colours,) = pca_rgb([sign * centred()], foreground=True)
+    coloured = (colours > 0).any(-1)
     inside = torch.zeros(10, 10, dtype=torch.bool)
     inside[3:7, 3:7] = True
-    assert not shown[~inside].any()
-    assert (
-        shown[inside].float().mean() > 0.9
-    )  # a patch with all three colours at their lowest is black as well
-    assert found[3:7, 3:7].flatten(0, 1).std(0).min() > 0.15
+    assert not coloured[~inside].any()
+    # a patch with all three colours at their lowest is black as well
+    assert coloured[inside].float().mean() > 0.9
+    assert colours[3:7, 3:7].flatten(0, 1).std(0).min() > 0.15
 
 
 def test_foreground_of_one_feature_is_none():
-    (found,) = pca_rgb([torch.ones(3, 3, 4)], foreground=True)
-    assert (found == 0).all()
+    (colours,) = pca_rgb([torch.ones(3, 3, 4)], foreground=True)
+    assert (colours == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_flat_tiny_and_narrow_inputs(dtype):
     for image in (torch.full((3, 4, 5), 0.1), torch.ones(1, 1, 5), torch.zeros(2, 2, 1)):
-        (found,) = pca_rgb([image.to(dtype)])
-        assert found.shape == (*image.shape[:2], 3)
-        assert (found == 0.5).all()
+        (colours,) = pca_rgb([image.to(dtype)])
+        assert colours.shape == (*image.shape[:2], 3)
+        assert (colours == 0.5).all()
     assert pca_rgb([]) == []
 
 
 def test_range_and_shapes():
     for joint in (True, False):
         for foreground in (True, False):
-            found = pca_rgb(drawn((4, 5), (1, 7)), joint, foreground)
-            assert [tuple(one.shape) for one in found] == [(4, 5, 3), (1, 7, 3)]
-            assert all(0 <= float(one.min()) <= float(one.max()) <= 1 for one in found)
+            colours = pca_rgb(drawn((4, 5), (1, 7)), joint, foreground)
+            assert [tuple(image.shape) for image in colours] == [(4, 5, 3), (1, 7, 3)]
+            assert all(0 <= float(image.min()) <= float(image.max()) <= 1 for image in colours)
 
 
 def test_refusals():

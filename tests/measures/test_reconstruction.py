@@ -11,15 +11,14 @@ from regiontok.core.regions import Members, Regions
 from regiontok.measures.reconstruction import variance_explained
 from regiontok.pool.mean import segment_mean
 
-ROW = torch.tensor(
-    [[[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]]
-)  # mean (3, 1), spread 9 + 1 + 1 + 9 = 20
+# mean (3, 1), spread 9 + 1 + 1 + 9 = 20
+ROW = torch.tensor([[[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]])
 
 
-def share(labels, features=ROW, **more):
+def share(labels, features=ROW, **options):
     regions = Regions.from_labels(torch.tensor(labels))
     tokens = segment_mean(features.flatten(0, -2), Members.of([regions]))
-    return variance_explained(features, tokens, regions, **more)
+    return variance_explained(features, tokens, regions, **options)
 
 
 def test_by_hand():
@@ -32,8 +31,8 @@ def test_by_hand():
 
 def test_a_selection_grown_to_the_nearest_kept_patch():
     regions = Regions.from_labels(torch.tensor([[0, 0, 1, 1]]))
-    kept = ROW[0, [0, 3]]
-    assert variance_explained(ROW, kept, regions) == pytest.approx(1 - 8 / 20)
+    selected = ROW[0, [0, 3]]
+    assert variance_explained(ROW, selected, regions) == pytest.approx(1 - 8 / 20)
 
 
 def test_tokens_worse_than_the_mean_score_below_zero():
@@ -89,6 +88,7 @@ def test_what_cannot_be():
     regions = Regions.from_labels(torch.tensor([[0, 0, 1, 1]]))
     with pytest.raises(
         ValueError,
-        match=r"expected features \[\*\[1, 4\] d\] and tokens \[2 d\], got \[1, 4, 2\] and \[3, 2\]",
+        match=r"expected features \[\*\[1, 4\] d\] and tokens \[2 d\], got \[1, 4, 2\] and \[3, "
+        r"2\]",
     ):
         variance_explained(ROW, torch.zeros(3, 2), regions)

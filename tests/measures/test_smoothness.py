@@ -25,14 +25,16 @@ KEYS = {
 
 
 def field(*rows):
-    """A grid from letters: a, b, c are axes, A, B, C their negatives of another length, 0 is a
-    patch of zeros."""
+    """A grid drawn with letters.
+
+    a, b and c are axes, A, B and C their negatives of another length, 0 is a patch of zeros.
+    """
     known = {
         **dict(zip("abc", AXES, strict=True)),
         **dict(zip("ABC", -5 * AXES, strict=True)),
         "0": torch.zeros(3),
     }
-    return torch.stack([torch.stack([known[one].double() for one in row]) for row in rows])
+    return torch.stack([torch.stack([known[letter].double() for letter in row]) for row in rows])
 
 
 def drawn(h=5, w=6, d=4, seed=0):
@@ -41,25 +43,25 @@ def drawn(h=5, w=6, d=4, seed=0):
 
 def test_by_hand():
     """aab / aab: 7 edges, of which 2 are a-b; 15 pairs: a-a 6, b-b 1, a-b 8."""
-    found = smoothness_metrics(field("aab", "aab"))
-    assert found.keys() == KEYS
-    assert found["neighbour_cosine"] == pytest.approx(5 / 7)
-    assert found["far_cosine"] == pytest.approx(7 / 15)
-    assert found["neighbour_gain"] == pytest.approx(5 / 7 - 7 / 15)
-    assert found["total_variation"] == pytest.approx(2 * math.sqrt(2) / 7)
+    metrics = smoothness_metrics(field("aab", "aab"))
+    assert metrics.keys() == KEYS
+    assert metrics["neighbour_cosine"] == pytest.approx(5 / 7)
+    assert metrics["far_cosine"] == pytest.approx(7 / 15)
+    assert metrics["neighbour_gain"] == pytest.approx(5 / 7 - 7 / 15)
+    assert metrics["total_variation"] == pytest.approx(2 * math.sqrt(2) / 7)
     assert all(
-        math.isnan(found[name])
+        math.isnan(metrics[name])
         for name in ("inside_cosine", "across_cosine", "border_contrast", "border_auc")
     )
 
 
 def test_borders_by_hand():
     """The border between the columns 1 and 2; inside the right region one patch differs."""
-    found = smoothness_metrics(field("aab", "aac"), torch.tensor([[0, 0, 1], [0, 0, 1]]))
-    assert found["inside_cosine"] == pytest.approx(4 / 5)
-    assert found["across_cosine"] == 0
-    assert found["border_contrast"] == pytest.approx(4 / 5)
-    assert found["border_auc"] == pytest.approx((4 + 0.5) / 5)
+    metrics = smoothness_metrics(field("aab", "aac"), torch.tensor([[0, 0, 1], [0, 0, 1]]))
+    assert metrics["inside_cosine"] == pytest.approx(4 / 5)
+    assert metrics["across_cosine"] == 0
+    assert metrics["border_contrast"] == pytest.approx(4 / 5)
+    assert metrics["border_auc"] == pytest.approx((4 + 0.5) / 5)
 
 
 def test_opposite_and_zero_patches():
@@ -115,17 +117,17 @@ def test_scale_of_a_patch_changes_nothing():
 
 def test_constant_features():
     features = torch.full((3, 4, 7), 0.1)
-    found = smoothness_metrics(features, torch.arange(4).repeat(3, 1) // 2)
-    assert found["neighbour_cosine"] == pytest.approx(1)
-    assert found["far_cosine"] == pytest.approx(1)
-    assert found["neighbour_gain"] == pytest.approx(0)
-    assert found["total_variation"] == pytest.approx(0, abs=1e-7)
-    assert found["border_auc"] == 0.5
+    metrics = smoothness_metrics(features, torch.arange(4).repeat(3, 1) // 2)
+    assert metrics["neighbour_cosine"] == pytest.approx(1)
+    assert metrics["far_cosine"] == pytest.approx(1)
+    assert metrics["neighbour_gain"] == pytest.approx(0)
+    assert metrics["total_variation"] == pytest.approx(0, abs=1e-7)
+    assert metrics["border_auc"] == 0.5
 
 
 def test_one_patch_has_no_neighbours():
-    found = smoothness_metrics(torch.ones(1, 1, 3), torch.zeros(1, 1, dtype=torch.long))
-    assert all(math.isnan(value) for value in found.values())
+    metrics = smoothness_metrics(torch.ones(1, 1, 3), torch.zeros(1, 1, dtype=torch.long))
+    assert all(math.isnan(value) for value in metrics.values())
     assert cosine_by_distance(torch.ones(1, 1, 3), [0, 1]) == pytest.approx(
         [1, math.nan], nan_ok=True
     )

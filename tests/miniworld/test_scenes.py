@@ -27,8 +27,10 @@ def every(scenes_: list[Scene]) -> list[tuple[Scene, int, SceneObject]]:
 
 
 def inside(item: SceneObject, shape: tuple[int, int]) -> np.ndarray:
-    """The whole shape `[H W]`, hidden pixels too, from its description alone: corners and a
-    point-in-polygon test, or two radii."""
+    """The whole shape `[H W]`, hidden pixels too, from its description alone.
+
+    It takes corners and a point-in-polygon test, or two radii.
+    """
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     if item.shape in ("circle", "ring"):
         away = np.hypot(y - item.centre[0], x - item.centre[1])
@@ -70,8 +72,10 @@ def inside(item: SceneObject, shape: tuple[int, int]) -> np.ndarray:
 
 
 def test_the_bytes_of_a_version() -> None:
-    """Fails on any change of the generator. Is the change meant? Then raise SCENES_VERSION and
-    write the new sum here."""
+    """Fails on any change of the generator.
+
+    Is the change meant? Then raise SCENES_VERSION and write the new sum here.
+    """
     digest = hashlib.sha256()
     for scene in scenes(0, 16, size=(80, 112)):
         digest.update(scene.pixels.tobytes() + scene.labels.astype("<i2").tobytes())
@@ -125,8 +129,10 @@ def test_labels_and_objects_agree(
 
 
 def test_shapes_are_the_shapes_they_are_called(many: list[Scene]) -> None:
-    """Masks against point-in-polygon tests of the described corners: every visible pixel is inside,
-    nothing behind shows through."""
+    """Masks agree with point-in-polygon tests of the described corners.
+
+    Every visible pixel is inside, and nothing behind shows through.
+    """
     checked = Counter()
     for scene, i, item in every(many):
         if item.shape in ("heart", "crescent"):
@@ -141,8 +147,10 @@ def test_shapes_are_the_shapes_they_are_called(many: list[Scene]) -> None:
 
 
 def test_heart_and_crescent_by_their_outline() -> None:
-    """A heart is symmetric about its axis, has two lobes and one tip; a crescent's centroid is not
-    on it but its back is."""
+    """A heart is symmetric about its axis, has two lobes and one tip.
+
+    A crescent's centroid is not on it but its back is.
+    """
     seen = Counter()
     for scene, i, item in every(list(scenes(0, 200, size=192))):
         if item.shape not in ("heart", "crescent") or item.visible < item.area:
@@ -185,8 +193,10 @@ def test_every_word_appears_and_none_rarely(many: list[Scene]) -> None:
 
 
 def test_a_size_word_is_an_area(many: list[Scene]) -> None:
-    """Small, medium and large do not overlap, whatever the shape: under 2 %, 2.8 to 4.5 % and over
-    7 % of the picture."""
+    """Small, medium and large do not overlap, whatever the shape.
+
+    They are under 2 %, 2.8 to 4.5 % and over 7 % of the picture.
+    """
     share = {
         size: [item.area / 128**2 for _, _, item in every(many) if item.size == size]
         for size in SIZES
@@ -221,8 +231,7 @@ def test_plain_objects_have_the_colour_they_are_called(many: list[Scene]) -> Non
 
 
 def test_textures_show_and_plain_is_plain(many: list[Scene]) -> None:
-    """Inside an object the brightness varies by the light alone when plain, and by far more under
-    every texture."""
+    """A plain object's brightness varies by the light alone, a textured one's by far more."""
     spread: dict[str, list[float]] = {texture: [] for texture in TEXTURES}
     for scene, i, item in every(many):
         if item.visible == item.area and item.size != "small":
@@ -233,8 +242,10 @@ def test_textures_show_and_plain_is_plain(many: list[Scene]) -> None:
 
 
 def test_the_background_stays_low_in_colour(many: list[Scene]) -> None:
-    """Objects are saturated (the largest less the smallest channel over 100 in every named colour),
-    backgrounds are not."""
+    """Objects are saturated, backgrounds are not.
+
+    The largest less the smallest channel is over 100 in every named colour.
+    """
     assert min(max(tone) - min(tone) for tone in PALETTE.values()) > 100
     for scene in many:
         behind = scene.pixels[:3][scene.labels[:3] == 0].astype(int)
@@ -256,8 +267,10 @@ def test_a_crowd_keeps_its_number() -> None:
 
 
 def test_edges_are_smooth_and_labels_sharp() -> None:
-    """Just outside a mask, pixels lie between the object and what is behind it; two pixels further
-    they are untouched."""
+    """Just outside a mask, pixels lie between the object and what is behind it.
+
+    Two pixels further they are untouched.
+    """
     scene = next(
         s
         for s in scenes(0, 500, size=128, objects=(1, 1))
@@ -310,12 +323,15 @@ def test_what_is_refused(arguments: dict, error: type[Exception], message: str) 
 
 
 def test_no_room_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen disjoint objects do fit in the end, by small ones; with a single try each they do
-    not."""
+    """Sixteen disjoint objects do fit in the end, by small ones.
+
+    With a single try each they do not.
+    """
     assert len(make_scene(0, 64, (16, 16), min_visible=1.0).objects) == 16
     monkeypatch.setattr("regiontok.miniworld._sample.TRIES", 1)
     with pytest.raises(
         ValueError,
-        match=r"16 objects with min_visible=1\.0 found no room in 64x64 pixels in 16 arrangements; lower",
+        match=r"16 objects with min_visible=1\.0 found no room in 64x64 pixels in 16 "
+        r"arrangements; lower",
     ):
         make_scene(0, 64, (16, 16), min_visible=1.0)

@@ -1,5 +1,4 @@
-"""The whole image's rows as their mean: by hand, beside other tokens, and where there are no
-masks."""
+"""The whole image's rows as their mean: by hand, beside other tokens, and without masks."""
 
 from __future__ import annotations
 
@@ -13,9 +12,11 @@ from regiontok.settings.registry import build, build_pipeline
 from regiontok.tokenizer.head import VisualHead
 
 
-def seen(masks: list[list[list[int]]], places: str = "average", whole: bool = True) -> Tokens:
-    """Tokens of images of 1 x 4 patches with values 1, 2, 3, 4 (10, 20 ... for the second),
-    `masks[i]` the patches of each mask."""
+def tokens_of(masks: list[list[list[int]]], places: str = "average", whole: bool = True) -> Tokens:
+    """Tokens of images of 1 x 4 patches; `masks[i]` lists the patches of each mask.
+
+    The values are 1, 2, 3, 4, and 10, 20 ... for the second image.
+    """
     grids = [
         PatchGrid(
             torch.tensor([1.0, 2, 3, 4])[None, :, None] * 10**image,
@@ -24,11 +25,13 @@ def seen(masks: list[list[list[int]]], places: str = "average", whole: bool = Tr
         for image in range(len(masks))
     ]
     regions = []
-    for grid, own in zip(grids, masks, strict=True):
-        table = torch.zeros(len(own), 1, 4, dtype=torch.bool)
-        for index, patches in enumerate(own):
+    for grid, image_masks in zip(grids, masks, strict=True):
+        table = torch.zeros(len(image_masks), 1, 4, dtype=torch.bool)
+        for index, patches in enumerate(image_masks):
             table[index, 0, patches] = True
-        regions.append(Regions.from_masks(table) if own else Regions.singletons(grid.grid).take([]))
+        regions.append(
+            Regions.from_masks(table) if image_masks else Regions.singletons(grid.grid).take([])
+        )
     head = VisualHead(
         1, pool=build("pool", "select"), whole=whole, place_features=build_pipeline("place", places)
     )
@@ -36,7 +39,7 @@ def seen(masks: list[list[list[int]]], places: str = "average", whole: bool = Tr
 
 
 def test_the_mean_stands_in_front_of_the_rows_of_masks():
-    tokens = seen([[[0, 1], [1, 2]], [[3]]])
+    tokens = tokens_of([[[0, 1], [1, 2]], [[3]]])
     assert tokens.values[:, 0].tolist() == [2.5, 1, 2, 2, 3, 25, 40]
     assert tokens.kind.tolist() == [WHOLE, REGION, REGION, REGION, REGION, WHOLE, REGION]
     assert tokens.patch.tolist() == [-1, 0, 1, 1, 2, -1, 3]
@@ -44,17 +47,17 @@ def test_the_mean_stands_in_front_of_the_rows_of_masks():
 
 
 def test_an_image_without_masks_keeps_its_rows():
-    tokens = seen([[], [[3]]])
+    tokens = tokens_of([[], [[3]]])
     assert tokens.values[:, 0].tolist() == [1, 2, 3, 4, 25, 40]
     assert tokens.patch.tolist() == [0, 1, 2, 3, -1, 3]
 
 
 def test_without_the_whole_image_it_does_nothing():
-    assert seen([[[0, 1]], [[3]]], whole=False).values[:, 0].tolist() == [1, 2, 40]
+    assert tokens_of([[[0, 1]], [[3]]], whole=False).values[:, 0].tolist() == [1, 2, 40]
 
 
 def test_with_a_delimiter_it_is_what_the_release_lays():
-    tokens = seen([[[0, 1], [3]]], "average | delimiter(at='begin')")
+    tokens = tokens_of([[[0, 1], [3]]], "average | delimiter('begin')")
     assert tokens.kind.tolist() == [WHOLE, DELIMITER, REGION, REGION, DELIMITER, REGION]
 
 

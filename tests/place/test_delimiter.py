@@ -5,22 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import DELIMITER, REGION, WHOLE, Tokens
 from regiontok.place._masks import mask_of
 from regiontok.settings import registry, spec
 from regiontok.tokenizer.head import VisualHead
+from samples.grids import grid_of
 
 R, D, W = REGION, DELIMITER, WHOLE
 
 
-def grid_of(h, w, *, view=0, values=None):
-    features = (
-        torch.arange(h * w, dtype=torch.float32).view(h, w, 1) + 1 if values is None else values
-    )
-    return PatchGrid(features, Frame.stretch((h, w), (h, w), (1, 1)), view=view)
+def numbered_grid(h, w, *, view=0, values=None):
+    """A grid whose patches have the features 1, 2, 3 ..."""
+    numbers = torch.arange(h * w, dtype=torch.float32).view(h, w, 1) + 1
+    return grid_of(numbers if values is None else values, view=view)
 
 
 def masks_of(*rows):
@@ -48,39 +46,39 @@ def placed(text, tokens, grids):
 
 # two masks that overlap in patch 1; then one mask
 OVERLAP = [masks_of("110", "011"), masks_of("001")]
-TWO = [grid_of(1, 3), grid_of(1, 3)]
+TWO = [numbered_grid(1, 3), numbered_grid(1, 3)]
 
 
 def test_a_mask_ends_with_a_token_of_its_own():
-    found = placed("delimiter", selected(OVERLAP, TWO), TWO)
-    assert found.values[:, 0].tolist() == [1, 2, -1, 2, 3, -1, 3, -1]
-    assert found.kind.tolist() == [R, R, D, R, R, D, R, D]
-    assert found.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
-    assert found.patch.tolist() == [0, 1, -1, 1, 2, -1, 2, -1]
-    assert found.image.tolist() == [0] * 6 + [1] * 2
-    assert [part[:, 0].tolist() for part in found.split()] == [[1, 2, -1, 2, 3, -1], [3, -1]]
+    tokens = placed("delimiter", selected(OVERLAP, TWO), TWO)
+    assert tokens.values[:, 0].tolist() == [1, 2, -1, 2, 3, -1, 3, -1]
+    assert tokens.kind.tolist() == [R, R, D, R, R, D, R, D]
+    assert tokens.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
+    assert tokens.patch.tolist() == [0, 1, -1, 1, 2, -1, 2, -1]
+    assert tokens.image.tolist() == [0] * 6 + [1] * 2
+    assert [values[:, 0].tolist() for values in tokens.split()] == [[1, 2, -1, 2, 3, -1], [3, -1]]
 
 
 def test_a_mask_begins_with_a_token_of_its_own():
-    found = placed("delimiter('begin')", selected(OVERLAP, TWO), TWO)
-    assert found.values[:, 0].tolist() == [-1, 1, 2, -1, 2, 3, -1, 3]
-    assert found.kind.tolist() == [D, R, R, D, R, R, D, R]
-    assert found.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
+    tokens = placed("delimiter('begin')", selected(OVERLAP, TWO), TWO)
+    assert tokens.values[:, 0].tolist() == [-1, 1, 2, -1, 2, 3, -1, 3]
+    assert tokens.kind.tolist() == [D, R, R, D, R, R, D, R]
+    assert tokens.region.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
     "text", ["delimiter | delimiter('begin')", "delimiter('begin') | delimiter"]
 )
 def test_both_ends(text):
-    found = placed(text, selected(OVERLAP, TWO), TWO)
-    assert found.kind.tolist() == [D, R, R, D, D, R, R, D, D, R, D]
-    assert found.region.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    tokens = placed(text, selected(OVERLAP, TWO), TWO)
+    assert tokens.kind.tolist() == [D, R, R, D, D, R, R, D, D, R, D]
+    assert tokens.region.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
 
 
 def test_a_view_without_masks_has_none():
     bare = [Regions.singletons((1, 3)), masks_of("110")]
-    found = placed("delimiter", selected(bare, TWO), TWO)
-    assert found.kind.tolist() == [R, R, R, R, R, D]
+    tokens = placed("delimiter", selected(bare, TWO), TWO)
+    assert tokens.kind.tolist() == [R, R, R, R, R, D]
     assert mask_of(selected(bare, TWO), TWO).tolist() == [0, 0, 0, 1, 1]
 
 
@@ -89,14 +87,19 @@ def test_a_view_without_masks_has_none():
     [(["100", "010"], 2), (["010", "100", "001"], 3), (["111"], 1), (["100", "100", "001"], 3)],
 )
 def test_masks_of_single_patches_are_masks_unless_they_are_the_patches_themselves(rows, masks):
-    grids = [grid_of(1, 3)]
+    grids = [numbered_grid(1, 3)]
     assert (
         placed("delimiter", selected([masks_of(*rows)], grids), grids).count("delimiter") == masks
     )
 
 
 def test_numbers_go_on_over_the_views_of_an_image_and_leave_out_those_without_masks():
-    grids = [grid_of(1, 2), grid_of(1, 2, view=1), grid_of(1, 2, view=2), grid_of(1, 2)]
+    grids = [
+        numbered_grid(1, 2),
+        numbered_grid(1, 2, view=1),
+        numbered_grid(1, 2, view=2),
+        numbered_grid(1, 2),
+    ]
     views = [masks_of("10", "11"), Regions.singletons((1, 2)), masks_of("01"), masks_of("11")]
     assert mask_of(selected(views, grids, [0, 0, 0, 1]), grids).tolist() == [1, 2, 2, 0, 0, 3, 1, 1]
     views[0] = Regions.singletons((1, 2))
@@ -110,19 +113,22 @@ def test_pooled_tokens_are_masks_each():
 
 
 def test_the_whole_image_and_tokens_of_nothing_have_none():
-    found = VisualHead(
+    tokens = VisualHead(
         1,
         pool=registry.build("pool", "select"),
         whole=True,
         place_features=[registry.build("place", "delimiter")],
-    )([grid_of(1, 3)], Members.of([masks_of("110")]))
-    assert found.kind.tolist() == [W, W, W, R, R, D]
+    )([numbered_grid(1, 3)], Members.of([masks_of("110")]))
+    assert tokens.kind.tolist() == [W, W, W, R, R, D]
     none = VisualHead(
         1,
         pool=registry.build("pool", "select"),
         place_features=[registry.build("place", "delimiter")],
     )
-    assert len(none([grid_of(1, 3)], Members.of([Regions.from_masks(torch.zeros(1, 1, 3))]))) == 0
+    assert (
+        len(none([numbered_grid(1, 3)], Members.of([Regions.from_masks(torch.zeros(1, 1, 3))])))
+        == 0
+    )
 
 
 COUNTS = {
@@ -147,10 +153,12 @@ def test_counts_are_the_formulas_of_the_paper(formula):
         whole=whole,
         place_features=registry.build_pipeline("place", places),
     )
-    assert len(head([grid_of(3, 5)], Members.of([masks]))) == eval(
+    assert len(head([numbered_grid(3, 5)], Members.of([masks]))) == eval(
         formula.lower(), {"v": v, "t": t, "n": n}
     )
-    assert len(head([grid_of(3, 5)], Members.of([Regions.singletons((3, 5))]))) == v * (1 + whole)
+    assert len(head([numbered_grid(3, 5)], Members.of([Regions.singletons((3, 5))]))) == v * (
+        1 + whole
+    )
 
 
 def test_before_the_connector_it_goes_through_it_and_after_it_does_not():
@@ -164,7 +172,7 @@ def test_before_the_connector_it_goes_through_it_and_after_it_does_not():
     after = VisualHead(2, **options, place_tokens=[registry.build("place", "delimiter")])
     assert before.place_features[0].vector.shape == (2,)
     assert after.place_tokens[0].vector.shape == (5,)
-    grids = [grid_of(1, 3, values=torch.randn(1, 3, 2))]
+    grids = [numbered_grid(1, 3, values=torch.randn(1, 3, 2))]
     first, second = (head(grids, Members.of([masks_of("110")])) for head in (before, after))
     torch.testing.assert_close(
         first.values[2], before.connector(before.place_features[0].vector[None])[0]
@@ -173,7 +181,7 @@ def test_before_the_connector_it_goes_through_it_and_after_it_does_not():
 
 
 def test_a_fixed_one_does_not_learn_and_is_saved():
-    grids, members = [grid_of(1, 3)], Members.of([masks_of("110", "011")])
+    grids, members = [numbered_grid(1, 3)], Members.of([masks_of("110", "011")])
     heads = [
         VisualHead(
             1,
@@ -194,7 +202,7 @@ def test_a_batch_without_masks_leaves_a_zero_gradient_and_not_none():
         pool=registry.build("pool", "select"),
         place_features=[registry.build("place", "delimiter")],
     )
-    head([grid_of(1, 3)], Members.of([Regions.singletons((1, 3))])).values.sum().backward()
+    head([numbered_grid(1, 3)], Members.of([Regions.singletons((1, 3))])).values.sum().backward()
     assert head.place_features[0].vector.grad.tolist() == [0.0]
 
 
@@ -215,5 +223,7 @@ def test_what_cannot_stand_is_refused():
 
 def test_one_of_the_vocabulary_waits_for_its_embedding():
     tokens = Tokens(torch.ones(1, 2), *torch.zeros(5, 1, dtype=torch.int64), images=1)
-    found = registry.build("place", "delimiter(token='<eom>')").build(2)(tokens, [grid_of(1, 3)])
-    assert found.values.tolist() == [[1.0, 1.0], [0.0, 0.0]]
+    placed_tokens = registry.build("place", "delimiter(token='<eom>')").build(2)(
+        tokens, [numbered_grid(1, 3)]
+    )
+    assert placed_tokens.values.tolist() == [[1.0, 1.0], [0.0, 0.0]]

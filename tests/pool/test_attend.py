@@ -15,8 +15,7 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-11}
 
 
 def batch(seed=0):
-    """Two views with overlapping regions of 1 to 144 patches, and one without any region between
-    them."""
+    """Two views with overlapping regions of 1 to 144 patches, and an empty view between them."""
     generator = torch.Generator().manual_seed(seed)
     masks = (
         torch.rand(6, 12, 12, generator=generator)
@@ -44,19 +43,23 @@ def module(heads=16, residual=False, width=WIDTH):
 
 
 def padded(values, members, bias):
-    """Queries `[k 1 d]`, patches padded to the largest region `[k n d]`, and which of them are real
-    `[k n]`."""
-    own = [values[members.patch[members.region == region]] for region in range(len(members))]
-    queries = torch.stack([patches.mean(0) for patches in own])[:, None] + bias
+    """Queries `[k 1 d]`, and patches padded to the largest region `[k n d]`.
+
+    The mask `[k n]` tells which of them are real.
+    """
+    patches_by_region = [
+        values[members.patch[members.region == region]] for region in range(len(members))
+    ]
+    queries = torch.stack([patches.mean(0) for patches in patches_by_region])[:, None] + bias
     real = torch.arange(int(members.sizes.max())) < members.sizes[:, None]
-    return queries, nn.utils.rnn.pad_sequence(own, batch_first=True), real
+    return queries, nn.utils.rnn.pad_sequence(patches_by_region, batch_first=True), real
 
 
 def by_sdpa(pool, values, members):
     queries, patches, real = padded(values, members, pool.query_bias)
     q, k, v = (
-        part(rows).unflatten(-1, (pool.heads, -1)).transpose(1, 2)
-        for part, rows in ((pool.query, queries), (pool.key, patches), (pool.value, patches))
+        layer(rows).unflatten(-1, (pool.heads, -1)).transpose(1, 2)
+        for layer, rows in ((pool.query, queries), (pool.key, patches), (pool.value, patches))
     )
     mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None, :])
     pooled = pool.out(mixed.transpose(1, 2).flatten(2))
@@ -64,19 +67,18 @@ def by_sdpa(pool, values, members):
 
 
 def gradients(pool, values, members, forward):
-    """The result, and the gradients of a fixed weighting of it for every parameter and the
-    values."""
+    """The result, and gradients of a fixed weighting of it for all parameters and the values."""
     values = values.clone().requires_grad_()
     result = forward(pool, values, members)
     weights = torch.randn(
         result.shape, generator=torch.Generator().manual_seed(1), dtype=result.dtype
     )
     names, parameters = zip(*pool.named_parameters(), strict=True)
-    found = torch.autograd.grad((result * weights).sum(), [values, *parameters])
+    grads = torch.autograd.grad((result * weights).sum(), [values, *parameters])
     return {
         "result": result.detach(),
-        "values": found[0],
-        **dict(zip(names, found[1:], strict=True)),
+        "values": grads[0],
+        **dict(zip(names, grads[1:], strict=True)),
     }
 
 
@@ -84,16 +86,15 @@ def gradients(pool, values, members, forward):
 @pytest.mark.parametrize("heads", [1, 4, 16])
 def test_equals_padded_attention_with_gradients(heads, residual):
     pool, (values, members) = module(heads, residual), batch()
-    ours = gradients(pool, values, members, lambda *given: pool(*given[1:]).values)
+    ours = gradients(pool, values, members, lambda *arguments: pool(*arguments[1:]).values)
     theirs = gradients(pool, values, members, by_sdpa)
     assert ours.keys() == theirs.keys()
     for name in ours:
         torch.testing.assert_close(
             ours[name], theirs[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}"
         )
-        assert (
-            name == "key.bias" or float(theirs[name].abs().max()) > 1e-3
-        )  # a bias of all keys changes no softmax
+        # a bias of all keys changes no softmax
+        assert name == "key.bias" or float(theirs[name].abs().max()) > 1e-3
 
 
 def test_equals_torchs_multihead_attention_with_copied_weights_and_gradients():
@@ -106,19 +107,19 @@ def test_equals_torchs_multihead_attention_with_copied_weights_and_gradients():
         torchs.in_proj_bias.copy_(torch.cat([pool.query.bias, pool.key.bias, pool.value.bias]))
         torchs.out_proj.load_state_dict(pool.out.state_dict())
     bias = pool.query_bias.detach().clone().requires_grad_()
-    mine, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
+    ours, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
     queries, patches, real = padded(theirs, members, bias)
     expected = torchs(queries, patches, patches, key_padding_mask=~real, need_weights=False)[0][
         :, 0
     ]
-    result = pool(mine, members).values
+    result = pool(ours, members).values
     torch.testing.assert_close(result, expected, **CLOSE)
     result.square().sum().backward()
     expected.square().sum().backward()
-    torch.testing.assert_close(mine.grad, theirs.grad, **CLOSE)
+    torch.testing.assert_close(ours.grad, theirs.grad, **CLOSE)
     torch.testing.assert_close(pool.query_bias.grad, bias.grad, **CLOSE)
     for suffix in ("weight", "bias"):
-        parts = [getattr(part, suffix).grad for part in (pool.query, pool.key, pool.value)]
+        parts = [getattr(layer, suffix).grad for layer in (pool.query, pool.key, pool.value)]
         torch.testing.assert_close(
             torch.cat(parts), getattr(torchs, f"in_proj_{suffix}").grad, **CLOSE
         )
@@ -134,8 +135,10 @@ def test_weights_of_a_region_add_up_to_one_and_equal_softmax():
     )
     weights = segment_softmax(scores, members)
     for region in range(len(members)):
-        own = members.region == region
-        torch.testing.assert_close(weights[own], scores[own].softmax(0), rtol=1e-12, atol=1e-15)
+        in_region = members.region == region
+        torch.testing.assert_close(
+            weights[in_region], scores[in_region].softmax(0), rtol=1e-12, atol=1e-15
+        )
 
 
 def test_a_region_of_one_patch_is_its_value_projected():
@@ -147,8 +150,8 @@ def test_a_region_of_one_patch_is_its_value_projected():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_large_scores_stay_finite_and_pick_the_best_patch(dtype):
     pool = Attend(heads=1).build(2).to(dtype)
-    for part in (pool.query, pool.key, pool.value, pool.out):
-        nn.init.eye_(part.weight)
+    for layer in (pool.query, pool.key, pool.value, pool.out):
+        nn.init.eye_(layer.weight)
     # scores 225 * (100, 350) / sqrt(2): their exp is beyond every float; 225 * 350 is beyond
     # float16, the score is not
     values = torch.tensor([[100.0, 0.0], [350.0, 0.0]], dtype=dtype, requires_grad=True)

@@ -27,8 +27,8 @@ def test_equals_a_plain_loop():
     values = torch.randn(3 * 42, 5, generator=generator, dtype=torch.float64)
     expected = [
         values[42 * i :][:42][mask.flatten()].mean(0)
-        for i, own in enumerate(views)
-        for mask in own.masks
+        for i, view in enumerate(views)
+        for mask in view.masks
     ]
     torch.testing.assert_close(
         pooled(values, *views).values, torch.stack(expected), rtol=1e-13, atol=1e-15

@@ -8,9 +8,8 @@ from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import WHOLE
 from regiontok.pool.select import Select
 
-LEFT = Regions.from_masks(
-    torch.tensor([[[0, 1], [1, 1]], [[1, 1], [0, 0]]])
-)  # patch 1 lies in both
+# patch 1 lies in both
+LEFT = Regions.from_masks(torch.tensor([[[0, 1], [1, 1]], [[1, 1], [0, 0]]]))
 NONE = Regions.from_masks(torch.zeros(0, 1, 3))
 RIGHT = Regions.from_masks(torch.tensor([[[1, 0, 1]]]))
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from runs import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 from regiontok.core.picture import Picture
 from regiontok.pretrain import build as build_module
@@ -25,6 +21,7 @@ from regiontok.pretrain.run import PretrainingStopped, PretrainOptions, pretrain
 from regiontok.rice.classes import RowGradient
 from regiontok.settings.recipe import load_recipe
 from regiontok.shards.tar import ShardError
+from samples.pretraining import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 
@@ -87,14 +84,14 @@ class TestOneProcess:
         assert sum(judged[0]["distances"]) == pytest.approx(1, abs=1e-4)
 
     @pytest.mark.parametrize(
-        "at", [5, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 6, 7))]
+        "step", [5, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 6, 7))]
     )
     def test_stopped_anywhere_and_resumed_is_the_same_to_the_last_bit(
-        self, shared, plain, tmp_path, at
+        self, shared, plain, tmp_path, step
     ):
         assert (
-            train(shared, tmp_path / "run", stop_after=at)["stopped"]
-            == f"after step {at} of 10; go on with --resume"
+            train(shared, tmp_path / "run", stop_after=step)["stopped"]
+            == f"after step {step} of 10; go on with --resume"
         )
         assert not train(shared, tmp_path / "run", resume=True)["stopped"]
         assert steps_of(tmp_path / "run") == steps_of(plain)
@@ -111,8 +108,8 @@ class TestOneProcess:
 
         options = PretrainOptions(device="cpu", cache=str(shared / "cache"), save_every=3)
         recipe = load_recipe(shared / "small.toml")
-        found = pretrain(recipe, tmp_path / "run", options=options, given=RECIPE, tell=signalled)
-        assert found == {
+        result = pretrain(recipe, tmp_path / "run", options=options, given=RECIPE, tell=signalled)
+        assert result == {
             "step": 5,
             "stopped": "asked to, after step 5 of 10; go on with --resume",
             "interrupted": True,
@@ -180,13 +177,14 @@ class TestRefusals:
         real = loop.gradients
 
         def broken(learner, batch, step, *rest):
-            found = real(learner, batch, step, *rest)
-            return type(found)(found.loss * float("nan"), found.heads) if step == 4 else found
+            result = real(learner, batch, step, *rest)
+            return type(result)(result.loss * float("nan"), result.heads) if step == 4 else result
 
         monkeypatch.setattr(loop, "gradients", broken)
         with pytest.raises(
             PretrainingStopped,
-            match=r"step 5: the loss is nan.*checkpoints/step-3\. The batch: samples 48 to 59.*image \d",
+            match=r"step 5: the loss is nan.*checkpoints/step-3\. The batch: samples 48 to "
+            r"59.*image \d",
         ):
             train(shared, tmp_path / "run")
         assert [e["step"] for e in steps_of(tmp_path / "run") if "loss" in e] == [1, 2, 3, 4]
@@ -241,9 +239,9 @@ class TestParts:
         assert rest["weight_decay"] == 0.0
         assert all(parameter.ndim < 2 for parameter in rest["params"])
         assert not any(
-            parameter is own
+            parameter is centre
             for parameter in learner.bare.parameters()
-            for own in learner.centres.parameters()
+            for centre in learner.centres.parameters()
         )
         learner.centres.gradients["object"] = RowGradient(
             torch.tensor([1]), torch.full((1, 64), 10.0)
@@ -252,14 +250,14 @@ class TestParts:
         assert float(learner.rows.gradient_norm()) == pytest.approx(1, rel=1e-4)
 
     def test_centres_that_no_step_sampled_do_not_move(self, shared, tmp_path):
-        found = train(shared, tmp_path / "run", "pretrain.loss.rho=0.01", stop_after=1)
-        assert found["stopped"]
+        result = train(shared, tmp_path / "run", "pretrain.loss.rho=0.01", stop_after=1)
+        assert result["stopped"]
         usage = next(e["usage_text"] for e in steps_of(tmp_path / "run") if "usage_text" in e)
         assert usage < 0.3
 
     def test_distances_of_patches_by_eye(self):
-        found = distances(torch.tensor([[1.0, 0.0], [0.0, 3.0], [-2.0, 0.0]]))
-        assert found.tolist() == [1.0, 2.0, 1.0]
+        shares = distances(torch.tensor([[1.0, 0.0], [0.0, 3.0], [-2.0, 0.0]]))
+        assert shares.tolist() == [1.0, 2.0, 1.0]
 
 
 @pytest.mark.slow
@@ -300,8 +298,8 @@ class TestProcesses:
         self.alike(plain, tmp_path / "run")
 
     @staticmethod
-    def alike(one: Path, other: Path) -> None:
-        for whole, parts in zip(steps_of(one), steps_of(other), strict=True):
+    def alike(first: Path, second: Path) -> None:
+        for whole, parts in zip(steps_of(first), steps_of(second), strict=True):
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
 
     def test_two_ranks_learn(self, shared, tmp_path):

@@ -8,13 +8,16 @@ import pytest
 from regiontok.miniworld.scenes import make_scene
 from regiontok.miniworld.words import COLOURS, TEXTURES
 from regiontok.pretrain.scenes import Scenes
-from regiontok.shards.stream import ShardViews, Source
-from regiontok.shards.views import Labels, ViewSettings
+from regiontok.shards.sources import ShardSource
+from regiontok.shards.stream import ShardViews
+from regiontok.shards.views import LabelSpace, ViewSettings
 
 
 def whole(folder, **words) -> ShardViews:
     settings = ViewSettings((64, 64), 16, scale=None, flip=0.0, patch=8, **words)
-    return ShardViews([Source(folder)], settings, Labels(1000, 256, lambda text: text.encode()))
+    return ShardViews(
+        [ShardSource(folder)], settings, LabelSpace(1000, 256, lambda text: text.encode())
+    )
 
 
 def test_shards_hold_the_scenes_their_masks_and_true_labels(tmp_path):
@@ -39,7 +42,7 @@ def test_a_word_is_a_region_with_its_text(tmp_path):
     for view in (data[position] for position in range(4)):
         (at,) = set(view.regions[view.kinds == 1].tolist())
         row = data.row(
-            next(place for place in map(data.order.at, range(4)) if place.row == view.index)
+            next(place for place in map(data.order.address, range(4)) if place.row == view.index)
         )
         texts.append(row.texts[at])
         x0, y0, x1, _ = row.boxes[at].astype(int)

@@ -1,5 +1,7 @@
-"""Class centres: values and gradients are those of plain autograd; rows that were not sampled rest;
-ranks agree; checkpoints reshard."""
+"""Class centres: values and gradients are those of plain autograd.
+
+Rows that were not sampled rest, ranks agree, and checkpoints reshard.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,21 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.nn import functional as F
 
-from regiontok.rice import discriminate as _discriminate
-from regiontok.rice.classes import ClassCentres, Head, centred, random_rows
+from regiontok.rice import discriminate
+from regiontok.rice.classes import ClassCentres, ClassHead
+from regiontok.rice.initial_centres import centred
 from regiontok.rice.loss import RegionLoss
+from regiontok.rice.negatives import Negatives
 from regiontok.rice.row_adam import RowAdam
-from regiontok.rice.sampling import Negatives
 
 K, WIDTH = 53, 6
 
 
 def batch(regions: int = 9, slots: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Regions of any length, and labels: repeats in a region, classes shared by regions, gaps, and
-    a region without any."""
+    """Regions of any length, and labels.
+
+    Labels repeat in a region, are shared by regions, have gaps, and one region has none.
+    """
     draw = torch.Generator().manual_seed(seed)
     x = 3 * torch.randn(regions, WIDTH, dtype=torch.float64, generator=draw)
     labels = torch.randint(-1, K, (regions, slots), generator=draw)
@@ -33,27 +38,29 @@ def batch(regions: int = 9, slots: int = 3, seed: int = 0) -> tuple[torch.Tensor
 
 
 def plain(x, w, labels, chosen, loss):
-    """The mean loss over regions with a label, straight from the equations; `chosen` [K] are the
-    step's negatives."""
+    """The mean loss over regions with a label, straight from the equations.
+
+    `chosen` [K] are the step's negatives.
+    """
     cosines = F.normalize(x, dim=1) @ F.normalize(w, dim=1).T
-    found = []
-    for cosine, own in zip(cosines, labels, strict=True):
-        own = own[own >= 0].unique()
-        if len(own) == 0:
+    losses = []
+    for cosine, positive_classes in zip(cosines, labels, strict=True):
+        positive_classes = positive_classes[positive_classes >= 0].unique()
+        if len(positive_classes) == 0:
             continue
         against = chosen.clone()
-        against[own] = False
-        negatives, positives = (loss.scale * cosine[against]).exp().sum(), cosine[own]
+        against[positive_classes] = False
+        negatives, positives = (loss.scale * cosine[against]).exp().sum(), cosine[positive_classes]
         positives = (
             torch.cos(torch.acos(positives) + loss.margin)
             if loss.angular
             else positives - loss.margin
         )
         if loss.kind == "softmax":
-            found.append((1 + negatives * (-loss.scale * positives).exp()).log().mean())
+            losses.append((1 + negatives * (-loss.scale * positives).exp()).log().mean())
         else:
-            found.append((1 + (-loss.scale * positives).exp().sum()).log() + (1 + negatives).log())
-    return torch.stack(found).mean()
+            losses.append((1 + (-loss.scale * positives).exp().sum()).log() + (1 + negatives).log())
+    return torch.stack(losses).mean()
 
 
 def dense(centres: ClassCentres, name: str) -> torch.Tensor:
@@ -63,7 +70,7 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "kept", [0, 100]
+    "kept_logits", [0, 100]
 )  # logits: none, or those of the first two of several chunks
 @pytest.mark.parametrize("kind", ["uniform", "in_batch", "both"])
 @pytest.mark.parametrize(
@@ -77,65 +84,66 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
     ],
     ids=lambda loss: f"{loss.kind}-{loss.scale:.0f}{'-angular' * loss.angular}",
 )
-def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept, monkeypatch):
-    monkeypatch.setitem(_discriminate._KEPT, "cpu", kept)
-    monkeypatch.setitem(_discriminate._LOGITS, "cpu", 1)  # the smallest chunks, ...
-    monkeypatch.setattr(_discriminate, "_SMALLEST", 5)  # ... several of them
-    head = Head("object", K, loss, Negatives(kind, rho=0.4, seed=2))
+def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept_logits, monkeypatch):
+    monkeypatch.setitem(discriminate._KEPT_LOGITS, "cpu", kept_logits)
+    monkeypatch.setitem(discriminate._CHUNK_LOGITS, "cpu", 1)  # the smallest chunks, ...
+    monkeypatch.setattr(discriminate, "_SMALLEST_CHUNK", 5)  # ... several of them
+    head = ClassHead("object", K, loss, Negatives(kind, rho=0.4, seed=2))
     centres = ClassCentres([head], WIDTH, dtype=torch.float64)
-    centres.local("object").mul_(
-        torch.linspace(0.5, 2, K, dtype=torch.float64)[:, None]
-    )  # the length must not matter
+    # the length must not matter
+    centres.local("object").mul_(torch.linspace(0.5, 2, K, dtype=torch.float64)[:, None])
     x, labels = batch()
     w = centres.local("object").clone().requires_grad_()
-    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
 
-    found = centres(mine, {"object": labels}, step=3)
+    result = centres(ours, {"object": labels}, step=3)
     chosen = head.negatives.chosen(3, 0, K, labels[labels >= 0], "object")
     expected = plain(theirs, w, labels, chosen, loss)
-    (2 * found.loss).backward()
+    (2 * result.loss).backward()
     (2 * expected).backward()
 
-    torch.testing.assert_close(found.loss, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(result.loss, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(dense(centres, "object"), w.grad, rtol=1e-10, atol=1e-12)
-    report = found.heads["object"]
+    report = result.heads["object"]
     assert report.regions == 8
     assert report.rho.item() == pytest.approx(chosen.double().mean().item())
 
 
 def test_all_classes_take_the_path_without_gathering(monkeypatch):
     monkeypatch.setattr(torch, "index_select", None)
-    head = Head("object", K, negatives=Negatives(rho=1.0))
+    head = ClassHead("object", K, negatives=Negatives(rho=1.0))
     centres = ClassCentres([head], WIDTH, dtype=torch.float64)
     x, labels = batch()
-    found = centres(x, {"object": labels}, 0).loss
+    loss = centres(x, {"object": labels}, 0).loss
     expected = plain(x, centres.local("object"), labels, torch.ones(K, dtype=torch.bool), head.loss)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_two_heads_are_the_weighted_sum_and_labels_may_be_flat():
     heads = [
-        Head("object", K, weight=0.5),
-        Head("ocr", 11, RegionLoss(scale=20.0), Negatives(rho=1.0), weight=2.0),
+        ClassHead("object", K, weight=0.5),
+        ClassHead("ocr", 11, RegionLoss(scale=20.0), Negatives(rho=1.0), weight=2.0),
     ]
     x, labels = batch()
     objects, words = labels[:, 0], labels.clamp_max(10)
-    both = ClassCentres(heads, WIDTH, dtype=torch.float64)(x, {"object": objects, "ocr": words}, 1)
+    together = ClassCentres(heads, WIDTH, dtype=torch.float64)(
+        x, {"object": objects, "ocr": words}, 1
+    )
     alone = [
-        ClassCentres([head], WIDTH, dtype=torch.float64)(x, {head.name: own}, 1).loss
-        for head, own in zip(heads, (objects, words), strict=True)
+        ClassCentres([head], WIDTH, dtype=torch.float64)(x, {head.name: head_labels}, 1).loss
+        for head, head_labels in zip(heads, (objects, words), strict=True)
     ]
-    assert both.loss.item() == pytest.approx(sum(each.item() for each in alone), rel=1e-12)
-    assert [both.heads[name].regions for name in ("object", "ocr")] == [
+    assert together.loss.item() == pytest.approx(sum(loss.item() for loss in alone), rel=1e-12)
+    assert [together.heads[name].regions for name in ("object", "ocr")] == [
         int((objects >= 0).sum()),
         8,
     ]
 
 
 def test_backward_passes_add_up():
-    centres = ClassCentres([Head("object", K)], WIDTH, dtype=torch.float64)
-    alone = ClassCentres([Head("object", K)], WIDTH, dtype=torch.float64)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH, dtype=torch.float64)
+    alone = ClassCentres([ClassHead("object", K)], WIDTH, dtype=torch.float64)
     expected = torch.zeros(K, WIDTH, dtype=torch.float64)
     for step in (0, 1):
         x, labels = batch(seed=step)
@@ -148,7 +156,7 @@ def test_backward_passes_add_up():
 
 def test_a_second_backward_pass_of_one_step_gives_the_same_again():
     """What was kept for the first is used up."""
-    centres = ClassCentres([Head("object", K)], WIDTH, dtype=torch.float64)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH, dtype=torch.float64)
     x, labels = batch()
     loss = centres(x.requires_grad_(), {"object": labels}, 0).loss
     loss.backward(retain_graph=True)
@@ -159,11 +167,11 @@ def test_a_second_backward_pass_of_one_step_gives_the_same_again():
 
 
 def test_no_labels_no_loss_and_no_gradient():
-    centres = ClassCentres([Head("object", K)], WIDTH)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH)
     x = torch.randn(4, WIDTH, requires_grad=True)
-    found = centres(x, {"object": torch.full((4,), -1)}, 0)
-    found.loss.backward()
-    assert found.loss.item() == 0
+    result = centres(x, {"object": torch.full((4,), -1)}, 0)
+    result.loss.backward()
+    assert result.loss.item() == 0
     assert not x.grad.any()
     assert not dense(centres, "object").any()
 
@@ -173,13 +181,13 @@ def test_bfloat16_products_are_near_and_leave_the_rest_in_float32():
     losses, grads = [], []
     for products in (None, torch.bfloat16):
         centres = ClassCentres(
-            [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, products=products
+            [ClassHead("object", K, negatives=Negatives(rho=1.0))], WIDTH, products=products
         )
-        own = x.float().requires_grad_()
-        found = centres(own, {"object": labels}, 0)
-        found.loss.backward()
-        losses.append(found.loss.item())
-        grads.append(torch.cat([own.grad.flatten(), dense(centres, "object").flatten()]))
+        regions = x.float().requires_grad_()
+        result = centres(regions, {"object": labels}, 0)
+        result.loss.backward()
+        losses.append(result.loss.item())
+        grads.append(torch.cat([regions.grad.flatten(), dense(centres, "object").flatten()]))
     assert grads[1].dtype == torch.float32
     assert losses[1] == pytest.approx(losses[0], rel=5e-3)
     assert losses[1] != losses[0]
@@ -189,24 +197,24 @@ def test_bfloat16_products_are_near_and_leave_the_rest_in_float32():
 def test_a_region_that_is_not_finite_gives_a_loss_that_says_so():
     x, labels = batch()
     x[4, 0] = math.nan
-    assert ClassCentres([Head("object", K)], WIDTH)(x, {"object": labels}, 0).loss.isnan()
+    assert ClassCentres([ClassHead("object", K)], WIDTH)(x, {"object": labels}, 0).loss.isnan()
 
 
 def test_rows_that_were_not_sampled_do_not_move_and_the_others_stay_unit():
-    centres = ClassCentres([Head("object", K, negatives=Negatives(rho=0.2))], WIDTH)
+    centres = ClassCentres([ClassHead("object", K, negatives=Negatives(rho=0.2))], WIDTH)
     optimizer = RowAdam(centres, lr=0.05)
     moved = torch.zeros(K, dtype=torch.bool)
     for step in range(5):
         x, labels = batch(seed=step)
         centres(x.requires_grad_(), {"object": labels[:, :1]}, step).loss.backward()
         before, rows = centres.local("object").clone(), centres.gradients["object"].rows
-        rest = torch.ones(K, dtype=torch.bool)
-        rest[rows] = False
+        untouched = torch.ones(K, dtype=torch.bool)
+        untouched[rows] = False
         moved[rows] = True
-        assert 0 < rest.sum() < K
+        assert 0 < untouched.sum() < K
         optimizer.step()
         after = centres.local("object")
-        assert torch.equal(after[rest], before[rest])
+        assert torch.equal(after[untouched], before[untouched])
         assert not torch.equal(after[rows], before[rows])
         torch.testing.assert_close(after.norm(dim=1), torch.ones(K))
     assert not centres.gradients
@@ -214,26 +222,28 @@ def test_rows_that_were_not_sampled_do_not_move_and_the_others_stay_unit():
 
 
 def test_a_row_s_steps_are_those_of_torch_adam_without_decay():
-    """Bias correction by the row's own steps: a row touched in every step goes as under Adam, with
-    renormalisation in between."""
+    """Bias is corrected by the row's own steps.
+
+    A row touched in every step goes as under Adam, with renormalisation in between.
+    """
     centres = ClassCentres(
-        [Head("object", K, negatives=Negatives(rho=1.0))], WIDTH, dtype=torch.float64
+        [ClassHead("object", K, negatives=Negatives(rho=1.0))], WIDTH, dtype=torch.float64
     )
-    own = RowAdam(centres, lr=0.02, betas=(0.8, 0.9))
+    row_adam = RowAdam(centres, lr=0.02, betas=(0.8, 0.9))
     w = centres.local("object").clone().requires_grad_()
     theirs = torch.optim.AdamW([w], lr=0.02, betas=(0.8, 0.9), weight_decay=0)
     for step in range(4):
         x, labels = batch(seed=step)
         centres(x.requires_grad_(), {"object": labels}, step).loss.backward()
         w.grad = dense(centres, "object")
-        own.step()
+        row_adam.step()
         theirs.step()
         w.data = F.normalize(w.data, dim=1)
         torch.testing.assert_close(centres.local("object"), w.detach(), rtol=1e-10, atol=1e-12)
 
 
 def test_clipping_scales_the_centres_gradients_alone():
-    centres = ClassCentres([Head("object", K)], WIDTH)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH)
     optimizer = RowAdam(centres)
     x, labels = batch()
     x = x.requires_grad_()
@@ -244,39 +254,13 @@ def test_clipping_scales_the_centres_gradients_alone():
     assert torch.equal(x.grad, gradient)
 
 
-def test_centring_takes_the_common_part_out():
-    draw = torch.Generator().manual_seed(0)
-    crowded = torch.randn(500, 32, generator=draw) + 4 * torch.ones(32)
-    unit = F.normalize(crowded, dim=1)
-    assert (unit @ unit.T).mean() > 0.9
-    found = centred(crowded)
-    assert (found @ found.T).mean().abs() < 0.01
-    with pytest.raises(
-        ValueError, match="500 centroids are not finite, or equal to the mean, the first is 0"
-    ):
-        centred(torch.ones(500, 32))
-
-
 def test_centroids_start_a_head_centred():
-    centres = ClassCentres([Head("object", K)], WIDTH)
+    centres = ClassCentres([ClassHead("object", K)], WIDTH)
     centroids = torch.rand(K, WIDTH, generator=torch.Generator().manual_seed(1))
     centres.start_from("object", centroids)
     assert torch.equal(centres.local("object"), centred(centroids))
     with pytest.raises(ValueError, match="head 'object' has 53 centres of 6, got \\[52, 6\\]"):
         centres.start_from("object", centroids[1:])
-
-
-def test_random_rows_do_not_depend_on_the_shards():
-    whole = random_rows(0, 2500, 4, seed=3)
-    assert torch.equal(
-        torch.cat(
-            [random_rows(0, 900, 4, 3), random_rows(900, 2100, 4, 3), random_rows(2100, 2500, 4, 3)]
-        ),
-        whole,
-    )
-    assert not torch.equal(whole, random_rows(0, 2500, 4, seed=4))
-    assert not torch.equal(whole[:1024], whole[1024:2048])
-    assert len(random_rows(4, 4, 4, 3)) == 0
 
 
 @pytest.mark.parametrize(
@@ -290,24 +274,26 @@ def test_random_rows_do_not_depend_on_the_shards():
 )
 def test_wrong_labels_are_named(labels, message):
     with pytest.raises(ValueError, match=message):
-        ClassCentres([Head("object", K)], WIDTH)(torch.ones(2, WIDTH), labels, 0)
+        ClassCentres([ClassHead("object", K)], WIDTH)(torch.ones(2, WIDTH), labels, 0)
 
 
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="identifier"):
-        Head("object.one", 3)
+        ClassHead("object.one", 3)
     with pytest.raises(ValueError, match="at least one class"):
-        Head("object", 0)
+        ClassHead("object", 0)
     with pytest.raises(ValueError, match="each of its own name"):
-        ClassCentres([Head("object", 3), Head("object", 4)], 2)
+        ClassCentres([ClassHead("object", 3), ClassHead("object", 4)], 2)
     with pytest.raises(ValueError, match=r"regions are \[n 6\], got \[2, 5\]"):
-        ClassCentres([Head("object", K)], WIDTH)(torch.ones(2, 5), {"object": torch.zeros(2)}, 0)
+        ClassCentres([ClassHead("object", K)], WIDTH)(
+            torch.ones(2, 5), {"object": torch.zeros(2)}, 0
+        )
     with pytest.raises(ValueError, match="no head 'ocr'; there are object"):
-        ClassCentres([Head("object", K)], WIDTH).span("ocr")
+        ClassCentres([ClassHead("object", K)], WIDTH).span("ocr")
 
 
 def test_a_state_of_another_k_is_refused(tmp_path):
-    small, large = (ClassCentres([Head("object", k)], WIDTH) for k in (K, K + 1))
+    small, large = (ClassCentres([ClassHead("object", k)], WIDTH) for k in (K, K + 1))
     with pytest.raises(ValueError, match=r"of other centres; these differ.*object\.mean"):
         RowAdam(large).load_state_dict(RowAdam(small).state_dict())
     dcp.save(small.state_dict(), checkpoint_id=tmp_path, no_dist=True)
@@ -319,19 +305,24 @@ WORKER = """
 import sys
 import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
 from torch.nn.parallel import DistributedDataParallel
-from regiontok.rice.classes import ClassCentres, Head
+from regiontok.rice.classes import ClassCentres, ClassHead
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.row_adam import RowAdam
-from regiontok.rice.sampling import Negatives
+from regiontok.rice.negatives import Negatives
 
-rank, ranks, folder, first, steps = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+folder = sys.argv[3]
+rank, ranks, first, steps = (int(sys.argv[index]) for index in (1, 2, 4, 5))
 mesh = None
 if ranks > 1:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store{ranks}-{first}", rank=rank, world_size=ranks)
+    meeting = f"file://{folder}/store{ranks}-{first}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=ranks)
     mesh = dist.device_mesh.init_device_mesh("cpu", (ranks,))
 heads = [  # 1,003 classes are uneven on 2 and 3 ranks; of 4 classes the third rank of 3 holds none
-    Head("object", 1003, RegionLoss(), Negatives("both", rho=0.2)),
-    Head("ocr", 4, RegionLoss("softmax", angular=True, scale=20.0), Negatives("uniform", rho=1.0), weight=0.5),
+    ClassHead("object", 1003, RegionLoss(), Negatives("both", rho=0.2)),
+    ClassHead(
+        "ocr", 4, RegionLoss("softmax", angular=True, scale=20.0),
+        Negatives("uniform", rho=1.0), weight=0.5,
+    ),
 ]
 centres = ClassCentres(heads, 8, mesh=mesh, dtype=torch.float64)
 optimizer = RowAdam(centres, lr=0.02)
@@ -339,36 +330,42 @@ torch.manual_seed(0)
 trunk = torch.nn.Linear(5, 8).double()
 wrapped = DistributedDataParallel(trunk) if ranks > 1 else trunk
 sgd = torch.optim.SGD(trunk.parameters(), lr=0.05)
-state = {"centres": centres.state_dict(), "adam": optimizer.state_dict(), "trunk": trunk.state_dict()}
+state = {"centres": centres.state_dict(), "adam": optimizer.state_dict()}
+state["trunk"] = trunk.state_dict()
 if first:
     dcp.load(state, checkpoint_id=f"{folder}/checkpoint")
     trunk.load_state_dict(state["trunk"])
-found = {}
-whole = lambda tensor: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().clone()
+results = {}
+def whole(tensor):
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().clone()
 for step in range(first, first + steps):
     draw = torch.Generator().manual_seed(step)
     x = torch.randn(12, 5, dtype=torch.float64, generator=draw)
-    labels = {"object": torch.randint(0, 1003, (12,), generator=draw), "ocr": torch.randint(-1, 4, (12, 2), generator=draw)}
-    mine = slice(rank * 12 // ranks, (rank + 1) * 12 // ranks)
+    labels = {"object": torch.randint(0, 1003, (12,), generator=draw)}
+    labels["ocr"] = torch.randint(-1, 4, (12, 2), generator=draw)
+    local = slice(rank * 12 // ranks, (rank + 1) * 12 // ranks)
     sgd.zero_grad()
-    result = centres(wrapped(x[mine]), {name: own[mine] for name, own in labels.items()}, step)
+    result = centres(wrapped(x[local]), {name: ids[local] for name, ids in labels.items()}, step)
     result.loss.backward()
-    found[f"{step} loss"], found[f"{step} trunk"] = result.loss.detach(), trunk.weight.grad.clone()
+    results[f"{step} loss"] = result.loss.detach()
+    results[f"{step} trunk"] = trunk.weight.grad.clone()
     for name, report in result.heads.items():
-        found[f"{step} {name} report"] = torch.stack([report.loss, report.rho, report.positive, torch.tensor(float(report.regions))])
-    found[f"{step} norm"] = optimizer.clip(3.0)
+        figures = [report.loss, report.rho, report.positive, torch.tensor(float(report.regions))]
+        results[f"{step} {name} report"] = torch.stack(figures)
+    results[f"{step} norm"] = optimizer.clip(3.0)
     sgd.step()
     optimizer.step()
     for name in ("object", "ocr"):
-        found[f"{step} {name}"], found[f"{step} {name} usage"] = whole(centres.centres[name]), optimizer.usage(name)
+        results[f"{step} {name}"] = whole(centres.centres[name])
+        results[f"{step} {name} usage"] = optimizer.usage(name)
         for kind in ("mean", "square", "steps"):
-            found[f"{step} {name} {kind}"] = whole(optimizer.state_dict()[f"{name}.{kind}"])
+            results[f"{step} {name} {kind}"] = whole(optimizer.state_dict()[f"{name}.{kind}"])
 if not first:
     state["trunk"] = trunk.state_dict()
     if ranks == 2:
         dcp.save(state, checkpoint_id=f"{folder}/checkpoint")
 if rank == 0:
-    torch.save(found, f"{folder}/found{ranks}-{first}.pt")
+    torch.save(results, f"{folder}/results{ranks}-{first}.pt")
 if ranks > 1:
     dist.barrier()
     dist.destroy_process_group()
@@ -376,7 +373,7 @@ if ranks > 1:
 
 
 def run(folder, ranks: int, first: int, steps: int) -> dict[str, torch.Tensor]:
-    """What `WORKER` found on so many ranks."""
+    """The results of `WORKER` on so many ranks."""
     (folder / "worker.py").write_text(WORKER)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     words = [str(ranks), str(folder), str(first), str(steps)]
@@ -391,17 +388,19 @@ def run(folder, ranks: int, first: int, steps: int) -> dict[str, torch.Tensor]:
     ]
     errors = [worker.communicate(timeout=240)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * ranks, "\n".join(errors)
-    return torch.load(folder / f"found{ranks}-{first}.pt")
+    return torch.load(folder / f"results{ranks}-{first}.pt")
 
 
 @pytest.mark.slow
 def test_ranks_agree_with_one_process_and_checkpoints_reshard(tmp_path):
-    """Three steps: losses, the trunk's gradients through DDP, centres and moments. Saved on 2
-    ranks, the fourth runs on 3 and on 1."""
+    """Three steps: losses, the trunk's gradients through DDP, centres and moments.
+
+    Saved on 2 ranks, the fourth runs on 3 and on 1.
+    """
     alone = run(tmp_path, 1, 0, 4)
     for ranks in (2, 3):
-        found = run(tmp_path, ranks, 0, 3)
-        for key, value in found.items():
+        results = run(tmp_path, ranks, 0, 3)
+        for key, value in results.items():
             torch.testing.assert_close(
                 value,
                 alone[key],
@@ -410,9 +409,9 @@ def test_ranks_agree_with_one_process_and_checkpoints_reshard(tmp_path):
                 msg=lambda text, key=key: f"{key}: {text}",
             )
     for ranks in (3, 1):
-        found = run(tmp_path, ranks, 3, 1)
-        assert any(key.startswith("3 ") for key in found)
-        for key, value in found.items():
+        results = run(tmp_path, ranks, 3, 1)
+        assert any(key.startswith("3 ") for key in results)
+        for key, value in results.items():
             torch.testing.assert_close(
                 value,
                 alone[key],

@@ -12,16 +12,13 @@ from regiontok.rice.export import load, load_regions, mlcd_key, save
 from regiontok.rice.region_attention import RegionTransformer, Visible
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.settings.registry import build
+from samples.vits import mini_vit
 
 hub = pytest.importorskip("transformers")
 
 
-def mini(**changes) -> ViT:
-    return ViT(ViTConfig.named("mini", **changes), seed=1)
-
-
-def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    a, b = one.state_dict(), other.state_dict()
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    a, b = first.state_dict(), second.state_dict()
     return a.keys() == b.keys() and all(
         torch.equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a
     )
@@ -34,11 +31,11 @@ def edit(folder, **fields) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_round_trip_is_bit_equal(tmp_path, dtype):
-    vit = mini(activation="quick_gelu", theta=5000.0, eps=1e-6).to(dtype)
-    read = load(save(vit, tmp_path / "saved"))
-    assert same(read, vit)
-    assert read.config == vit.config
-    assert all(part.requires_grad for part in read.parameters())
+    vit = mini_vit(activation="quick_gelu", theta=5000.0, eps=1e-6).to(dtype)
+    loaded = load(save(vit, tmp_path / "saved"))
+    assert same(loaded, vit)
+    assert loaded.config == vit.config
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
     assert load(tmp_path / "saved", dtype=torch.float64).cls.dtype == torch.float64
 
 
@@ -53,11 +50,11 @@ def test_transformers_own_files_survive_the_way_through_ours(tmp_path):
     )
     hub.MLCDVisionModel(config).save_pretrained(tmp_path / "theirs")
     save(load(tmp_path / "theirs"), tmp_path / "ours")
-    before, after = (
+    original, rewritten = (
         load_file(tmp_path / name / "model.safetensors") for name in ("theirs", "ours")
     )
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert original.keys() == rewritten.keys()
+    assert all(torch.equal(original[key], rewritten[key]) for key in original)
     again = hub.AutoModel.from_pretrained(tmp_path / "ours")
     assert type(again).__name__ == "MLCDVisionModel"
     assert (
@@ -67,9 +64,12 @@ def test_transformers_own_files_survive_the_way_through_ours(tmp_path):
 
 
 def test_the_released_layout_is_read(tmp_path):
-    """DeepGlint's repositories: `vision_model.` in front of every key, model_type mlcd, no
-    rope_parameters, constants saved."""
-    vit = mini()
+    """The layout is that of DeepGlint's repositories.
+
+    `vision_model.` stands in front of every key, model_type is mlcd, there are no rope_parameters,
+    constants are saved.
+    """
+    vit = mini_vit()
     folder = save(vit, tmp_path / "saved")
     weights = {
         f"vision_model.{key}": value
@@ -89,24 +89,24 @@ def test_the_released_layout_is_read(tmp_path):
 
 @pytest.mark.parametrize("query", ["cls", "learned"])
 def test_a_region_transformer_comes_back_whole_and_is_a_plain_encoder_to_others(tmp_path, query):
-    model = RegionTransformer(mini(), layers=2, query=query)
+    model = RegionTransformer(mini_vit(), layers=2, query=query)
     folder = save(model, tmp_path / "saved")
-    read = load_regions(folder)
-    assert same(read, model)
-    assert (read.layers, read.query is None) == (2, query == "cls")
+    loaded = load_regions(folder)
+    assert same(loaded, model)
+    assert (loaded.layers, loaded.query is None) == (2, query == "cls")
     assert same(load(folder), model.vit)
-    images, seen = (
+    images, visibility = (
         torch.randn(1, 3, 64, 64),
         Visible.from_boxes([torch.tensor([[0.0, 0.0, 4.0, 4.0]])], (8, 8)),
     )
     with torch.no_grad():
-        assert torch.equal(read(images, seen).regions, model(images, seen).regions)
+        assert torch.equal(loaded(images, visibility).regions, model(images, visibility).regions)
         other = hub.AutoModel.from_pretrained(folder)(images).last_hidden_state
         torch.testing.assert_close(other, model.vit(images), rtol=0, atol=1e-5)
 
 
 def test_a_saved_folder_is_an_encoder_of_this_project(tmp_path):
-    vit = mini()
+    vit = mini_vit()
     folder = save(RegionTransformer(vit, layers=1), tmp_path / "saved")
     encoder = build("encoder", f"transformers({str(folder)!r})")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -120,7 +120,7 @@ def test_a_saved_folder_is_an_encoder_of_this_project(tmp_path):
 
 
 def test_saving_replaces_the_folder_whole(tmp_path):
-    folder = save(mini(), tmp_path / "deep" / "saved")
+    folder = save(mini_vit(), tmp_path / "deep" / "saved")
     (folder / "left.txt").write_text("of an older run")
     other = ViT(ViTConfig.named("mini", depth=2), seed=5)
     save(other, folder)
@@ -133,7 +133,7 @@ def test_saving_replaces_the_folder_whole(tmp_path):
 
 
 def test_names_of_weights_are_mlcds():
-    keys = {mlcd_key(key) for key in mini().state_dict()}
+    keys = {mlcd_key(key) for key in mini_vit().state_dict()}
     config = hub.MLCDVisionConfig(
         hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4
     )
@@ -167,7 +167,7 @@ def without(weights: dict, *keys: str) -> dict:
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
-    folder = save(mini(), tmp_path / "saved")
+    folder = save(mini_vit(), tmp_path / "saved")
     save_file(
         change(load_file(folder / "model.safetensors")),
         folder / "model.safetensors",
@@ -188,14 +188,14 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
     ],
 )
 def test_a_config_that_is_not_built_here_is_named(tmp_path, fields, message):
-    folder = save(mini(), tmp_path / "saved")
+    folder = save(mini_vit(), tmp_path / "saved")
     edit(folder, **fields)
     with pytest.raises(ValueError, match=message):
         load(folder)
 
 
 def test_a_config_that_lacks_a_field_is_named(tmp_path):
-    folder = save(mini(), tmp_path / "saved")
+    folder = save(mini_vit(), tmp_path / "saved")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(without(config, "hidden_size")))
     with pytest.raises(ValueError, match="lacks hidden_size"):

@@ -17,8 +17,8 @@ def logs(*sums: float) -> torch.Tensor:
 
 def cosines(*rows: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
     """[n m] and which are there: NaN-free, with -9 for a gap."""
-    found = torch.tensor(rows, dtype=torch.float64)
-    return found.clamp_min(-1), found > -5
+    values = torch.tensor(rows, dtype=torch.float64)
+    return values.clamp_min(-1), values > -5
 
 
 def test_equation_3_by_hand():
@@ -53,15 +53,15 @@ def test_softmax_is_cross_entropy_with_the_margin_inside():
         torch.tensor([0]),
         reduction="none",
     )
-    found = RegionLoss("softmax")(*cosines([0.6]), (64 * scores[:, 1:]).logsumexp(1))
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    loss = RegionLoss("softmax")(*cosines([0.6]), (64 * scores[:, 1:]).logsumexp(1))
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
 def test_softmax_of_several_positives_is_the_mean_of_one_each():
     loss = RegionLoss("softmax", scale=10.0)
     several = loss(*cosines([0.5, 0.1, -9]), logs(3.0))
-    each = [loss(*cosines([cosine]), logs(3.0)).item() for cosine in (0.5, 0.1)]
-    assert several.item() == pytest.approx(sum(each) / 2, rel=1e-12)
+    single = [loss(*cosines([cosine]), logs(3.0)).item() for cosine in (0.5, 0.1)]
+    assert several.item() == pytest.approx(sum(single) / 2, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["twosided", "softmax"])

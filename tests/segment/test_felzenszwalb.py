@@ -1,5 +1,4 @@
-"""The two scikit-image segmenters: equal to scikit-image's own output, and what they do on odd
-pictures."""
+"""The two scikit-image segmenters equal scikit-image's own output, on odd pictures too."""
 
 from __future__ import annotations
 
@@ -72,7 +71,9 @@ def test_fewer_than_two_min_sizes_of_pixels_are_one_segment():
 @pytest.mark.parametrize("segmenter", BOTH, ids=registry.name_of)
 def test_the_same_again_alone_or_in_a_batch(segmenter):
     first, second = segmenter([coffee, noise])
-    assert [first.counts, second.counts] == [segmenter([one])[0].counts for one in (coffee, noise)]
+    assert [first.counts, second.counts] == [
+        segmenter([picture])[0].counts for picture in (coffee, noise)
+    ]
     assert segmenter([]) == []
 
 
@@ -129,4 +130,4 @@ def test_values_out_of_range(text, message):
 def test_spec_text_and_identity():
     for segmenter in (*BOTH, Felzenszwalb(scale=100), Slic(segments=32)):
         assert registry.build("segmenter", registry.render(segmenter)) == segmenter
-    assert {one.identity for one in BOTH} == {f"scikit-image {skimage.__version__}"}
+    assert {method.identity for method in BOTH} == {f"scikit-image {skimage.__version__}"}

@@ -1,5 +1,7 @@
-"""Sam: tiny random checkpoints of every family, against transformers' own mask-generation pipeline
-on the same weights."""
+"""Sam: tiny random checkpoints of every family.
+
+They are held against transformers' own mask-generation pipeline on the same weights.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +27,9 @@ from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
 from regiontok.segment.sam import Sam
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
-from regiontok.system import checkpoint
+from regiontok.system import pretrained
 from regiontok.system.need import MissingPackage
+from samples.pictures import coffee
 
 hub = pytest.importorskip("transformers")
 
@@ -119,30 +121,21 @@ SQUARE = Picture.of(astronaut, "astronaut")
 SHAPES = {"3:2": (96, 144), "2:3": (144, 96), "4:1": (48, 192), "1:1": (96, 96)}
 
 
-def picture(size: tuple[int, int]) -> Picture:
-    return Picture.of(np.ascontiguousarray(photos.coffee()[: size[0], : size[1]]))
-
-
 def near_the_prompt(module: Any, _: Any, inputs: dict[str, Any], output: Any) -> Any:
-    """A random decoder's masks cover everything, whatever the prompt: this adds a cone around the
-    prompt to the logits it makes."""
+    """Add a cone around the prompt to the logits.
+
+    A random decoder's masks cover everything, whatever the prompt.
+    """
     h, w = output.pred_masks.shape[-2:]
-    at = (
+    # [b p x/y]
+    points = (
         inputs["input_points"][:, :, 0].float() / module.config.prompt_encoder_config.image_size
-    )  # [b p x/y]
+    )
     y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij")
-    away = ((x - at[..., 0, None, None]) ** 2 + (y - at[..., 1, None, None]) ** 2).sqrt()
+    away = ((x - points[..., 0, None, None]) ** 2 + (y - points[..., 1, None, None]) ** 2).sqrt()
     reach = torch.tensor([0.05, 0.1, 0.2])[:, None, None]
     output.pred_masks = output.pred_masks + 8 * (1 - away[:, :, None] / reach)
     return output
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +145,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         seeds = torch.Generator().manual_seed(0)
         torch.manual_seed(0)
         module = make()
+        # zeros and ones of the initialisation would hide a forgotten part
         for (
             where,
             weights,
-        ) in (
-            module.named_parameters()
-        ):  # zeros and ones of the initialisation would hide a forgotten part
+        ) in module.named_parameters():
             if weights.ndim > 1:
                 weights.data.normal_(0, weights[0].numel() ** -0.5, generator=seeds)
             else:
@@ -192,27 +184,27 @@ def local(checkpoints: dict[str, Path]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pipelines(checkpoints: dict[str, Path]) -> dict[str, Any]:
-    made = {
+    by_name = {
         name: hub.pipeline("mask-generation", model=str(folder), device="cpu")
         for name, folder in checkpoints.items()
     }
-    for pipe in made.values():
+    for pipe in by_name.values():
         pipe.model.register_forward_hook(near_the_prompt, with_kwargs=True)
-    return made
+    return by_name
 
 
 def theirs(
     pipe: Any, photo: Picture, *, points: int, iou: float, stability: float
 ) -> SimpleNamespace:
-    found = pipe(
+    output = pipe(
         photo.pil, points_per_crop=points, pred_iou_thresh=iou, stability_score_thresh=stability
     )
     masks = (
-        torch.stack(list(found["masks"]))
-        if len(found["masks"])
+        torch.stack(list(output["masks"]))
+        if len(output["masks"])
         else torch.zeros(0, *photo.size, dtype=torch.bool)
     )
-    return SimpleNamespace(masks=masks, scores=np.asarray(found["scores"], np.float64))
+    return SimpleNamespace(masks=masks, scores=np.asarray(output["scores"], np.float64))
 
 
 def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -224,7 +216,7 @@ def sam(folder: Path, granularity: str = "fast", **fields: Any) -> Sam:
     return Sam(str(folder), granularity, **(LEVEL | fields if granularity == "fast" else fields))  # type: ignore[arg-type]
 
 
-def asked(module: Any, run: Any) -> list[torch.Tensor]:
+def prompts_given(module: Any, run: Any) -> list[torch.Tensor]:
     """The prompts that a model is given while `run` runs, one tensor a call."""
     seen = []
     hook = module.register_forward_pre_hook(
@@ -237,8 +229,7 @@ def asked(module: Any, run: Any) -> list[torch.Tensor]:
     return seen
 
 
-# ---- against transformers
-# ---------------------------------------------------------------------------------------------------------
+# ---- against transformers -----------------------------------------------------------------------
 
 
 @FAMILIES
@@ -255,7 +246,7 @@ def test_exact_is_the_pipeline_on_square_pictures(name, checkpoints, local, pipe
 def test_exact_on_a_picture_smaller_than_the_canvas_with_prompts_that_fill_no_batch(
     name, checkpoints, local, pipelines
 ):
-    photo = picture(SHAPES["1:1"])
+    photo = coffee(*SHAPES["1:1"])
     level = {"points": 7, "iou": 0.0, "stability": 0.4}
     (masks,) = sam(checkpoints[name], exact=True, **level)([photo])
     other = theirs(pipelines[name], photo, **level)
@@ -269,9 +260,9 @@ def test_the_fast_path_finds_most_of_what_the_exact_one_finds(name, checkpoints,
     a, b = exact.dense().flatten(1).float(), fast.dense().flatten(1).float()
     both = a @ b.T
     best = (both / (a.sum(1)[:, None] + b.sum(1) - both)).amax(1)
-    assert (
-        best.mean() > 0.6
-    )  # 0.72 to 0.86; a mask that both keep is the same to the pixel, so the rest were judged differently
+    # 0.72 to 0.86; a mask that both keep is the same to the pixel, so the rest were judged
+    # differently
+    assert best.mean() > 0.6
     assert (best > 0.999).float().mean() > 0.5
 
 
@@ -286,43 +277,43 @@ def test_stability_and_boxes_are_transformers():
     logits[0, 1] = 9  # full
     place = Place((20, 30), (64, 64), 64, padded=False)
     scores = torch.rand(5, 3, generator=torch.Generator().manual_seed(1))
-    found = passed(logits, scores, Level(1, 0.4, 0.42), place, exact=True)
+    candidates = passed(logits, scores, Level(1, 0.4, 0.42), place, exact=True)
     stability = _compute_stability_score(logits, 0, 1)
     keep = (scores > 0.4) & (stability > 0.42)
-    assert 0 < len(found) == keep.sum() < (scores > 0.4).sum()
-    assert torch.equal(found.logits, logits[keep])
-    assert torch.equal(found.scores, scores[keep])
-    assert torch.equal(found.boxes, _batched_mask_to_box(logits > 0)[keep].float())
+    assert 0 < len(candidates) == keep.sum() < (scores > 0.4).sum()
+    assert torch.equal(candidates.logits, logits[keep])
+    assert torch.equal(candidates.scores, scores[keep])
+    assert torch.equal(candidates.boxes, _batched_mask_to_box(logits > 0)[keep].float())
     everything = passed(logits, scores, Level(1, 0.0, 0.0), place, exact=True)
     assert torch.equal(everything.boxes, _batched_mask_to_box(logits > 0).flatten(0, 1).float())
-    low = passed(
-        logits, scores, Level(1, 0.4, 0.42), place, exact=False
-    )  # here low resolution is the picture's
+    # here low resolution is the picture's
+    low = passed(logits, scores, Level(1, 0.4, 0.42), place, exact=False)
     assert torch.equal(low.logits, logits[keep].half())
-    assert torch.equal(low.boxes - found.boxes, torch.tensor([0.0, 0, 1, 1]).expand(len(low), 4))
+    assert torch.equal(
+        low.boxes - candidates.boxes, torch.tensor([0.0, 0, 1, 1]).expand(len(low), 4)
+    )
 
 
 def test_of_two_boxes_that_nearly_agree_the_better_one_stays():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 6], [20, 20, 30, 30]])
-    kept = Candidates(
+    remaining = Candidates(
         torch.tensor([0.5, 0.9, 0.7, 0.1]), boxes, torch.arange(4.0)[:, None, None]
     ).distinct()
-    assert kept.logits.flatten().tolist() == [1, 2, 3]  # best first; 6/9 is below 0.7
+    assert remaining.logits.flatten().tolist() == [1, 2, 3]  # best first; 6/9 is below 0.7
 
 
-# ---- where prompts lie
-# ------------------------------------------------------------------------------------------------------------
+# ---- where prompts lie --------------------------------------------------------------------------
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 40), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_every_cell_of_the_picture_has_its_prompt(high, wide, side, padded):
+def test_every_cell_of_the_picture_has_its_prompt(height, width, side, padded):
     inside = (
-        (64, max(1, round(64 * wide / high)))
-        if high >= wide
-        else (max(1, round(64 * high / wide)), 64)
+        (64, max(1, round(64 * width / height)))
+        if height >= width
+        else (max(1, round(64 * height / width)), 64)
     )
-    place = Place((high, wide), inside if padded else (64, 64), 64, padded)
+    place = Place((height, width), inside if padded else (64, 64), 64, padded)
     cells = place.prompts(side) / torch.tensor(place.inside[::-1]) * side
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     torch.testing.assert_close(
@@ -333,12 +324,11 @@ def test_every_cell_of_the_picture_has_its_prompt(high, wide, side, padded):
 @pytest.mark.parametrize("shape", list(SHAPES))
 @FAMILIES
 def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, checkpoints, local):
-    """What lies under a prompt on the model's canvas is what lies in the middle of its cell of the
-    picture."""
+    """A prompt's place on the model's canvas is the middle of its cell of the picture."""
     (h, w), model = SHAPES[shape], local[name]
-    (points,) = asked(
+    (points,) = prompts_given(
         model.module,
-        lambda: sam(checkpoints[name], points=4, points_per_batch=16, iou=1.0)([picture((h, w))]),
+        lambda: sam(checkpoints[name], points=4, points_per_batch=16, iou=1.0)([coffee(h, w)]),
     )
     assert points.shape == (1, 16, 1, 2)
     for cell, (x, y) in enumerate(points[0, :, 0].tolist()):
@@ -348,8 +338,8 @@ def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, che
             255  # around a corner of four pixels
         )
         lit, dark = (
-            model.processor(images=[Picture.of(one).pil], return_tensors="pt")
-            for one in (dot, np.zeros_like(dot))
+            model.processor(images=[Picture.of(pixels).pil], return_tensors="pt")
+            for pixels in (dot, np.zeros_like(dot))
         )
         light = (lit["pixel_values"] - dark["pixel_values"])[0].sum(0)
         sides = [(torch.arange(side) + 0.5) for side in light.shape]
@@ -367,34 +357,35 @@ def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, che
 def test_the_pipeline_leaves_part_of_such_pictures_without_prompts_and_we_do_not(
     name, shape, axis, share, checkpoints, local, pipelines
 ):
-    photo = picture(SHAPES[shape])
+    photo = coffee(*SHAPES[shape])
     canvas = local[name].module.config.prompt_encoder_config.image_size
-    own = torch.cat(asked(local[name].module, lambda: sam(checkpoints[name])([photo])), dim=1)
+    ours = torch.cat(
+        prompts_given(local[name].module, lambda: sam(checkpoints[name])([photo])), dim=1
+    )
     other = torch.cat(
-        asked(pipelines[name].model, lambda: theirs(pipelines[name], photo, **LEVEL)), dim=1
+        prompts_given(pipelines[name].model, lambda: theirs(pipelines[name], photo, **LEVEL)), dim=1
     )
     assert other[..., axis].max() < share * canvas
-    assert own[..., axis].max() > (1 - 1 / 12) * canvas
-    assert own[..., 1 - axis].max() > (1 - 1 / 12) * canvas
+    assert ours[..., axis].max() > (1 - 1 / 12) * canvas
+    assert ours[..., 1 - axis].max() > (1 - 1 / 12) * canvas
 
 
 @pytest.mark.parametrize("shape", list(SHAPES))
 @pytest.mark.parametrize("name", ["sam", "sam2"])
 def test_masks_of_any_shape_reach_every_part(name, shape, checkpoints, local):
-    photo = picture(SHAPES[shape])
+    photo = coffee(*SHAPES[shape])
     (masks,) = sam(checkpoints[name], iou=0.0, stability=0.0)([photo])
     assert masks.size == photo.size
     some = masks.dense().any(0)
-    parts = [part for rows in some.tensor_split(4, 0) for part in rows.tensor_split(4, 1)]
-    assert all(part.any() for part in parts)
+    parts = [area for rows in some.tensor_split(4, 0) for area in rows.tensor_split(4, 1)]
+    assert all(area.any() for area in parts)
 
 
-# ---- the search among granularities
-# -----------------------------------------------------------------------------------------------
+# ---- the search among granularities -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("search", "found", "tried", "chosen"),
+    ("search", "counts_by_level", "tried", "chosen"),
     [
         ("study", {1: 80}, [1], 1),
         ("study", {1: 160}, [1], 1),
@@ -414,11 +405,11 @@ def test_masks_of_any_shape_reach_every_part(name, shape, checkpoints, local):
         ("fast", {0: 0}, [0], 0),
     ],
 )
-def test_the_search(search, found, tried, chosen):
+def test_the_search(search, counts_by_level, tried, chosen):
     counts: dict[int, int] = {}
     level: int | None = SEARCHES[search].start
     while level is not None:
-        counts[level] = found[level]
+        counts[level] = counts_by_level[level]
         level = SEARCHES[search].after(counts)
     assert list(counts) == tried
     assert SEARCHES[search].chosen(counts) == chosen
@@ -443,7 +434,7 @@ def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(
 ):
     levels = (Level(4, 0.3, 0.6), Level(6, 0.3, 0.6), Level(12, 0.3, 0.6))
     monkeypatch.setitem(SEARCHES, "study", Search(levels, start=1, bounds=(21, 49)))
-    photos = [SQUARE, picture(SHAPES["4:1"]), picture(SHAPES["2:3"])]
+    photos = [SQUARE, coffee(*SHAPES["4:1"]), coffee(*SHAPES["2:3"])]
     folder, module = checkpoints["sam2"], local["sam2"].module
     fixed = [
         [len(sam(folder, points=level.points)([photo])[0]) for level in levels] for photo in photos
@@ -458,40 +449,36 @@ def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(
     assert seen == [3]
     alone = [sam(folder, "study")([photo])[0] for photo in photos]
     assert [len(masks) for masks in together] == [len(masks) for masks in alone]
-    assert [len(masks) for masks in alone] == [
-        fixed[0][1],
-        fixed[1][1],
-        fixed[2][0],
-    ]  # turned back, content, coarser
+    # turned back, content, coarser
+    assert [len(masks) for masks in alone] == [fixed[0][1], fixed[1][1], fixed[2][0]]
     assert all(
-        overlap(masks.dense(), own.dense()).min() > 0.99
-        for masks, own in zip(together, alone, strict=True)
+        overlap(masks.dense(), masks_alone.dense()).min() > 0.99
+        for masks, masks_alone in zip(together, alone, strict=True)
     )
 
 
-# ---- batches, sizes, types
-# --------------------------------------------------------------------------------------------------------
+# ---- batches, sizes, types ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["sam", "sam_hq", "sam2"])
 def test_batches_of_pictures_and_of_prompts_change_nothing(name, checkpoints, local):
-    photos = [SQUARE, picture(SHAPES["3:2"]), picture(SHAPES["4:1"])]
+    photos = [SQUARE, coffee(*SHAPES["3:2"]), coffee(*SHAPES["4:1"])]
     usual = {"points": 6, "iou": 0.0, "stability": 0.5}
     alone = [sam(checkpoints[name], **usual)([photo])[0] for photo in photos]
     for fields in ({"batch": 2}, {"batch": 3, "points_per_batch": 10}):
-        for masks, own in zip(
+        for masks, masks_alone in zip(
             sam(checkpoints[name], **usual, **fields)(photos), alone, strict=True
         ):
-            assert len(masks) == len(own) > 5
-            np.testing.assert_allclose(masks.scores, own.scores, atol=1e-4)
-            assert overlap(masks.dense(), own.dense()).min() > 0.99
+            assert len(masks) == len(masks_alone) > 5
+            np.testing.assert_allclose(masks.scores, masks_alone.scores, atol=1e-4)
+            assert overlap(masks.dense(), masks_alone.dense()).min() > 0.99
     assert sam(checkpoints[name])([]) == []
 
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", ["sam", "sam2"])
 def test_no_masks_are_an_answer(name, exact, checkpoints, local):
-    (masks,) = sam(checkpoints[name], iou=1.0, exact=exact)([picture((30, 40))])
+    (masks,) = sam(checkpoints[name], iou=1.0, exact=exact)([coffee(30, 40)])
     assert (len(masks), masks.size, masks.scores.tolist(), masks.dense().shape) == (
         0,
         (30, 40),
@@ -554,7 +541,7 @@ def test_half_precision_from_picture_to_masks(name, checkpoints, local):
     reason="torch.compile wants a C++ compiler",
 )
 def test_compiled_gives_the_same_masks(checkpoints, local):
-    photos = [SQUARE, picture(SHAPES["3:2"])]
+    photos = [SQUARE, coffee(*SHAPES["3:2"])]
     compiled = sam(checkpoints["sam2"], compile=True)
     module = compiled._model.module
     assert (module is local["sam2"].module, module.vision_encoder._compiled_call_impl is None) == (
@@ -562,16 +549,15 @@ def test_compiled_gives_the_same_masks(checkpoints, local):
         False,
     )
     hook = module.register_forward_hook(near_the_prompt, with_kwargs=True)
-    found = compiled(photos)
+    compiled_masks = compiled(photos)
     hook.remove()
-    for masks, own in zip(found, sam(checkpoints["sam2"])(photos), strict=True):
-        assert len(masks) == len(own) > 20
-        np.testing.assert_allclose(masks.scores, own.scores, atol=1e-5)
-        assert overlap(masks.dense(), own.dense()).min() > 0.999
+    for masks, plain_masks in zip(compiled_masks, sam(checkpoints["sam2"])(photos), strict=True):
+        assert len(masks) == len(plain_masks) > 20
+        np.testing.assert_allclose(masks.scores, plain_masks.scores, atol=1e-5)
+        assert overlap(masks.dense(), plain_masks.dense()).min() > 0.999
 
 
-# ---- loading
-# ----------------------------------------------------------------------------------------------------------------------
+# ---- loading ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -584,12 +570,12 @@ def test_a_video_checkpoint_is_read_as_its_image_model(copied, checkpoints):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"model_type": "sam2_video"}))
     assert type(sam(copied)._model.module).__name__ == "Sam2Model"
-    own, other = (
+    image_state, video_state = (
         sam(copied)._model.module.state_dict(),
         sam(checkpoints["sam2"])._model.module.state_dict(),
     )
-    assert own.keys() == other.keys()
-    assert all(torch.equal(own[name], other[name]) for name in own)
+    assert image_state.keys() == video_state.keys()
+    assert all(torch.equal(image_state[name], video_state[name]) for name in image_state)
 
 
 def test_checkpoints_that_make_no_masks_are_one_clear_error(copied):
@@ -692,4 +678,4 @@ def test_one_model_in_memory_for_all_settings(checkpoints):
         render(first, full=True),
         first.identity,
     )
-    assert len([key for key in checkpoint._LOADED if key[0] == "sam"]) >= 1
+    assert len([key for key in pretrained._LOADED if key[0] == "sam"]) >= 1

@@ -1,5 +1,7 @@
-"""Stored masks: every format against an independent reading of real annotations, and every bad
-input by its message."""
+"""Stored masks: every format, and every bad input by its message.
+
+Real annotations are read independently, too.
+"""
 
 from __future__ import annotations
 
@@ -78,8 +80,7 @@ def with_segmentation(segmentation: object) -> dict:
     return coco(annotations=[{"id": 31, "image_id": 7, "segmentation": segmentation}])
 
 
-# --- real annotations
-# -------------------------------------------------------------------------------------------------------
+# ---- real annotations ---------------------------------------------------------------------------
 
 
 def test_coco_instances_are_what_the_coco_api_decodes(data, capsys):
@@ -87,47 +88,50 @@ def test_coco_instances_are_what_the_coco_api_decodes(data, capsys):
     api = COCO(source)
     listed = list(api.imgs.values())
     pictures = [Picture.of(data / "coco" / "images" / image["file_name"]) for image in listed[::4]]
-    found = Stored(str(source))(pictures)
-    for image, masks in zip(listed[::4], found, strict=True):
+    masks_by_picture = Stored(str(source))(pictures)
+    for image, masks in zip(listed[::4], masks_by_picture, strict=True):
         annotations = api.imgToAnns[image["id"]]
-        assert masks.names == tuple(api.cats[one["category_id"]]["name"] for one in annotations)
+        assert masks.names == tuple(
+            api.cats[annotation["category_id"]]["name"] for annotation in annotations
+        )
         assert masks.scores is None
-        expected = [api.annToMask(one).astype(bool) for one in annotations]
+        expected = [api.annToMask(annotation).astype(bool) for annotation in annotations]
         assert np.array_equal(masks.dense().numpy(), np.reshape(expected, (-1, *masks.size)))
-    assert sum(map(len, found)) > 200
+    assert sum(map(len, masks_by_picture)) > 200
 
 
 def test_coco_results_with_scores(data):
     folder = data / "coco" / "results_cocoapi"
     truth = json.loads((folder / "instances_val2014_100.json").read_text())
-    given = json.loads((folder / "instances_val2014_fakesegm100_results.json").read_text())
+    results = json.loads((folder / "instances_val2014_fakesegm100_results.json").read_text())
     store = Stored(
         folder / "instances_val2014_fakesegm100_results.json",
         images=folder / "instances_val2014_100.json",
     )
     for image in truth["images"][:20]:
         (masks,) = store([photo(image["file_name"], (image["height"], image["width"]))])
-        own = [one for one in given if one["image_id"] == image["id"]]
-        assert masks.scores.tolist() == [one["score"] for one in own]
-        assert masks.areas.tolist() == [int(rle.area(one["segmentation"])) for one in own]
+        results_of_image = [result for result in results if result["image_id"] == image["id"]]
+        assert masks.scores.tolist() == [result["score"] for result in results_of_image]
+        assert masks.areas.tolist() == [
+            int(rle.area(result["segmentation"])) for result in results_of_image
+        ]
 
 
 def test_panoptic_beside_its_folder_has_the_listed_areas(data):
     folder = data / "coco" / "annotations" / "panopticapi_sample"
     listed = json.loads((folder / "panoptic_examples.json").read_text())
-    names = {one["id"]: one["name"] for one in listed["categories"]}
+    names = {entry["id"]: entry["name"] for entry in listed["categories"]}
     store = Stored(str(folder / "panoptic_examples.json"))
     detection = Stored(str(folder / "panoptic_coco_detection_format.json"))
-    for one in listed["annotations"]:
-        picture = Picture.of(folder / "input_images" / f"{Path(one['file_name']).stem}.jpg")
+    for entry in listed["annotations"]:
+        picture = Picture.of(folder / "input_images" / f"{Path(entry['file_name']).stem}.jpg")
         (masks,) = store([picture])
-        assert masks.areas.tolist() == [segment["area"] for segment in one["segments_info"]]
+        assert masks.areas.tolist() == [segment["area"] for segment in entry["segments_info"]]
         assert masks.names == tuple(
-            names[segment["category_id"]] for segment in one["segments_info"]
+            names[segment["category_id"]] for segment in entry["segments_info"]
         )
-        (converted,) = detection(
-            [picture]
-        )  # the same annotation, as its publishers turned it into run lengths
+        # the same annotation, as its publishers turned it into run lengths
+        (converted,) = detection([picture])
         assert sorted(masks.counts) == sorted(converted.counts)
 
 
@@ -135,22 +139,29 @@ def test_panoptic_with_a_named_folder(data, tmp_path):
     listed = json.loads((data / "coco" / "annotations" / "split" / "panoptic_dev.json").read_text())
     pngs = data / "coco" / "annotations" / "coco128" / "panoptic_val2017"
     listed["annotations"] = [
-        one for one in listed["annotations"] if (pngs / one["file_name"]).exists()
+        entry for entry in listed["annotations"] if (pngs / entry["file_name"]).exists()
     ]
     assert len(listed["annotations"]) > 10
     store = Stored(write(tmp_path / "panoptic.json", listed), pngs=str(pngs))
-    for one in listed["annotations"]:
+    for entry in listed["annotations"]:
         (masks,) = store(
-            [Picture.of(data / "coco" / "images" / one["file_name"].replace("png", "jpg"))]
+            [Picture.of(data / "coco" / "images" / entry["file_name"].replace("png", "jpg"))]
         )
-        assert masks.areas.tolist() == [segment["area"] for segment in one["segments_info"]]
+        assert masks.areas.tolist() == [segment["area"] for segment in entry["segments_info"]]
 
 
 def test_the_two_cats(data, tmp_path):
     folder = data / "hf_cats"
     segments = json.loads((folder / "coco_panoptic_annotations.txt").read_text())
-    one = {"image_id": 39769, "file_name": "panoptic_000000039769.png", "segments_info": segments}
-    listed = {"images": [{"id": 39769, "file_name": "000000039769.png"}], "annotations": [one]}
+    annotation = {
+        "image_id": 39769,
+        "file_name": "panoptic_000000039769.png",
+        "segments_info": segments,
+    }
+    listed = {
+        "images": [{"id": 39769, "file_name": "000000039769.png"}],
+        "annotations": [annotation],
+    }
     (masks,) = Stored(write(tmp_path / "cats.json", listed), pngs=str(folder))(
         [Picture.of(folder / "000000039769.png")]
     )
@@ -192,12 +203,11 @@ def test_davis_frames_are_told_apart_by_folder(data):
     for picture, masks in zip(
         pictures, Stored(str(folder / "Annotations"), ignore=None)(pictures), strict=True
     ):
-        own = folder / "Annotations" / "480p" / Path(picture.name).parent.name / "00003.png"
-        assert np.array_equal(masks.dense()[0].numpy(), np.array(Image.open(own)) == 255)
+        frame_png = folder / "Annotations" / "480p" / Path(picture.name).parent.name / "00003.png"
+        assert np.array_equal(masks.dense()[0].numpy(), np.array(Image.open(frame_png)) == 255)
 
 
-# --- each format on small files
-# -----------------------------------------------------------------------------------------------
+# ---- each format on small files -----------------------------------------------------------------
 
 
 def test_coco_by_file_name_in_any_order(tmp_path):
@@ -219,7 +229,8 @@ def test_coco_reads_its_file_once(tmp_path):
 def test_coco_polygons_and_empty_masks(tmp_path):
     square = [[1, 0, 3, 0, 3, 2, 1, 2]]
     annotations = [
-        {"image_id": 7, "segmentation": one} for one in (square, [], [[1, 1, 2, 2]], code(0 * LEFT))
+        {"image_id": 7, "segmentation": segmentation}
+        for segmentation in (square, [], [[1, 1, 2, 2]], code(0 * LEFT))
     ]
     (masks,) = Stored(write(tmp_path / "a.json", coco(annotations=annotations)))([photo()])
     assert masks.areas.tolist() == [4, 0, 0, 0]
@@ -242,7 +253,7 @@ def test_panoptic_order_void_and_empty_segment(tmp_path):
     ids[0, 3] = 9
     colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
     png(tmp_path / "pan" / "x.png", colours)
-    segments = [{"id": one, "category_id": 2} for one in (9, 4, 7 + 256 * 3 + 65536 * 2)]
+    segments = [{"id": number, "category_id": 2} for number in (9, 4, 7 + 256 * 3 + 65536 * 2)]
     pan = coco(annotations=[{"image_id": 7, "file_name": "x.png", "segments_info": segments}])
     store = Stored(write(tmp_path / "pan.json", pan))
     assert dense(store) == [[CORNER.tolist(), (0 * LEFT).tolist(), LEFT.tolist()]]
@@ -271,9 +282,8 @@ def test_label_map_options(tmp_path, options, names, mode):
     image = Image.fromarray(LABELS)
     if mode == "P":
         image = Image.fromarray(LABELS, "P")
-        image.putpalette(
-            [7, 7, 7] * 256
-        )  # every index has the same colour: only the index can tell them apart
+        # every index has the same colour: only the index can tell them apart
+        image.putpalette([7, 7, 7] * 256)
     image.save(tmp_path / "cat.png")
     (masks,) = Stored(str(tmp_path), **options)([photo()])
     assert masks.names == names
@@ -328,8 +338,8 @@ def test_our_own_file(tmp_path):
         tmp_path / "cat.json",
         {"size": SIZE, "masks": masks.to_coco(), "scores": [0.5, 0.25], "names": ["a", "b"]},
     )
-    (found,) = Stored(str(tmp_path))([photo()])
-    assert (found.counts, found.scores.tolist(), found.names) == (
+    (stored,) = Stored(str(tmp_path))([photo()])
+    assert (stored.counts, stored.scores.tolist(), stored.names) == (
         masks.counts,
         [0.5, 0.25],
         ("a", "b"),
@@ -375,8 +385,7 @@ def test_npz_masks_and_labels(tmp_path, save):
     assert Stored(str(tmp_path))([photo()])[0].names == ("1", "2")
 
 
-# --- which masks belong to which picture
-# --------------------------------------------------------------------------------------
+# ---- which masks belong to which picture --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -409,7 +418,8 @@ def test_a_picture_that_is_not_there(tmp_path):
     png(tmp_path / "cat.png", LEFT)
     with pytest.raises(
         ValueError,
-        match=r"^cats.jpg: .* has no masks of that name among its 1 \(did you mean 'cat'\?\); missing='empty'",
+        match=r"^cats.jpg: .* has no masks of that name among its 1 \(did you mean 'cat'\?\); "
+        r"missing='empty'",
     ):
         Stored(str(tmp_path))([photo(), photo("cats.jpg")])
     png(tmp_path / "a" / "dog.png", LEFT)
@@ -432,20 +442,39 @@ def test_duplicate_names_are_an_error(tmp_path, missing):
         Stored(path, missing=missing)([photo()])
 
 
-# --- what is refused
-# ----------------------------------------------------------------------------------------------------------
+# ---- what is refused ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", coco(images=[{**CAT, "height": 6, "width": 8}]), r"size \(6, 8\) \(H, W\) do not fit the picture of size \(3, 4\)$"),
-        ("a.json", coco(images=[{**CAT, "height": 4, "width": 3}]), "turned by 90 degrees: the picture is upright"),
-        ("a.json", with_segmentation(code(np.ones((6, 8), np.uint8))), r"mask 0 \(annotation 31\): a mask of size \(6, 8\) .* \(3, 4\)"),
-        ("cat.json", {"size": [6, 8], "masks": []}, r"size \(6, 8\) \(H, W\) do not fit the picture of size \(3, 4\)"),
-        ("cat.json", [code(np.ones((6, 8), np.uint8))], r"mask 0: a mask of size \(6, 8\) does not fit the image of size \(3, 4\)"),
+        (
+            "a.json",
+            coco(images=[{**CAT, "height": 6, "width": 8}]),
+            r"size \(6, 8\) \(H, W\) do not fit the picture of size \(3, 4\)$",
+        ),
+        (
+            "a.json",
+            coco(images=[{**CAT, "height": 4, "width": 3}]),
+            "turned by 90 degrees: the picture is upright",
+        ),
+        (
+            "a.json",
+            with_segmentation(code(np.ones((6, 8), np.uint8))),
+            r"mask 0 \(annotation 31\): a mask of size \(6, 8\) .* \(3, 4\)",
+        ),
+        (
+            "cat.json",
+            {"size": [6, 8], "masks": []},
+            r"size \(6, 8\) \(H, W\) do not fit the picture of size \(3, 4\)",
+        ),
+        (
+            "cat.json",
+            [code(np.ones((6, 8), np.uint8))],
+            r"mask 0: a mask of size \(6, 8\) does not fit the image of size \(3, 4\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_another_size_names_both(tmp_path, name, content, message):
     path = write(tmp_path / name, content)
     with pytest.raises(ValueError, match=message):
@@ -509,14 +538,26 @@ def test_bad_segmentations(tmp_path, segmentation, message):
         (coco(annotations=[3]), "expected a list of objects as 'annotations'"),
         (coco(images={}), "expected a list of objects as 'images'"),
         (coco(images=[{"id": 7}]), "image 7 has no file_name"),
-        (coco(images=[{"id": 7, "file_name": "a"}, {"id": 7, "file_name": "b"}]), "two images have the id 7"),
+        (
+            coco(images=[{"id": 7, "file_name": "a"}, {"id": 7, "file_name": "b"}]),
+            "two images have the id 7",
+        ),
         (coco(images=[{"file_name": "a"}]), "expected a number or text as 'id', got None"),
-        (coco(images=[{"id": "7", "file_name": "cat.jpg"}]), r"no annotation belongs to a listed image \(image_id 7 .* ids '7'"),
-        ([{"image_id": 7, "segmentation": code(LEFT)}], "a list of results knows images by number only; say images="),
-        (coco(annotations=[{"image_id": 7, "segments_info": []}]), "there is no folder .*cat with its PNGs; say pngs="),
+        (
+            coco(images=[{"id": "7", "file_name": "cat.jpg"}]),
+            r"no annotation belongs to a listed image \(image_id 7 .* ids '7'",
+        ),
+        (
+            [{"image_id": 7, "segmentation": code(LEFT)}],
+            "a list of results knows images by number only; say images=",
+        ),
+        (
+            coco(annotations=[{"image_id": 7, "segments_info": []}]),
+            "there is no folder .*cat with its PNGs; say pngs=",
+        ),
         ({"masks": {}}, r'expected {"size": \[H, W\], "masks": \[...\]} or a list of masks'),
     ],
-)  # fmt: skip
+)
 def test_bad_files(tmp_path, content, message):
     path = write(tmp_path / "cat.json", content)
     with pytest.raises(ValueError, match=message):
@@ -541,8 +582,12 @@ def test_bad_scores_and_names(tmp_path, extra, message):
 
 def test_panoptic_png_of_other_annotations(tmp_path):
     png(tmp_path / "x.png", np.dstack([LEFT * 5, LEFT, LEFT * 0]))
-    one = {"image_id": 7, "file_name": "x.png", "segments_info": [{"id": 5, "category_id": 2}]}
-    store = Stored(write(tmp_path / "a.json", coco(annotations=[one])), pngs=str(tmp_path))
+    annotation = {
+        "image_id": 7,
+        "file_name": "x.png",
+        "segments_info": [{"id": 5, "category_id": 2}],
+    }
+    store = Stored(write(tmp_path / "a.json", coco(annotations=[annotation])), pngs=str(tmp_path))
     with pytest.raises(
         ValueError, match="1 segments that the JSON does not list, first 261: not its PNG"
     ):
@@ -550,11 +595,13 @@ def test_panoptic_png_of_other_annotations(tmp_path):
     (tmp_path / "x.png").unlink()
     with pytest.raises(ValueError, match=r"x.png: cannot be read \(No such file"):
         store([photo()])
-    one["image_id"] = 8
+    annotation["image_id"] = 8
     with pytest.raises(
         ValueError, match=r"x.png belongs to image_id 8, which `images` does not list"
     ):
-        Stored(write(tmp_path / "a.json", coco(annotations=[one])), pngs=str(tmp_path))([photo()])
+        Stored(write(tmp_path / "a.json", coco(annotations=[annotation])), pngs=str(tmp_path))(
+            [photo()]
+        )
 
 
 def test_bad_label_maps(tmp_path):
@@ -708,8 +755,7 @@ def test_bad_specs(text, message):
         registry.build("segmenter", text)
 
 
-# --- config
-# -------------------------------------------------------------------------------------------------------------------
+# ---- config -------------------------------------------------------------------------------------
 
 
 def test_spec_text(tmp_path):

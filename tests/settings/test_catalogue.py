@@ -1,5 +1,4 @@
-"""Encoders by name: the names, what they stand for, and which encoder a folder or a hub name goes
-to."""
+"""Encoders by name: what names stand for, and which encoder reads a folder or a hub name."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import pytest
 import timm
 
 from regiontok.settings import registry, spec
-from regiontok.settings.catalogue import CATALOGUE, SPECS, reader, route
+from regiontok.settings.catalogue import CATALOGUE, SPECS, encoder_call, encoder_of_checkpoint
 from regiontok.settings.recipe import resolve
 from regiontok.system import hub
 from regiontok.tokenizer.regionizer import build_encoder
@@ -32,12 +31,14 @@ def cache(tmp_path, monkeypatch) -> Path:
 def store(
     cache: Path, model: str, *, config: dict | None = None, files: tuple[str, ...] = ()
 ) -> Path:
-    """A model in a cache as the hub's library lays it out: refs/main names the snapshot, whose
-    files link into blobs."""
+    """A model in a cache as the hub's library lays it out.
+
+    refs/main names the snapshot, whose files link into blobs.
+    """
     root = cache / f"models--{model.replace('/', '--')}"
     folder = root / "snapshots" / "abc123"
-    for each in (folder, root / "refs", root / "blobs"):
-        each.mkdir(parents=True, exist_ok=True)
+    for path in (folder, root / "refs", root / "blobs"):
+        path.mkdir(parents=True, exist_ok=True)
     (root / "refs" / "main").write_text("abc123")
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config))
@@ -66,8 +67,10 @@ class TestNames:
             )
 
     def test_the_families_of_row_d1_are_there(self):
-        wanted = "clip-l14-336 siglip2-so400m-384 siglip2-so400m-naflex dinov2-l dinov2-l-reg dinov3-l aimv2-l14-448 mlcd-l14-336"
-        wanted += " rice-l14-560 pe-core-l14-336 c-radio-v3-l lite filters"
+        wanted = (
+            "clip-l14-336 siglip2-so400m-384 siglip2-so400m-naflex dinov2-l dinov2-l-reg dinov3-l "
+            "aimv2-l14-448 mlcd-l14-336 rice-l14-560 pe-core-l14-336 c-radio-v3-l lite filters"
+        )
         radio = [f"radio-{letter}-{size}" for letter in "blh" for size in (384, 576, 768)]
         assert {*wanted.split(), *radio} <= set(NAMES)
 
@@ -77,9 +80,7 @@ class TestNames:
         assert tokens["siglip2-so400m-384"] == 729
         assert tokens["dinov2-l-reg"] == 261
         assert tokens["c-radio-v3-l"] == 1032
-        assert (
-            tokens["radio-l-384"] is None
-        )  # its registers are known only once the weights are read
+        assert tokens["radio-l-384"] is None  # its registers are known once the weights are read
         assert tokens["siglip2-so400m-naflex"] is None
 
     @pytest.mark.parametrize("name", ["lite", "filters"])
@@ -125,7 +126,8 @@ class TestSpecs:
         [
             (
                 "clip-l14-366",
-                r"unknown encoder 'clip-l14-366' \(did you mean 'clip-l14-336'.*\?\); known: .*lite",
+                r"unknown encoder 'clip-l14-366' \(did you mean 'clip-l14-336'.*\?\); "
+                "known: .*lite",
             ),
             ("dino-l", r"did you mean 'dinov\d-l' or 'dinov\d-l'"),
             ("liet", r"did you mean 'lite'"),
@@ -140,7 +142,8 @@ class TestSpecs:
             ("clip-l14-336(layr=-2)", r"no parameter 'layr' \(did you mean 'layer'\?\)"),
             (
                 "clip-l14-336(layer=last)",
-                r"'last' in the spec 'clip-l14-336\(layer=last\)' is not a plain value; quote it: 'last'",
+                r"'last' in the spec 'clip-l14-336\(layer=last\)' is not a plain value; "
+                "quote it: 'last'",
             ),
             ("clip-l14-336 * 2", r"cannot read 'clip-l14-336 \* 2'"),
             ("clip-l14-336(layer=-2)(3)", "cannot read"),
@@ -158,8 +161,12 @@ class TestSpecs:
             registry.build("step", "dinov2-l")
 
     def test_checking_names_loads_nothing_heavy(self):
-        code = "from regiontok.settings import registry, spec; registry.check('encoder', 'clip-l14-336(layer=-2)'); import sys"
-        code += "; print({'torch', 'transformers', 'timm', 'huggingface_hub'} & set(sys.modules))"
+        code = """
+import sys
+from regiontok.settings import registry
+registry.check("encoder", "clip-l14-336(layer=-2)")
+print({"torch", "transformers", "timm", "huggingface_hub"} & set(sys.modules))
+"""
         run = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
@@ -174,7 +181,7 @@ class TestSpecs:
             resolve({"what": "w", "tokenizer": {"encoder": "clip-l14-363(layer=-2)"}}, name="r")
 
 
-class TestRoutes:
+class TestEncoderOfAText:
     @pytest.mark.parametrize(
         ("config", "wanted"),
         [
@@ -199,8 +206,8 @@ class TestRoutes:
     )
     def test_a_folder_goes_by_its_config(self, tmp_path, config, wanted):
         (tmp_path / "config.json").write_text(json.dumps(config))
-        assert reader(tmp_path) == wanted
-        assert route(str(tmp_path)) == spec.Call(wanted, (str(tmp_path),))
+        assert encoder_of_checkpoint(tmp_path) == wanted
+        assert encoder_call(str(tmp_path)) == spec.Call(wanted, (str(tmp_path),))
 
     @pytest.mark.parametrize("wanted", ["radio", "naflex", "timm", "transformers"])
     def test_a_folder_as_its_library_writes_it(self, tmp_path, wanted):
@@ -219,7 +226,7 @@ class TestRoutes:
     @pytest.mark.parametrize("text", ["{", "[1]"])
     def test_a_config_that_is_none_is_left_to_transformers(self, tmp_path, text):
         (tmp_path / "config.json").write_text(text)
-        assert reader(tmp_path) == "transformers"
+        assert encoder_of_checkpoint(tmp_path) == "transformers"
 
     @pytest.mark.parametrize(
         ("name", "wanted"),
@@ -234,52 +241,52 @@ class TestRoutes:
         ],
     )
     def test_a_hub_name_that_is_not_here_goes_by_the_catalogue(self, cache, name, wanted):
-        assert route(name) == spec.Call(wanted, (name,))
+        assert encoder_call(name) == spec.Call(wanted, (name,))
 
     def test_a_hub_name_in_the_cache_goes_by_its_config(self, cache):
         store(cache, "some/model", config={"model_type": "radio"})
-        assert route("some/model") == spec.Call("radio", ("some/model",))
+        assert encoder_call("some/model") == spec.Call("radio", ("some/model",))
 
     def test_specs_and_names_stay(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "lite").mkdir()  # a folder of that name does not take a method's place
         (tmp_path / "mine").mkdir()
-        assert route("lite") == "lite"
-        assert route("dinov2-l") == "dinov2-l"
-        assert route("radio('a/b', size=384)") == "radio('a/b', size=384)"
-        assert route("nothing") == "nothing"
-        assert route("mine") == spec.Call("transformers", ("mine",))
+        assert encoder_call("lite") == "lite"
+        assert encoder_call("dinov2-l") == "dinov2-l"
+        assert encoder_call("radio('a/b', size=384)") == "radio('a/b', size=384)"
+        assert encoder_call("nothing") == "nothing"
+        assert encoder_call("mine") == spec.Call("transformers", ("mine",))
 
 
 CONFIG = {"model_type": "clip"}
 
 
-class TestHere:
+class TestAvailability:
     def test_a_whole_checkpoint(self, cache):
         folder = store(cache, "a/b", config=CONFIG, files=("model.safetensors",))
-        assert hub.cached("a/b") == folder
-        assert hub.here("a/b") == hub.here(folder) == "yes"
+        assert hub.cached_folder("a/b") == folder
+        assert hub.availability("a/b") == hub.availability(folder) == "yes"
 
     def test_parts_do_not_count(self, cache):
         store(cache, "a/config", config=CONFIG)
         store(cache, "a/weights", files=("model.safetensors",))
         store(cache, "a/pickle", config=CONFIG, files=("pytorch_model.bin",))
         (store(cache, "a/dangling", config=CONFIG) / "model.safetensors").symlink_to(cache / "gone")
-        assert [hub.here(f"a/{name}") for name in ("config", "weights", "pickle", "dangling")] == [
-            "partly"
-        ] * 4
-        assert hub.here("a/none") == "no"
-        assert hub.cached("a/none") is None
+        assert [
+            hub.availability(f"a/{name}") for name in ("config", "weights", "pickle", "dangling")
+        ] == ["partly"] * 4
+        assert hub.availability("a/none") == "no"
+        assert hub.cached_folder("a/none") is None
 
     def test_shards(self, cache):
         index = {"weight_map": {"x": "model-1.safetensors", "y": "model-2.safetensors"}}
         folder = store(cache, "a/b", config=CONFIG, files=("model-1.safetensors",))
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-        assert hub.here("a/b") == "partly"
+        assert hub.availability("a/b") == "partly"
         store(cache, "a/b", files=("model-2.safetensors",))
-        assert hub.here("a/b") == "yes"
+        assert hub.availability("a/b") == "yes"
         (folder / "model.safetensors.index.json").write_text("{")
-        assert hub.here("a/b") == "partly"
+        assert hub.availability("a/b") == "partly"
 
     def test_where_the_cache_lies(self, monkeypatch, tmp_path):
         for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
@@ -295,7 +302,7 @@ class TestHere:
     def test_as_the_hubs_own_library_sees_it(self, cache):
         library = pytest.importorskip("huggingface_hub")
         folder = store(cache, "a/b", config=CONFIG, files=("model.safetensors",))
-        found = library.try_to_load_from_cache(
+        path = library.try_to_load_from_cache(
             "a/b", "model.safetensors", cache_dir=hub.cache_folder()
         )
-        assert Path(found) == folder / "model.safetensors"
+        assert Path(path) == folder / "model.safetensors"

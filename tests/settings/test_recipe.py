@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from regiontok.settings import registry
 from regiontok.settings.recipe import (
+    PaperSource,
     Recipe,
     RecipeError,
-    Source,
     TokenizerSettings,
     load_recipe,
     resolve,
@@ -61,7 +61,7 @@ def test_load(file):
     recipe = load_recipe(file)
     assert recipe.name == "cluster"
     assert recipe.scale == "mini"
-    assert recipe.source == Source(paper="diagnostic-study", table="Table 1")
+    assert recipe.source == PaperSource(paper="diagnostic-study", table="Table 1")
     assert recipe.expect == {"tokens": 124.0, "POPE F1": 86.5}
     assert recipe.tokenizer == TokenizerSettings(
         encoder="lite", regions="merge(k=124) | sort('com')"
@@ -104,7 +104,7 @@ def test_overrides(file):
     )
     assert settings.regions == "merge(0.7) | sort('com')"
     assert recipe.expect == {"tokens": 124, "POPE F1": 86.5, "MME": 1500}
-    assert recipe.source == Source(paper="diagnostic-study", table="Table 1", row="D5")
+    assert recipe.source == PaperSource(paper="diagnostic-study", table="Table 1", row="D5")
     assert recipe.name == "mine"
     assert load_recipe(file, overrides=["tokenizer.seed=1", "tokenizer.seed=2"]).tokenizer.seed == 2
     assert (
@@ -252,7 +252,7 @@ def test_any_text_survives_the_writing(tmp_path_factory, what, row, expect, seed
     recipe = Recipe(
         name="x",
         what=what,
-        source=Source(paper=row, row=what),
+        source=PaperSource(paper=row, row=what),
         expect=expect,
         tokenizer=TokenizerSettings(encoder=f"hub/{row}".replace("(", ""), seed=seed, whole=True),
     )
@@ -407,7 +407,8 @@ class TestExtends:
     def test_mistakes_are_told(self, write, tmp_path):
         with pytest.raises(
             RecipeError,
-            match=r"row.toml: it extends '_bse.toml', and there is no such file \(did you mean '_base.toml'\?\)",
+            match=r"row.toml: it extends '_bse.toml', and there is no such file "
+            r"\(did you mean '_base.toml'\?\)",
         ):
             load_recipe(write('extends = "_bse.toml"\nwhat = "A row"'))
         for wrong in ("1", "[1]", '""', "{ a = 1 }"):

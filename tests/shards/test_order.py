@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regiontok.shards.order import StreamOrder, steps
+from regiontok.shards.order import StreamOrder, step_positions
 
 
 def epoch(order: StreamOrder, number: int) -> list:
     return [
-        order.at(position)
+        order.address(position)
         for position in range(number * order.samples, (number + 1) * order.samples)
     ]
 
@@ -30,14 +30,14 @@ def test_an_epoch_at_weight_one_is_every_image_once(counts, block, window):
         places = epoch(order, number)
         expected = [(shard, row) for shard, count in enumerate(counts) for row in range(count)]
         assert sorted((place.shard, place.row) for place in places) == expected
-        assert {place.turn for place in places} == {number}
+        assert {place.round for place in places} == {number}
 
 
 def test_weights_count_images_over_epochs():
     order = StreamOrder([[7, 4], [5]], [0.5, 2.0], seed=1, block=3, window=2)
     assert order.samples == round(0.5 * 11) + 10
-    seen = Counter((p.source, p.shard, p.row, p.turn) for p in epoch(order, 0) + epoch(order, 1))
-    assert max(seen.values()) == 1  # never twice in the same turn: each coming is drawn otherwise
+    seen = Counter((p.source, p.shard, p.row, p.round) for p in epoch(order, 0) + epoch(order, 1))
+    assert max(seen.values()) == 1  # never twice in the same round: each coming is drawn otherwise
     images = Counter(key[:3] for key in seen.elements())
     assert sum(count for key, count in images.items() if key[0] == 0) == 12
     assert [images[1, 0, row] for row in range(5)] == [4] * 5
@@ -47,10 +47,10 @@ def test_weights_count_images_over_epochs():
 
 
 def test_orders_differ_by_seed_and_epoch_and_are_shuffled():
-    one, other = (StreamOrder([[40]], [1.0], seed=seed, block=4) for seed in (0, 1))
+    first, second = (StreamOrder([[40]], [1.0], seed=seed, block=4) for seed in (0, 1))
     rows = [
         [place.row for place in epoch(order, number)]
-        for order, number in ((one, 0), (one, 1), (other, 0))
+        for order, number in ((first, 0), (first, 1), (second, 0))
     ]
     assert rows[0] != rows[1] != rows[2] != rows[0]
     assert rows[0] != sorted(rows[0])
@@ -60,17 +60,17 @@ def test_few_blocks_are_in_use_at_a_time():
     order = StreamOrder([[1000] * 4], [1.0], seed=0, block=10, window=5)
     for first in range(0, 4000, 50):
         blocks = {
-            (place.shard, place.row // 10) for place in map(order.at, range(first, first + 50))
+            (place.shard, place.row // 10) for place in map(order.address, range(first, first + 50))
         }
         assert len(blocks) == 5
 
 
 def test_any_position_alone_and_after_pickling():
     order = StreamOrder([[9, 5]], [1.0], seed=5, block=2, window=2)
-    stream = [order.at(position) for position in range(60)]
+    stream = [order.address(position) for position in range(60)]
     copy = pickle.loads(pickle.dumps(order))
     assert [
-        copy.at(position) for position in np.random.default_rng(0).permutation(60).tolist()
+        copy.address(position) for position in np.random.default_rng(0).permutation(60).tolist()
     ] == [stream[position] for position in np.random.default_rng(0).permutation(60).tolist()]
 
 
@@ -84,10 +84,12 @@ def test_bad_orders():
 
 
 def test_ranks_share_a_step_evenly():
-    whole = [list(part) for part in steps(6, 2, 4)]
+    whole = [list(share) for share in step_positions(6, 2, 4)]
     assert whole == [list(range(12, 18)), list(range(18, 24))]
     for ranks in (2, 3):
-        parts = [list(steps(6, 2, 4, rank, ranks)) for rank in range(ranks)]
-        assert [[at for part in step for at in part] for step in zip(*parts, strict=True)] == whole
+        shares = [list(step_positions(6, 2, 4, rank, ranks)) for rank in range(ranks)]
+        assert [
+            [position for share in step for position in share] for step in zip(*shares, strict=True)
+        ] == whole
     with pytest.raises(ValueError, match="a batch of 6 cannot be shared evenly by 4 ranks"):
-        steps(6, 0, 1, 0, 4)
+        step_positions(6, 0, 1, 0, 4)

@@ -1,5 +1,7 @@
-"""Shards on disk: format, random access, resume, ranks and workers, and what is missing, cut off or
-damaged."""
+"""Shards on disk: format, random access, resume, ranks and workers.
+
+What is missing, cut off or damaged is tried too.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +15,15 @@ import torch
 from PIL import Image
 
 from regiontok.core.masks import PixelMasks
-from regiontok.shards.sidecar import (
-    Failure,
-    ImageRegions,
-    config_hash,
-    read_group,
-    read_report,
-    report_path,
-    write_sidecar,
-)
-from regiontok.shards.stream import ShardViews, Source, find_shards, load_steps
-from regiontok.shards.tar import ShardError, index_of, write_tar
-from regiontok.shards.views import Labels, NoRegion, ViewSettings
+from regiontok.shards.report import FailedImage, config_hash, read_report, report_path
+from regiontok.shards.sidecar import ImageRegions, read_row_group, write_sidecar
+from regiontok.shards.sources import ShardSource, find_shards
+from regiontok.shards.stream import ShardViews, load_steps
+from regiontok.shards.tar import ShardError, open_index, write_tar
+from regiontok.shards.views import LabelSpace, NoRegion, ViewSettings
 
 pytest.importorskip("pyarrow")
-LABELS = Labels(classes=1000)
+LABELS = LabelSpace(classes=1000)
 SETTINGS = ViewSettings((16, 16), regions=3)
 
 
@@ -46,49 +42,51 @@ def make(folder, name: str, numbers, errors=(), regions=2):
     write_tar(tar, files)
     boxes = np.array([[1, 2, 20, 20], [10, 5, 32, 24], [0, 0, 5, 5]], np.float32)[:regions]
     rows = [
-        ImageRegions(at, f"{n:06}", (24, 32), boxes, labels=np.full(regions, n))
-        for at, n in enumerate(numbers)
+        ImageRegions(index, f"{n:06}", (24, 32), boxes, labels=np.full(regions, n))
+        for index, n in enumerate(numbers)
         if n not in errors
     ]
-    failures = [Failure(at, f"{n:06}", "why") for at, n in enumerate(numbers) if n in errors]
+    failures = [
+        FailedImage(index, f"{n:06}", "why") for index, n in enumerate(numbers) if n in errors
+    ]
     return tar, write_sidecar(tar, rows, config={"segmenter": "x"}, errors=failures)
 
 
 def views_of(folder, **options) -> ShardViews:
-    return ShardViews([Source(folder)], options.pop("settings", SETTINGS), LABELS, **options)
+    return ShardViews([ShardSource(folder)], options.pop("settings", SETTINGS), LABELS, **options)
 
 
 def contents(batches) -> list[tuple]:
     """Everything of every view, in order."""
     return [
         (
-            batch.images[at],
-            batch.pixels[at].numpy().tobytes(),
-            batch.boxes[at].tolist(),
-            batch.labels[at, :, 0].tolist(),
+            batch.images[row],
+            batch.pixels[row].numpy().tobytes(),
+            batch.boxes[row].tolist(),
+            batch.labels[row, :, 0].tolist(),
         )
         for batch in batches
-        for at in range(len(batch))
+        for row in range(len(batch))
     ]
 
 
 def test_the_index_finds_every_image_and_is_kept(tmp_path):
     tar, _ = make(tmp_path, "s-0", range(5))
-    index = index_of(tar, tmp_path)
+    index = open_index(tar, tmp_path)
     assert index.names == tuple(f"{n:06}.png" for n in range(5))
-    assert [index.read(at) for at in (3, 0, 4)] == [photo(3), photo(0), photo(4)]
-    kept = tmp_path / "s-0.tar.index.json"
-    text = kept.read_text()
-    assert index_of(tar, tmp_path).spans.tolist() == index.spans.tolist()
-    assert kept.read_text() == text
+    assert [index.read(position) for position in (3, 0, 4)] == [photo(3), photo(0), photo(4)]
+    index_file = tmp_path / "s-0.tar.index.json"
+    text = index_file.read_text()
+    assert open_index(tar, tmp_path).spans.tolist() == index.spans.tolist()
+    assert index_file.read_text() == text
     for wrong in (
         "{",
         json.dumps({"format": "other"}),
         json.dumps(json.loads(text) | {"bytes": 1}),
     ):
-        kept.write_text(wrong)
-        assert index_of(tar, tmp_path).names == index.names
-        assert kept.read_text() == text
+        index_file.write_text(wrong)
+        assert open_index(tar, tmp_path).names == index.names
+        assert index_file.read_text() == text
 
 
 def test_tars_as_others_write_them(tmp_path):
@@ -102,7 +100,7 @@ def test_tars_as_others_write_them(tmp_path):
                 member = tarfile.TarInfo(name)
                 member.size = len(name)
                 archive.addfile(member, io.BytesIO(name.encode()))
-        index = index_of(path, tmp_path)
+        index = open_index(path, tmp_path)
         assert index.names == (names[0], names[2])
         assert index.key(1) == f"long/{'x' * 90}/b"
         assert [index.read(0), index.read(1)] == [names[0].encode(), names[2].encode()]
@@ -116,7 +114,7 @@ def test_a_tar_cut_off_anywhere_is_named(tmp_path, share):
     data = data[: data.rindex(b"19.png")] if share == 0.97 else data[: int(share * len(data))]
     tar.write_bytes(data)
     with pytest.raises(ShardError, match=r"s-1\.tar: cut off"):
-        index_of(tar, tmp_path)
+        open_index(tar, tmp_path)
 
 
 def test_a_tar_cut_between_two_files_is_named(tmp_path):
@@ -124,14 +122,14 @@ def test_a_tar_cut_between_two_files_is_named(tmp_path):
     write_tar(tar, [("0.png", bytes(1000)), ("1.png", bytes(1000))])
     tar.write_bytes(tar.read_bytes()[: 512 + 1024])
     with pytest.raises(ShardError, match=r"cut off: 1536 bytes, and no end of the archive"):
-        index_of(tar, tmp_path)
+        open_index(tar, tmp_path)
 
 
 def test_a_compressed_tar_is_refused(tmp_path):
     with tarfile.open(tmp_path / "s.tar", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a.png"), io.BytesIO())
     with pytest.raises(ShardError, match="not an uncompressed tar"):
-        index_of(tmp_path / "s.tar", tmp_path)
+        open_index(tmp_path / "s.tar", tmp_path)
 
 
 def test_a_side_car_comes_back_as_it_was(tmp_path):
@@ -152,7 +150,7 @@ def test_a_side_car_comes_back_as_it_was(tmp_path):
     report = write_sidecar(
         tar, [full, ImageRegions(0, "a", (24, 32), np.zeros((0, 4)))], config={"k": 1}
     )
-    group = read_group(tmp_path / "s-2.regions.parquet", 0)
+    group = read_row_group(tmp_path / "s-2.regions.parquet", 0)
     empty, back = group[0], group[1]
     assert (empty.index, len(empty)) == (0, 0)
     assert (back.index, back.key, back.size) == (1, "b", (24, 32))
@@ -179,15 +177,14 @@ def test_a_side_car_is_there_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_sidecar(tar, rows(), config={})
     assert (tmp_path / "s-0.regions.parquet").read_bytes() == before
-    report_path(
-        tmp_path, "s-0"
-    ).unlink()  # as a writer leaves it that is killed between its two files
+    # as a writer leaves it that is killed between its two files
+    report_path(tmp_path, "s-0").unlink()
     with pytest.raises(ShardError, match=r"s-0\.regions\.json: cannot be read"):
-        find_shards(Source(tmp_path))
+        find_shards(ShardSource(tmp_path))
     make(tmp_path, "s-0", range(3))
     (tmp_path / "s-0.regions.parquet").unlink()
     with pytest.raises(ShardError, match=r"s-0\.regions\.parquet: the side-car is missing"):
-        find_shards(Source(tmp_path))
+        find_shards(ShardSource(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -219,9 +216,8 @@ def test_the_writer_refuses_wrong_regions(tmp_path, fields, message):
 
 
 def test_every_view_is_of_its_image(tmp_path):
-    make(
-        tmp_path, "s-0", range(300, 440), errors=(301, 377)
-    )  # 138 rows: two row groups, numbers with gaps
+    # 138 rows: two row groups, numbers with gaps
+    make(tmp_path, "s-0", range(300, 440), errors=(301, 377))
     make(tmp_path, "s-1", range(440, 450))
     views = views_of(tmp_path)
     assert views.order.samples == 148
@@ -242,16 +238,15 @@ def test_every_view_is_of_its_image(tmp_path):
 def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
     make(tmp_path / "a", "s-0", range(13))
     make(tmp_path / "b", "t-0", range(100, 109))
-    sources = [Source(tmp_path / "a"), Source(tmp_path / "b", weight=0.5)]
+    sources = [ShardSource(tmp_path / "a"), ShardSource(tmp_path / "b", weight=0.5)]
     views = ShardViews(sources, ViewSettings((16, 16), regions=3, patch=8), LABELS, seed=2)
     state = torch.get_rng_state()
-    whole = [
-        contents([batch]) for batch in load_steps(views, batch=6, start=0, stop=6)
-    ]  # two epochs of 17 or 18
+    # two epochs of 17 or 18
+    whole = [contents([batch]) for batch in load_steps(views, batch=6, start=0, stop=6)]
     assert len({str(step) for step in whole}) == 6
     for ranks in (1, 2, 3):
         for workers in (0, 2):
-            parts = [
+            shares = [
                 [
                     contents([batch])
                     for batch in load_steps(
@@ -261,7 +256,7 @@ def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
                 for r in range(ranks)
             ]
             assert [
-                [view for part in step for view in part] for step in zip(*parts, strict=True)
+                [view for share in step for view in share] for step in zip(*shares, strict=True)
             ] == whole[2:5]
     assert [contents([batch]) for batch in load_steps(views, batch=6, start=5, stop=6)] == whole[5:]
     assert torch.equal(torch.get_rng_state(), state)
@@ -282,11 +277,10 @@ def test_side_cars_in_another_folder(tmp_path):
     tar, _ = make(tmp_path / "mixed", "s-0", range(4))
     (tmp_path / "tars").mkdir()
     tar.rename(tmp_path / "tars" / tar.name)
-    views = ShardViews([Source(tmp_path / "tars", tmp_path / "mixed")], SETTINGS, LABELS)
+    views = ShardViews([ShardSource(tmp_path / "tars", tmp_path / "mixed")], SETTINGS, LABELS)
     assert len(contents(load_steps(views, batch=4, start=0, stop=1))) == 4
-    assert [path.name for path in (tmp_path / "tars").iterdir()] == [
-        "s-0.tar"
-    ]  # nothing is written beside the images
+    # nothing is written beside the images
+    assert [path.name for path in (tmp_path / "tars").iterdir()] == ["s-0.tar"]
 
 
 def test_shards_missing_or_cut_off_are_named_or_left_out(tmp_path):
@@ -305,7 +299,7 @@ def test_shards_missing_or_cut_off_are_named_or_left_out(tmp_path):
     for path in tmp_path.glob("s-0.*"):
         path.unlink()
     with pytest.raises(ShardError, match=r"s-1\.tar: another tar: 20000 bytes"):
-        find_shards(Source(tmp_path))
+        find_shards(ShardSource(tmp_path))
     (tmp_path / "s-2.tar").unlink()
     with pytest.raises(
         ShardError, match=r"no shard with a side-car .*s-2\.tar: the shard is missing"
@@ -351,13 +345,13 @@ def test_images_without_regions_give_their_place_to_the_next(tmp_path):
     tar, _ = make(tmp_path, "s-0", range(4))
     rows = [
         ImageRegions(
-            at,
-            f"{at:06}",
+            number,
+            f"{number:06}",
             (24, 32),
-            [[1, 1, 9, 9]] if at else np.zeros((0, 4)),
-            labels=[at][: at and 1],
+            [[1, 1, 9, 9]] if number else np.zeros((0, 4)),
+            labels=[number][: number and 1],
         )
-        for at in range(4)
+        for number in range(4)
     ]
     write_sidecar(tar, rows, config={})
     (batch,) = load_steps(views_of(tmp_path), batch=4, start=0, stop=1)

@@ -1,5 +1,4 @@
-"""Views: geometry against the pixels themselves, exactly N regions, text, bad rows, JPEG at a
-fraction."""
+"""Views: geometry against the pixels, exactly N regions, text, bad rows, JPEG at a fraction."""
 
 from __future__ import annotations
 
@@ -14,14 +13,15 @@ from scipy import ndimage
 from regiontok.core.frame import Frame
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import PictureError
-from regiontok.shards.decode import crop_of, fraction_of
+from regiontok.shards.decode import decode_crop, decoding_divisor
+from regiontok.shards.random_view import draw_view
 from regiontok.shards.shares import mask_shares
 from regiontok.shards.sidecar import ImageRegions
 from regiontok.shards.tar import ShardError
-from regiontok.shards.views import Labels, NoRegion, ViewSettings, to_view, view_of
+from regiontok.shards.views import LabelSpace, NoRegion, ViewSettings, to_view
 
-OBJECTS = Labels(classes=100)
-TEXT = Labels(classes=100, vocabulary=256, tokenize=str.encode)
+OBJECTS = LabelSpace(classes=100)
+TEXT = LabelSpace(classes=100, vocabulary=256, tokenize=str.encode)
 
 
 def encoded(pixels: np.ndarray, form: str = "PNG", **options) -> bytes:
@@ -32,7 +32,7 @@ def encoded(pixels: np.ndarray, form: str = "PNG", **options) -> bytes:
 
 def draw(row, data=b"", settings=None, labels=OBJECTS, seed=0, kind=None):
     data = data or encoded(np.zeros((*row.size, 3), np.uint8))
-    return view_of(
+    return draw_view(
         row,
         lambda: data,
         settings or ViewSettings((32, 32)),
@@ -95,9 +95,9 @@ def test_shares_and_boxes_are_those_of_frame(grid):
     masks = PixelMasks.from_dense(dense)
     for crop in ((0, 0, 60, 80), (3, 10, 44, 71), (59, 79, 60, 80)):
         frame = Frame((60, 80), crop, grid, (0, 0), grid, (1, 1))
-        found = mask_shares(masks.counts, (60, 80), crop, grid)
-        assert np.allclose(found, frame.to_grid(masks).numpy(), atol=1e-6)
-        assert ((found > 0) == (frame.to_grid(masks).numpy() > 0)).all()
+        shares = mask_shares(masks.counts, (60, 80), crop, grid)
+        assert np.allclose(shares, frame.to_grid(masks).numpy(), atol=1e-6)
+        assert ((shares > 0) == (frame.to_grid(masks).numpy() > 0)).all()
         assert np.allclose(
             to_view(boxes(9), crop, grid),
             frame.boxes_to_grid(torch.from_numpy(boxes(9))).numpy(),
@@ -173,10 +173,10 @@ def test_a_mask_wholly_outside_the_crop_is_dropped_although_its_box_is_in_view()
     )
     settings = ViewSettings((32, 32), regions=2, scale=(0.3, 0.4))
     views = [draw(row, settings=settings, seed=seed) for seed in range(20)]
-    kept = [0 in view.regions for view in views]
+    kept_by_view = [0 in view.regions for view in views]
     corner = [view.crop[:2] == (0, 0) or view.crop[2:] == (60, 80) for view in views]
-    assert kept == corner
-    assert not all(kept)
+    assert kept_by_view == corner
+    assert not all(kept_by_view)
     assert all(view.dropped == 2 - len(set(view.regions.tolist())) for view in views)
 
 
@@ -192,16 +192,16 @@ def test_text_is_never_flipped_and_never_cut():
             view.regions, view.kinds, view.boxes, view.labels, strict=True
         ):
             assert kind == (1 if region == 0 else 0)
-            assert [one for one in ids.tolist() if one >= 0] == (
+            # h e l o: l once
+            assert [number for number in ids.tolist() if number >= 0] == (
                 [104, 101, 108, 111] if kind else [4]
-            )  # h e l o: l once
+            )
             y0, x0, y1, x1 = view.crop
             shown = (box[2] - box[0]) * (x1 - x0) / 32 * (box[3] - box[1]) * (y1 - y0) / 32
             assert not kind or shown >= 0.8 * 550 - 0.01
     assert draw(row, settings=settings, labels=TEXT, kind="text").kinds.tolist() == [1, 1]
-    only_objects = draw(
-        row, settings=settings
-    )  # without a tokenizer text is not used, but still not mirrored
+    # without a tokenizer text is not used, but still not mirrored
+    only_objects = draw(row, settings=settings)
     assert only_objects.kinds.tolist() == [0, 0]
     assert not only_objects.flipped
 
@@ -239,7 +239,7 @@ def test_labels_out_of_range_name_the_shard_and_the_image():
     ):
         draw(
             row_of(2, texts=["", "é"], labels=[1, -1]),
-            labels=Labels(100, 128, str.encode),
+            labels=LabelSpace(100, 128, str.encode),
             settings=ViewSettings((32, 32), scale=None),
         )
 
@@ -247,7 +247,7 @@ def test_labels_out_of_range_name_the_shard_and_the_image():
 def test_pixels_of_another_size_and_damaged_ones_are_named():
     with pytest.raises(
         ShardError,
-        match=r"image 4 \(img\): 10 x 20 pixels \(high x wide\), the side-car says 60 x 80",
+        match=r"image 4 \(img\): 10 x 20 pixels \(height x width\), the side-car says 60 x 80",
     ):
         draw(row_of(2), encoded(np.zeros((10, 20, 3), np.uint8), "JPEG"))
     whole = encoded(np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8), "JPEG")
@@ -257,9 +257,9 @@ def test_pixels_of_another_size_and_damaged_ones_are_named():
 
 def test_the_same_seed_gives_the_same_view():
     row = row_of(12)
-    one, two, other = (draw(row, seed=seed) for seed in (3, 3, 4))
-    assert one.regions.tolist() == two.regions.tolist()
-    assert one.crop == two.crop != other.crop
+    first, again, other = (draw(row, seed=seed) for seed in (3, 3, 4))
+    assert first.regions.tolist() == again.regions.tolist()
+    assert first.crop == again.crop != other.crop
 
 
 @pytest.mark.parametrize("turn", [1, 3, 6, 8])
@@ -280,15 +280,14 @@ def test_crops_equal_those_of_the_whole_picture(turn, mode):
         ((13, 7, 310, 300), (32, 48)),
         ((40, 50, 90, 120), (64, 64)),
     ):
-        found = crop_of(stream.getvalue(), size, crop, target)
+        cropped = decode_crop(stream.getvalue(), size, crop, target)
         y0, x0, y1, x1 = crop
         expected = np.asarray(
             upright.resize(target[::-1], Image.Resampling.BICUBIC, box=(x0, y0, x1, y1))
         )
-        assert found.shape == (*target, 3)
-        assert (
-            np.abs(found.astype(int) - expected).mean() < 1.0
-        )  # levels of 255; 0 where nothing is decoded at a fraction
+        assert cropped.shape == (*target, 3)
+        # levels of 255; 0 where nothing is decoded at a fraction
+        assert np.abs(cropped.astype(int) - expected).mean() < 1.0
 
 
 def test_settings_are_checked():
@@ -314,7 +313,7 @@ def test_crops_have_whole_pixels_at_the_fraction_they_are_decoded_at(size, step)
         ).crop
         assert 0 <= y0 < y1 <= size[0]
         assert 0 <= x0 < x1 <= size[1]
-        fraction = fraction_of(y1 - y0, x1 - x0, (32, 32))
+        fraction = decoding_divisor(y1 - y0, x1 - x0, (32, 32))
         assert all(edge % fraction == 0 for edge in (y0, x0, y1, x1))
         seen.add(fraction)
     assert max(seen) == step

@@ -12,6 +12,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.steps.cover import Cover
+from samples.grids import grid_of
 
 START = [
     [0, 0, -1, -1],
@@ -19,7 +20,7 @@ START = [
     [-1, -1, 1, 1],
 ]
 # what the uncovered patches look like: x and y; x meets x only around the corner
-LOOK = [
+DRAWING = [
     "..xx",
     ".yx.",
     "yx..",
@@ -27,12 +28,12 @@ LOOK = [
 POLICIES = [Cover(), Cover("singletons"), Cover("nearest"), Cover("clusters", threshold=0.7)]
 
 
-def view(look=LOOK, **extra):
+def drawn_grid(drawing=DRAWING, **extra):
+    """A grid that looks as it is drawn; "." looks like both."""
     features = torch.tensor(
-        [[{"x": [1.0, 0.0], "y": [0.0, 1.0], ".": [1.0, 1.0]}[c] for c in row] for row in look]
+        [[{"x": [1.0, 0.0], "y": [0.0, 1.0], ".": [1.0, 1.0]}[c] for c in row] for row in drawing]
     )
-    size = tuple(features.shape[:2])
-    return PatchGrid(features, Frame.stretch(size, size, (1, 1)), **extra)
+    return grid_of(features, **extra)
 
 
 def start():
@@ -50,14 +51,14 @@ def start():
     ids=lambda value: value.how if isinstance(value, Cover) else "",
 )
 def test_policies_by_hand(cover, expected):
-    covered = cover.one(start(), view())
+    covered = cover.one(start(), drawn_grid())
     assert covered.labels.tolist() == expected
     assert covered.source.tolist() == [5, 8, *[-1] * (len(covered) - 2)]
 
 
 def test_clusters_join_patches_that_touch_and_look_alike():
-    look = ["..xx", ".yx.", "yy.."]
-    assert Cover("clusters", threshold=0.7).one(start(), view(look)).labels.tolist() == [
+    drawing = ["..xx", ".yx.", "yy.."]
+    assert Cover("clusters", threshold=0.7).one(start(), drawn_grid(drawing)).labels.tolist() == [
         [0, 0, 2, 2],
         [0, 3, 2, 1],
         [3, 3, 1, 1],
@@ -66,30 +67,32 @@ def test_clusters_join_patches_that_touch_and_look_alike():
 
 def test_nearest_is_as_the_crow_flies():
     labels = torch.full((3, 6), -1)
-    labels[0, 0], labels[2, 4] = (
-        0,
-        1,
-    )  # patch (0, 2) is 2 and 2.8 from them, patch (0, 3) 3 and 2.2, by steps 3 and 3
-    grown = Cover("nearest").one(Regions.from_labels(labels), view(["." * 6] * 3))
+    # patch (0, 2) is 2 and 2.8 from them, patch (0, 3) 3 and 2.2, by steps 3 and 3
+    labels[0, 0], labels[2, 4] = (0, 1)
+    grown = Cover("nearest").one(Regions.from_labels(labels), drawn_grid(["." * 6] * 3))
     assert grown.labels[0].tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_nearest_joins_every_region_of_the_nearest_patch():
     masks = torch.tensor([[[1, 1, 0, 0]], [[0, 1, 0, 0]]])
-    grown = Cover("nearest").one(Regions.from_masks(masks), view(["...."]))
+    grown = Cover("nearest").one(Regions.from_masks(masks), drawn_grid(["...."]))
     assert grown.masks.int().tolist() == [[[1, 1, 1, 1]], [[0, 1, 1, 1]]]
 
 
 def test_nearest_of_equals_is_the_first_in_raster_order_also_on_a_large_grid():
     middle = torch.full((1, 65), -1)
     middle[0, 0], middle[0, 64] = 0, 1  # patch 32 is 32 from both
-    grown = Cover("nearest").one(Regions.from_labels(middle), view(["." * 65]))
+    grown = Cover("nearest").one(Regions.from_labels(middle), drawn_grid(["." * 65]))
     assert grown.sizes.tolist() == [33, 32]
     cross = torch.full((41, 41), -1)
-    for region, at in enumerate(((0, 20), (20, 0), (20, 40), (40, 20))):
-        cross[at] = region
+    for region, centre in enumerate(((0, 20), (20, 0), (20, 40), (40, 20))):
+        cross[centre] = region
     assert (
-        int(Cover("nearest").one(Regions.from_labels(cross), view(["." * 41] * 41)).labels[20, 20])
+        int(
+            Cover("nearest")
+            .one(Regions.from_labels(cross), drawn_grid(["." * 41] * 41))
+            .labels[20, 20]
+        )
         == 0
     )
 
@@ -119,7 +122,7 @@ def test_every_valid_patch_is_covered_and_what_was_there_stays_in_front(
 @pytest.mark.parametrize("cover", POLICIES, ids=lambda cover: cover.how)
 def test_nothing_uncovered_is_left_as_it_is(cover):
     regions = Regions.from_masks(torch.ones(2, 3, 4))
-    assert cover.one(regions, view()) is regions
+    assert cover.one(regions, drawn_grid()) is regions
 
 
 @pytest.mark.parametrize(
@@ -129,8 +132,8 @@ def test_nothing_uncovered_is_left_as_it_is(cover):
 )
 def test_without_any_region_everything_is_uncovered(cover, parts):
     nothing = Regions.from_masks(torch.zeros(0, 3, 4))
-    look = ["xxyy", "yyxx", "xyxy"]  # touching parts: xx, yy + y, yy, xx + x, x, y
-    covered = cover.one(nothing, view(look))
+    drawing = ["xxyy", "yyxx", "xyxy"]  # touching parts: xx, yy + y, yy, xx + x, x, y
+    covered = cover.one(nothing, drawn_grid(drawing))
     assert covered.is_partition()
     assert len(covered) == parts
     assert set(covered.source.tolist()) == {-1}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.steps.drop import Drop
+from samples.grids import blank_grid
 
-GRID = PatchGrid(torch.zeros(2, 3, 1), Frame.stretch((2, 3), (2, 3), (1, 1)))
+GRID = blank_grid(2, 3)
 MASKS = torch.tensor(
     [
         [[1, 1, 0], [0, 0, 0]],

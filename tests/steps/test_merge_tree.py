@@ -5,15 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.steps.merge import Merge, merge_tree
-
-
-def grid_of(features: torch.Tensor) -> PatchGrid:
-    h, w = features.shape[:2]
-    return PatchGrid(features, Frame.stretch((h, w), (h, w), (1, 1)))
+from samples.grids import grid_of
 
 
 def noise(seed: int, h: int = 6, w: int = 7, d: int = 5) -> PatchGrid:
@@ -36,8 +31,10 @@ def test_every_budget_and_threshold_is_a_cut_of_one_tree():
 
 
 def test_heights_that_rise_do_not_fool_a_cut():
-    """0 and 60 degrees merge at 0.5; their mean, 30 degrees, is nearer (0.57) to -25 than either
-    neighbour was."""
+    """0 and 60 degrees merge at 0.5.
+
+    Their mean, 30 degrees, is nearer (0.57) to -25 than either neighbour was.
+    """
     angles = torch.tensor([0.0, 60.0, -25.0]).deg2rad()
     grid = grid_of(torch.stack([angles.cos(), angles.sin()], -1)[None])
     tree = merge_tree(Regions.singletons((1, 3)), grid)
@@ -53,9 +50,9 @@ def test_a_tree_starts_from_any_regions_and_keeps_gaps_and_sources():
     grid = grid_of(torch.ones(2, 4, 3))
     tree = merge_tree(start, grid)
     assert len(tree.cut(k=4)) == 4
-    one = tree.cut(k=1)
-    assert one.labels.tolist() == [[0, 0, -1, 0], [0, 0, 0, 0]]
-    assert one.source.tolist() == [-1]
+    single = tree.cut(k=1)
+    assert single.labels.tolist() == [[0, 0, -1, 0], [0, 0, 0, 0]]
+    assert single.source.tolist() == [-1]
     assert tree.cut(k=3).source.tolist() == [5, 6, 5]
 
 

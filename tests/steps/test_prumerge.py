@@ -9,19 +9,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.steps.prumerge import Prumerge, outliers
-
-
-def view(attention, features=None):
-    attention = torch.tensor(attention)
-    features = torch.ones(*attention.shape, 2) if features is None else features
-    h, w = attention.shape
-    return PatchGrid(features, Frame.stretch((h, w), (h, w), (1, 1)), cls_attention=attention)
-
-
-def chosen(step, grid):
-    regions = step.one(Regions.singletons(grid.grid), grid)
-    return [own.tolist() for own in regions.patch.split(regions.sizes.tolist())]
-
+from samples.grids import attended_grid, patches_from
 
 ANGLES = torch.tensor([[0.0, 0.1, 1.5, 1.6, 0.2, 3.0]])
 FAN = torch.stack([ANGLES.cos(), ANGLES.sin()], -1)
@@ -29,16 +17,27 @@ ATTENTION = [[0.5, 0.1, 0.0, 0.3, 0.05, 0.05]]
 
 
 def test_centres_take_their_most_similar_patches_and_the_rest_is_one_region():
-    assert chosen(Prumerge(3, neighbours=1), view(ATTENTION, FAN)) == [[0, 1], [2, 3], [1, 2, 4, 5]]
-    assert chosen(Prumerge(3, neighbours=0), view(ATTENTION, FAN)) == [[0], [3], [1, 2, 4, 5]]
+    assert patches_from(Prumerge(3, neighbours=1), attended_grid(ATTENTION, FAN)) == [
+        [0, 1],
+        [2, 3],
+        [1, 2, 4, 5],
+    ]
+    assert patches_from(Prumerge(3, neighbours=0), attended_grid(ATTENTION, FAN)) == [
+        [0],
+        [3],
+        [1, 2, 4, 5],
+    ]
 
 
 def test_more_neighbours_than_patches_is_every_patch():
-    assert chosen(Prumerge(2), view(ATTENTION, FAN)) == [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]
+    assert patches_from(Prumerge(2), attended_grid(ATTENTION, FAN)) == [
+        [0, 1, 2, 3, 4, 5],
+        [1, 2, 3, 4, 5],
+    ]
 
 
 def test_a_centre_stays_in_its_region_when_all_patches_are_alike():
-    assert chosen(Prumerge(3, neighbours=1), view([[0.0, 0.1, 0.5, 0.4]])) == [
+    assert patches_from(Prumerge(3, neighbours=1), attended_grid([[0.0, 0.1, 0.5, 0.4]])) == [
         [0, 2],
         [0, 3],
         [0, 1],
@@ -47,15 +46,19 @@ def test_a_centre_stays_in_its_region_when_all_patches_are_alike():
 
 def test_exact_budgets_up_to_all_patches():
     for k in range(1, 7):
-        assert len(chosen(Prumerge(k), view(ATTENTION, FAN))) == k
+        assert len(patches_from(Prumerge(k), attended_grid(ATTENTION, FAN))) == k
     with pytest.raises(ValueError, match="cannot make 7 regions of 6 patches"):
-        chosen(Prumerge(7), view(ATTENTION, FAN))
+        patches_from(Prumerge(7), attended_grid(ATTENTION, FAN))
 
 
 def test_without_a_budget_the_outliers_of_the_image_are_centres():
     attention = [[0.01, 0.02, 0.01, 0.02, 0.9, 0.01, 0.02, 0.8]]
-    assert chosen(Prumerge(neighbours=0), view(attention)) == [[4], [7], [0, 1, 2, 3, 5, 6]]
-    assert chosen(Prumerge(), view([[0.25] * 4])) == [[0, 1, 2, 3]]  # no outlier
+    assert patches_from(Prumerge(neighbours=0), attended_grid(attention)) == [
+        [4],
+        [7],
+        [0, 1, 2, 3, 5, 6],
+    ]
+    assert patches_from(Prumerge(), attended_grid([[0.25] * 4])) == [[0, 1, 2, 3]]  # no outlier
     assert outliers(torch.tensor([1.0, 2.0, 3.0, 4.0, 7.0])) == 0  # 4 + 1.5 * 2 is not exceeded
 
 
@@ -74,4 +77,4 @@ def test_what_cannot_be():
     with pytest.raises(
         ValueError, match=r"prumerge chooses by the attention of CLS .* cls_attention=True"
     ):
-        chosen(Prumerge(2), view(ATTENTION, FAN).but(cls_attention=None))
+        patches_from(Prumerge(2), attended_grid(ATTENTION, FAN).but(cls_attention=None))

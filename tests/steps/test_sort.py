@@ -17,6 +17,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Regions
 from regiontok.steps.sort import Sort
+from samples.grids import blank_grid
 
 # region 0 is large and low, 1 a frame around 2, 3 the upper right corner
 LABELS = [
@@ -26,10 +27,6 @@ LABELS = [
     [0, 0, 0, 0],
 ]
 # sizes 5, 8, 1, 2; first patches 11, 0, 5, 3; centres (y, x): (2.8, 1.8), (1, 1), (1, 1), (0.5, 3)
-
-
-def view(h, w, **extra):
-    return PatchGrid(torch.zeros(h, w, 1), Frame.stretch((h, w), (h, w), (1, 1)), **extra)
 
 
 def regions():
@@ -45,13 +42,13 @@ def regions():
     ],
 )
 def test_orders_by_hand(order, expected):
-    assert Sort(order).one(regions(), view(4, 4)).source.tolist() == expected
+    assert Sort(order).one(regions(), blank_grid(4, 4)).source.tolist() == expected
 
 
 def test_centres_of_one_height_go_by_column():
     labels = torch.tensor([[2, 1, 0], [2, 1, 0]])
     assert Sort().one(
-        Regions.from_labels(labels, source=torch.arange(3)), view(2, 3)
+        Regions.from_labels(labels, source=torch.arange(3)), blank_grid(2, 3)
     ).source.tolist() == [2, 1, 0]
 
 
@@ -59,7 +56,9 @@ def test_centre_of_mass_is_not_the_first_patch():
     # region 0 starts first, but its mass lies below region 1
     labels = torch.tensor([[0, 1, 1], [0, 1, 1], [0, 0, 0]])
     sort = {
-        order: Sort(order).one(Regions.from_labels(labels, source=torch.arange(2)), view(3, 3))
+        order: Sort(order).one(
+            Regions.from_labels(labels, source=torch.arange(2)), blank_grid(3, 3)
+        )
         for order in ("com", "raster")
     }
     assert sort["com"].source.tolist() == [1, 0]
@@ -70,7 +69,7 @@ def test_equal_centres_computed_over_different_sizes_are_equal():
     masks = torch.zeros(2, 7, 1)
     masks[0, 1:4] = 1  # rows 1, 2, 3
     masks[1, 0:5] = 1  # rows 0 to 4: the same centre, an earlier first patch
-    assert Sort().one(Regions.from_masks(masks), view(7, 1)).source.tolist() == [1, 0]
+    assert Sort().one(Regions.from_masks(masks), blank_grid(7, 1)).source.tolist() == [1, 0]
 
 
 def test_a_clip_sorts_by_time_first():
@@ -84,7 +83,7 @@ def test_a_clip_sorts_by_time_first():
 def test_equal_regions_keep_their_order():
     same = Regions.from_masks(torch.ones(3, 2, 2))
     for order in ("com", "raster", "area"):
-        assert Sort(order).one(same, view(2, 2)).source.tolist() == [0, 1, 2]
+        assert Sort(order).one(same, blank_grid(2, 2)).source.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("order", ["com", "raster", "random", "area"])
@@ -93,7 +92,7 @@ def test_equal_regions_keep_their_order():
 def test_the_regions_stay_the_same_ones(order, seed):
     masks = torch.from_numpy(np.random.default_rng(seed).random((6, 4, 5)) < 0.3)
     before = Regions.from_masks(masks)
-    after = Sort(order).one(before, view(4, 5, key="k"))
+    after = Sort(order).one(before, blank_grid(4, 5, key="k"))
     assert sorted(after.source.tolist()) == sorted(before.source.tolist())
     assert torch.equal(after.masks, masks[after.source])
 
@@ -102,7 +101,7 @@ def test_the_regions_stay_the_same_ones(order, seed):
 @given(st.integers(0, 2**31))
 def test_com_ascends_by_row_then_column(seed):
     masks = torch.from_numpy(np.random.default_rng(seed).random((8, 5, 6)) < 0.1)
-    after = Sort().one(Regions.from_masks(masks), view(5, 6))
+    after = Sort().one(Regions.from_masks(masks), blank_grid(5, 6))
     keys = [
         (*centre, int(first))
         for centre, first in zip(after.centroids.tolist(), after.patch[after.starts], strict=True)
@@ -112,7 +111,7 @@ def test_com_ascends_by_row_then_column(seed):
 
 def shuffled(seed=0, key="cat.jpg", draw=0):
     order = Sort("random", seed=seed).one(
-        Regions.singletons((8, 8)), view(8, 8, key=key, draw=draw)
+        Regions.singletons((8, 8)), blank_grid(8, 8, key=key, draw=draw)
     )
     return order.patch.tolist()
 
@@ -146,7 +145,8 @@ def test_random_is_the_same_in_another_process():
         "from regiontok.core.grid import PatchGrid\n"
         "from regiontok.core.regions import Regions\n"
         "from regiontok.steps.sort import Sort\n"
-        "grid = PatchGrid(torch.zeros(8, 8, 1), Frame.stretch((8, 8), (8, 8), (1, 1)), key='cat.jpg', draw=2)\n"
+        "frame = Frame.stretch((8, 8), (8, 8), (1, 1))\n"
+        "grid = PatchGrid(torch.zeros(8, 8, 1), frame, key='cat.jpg', draw=2)\n"
         "print(Sort('random', seed=3).one(Regions.singletons((8, 8)), grid).patch.tolist())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
@@ -159,14 +159,14 @@ def test_random_is_the_same_in_another_process():
 def test_no_regions_stay_none():
     nothing = Regions.from_masks(torch.zeros(0, 2, 2))
     assert all(
-        len(Sort(order).one(nothing, view(2, 2))) == 0
+        len(Sort(order).one(nothing, blank_grid(2, 2))) == 0
         for order in ("com", "raster", "random", "area")
     )
 
 
 def scored(scores):
     masks = PixelMasks.from_dense(torch.ones(4, 4, 4), scores=scores)
-    return view(4, 4, masks=masks)
+    return blank_grid(4, 4, masks=masks)
 
 
 def test_scores_go_down_ties_by_first_patch_and_regions_of_no_mask_last():
@@ -190,6 +190,6 @@ def test_scores_go_down_ties_by_first_patch_and_regions_of_no_mask_last():
 
 def test_only_the_order_by_score_wants_masks():
     assert [Sort(order).reads_masks for order in ("com", "score")] == [False, True]
-    for grid in (view(4, 4), scored(None)):
+    for grid in (blank_grid(4, 4), scored(None)):
         with pytest.raises(ValueError, match=r"sort\('score'\) needs masks with scores"):
             Sort("score").one(regions(), grid)

@@ -1,5 +1,7 @@
-"""Split: scikit-learn's DBSCAN with its own metric, and what becomes of noise, by hand; libraries'
-DBSCAN in its place."""
+"""Split: scikit-learn's DBSCAN with its own metric, and noise by hand.
+
+Libraries' DBSCAN takes its place.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +14,21 @@ import torch
 from sklearn.cluster import DBSCAN
 from sklearn.preprocessing import normalize
 
-from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
 from regiontok.steps.split import Split
 from regiontok.system.need import MissingPackage
-
-
-def view(features, **extra):
-    features = torch.as_tensor(features)
-    size = tuple(features.shape[-3:-1])
-    return PatchGrid(features, Frame.stretch(size, size, (1, 1)), **extra)
-
-
-def patches_of(regions):
-    return [own.tolist() for own in regions.patch.split(regions.sizes.tolist())]
+from samples.grids import grid_of, patches_of
 
 
 def angles(*degrees):
     """One row of patches whose features point this way; lengths differ and must not matter."""
     turn = np.deg2rad(np.array(degrees, np.float64))
     lengths = 1 + np.arange(len(degrees))[:, None]
-    return view(torch.from_numpy(np.stack([np.cos(turn), np.sin(turn)], 1) * lengths).float()[None])
+    return grid_of(
+        torch.from_numpy(np.stack([np.cos(turn), np.sin(turn)], 1) * lengths).float()[None]
+    )
 
 
 def whole(grid):
@@ -43,19 +36,8 @@ def whole(grid):
 
 
 # Chords: 10 degrees are 0.17, 40 degrees 0.68, 41 degrees 0.70 (0.7004), 90 degrees 1.41.
-TWO_AND_NOISE = [
-    0,
-    90,
-    5,
-    95,
-    140,
-    10,
-    100,
-    200,
-    15,
-    105,
-    300,
-]  # clusters at 0-15 and 90-105 (with 140 as its edge); 200, 300 alone
+# clusters at 0-15 and 90-105 (with 140 as its edge); 200, 300 alone
+TWO_AND_NOISE = [0, 90, 5, 95, 140, 10, 100, 200, 15, 105, 300]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +72,7 @@ def test_eps_is_a_chord_on_unit_vectors_and_its_end_counts():
     assert (
         len(Split(min_samples=2, min_patches=2, noise="singletons").one(whole(apart), apart)) == 4
     )
-    opposite = view(torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]]))
+    opposite = grid_of(torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]]))
     assert len(Split(eps=2.0, min_samples=2, min_patches=2).one(whole(opposite), opposite)) == 1
 
 
@@ -115,10 +97,10 @@ def test_position_does_not_matter():
 
 def test_patches_of_zeros_are_alike():
     features = torch.zeros(1, 12, 3)
-    grid = view(features)
+    grid = grid_of(features)
     assert len(Split(noise="singletons").one(whole(grid), grid)) == 1
     features[0, 6:, 0] = 1
-    assert patches_of(Split().one(whole(grid), view(features))) == [
+    assert patches_of(Split().one(whole(grid), grid_of(features))) == [
         list(range(6)),
         list(range(6, 12)),
     ]
@@ -126,7 +108,7 @@ def test_patches_of_zeros_are_alike():
 
 def test_equal_patches_are_neighbours_under_any_eps():
     features = torch.from_numpy(np.random.default_rng(0).normal(size=768)).float().expand(3, 4, 768)
-    grid = view(features)
+    grid = grid_of(features)
     assert len(Split(eps=1e-6, noise="singletons").one(whole(grid), grid)) == 1
 
 
@@ -142,14 +124,14 @@ def test_equals_scikit_learns_own_metric_region_by_region(seed):
     features = centres[rng.integers(0, 5, (8, 9))] + rng.normal(size=(8, 9, width)) * rng.choice(
         [0.1, 0.3, 0.6]
     )
-    grid = view(torch.from_numpy(features).float())
+    grid = grid_of(torch.from_numpy(features).float())
     start = Regions.from_masks(torch.from_numpy(rng.random((4, 8, 9)) < 0.4))
     unit = normalize(grid.features.double().view(-1, width).numpy())
     expected = []
-    for own in patches_of(start):
-        labels = DBSCAN(eps=eps, min_samples=samples, metric="euclidean").fit_predict(unit[own])
+    for patches in patches_of(start):
+        labels = DBSCAN(eps=eps, min_samples=samples, metric="euclidean").fit_predict(unit[patches])
         parts = [
-            [patch for patch, label in zip(own, labels, strict=True) if label == wanted]
+            [patch for patch, label in zip(patches, labels, strict=True) if label == wanted]
             for wanted in np.unique(labels)
         ]
         expected += sorted(parts)
@@ -163,14 +145,16 @@ def clumps(seed):
     features = rng.normal(size=(5, 16))[rng.integers(0, 5, (8, 9))] + rng.normal(
         size=(8, 9, 16)
     ) * rng.choice([0.2, 0.4, 0.6])
-    return view(torch.from_numpy(features).float()), Regions.from_masks(
+    return grid_of(torch.from_numpy(features).float()), Regions.from_masks(
         torch.from_numpy(rng.random((4, 8, 9)) < 0.4)
     )
 
 
 class StandInForCuml:
-    """Not cuML: its DBSCAN's signature, with scikit-learn's answers under other numbers, as cuML
-    numbers clusters in its own order."""
+    """A stand-in with the signature of cuML's DBSCAN.
+
+    It gives scikit-learn's answers under other numbers, as cuML numbers clusters in its own order.
+    """
 
     calls: list[tuple]
 
@@ -180,8 +164,8 @@ class StandInForCuml:
     def fit_predict(self, X, y=None, sample_weight=None, *, out_dtype="int32"):
         eps, min_samples, metric, _ = self.settings
         self.calls.append((*self.settings, X.shape))
-        found = DBSCAN(eps=eps, min_samples=min_samples, metric=metric).fit_predict(X)
-        return np.where(found < 0, -1, found.max() - found).astype(out_dtype)
+        labels = DBSCAN(eps=eps, min_samples=min_samples, metric=metric).fit_predict(X)
+        return np.where(labels < 0, -1, labels.max() - labels).astype(out_dtype)
 
 
 @pytest.fixture
@@ -204,10 +188,13 @@ def test_a_library_s_clusters_make_the_same_regions(seed, library, noise, cuml):
         "min_patches": 5,
         "noise": noise,
     }
-    own, other = Split(**settings).one(start, grid), Split(**settings, by=library).one(start, grid)
-    assert patches_of(own) == patches_of(other)
-    assert own.source.tolist() == other.source.tolist()
-    assert len(own) > len(start)
+    ours, theirs = (
+        Split(**settings).one(start, grid),
+        Split(**settings, by=library).one(start, grid),
+    )
+    assert patches_of(ours) == patches_of(theirs)
+    assert ours.source.tolist() == theirs.source.tolist()
+    assert len(ours) > len(start)
 
 
 def test_cuml_is_called_once_a_segment_on_unit_vectors(cuml):
@@ -233,7 +220,7 @@ def test_who_clusters_is_part_of_the_spec(monkeypatch):
 
 @pytest.mark.parametrize("noise", ["one", "singletons", "nearest"])
 def test_splitting_loses_and_doubles_no_patch(noise):
-    grid = view(torch.from_numpy(np.random.default_rng(1).normal(size=(6, 7, 3))).float())
+    grid = grid_of(torch.from_numpy(np.random.default_rng(1).normal(size=(6, 7, 3))).float())
     start = Regions.from_masks(torch.from_numpy(np.random.default_rng(2).random((4, 6, 7)) < 0.5))
     parts = Split(noise=noise, eps=0.5).one(start, grid)
     assert torch.equal(parts.counts, start.counts)

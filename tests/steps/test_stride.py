@@ -10,19 +10,15 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.steps.stride import Stride
 from regiontok.steps.windows import Windows
+from samples.grids import blank_grid
 
 
-def blank(h=0, w=0, frame=None):
-    frame = frame or Frame.stretch((h, w), (h, w), (1, 1))
-    return PatchGrid(torch.zeros(*frame.grid, 2), frame)
-
-
-def kept(k, grid):
+def strided(k, grid):
     return Stride(k).one(Regions.singletons(grid.grid, grid.valid), grid)
 
 
 def test_every_second_row_and_third_column():
-    assert kept(4, blank(4, 6)).labels.tolist() == [
+    assert strided(4, blank_grid(4, 6)).labels.tolist() == [
         [-1] * 6,
         [-1, 0, -1, -1, 1, -1],
         [-1] * 6,
@@ -31,24 +27,24 @@ def test_every_second_row_and_third_column():
 
 
 def test_even_steps_where_sides_divide():
-    rows = kept(144, blank(24, 24)).patch.view(12, 12) // 24
+    rows = strided(144, blank_grid(24, 24)).patch.view(12, 12) // 24
     assert rows[:, 0].tolist() == list(range(1, 24, 2))
 
 
 @pytest.mark.parametrize(("k", "reached"), [(1, 1), (16, 16), (29, 28), (144, 144), (576, 576)])
 def test_k_is_exact_where_blocks_are_and_one_patch_lies_in_each_block(k, reached):
-    grid = blank(24, 24)
-    regions = kept(k, grid)
+    grid = blank_grid(24, 24)
+    regions = strided(k, grid)
     assert regions.sizes.tolist() == [1] * reached
     blocks = Windows(k, "photo").one(regions, grid).labels.flatten()
     assert blocks[regions.patch].tolist() == list(range(reached))
 
 
 def test_the_sub_grid_lies_on_the_photo_not_on_its_padding():
-    grid = blank(frame=Frame.letterbox((4, 8), (8, 8), (2, 2)))
-    assert kept(2, grid).patch.tolist() == [9, 11]
+    grid = blank_grid(frame=Frame.letterbox((4, 8), (8, 8), (2, 2)))
+    assert strided(2, grid).patch.tolist() == [9, 11]
     with pytest.raises(ValueError, match="cannot keep 9 of 8 patches"):
-        kept(9, grid)
+        strided(9, grid)
 
 
 def test_what_cannot_be():
@@ -56,4 +52,4 @@ def test_what_cannot_be():
         Stride(0)
     clip = PatchGrid(torch.zeros(2, 2, 3, 1), Frame.stretch((2, 3), (2, 3), (1, 1)))
     with pytest.raises(ValueError, match=r"stride needs a grid \(h, w\), got \(2, 2, 3\)"):
-        kept(2, clip)
+        strided(2, clip)

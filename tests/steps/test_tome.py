@@ -15,11 +15,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.pool.mean import segment_mean
 from regiontok.steps.tome import Tome, match
-
-
-def view(features):
-    h, w = features.shape[:2]
-    return PatchGrid(features, Frame.stretch((h, w), (h, w), (1, 1)))
+from samples.grids import grid_of
 
 
 def merged(step, grid):
@@ -39,7 +35,7 @@ def test_one_round_equals_the_recorded_results(golden, r):
     source = torch.tensor(case["source"][0]) > 0  # [tokens after, tokens before]
     assert torch.equal(torch.nn.functional.one_hot(place).T > 0, source)
 
-    regions = merged(Tome(len(source)), view(tokens[None]))
+    regions = merged(Tome(len(source)), grid_of(tokens[None]))
     assert {tuple(mask.flatten().tolist()) for mask in regions.masks} == {
         tuple(row.tolist()) for row in source
     }
@@ -79,23 +75,25 @@ def written_out(features, k, r):
 def test_rounds_down_to_any_budget_follow_the_rule(h, w, r, seed, data):
     k = data.draw(st.integers(1, h * w))
     features = np.random.default_rng(seed).normal(size=(h * w, 3)).astype(np.float32)
-    regions = merged(Tome(k, r), view(torch.from_numpy(features).view(h, w, 3)))
+    regions = merged(Tome(k, r), grid_of(torch.from_numpy(features).view(h, w, 3)))
     assert len(regions) == k
     assert regions.is_partition()
-    found = {frozenset(own.tolist()) for own in regions.patch.split(regions.sizes.tolist())}
-    assert found == written_out(features.astype(np.float64), k, r)
+    tokens = {
+        frozenset(patches.tolist()) for patches in regions.patch.split(regions.sizes.tolist())
+    }
+    assert tokens == written_out(features.astype(np.float64), k, r)
 
 
 def test_equal_patches_merge_first_wherever_they_are():
     features = torch.eye(4)[torch.tensor([[0, 1, 2, 0], [3, 1, 3, 2]])]
-    labels = merged(Tome(6), view(features)).labels
+    labels = merged(Tome(6), grid_of(features)).labels
     assert labels[0, 0] == labels[0, 3]  # 0 is in A, 3 in B: no neighbours, and one token
-    assert len(merged(Tome(1), view(features))) == 1
+    assert len(merged(Tome(1), grid_of(features))) == 1
 
 
 def test_patches_of_zeros_are_like_nothing():
     features = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 0.1], [0.0, 0.0]]])
-    assert merged(Tome(3), view(features)).labels.tolist() == [[0, 1, 1, 2]]
+    assert merged(Tome(3), grid_of(features)).labels.tolist() == [[0, 1, 1, 2]]
 
 
 def test_padding_stays_out():

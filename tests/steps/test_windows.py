@@ -12,13 +12,9 @@ from hypothesis import strategies as st
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
-from regiontok.steps._tiling import cut
+from regiontok.steps._tiling import nearest_tiling
 from regiontok.steps.windows import Windows
-
-
-def blank(h, w, frame=None, **extra):
-    frame = frame or Frame.stretch((h, w), (h, w), (1, 1))
-    return PatchGrid(torch.zeros(*frame.grid, 2), frame, **extra)
+from samples.grids import blank_grid
 
 
 def tiled(windows, grid):
@@ -26,30 +22,29 @@ def tiled(windows, grid):
 
 
 def test_bands_by_eye():
-    labels = tiled(Windows(3), blank(2, 4)).labels
+    labels = tiled(Windows(3), blank_grid(2, 4)).labels
     assert labels.tolist() == [[0, 0, 0, 1], [1, 1, 2, 2]]
 
 
 def test_windows_by_eye():
-    labels = tiled(Windows(4, "grid"), blank(3, 4)).labels
+    labels = tiled(Windows(4, "grid"), blank_grid(3, 4)).labels
     assert labels.tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3]]
 
 
 @pytest.mark.parametrize(("k", "sizes"), [(1, {576}), (5, {115, 116}), (10, {57, 58})])
 def test_row_o9_tiles_576_patches_as_evenly_as_possible(k, sizes):
-    regions = tiled(Windows(k), blank(24, 24))
+    regions = tiled(Windows(k), blank_grid(24, 24))
     assert set(regions.sizes.tolist()) == sizes
     assert len(regions) == k
-    assert regions.patch.tolist() == list(
-        range(576)
-    )  # in window order this is raster order: V tokens
+    # in window order this is raster order: V tokens
+    assert regions.patch.tolist() == list(range(576))
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 7), st.integers(1, 7), st.data())
 def test_bands_are_contiguous_even_and_cover_all(h, w, data):
     k = data.draw(st.integers(1, h * w))
-    regions = tiled(Windows(k), blank(h, w))
+    regions = tiled(Windows(k), blank_grid(h, w))
     assert regions.is_partition()
     assert len(regions) == k
     assert int(regions.sizes.max() - regions.sizes.min()) <= 1
@@ -69,7 +64,7 @@ def test_bands_are_contiguous_even_and_cover_all(h, w, data):
     ],
 )
 def test_windows_take_the_most_nearly_square_factorisation(h, w, k, down, across):
-    labels = tiled(Windows(k, "grid"), blank(h, w)).labels
+    labels = tiled(Windows(k, "grid"), blank_grid(h, w)).labels
     assert labels[0].unique().tolist() == list(range(across))
     assert labels[:, 0].unique().tolist() == list(range(0, down * across, across))
 
@@ -78,7 +73,7 @@ def test_windows_take_the_most_nearly_square_factorisation(h, w, k, down, across
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 8), st.integers(1, 8))
 def test_every_window_is_a_rectangle_of_even_sides(h, w, a, b):
     k = min(a, h) * min(b, w)
-    regions = tiled(Windows(k, "grid"), blank(h, w))
+    regions = tiled(Windows(k, "grid"), blank_grid(h, w))
     assert regions.is_partition()
     assert len(regions) == k
     sides = []
@@ -92,15 +87,14 @@ def test_every_window_is_a_rectangle_of_even_sides(h, w, a, b):
 
 @pytest.mark.parametrize("shape", ["bands", "grid"])
 def test_padding_is_left_out_or_tiled_as_the_grid_says(shape):
-    frame = Frame.letterbox(
-        (4, 8), (8, 8), (2, 2)
-    )  # patches of the first and the last row see padding only
-    dropped = tiled(Windows(4, shape), blank(0, 0, frame))
+    # patches of the first and the last row see padding only
+    frame = Frame.letterbox((4, 8), (8, 8), (2, 2))
+    dropped = tiled(Windows(4, shape), blank_grid(frame=frame))
     assert dropped.counts.tolist() == [[0] * 4, [1] * 4, [1] * 4, [0] * 4]
     assert dropped.sizes.tolist() == [2, 2, 2, 2]
-    kept = tiled(Windows(4, shape), blank(0, 0, frame, padding="keep"))
-    assert kept.is_partition()
-    assert kept.sizes.tolist() == [4, 4, 4, 4]
+    tiled_padding = tiled(Windows(4, shape), blank_grid(frame=frame, padding="keep"))
+    assert tiled_padding.is_partition()
+    assert tiled_padding.sizes.tolist() == [4, 4, 4, 4]
 
 
 def test_bands_of_a_clip_run_through_time():
@@ -111,9 +105,9 @@ def test_bands_of_a_clip_run_through_time():
 
 
 def test_windows_replace_what_comes_in():
-    grid = blank(2, 2)
-    one = Regions.from_masks(torch.ones(1, 2, 2))
-    regions = Windows(2).one(one, grid)
+    grid = blank_grid(2, 2)
+    whole = Regions.from_masks(torch.ones(1, 2, 2))
+    regions = Windows(2).one(whole, grid)
     assert regions.labels.tolist() == [[0, 0], [1, 1]]
     assert regions.source.tolist() == [-1, -1]
 
@@ -122,22 +116,28 @@ def test_windows_that_cannot_be():
     with pytest.raises(ValueError, match="at least one window, got k=0"):
         Windows(0)
     with pytest.raises(ValueError, match="cannot cut 6 patches into 7 windows"):
-        tiled(Windows(7), blank(2, 3))
+        tiled(Windows(7), blank_grid(2, 3))
     with pytest.raises(
         ValueError, match="5 windows do not tile a 3 x 4 grid; take another k, shape='bands' or"
     ):
-        tiled(Windows(5, "grid"), blank(3, 4))
+        tiled(Windows(5, "grid"), blank_grid(3, 4))
 
 
 def test_blocks_are_square_on_the_photo_not_on_the_stretched_grid():
-    wide, upright = (
+    landscape, upright = (
         Frame.stretch((100, 400), (4, 4), (1, 1)),
         Frame.stretch((400, 100), (4, 4), (1, 1)),
     )
-    assert tiled(Windows(4, "photo"), blank(0, 0, wide)).labels.tolist() == [[0, 1, 2, 3]] * 4
-    assert tiled(Windows(4, "photo"), blank(0, 0, upright)).labels.T.tolist() == [[0, 1, 2, 3]] * 4
     assert (
-        tiled(Windows(4, "grid"), blank(0, 0, wide)).labels.tolist()
+        tiled(Windows(4, "photo"), blank_grid(frame=landscape)).labels.tolist()
+        == [[0, 1, 2, 3]] * 4
+    )
+    assert (
+        tiled(Windows(4, "photo"), blank_grid(frame=upright)).labels.T.tolist()
+        == [[0, 1, 2, 3]] * 4
+    )
+    assert (
+        tiled(Windows(4, "grid"), blank_grid(frame=landscape)).labels.tolist()
         == [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2
     )
 
@@ -146,7 +146,8 @@ def test_blocks_are_square_on_the_photo_not_on_the_stretched_grid():
     ("k", "reached", "down"), [(4, 4, 2), (7, 6, 2), (11, 12, 3), (12, 12, 3), (5, 4, 2)]
 )
 def test_blocks_of_a_k_that_does_not_tile_are_the_nearest_that_do(k, reached, down):
-    regions = tiled(Windows(k, "photo"), blank(3, 4))  # 7 is as far from 6 as from 8: the fewer
+    # 7 is as far from 6 as from 8: the fewer
+    regions = tiled(Windows(k, "photo"), blank_grid(3, 4))
     assert len(regions) == reached
     assert regions.is_partition()
     assert len(regions.labels[:, 0].unique()) == down
@@ -154,7 +155,7 @@ def test_blocks_of_a_k_that_does_not_tile_are_the_nearest_that_do(k, reached, do
 
 def test_blocks_of_a_letterbox_lie_on_the_photo():
     frame = Frame.letterbox((4, 8), (8, 8), (2, 2))
-    dropped = tiled(Windows(2, "photo"), blank(0, 0, frame))
+    dropped = tiled(Windows(2, "photo"), blank_grid(frame=frame))
     assert dropped.labels[1:3].tolist() == [[0, 0, 1, 1]] * 2
     assert dropped.counts[[0, 3]].sum() == 0
 
@@ -172,4 +173,4 @@ def test_cut_finds_what_trying_every_pair_finds(h, w, aspect, data):
             abs(math.log(aspect * (h / p[0]) / (w / p[1]))),
         ),
     )
-    assert cut(k, h, w, aspect) == best
+    assert nearest_tiling(k, h, w, aspect) == best

@@ -32,9 +32,9 @@ def test_a_missing_part_of_a_package_that_is_there():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
+    modules = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - before:
+    for name in set(sys.modules) - modules:
         del sys.modules[name]
 
 

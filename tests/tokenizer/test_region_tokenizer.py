@@ -184,7 +184,7 @@ def test_a_batch_gives_what_its_images_give_one_by_one(pool, regions):
     ]
     together = tokenizer(images)
     for index, image in enumerate(images):
-        alone, within = tokenizer(image), together.of(index)
+        alone, within = tokenizer(image), together[index]
         for name in ("kind", "region", "patch", "view"):
             assert torch.equal(getattr(alone, name), getattr(within, name))
         torch.testing.assert_close(alone.values, within.values, rtol=1e-6, atol=1e-6)
@@ -203,7 +203,7 @@ def test_a_batch_through_a_shipped_encoder(encoder):
         alone = tokenizer.run(image)
         assert torch.equal(alone.regions[0].labels, together.regions[index].labels)
         torch.testing.assert_close(
-            alone.tokens.values, together.tokens.of(index).values, rtol=1e-4, atol=1e-4
+            alone.tokens.values, together.tokens[index].values, rtol=1e-4, atol=1e-4
         )
 
 

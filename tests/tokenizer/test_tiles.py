@@ -22,7 +22,8 @@ from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import CLS, NEWLINE, REGION, WHOLE
 from regiontok.data.collect import collect
-from regiontok.jobs.tokenize.images import Job, tokenize
+from regiontok.jobs.tokenize.images import tokenize_images
+from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.methods import CanvasEncoder
 from regiontok.settings.recipe import RecipeError, TokenizerSettings, resolve
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
@@ -228,7 +229,7 @@ class TestOrder:
         pictures = [noise(*size, seed) for seed, size in enumerate(SIZES)]
         together = tokenizer(pictures)
         for place, picture in enumerate(pictures):
-            alone, in_batch = tokenizer(picture), together.of(place)
+            alone, in_batch = tokenizer(picture), together[place]
             torch.testing.assert_close(in_batch.values, alone.values)
             for name in ("view", "region", "patch", "kind"):
                 assert torch.equal(getattr(in_batch, name), getattr(alone, name))
@@ -484,10 +485,11 @@ class TestRegionVLM:
 class TestTokenizeCommand:
     def run(self, tmp_path, **settings):
         Image.fromarray(noise(56, 112).pixels).save(tmp_path / "a.png")
-        job = Job(
+        job = TokenizerSet(
             TokenizerSettings(encoder="filters(size=56)", **settings), ["merge(k=3)", "patches"]
         )
-        (done,) = tokenize(job, collect([str(tmp_path / "a.png")]), tmp_path / "out", rle=True)
+        images = collect([str(tmp_path / "a.png")])
+        (done,) = tokenize_images(job, images, tmp_path / "out", rle=True)
         assert done.error is None
         return done.report, tmp_path / "out" / "a.png"
 
@@ -514,4 +516,4 @@ class TestTokenizeCommand:
 
     def test_names_are_of_whole_images(self):
         with pytest.raises(ValueError, match="leave out the tiles"):
-            Job(TokenizerSettings(encoder="lite", tiles="2x2"), name=True)
+            TokenizerSet(TokenizerSettings(encoder="lite", tiles="2x2"), name_regions=True)

@@ -8,22 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from toy import ALIGN, TUNE, go, losses, recipe, weights
-
 from regiontok.settings.recipe import to_toml
 from regiontok.train.folder import OtherRecipe, RunFolder, steps_kept
+from samples.training import ALIGN, TUNE, losses, run_recipe, toy_recipe, weights
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
-    go(recipe(), out, held_out=2)
+    run_recipe(toy_recipe(), out, held_out=2)
     return out
 
 
@@ -34,10 +31,10 @@ def test_a_run_that_is_stopped_goes_on_to_the_last_bit(whole, tmp_path, after):
     """In the first stage and in the second one (dropout, checkpointing, LoRA); between checkpoints,
     at one, at a stage's end."""
     out = tmp_path / "run"
-    stopped = go(recipe(), out, held_out=2, stop_after=after)
+    stopped = run_recipe(toy_recipe(), out, held_out=2, stop_after=after)
     assert "go on with --resume" in stopped["stopped"]
     assert len(losses(out)) == after
-    assert go(recipe(), out, held_out=2, resume=True)["stopped"] == ""
+    assert run_recipe(toy_recipe(), out, held_out=2, resume=True)["stopped"] == ""
     assert losses(out) == losses(whole)
     for stage in ("1_align", "2_tune"):
         first, second = weights(whole / stage), weights(out / stage)
@@ -46,16 +43,17 @@ def test_a_run_that_is_stopped_goes_on_to_the_last_bit(whole, tmp_path, after):
 
 def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
     out = tmp_path / "run"
-    go(recipe(), out, held_out=2, stop_after=3)
+    run_recipe(toy_recipe(), out, held_out=2, stop_after=3)
     folder = RunFolder(out).checkpoints(0, "align")
     (folder / ".writing" / "checkpoint-4").mkdir(parents=True)
     (folder / ".writing" / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
     with (out / "log.jsonl").open("a") as file:
         file.write(
-            '{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n{"stage": 1, "ki'
+            '{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n{"stage": '
+            '1, "ki'
         )
     assert list(steps_kept(folder)) == [3]
-    go(recipe(), out, held_out=2, resume=True)
+    run_recipe(toy_recipe(), out, held_out=2, resume=True)
     assert losses(out) == losses(whole)
 
 
@@ -63,17 +61,18 @@ def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
     out = whole
     with pytest.raises(
         OtherRecipe,
-        match=r"was begun with another setting: there 'learning_rate = 0.001', now 'learning_rate = 0.5'",
+        match=r"was begun with another setting: there 'learning_rate = 0.001', now "
+        r"'learning_rate = 0.5'",
     ):
-        go(recipe({**ALIGN, "learning_rate": 0.5}, TUNE), out, held_out=2, resume=True)
+        run_recipe(toy_recipe({**ALIGN, "learning_rate": 0.5}, TUNE), out, held_out=2, resume=True)
     with pytest.raises(OtherRecipe, match=r'"held_out": 2'):
-        go(recipe(), out, held_out=3, resume=True)
+        run_recipe(toy_recipe(), out, held_out=3, resume=True)
     with pytest.raises(ValueError, match="holds a run already: go on with --resume"):
-        go(recipe(), out, held_out=2)
+        run_recipe(toy_recipe(), out, held_out=2)
     (tmp_path / "photo.jpg").write_bytes(b"x")
     with pytest.raises(ValueError, match="is not empty and holds no run"):
-        go(recipe(), tmp_path)
-    assert go(recipe(), out, held_out=2, resume=True) == {"stages": {}, "stopped": ""}
+        run_recipe(toy_recipe(), tmp_path)
+    assert run_recipe(toy_recipe(), out, held_out=2, resume=True) == {"stages": {}, "stopped": ""}
 
 
 CHILD = """
@@ -81,7 +80,8 @@ import sys
 from regiontok.settings.recipe import load_recipe
 from regiontok.train.options import Options
 from regiontok.train.run import train
-print(train(load_recipe(sys.argv[1]), sys.argv[2], options=Options(device="cpu", save_every=3), resume=True)["stopped"])
+recipe, options = load_recipe(sys.argv[1]), Options(device="cpu", save_every=3)
+print(train(recipe, sys.argv[2], options=options, resume=True)["stopped"])
 """
 
 
@@ -101,9 +101,9 @@ def wait_for(out, steps):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_last_bit(tmp_path):
-    made = recipe({**ALIGN, "steps": 40}, {**TUNE, "steps": 40})
+    recipe = toy_recipe({**ALIGN, "steps": 40}, {**TUNE, "steps": 40})
     path = tmp_path / "toy.toml"
-    path.write_text(to_toml(made))
+    path.write_text(to_toml(recipe))
     assert child(path, tmp_path / "whole").wait() == 0
     for steps in (11, 52):
         process = child(path, tmp_path / "run")
@@ -119,9 +119,9 @@ def test_a_killed_run_goes_on_to_the_last_bit(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
-    made = recipe({**ALIGN, "steps": 200})
+    recipe = toy_recipe({**ALIGN, "steps": 200})
     path = tmp_path / "toy.toml"
-    path.write_text(to_toml(made))
+    path.write_text(to_toml(recipe))
     process = child(path, tmp_path / "run")
     wait_for(tmp_path / "run", 4)
     process.send_signal(signal.SIGINT)

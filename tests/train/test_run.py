@@ -5,33 +5,29 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from toy import ALIGN, DATA, go, losses, recipe, weights
 
 from regiontok.train.build import build
 from regiontok.train.folder import RunFolder, publish, steps_kept
 from regiontok.train.options import Options
 from regiontok.train.stopping import TrainingStopped
 from regiontok.train.trainer import StageTrainer
+from samples.training import ALIGN, DATA, losses, run_recipe, toy_recipe, weights
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
-    found = go(recipe(), out, held_out=2)
-    return out, found
+    result = run_recipe(toy_recipe(), out, held_out=2)
+    return out, result
 
 
 def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
-    out, found = whole
-    assert found["stopped"] == ""
-    assert list(found["stages"]) == ["align", "tune"]
+    out, result = whole
+    assert result["stopped"] == ""
+    assert list(result["stages"]) == ["align", "tune"]
     assert [(stage, step) for stage, step, *_ in losses(out)] == [
         (s, n) for s in (1, 2) for n in (1, 2, 3, 4)
     ]
@@ -54,26 +50,27 @@ def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
 
 def test_a_stage_changes_its_parts_only_and_carries_on_the_one_before(whole):
     out, _ = whole
-    one, two = weights(out / "1_align"), weights(out / "2_tune")
-    start = build(recipe()).model.state_dict()
-    assert set(one) == set(two) == set(start)
+    aligned, tuned = weights(out / "1_align"), weights(out / "2_tune")
+    start = build(toy_recipe()).model.state_dict()
+    assert set(aligned) == set(tuned) == set(start)
     for name in start:
-        assert name.startswith("head.") or torch.equal(one[name], start[name])
-    assert not torch.equal(one["head.norm.weight"], start["head.norm.weight"])
+        assert name.startswith("head.") or torch.equal(aligned[name], start[name])
+    assert not torch.equal(aligned["head.norm.weight"], start["head.norm.weight"])
     adapted = [
         name
-        for name in one
-        if name.startswith("language_model.model.layers") and not torch.equal(one[name], two[name])
+        for name in aligned
+        if name.startswith("language_model.model.layers")
+        and not torch.equal(aligned[name], tuned[name])
     ]
     assert len(adapted) == 7  # the seven matrices of the one layer; its norms are not adapted
     untouched = "language_model.model.embed_tokens.weight"
-    assert torch.equal(one[untouched], two[untouched])
+    assert torch.equal(aligned[untouched], tuned[untouched])
 
 
 def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):
     """A mean over the supervised tokens of the batch, not of means of passes: answers have
     different lengths."""
-    go(recipe(ALIGN), tmp_path / "one", held_out=2, per_device=1)
+    run_recipe(toy_recipe(ALIGN), tmp_path / "one", held_out=2, per_device=1)
     whole_steps = [row for row in losses(whole[0]) if row[0] == 1]
     for (_, _, loss, norm), (_, _, other, other_norm) in zip(
         losses(tmp_path / "one"), whole_steps, strict=True
@@ -83,7 +80,7 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):
 
 
 def test_worker_processes_change_nothing(whole, tmp_path):
-    go(recipe(ALIGN), tmp_path / "run", held_out=2, workers=2)
+    run_recipe(toy_recipe(ALIGN), tmp_path / "run", held_out=2, workers=2)
     assert losses(tmp_path / "run") == [row for row in losses(whole[0]) if row[0] == 1]
 
 
@@ -99,7 +96,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(tmp_path, mo
         TrainingStopped,
         match=r"step 4: the loss is nan .* last good checkpoint is .*checkpoint-3.*: miniworld-\d+",
     ):
-        go(recipe(ALIGN), tmp_path / "run")
+        run_recipe(toy_recipe(ALIGN), tmp_path / "run")
     assert list(steps_kept(RunFolder(tmp_path / "run").checkpoints(0, "align"))) == [3]
 
 
@@ -112,12 +109,12 @@ def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
         TrainingStopped,
         match=r"at step 1.*--per-device 2 \(now 4.*checkpointing=true.*max_length \(now 512\)",
     ):
-        go(recipe(ALIGN), tmp_path / "run")
+        run_recipe(toy_recipe(ALIGN), tmp_path / "run")
 
 
 def test_packed_rows_and_cached_features_train(tmp_path):
     stage = {**ALIGN, "pack": True, "max_length": 300, "batch": 2, "steps": None, "epochs": 1.0}
-    go(recipe(stage), tmp_path / "run", cache=str(tmp_path / "features"))
+    run_recipe(toy_recipe(stage), tmp_path / "run", cache=str(tmp_path / "features"))
     steps = losses(tmp_path / "run")
     assert 1 <= len(steps) <= 3  # 12 samples of some 60 tokens, two rows of 300 a step
     assert list((tmp_path / "features").rglob("*.safetensors"))
@@ -129,7 +126,13 @@ def test_the_batch_is_grouped_weighted_and_evaluated_on_the_way(tmp_path):
         "group_by_length": True,
         "data": [{"records": DATA, "weight": 0.5}, {"records": DATA.replace("12,", "6,")}],
     }
-    go(recipe({**stage, "steps": None}), tmp_path / "run", held_out=2, evaluate_every=1, answers=1)
+    run_recipe(
+        toy_recipe({**stage, "steps": None}),
+        tmp_path / "run",
+        held_out=2,
+        evaluate_every=1,
+        answers=1,
+    )
     kinds = [entry["kind"] for entry in RunFolder(tmp_path / "run").entries()]
     assert kinds.count("eval") == kinds.count("step") + 1
     assert (
@@ -154,7 +157,7 @@ def test_a_checkpoint_takes_its_place_at_once_and_old_ones_go(tmp_path):
 
 def test_tensorboard_gets_the_curve(tmp_path):
     pytest.importorskip("tensorboard")
-    go(recipe({**ALIGN, "steps": 1}), tmp_path / "run", log="tensorboard")
+    run_recipe(toy_recipe({**ALIGN, "steps": 1}), tmp_path / "run", log="tensorboard")
     assert list((tmp_path / "run" / "tensorboard" / "1_align").glob("events.*"))
 
 

@@ -1,5 +1,7 @@
-"""Outliers filled from their neighbours: by hand, in groups, without padding, and by the cut that
-the diagnosis counts with."""
+"""Outliers filled from their neighbours: by hand, in groups, and without padding.
+
+The cut is the one that the diagnosis counts with.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,9 @@ import pytest
 import torch
 
 from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
 from regiontok.measures.norms import norm_map, outliers
 from regiontok.transform.fill_outliers import FillOutliers
-
-
-def view(features, frame=None, **extra):
-    size = tuple(features.shape[-3:-1])
-    return PatchGrid(features, frame or Frame.stretch(size, size, (1, 1)), **extra)
+from samples.grids import grid_of
 
 
 def scalars(*rows):
@@ -23,10 +20,12 @@ def scalars(*rows):
 
 
 def test_by_hand():
-    """The 90 has eight neighbours with the sum 16; the corner's 80 has three, of which one is the
-    90."""
+    """The 90 has eight neighbours with the sum 16.
+
+    The corner's 80 has three, of which one is the 90.
+    """
     before = scalars([80.0, 1.0, 2.0], [3.0, 90.0, 2.0], [2.0, 1.0, 2.0], [2.0, 2.0, 2.0])
-    after = FillOutliers().one(view(before)).features
+    after = FillOutliers().one(grid_of(before)).features
     expected = scalars([2.0, 1.0, 2.0], [3.0, 13 / 7, 2.0], [2.0, 1.0, 2.0], [2.0, 2.0, 2.0])
     torch.testing.assert_close(after, expected)
 
@@ -34,22 +33,22 @@ def test_by_hand():
 def test_a_group_is_filled_from_its_rim_inwards():
     before = torch.ones(7, 7, 2)
     before[2:5, 2:5] = 50
-    assert bool((FillOutliers().one(view(before)).features == 1).all())
+    assert bool((FillOutliers().one(grid_of(before)).features == 1).all())
 
 
 def test_direction_does_not_matter_only_the_norm():
     before = torch.eye(6).view(2, 3, 6)
-    assert torch.equal(FillOutliers().one(view(before)).features, before)
+    assert torch.equal(FillOutliers().one(grid_of(before)).features, before)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_cut_is_the_one_the_diagnosis_counts_with(seed):
     rng = np.random.default_rng(seed)
     features = torch.from_numpy(rng.lognormal(sigma=1.5, size=(9, 8, 3)))
-    changed = (FillOutliers().one(view(features)).features != features).any(-1)
-    found = outliers(norm_map(features)[None])[0]
-    assert found.any()
-    assert torch.equal(changed, found)
+    changed = (FillOutliers().one(grid_of(features)).features != features).any(-1)
+    expected = outliers(norm_map(features)[None])[0]
+    assert expected.any()
+    assert torch.equal(changed, expected)
 
 
 def test_padding_is_neither_outlier_nor_neighbour():
@@ -57,21 +56,23 @@ def test_padding_is_neither_outlier_nor_neighbour():
     before = torch.ones(6, 6, 1)
     before[~frame.valid] = 1000
     before[2, 2] = 40
-    after = FillOutliers().one(view(before, frame)).features
+    after = FillOutliers().one(grid_of(before, frame)).features
     assert bool((after[frame.valid] == 1).all())
     assert bool((after[~frame.valid] == 1000).all())
 
 
 def test_a_clip_goes_frame_by_frame():
     before = torch.stack([torch.ones(3, 3, 1), 100 * torch.ones(3, 3, 1)])
-    assert torch.equal(FillOutliers().one(view(before)).features, before)
+    assert torch.equal(FillOutliers().one(grid_of(before)).features, before)
 
 
 def test_lower_cuts_fill_more():
     features = torch.from_numpy(np.random.default_rng(0).lognormal(size=(9, 8, 3)))
     changed = [
         int(
-            (FillOutliers(deviations, ratio).one(view(features)).features != features).any(-1).sum()
+            (FillOutliers(deviations, ratio).one(grid_of(features)).features != features)
+            .any(-1)
+            .sum()
         )
         for deviations, ratio in ((6, 1.5), (2, 1.5), (2, 1.0), (0, 1.0))
     ]

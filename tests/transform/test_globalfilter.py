@@ -1,5 +1,4 @@
-"""Global patches: found where they were put, by windows and by masks, and replaced by what lies
-around them."""
+"""Global patches are noticed by windows and by masks, and replaced by their surroundings."""
 
 from __future__ import annotations
 
@@ -7,19 +6,12 @@ import pytest
 import torch
 
 from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
-from regiontok.core.masks import PixelMasks
 from regiontok.settings import registry
 from regiontok.transform.globalfilter import Globalfilter
+from samples.grids import grid_of
 
 H, W = 8, 16
 GLOBAL = [(1, 1), (4, 5), (6, 12)]
-
-
-def view(features, frame=None, masks=None):
-    size = tuple(features.shape[-3:-1])
-    found = None if masks is None else PixelMasks.from_dense(masks)
-    return PatchGrid(features, frame or Frame.stretch(size, size, (1, 1)), masks=found)
 
 
 def halves():
@@ -42,7 +34,7 @@ def masks_of_halves():
 @pytest.mark.parametrize("regions", ["windows", "masks"])
 def test_patches_that_look_like_everything_take_what_lies_around_them(regions):
     before = halves()
-    after = Globalfilter(regions=regions).one(view(before, masks=masks_of_halves())).features
+    after = Globalfilter(regions=regions).one(grid_of(before, masks=masks_of_halves())).features
     expected = before.clone()
     expected[1, 1] = expected[4, 5] = torch.tensor([1.0, 0.0])
     expected[6, 12] = torch.tensor([0.0, 1.0])
@@ -50,19 +42,22 @@ def test_patches_that_look_like_everything_take_what_lies_around_them(regions):
 
 
 def test_scores_by_hand():
-    """Two masks of two patches: b in the first is as far from its own region (cosines 0, 1) as from
-    the other (1, 0), so it is global."""
+    """Two masks of two patches.
+
+    b in the first is as far from its own region (cosines 0, 1) as from the other (1, 0), so it is
+    global.
+    """
     features = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 2.0], [1.0, 0.0]]])
     masks = torch.tensor([[[True, True, False, False]], [[False, False, True, True]]])
-    found = Globalfilter(regions="masks").one(view(features, masks=masks)).features
-    assert torch.equal(found, features), (
+    filtered = Globalfilter(regions="masks").one(grid_of(features, masks=masks)).features
+    assert torch.equal(filtered, features), (
         "all four patches are global: nothing is left to replace them by"
     )
     features[0, 2] = torch.tensor([2.0, 2.0])
-    found = Globalfilter(regions="masks").one(view(features, masks=masks)).features
+    filtered = Globalfilter(regions="masks").one(grid_of(features, masks=masks)).features
     # cosines: a-b 0, a-c 0.71, b-c 0.71, d = a; own less other: a 0.5 - 0.85, b 0.5 - 0.35, c 0.85
     # - 0.71, d 0.85 - 0.5
-    assert found[0].tolist() == [[0.0, 1.0], [0.0, 1.0], [2.0, 2.0], [1.0, 0.0]]
+    assert filtered[0].tolist() == [[0.0, 1.0], [0.0, 1.0], [2.0, 2.0], [1.0, 0.0]]
 
 
 def test_the_threshold_is_a_difference_of_mean_cosines():
@@ -70,7 +65,9 @@ def test_the_threshold_is_a_difference_of_mean_cosines():
     masks = torch.tensor([[[True, True, False, False]], [[False, False, True, True]]])
     difference = (1 + 0.5**0.5) / 2 - 0.5**0.5  # of the third patch
     for threshold, changed in ((difference - 1e-6, False), (difference + 1e-6, True)):
-        after = Globalfilter(threshold, regions="masks").one(view(features, masks=masks)).features
+        after = (
+            Globalfilter(threshold, regions="masks").one(grid_of(features, masks=masks)).features
+        )
         assert (after[0, 2] != features[0, 2]).any() == changed
 
 
@@ -79,7 +76,7 @@ def test_patches_of_no_mask_and_of_all_masks_stay():
     masks[:, 4] = True
     masks[:, 1] = False
     before = halves()
-    after = Globalfilter(regions="masks").one(view(before, masks=masks)).features
+    after = Globalfilter(regions="masks").one(grid_of(before, masks=masks)).features
     assert torch.equal(after[[1, 4]], before[[1, 4]])
     assert (after[6, 12] != before[6, 12]).any()
 
@@ -89,15 +86,16 @@ def test_a_mask_counts_where_it_covers_half_a_patch():
     masks = masks_of_halves().repeat_interleave(2, 1).repeat_interleave(2, 2)
     masks[0, :, 0] = False
     frame = Frame.stretch((2 * H, 2 * W), (2 * H, 2 * W), (2, 2))
-    after = Globalfilter(regions="masks").one(view(halves(), frame, masks)).features
+    after = Globalfilter(regions="masks").one(grid_of(halves(), frame, masks=masks)).features
     torch.testing.assert_close(
-        after, Globalfilter(regions="masks").one(view(halves(), masks=masks_of_halves())).features
+        after,
+        Globalfilter(regions="masks").one(grid_of(halves(), masks=masks_of_halves())).features,
     )
 
 
 def test_a_window_over_the_whole_grid_has_nothing_to_compare_with():
     before = halves()
-    assert torch.equal(Globalfilter(radius=W).one(view(before)).features, before)
+    assert torch.equal(Globalfilter(radius=W).one(grid_of(before)).features, before)
 
 
 def test_padding_takes_no_part():
@@ -108,12 +106,12 @@ def test_padding_takes_no_part():
     features[3, 1] = torch.tensor([1.0, 1.0, 0.0])
     other = features.clone()
     other[~frame.valid] = torch.tensor([-7.0, 5.0, 9.0])
-    one, two = (
-        Globalfilter(radius=1).one(view(each, frame)).features for each in (features, other)
+    filtered, filtered_other = (
+        Globalfilter(radius=1).one(grid_of(values, frame)).features for values in (features, other)
     )
-    assert (one[3, 1] != features[3, 1]).any()
-    assert torch.equal(one[frame.valid], two[frame.valid])
-    assert torch.equal(two[~frame.valid], other[~frame.valid])
+    assert (filtered[3, 1] != features[3, 1]).any()
+    assert torch.equal(filtered[frame.valid], filtered_other[frame.valid])
+    assert torch.equal(filtered_other[~frame.valid], other[~frame.valid])
 
 
 def test_windows_are_those_of_a_loop():
@@ -134,7 +132,7 @@ def test_windows_are_those_of_a_loop():
     for (y, x), window in inside.items():
         if remote[y, x] and (window & ~remote).any():
             expected[y, x] = features[window & ~remote].mean(0)
-    torch.testing.assert_close(Globalfilter(radius=1).one(view(features)).features, expected)
+    torch.testing.assert_close(Globalfilter(radius=1).one(grid_of(features)).features, expected)
 
 
 def test_masks_are_asked_for():
@@ -143,7 +141,7 @@ def test_masks_are_asked_for():
     with pytest.raises(
         ValueError, match="needs pixel masks: name a segmenter, or take regions='windows'"
     ):
-        Globalfilter(regions="masks").one(view(halves()))
+        Globalfilter(regions="masks").one(grid_of(halves()))
 
 
 @pytest.mark.parametrize(

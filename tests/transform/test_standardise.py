@@ -1,5 +1,4 @@
-"""Standardised channels: by hand, with the floor that keeps still channels still, and without
-padding."""
+"""Standardised channels: by hand, with the floor that keeps still channels still."""
 
 from __future__ import annotations
 
@@ -9,20 +8,16 @@ import torch
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.transform.standardise import Standardise
+from samples.grids import grid_of
 
 
 def draw(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def view(features, frame=None, **extra):
-    size = tuple(features.shape[-3:-1])
-    return PatchGrid(features, frame or Frame.stretch(size, size, (1, 1)), **extra)
-
-
 def test_by_hand():
     features = torch.tensor([[[1.0, 5.0], [3.0, 5.0]], [[1.0, 5.0], [3.0, 5.0]]])
-    after = Standardise().one(view(features)).features
+    after = Standardise().one(grid_of(features)).features
     torch.testing.assert_close(
         after, torch.tensor([[[-1.0, 0.0], [1.0, 0.0]], [[-1.0, 0.0], [1.0, 0.0]]])
     )
@@ -30,7 +25,7 @@ def test_by_hand():
 
 def test_every_channel_has_mean_zero_and_deviation_one():
     features = draw(6, 7, 5) * torch.tensor([1.0, 2, 3, 4, 5]) + torch.arange(5)
-    flat = Standardise().one(view(features)).features.flatten(0, 1)
+    flat = Standardise().one(grid_of(features)).features.flatten(0, 1)
     torch.testing.assert_close(
         flat.mean(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-12
     )
@@ -40,34 +35,33 @@ def test_every_channel_has_mean_zero_and_deviation_one():
 @pytest.mark.parametrize(("floor", "expected"), [(0.0, 1.0), (0.05, 0.2), (1.0, 0.01)])
 def test_a_channel_that_hardly_moves_is_not_blown_up(floor, expected):
     features = torch.tensor([[[-1.0, -0.01], [1.0, 0.01]]])
-    after = Standardise(floor).one(view(features)).features
+    after = Standardise(floor).one(grid_of(features)).features
     torch.testing.assert_close(after, torch.tensor([[[-1.0, -expected], [1.0, expected]]]))
 
 
 def test_scale_and_shift_of_the_features_change_nothing():
     features = draw(4, 5, 3)
     plain, moved = (
-        Standardise().one(view(each)).features for each in (features, features * 1.7e3 - 40)
+        Standardise().one(grid_of(values)).features for values in (features, features * 1.7e3 - 40)
     )
     torch.testing.assert_close(plain, moved)
 
 
-LETTERBOX = Frame.letterbox(
-    (4, 8), (8, 8), (2, 2)
-)  # the first and the last of four rows see padding only
+# the first and the last of four rows see padding only
+LETTERBOX = Frame.letterbox((4, 8), (8, 8), (2, 2))
 
 
 def test_padding_counts_for_nothing_unless_it_is_kept():
     features = draw(4, 4, 3)
     features[[0, 3]] = 50.0
-    alone = Standardise().one(view(features[1:3])).features
-    dropped = Standardise().one(view(features, LETTERBOX)).features
+    alone = Standardise().one(grid_of(features[1:3])).features
+    dropped = Standardise().one(grid_of(features, LETTERBOX)).features
     torch.testing.assert_close(dropped[1:3], alone)
     assert not bool(dropped[[0, 3]].any())
-    kept = Standardise().one(view(features, LETTERBOX, padding="keep")).features
-    assert not torch.allclose(kept[1:3], alone)
+    with_padding = Standardise().one(grid_of(features, LETTERBOX, padding="keep")).features
+    assert not torch.allclose(with_padding[1:3], alone)
     torch.testing.assert_close(
-        kept.mean((0, 1)), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12
+        with_padding.mean((0, 1)), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12
     )
 
 
@@ -75,21 +69,20 @@ def test_padding_unlike_a_nearly_still_picture_does_not_overflow_float16():
     features = torch.full((4, 4, 2), 1.0, dtype=torch.float16)
     features[1, 0, 0] = 1.001
     features[[0, 3]] = 1000.0
-    assert bool(Standardise().one(view(features, LETTERBOX)).features.isfinite().all())
+    assert bool(Standardise().one(grid_of(features, LETTERBOX)).features.isfinite().all())
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, 1 / 3, -1e4])
 def test_a_view_without_variation_becomes_zeros(level):
-    assert not bool(Standardise().one(view(torch.full((5, 7, 3), level))).features.any())
-    assert not bool(
-        Standardise().one(view(torch.tensor([[[level, 2.0]]]))).features.any()
-    )  # one patch has none
+    assert not bool(Standardise().one(grid_of(torch.full((5, 7, 3), level))).features.any())
+    # one patch has none
+    assert not bool(Standardise().one(grid_of(torch.tensor([[[level, 2.0]]]))).features.any())
 
 
 def test_variation_of_the_last_bit_is_none():
     features = torch.full((24, 24, 8), 0.1)
     bits = torch.randint(-1, 2, features.shape, generator=torch.Generator().manual_seed(0))
-    assert not bool(Standardise().one(view(features + bits * 2.0**-27)).features.any())
+    assert not bool(Standardise().one(grid_of(features + bits * 2.0**-27)).features.any())
 
 
 def test_a_clip_is_standardised_as_a_whole():

@@ -1,1 +1,1 @@
-"""The command line: words to jobs."""
+"""The command line: words become calls of `regiontok.jobs`, and results are shown on a terminal."""

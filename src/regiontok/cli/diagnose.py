@@ -1,175 +1,181 @@
-"""`regiontok diagnose`: the words of its command line."""
+"""`regiontok diagnose`: `measure` puts numbers on an encoder's features, `figure` draws them."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from regiontok.cli.terminal import clear_errors, closing_json, stderr, stdout, tables
+from regiontok.cli.options import Device, Humans, Out, Resume, Segmenter, command_group
+from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables
 
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+diagnose_app = command_group("Measure how coherent an encoder's features are, and draw them.")
+Photos = Annotated[
+    list[str],
+    typer.Option(
+        "--images",
+        help="Photos: images, folders or globs; - reads a list; may be given several times.",
+    ),
+]
 
 
-def diagnose(
+@diagnose_app.command("measure")
+def diagnose_measure(
     encoders: Annotated[
-        list[str] | None, typer.Argument(help="Encoder specs, hub names or local folders.")
-    ] = None,
-    images: Annotated[
-        list[str] | None, typer.Option(help="Images, folders, globs; - reads a list; may repeat.")
-    ] = None,
+        list[str], typer.Argument(help="Encoder specs, short names, hub names or folders.")
+    ],
+    images: Photos,
     layers: Annotated[
         str,
-        typer.Option(help="Numbers with commas, all, or all:4 (every fourth); of lite its stages."),
+        typer.Option(
+            help="Layers: numbers with commas, all, or all:4 (every fourth); of lite its stages."
+        ),
     ] = "",
     control: Annotated[
-        bool, typer.Option("--control", help="Also the same networks with random weights.")
+        bool, typer.Option("--control", help="Also measure the same networks with random weights.")
     ] = False,
-    humans: Annotated[
-        Path | None,
-        typer.Option(help="Folder of human segmentations, NAME.mat (BSDS500) or NAME.png."),
-    ] = None,
-    segmenter: Annotated[
-        str, typer.Option(help="Borders of photos without a human segmentation.")
-    ] = "felzenszwalb",
     variant: Annotated[
         list[str] | None,
-        typer.Option(help="Only this: raw, or a remedy; may repeat. Default: all."),
-    ] = None,
-    sample: Annotated[int, typer.Option(min=2, help="Photos that position is read out of.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of the grey blocks and of that sample.")] = 0,
-    about: Annotated[str, typer.Option(help="What the photos are, in words, for the page.")] = "",
-    leaderboard: Annotated[
-        list[Path] | None,
-        typer.Option(help="Measure nothing: write --out from these saved results; may repeat."),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder of the results; with --leaderboard the page to write.")
-    ] = Path("diagnosis"),
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a run with the same settings stopped.")
-    ] = False,
-    figure: Annotated[
-        str | None,
         typer.Option(
-            help="Draw this instead: study3, study4, study7, supp1, supp2 (figures of the study)."
+            help="Only this variant: raw, or a remedy; may be given several times. Without it, all."
         ),
     ] = None,
-    figure_out: Annotated[
-        Path, typer.Option(help="Where the figure goes: .svg, .png or .webp.")
-    ] = Path("figure.svg"),
-    photos: Annotated[int, typer.Option(min=1, help="Figures: so many of the images.")] = 3,
-    per_image: Annotated[
-        bool, typer.Option("--per-image", help="Figures: one PCA a photo, not one for all.")
-    ] = False,
-    foreground: Annotated[
-        bool,
-        typer.Option("--foreground", help="Figures: PCA of the foreground; the rest is black."),
-    ] = False,
-    after: Annotated[
-        str, typer.Option(help="Figures: transforms of the 'after' panels (supp1).")
-    ] = "rms",
-    size: Annotated[
-        list[int] | None,
-        typer.Option(help="Figures: each encoder at this canvas size; may repeat."),
-    ] = None,
-    turned: Annotated[
-        bool, typer.Option("--turned", help="Figures: rows and columns change places.")
-    ] = False,
-    letters: Annotated[
-        bool, typer.Option("--letters", help="Figures: (a), (b) ... over the columns.")
-    ] = False,
+    humans: Humans = None,
+    segmenter: Segmenter = "felzenszwalb",
+    sample: Annotated[
+        int, typer.Option(min=2, help="Number of photos that position is read out of.")
+    ] = 16,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the grey blocks and of the sample of photos.")
+    ] = 0,
+    about: Annotated[str, typer.Option(help="What the photos are, in words, for the page.")] = "",
+    out: Out = Path("diagnosis"),
+    resume: Resume = False,
     device: Device = "cpu",
 ) -> None:
-    """How coherent an encoder's features are: norms, smoothness, locality, clustering, and what
-    remedies change.
+    """Measure encoders on photos: norms, smoothness, locality, clustering, and what remedies do.
 
-    Writes a table, `results.json` and one self-contained `page.html`. A bad photo is set aside,
+    Prints a table, and writes `results.json` and one self-contained `page.html` under --out. The
+    segmenter draws the borders of photos without a human segmentation. A bad photo is set aside,
     named and counted (exit status 1).
 
     Examples:
 
-    `regiontok diagnose lite filters --images photos/`
+    `regiontok diagnose measure lite filters --images photos/`
 
-    `regiontok diagnose facebook/dinov2-base --layers -1,-6 --images bsds/images --humans
-    bsds/groundTruth --out runs/dino --resume`
-
-    `regiontok diagnose lite filters --images photos/ --figure supp2 --figure-out figure.png`
-
-    `regiontok diagnose --leaderboard runs/dino --leaderboard runs/clip --out encoders.md`
+    `regiontok diagnose measure facebook/dinov2-base --layers -1,-6 --images photos/ --resume`
     """
     with clear_errors():
-        if figure:
-            from regiontok.jobs.diagnose.figure import Options as Look
-
-            look = Look(
-                not per_image,
-                foreground,
-                after,
-                tuple(size or ()),
-                segmenter,
-                turned,
-                letters,
-                device,
-            )
-            _figure(figure, encoders or [], images or [], photos, look, figure_out)
-            return
-        if leaderboard:
-            from regiontok.jobs.diagnose.leaderboard import read_results, write_leaderboard
-
-            rows = write_leaderboard(read_results(leaderboard), out)
-            closing_json({"command": "leaderboard", "rows": rows, "out": str(out)})
-            return
         from datetime import date
 
+        from regiontok.cli.progress import counting
+        from regiontok.cli.tables import set_aside_tables
         from regiontok.data.collect import collect
         from regiontok.jobs.diagnose.columns import summary, terminal_tables
         from regiontok.jobs.diagnose.diagnosis import VARIANTS, Diagnosis, Options
         from regiontok.jobs.diagnose.page import page
         from regiontok.jobs.diagnose.subjects import subjects
-        from regiontok.jobs.tables import progress
         from regiontok.system.files import replacing
 
-        items = collect(images or [], sys.stdin)
+        photos = collect(images, sys.stdin)
         options = Options(
-            out,
-            humans,
-            segmenter,
-            tuple(variant or VARIANTS),
-            sample,
-            seed,
-            resume,
-            date.today().isoformat(),
-            about,
+            out=out,
+            humans=humans,
+            segmenter=segmenter,
+            variants=tuple(variant or VARIANTS),
+            sample=sample,
+            seed=seed,
+            resume=resume,
+            date=date.today().isoformat(),
+            about=about,
         )
-        run = Diagnosis(
-            subjects(encoders or [], layers, control=control, device=device), items, options
-        )
-        with progress(stderr()) as bar:
-            task = bar.add_task("photos", total=run.total)
-            results = run.run(lambda: bar.advance(task))
-        with replacing(out / "page.html") as part:
-            part.write_text(page(results), encoding="utf-8")
-        tables(terminal_tables(results))
-        stdout().print(f"look at [bold]{out / 'page.html'}[/bold]")
+        networks = subjects(encoders, layers, control=control, device=device)
+        diagnosis = Diagnosis(networks, photos, options)
+        with counting("photos", diagnosis.total) as tick:
+            results = diagnosis.run(tick)
+        with replacing(out / "page.html") as path:
+            path.write_text(page(results), encoding="utf-8")
+        print_tables(terminal_tables(results))
+        print_tables(set_aside_tables(results["failed"]))
+        look_at(out / "page.html")
         closing_json({**summary(results), "out": str(out)})
     raise typer.Exit(1 if results["failed"] else 0)
 
 
-def _figure(
-    name: str, encoders: list[str], images: list[str], count: int, look: Any, out: Path
+@diagnose_app.command("figure")
+def diagnose_figure(
+    figure: Annotated[
+        str,
+        typer.Argument(help="A figure of the study: study3, study4, study7, supp1 or supp2."),
+    ],
+    encoders: Annotated[
+        list[str], typer.Argument(help="Encoder specs, short names, hub names or folders.")
+    ],
+    images: Photos,
+    count: Annotated[int, typer.Option(min=1, help="Number of photos that are drawn.")] = 3,
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="Take one PCA a photo, not one for all.")
+    ] = False,
+    foreground: Annotated[
+        bool,
+        typer.Option("--foreground", help="Take the PCA of the foreground; the rest is black."),
+    ] = False,
+    after: Annotated[str, typer.Option(help="Transforms of the panels 'after' (supp1).")] = "rms",
+    size: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Show each encoder with a canvas of this size; may be given several times."
+        ),
+    ] = None,
+    segmenter: Segmenter = "felzenszwalb",
+    turned: Annotated[
+        bool, typer.Option("--turned", help="Let rows and columns change places.")
+    ] = False,
+    letters: Annotated[
+        bool, typer.Option("--letters", help="Put (a), (b) ... over the columns.")
+    ] = False,
+    out: Out = Path("figure.svg"),
+    device: Device = "cpu",
 ) -> None:
-    from regiontok.core.picture import Picture
-    from regiontok.data.collect import collect
-    from regiontok.jobs.diagnose.figure import figure, save_figure
-    from regiontok.jobs.tables import progress
+    """Draw a figure of the diagnostic study with these encoders and photos.
 
-    pictures = [Picture.of(item.path) for item in collect(images, sys.stdin)[:count]]
-    with progress(stderr()) as bar:
-        task = bar.add_task("panels", total=None)
-        drawn = figure(name, encoders, pictures, look, tick=lambda: bar.advance(task))
-    save_figure(drawn, out)
-    stdout().print(f"look at [bold]{out}[/bold]")
-    closing_json({"command": "diagnose", "figure": name, "photos": len(pictures), "out": str(out)})
+    --out is an .svg, .png or .webp.
+
+    Examples:
+
+    `regiontok diagnose figure supp2 lite filters --images photos/ --out figure.png`
+
+    `regiontok diagnose figure study4 lite --images photo.jpg --segmenter "slic(100)"`
+    """
+    with clear_errors():
+        from regiontok.cli.progress import counting
+        from regiontok.core.picture import Picture
+        from regiontok.data.collect import collect
+        from regiontok.jobs.diagnose import figure as job
+
+        options = job.Options(
+            joint=not per_image,
+            foreground=foreground,
+            after=after,
+            sizes=tuple(size or ()),
+            segmenter=segmenter,
+            turned=turned,
+            letters=letters,
+            device=device,
+        )
+        photos = collect(images, sys.stdin)[:count]
+        pictures = [Picture.of(photo.path) for photo in photos]
+        with counting("panels", None) as tick:
+            drawing = job.figure(figure, encoders, pictures, options, tick=tick)
+        job.save_figure(drawing, out)
+        look_at(out)
+        closing_json(
+            {
+                "command": "diagnose figure",
+                "figure": figure,
+                "photos": len(pictures),
+                "out": str(out),
+            }
+        )

@@ -1,20 +1,38 @@
-"""The `masks` commands: compute pixel masks once, keep them, look after the store."""
+"""`regiontok masks`: compute pixel masks once, keep them, look after the store."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from regiontok.cli.terminal import clear_errors, closing_json, settle, stderr, stdout
+from regiontok.cli.options import (
+    Batch,
+    DryRun,
+    OptionalImageRoot,
+    Segmenter,
+    StoreOut,
+    command_group,
+)
+from regiontok.cli.terminal import (
+    clear_errors,
+    closing_json,
+    print_tables,
+    say,
+    say_names,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from regiontok.jobs.masks.build import MaskOutcome
 
 
 class _BuildByDefault(TyperGroup):
-    """`masks photos/ --out store` is `masks build photos/ --out store`: a first word that is no
-    sub-command is an image."""
+    """A group whose first word may be an image: `masks photos/` means `masks build photos/`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, "-h", "--help"}:
@@ -22,14 +40,20 @@ class _BuildByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-masks_app = typer.Typer(
+masks_app = command_group(
+    "Compute pixel masks once and keep them: "
+    "`regiontok masks IMAGES... --segmenter SPEC --out STORE`.",
     cls=_BuildByDefault,
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Compute pixel masks once and keep them: `regiontok masks IMAGES... --segmenter SPEC --out STORE`.",
 )
 Store = Annotated[Path, typer.Argument(help="A store that `regiontok masks` wrote.")]
+SkipCorrupt = Annotated[
+    bool,
+    typer.Option(
+        "--skip-corrupt",
+        help="Go on without corrupt files of a store: build computes their images again, merge "
+        "leaves them out (exit status 1).",
+    ),
+]
 
 
 @masks_app.command("build")
@@ -37,38 +61,24 @@ def masks_build(
     paths: Annotated[
         list[str],
         typer.Argument(
-            help="Images, folders, globs, - for a list; WebDataset .tar files or folders; a LLaVA .json."
+            help="Images, folders, globs or - for a list; WebDataset .tar files or folders; a "
+            "LLaVA .json."
         ),
     ],
-    segmenter: Annotated[
-        str,
-        typer.Option(
-            help="Segmenter spec: felzenszwalb, slic, sam(...); `regiontok ls segmenter`."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="The store: a new folder, or one to go on with.")],
-    images: Annotated[
-        Path | None, typer.Option(help="For a LLaVA JSON: the folder its image paths begin in.")
-    ] = None,
+    segmenter: Segmenter,
+    out: StoreOut,
+    images: OptionalImageRoot = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that compute, one thread each.")
     ] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures segmented together.")] = 8,
-    skip_corrupt: Annotated[
-        bool,
-        typer.Option(
-            "--skip-corrupt",
-            help="Put corrupt files of the store aside and compute their images again.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
-    ] = False,
+    batch: Batch = 8,
+    skip_corrupt: SkipCorrupt = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Compute the masks a store does not have yet; run it again after any stop.
+    """Compute the masks that a store does not have yet; run it again after any stop.
 
-    A bad image is set aside, named in the store's `set_aside.json` and counted (exit status 1); the
-    others are done.
+    A bad image is set aside, named in the store's `set_aside.json` and counted (exit status 1), and
+    the others are done. Regions read the store as the segmenter `stored('STORE')`.
 
     Examples:
 
@@ -76,128 +86,124 @@ def masks_build(
 
     `regiontok masks llava.json --images data/ --segmenter "slic(100)" --out store`
 
-    `regiontok tokenize photos/ --segmenter "stored('store')" --regions "segments(0.07) |
-    sort('com')"`
+    `regiontok tokenize photos/ --segmenter "stored('store')" --regions "segments(0.07)"`
     """
     with clear_errors():
-        from regiontok.jobs.masks import masks as command
-        from regiontok.jobs.masks.sources import sources
+        from regiontok.jobs.masks.build import build_store, plan_store
+        from regiontok.jobs.masks.image_sources import image_sources
+        from regiontok.jobs.masks.store_state import rename_corrupt
 
-        found = sources(paths, images, sys.stdin)
+        sources = image_sources(paths, images, sys.stdin)
         if dry_run:
-            planned = command.plan(segmenter, found, out)
-            for source in found[:20]:
-                stdout().print(source.name, highlight=False, markup=False)
-            if len(found) > 20:
-                stdout().print(f"... and {len(found) - 20} more")
-            closing_json({"command": "masks", "dry_run": True, **planned, "out": str(out)})
+            plan = plan_store(segmenter, sources, out)
+            say_names(source.name for source in sources)
+            closing_json({"command": "masks", "dry_run": True, **plan, "out": str(out)})
             return
-        corrupt = command.recover(out) if skip_corrupt else []
-        for problem in corrupt:
-            stderr().print(
-                f"set aside as *.corrupt: {problem}",
-                style="red",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
-        failed = _watch_masks(
-            command.build(segmenter, found, out, workers=workers, batch=batch), len(found), out
-        )
+        for problem in rename_corrupt(out) if skip_corrupt else ():
+            warn(f"set aside as *.corrupt: {problem}")
+        outcomes = build_store(segmenter, sources, out, workers=workers, batch=batch)
+        failed = _show_outcomes(outcomes, len(sources), out)
     raise typer.Exit(1 if failed else 0)
 
 
-def _watch_masks(settled: Any, total: int, out: Path) -> int:
-    from regiontok.jobs.masks.masks import info
+def _show_outcomes(outcomes: Iterable[MaskOutcome], total: int, out: Path) -> int:
+    """Show progress, then what the store holds; return how many images were set aside."""
+    from regiontok.cli.progress import tally
+    from regiontok.cli.tables import set_aside_tables
+    from regiontok.jobs.masks.store_state import store_info
 
-    found = settle(settled, total, lambda one: one.source.name)
-    stdout().print(
-        f"{found.done} images done ({found.resumed} of them before), {len(found.failed)} set aside; masks in {out}",
-        highlight=False,
+    count = tally(
+        outcomes,
+        total=total,
+        name=lambda outcome: outcome.source.name,
+        go_on="the same command goes on",
     )
-    kept = {key: value for key, value in info(out).items() if key != "set_aside"}
+    print_tables(set_aside_tables(count.failed))
+    say(
+        f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
+        f"aside; masks in {out}"
+    )
     closing_json(
         {
             "command": "masks",
             "named": total,
-            "done": found.done,
-            "resumed": found.resumed,
-            "set_aside": len(found.failed),
-            "failed": found.failed,
-            **kept,
+            "done": count.done,
+            "resumed": count.resumed,
+            "failed": count.failed,
+            **store_info(out),
+            "set_aside": len(count.failed),
         }
     )
-    return len(found.failed)
+    return len(count.failed)
 
 
 @masks_app.command("info")
 def masks_info(store: Store) -> None:
-    """Say whose masks a store holds, how many images, how large.
+    """Say whose masks a store holds, how many images, and how large it is.
 
     Example: `regiontok masks info store`
     """
     with clear_errors():
-        from regiontok.jobs.masks.masks import info, set_aside
+        from regiontok.jobs.masks.store_state import read_set_aside, store_info
 
-        found = info(store)
-        for name, value in found.items():
-            stdout().print(f"{name}: {value}", highlight=False, markup=False, soft_wrap=True)
-        for why in set_aside(store).values():
-            stdout().print(f"set aside: {why}", highlight=False, markup=False, soft_wrap=True)
-        closing_json({"command": "masks info", **found})
+        info = store_info(store)
+        for name, value in info.items():
+            say(f"{name}: {value}")
+        for reason in read_set_aside(store).values():
+            say(f"set aside: {reason}")
+        closing_json({"command": "masks info", **info})
 
 
 @masks_app.command("verify")
 def masks_verify(store: Store) -> None:
-    """Read every file of a store whole; name what is corrupt (exit status 1).
+    """Read every file of a store whole, and name what is corrupt (exit status 1).
 
     Example: `regiontok masks verify store`
     """
     with clear_errors():
         from regiontok.maskstore.care import verify
 
-        found = list(verify(store))
-        corrupt = [str(verdict.problem) for verdict in found if verdict.problem]
+        verdicts = list(verify(store))
+        corrupt = [str(verdict.problem) for verdict in verdicts if verdict.problem]
         for problem in corrupt:
-            stderr().print(problem, style="red", highlight=False, markup=False, soft_wrap=True)
-        unsorted = sum(verdict.part for verdict in found)
-        counts = {
-            "files": len(found),
-            "parts": unsorted,
-            "images": sum(v.images for v in found if not v.problem),
-        }
-        stdout().print(
-            f"{counts['images']} images in {len(found)} files can be read, {len(corrupt)} files are corrupt",
-            highlight=False,
+            warn(problem)
+        images = sum(verdict.images for verdict in verdicts if not verdict.problem)
+        say(
+            f"{images} images in {len(verdicts)} files can be read, {len(corrupt)} files are "
+            "corrupt"
         )
-        closing_json({"command": "masks verify", **counts, "corrupt": corrupt})
+        closing_json(
+            {
+                "command": "masks verify",
+                "files": len(verdicts),
+                "parts": sum(verdict.part for verdict in verdicts),
+                "images": images,
+                "corrupt": corrupt,
+            }
+        )
     raise typer.Exit(1 if corrupt else 0)
 
 
 @masks_app.command("merge")
 def masks_merge(
     stores: Annotated[list[Path], typer.Argument(help="Stores of one segmenter.")],
-    out: Annotated[Path, typer.Option(help="The store that gets all their images.")],
-    skip_corrupt: Annotated[
-        bool, typer.Option("--skip-corrupt", help="Leave corrupt files out (exit status 1).")
-    ] = False,
+    out: StoreOut,
+    skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Put the images of several stores of one segmenter into one.
 
     Example: `regiontok masks merge store-a store-b --out store`
     """
     with clear_errors():
-        from regiontok.jobs.masks.masks import info
+        from regiontok.jobs.masks.store_state import store_info
         from regiontok.maskstore.care import merge
 
         left_out = [
             str(verdict.problem) for verdict in merge(stores, out, skip_corrupt=skip_corrupt)
         ]
         for problem in left_out:
-            stderr().print(
-                f"left out: {problem}", style="red", highlight=False, markup=False, soft_wrap=True
-            )
-        found = info(out)
-        stdout().print(f"{found['images']} images in {out}", highlight=False)
-        closing_json({"command": "masks merge", **found, "left_out": left_out})
+            warn(f"left out: {problem}")
+        info = store_info(out)
+        say(f"{info['images']} images in {out}")
+        closing_json({"command": "masks merge", **info, "left_out": left_out})
     raise typer.Exit(1 if left_out else 0)

@@ -1,20 +1,23 @@
-"""`regiontok migrate`: what other projects left on disk, into this one's forms."""
+"""`regiontok migrate`: what other projects left on disk, read into this one's forms."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regiontok.cli.terminal import clear_errors, closing_json, settle, stdout
+from regiontok.cli.options import DryRun, ImageRoot, StoreOut, command_group
+from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say
 
-migrate_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Read what other projects left on disk: `regiontok migrate og_llava DIR --images DATA --out STORE`.",
+if TYPE_CHECKING:
+    from regiontok.jobs.migrate.og_llava import MigrateOutcome
+
+migrate_app = command_group(
+    "Read what other projects left on disk: "
+    "`regiontok migrate og_llava DIR --images DATA --out STORE`."
 )
 
 
@@ -26,72 +29,81 @@ class MaskOrder(StrEnum):
 
 
 @migrate_app.callback()
-def _several() -> None:
-    """Sub-commands by their names, though there is one so far."""
+def _keep_sub_commands() -> None:
+    """A callback keeps the sub-command's name, though there is only one so far."""
 
 
 @migrate_app.command("og_llava")
 def migrate_og_llava(
     folder: Annotated[
         Path,
-        typer.Argument(help="The folder that holds partition_0, partition_1, ..., or one of them."),
+        typer.Argument(help="Folder that holds partition_0, partition_1, ..., or one of them."),
     ],
-    images: Annotated[Path, typer.Option(help="The folder where the images' paths begin.")],
-    out: Annotated[Path, typer.Option(help="The mask store: a new folder, or one to go on with.")],
+    images: ImageRoot,
+    out: StoreOut,
     order: Annotated[
         MaskOrder,
         typer.Option(
-            help="Of an image's masks: by number, or by name as text, as the release reads them."
+            help="Order of an image's masks: number, or name (file names as text, as the release "
+            "reads them)."
         ),
     ] = MaskOrder.number,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """OG-LLaVA's mask folders (a bool .npy a mask, or one of all masks) into a mask store; run it
-    again after any stop.
+    """Read OG-LLaVA's mask folders into a mask store; run it again after any stop.
 
-    An image whose files will not do is set aside, named in the store's `set_aside.json` and counted
-    (exit status 1).
+    A folder holds a bool .npy for each mask of an image, or one of all its masks. An image whose
+    files will not do is set aside, named in the store's `set_aside.json` and counted (exit status
+    1).
 
     Example: `regiontok migrate og_llava arrays/ --images data/ --out store`
     """
     with clear_errors():
-        from regiontok.jobs.masks import migrate as command
+        from regiontok.jobs.migrate import og_llava as job
 
-        planned = command.plan(folder, images, out, order=order.value)
+        plan = job.plan_og_llava(folder, images, out, order=order.value)
         if dry_run:
-            for name, value in planned.items():
-                stdout().print(f"{name}: {value}", highlight=False)
-            closing_json(
-                {"command": "migrate og_llava", "dry_run": True, **planned, "out": str(out)}
-            )
+            for name, value in plan.items():
+                say(f"{name}: {value}")
+            closing_json({"command": "migrate og_llava", "dry_run": True, **plan, "out": str(out)})
             return
-        failed = _watch(command.migrate(folder, images, out, order=order.value), planned, out)
+        outcomes = job.migrate_og_llava(folder, images, out, order=order.value)
+        failed = _show_outcomes(outcomes, plan["images"], out)
     raise typer.Exit(1 if failed else 0)
 
 
-def _watch(settled: Any, planned: dict[str, Any], out: Path) -> int:
-    from regiontok.jobs.masks.masks import info
+def _show_outcomes(outcomes: Iterable[MigrateOutcome], total: int, out: Path) -> int:
+    """Show progress, then what the masks take; return how many images were set aside."""
+    from regiontok.cli.progress import tally
+    from regiontok.cli.tables import set_aside_tables
+    from regiontok.jobs.masks.store_state import store_info
 
-    found = settle(settled, planned["images"], lambda one: one.folder.name)
-    kept = {key: value for key, value in info(out).items() if key != "set_aside"}
-    stdout().print(
-        f"{found.done} images done ({found.resumed} of them before), {len(found.failed)} set aside; masks in {out}",
-        highlight=False,
+    sizes: list[int] = []
+    count = tally(
+        outcomes,
+        total=total,
+        name=lambda outcome: outcome.folder.name,
+        go_on="the same command goes on",
+        on_done=lambda outcome: sizes.append(outcome.size),
     )
-    if found.done:
-        before, after = found.size / found.done / 2**20, kept["bytes_per_image"] / 1024
-        stdout().print(f"an image took {before:.1f} MiB and takes {after:.1f} kB", highlight=False)
+    print_tables(set_aside_tables(count.failed))
+    info = store_info(out)
+    say(
+        f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
+        f"aside; masks in {out}"
+    )
+    if count.done:
+        array_mib, stored_kb = sum(sizes) / count.done / 2**20, info["bytes_per_image"] / 1024
+        say(f"an image took {array_mib:.1f} MiB and takes {stored_kb:.1f} kB")
     closing_json(
         {
             "command": "migrate og_llava",
-            "done": found.done,
-            "resumed": found.resumed,
-            "set_aside": len(found.failed),
-            "failed": found.failed,
-            "bytes_before": found.size,
-            **kept,
+            "done": count.done,
+            "resumed": count.resumed,
+            "failed": count.failed,
+            "bytes_before": sum(sizes),
+            **info,
+            "set_aside": len(count.failed),
         }
     )
-    return len(found.failed)
+    return len(count.failed)

@@ -1,110 +1,91 @@
-"""What commands share on a terminal: two consoles, tables, one JSON line at the end, and errors
-without a traceback."""
+"""The terminal: two consoles, tables, one JSON line at the end, and errors without a traceback."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from regiontok.system.errors import RegiontokError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.table import Table
+
+WIDTH_OF_PIPES = 140  # a pipe has no width: tables stay whole
+SHOWN_NAMES = 20  # of a long list of names
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """A user's mistake is one line on stderr and exit status 2, never a traceback."""
+    """Turn a user's mistake into one line on stderr and exit status 2, without a traceback.
+
+    Ctrl-C ends with status 130.
+    """
     try:
         yield
-    except (ValueError, ImportError, OSError) as error:
-        stderr().print(
-            f"regiontok: {' '.join(str(error).split())}",
-            style="red",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+    except (RegiontokError, ValueError, ImportError, OSError) as error:
+        warn(f"regiontok: {' '.join(str(error).split())}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         stderr().print("stopped")
         raise typer.Exit(130) from None
 
 
-def tables(found: Iterable[Any]) -> None:
-    """Print tables, a blank line after each."""
-    for table in found:
-        stdout().print(table, "")
-
-
-@dataclass
-class Settled:
-    """Images of a long job so far: done (resumed ones among them), their bytes before, and those
-    that were set aside."""
-
-    done: int = 0
-    resumed: int = 0
-    size: int = 0
-    failed: list[dict[str, str]] = field(default_factory=list)
-
-
-def settle(settled: Iterable[Any], total: int, name: Callable[[Any], str]) -> Settled:
-    """Follow a job that goes on when it is started again, image by image, on a bar; say what was
-    set aside. Ctrl-C ends with status 130.
-
-    Args:
-        settled: images as they are done: `error`, "" or None if there is none; `resumed`; and
-            `size` where it is counted.
-        total: how many there will be.
-        name: of one, where it is set aside.
-    """
-    from regiontok.jobs.tables import progress, set_aside
-
-    so_far = Settled()
-    try:
-        with progress(stderr()) as bar:
-            task = bar.add_task("images", total=total)
-            for one in settled:
-                so_far.done += one.error is None
-                so_far.resumed += one.resumed
-                so_far.size += getattr(one, "size", 0)
-                if one.error:
-                    so_far.failed.append({"image": name(one), "error": one.error})
-                aside = len(so_far.failed)
-                bar.update(
-                    task,
-                    advance=1,
-                    description=f"images ({aside} set aside)" if aside else "images",
-                )
-    except KeyboardInterrupt:
-        stderr().print(
-            f"stopped: {so_far.done} of {total} images are done; the same command goes on",
-            highlight=False,
-        )
-        raise typer.Exit(130) from None
-    tables(set_aside(so_far.failed))
-    return so_far
-
-
-def _console(stderr: bool) -> Any:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    return (
-        console if console.is_terminal else Console(stderr=stderr, width=140)
-    )  # a pipe has no width: keep tables whole
-
-
-def stdout() -> Any:
+def stdout() -> Console:
     """The console for results."""
     return _console(stderr=False)
 
 
-def stderr() -> Any:
+def stderr() -> Console:
     """The console for progress and complaints."""
     return _console(stderr=True)
 
 
-def closing_json(value: dict[str, Any]) -> None:
-    """The last line of a command that measures: one JSON object."""
-    print(json.dumps(value, ensure_ascii=False))
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_PIPES)
+
+
+def say(text: str, *, style: str = "") -> None:
+    """Print a line on stdout as it is."""
+    stdout().print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a line on stderr in red, as it is."""
+    stderr().print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def look_at(path: Path) -> None:
+    """Print where a picture or a page lies."""
+    from rich.text import Text
+
+    stdout().print("look at", Text(str(path), style="bold"), soft_wrap=True)
+
+
+def say_names(names: Iterable[str]) -> None:
+    """Print the first of many names, and how many more there are."""
+    names = list(names)
+    for name in names[:SHOWN_NAMES]:
+        say(name)
+    if len(names) > SHOWN_NAMES:
+        say(f"... and {len(names) - SHOWN_NAMES} more")
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Print tables on stdout, a blank line after each."""
+    for table in tables:
+        stdout().print(table, "")
+
+
+def closing_json(report: dict[str, Any]) -> None:
+    """Print the last line of a command that measures: one JSON object."""
+    print(json.dumps(report, ensure_ascii=False))

@@ -1,1 +1,1 @@
-"""Connectors: values of visual tokens [t d] -> the language model's width [t e]. One a file."""
+"""Connectors, which take visual tokens to the language model's width; one method a file."""

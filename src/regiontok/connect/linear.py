@@ -21,5 +21,5 @@ class Linear(Connector):
     version: ClassVar[int] = 1
 
     def build(self, width: int, out: int) -> nn.Linear:
-        """The module: `[... width]` -> `[... out]`."""
+        """The module `[... width] -> [... out]`."""
         return nn.Linear(width, out)

@@ -18,8 +18,13 @@ from regiontok.methods import Connector
 
 @dataclass(frozen=True)
 class Mlp(Connector):
-    """`depth` linear layers; the first takes the encoder's width to the language model's, the
-    others stay there.
+    """`depth` linear layers, of which the first takes the encoder's width to the language model's.
+
+    Attributes:
+        depth: number of linear layers.
+
+    Raises:
+        ValueError: If there is no layer.
 
     >>> [tuple(p.shape) for p in Mlp().build(3, 5).parameters()]
     [(5, 3), (5,), (5, 5), (5,)]
@@ -33,7 +38,7 @@ class Mlp(Connector):
             raise ValueError(f"a connector has at least one layer, got depth={self.depth}")
 
     def build(self, width: int, out: int) -> nn.Sequential:
-        """The module: `[... width]` -> `[... out]`."""
+        """The module `[... width] -> [... out]`."""
         layers: list[nn.Module] = [nn.Linear(width, out)]
         for _ in range(self.depth - 1):
             layers += [nn.GELU(), nn.Linear(out, out)]

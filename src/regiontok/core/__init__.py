@@ -1,1 +1,1 @@
-"""The nouns: what every other room of the house speaks about."""
+"""The nouns that every other room speaks about: pictures, frames, masks, regions, grids, tokens."""

@@ -1,5 +1,4 @@
-"""What pixel encoders share: pictures on their canvases, ahead and batch by batch, and the
-pre-shuffle of the token-order study.
+"""What pixel encoders share: canvases of pictures, laid ahead of their batch, and the pre-shuffle.
 
 After: diagnostic study, section 3.3, Table 3 rows F and G (row D10, "pre-shuffle": the image's
 patches are shuffled BEFORE the encoder).
@@ -19,9 +18,11 @@ from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 
 Fill = tuple[int, int, int]
-# Canvases laid before their batch: by picture, for as long as it is held, until `canvases` takes
-# them.
-_AHEAD: WeakKeyDictionary[Picture, tuple[tuple, np.ndarray]] = WeakKeyDictionary()
+Settings = tuple[Frame, str, Fill, int | None]  # frame, resample, fill, shuffle
+
+# Canvases that were laid before their batch, with their settings: each is held as long as its
+# picture is, until `canvases` takes it.
+_AHEAD: WeakKeyDictionary[Picture, tuple[Settings, np.ndarray]] = WeakKeyDictionary()
 
 
 def canvases(
@@ -32,17 +33,24 @@ def canvases(
     fill: Fill = (0, 0, 0),
     shuffle: int | None = None,
 ) -> Tensor:
-    """`[b 3 H W]` uint8: each picture on its frame's canvas; all canvases have one size.
+    """`[b 3 H W]` uint8: each picture on its frame's canvas.
 
-    `shuffle` is the seed of the pre-shuffle: the canvas is cut into whole patches, which change
-    places, one permutation a picture.
+    Args:
+        pictures: b pictures of any sizes.
+        frames: how each lies on its canvas; all canvases have one size.
+        resample: name of the filter that resizes.
+        fill: colour of padding.
+        shuffle: seed of the pre-shuffle: the whole patches of each canvas change places, by a
+            permutation of each picture's own. None leaves them in place.
     """
-    placed = []
+    laid = []
     for picture, frame in zip(pictures, frames, strict=True):
-        how, canvas = _AHEAD.pop(picture, (None, None))
-        wanted = (frame, resample, fill, shuffle)
-        placed.append(canvas if canvas is not None and how == wanted else _laid(picture, *wanted))
-    return torch.from_numpy(np.stack(placed)).permute(0, 3, 1, 2).contiguous()
+        settings = (frame, resample, fill, shuffle)
+        laid_settings, canvas = _AHEAD.pop(picture, (None, None))
+        if canvas is None or laid_settings != settings:
+            canvas = _laid(picture, *settings)
+        laid.append(canvas)
+    return torch.from_numpy(np.stack(laid)).permute(0, 3, 1, 2).contiguous()
 
 
 def lay_ahead(
@@ -53,10 +61,12 @@ def lay_ahead(
     fill: Fill = (0, 0, 0),
     shuffle: int | None = None,
 ) -> None:
-    """Do a picture's part of `canvases` now, in whatever thread: the next call with the same
-    settings takes it from here."""
-    wanted = (frame, resample, fill, shuffle)
-    _AHEAD[picture] = wanted, _laid(picture, *wanted)
+    """Do a picture's share of `canvases` now, in any thread.
+
+    The next call of `canvases` with this picture and the same settings takes the canvas from here.
+    """
+    settings = (frame, resample, fill, shuffle)
+    _AHEAD[picture] = settings, _laid(picture, *settings)
 
 
 def _laid(
@@ -67,8 +77,10 @@ def _laid(
 
 
 def mean_fill(picture: Picture, frame: Frame) -> Fill:
-    """The picture's mean colour where its canvas has padding, for encoders without a colour of
-    their own."""
+    """The picture's mean colour if its canvas has padding, for encoders without one of their own.
+
+    Black where there is no padding to fill.
+    """
     if frame.resized == frame.canvas:
         return 0, 0, 0
     red, green, blue = picture.pixels.mean((0, 1)).round().astype(int).tolist()
@@ -77,22 +89,25 @@ def mean_fill(picture: Picture, frame: Frame) -> Fill:
 
 def shuffled(canvas: np.ndarray, frame: Frame, seed: int) -> np.ndarray:
     """The canvas with its whole patches permuted; what lies beyond the last whole patch stays."""
-    (h, w), (high, wide) = frame.grid, frame.patch
+    (h, w), (height, width) = frame.grid, frame.patch
     order = np.random.default_rng(seed).permutation(h * w)
-    part = canvas[: h * high, : w * wide]
-    blocks = part.reshape(h, high, w, wide, 3).swapaxes(1, 2).reshape(h * w, high, wide, 3)[order]
-    moved = canvas.copy()
-    moved[: h * high, : w * wide] = (
-        blocks.reshape(h, w, high, wide, 3).swapaxes(1, 2).reshape(h * high, w * wide, 3)
-    )
-    return moved
+    patches = canvas[: h * height, : w * width].reshape(h, height, w, width, 3).swapaxes(1, 2)
+    moved = patches.reshape(h * w, height, width, 3)[order]
+    rows = moved.reshape(h, w, height, width, 3).swapaxes(1, 2)
+    result = canvas.copy()
+    result[: h * height, : w * width] = rows.reshape(h * height, w * width, 3)
+    return result
 
 
 def seed_of(seed: int, key: str) -> int:
-    """One seed a picture, the same on every machine."""
+    """A seed for each picture, by its key, the same on every machine."""
     return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:8], "big")
 
 
 def batches(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` over `count` items."""
+    """Slices of at most `size` items that together cover `count` items.
+
+    >>> list(batches(5, 2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     return (slice(start, min(start + size, count)) for start in range(0, count, size))

@@ -1,5 +1,6 @@
-"""What the frozen encoder said, kept on disk: one file a picture (all its views), named by
-everything that decides its features.
+"""Features of a frozen encoder, kept on disk: one file a picture, with all its views.
+
+A file's name and folder follow from everything that decides its features.
 
 After: nothing published; LLaVA-style training encodes every picture anew each epoch.
 Differs: nothing known. Features are kept in the encoder's own type, so a grid from disk equals a
@@ -32,47 +33,54 @@ from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.files import replacing_shared
 from regiontok.tokenizer.regionizer import Regionizer
 
-_TENSORS = ("features", "values", "prefix", "cls_attention")
-_REST = ("summaries", "padding", "key", "view")
+_TENSOR_FIELDS = ("features", "values", "prefix", "cls_attention")
+_PLAIN_FIELDS = ("summaries", "padding", "key", "view")
 
 
 @dataclass
-class Counts:
-    """What one process did with a cache."""
+class CacheCounts:
+    """How many pictures one process has loaded and encoded.
 
-    read: int = 0
-    made: int = 0
+    Attributes:
+        loaded: pictures whose features came from disk.
+        encoded: pictures that were encoded and kept.
+        corrupt: damaged files that were found; their pictures are encoded again.
+    """
+
+    loaded: int = 0
+    encoded: int = 0
     corrupt: int = 0
 
 
 class FeatureCache:
-    """Grids of pictures, read from a folder or made and kept there. Any number of processes may
-    share the folder.
+    """Patch grids of pictures, loaded from a folder, or encoded and kept in it.
+
+    Any number of processes may share the folder.
 
     Args:
-        folder: where; it holds a folder for every encoder, with its segmenter's masks if some step
-            reads them.
-        settings: of the region tokenizer; steps, pool and norm do not matter.
-        device: where pictures are encoded that are not there yet. Worker processes of a GPU run
-            should find all: see `fill`.
+        folder: the folder; in it there is one for every encoder (with its segmenter's masks, if
+            some step reads them).
+        settings: settings of the region tokenizer; steps, pool and norm do not matter.
+        device: device that encodes pictures which are not in the folder yet. Worker processes of a
+            GPU run should find all of them there: see `fill`.
     """
 
     def __init__(
         self, folder: str | Path, settings: TokenizerSettings, *, device: str = "cpu"
     ) -> None:
-        self.settings, self.device, self.counts = settings, device, Counts()
+        self.settings, self.device, self.counts = settings, device, CacheCounts()
         self._regionizer: Regionizer | None = None
-        parts = json.loads(self.regionizer.fingerprint)
-        del parts["steps"]
-        self.what = json.dumps({**parts, "form": 1})
-        self.folder = Path(folder) / sha256(self.what.encode()).hexdigest()[:16]
+        fingerprint = json.loads(self.regionizer.fingerprint)
+        del fingerprint["steps"]
+        self.identity = json.dumps({**fingerprint, "form": 1})
+        self.folder = Path(folder) / sha256(self.identity.encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing_shared(self.folder / "what.json") as part:
-            part.write_text(self.what + "\n", encoding="utf-8")
+        with replacing_shared(self.folder / "what.json") as temporary:
+            temporary.write_text(self.identity + "\n", encoding="utf-8")
 
     @property
     def regionizer(self) -> Regionizer:
-        """Built at its first use in a process."""
+        """The regionizer that encodes; it is built at its first use in a process."""
         if self._regionizer is None:
             self._regionizer = Regionizer.of(self.settings, device=self.device)
         return self._regionizer
@@ -81,70 +89,69 @@ class FeatureCache:
         return {**self.__dict__, "_regionizer": None}
 
     def views(self, images: Sequence[str | Picture]) -> list[PatchGrid]:
-        """The views of several images, image by image (without tiles: one each); what is not kept
-        yet is encoded together.
+        """The views of several images, image by image; without tiles there is one an image.
 
-        A file whose grids are kept is hashed, not decoded.
+        A file whose grids are kept is hashed, not decoded. All others are encoded together.
 
         Raises:
-            PictureError: an image that has to be decoded and cannot be.
+            PictureError: If an image has to be decoded and cannot be.
         """
-        found: list[list[PatchGrid] | None] = []
-        fresh: list[tuple[int, Picture]] = []
-        for place, image in enumerate(images):
-            key, picture = _identified(image)
+        views_by_image: list[list[PatchGrid] | None] = []
+        missing: list[tuple[int, Picture]] = []
+        for index, image in enumerate(images):
+            key, content = _key_and_content(image)
             grids = self.load(key)
-            found.append(grids)
+            views_by_image.append(grids)
             if grids is None:
-                fresh.append(
-                    (
-                        place,
-                        picture
-                        if isinstance(picture, Picture)
-                        else Picture.of(picture, str(image)),
-                    )
-                )
-        if fresh:
-            made = self.regionizer.see([picture for _, picture in fresh])
-            owners = images_of(made)
-            for number, (place, picture) in enumerate(fresh):
-                own = [grid for grid, owner in zip(made, owners, strict=True) if owner == number]
-                self._keep(picture.key, own)
-                found[place] = own
-        return [grid for grids in found for grid in grids or []]
+                missing.append((index, _decoded(content, image)))
+        if missing:
+            fresh_grids = self.regionizer.see([picture for _, picture in missing])
+            owners = images_of(fresh_grids)
+            for number, (index, picture) in enumerate(missing):
+                grids = [
+                    grid for grid, owner in zip(fresh_grids, owners, strict=True) if owner == number
+                ]
+                self._save(picture.key, grids)
+                views_by_image[index] = grids
+        return [grid for grids in views_by_image for grid in grids or []]
 
     def fill(self, images: Iterable[str], *, batch: int = 16) -> list[tuple[str, str]]:
-        """Keep the grids of all images; gives (image, reason) of those that cannot be decoded."""
-        bad: list[tuple[str, str]] = []
+        """Encode and keep all images that are not in the folder yet.
+
+        Returns:
+            (image, reason) of each image that cannot be decoded.
+        """
+        failures: list[tuple[str, str]] = []
         waiting: list[Picture] = []
         for image in images:
             try:
-                key, picture = _identified(image)
+                key, content = _key_and_content(image)
                 if self.load(key) is None:
-                    waiting.append(
-                        picture if isinstance(picture, Picture) else Picture.of(picture, image)
-                    )
+                    waiting.append(_decoded(content, image))
             except PictureError as error:
-                bad.append((image, str(error)))
+                failures.append((image, str(error)))
             if len(waiting) >= batch:
                 self.views(waiting)
                 waiting = []
         if waiting:
             self.views(waiting)
-        return bad
+        return failures
 
     def load(self, key: str) -> list[PatchGrid] | None:
-        """The views kept under a picture's key; None if there is none, or its file is damaged
-        (which is counted)."""
+        """The views kept under a picture's key.
+
+        Returns:
+            None if there is no file, or if it is damaged; damaged files are counted.
+        """
         path = self._path(key)
         if not path.is_file():
             return None
         try:
-            grids = _read(path)
+            grids = _read_grids(path)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             self.counts.corrupt += 1
             return None
-        self.counts.read += 1
+        self.counts.loaded += 1
         return grids
 
     def size(self) -> tuple[int, int]:
@@ -159,65 +166,79 @@ class FeatureCache:
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def _keep(self, key: str, grids: Sequence[PatchGrid]) -> None:
-        found = [
-            (f"{at}.{name}", getattr(grid, name))
-            for at, grid in enumerate(grids)
-            for name in _TENSORS
-        ]
-        # copies: safetensors refuses tensors that share memory, and values may be a view of
-        # features
-        plain = torch.contiguous_format
-        tensors = {
-            name: value.detach().cpu().clone(memory_format=plain)
-            for name, value in found
-            if value is not None
-        }
-        rest = [
-            {name: getattr(grid, name) for name in _REST} | {"frame": asdict(grid.frame)}
+    def _save(self, key: str, grids: Sequence[PatchGrid]) -> None:
+        tensors = _tensors_of(grids)
+        views = [
+            {name: getattr(grid, name) for name in _PLAIN_FIELDS} | {"frame": asdict(grid.frame)}
             for grid in grids
         ]
-        masks = grids[0].masks  # of the picture, so the same for all its views
-        about: dict[str, Any] = {"views": rest, "check": _check(tensors), "masks": None}
-        if masks is not None:
-            scores = None if masks.scores is None else masks.scores.tolist()
-            codes = [code.decode("ascii") for code in masks.counts]
-            about["masks"] = {
-                "size": masks.size,
-                "counts": codes,
-                "scores": scores,
-                "names": masks.names,
-            }
+        # masks are the picture's, so they are the same for all its views
+        masks = _masks_as_json(grids[0].masks)
+        about = {"views": views, "check": _checksum(tensors), "masks": masks}
         path = self._path(key)
         path.parent.mkdir(exist_ok=True)
-        with replacing_shared(path) as part:
-            save_file(tensors, part, metadata={"about": json.dumps(about)})
-        self.counts.made += 1
+        with replacing_shared(path) as temporary:
+            save_file(tensors, temporary, metadata={"about": json.dumps(about)})
+        self.counts.encoded += 1
 
 
-def _read(path: Path) -> list[PatchGrid]:
+def _tensors_of(grids: Sequence[PatchGrid]) -> dict[str, Tensor]:
+    """The tensors of all views, by "view.field".
+
+    They are copies: safetensors refuses tensors that share memory, and values may be a view of
+    features.
+    """
+    values = {
+        f"{view}.{name}": getattr(grid, name)
+        for view, grid in enumerate(grids)
+        for name in _TENSOR_FIELDS
+    }
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _masks_as_json(masks: PixelMasks | None) -> dict[str, Any] | None:
+    if masks is None:
+        return None
+    return {
+        "size": masks.size,
+        "counts": [code.decode("ascii") for code in masks.counts],
+        "scores": None if masks.scores is None else masks.scores.tolist(),
+        "names": masks.names,
+    }
+
+
+def _masks_from_json(stored: dict[str, Any] | None) -> PixelMasks | None:
+    if stored is None:
+        return None
+    return PixelMasks(
+        tuple(stored["size"]),
+        tuple(code.encode("ascii") for code in stored["counts"]),
+        None if stored["scores"] is None else np.array(stored["scores"], np.float64),
+        None if stored["names"] is None else tuple(stored["names"]),
+    )
+
+
+def _read_grids(path: Path) -> list[PatchGrid]:
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
-        # noqa: SIM118 - it is no mapping
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    if about["check"] != _check(tensors):
+        names = file.keys()  # the file is no mapping and cannot be iterated itself
+        tensors = {name: file.get_tensor(name) for name in names}
+    if about["check"] != _checksum(tensors):
         raise ValueError(f"{path} is damaged")
-    masks = None
-    if (own := about["masks"]) is not None:
-        scores = None if own["scores"] is None else np.array(own["scores"], np.float64)
-        names = None if own["names"] is None else tuple(own["names"])
-        masks = PixelMasks(
-            tuple(own["size"]), tuple(code.encode("ascii") for code in own["counts"]), scores, names
-        )
+    masks = _masks_from_json(about["masks"])
     grids = []
-    for at, rest in enumerate(about["views"]):
-        frame = Frame(**{name: tuple(value) for name, value in rest.pop("frame").items()})
-        parts: dict[str, Any] = {name: tensors.get(f"{at}.{name}") for name in _TENSORS}
-        grids.append(PatchGrid(frame=frame, masks=masks, **parts, **rest))
+    for view, plain in enumerate(about["views"]):
+        frame = Frame(**{name: tuple(value) for name, value in plain.pop("frame").items()})
+        fields: dict[str, Any] = {name: tensors.get(f"{view}.{name}") for name in _TENSOR_FIELDS}
+        grids.append(PatchGrid(frame=frame, masks=masks, **fields, **plain))
     return grids
 
 
-def _check(tensors: dict[str, Tensor]) -> int:
+def _checksum(tensors: dict[str, Tensor]) -> int:
     """A checksum: safetensors notices a file that is too short, not one with a flipped bit."""
     total = 0
     for name in sorted(tensors):
@@ -225,7 +246,7 @@ def _check(tensors: dict[str, Tensor]) -> int:
     return total
 
 
-def _identified(image: str | Picture) -> tuple[str, Picture | bytes]:
+def _key_and_content(image: str | Picture) -> tuple[str, Picture | bytes]:
     """(key, picture or its undecoded bytes)."""
     if isinstance(image, str) and not is_generated(image):
         try:
@@ -235,3 +256,7 @@ def _identified(image: str | Picture) -> tuple[str, Picture | bytes]:
         return key_of(data), data
     picture = image if isinstance(image, Picture) else open_picture(image)
     return picture.key, picture
+
+
+def _decoded(content: Picture | bytes, image: str | Picture) -> Picture:
+    return content if isinstance(content, Picture) else Picture.of(content, str(image))

@@ -1,5 +1,7 @@
-"""Examples -> one batch: right padding, one placeholder a picture, pictures in one flat list;
-packed rows carry their segments."""
+"""Examples as one batch: padded on the right, one placeholder a picture, pictures in one flat list.
+
+Packed rows carry their segments.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,12 @@ class Example:
     """One conversation, ready to be batched.
 
     Attributes:
-        input_ids: one placeholder a picture.
-        labels: as many; `IGNORE` where nothing is supervised.
-        pictures: decoded, or the encoder's answers out of a cache (of tiles all views); in the
+        input_ids: ids of the text, with one placeholder a picture.
+        labels: as many labels; `IGNORE` where nothing is supervised.
+        pictures: decoded pictures, or their features out of a cache (of tiles, all views), in the
             order of their placeholders.
-        regions: steps in place of the model's own, "" for no masks; None: its own.
+        regions: steps in place of the model's own ("" for every patch without masks); None takes
+            the model's own.
     """
 
     input_ids: list[int]
@@ -34,12 +37,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Collator:
-    """`collator(examples)` -> what `RegionVLM.forward` takes. A tuple of examples is one packed
-    row.
+    """`collator(examples)` gives what `RegionVLM.forward` takes.
+
+    A tuple of examples is one packed row.
 
     Attributes:
         placeholder: the id that stands for a picture.
-        pad: what fills rows; nothing ever attends to it.
+        pad: the id that fills rows; nothing ever attends to it.
 
     >>> batch = Collator(placeholder=9)([Example([1, 5], [IGNORE, 5]), Example([1], [IGNORE])])
     >>> batch["input_ids"].tolist(), batch["attention_mask"].tolist(), sorted(batch)
@@ -51,19 +55,20 @@ class Collator:
 
     @classmethod
     def of(cls, tokenizer: Any, placeholder: int) -> Collator:
-        """With the tokenizer's padding (or end) id."""
+        """A collator that pads with the tokenizer's padding (or end) id."""
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id)
-        return cls(
-            placeholder,
-            next((number for number in ids if number is not None and number != placeholder), 0),
-        )
+        usable = (number for number in ids if number is not None and number != placeholder)
+        return cls(placeholder, next(usable, 0))
 
     def __call__(self, examples: Sequence[Example | Sequence[Example]]) -> dict[str, Any]:
-        """`input_ids`, `attention_mask`, `labels` `[b l]`, `pictures` (flat), `segments` `[b l]` if
-        rows are packed, and `regions` of each picture if some example has its own.
+        """Batch examples, or packed rows of them.
+
+        Returns:
+            `input_ids`, `attention_mask` and `labels` `[b l]`, and `pictures` (flat); `segments`
+            `[b l]` if rows are packed; `regions` of each picture if some example names its own.
 
         Raises:
-            ValueError: an example with another number of placeholders than of pictures, or of
+            ValueError: If an example has another number of placeholders than of pictures, or of
                 labels than of ids.
         """
         packed = any(not isinstance(example, Example) for example in examples)
@@ -75,40 +80,45 @@ class Collator:
             "labels": torch.full((len(rows), longest), IGNORE),
             "segments": torch.full((len(rows), longest), -1),
         }
-        for place, row in enumerate(rows):
-            start = 0
-            for number, example in enumerate(row):
-                self._check(example)
-                own = slice(start, start + len(example.input_ids))
-                batch["input_ids"][place, own] = torch.tensor(example.input_ids)
-                batch["labels"][place, own] = torch.tensor(example.labels)
-                batch["labels"][place, own.start] = (
-                    IGNORE  # the sample before must not be trained to predict this one
-                )
-                batch["attention_mask"][place, own] = 1
-                batch["segments"][place, own] = number
-                start = own.stop
+        for row_index, row in enumerate(rows):
+            self._write_row(batch, row_index, row)
         if not packed:
             del batch["segments"]
-        every = [example for row in rows for example in row]
-        if any(example.regions is not None for example in every):
+        flat = [example for row in rows for example in row]
+        if any(example.regions is not None for example in flat):
             batch["regions"] = [
                 example.regions
-                for example in every
+                for example in flat
                 for _ in range(example.input_ids.count(self.placeholder))
             ]
-        return {**batch, "pictures": [picture for example in every for picture in example.pictures]}
+        batch["pictures"] = [picture for example in flat for picture in example.pictures]
+        return batch
+
+    def _write_row(self, batch: dict[str, Any], row_index: int, row: tuple[Example, ...]) -> None:
+        start = 0
+        for segment, example in enumerate(row):
+            self._check(example)
+            span = slice(start, start + len(example.input_ids))
+            batch["input_ids"][row_index, span] = torch.tensor(example.input_ids)
+            batch["labels"][row_index, span] = torch.tensor(example.labels)
+            # the sample in front of this one must not be trained to predict its first id
+            batch["labels"][row_index, start] = IGNORE
+            batch["attention_mask"][row_index, span] = 1
+            batch["segments"][row_index, span] = segment
+            start = span.stop
 
     def _check(self, example: Example) -> None:
-        stand = example.input_ids.count(self.placeholder)
-        given = sum(
+        placeholders = example.input_ids.count(self.placeholder)
+        pictures = sum(
             not isinstance(picture, PatchGrid) or picture.view == 0 for picture in example.pictures
         )
-        if stand != given:
+        if placeholders != pictures:
             raise ValueError(
-                f"an example has {stand} placeholders (id {self.placeholder}) and {given} pictures"
+                f"an example has {placeholders} placeholders (id {self.placeholder}) "
+                f"and {pictures} pictures"
             )
         if len(example.labels) != len(example.input_ids) or not example.input_ids:
             raise ValueError(
-                f"an example needs as many labels as ids: {len(example.labels)} for {len(example.input_ids)}"
+                "an example needs as many labels as ids: "
+                f"{len(example.labels)} for {len(example.input_ids)}"
             )

@@ -1,4 +1,4 @@
-"""Which images a command was given: files, folders, globs, or a list on standard input."""
+"""The images a command works on: from files, folders, globs, or a list on standard input."""
 
 from __future__ import annotations
 
@@ -12,94 +12,99 @@ from pathlib import Path
 from typing import TextIO
 
 from regiontok.core.picture import SUFFIXES
+from regiontok.system.errors import RegiontokError
 
 
-class NoImages(ValueError):
-    """Paths that lead to no image; the message says which and why."""
+class NoImages(RegiontokError, ValueError):
+    """Paths lead to no image; the message says which, and why."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """One image to do: where it lies, and the relative name of its output folder."""
+class NamedPath:
+    """An image or clip on disk, with the relative name of the folder that its results go to.
+
+    Attributes:
+        path: where the image or clip lies.
+        name: relative path of its results below an output folder.
+    """
 
     path: Path
     name: str
 
 
-def collect(paths: Sequence[str], stdin: TextIO | None = None) -> list[Item]:
-    """The images behind the words of a command line, sorted within each folder or glob, each path
-    once.
+def collect(words: Sequence[str], stdin: TextIO | None = None) -> list[NamedPath]:
+    """The images behind the words of a command line, each path once.
 
-    A folder is walked to the bottom and gives its files with an image's suffix; a file named by
-    itself is taken whatever its suffix; "-" reads one path a line from `stdin`. An output folder
-    keeps the structure below the folder that was named.
+    A folder is walked to the bottom and gives its files with an image's suffix, sorted; so does a
+    glob. A file that is named by itself is taken whatever its suffix. "-" reads one path a line
+    from `stdin`. The names keep the structure below the folder that was given.
 
     Raises:
-        NoImages: nothing there, a folder without images, a folder that cannot be read.
+        NoImages: If a word leads to nothing, a folder has no images, or it cannot be read.
     """
-    found: dict[Path, Item] = {}
-    for word in listed(paths, stdin):
-        for item in _items(word):
-            found.setdefault(item.path, item)
-    if not found:
+    by_path: dict[Path, NamedPath] = {}
+    for word in expand_stdin(words, stdin):
+        for image in _images_of(word):
+            by_path.setdefault(image.path, image)
+    if not by_path:
         raise NoImages(
             "no image given: name files, folders, globs, or - for a list on standard input"
         )
-    return distinct(found.values())
+    return with_distinct_names(by_path.values())
 
 
-def listed(paths: Sequence[str], stdin: TextIO | None) -> Iterator[str]:
+def expand_stdin(words: Sequence[str], stdin: TextIO | None) -> Iterator[str]:
     """The words, with the lines of `stdin` in the place of "-"."""
-    for word in paths:
+    for word in words:
         if word == "-":
             yield from (line.strip() for line in stdin or () if line.strip())
         else:
             yield word
 
 
-def _items(word: str) -> list[Item]:
+def with_distinct_names(paths: Iterable[NamedPath]) -> list[NamedPath]:
+    """The same paths, none with the name of another, so that no result overwrites another.
+
+    A name that two paths share gets a piece of the path's hash behind it.
+    """
+    paths = list(paths)
+    counts = Counter(path.name for path in paths)
+    return [path if counts[path.name] == 1 else _with_hash(path) for path in paths]
+
+
+def _with_hash(named: NamedPath) -> NamedPath:
+    digest = hashlib.sha256(str(named.path.resolve()).encode()).hexdigest()
+    return replace(named, name=f"{named.name}~{digest[:8]}")
+
+
+def _images_of(word: str) -> list[NamedPath]:
     path = Path(word)
     if path.is_dir():
-        return _walk(path)
+        return _images_below(path)
     if path.exists() or path.is_symlink():
-        return [Item(path, path.name)]
+        return [NamedPath(path, path.name)]
     if glob.has_magic(word):
         matches = sorted(glob.glob(word, recursive=True))
         if not matches:
             raise NoImages(f"{word}: no file matches")
-        return [item for match in matches for item in _items(match)]
+        return [image for match in matches for image in _images_of(match)]
     raise NoImages(f"{word}: no such file or folder")
 
 
-def _walk(folder: Path) -> list[Item]:
+def _images_below(root: Path) -> list[NamedPath]:
     def refuse(error: OSError) -> None:
         raise NoImages(f"{error.filename}: cannot be read ({error.strerror})")
 
-    found = []
-    for here, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = sorted(
-            name
-            for name in files
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        )
-        found += [Path(here) / name for name in images]
-    if not found:
+    paths: list[Path] = []
+    for folder, subfolders, files in os.walk(root, onerror=refuse):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        paths += [Path(folder) / name for name in sorted(files) if _is_image(name)]
+    if not paths:
         raise NoImages(
-            f"{folder}: no images in this folder (looked for {' '.join(sorted(SUFFIXES))})"
+            f"{root}: no images in this folder (looked for {' '.join(sorted(SUFFIXES))})"
         )
-    return [Item(path, path.relative_to(folder).as_posix()) for path in found]
+    return [NamedPath(path, path.relative_to(root).as_posix()) for path in paths]
 
 
-def distinct(items: Iterable[Item]) -> list[Item]:
-    """Names that two images share get a piece of their path's hash, so that no output overwrites
-    another."""
-    items = list(items)
-    counts = Counter(item.name for item in items)
-
-    def own(item: Item) -> str:
-        if counts[item.name] == 1:
-            return item.name
-        return f"{item.name}~{hashlib.sha256(str(item.path.resolve()).encode()).hexdigest()[:8]}"
-
-    return [replace(item, name=own(item)) for item in items]
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")

@@ -1,16 +1,15 @@
-"""Records -> examples, drawn by index: what a DataLoader's workers hold. A picture that cannot be
-decoded never stops a run.
+"""Examples by index, as a DataLoader's workers draw them; a bad picture never stops a run.
 
 A record whose picture cannot be decoded gives its place to the next record of its source that can
-be and is no longer. Batches so keep their size on every process (a shorter one may be empty, and
-ranks would wait for each other), packed rows keep to their length, and what is trained on stays a
-function of the data and the index: the same on resuming, for any number of workers and ranks.
+be decoded and is not longer. So batches keep their size on every process (a shorter one may be
+empty, and ranks would wait for each other), packed rows keep to their length, and what is trained
+on stays a function of the data and the index: the same on resuming, for any number of workers and
+ranks.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from pathlib import Path
 
@@ -23,20 +22,23 @@ from regiontok.data.collate import Example
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import Measure
 from regiontok.data.records import Record, RecordError, Records, open_picture
+from regiontok.system.logs import module_logger
 
-_LOG = logging.getLogger(__name__)
+_LOG = module_logger(__name__)
 
 
 class Conversations(torch.utils.data.Dataset):
-    """`conversations[7]` is an `Example`, `conversations[(3, 7)]` a tuple of them: one packed row.
+    """`conversations[7]` is an `Example`; `conversations[(3, 7)]` is a tuple of them, a packed row.
 
     Args:
-        records: see `read`.
+        records: the records, see `read`.
         labeller: makes ids and labels.
-        measure: of the same records: a stand-in is kept, and no longer than what it stands for.
-        cache: gives the encoder's answers instead of pictures.
-        aside: a file of JSON lines that replaced records are written to, from any process.
-        strict: raise instead of replacing.
+        measure: lengths of the same records: a stand-in is a record that is trained on and no
+            longer than the one whose place it takes.
+        cache: gives the encoder's features instead of pictures.
+        replaced_file: a file of JSON lines to which any process writes the records that were
+            replaced.
+        strict: raise an error instead of replacing a record.
     """
 
     def __init__(
@@ -46,17 +48,12 @@ class Conversations(torch.utils.data.Dataset):
         *,
         measure: Measure | None = None,
         cache: FeatureCache | None = None,
-        aside: str | Path | None = None,
+        replaced_file: str | Path | None = None,
         strict: bool = False,
     ) -> None:
-        self.records, self.labeller, self.measure, self.cache, self.strict = (
-            records,
-            labeller,
-            measure,
-            cache,
-            strict,
-        )
-        self.aside = Path(aside) if aside else None
+        self.records, self.labeller, self.measure = records, labeller, measure
+        self.cache, self.strict = cache, strict
+        self.replaced_file = Path(replaced_file) if replaced_file else None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -65,58 +62,61 @@ class Conversations(torch.utils.data.Dataset):
         """One example, or those of a packed row.
 
         Raises:
-            PictureError, RecordError: if `strict`.
-            ValueError: no record of the source can stand in.
+            PictureError: If `strict` and a picture cannot be decoded.
+            RecordError: If `strict` and a record cannot be labelled.
+            ValueError: If no record of the source can stand in.
         """
-        return (
-            tuple(self._one(index) for index in row) if isinstance(row, tuple) else self._one(row)
-        )
+        if isinstance(row, tuple):
+            return tuple(self._example(index) for index in row)
+        return self._example(row)
 
-    def _one(self, index: int) -> Example:
+    def _example(self, index: int) -> Example:
         source = self.records.source_of(index)
         size = source.stop - source.start
         for offset in range(size):
-            place = source.start + (index - source.start + offset) % size
-            if offset and not self._may_stand_in(place, index):
+            candidate = source.start + (index - source.start + offset) % size
+            if offset and not self._may_stand_in(candidate, index):
                 continue
-            record = self.records[place]
+            record = self.records[candidate]
             try:
                 ids, labels = self.labeller(record.turns)
                 return Example(ids, labels, self._pictures(record))
             except (PictureError, RecordError) as error:
                 if self.strict:
                     raise
-                self._note(place, record, str(error))
+                self._note_replaced(candidate, record, str(error))
         raise ValueError(
-            f"record {index} of {source.name} cannot be read, and no other of its source can stand in for it"
+            f"record {index} of {source.name} cannot be read, "
+            "and no other of its source can stand in for it"
         )
 
-    def _may_stand_in(self, place: int, index: int) -> bool:
+    def _may_stand_in(self, candidate: int, index: int) -> bool:
         if self.measure is None:
             return True
-        return bool(
-            self.measure.keep[place] and self.measure.lengths[place] <= self.measure.lengths[index]
-        )
+        lengths = self.measure.lengths
+        return bool(self.measure.keep[candidate] and lengths[candidate] <= lengths[index])
 
     def _pictures(self, record: Record) -> tuple[Picture | PatchGrid, ...]:
         if self.cache is not None:
             return tuple(self.cache.views(record.images))
         return tuple(open_picture(image) for image in record.images)
 
-    def _note(self, place: int, record: Record, reason: str) -> None:
+    def _note_replaced(self, index: int, record: Record, reason: str) -> None:
         _LOG.warning("record %s is replaced by the next that fits: %s", record.id, reason)
-        if self.aside is not None:
-            line = json.dumps({"index": place, "id": record.id, "reason": reason}) + "\n"
-            file = os.open(self.aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if self.replaced_file is not None:
+            line = json.dumps({"index": index, "id": record.id, "reason": reason}) + "\n"
+            file = os.open(self.replaced_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
                 os.write(file, line.encode())  # one write: lines of several processes do not mix
             finally:
                 os.close(file)
 
 
-def replaced(path: str | Path) -> dict[int, str]:
-    """Record -> reason, from the file that `Conversations(aside=...)` wrote; a record that came up
-    in several epochs counts once."""
+def read_replaced(path: str | Path) -> dict[int, str]:
+    """The reasons of replaced records by index, from the file that `Conversations` wrote.
+
+    A record that came up in several epochs counts once; without a file there are none.
+    """
     if not Path(path).is_file():
         return {}
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]

@@ -1,5 +1,6 @@
-"""Records of the generated world: seeded scenes, questions whose answers are known, pictures made
-when they are looked at.
+"""Records of the generated world: seeded scenes with questions whose answers are known.
+
+Pictures are made when they are looked at.
 
 After: nothing published; the questions are in the spirit of CLEVR (Johnson et al. 2017,
 arXiv:1612.06890).
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,17 +22,17 @@ from regiontok.core.picture import Picture
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import COLOURS, SHAPES
 from regiontok.settings import spec
-from regiontok.system.choices import nearest
+from regiontok.settings.binding import bind
 
 QUESTIONS = ("colour", "shape", "count", "presence")
 QUESTIONS_VERSION = 1  # raise it with every change of a question or of how it is drawn
-# scenes looked at for one that the questions can be asked of; with one object the first always is
+# Scenes tried until the questions can be asked of one; with one object the first always will do.
 TRIES = 64
-_STRIDE = 1_000_003  # from one such scene to the next, beyond any source's length
+_STRIDE = 1_000_003  # between the seeds of two tries, beyond the length of any source
 
 
 def is_generated(text: str) -> bool:
-    """True for "miniworld(...)": records or an image that are made, not read."""
+    """True for "miniworld(...)": records or an image that are generated, not read."""
     return text.strip() == "miniworld" or text.strip().startswith("miniworld(")
 
 
@@ -40,15 +41,21 @@ class Miniworld(Sequence[dict[str, Any]]):
     """`n` records in LLaVA's form, each about one scene.
 
     Attributes:
-        n: how many.
-        start: seed of the first; sources that do not overlap are a training and a held-out part.
+        n: number of records.
+        start: seed of the first record; sources whose seeds do not overlap are a training and a
+            held-out part.
         size: side of the pictures in pixels.
-        fewest, most: objects of a scene.
-        questions: kinds with commas between, of colour, shape, count, presence; a record asks all
-            that its scene allows.
+        fewest: fewest objects of a scene.
+        most: most objects of a scene.
+        questions: kinds of questions with commas between, of colour, shape, count and presence; a
+            record asks all that its scene allows.
 
-    >>> made = Miniworld(2, size=64, fewest=1, most=1, questions="colour")[0]
-    >>> made["image"], [turn["from"] for turn in made["conversations"]]
+    Raises:
+        ValueError: If a kind of question is unknown, or the number of records or the seed is out of
+            range.
+
+    >>> record = Miniworld(2, size=64, fewest=1, most=1, questions="colour")[0]
+    >>> record["image"], [turn["from"] for turn in record["conversations"]]
     ('miniworld(seed=0, size=64, fewest=1, most=1)', ['human', 'gpt'])
     """
 
@@ -67,31 +74,29 @@ class Miniworld(Sequence[dict[str, Any]]):
             )
         if self.n < 1 or self.start < 0 or self.n > _STRIDE:
             raise ValueError(
-                f"expected 1 to {_STRIDE} records from a seed >= 0, got n={self.n}, start={self.start}"
+                f"expected 1 to {_STRIDE} records from a seed >= 0, "
+                f"got n={self.n}, start={self.start}"
             )
 
     @classmethod
     def of(cls, text: str) -> Miniworld:
-        """From its text, "miniworld(2000, size=96)".
+        """A source from its text, "miniworld(2000, size=96)".
 
         Raises:
-            ValueError: an argument that it does not have, or of the wrong type.
+            ValueError: If the text names an argument that a source does not have, lacks `n`, or
+                gives a value of the wrong type.
         """
-        return cls(
-            **_arguments(
-                text,
-                {field.name: str if field.name == "questions" else int for field in fields(cls)},
-            )
-        )
+        (call,) = spec.parse(text)
+        return cls(**bind(cls, call, "source"))
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The questions as a tuple."""
+        """The kinds of questions, one by one."""
         return tuple(kind.strip() for kind in self.questions.split(",") if kind.strip())
 
     @property
     def digest(self) -> str:
-        """What decides all records, as text."""
+        """Everything that decides the records, as text."""
         return f"{self} of scenes {SCENES_VERSION}, questions {QUESTIONS_VERSION}"
 
     def __len__(self) -> int:
@@ -99,85 +104,89 @@ class Miniworld(Sequence[dict[str, Any]]):
 
     def __getitem__(self, index: Any) -> Any:
         """One record in LLaVA's form."""
-        place = range(self.n)[index]
+        number = range(self.n)[index]
         for attempt in range(TRIES):
-            seed = self.start + place + attempt * _STRIDE
-            image = (
-                f"miniworld(seed={seed}, size={self.size}, fewest={self.fewest}, most={self.most})"
-            )
-            asked = _asked(_scene(image), seed, self.kinds)
-            if asked:
+            seed = self.start + number + attempt * _STRIDE
+            image = SceneImage(seed, size=self.size, fewest=self.fewest, most=self.most)
+            pairs = _questions_and_answers(_scene(str(image)), seed, self.kinds)
+            if pairs:
                 messages = [
-                    {"from": who, "value": text}
-                    for pair in asked
-                    for who, text in zip(_SPEAKERS, pair, strict=True)
+                    {"from": speaker, "value": text}
+                    for pair in pairs
+                    for speaker, text in zip(("human", "gpt"), pair, strict=True)
                 ]
                 messages[0]["value"] = f"<image>\n{messages[0]['value']}"
-                return {"id": f"miniworld-{seed}", "image": image, "conversations": messages}
+                return {"id": f"miniworld-{seed}", "image": str(image), "conversations": messages}
         raise ValueError(
             f"{TRIES} scenes in a row allow none of {self.questions!r}: {json.dumps(asdict(self))}"
         )
 
 
-_SPEAKERS = ("human", "gpt")
+@dataclass(frozen=True)
+class SceneImage:
+    """The image of one scene; its text stands where other records have a path.
+
+    Attributes:
+        seed: seed of the scene.
+        size: side of the picture in pixels.
+        fewest: fewest objects.
+        most: most objects.
+
+    >>> str(SceneImage(5, 96, 1, 1))
+    'miniworld(seed=5, size=96, fewest=1, most=1)'
+    """
+
+    seed: int
+    size: int
+    fewest: int
+    most: int
+
+    def __str__(self) -> str:
+        return (
+            f"miniworld(seed={self.seed}, size={self.size}, fewest={self.fewest}, most={self.most})"
+        )
 
 
 def picture_of(image: str) -> Picture:
-    """The picture of a scene, "miniworld(seed=5, size=96, fewest=1, most=1)"."""
+    """The picture of a scene, "miniworld(seed=5, size=96, fewest=1, most=1)".
+
+    Raises:
+        ValueError: If the text is not of this form.
+    """
     return Picture.of(np.array(_scene(image).pixels), name=image)
 
 
 @lru_cache(maxsize=8)  # a record and its picture are asked for one after the other
 def _scene(image: str) -> Scene:
-    own = _arguments(image, dict.fromkeys(("seed", "size", "fewest", "most"), int))
-    return make_scene(own["seed"], size=own["size"], objects=(own["fewest"], own["most"]))
+    (call,) = spec.parse(image)
+    scene = SceneImage(**bind(SceneImage, call, "image"))
+    return make_scene(scene.seed, size=scene.size, objects=(scene.fewest, scene.most))
 
 
-def _arguments(text: str, known: dict[str, type]) -> dict[str, Any]:
-    (call,) = spec.parse(text)
-    given = dict(zip(known, call.args, strict=False)) | dict(call.kwargs)
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(
-                f"miniworld has no {name!r}{nearest(name, known)}; known: {', '.join(known)}"
-            )
-        if type(value) is not known[name]:
-            raise ValueError(f"miniworld's {name} is {known[name].__name__}, not {value!r}")
-    if len(call.args) > len(known):
-        raise ValueError(
-            f"miniworld takes at most {len(known)} arguments, not {len(call.args)}: {text!r}"
-        )
-    if missing := [name for name in ("n", "seed") if name in known and name not in given]:
-        raise ValueError(f"miniworld needs {missing[0]!r}: say miniworld({missing[0]}=2000)")
-    return given
+def _questions_and_answers(scene: Scene, seed: int, kinds: Sequence[str]) -> list[tuple[str, str]]:
+    """Questions and answers about a scene, in an order drawn by its seed.
 
-
-def _asked(scene: Scene, seed: int, kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """Questions and answers of a scene, in an order drawn by its seed; none that has two right
-    answers."""
+    No question has two right answers.
+    """
     rng = np.random.default_rng([seed, 7])
-    shapes, colours = (
-        Counter(getattr(item, what) for item in scene.objects) for what in ("shape", "colour")
-    )
-    single = [item for item in scene.objects if shapes[item.shape] == 1]
-    bright = [item for item in scene.objects if colours[item.colour] == 1]
-    asked: dict[str, tuple[str, str]] = {}
-    if single:
-        item = single[rng.integers(len(single))]
-        asked["colour"] = f"What colour is the {item.shape}?", item.colour
-    if bright:
-        item = bright[rng.integers(len(bright))]
-        asked["shape"] = f"What shape is the {item.colour} object?", item.shape
-    asked["count"] = "How many objects are there?", str(len(scene.objects))
-    pair = (COLOURS[rng.integers(len(COLOURS))], SHAPES[rng.integers(len(SHAPES))])
-    there = [(item.colour, item.shape) for item in scene.objects]
+    shapes = Counter(item.shape for item in scene.objects)
+    colours = Counter(item.colour for item in scene.objects)
+    with_unique_shape = [item for item in scene.objects if shapes[item.shape] == 1]
+    with_unique_colour = [item for item in scene.objects if colours[item.colour] == 1]
+    pairs: dict[str, tuple[str, str]] = {}
+    if with_unique_shape:
+        item = with_unique_shape[rng.integers(len(with_unique_shape))]
+        pairs["colour"] = f"What colour is the {item.shape}?", item.colour
+    if with_unique_colour:
+        item = with_unique_colour[rng.integers(len(with_unique_colour))]
+        pairs["shape"] = f"What shape is the {item.colour} object?", item.shape
+    pairs["count"] = "How many objects are there?", str(len(scene.objects))
+    colour, shape = COLOURS[rng.integers(len(COLOURS))], SHAPES[rng.integers(len(SHAPES))]
+    present = [(item.colour, item.shape) for item in scene.objects]
     if rng.random() < 0.5:
-        pair = there[rng.integers(len(there))]
-    asked["presence"] = (
-        f"Is there {'an' if pair[0][0] in 'aeiou' else 'a'} {pair[0]} {pair[1]}?",
-        "yes" if pair in there else "no",
-    )
-    order = rng.permutation(len(QUESTIONS))
-    return [
-        asked[QUESTIONS[at]] for at in order if QUESTIONS[at] in asked and QUESTIONS[at] in kinds
-    ]
+        colour, shape = present[rng.integers(len(present))]
+    article = "an" if colour[0] in "aeiou" else "a"
+    answer = "yes" if (colour, shape) in present else "no"
+    pairs["presence"] = f"Is there {article} {colour} {shape}?", answer
+    shuffled = [QUESTIONS[index] for index in rng.permutation(len(QUESTIONS))]
+    return [pairs[kind] for kind in shuffled if kind in pairs and kind in kinds]

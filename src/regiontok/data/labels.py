@@ -1,5 +1,6 @@
-"""Conversation -> ids and labels: what is supervised is the assistant's words and their end token,
-by spans, and that is asserted.
+"""A conversation as ids and labels: the assistant's words and their end token are supervised.
+
+Labels come from spans of one text, and it is asserted that they say the assistant's words.
 
 After: LLaVA-1.5's `preprocess_v1` and `preprocess_plain` (what they supervise; rows D13, O4).
 Differs: LLaVA counts the tokens of separately tokenized pieces, and where the counts do not add up
@@ -20,28 +21,32 @@ from typing import Any
 from tokenizers import AddedToken
 
 from regiontok.data.records import IMAGE, RecordError, Turn
-from regiontok.data.templates import Rendered, Span, Template
+from regiontok.data.templates import RenderedConversation, Span, Template
 from regiontok.model.splice import IGNORE
+
+Offsets = list[tuple[int, int]]
 
 
 class Labeller:
-    """`labeller(turns)` -> (ids, labels) of a conversation.
+    """`labeller(turns)` gives the ids and labels of a conversation.
 
     Args:
-        tokenizer: a fast one. If it has no token `<image>`, a copy of it gets one; the given one
-            stays as it is.
-        template: see `Template`.
-        placeholder: the id that shall stand for a picture in what comes out; None: the id of
+        tokenizer: a fast tokenizer. If it has no token `<image>`, a copy of it gets one; the
+            tokenizer itself stays as it is.
+        template: a name, or "" for the tokenizer's own chat template; see `Template`.
+        placeholder: the id that shall stand for a picture in what comes out; None takes the id of
             `<image>`.
 
     Raises:
-        ValueError: a tokenizer without offsets; a template that cannot give spans.
+        ValueError: If the tokenizer has no offsets, or the template cannot give spans.
 
     >>> from regiontok.model.mini import mini_tokenizer
     >>> labeller = Labeller(mini_tokenizer())
     >>> ids, labels = labeller([Turn("user", "<image>?"), Turn("assistant", "red")])
-    >>> labeller.tokenizer.decode(ids), labeller.tokenizer.decode([label for label in labels if label != IGNORE])
-    ('<s>user: <image>?\\nassistant: red</s>\\n', 'red</s>')
+    >>> labeller.tokenizer.decode(ids)
+    '<s>user: <image>?\\nassistant: red</s>\\n'
+    >>> labeller.tokenizer.decode([label for label in labels if label != IGNORE])
+    'red</s>'
     """
 
     def __init__(
@@ -49,16 +54,17 @@ class Labeller:
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(
-                f"{type(tokenizer).__name__} gives no offsets: spans need a fast tokenizer (AutoTokenizer's default)"
+                f"{type(tokenizer).__name__} gives no offsets: "
+                "spans need a fast tokenizer (AutoTokenizer's default)"
             )
-        self.tokenizer = _with_image(tokenizer)
+        self.tokenizer = _with_image_token(tokenizer)
         self.image_id = int(self.tokenizer.convert_tokens_to_ids(IMAGE))
         self.placeholder = self.image_id if placeholder is None else placeholder
         self.template = Template(self.tokenizer, template)
 
     @property
     def identity(self) -> str:
-        """Hash of what decides ids and labels: the tokenizer, the template, the placeholder."""
+        """A hash of what decides ids and labels: the tokenizer, the template, the placeholder."""
         parts = (
             self.tokenizer.backend_tokenizer.to_str(),
             self.template.identity,
@@ -67,88 +73,98 @@ class Labeller:
         return sha256("\n".join(parts).encode()).hexdigest()
 
     def __call__(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
-        """Ids with one placeholder a picture, and labels, as many.
+        """Ids with one placeholder a picture, and as many labels.
 
         Raises:
-            RecordError: a conversation that the template does not take, or whose supervised ids do
+            RecordError: If the template does not take the conversation, or the supervised ids do
                 not say the assistant's words.
         """
-        made = self.template.render(turns)
-        ids, offsets = self._ids(made.text, [])
-        if cuts := sorted(
-            span.start for span in made.spans if _is_torn(made.text, offsets, span.start)
-        ):
-            ids, offsets = self._ids(made.text, cuts)
+        rendered = self.template.render(turns)
+        ids, offsets = self._ids_and_offsets(rendered.text, [])
+        cuts = sorted(
+            span.start for span in rendered.spans if _is_torn(rendered.text, offsets, span.start)
+        )
+        if cuts:
+            ids, offsets = self._ids_and_offsets(rendered.text, cuts)
         labels = [IGNORE] * len(ids)
-        for span in made.spans:
-            own = _within(offsets, span)
-            self._assert_said(made, span, [ids[at] for at in own])
-            for at in own:
-                labels[at] = ids[at]
-        stand = sum(turn.text.count(IMAGE) for turn in turns)
-        if ids.count(self.image_id) != stand:
-            raise RecordError(
-                f"the template makes {ids.count(self.image_id)} placeholders of {stand} {IMAGE}"
-            )
-        if self.placeholder != self.image_id:
-            if self.placeholder in ids:
-                raise RecordError(f"the text itself holds the placeholder's id {self.placeholder}")
-            ids = [self.placeholder if number == self.image_id else number for number in ids]
-        return ids, labels
+        for span in rendered.spans:
+            places = _places_within(offsets, span)
+            self._assert_said(rendered, span, [ids[place] for place in places])
+            for place in places:
+                labels[place] = ids[place]
+        return self._with_placeholders(ids, turns), labels
 
-    def _ids(self, text: str, cuts: list[int]) -> tuple[list[int], list[tuple[int, int]]]:
+    def _with_placeholders(self, ids: list[int], turns: Sequence[Turn]) -> list[int]:
+        expected = sum(turn.text.count(IMAGE) for turn in turns)
+        if ids.count(self.image_id) != expected:
+            raise RecordError(
+                f"the template makes {ids.count(self.image_id)} placeholders of {expected} {IMAGE}"
+            )
+        if self.placeholder == self.image_id:
+            return ids
+        if self.placeholder in ids:
+            raise RecordError(f"the text itself holds the placeholder's id {self.placeholder}")
+        return [self.placeholder if number == self.image_id else number for number in ids]
+
+    def _ids_and_offsets(self, text: str, cuts: list[int]) -> tuple[list[int], Offsets]:
+        """The ids of a text that is cut into pieces first, and their offsets into all of it."""
         ids: list[int] = []
-        offsets: list[tuple[int, int]] = []
+        offsets: Offsets = []
         for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True):
-            found = self.tokenizer(
+            piece = self.tokenizer(
                 text[start:stop],
                 add_special_tokens=False,
                 return_offsets_mapping=True,
                 truncation=False,
                 verbose=False,
             )
-            ids += found["input_ids"]
-            offsets += [(start + first, start + last) for first, last in found["offset_mapping"]]
+            ids += piece["input_ids"]
+            offsets += [(start + first, start + last) for first, last in piece["offset_mapping"]]
         return ids, offsets
 
-    def _assert_said(self, made: Rendered, span: Span, ids: list[int]) -> None:
-        said = self.tokenizer.decode(
+    def _assert_said(self, rendered: RenderedConversation, span: Span, ids: list[int]) -> None:
+        decoded = self.tokenizer.decode(
             ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        wanted = made.text[span.start : span.stop]
-        if _plain(said) != _plain(wanted):
+        answer = rendered.text[span.start : span.stop]
+        if _normalised(decoded) != _normalised(answer):
             raise RecordError(
-                f"the supervised ids do not say the answer: {said[:40]!r} instead of {wanted[:40]!r}"
+                "the supervised ids do not say the answer: "
+                f"{decoded[:40]!r} instead of {answer[:40]!r}"
             )
 
 
-def _with_image(tokenizer: Any) -> Any:
-    if IMAGE in tokenizer.get_added_vocab() and tokenizer.encode(
-        IMAGE, add_special_tokens=False
-    ) == [tokenizer.convert_tokens_to_ids(IMAGE)]:
-        return tokenizer
-    own = copy.deepcopy(tokenizer)
-    own.add_tokens([AddedToken(IMAGE, normalized=False, special=True)], special_tokens=True)
-    return own
+def _with_image_token(tokenizer: Any) -> Any:
+    if IMAGE in tokenizer.get_added_vocab():
+        ids = tokenizer.encode(IMAGE, add_special_tokens=False)
+        if ids == [tokenizer.convert_tokens_to_ids(IMAGE)]:
+            return tokenizer
+    extended = copy.deepcopy(tokenizer)
+    extended.add_tokens([AddedToken(IMAGE, normalized=False, special=True)], special_tokens=True)
+    return extended
 
 
-def _is_torn(text: str, offsets: list[tuple[int, int]], at: int) -> bool:
-    """True if a token reaches over `at`, with more in front of it than one space."""
-    return any(first < at < last and text[first:at] != " " for first, last in offsets)
+def _is_torn(text: str, offsets: Offsets, place: int) -> bool:
+    """True if a token reaches over a place in the text, with more than one space in front of it."""
+    return any(first < place < last and text[first:place] != " " for first, last in offsets)
 
 
-def _within(offsets: list[tuple[int, int]], span: Span) -> list[int]:
-    """Tokens of a span; one of no width (a word mark that stands for no character) goes with what
-    follows it."""
+def _places_within(offsets: Offsets, span: Span) -> list[int]:
+    """The tokens of a span.
+
+    A token of no width (a word mark that stands for no character) goes with what follows it.
+    """
     return [
-        at
-        for at, (first, last) in enumerate(offsets)
+        place
+        for place, (first, last) in enumerate(offsets)
         if (first < span.stop and last > span.start)
         or (first == last and span.start <= first < span.stop)
     ]
 
 
-def _plain(text: str) -> str:
-    """Without the space in front that a word mark stands for; composed, as tokenizers that
-    normalise (Qwen) write it."""
+def _normalised(text: str) -> str:
+    """A text without the space in front that a word mark stands for.
+
+    It is composed, as tokenizers that normalise (Qwen's) write it.
+    """
     return unicodedata.normalize("NFC", text).lstrip(" ")

@@ -1,5 +1,4 @@
-"""True lengths before training: text tokens and visual tokens of every record, and which records do
-not fit.
+"""True lengths before training: text and visual tokens of every record, and which do not fit.
 
 After: nothing published (LLaVA takes an image as 128 words, and cuts what is longer than 2,048
 tokens, answers included).
@@ -31,99 +30,100 @@ from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
+# Sizes of the grey pictures that tell whether the count depends on the picture: a frame that pads
+# or keeps ratios gives them different grids.
+_PROBE_SIZES = ((64, 64), (48, 512), (512, 48))
+
 
 class VisualTokens:
-    """`count(images)` -> visual tokens of each: one number where the spec fixes it, else measured
-    by running the tokenizer once.
+    """`visual_tokens(images)` gives the number of visual tokens of each image.
+
+    It is one number where the settings fix it; otherwise the tokenizer runs once an image.
 
     With `partition_on="normed"` regions follow a norm that training changes: then what is measured
     is where training starts.
 
     Args:
-        settings: of the region tokenizer.
-        folder: where measured numbers are kept (`measure` keeps its own there too), by file (path,
-            size, time of change) and settings; None keeps them in memory.
-        device: where pictures are encoded.
+        settings: settings of the region tokenizer.
+        folder: folder where measured numbers are kept (`measure` keeps its own there too), by file
+            (path, size, time of change) and settings; None keeps them in memory.
+        device: device that encodes pictures.
     """
 
     def __init__(
         self, settings: TokenizerSettings, folder: str | Path | None = None, *, device: str = "cpu"
     ) -> None:
         self.tokenizer = RegionTokenizer(**settings.model_dump(), device=device)
-        self.fixed = self._fixed()
-        own = json.dumps([self.tokenizer.regionizer.fingerprint, settings.model_dump()])
+        self.fixed = self._fixed_count()
+        identity = json.dumps([self.tokenizer.regionizer.fingerprint, settings.model_dump()])
+        name = f"visual-{sha256(identity.encode()).hexdigest()[:16]}.json"
         self.folder = Path(folder) if folder else None
-        self._path = (
-            self.folder / f"visual-{sha256(own.encode()).hexdigest()[:16]}.json"
-            if self.folder
-            else None
-        )
-        self._known: dict[str, int] = _kept(self._path)
+        self._path = self.folder / name if self.folder else None
+        self._counts: dict[str, int] = _read_json(self._path)
 
     def __call__(self, images: Sequence[str], *, batch: int = 16) -> list[int | str]:
-        """Tokens of each image, or why it has none (it cannot be decoded)."""
+        """Number of tokens of each image, or the reason why it cannot be decoded."""
         if self.fixed is not None:
             return [self.fixed] * len(images)
-        keys = [_changed(image) for image in images]
-        bad: dict[str, str] = {}
+        keys = [_content_key(image) for image in images]
+        failures: dict[str, str] = {}
         waiting: dict[str, Picture] = {}
         for image, key in zip(images, keys, strict=True):
-            if key not in self._known and key not in bad and key not in waiting:
+            if key not in self._counts and key not in failures and key not in waiting:
                 try:
                     waiting[key] = open_picture(image)
                 except PictureError as error:
-                    bad[key] = _reason(error, image)
+                    failures[key] = str(error).replace(f"{image}: ", "picture: ", 1)
             if len(waiting) >= batch:
-                self._measure(waiting)
-        self._measure(waiting)
-        return [bad.get(key) or self._known[key] for key in keys]
+                self._count(waiting)
+        self._count(waiting)
+        return [failures.get(key) or self._counts[key] for key in keys]
 
     def save(self) -> None:
-        """Keep on disk what was measured."""
+        """Keep the measured numbers on disk."""
         if self.fixed is None:
-            _keep(self._path, self._known)
+            _write_json(self._path, self._counts)
 
-    def _measure(self, waiting: dict[str, Picture]) -> None:
+    def _count(self, waiting: dict[str, Picture]) -> None:
         if waiting:
             counts = self.tokenizer.run(list(waiting.values())).tokens.counts.tolist()
-            self._known.update(zip(list(waiting), counts, strict=True))
+            self._counts.update(zip(list(waiting), counts, strict=True))
             waiting.clear()
 
-    def _fixed(self) -> int | None:
-        """The count, if every picture has the same grid without padding and the steps make a fixed
-        number of regions of it."""
+    def _fixed_count(self) -> int | None:
+        """The number of tokens of any picture; None if it depends on the picture.
+
+        It is fixed if every picture has the same grid without padding and the steps make a fixed
+        number of regions of it.
+        """
         regionizer = self.tokenizer.regionizer
         if regionizer.tiling is not None or not self.tokenizer.pool.one_token:
             return None
         if any(not step.keeps_count and step.exact_count is None for step in regionizer.steps):
             return None
-        shapes = (
-            (64, 64),
-            (48, 512),
-            (512, 48),
-        )  # a frame that pads or keeps ratios gives them other grids
-        run = self.tokenizer.run(
-            [Picture.of(np.full((*shape, 3), 128, np.uint8)) for shape in shapes], masks=False
-        )
+        grey = [Picture.of(np.full((*size, 3), 128, np.uint8)) for size in _PROBE_SIZES]
+        run = self.tokenizer.run(grey, masks=False)
         counts = run.tokens.counts.tolist()
-        one = len({grid.grid for grid in run.grids}) == 1 and all(
-            bool(grid.valid.all()) for grid in run.grids
-        )
-        return counts[0] if one and len(set(counts)) == 1 else None
+        same_grid = len({grid.grid for grid in run.grids}) == 1
+        unpadded = all(bool(grid.valid.all()) for grid in run.grids)
+        return counts[0] if same_grid and unpadded and len(set(counts)) == 1 else None
 
 
-class Counts(Protocol):
-    """What `measure` asks: visual tokens of images. `VisualTokens` does it for one setting."""
+class VisualCounter(Protocol):
+    """Whatever counts the visual tokens of images for `measure`.
+
+    `VisualTokens` does it for one setting.
+    """
 
     @property
     def folder(self) -> Path | None:
-        """Where measured numbers are kept."""
+        """The folder where measured numbers are kept."""
 
     def __call__(self, images: Sequence[str]) -> list[int | str]:
-        """Tokens of each image, or why it has none."""
+        """Number of tokens of each image, or the reason why it has none."""
 
     def save(self) -> None:
-        """Keep on disk what was measured."""
+        """Keep the measured numbers on disk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +131,10 @@ class Measure:
     """What is known of every record before training.
 
     Attributes:
-        text: `[records]` text tokens, placeholders not counted; 0 where a record is set aside.
-        visual: `[records]` visual tokens.
-        reasons: record -> why it is set aside.
+        text: `[records]` number of text tokens, placeholders not counted; 0 where a record is set
+            aside.
+        visual: `[records]` number of visual tokens.
+        reasons: for each record that is set aside, the reason, by the record's index.
     """
 
     text: Int[np.ndarray, "r"]
@@ -142,7 +143,7 @@ class Measure:
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, "r"]:
-        """`[records]` tokens that the language model sees."""
+        """`[records]` number of tokens that the language model sees."""
         return self.text + self.visual
 
     @cached_property
@@ -161,75 +162,86 @@ class Measure:
 def measure(
     records: Records,
     labeller: Labeller,
-    visual: Counts,
+    visual: VisualCounter,
     *,
     max_length: int,
     overflow: Literal["error", "skip"] = "error",
-    at_once: int = 256,
+    chunk: int = 256,
 ) -> Measure:
-    """Label and count every record once. Ids and labels are not kept: they are made again when a
-    record is drawn.
+    """Label and count every record once.
+
+    Ids and labels are not kept: they are made again when a record is drawn.
+
+    Args:
+        records: the records.
+        labeller: makes ids and labels.
+        visual: counts the visual tokens of images.
+        max_length: most tokens of a record.
+        overflow: what becomes of a longer record: "error", or "skip" to set it aside.
+        chunk: records whose images are counted together.
 
     Raises:
-        ValueError: under "error" some record is longer than `max_length`; no record is left.
+        ValueError: If, under "error", some record is longer than `max_length`; if no record is
+            left.
     """
-    text, reasons = _text(records, labeller, visual.folder)
-    seen = np.zeros(len(records), np.int64)
-    for first in range(0, len(records), at_once):
-        places = [
-            place
-            for place in range(first, min(first + at_once, len(records)))
-            if place not in reasons
-        ]
-        images = [(place, image) for place in places for image in records[place].images]
-        for (place, _), found in zip(images, visual([image for _, image in images]), strict=True):
-            if isinstance(found, str):
-                reasons[place] = found
+    text_counts, reasons = _text_counts(records, labeller, visual.folder)
+    visual_counts = np.zeros(len(records), np.int64)
+    for start in range(0, len(records), chunk):
+        chunk_indices = range(start, min(start + chunk, len(records)))
+        indices = [index for index in chunk_indices if index not in reasons]
+        images = [(index, image) for index in indices for image in records[index].images]
+        answers = visual([image for _, image in images])
+        for (index, _), answer in zip(images, answers, strict=True):
+            if isinstance(answer, str):
+                reasons[index] = answer
             else:
-                seen[place] += found
+                visual_counts[index] += answer
     visual.save()
-    for place in reasons:
-        text[place] = seen[place] = 0
-    long = np.flatnonzero(text + seen > max_length)
-    if len(long) and overflow == "error":
-        worst = int(np.argmax(text + seen))
+    for index in reasons:
+        text_counts[index] = visual_counts[index] = 0
+    lengths = text_counts + visual_counts
+    too_long = np.flatnonzero(lengths > max_length)
+    if len(too_long) and overflow == "error":
+        longest = int(np.argmax(lengths))
         raise ValueError(
-            f"{len(long)} of {len(records)} records are longer than max_length={max_length}; the longest, {records[worst].id}, has "
-            f"{text[worst]} text and {seen[worst]} visual tokens. Raise max_length, take fewer regions, or set overflow='skip' "
-            "(they are set aside and counted); text and labels are never cut"
+            f"{len(too_long)} of {len(records)} records are longer than max_length={max_length}; "
+            f"the longest, {records[longest].id}, has {text_counts[longest]} text and "
+            f"{visual_counts[longest]} visual tokens. Raise max_length, take fewer regions, or set "
+            "overflow='skip' (they are set aside and counted); text and labels are never cut"
         )
-    reasons |= {int(place): f"longer than max_length={max_length}" for place in long}
+    reasons |= {int(index): f"longer than max_length={max_length}" for index in too_long}
     if len(reasons) == len(records):
         raise ValueError(
             f"no record is left to train on: {Counter(reasons.values()).most_common(3)}"
         )
-    return Measure(text, seen, reasons)
+    return Measure(text_counts, visual_counts, reasons)
 
 
-def _text(
+def _text_counts(
     records: Records, labeller: Labeller, folder: Path | None
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Text tokens of each record, and why some cannot be labelled; kept in `folder`: 3 ms a record
-    (390 ids, measured) are 33 minutes for LLaVA's 665,000."""
+    """Number of text tokens of each record, and why some records cannot be labelled.
+
+    They are kept in `folder`: 3 ms a record (390 ids, measured) are 33 minutes for LLaVA's 665,000.
+    """
     name = f"text-{sha256(f'{records.digest} {labeller.identity}'.encode()).hexdigest()[:16]}.json"
     path = folder / name if folder else None
-    if known := _kept(path):
-        return np.array(known["text"], np.int64), {
-            int(place): reason for place, reason in known["reasons"].items()
-        }
-    text = np.zeros(len(records), np.int64)
-    reasons: dict[int, str] = {}
-    for place, record in enumerate(records):
+    if stored := _read_json(path):
+        reasons = {int(index): reason for index, reason in stored["reasons"].items()}
+        return np.array(stored["text"], np.int64), reasons
+    counts = np.zeros(len(records), np.int64)
+    reasons = {}
+    for index, record in enumerate(records):
         try:
-            text[place] = len(labeller(record.turns)[0]) - len(record.images)
+            counts[index] = len(labeller(record.turns)[0]) - len(record.images)
         except RecordError as error:
-            reasons[place] = str(error)
-    _keep(path, {"text": text.tolist(), "reasons": reasons})
-    return text, reasons
+            reasons[index] = str(error)
+    _write_json(path, {"text": counts.tolist(), "reasons": reasons})
+    return counts, reasons
 
 
-def _changed(image: str) -> str:
-    """What tells one content of a file from another without reading it."""
+def _content_key(image: str) -> str:
+    """A key that tells one content of a file from another without reading it."""
     if is_generated(image):
         return image
     try:
@@ -239,22 +251,18 @@ def _changed(image: str) -> str:
     return f"{Path(image).resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _reason(error: PictureError, image: str) -> str:
-    return str(error).replace(f"{image}: ", "picture: ", 1)
-
-
-def _kept(path: Path | None) -> dict[str, Any]:
+def _read_json(path: Path | None) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError):
-        return {}  # a damaged list is measured anew
-    return found if isinstance(found, dict) else {}
+        return {}  # a damaged file is measured anew
+    return stored if isinstance(stored, dict) else {}
 
 
-def _keep(path: Path | None, what: dict[str, Any]) -> None:
+def _write_json(path: Path | None, values: dict[str, Any]) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing_shared(path) as part:
-            part.write_text(json.dumps(what), encoding="utf-8")
+        with replacing_shared(path) as temporary:
+            temporary.write_text(json.dumps(values), encoding="utf-8")

@@ -1,5 +1,4 @@
-"""Training with a share of samples that are shown without their masks, so that one checkpoint
-answers with and without.
+"""Training with a share of samples shown without their masks, so that a model answers both ways.
 
 After: OG-LLaVA, section 2.2 (row O5: "the model can be evaluated both with and without the
 segmentation masks"; it trains with masks only).
@@ -31,15 +30,15 @@ if TYPE_CHECKING:
 
 
 class MaskFree(torch.utils.data.Dataset):
-    """`Conversations` where index n + i is record i of n shown without masks.
+    """`Conversations` in which index n + i is record i of n, shown without masks.
 
     Args:
-        conversations: with masks.
-        share: of the samples of an epoch, in [0, 1].
-        seed: of the draws.
+        conversations: the examples with masks.
+        share: share of an epoch's samples that go without, in [0, 1].
+        seed: seed of the draws.
 
     Raises:
-        ValueError: a share outside [0, 1].
+        ValueError: If the share lies outside [0, 1].
     """
 
     def __init__(self, conversations: Conversations, share: float, *, seed: int = 0) -> None:
@@ -49,38 +48,37 @@ class MaskFree(torch.utils.data.Dataset):
 
     @property
     def records(self) -> Records:
-        """Those of the conversations, each once."""
+        """The records of the conversations, each once."""
         return self.conversations.records
 
     def __len__(self) -> int:
         return 2 * len(self.conversations)
 
     def __getitem__(self, row: Row) -> Example | tuple[Example, ...]:
-        """As `Conversations`."""
+        """One example, or those of a packed row, as `Conversations` gives them."""
         if isinstance(row, tuple):
-            return tuple(self._one(index) for index in row)
-        return self._one(row)
+            return tuple(self._example(index) for index in row)
+        return self._example(row)
 
     def rows(self, order: EpochOrder, step: int) -> list[Row]:
-        """The rows of an optimiser step, with the index of what is shown without masks moved."""
-        epoch, found = order.place(step)[0], order.at(step)
-        drawn = self.drawn(
-            epoch, [index for row in found for index in (row if isinstance(row, tuple) else (row,))]
-        )
-        moved = iter(drawn.tolist())
-        count = len(self.conversations)
-        shift = lambda index: index + count * next(moved)  # noqa: E731 - twice in one line
+        """The rows of an optimiser step; what is shown without masks has its index moved by n."""
+        epoch, _ = order.epoch_and_step(step)
+        rows = order.rows(step)
+        indices = [index for row in rows for index in (row if isinstance(row, tuple) else (row,))]
+        shifts = iter((len(self.conversations) * self.drawn(epoch, indices)).tolist())
         return [
-            tuple(shift(index) for index in row) if isinstance(row, tuple) else shift(row)
-            for row in found
+            tuple(index + next(shifts) for index in row)
+            if isinstance(row, tuple)
+            else row + next(shifts)
+            for row in rows
         ]
 
     def drawn(self, epoch: int, indices: Sequence[int]) -> Bool[np.ndarray, "i"]:
-        """Which of these records go without masks in an epoch."""
+        """Which of some records go without masks in an epoch."""
         draws = [np.random.default_rng([self.seed, 3, epoch, index]).random() for index in indices]
         return np.array(draws, np.float64) < self.share
 
-    def _one(self, index: int) -> Example:
+    def _example(self, index: int) -> Example:
         count = len(self.conversations)
         example = self.conversations[index % count]
         assert isinstance(example, Example)  # an index, not a packed row
@@ -88,10 +86,14 @@ class MaskFree(torch.utils.data.Dataset):
 
 
 @dataclass(frozen=True)
-class Larger:
-    """`VisualTokens` of several settings at once: of each image the largest count."""
+class LargestVisualTokens:
+    """`VisualTokens` of several settings at once: the largest count of each image.
 
-    parts: tuple[VisualTokens, ...]
+    Attributes:
+        counters: the counters of the settings.
+    """
+
+    counters: tuple[VisualTokens, ...]
 
     @classmethod
     def of(
@@ -101,39 +103,39 @@ class Larger:
         *,
         device: str = "cpu",
         mask_free: bool = False,
-    ) -> Larger:
-        """Of the settings, and if `mask_free` of the same without masks."""
-        both = (settings, without_masks(settings)) if mask_free else (settings,)
-        return cls(tuple(VisualTokens(one, folder, device=device) for one in both))
+    ) -> LargestVisualTokens:
+        """A counter for settings, and with `mask_free` for the same without masks too."""
+        variants = (settings, without_masks(settings)) if mask_free else (settings,)
+        return cls(tuple(VisualTokens(variant, folder, device=device) for variant in variants))
 
     @property
     def folder(self) -> Path | None:
-        """Where measured numbers are kept."""
-        return self.parts[0].folder
+        """The folder where measured numbers are kept."""
+        return self.counters[0].folder
 
     def __call__(self, images: Sequence[str]) -> list[int | str]:
-        """Tokens of each image, or why it has none."""
-        return [
-            _larger(counts) for counts in zip(*(part(images) for part in self.parts), strict=True)
-        ]
+        """Largest number of tokens of each image, or the reason why it has none."""
+        answers = [counter(images) for counter in self.counters]
+        return [_largest(image_answers) for image_answers in zip(*answers, strict=True)]
 
     def save(self) -> None:
-        """Keep on disk what was measured."""
-        for part in self.parts:
-            part.save()
+        """Keep the measured numbers on disk."""
+        for counter in self.counters:
+            counter.save()
 
 
 def without_masks(settings: TokenizerSettings) -> TokenizerSettings:
-    """Every patch, as `RegionVLM.see(regions="")` has it: under pool `select` a whole image in
-    front is every patch already."""
-    blocks = settings.whole and registry.build("pool", settings.pool).keeps_patches
-    return settings.model_copy(update={"regions": "", "whole": settings.whole and not blocks})
+    """Settings that show every patch, as `RegionVLM.see(regions="")` does.
 
-
-def _larger(counts: Sequence[int | str]) -> int | str:
-    numbers = [count for count in counts if not isinstance(count, str)]
-    return (
-        max(numbers)
-        if len(numbers) == len(counts)
-        else next(count for count in counts if isinstance(count, str))
+    Under pool `select` a whole image in front is every patch already.
+    """
+    shows_patches = settings.whole and registry.build("pool", settings.pool).keeps_patches
+    return settings.model_copy(
+        update={"regions": "", "whole": settings.whole and not shows_patches}
     )
+
+
+def _largest(answers: Sequence[int | str]) -> int | str:
+    """The largest of some counts; a reason, if one is among them."""
+    reasons = [answer for answer in answers if isinstance(answer, str)]
+    return reasons[0] if reasons else max(answer for answer in answers if isinstance(answer, int))

@@ -1,5 +1,6 @@
-"""LLaVA's records as published (JSON or JSON-lines and an image folder): read, checked, weighted;
-nothing is lost without a count.
+"""LLaVA's records as published (JSON or JSON lines and an image folder): read, checked, weighted.
+
+Nothing is lost without a count.
 
 After: LLaVA-1.5's data (`llava_v1_5_mix665k.json`: id, image, conversations of from and value);
 rows D13, O4.
@@ -25,6 +26,7 @@ from regiontok.core.picture import Picture
 from regiontok.data.generated import Miniworld, is_generated, picture_of
 from regiontok.settings.recipe import Data
 from regiontok.system.choices import nearest
+from regiontok.system.errors import RegiontokError
 
 IMAGE = "<image>"
 ROLES = {
@@ -36,14 +38,18 @@ ROLES = {
 }
 
 
-class RecordError(ValueError):
+class RecordError(RegiontokError, ValueError):
     """A record that cannot be trained on; the message is its reason, by which it is counted."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One message: its `role` (system, user or assistant) and its `text`, `<image>` where a picture
-    stands."""
+    """One message of a conversation.
+
+    Attributes:
+        role: "system", "user" or "assistant".
+        text: what is said, with `<image>` where a picture stands.
+    """
 
     role: str
     text: str
@@ -54,12 +60,20 @@ class Record:
     """One conversation about no, one or several pictures.
 
     Attributes:
-        id: as published, or the place in its file.
-        images: what `open_picture` takes: paths, or scenes of a generated source; one a
-            placeholder, in their order.
+        id: the published id, or the record's number in its file.
+        images: one image a placeholder, in their order, as `open_picture` takes them: paths, or
+            scenes of a generated source.
         turns: an optional system message, then user and assistant in turn, an assistant at the end.
 
-    >>> record = Record.of({"id": "7", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]})
+    >>> record = Record.of(
+    ...     {
+    ...         "id": "7",
+    ...         "conversations": [
+    ...             {"from": "human", "value": "Hi"},
+    ...             {"from": "gpt", "value": "Hello"},
+    ...         ],
+    ...     }
+    ... )
     >>> [turn.role for turn in record.turns], record.images
     (['user', 'assistant'], ())
     """
@@ -69,12 +83,17 @@ class Record:
     turns: tuple[Turn, ...]
 
     @classmethod
-    def of(cls, row: Any, *, folder: Path | None = None, place: int = 0) -> Record:
-        """From LLaVA's form; paths are relative to `folder` (None: they are taken as they are).
+    def of(cls, row: Any, *, folder: Path | None = None, number: int = 0) -> Record:
+        """A record from LLaVA's form.
+
+        Args:
+            row: the JSON object.
+            folder: the folder that paths are relative to; None takes them as they are.
+            number: the id of a record that has none.
 
         Raises:
-            RecordError: not of that form; roles that do not alternate; another number of `<image>`
-                than of images.
+            RecordError: If the object is not of that form, the roles do not alternate, or there is
+                another number of `<image>` than of images.
         """
         if not isinstance(row, Mapping) or not isinstance(row.get("conversations"), list):
             raise RecordError("not an object with a list of conversations")
@@ -85,27 +104,42 @@ class Record:
             isinstance(image, str) and image for image in images
         ):
             raise RecordError("image is neither a path nor a list of paths")
-        stand = sum(turn.text.count(IMAGE) for turn in turns)
-        if stand != len(images):
-            raise RecordError(f"{stand} {IMAGE} in the conversation, but {len(images)} images")
+        placeholders = sum(turn.text.count(IMAGE) for turn in turns)
+        if placeholders != len(images):
+            raise RecordError(
+                f"{placeholders} {IMAGE} in the conversation, but {len(images)} images"
+            )
         paths = tuple(image if folder is None else _inside(folder, image) for image in images)
-        return cls(str(row.get("id", place)), paths, turns)
+        return cls(str(row.get("id", number)), paths, turns)
 
 
 @dataclass(frozen=True)
-class Aside:
-    """A record that is not trained on: where it stands, and why."""
+class SetAsideRecord:
+    """A record that is not trained on.
+
+    Attributes:
+        source: the source as the recipe names it.
+        number: the record's number in its source.
+        id: the record's id.
+        reason: why it is set aside.
+    """
 
     source: str
-    place: int
+    number: int
     id: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Source:
-    """One source: its name, the weight of its records, and their range `[start, stop)` among all
-    records."""
+class RecordSource:
+    """One source of records.
+
+    Attributes:
+        name: the source as the recipe names it.
+        weight: how often each of its records is drawn, against 1.
+        start: index of its first record among all records.
+        stop: index behind its last record.
+    """
 
     name: str
     weight: float
@@ -114,58 +148,70 @@ class Source:
 
 
 class Records(Sequence[Record]):
-    """The records of all sources, one after the other. Pickles small and holds no million Python
-    objects.
+    """The records of all sources, one after the other.
 
-    Attributes:
-        sources: ranges and weights.
-        aside: what was set aside while reading.
+    It pickles small and holds no million Python objects.
+
+    Args:
+        records: the records of each source.
+        sources: ranges and weights of the sources.
+        set_aside: records that were set aside while reading.
     """
 
     def __init__(
-        self, parts: Sequence[Rows | Miniworld], sources: Sequence[Source], aside: Sequence[Aside]
+        self,
+        records: Sequence[RecordBuffer | Miniworld],
+        sources: Sequence[RecordSource],
+        set_aside: Sequence[SetAsideRecord],
     ) -> None:
-        self._parts, self.sources, self.aside = tuple(parts), tuple(sources), tuple(aside)
+        self._records, self.sources = tuple(records), tuple(sources)
+        self.set_aside = tuple(set_aside)
 
     def __len__(self) -> int:
         return self.sources[-1].stop if self.sources else 0
 
     def __getitem__(self, index: Any) -> Any:
         """A record; a slice is refused (take indices)."""
-        place = range(len(self))[index]
-        number = next(at for at, source in enumerate(self.sources) if place < source.stop)
-        row = self._parts[number][place - self.sources[number].start]
-        return row if isinstance(row, Record) else Record.of(row)
+        index = range(len(self))[index]
+        for records, source in zip(self._records, self.sources, strict=True):
+            if index < source.stop:
+                row = records[index - source.start]
+                return row if isinstance(row, Record) else Record.of(row)
+        raise IndexError(index)
 
     def __iter__(self) -> Iterator[Record]:
         return (self[index] for index in range(len(self)))
 
-    def source_of(self, index: int) -> Source:
+    def source_of(self, index: int) -> RecordSource:
         """The source of a record."""
         return next(source for source in self.sources if index < source.stop)
 
     @cached_property
     def digest(self) -> str:
-        """Hash of all records: the same digest, the same records at the same places."""
-        found = sha256()
-        for part in self._parts:
-            found.update(part.digest.encode())
-        return found.hexdigest()
+        """A hash of all records: the same digest, the same records at the same indices."""
+        digest = sha256()
+        for records in self._records:
+            digest.update(records.digest.encode())
+        return digest.hexdigest()
 
     @cached_property
     def counts(self) -> Counter[str]:
         """How many records were set aside, by reason."""
-        return Counter(one.reason for one in self.aside)
+        return Counter(record.reason for record in self.set_aside)
 
 
-class Rows(Sequence[Record]):
-    """Records of a file as one buffer of JSON and offsets: worker processes share it, and no
-    reference count touches its pages."""
+class RecordBuffer(Sequence[Record]):
+    """The records of a file as one buffer of JSON and offsets.
+
+    Worker processes share it, and no reference count touches its pages.
+    """
 
     def __init__(self, records: Sequence[Record]) -> None:
         lines = [
-            json.dumps([r.id, r.images, [(t.role, t.text) for t in r.turns]]).encode()
-            for r in records
+            json.dumps(
+                [record.id, record.images, [(turn.role, turn.text) for turn in record.turns]]
+            ).encode()
+            for record in records
         ]
         self._buffer = b"".join(lines)
         self._ends = np.cumsum([len(line) for line in lines], dtype=np.int64)
@@ -175,7 +221,7 @@ class Rows(Sequence[Record]):
 
     @property
     def digest(self) -> str:
-        """Hash of all rows."""
+        """A hash of all records."""
         return sha256(self._buffer + self._ends.tobytes()).hexdigest()
 
     def __getitem__(self, index: Any) -> Any:
@@ -184,97 +230,103 @@ class Rows(Sequence[Record]):
         return Record(name, tuple(images), tuple(Turn(*turn) for turn in turns))
 
 
-def read(sources: Sequence[Data], *, look: bool = True) -> Records:
-    """All records of a stage's sources; see `core.recipe.Data`.
+def read(sources: Sequence[Data], *, check_images: bool = True) -> Records:
+    """Read all records of a stage's sources; see `regiontok.settings.recipe.Data`.
 
     Args:
         sources: files in LLaVA's form with their image folder (default: the folder of the file), or
             "miniworld(2000)".
-        look: check that every image file is there (one `stat` each).
+        check_images: check that every image file exists (one `stat` each).
 
     Raises:
-        ValueError: a file that is not there, is no JSON, or has no record that can be trained on; a
-            weight that is not positive.
+        ValueError: If a file does not exist, is no JSON, or has no record that can be trained on;
+            if a weight is not positive.
     """
-    parts: list[Rows | Miniworld] = []
-    found: list[Source] = []
-    aside: list[Aside] = []
+    records: list[RecordBuffer | Miniworld] = []
+    ranges: list[RecordSource] = []
+    set_aside: list[SetAsideRecord] = []
     for data in sources:
         if not data.weight > 0:
             raise ValueError(f"the weight of {data.records!r} must be positive, not {data.weight}")
-        part = (
-            Miniworld.of(data.records) if is_generated(data.records) else _file(data, look, aside)
-        )
-        start = found[-1].stop if found else 0
-        parts.append(part)
-        found.append(Source(data.records, data.weight, start, start + len(part)))
-    if not found:
+        if is_generated(data.records):
+            records.append(Miniworld.of(data.records))
+        else:
+            records.append(_read_file(data, check_images, set_aside))
+        start = ranges[-1].stop if ranges else 0
+        ranges.append(RecordSource(data.records, data.weight, start, start + len(records[-1])))
+    if not records:
         raise ValueError(
             "no source of records is named: give at least one [[stage.data]] with records = ..."
         )
-    return Records(parts, found, aside)
+    return Records(records, ranges, set_aside)
 
 
 def open_picture(image: str) -> Picture:
     """Decode a record's image.
 
     Raises:
-        PictureError: it cannot be decoded.
+        PictureError: If it cannot be decoded.
     """
     return picture_of(image) if is_generated(image) else Picture.of(image)
 
 
 def split(records: Records, held_out: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(indices to train on, `held_out` indices kept for evaluation), both ascending; drawn over all
-    sources alike.
+    """Draw the records that are kept for evaluation, over all sources alike.
+
+    Returns:
+        `[r - held_out]` indices to train on and `[held_out]` indices kept for evaluation, both
+        ascending.
 
     Raises:
-        ValueError: nothing would be left to train on.
+        ValueError: If nothing would be left to train on.
     """
     if not 0 <= held_out < len(records):
         raise ValueError(
-            f"{held_out} of {len(records)} records cannot be held out: at least one must be left to train on"
+            f"{held_out} of {len(records)} records cannot be held out: "
+            "at least one must be left to train on"
         )
     order = np.random.default_rng([seed, len(records)]).permutation(len(records))
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def _file(data: Data, look: bool, aside: list[Aside]) -> Rows:
+def _read_file(data: Data, check_images: bool, set_aside: list[SetAsideRecord]) -> RecordBuffer:
+    """The records of a file; those that do not fit are added to `set_aside`."""
     path = Path(data.records)
     folder = Path(data.images) if data.images else path.parent
     if data.images and not folder.is_dir():
         raise ValueError(f"{folder}: no such folder of images (for {path})")
-    kept: list[Record] = []
-    before = len(aside)
-    for place, row in enumerate(_rows(path)):
+    records: list[Record] = []
+    reasons: Counter[str] = Counter()
+    for number, row in enumerate(_rows(path)):
         try:
             if isinstance(row, RecordError):
                 raise row
-            record = Record.of(row, folder=folder, place=place)
-            if look and any(not Path(image).is_file() for image in record.images):
+            record = Record.of(row, folder=folder, number=number)
+            if check_images and any(not Path(image).is_file() for image in record.images):
                 raise RecordError("image file is missing")
-            kept.append(record)
+            records.append(record)
         except RecordError as error:
-            name = str(row.get("id", place)) if isinstance(row, Mapping) else str(place)
-            aside.append(Aside(data.records, place, name, str(error)))
-    if not kept:
-        reasons = Counter(one.reason for one in aside[before:]).most_common(3)
-        raise ValueError(f"{path} has no record that can be trained on: {reasons or 'it is empty'}")
-    return Rows(kept)
+            name = str(row.get("id", number)) if isinstance(row, Mapping) else str(number)
+            set_aside.append(SetAsideRecord(data.records, number, name, str(error)))
+            reasons[str(error)] += 1
+    if not records:
+        cause = reasons.most_common(3) or "it is empty"
+        raise ValueError(f"{path} has no record that can be trained on: {cause}")
+    return RecordBuffer(records)
 
 
 def _rows(path: Path) -> Iterator[Any]:
-    """The objects of a JSON list, or of JSON lines (a line that is none becomes its error)."""
+    """The objects of a JSON list, or of JSON lines (a line that is no JSON becomes its error)."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            start = next((line.lstrip()[:1] for line in file if line.strip()), "")
+            first = next((line.lstrip()[:1] for line in file if line.strip()), "")
             file.seek(0)
-            if start == "[":
+            if first == "[":
                 yield from json.load(file)
                 return
             for line in file:
                 if line.strip():
-                    yield _line(line)
+                    yield _parsed(line)
     except FileNotFoundError:
         raise ValueError(
             f"{path}: no such file of records, and no generated source; known: miniworld(n)"
@@ -283,7 +335,7 @@ def _rows(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path}: not a readable JSON file of records ({error})") from None
 
 
-def _line(line: str) -> Any:
+def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -317,7 +369,7 @@ def _alternating(turns: list[Turn]) -> tuple[Turn, ...]:
 
 
 def _inside(folder: Path, image: str) -> str:
-    pure = PurePosixPath(image)
-    if pure.is_absolute() or ".." in pure.parts or "\0" in image:
+    relative = PurePosixPath(image)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in image:
         raise RecordError("image path leaves its folder")
-    return str(folder / pure)
+    return str(folder / relative)

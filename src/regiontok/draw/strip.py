@@ -59,7 +59,7 @@ def draw_strip(
     hues = clip_colours(regions)
     panels = []
     for at in shown(len(clip), most):
-        own, found = regions.frame(at)
+        own, found = regions.on_frame(at)
         ids = found.cpu().numpy()
         names = [str(index) for index in ids] if numbers else None
         drawn = draw_regions(

@@ -17,7 +17,8 @@ from torch import Tensor
 from regiontok.core.frame import Pair
 from regiontok.core.preprocess import Preprocess
 from regiontok.encoders._radio import Tower
-from regiontok.system.checkpoint import first_line, read_json, weight_files
+from regiontok.system.checkpoint import read_json, weight_files
+from regiontok.system.errors import first_line
 from regiontok.system.need import need
 
 # NVlabs' names -> those of transformers' RadioModel. save_pretrained of transformers 5 writes a

@@ -38,8 +38,9 @@ from regiontok.core.preprocess import Preprocess, image_processor
 from regiontok.encoders._layers import check_layer
 from regiontok.encoders._tokens_of import Dtype
 from regiontok.methods import Encoder
-from regiontok.system.checkpoint import fingerprint, locate, pretrained, read_json, shared
+from regiontok.system.checkpoint import fingerprint, locate, read_json
 from regiontok.system.need import need
+from regiontok.system.pretrained import load_pretrained, shared_model
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -220,14 +221,14 @@ class Naflex(Encoder):
 
     @cached_property
     def _module(self) -> nn.Module:
-        return shared(self._folder, ("naflex", self.dtype, self.device), self._load)
+        return shared_model(self._folder, ("naflex", self.dtype, self.device), self._load)
 
     def _load(self) -> nn.Module:
         tower, options = (
             need("transformers", extra="hub").Siglip2VisionModel,
             {"dtype": getattr(torch, self.dtype)},
         )
-        loaded = pretrained(tower, self._folder, self.model, config=self._config, **options)
+        loaded = load_pretrained(tower, self._folder, self.model, config=self._config, **options)
         return loaded.to(self.device).eval().requires_grad_(False)
 
 

@@ -51,7 +51,8 @@ from regiontok.encoders._layers import check_layer
 from regiontok.encoders._radio import Tower
 from regiontok.encoders._radio_layout import Layout, load, read
 from regiontok.encoders._tokens_of import Dtype, TokensOf
-from regiontok.system.checkpoint import fingerprint, locate, shared
+from regiontok.system.checkpoint import fingerprint, locate
+from regiontok.system.pretrained import shared_model
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -190,4 +191,4 @@ class Radio(TokensOf):
                 .requires_grad_(False)
             )
 
-        return shared(self._folder, ("radio", self.dtype, self.device), made)
+        return shared_model(self._folder, ("radio", self.dtype, self.device), made)

@@ -48,16 +48,10 @@ from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.preprocess import Preprocess
 from regiontok.encoders._layers import check_layer
 from regiontok.encoders._tokens_of import Dtype, TokensOf
-from regiontok.system.checkpoint import (
-    fingerprint,
-    first_line,
-    locate,
-    read_json,
-    refuse_missing,
-    shared,
-    tensors,
-)
+from regiontok.system.checkpoint import checkpoint_tensors, fingerprint, locate, read_json
 from regiontok.system.choices import nearest
+from regiontok.system.errors import first_line
+from regiontok.system.pretrained import refuse_missing, shared_model
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -283,7 +277,7 @@ class Timm(TokensOf):
             return module.to(self.device, getattr(torch, self.dtype)).eval().requires_grad_(False)
 
         settings = ("timm", *((self._name, self.seed) if random else ()), self.dtype, self.device)
-        return shared(None if random else self._folder, settings, made)
+        return shared_model(None if random else self._folder, settings, made)
 
     def _random(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -291,7 +285,7 @@ class Timm(TokensOf):
             return self._create()
 
     def _load(self) -> nn.Module:
-        module, found = self._random(), tensors(self._folder)
+        module, found = self._random(), checkpoint_tensors(self._folder)
         adapt = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
         try:
             found = adapt(found, module) if adapt else found

@@ -59,8 +59,9 @@ from regiontok.core.preprocess import Preprocess, image_processor
 from regiontok.encoders._cls_attention import attention_of_first, watched
 from regiontok.encoders._layers import check_layer
 from regiontok.encoders._tokens_of import Dtype, TokensOf
-from regiontok.system.checkpoint import fingerprint, locate, pretrained, read_json, shared
+from regiontok.system.checkpoint import fingerprint, locate, read_json
 from regiontok.system.need import need
+from regiontok.system.pretrained import load_pretrained, shared_model
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -394,14 +395,14 @@ class Transformers(TokensOf):
     @cached_property
     def _module(self) -> nn.Module:
         settings = ("transformers", self.dtype, self.attention, self.device)
-        return shared(
+        return shared_model(
             self._folder,
             settings,
             lambda: self._load().to(self.device).eval().requires_grad_(False),
         )
 
     def _load(self, dtype: torch.dtype | None = None) -> nn.Module:
-        return pretrained(
+        return load_pretrained(
             getattr(need("transformers", extra="hub"), self._family.tower),
             self._folder,
             self.model,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from regiontok.jobs.curves import write_curves
-from regiontok.jobs.ls import find_recipe
 from regiontok.pretrain import plan as formulas
 from regiontok.pretrain import run
 from regiontok.pretrain.plan import PretrainPlan
 from regiontok.pretrain.run import PretrainOptions
 from regiontok.settings.recipe import load_recipe
+from regiontok.settings.recipes import find_recipe
 from regiontok.system.hardware import KNOWN, MFU, hardware
 
 if TYPE_CHECKING:

@@ -1,5 +1,7 @@
-"""`regiontok show`: a method's documentation, a resolved recipe, or what a run found in an
-image."""
+"""`regiontok show`: the documentation of a method, a resolved recipe, or the regions of an image.
+
+The regions are those that `regiontok tokenize` wrote.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +10,28 @@ import json
 from pathlib import Path
 from typing import Any
 
-from regiontok.jobs.ls import find_recipe
-from regiontok.jobs.tokenize.output import REPORT, read_report
+from regiontok.jobs.tokenize.report import REPORT, read_report
 from regiontok.settings import registry
 from regiontok.settings.recipe import load_recipe, to_toml
+from regiontok.settings.recipes import find_recipe
 
 
 def show_method(name: str) -> str | None:
-    """Signature and documentation of a method, or None if no kind has one of that name."""
-    kinds = [kind for kind in registry.FOLDERS if name in _names(kind)]
-    if not kinds:
-        return None
-    texts = []
-    for kind in kinds:
-        cls = registry.load(kind, name)
-        module = inspect.getmodule(cls)
-        parameters = inspect.signature(cls).parameters.values()
-        words = (p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
-        texts.append(
-            f"{kind} {name}({', '.join(words)})\n\n{inspect.getdoc(module)}\n\n{inspect.getdoc(cls)}"
-        )
-    return "\n\n".join(texts)
+    """Signature and documentation of a method; None if no kind has a method of that name."""
+    kinds = [kind for kind in registry.FOLDERS if name in _names_of(kind)]
+    return "\n\n".join(_documentation(kind, name) for kind in kinds) or None
 
 
-def _names(kind: str) -> list[str]:
+def _documentation(kind: str, name: str) -> str:
+    method = registry.load(kind, name)
+    module = inspect.getmodule(method)
+    parameters = inspect.signature(method).parameters.values()
+    words = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
+    title = f"{kind} {name}({', '.join(words)})"
+    return f"{title}\n\n{inspect.getdoc(module)}\n\n{inspect.getdoc(method)}"
+
+
+def _names_of(kind: str) -> list[str]:
     try:
         return registry.names(kind)
     except ModuleNotFoundError:
@@ -39,25 +39,30 @@ def _names(kind: str) -> list[str]:
 
 
 def show_recipe(text: str, *, scale: str = "mini", overrides: tuple[str, ...] = ()) -> str:
-    """A recipe as it is resolved."""
+    """A recipe as it is resolved at a scale and with overrides, in TOML.
+
+    Raises:
+        ValueError: If the recipe, the scale or a key is unknown.
+    """
     return to_toml(load_recipe(find_recipe(text), scale=scale, overrides=overrides))
 
 
 def show_output(folder: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """What `tokenize` wrote for one image: (setting, its regions, largest first), a pair a setting.
+    """What `tokenize` wrote for one image: for each region spec its entry in the report, and the
+    regions, the largest first.
 
     Raises:
-        ValueError: a folder without a report.
+        ValueError: If the folder has no report.
     """
     report = read_report(folder)
     if report is None:
         raise ValueError(
-            f"{folder}: no {REPORT} in it; expected the folder of one image under the --out of `regiontok tokenize`"
+            f"{folder}: no {REPORT} in it; expected the folder of one image under the --out of "
+            "`regiontok tokenize`"
         )
-    by_spec = {}
+    regions_by_spec = {}
     for path in sorted(folder.glob("*.regions.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        by_spec[found["spec"]] = sorted(
-            found["regions"], key=lambda region: -len(region["patches"])
-        )
-    return [(setting, by_spec.get(setting["spec"], [])) for setting in report["settings"]]
+        table = json.loads(path.read_text(encoding="utf-8"))
+        largest_first = sorted(table["regions"], key=lambda region: -len(region["patches"]))
+        regions_by_spec[table["spec"]] = largest_first
+    return [(entry, regions_by_spec.get(entry["spec"], [])) for entry in report["settings"]]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regiontok.jobs.ls import find_recipe
 from regiontok.settings.recipe import load_recipe
+from regiontok.settings.recipes import find_recipe
 from regiontok.system.hardware import hardware
 from regiontok.train import run
 from regiontok.train.dry import plan_run

@@ -1,1 +1,1 @@
-"""Numbers about features and regions: coherence, region quality, probes."""
+"""Numbers about features and regions: norms, smoothness, locality, region quality, probes."""

@@ -1,22 +1,21 @@
-"""Region quality against human segmentations: covering, probabilistic Rand index, variation of
-information.
+"""Region quality against human segmentations: covering, Rand index, variation of information.
 
 After: Arbelaez, Maire, Fowlkes and Malik, "Contour Detection and Hierarchical Image Segmentation",
     PAMI 2011, section 3.1, as the BSDS500 region benchmark computes it (regionBench,
-    evaluation_reg_image, collect_eval_reg); Unnikrishnan et al. 2007 for the Rand index over
-    several annotators, Meila 2005 for the variation of information.
-Differs: pixels in no region are known here (the benchmark has none): a NEGATIVE label. They never
-    cover anything, so they lower the covering by what they leave open. For the Rand index and the
-    variation of information they are one region of their own. Leaving them out instead would reward
-    a method for handing in the easy pixels only; a region per pixel would let the variation of
-    information grow with the photo's resolution (one more bit at each doubling of the pixels left
-    open). The benchmark hands the sums of a photo on as text with six digits; nothing is rounded
-    here, so its printed figures differ by up to 2e-6 (with that rounding the test gets every
-    digit).
+    evaluation_reg_image, collect_eval_reg); Unnikrishnan et al. 2007 for the (probabilistic) Rand
+    index over several annotators, Meila 2005 for the variation of information.
+Differs: pixels may lie in no region (in the benchmark none does): such a pixel has a NEGATIVE
+    label. It never covers anything, so it lowers the covering. For the Rand index and the variation
+    of information all such pixels are one region of their own. Leaving them out instead would
+    reward a method for handing in the easy pixels only; a region per pixel would let the variation
+    of information grow with the photo's resolution (one more bit at each doubling of the pixels
+    left open). The benchmark hands the sums of a photo on as text with six digits; nothing is
+    rounded here, so its printed figures differ by up to 2e-6 (with that rounding the test gets
+    every digit).
 
-High covering and Rand index are good, so is a LOW variation of information. None can be read alone:
-what one region for the whole photo and a regular grid reach by chance stands beside every method in
-`bench/regions_bsds.py`.
+High covering and Rand index are good, so is a LOW variation of information. None can be judged
+alone: what one region for the whole photo and a regular grid reach by chance stands beside every
+method in `bench/regions_bsds.py`.
 """
 
 from __future__ import annotations
@@ -33,11 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Covering:
-    """How well regions are covered: of each its size in pixels and its best intersection over
-    union.
+    """How well regions are covered, region by region.
 
-    Kept by region, not as one number: annotators, photos and settings are joined by their
-    numerators and denominators.
+    It is not one number: annotators, photos and settings are joined by their numerators and
+    denominators.
+
+    Attributes:
+        overlap: best intersection over union of each region.
+        size: its number of pixels.
     """
 
     overlap: Float[np.ndarray, " k"]
@@ -55,30 +57,35 @@ class Covering:
 
     @property
     def share(self) -> float:
-        """The covering, 0 to 1; 0 where there is no region to cover."""
+        """The covering, 0 to 1; 0 if there is no region to cover."""
         return self.covered / self.pixels if self.pixels else 0.0
 
     @staticmethod
-    def join(parts: Sequence[Covering]) -> Covering:
+    def join(coverings: Sequence[Covering]) -> Covering:
         """The regions of several annotators or photos laid end to end."""
         return Covering(
-            np.concatenate([p.overlap for p in parts]), np.concatenate([p.size for p in parts])
+            np.concatenate([covering.overlap for covering in coverings]),
+            np.concatenate([covering.size for covering in coverings]),
         )
 
     @staticmethod
     def best(settings: Sequence[Covering]) -> Covering:
         """The SAME regions, each with its best overlap over several settings."""
-        return Covering(np.maximum.reduce([s.overlap for s in settings]), settings[0].size)
+        overlaps = [covering.overlap for covering in settings]
+        return Covering(np.maximum.reduce(overlaps), settings[0].size)
 
 
 @dataclass(frozen=True, eq=False)
 class RegionScores:
     """One segmentation against all annotators of one photo; `region_scores` makes it.
 
-    `covering` holds the regions of all annotators, each with its best overlap with a region of the
-    segmentation: `covering.share` is the papers' figure. `reverse` holds the segmentation's
-    regions, each with its best overlap with a region of ANY annotator (the benchmark's
-    "precision"). `rand` (0 to 1) and `voi` (bits) are means over annotators.
+    Attributes:
+        covering: the regions of all annotators, each with its best overlap with a region of the
+            segmentation; `covering.share` is the papers' figure.
+        reverse: the segmentation's regions, each with its best overlap with a region of ANY
+            annotator (the benchmark's "precision").
+        rand: Rand index, 0 to 1, mean over annotators.
+        voi: variation of information in bits, mean over annotators.
     """
 
     covering: Covering
@@ -91,9 +98,13 @@ class RegionScores:
 class DatasetScores:
     """A data set at `s` settings (thresholds, budgets); `dataset_scores` makes it.
 
-    Arrays hold the figure of one setting for ALL photos and `*_ods` is the best of them; `*_ois`
-    lets every photo take its best setting, `covering_best` every human region. Covering sums
-    numerators and denominators over photos, the other two weigh photos equally.
+    Covering sums numerators and denominators over photos, the other two weigh photos equally.
+
+    Attributes:
+        covering, rand, voi: the figures of each setting for ALL photos; `covering_ods`, `rand_ods`
+            and `voi_ods` are the best of them.
+        covering_ois, rand_ois, voi_ois: the figures if every photo takes its best setting.
+        covering_best: the covering if every human region takes its best setting.
     """
 
     covering: Float[np.ndarray, " s"]
@@ -116,30 +127,33 @@ class DatasetScores:
 
     @property
     def voi_ods(self) -> float:
-        """Variation of information (bits) at the one setting that is best, so lowest, for the whole
-        set."""
+        """Variation of information at the one setting that is best (lowest) for the whole set."""
         return float(self.voi.min())
 
 
 def contingency(a: Int[np.ndarray, "H W"], b: Int[np.ndarray, "H W"]) -> Int[np.ndarray, "ka kb"]:
-    """Pixels that region i of `a` shares with region j of `b`, regions in ascending order of their
-    ids.
+    """Pixels that region i of `a` shares with region j of `b`, in ascending order of their ids.
 
-    All negative ids together ("in no region") are the first row or column. Raises `TypeError` where
-    labels are not integers, `ValueError` where the maps differ in shape or are empty.
+    All negative ids together ("in no region") are the first row or column.
+
+    Raises:
+        TypeError: If labels are not integers.
+        ValueError: If the maps differ in shape or are empty.
 
     >>> contingency([[5, 5, 9]], [[1, 2, 2]])
     array([[1, 1],
            [0, 1]])
     """
-    (a, ka, _), (b, kb, _) = _consecutive(a), _consecutive(b)
-    return _joint(a, ka, b, kb)
+    (a, regions_a, _), (b, regions_b, _) = _consecutive(a), _consecutive(b)
+    return _joint(a, regions_a, b, regions_b)
 
 
 def covering(segmentation: Int[np.ndarray, "H W"], human: Int[np.ndarray, "H W"]) -> Covering:
     """How well the segmentation covers the regions of ONE human map.
 
-    Raises as `region_scores` does.
+    Raises:
+        TypeError: If `region_scores` raises it.
+        ValueError: If `region_scores` raises it.
 
     >>> covering([[0, 0, 0, 1]], [[0, 0, 1, 1]]).share  # 2/3 for the left half, 1/2 for the right
     0.5833333333333333
@@ -150,8 +164,11 @@ def covering(segmentation: Int[np.ndarray, "H W"], human: Int[np.ndarray, "H W"]
 
 
 def rand_index(a: Int[np.ndarray, "H W"], b: Int[np.ndarray, "H W"]) -> float:
-    """Share of pixel pairs on which two maps agree: together in both, or apart in both. Raises as
-    `contingency` does.
+    """The share of pixel pairs on which two maps agree: together in both, or apart in both.
+
+    Raises:
+        TypeError: If `contingency` raises it.
+        ValueError: If `contingency` raises it.
 
     >>> rand_index([[0, 0, 1]], [[0, 1, 1]])  # of three pairs only (first, last) is apart in both
     0.3333333333333333
@@ -160,8 +177,11 @@ def rand_index(a: Int[np.ndarray, "H W"], b: Int[np.ndarray, "H W"]) -> float:
 
 
 def variation_of_information(a: Int[np.ndarray, "H W"], b: Int[np.ndarray, "H W"]) -> float:
-    """H(a|b) + H(b|a) in bits: what two maps do not tell of each other. A metric. Raises as
-    `contingency` does.
+    """H(a|b) + H(b|a) in bits: what two maps do not tell of each other. It is a metric.
+
+    Raises:
+        TypeError: If `contingency` raises it.
+        ValueError: If `contingency` raises it.
 
     >>> variation_of_information([[0, 0, 0, 0]], [[0, 0, 1, 1]])  # one bit: left or right half
     1.0
@@ -172,12 +192,14 @@ def variation_of_information(a: Int[np.ndarray, "H W"], b: Int[np.ndarray, "H W"
 def region_scores(
     segmentation: Int[np.ndarray, "H W"], humans: Sequence[Int[np.ndarray, "H W"]]
 ) -> RegionScores:
-    """One segmentation against all annotators of a photo, by the BSDS500 rule. Any ids; negative =
-    in no region.
+    """One segmentation against all annotators of a photo, by the BSDS500 rule.
 
-    Raises `TypeError` where labels are not integers, `ValueError` where maps differ in shape or are
-    empty, without annotators, or where a human map has negative labels (pixels without annotation
-    would need a rule of their own).
+    Ids may be any integers; a negative one means "in no region".
+
+    Raises:
+        TypeError: If labels are not integers.
+        ValueError: If maps differ in shape or are empty, if there are no annotators, or if a human
+            map has negative labels (pixels without annotation would need a rule of their own).
 
     >>> scores = region_scores([[0, 0, 1, 1]], [[[0, 0, 1, 1]], [[0, 0, 0, 0]]])
     >>> scores.covering.share, scores.voi  # (4 * 1 + 4 * 1/2) / 8, (0 + 1) / 2
@@ -185,32 +207,38 @@ def region_scores(
     """
     if not len(humans):
         raise ValueError("expected at least one human segmentation, got none")
-    labels, k, gaps = _consecutive(segmentation)
+    labels, regions, has_gaps = _consecutive(segmentation)
+    first = int(has_gaps)  # the segmentation's first region that is not "in no region"
     coverings, reverse, rand, voi = [], [], [], []
     for number, human in enumerate(humans):
-        human_labels, human_k, unlabelled = _consecutive(human)
-        if unlabelled:
+        human_labels, human_regions, has_unlabelled = _consecutive(human)
+        if has_unlabelled:
             raise ValueError(
-                f"expected human maps that label every pixel, got negative labels in human map {number}; "
-                "give those pixels an id of their own"
+                "expected human maps that label every pixel, got negative labels in human map "
+                f"{number}; give those pixels an id of their own"
             )
-        joint = _joint(labels, k, human_labels, human_k)
-        overlap = _overlap(joint)[int(gaps) :]
+        joint = _joint(labels, regions, human_labels, human_regions)
+        overlap = _overlap(joint)[first:]
         coverings.append(Covering(overlap.max(axis=0, initial=0.0), joint.sum(axis=0)))
-        reverse.append(Covering(overlap.max(axis=1), joint.sum(axis=1)[int(gaps) :]))
+        reverse.append(Covering(overlap.max(axis=1), joint.sum(axis=1)[first:]))
         rand.append(_rand(joint))
         voi.append(_voi(joint))
     return RegionScores(
-        Covering.join(coverings), Covering.best(reverse), float(np.mean(rand)), float(np.mean(voi))
+        covering=Covering.join(coverings),
+        reverse=Covering.best(reverse),
+        rand=float(np.mean(rand)),
+        voi=float(np.mean(voi)),
     )
 
 
 def dataset_scores(photos: Sequence[Sequence[RegionScores]]) -> DatasetScores:
-    """The benchmark's figures of a whole set, from `photos[photo][setting]`, settings in one order
-    everywhere.
+    """The benchmark's figures of a whole set, from `photos[photo][setting]`.
 
-    Raises `ValueError` without photos or settings, or where photos differ in their number of
-    settings.
+    Settings are in the same order for every photo.
+
+    Raises:
+        ValueError: If there are no photos or settings, or photos differ in their number of
+            settings.
     """
     counts = {len(settings) for settings in photos}
     if len(counts) != 1 or 0 in counts:
@@ -235,54 +263,61 @@ def dataset_scores(photos: Sequence[Sequence[RegionScores]]) -> DatasetScores:
 
 
 def _consecutive(labels: Int[np.ndarray, "H W"]) -> tuple[Int[np.ndarray, "H W"], int, bool]:
-    """Labels as 0 ... k-1 in the order of the ids, their number k, and whether number 0 stands for
-    "in no region"."""
+    """Labels as 0 ... k-1 in the order of the ids, and their number k.
+
+    The last result says whether number 0 stands for "in no region".
+    """
     labels = np.asarray(labels)
     if not labels.size:
         raise ValueError(f"expected a label map with pixels, got shape {labels.shape}")
     if labels.dtype.kind not in "iub":
         raise TypeError(f"expected a map of integer labels, got {labels.dtype}")
     labels = np.maximum(labels.astype(np.int64), -1)
-    low, high = int(labels.min()), int(labels.max())
-    if (
-        high - low > 4 * labels.size
-    ):  # sparse ids, such as a panoptic PNG's 24 bits: a table would be mostly empty
+    lowest, highest = int(labels.min()), int(labels.max())
+    if highest - lowest > 4 * labels.size:
+        # Sparse ids, such as a panoptic PNG's 24 bits: a table would be mostly empty.
         ids, labels = np.unique(labels, return_inverse=True)
-        return labels, len(ids), low < 0
-    present = (
-        np.bincount((labels - low).ravel()) > 0
-    )  # a table takes 0.5 ms for 481x321 pixels, np.unique 6.5 ms
-    return (np.cumsum(present) - 1)[labels - low], int(present.sum()), low < 0
+        return labels, len(ids), lowest < 0
+    # A table takes 0.5 ms for 481 x 321 pixels, np.unique 6.5 ms.
+    present = np.bincount((labels - lowest).ravel()) > 0
+    return (np.cumsum(present) - 1)[labels - lowest], int(present.sum()), lowest < 0
 
 
 def _joint(
-    a: Int[np.ndarray, "H W"], ka: int, b: Int[np.ndarray, "H W"], kb: int
+    a: Int[np.ndarray, "H W"], regions_a: int, b: Int[np.ndarray, "H W"], regions_b: int
 ) -> Int[np.ndarray, "ka kb"]:
+    """Pixels that each region of `a` shares with each of `b`."""
     if a.shape != b.shape:
         raise ValueError(f"expected two label maps of one shape, got {a.shape} and {b.shape}")
-    return np.bincount((a * kb + b).ravel(), minlength=ka * kb).reshape(ka, kb)
+    pairs = np.bincount((a * regions_b + b).ravel(), minlength=regions_a * regions_b)
+    return pairs.reshape(regions_a, regions_b)
 
 
 def _overlap(joint: Int[np.ndarray, "ka kb"]) -> Float[np.ndarray, "ka kb"]:
     """Intersection over union of every pair of regions."""
-    return joint / (joint.sum(axis=1, keepdims=True) + joint.sum(axis=0, keepdims=True) - joint)
+    union = joint.sum(axis=1, keepdims=True) + joint.sum(axis=0, keepdims=True) - joint
+    overlap: Float[np.ndarray, "ka kb"] = joint / union
+    return overlap
 
 
 def _rand(joint: Int[np.ndarray, "ka kb"]) -> float:
-    def squares(counts: np.ndarray) -> int:
+    """The Rand index of two maps."""
+
+    def squares(counts: Int[np.ndarray, "..."]) -> int:
         return int(np.square(counts).sum())  # exact in int64 up to 3e9 pixels
 
     pixels = int(joint.sum())
-    pairs = pixels * (pixels - 1)  # ordered, like those in dispute
+    pairs = pixels * (pixels - 1)  # ordered pairs, like those in dispute
     dispute = squares(joint.sum(axis=1)) + squares(joint.sum(axis=0)) - 2 * squares(joint)
     return (pairs - dispute) / pairs if pairs else 1.0
 
 
 def _voi(joint: Int[np.ndarray, "ka kb"]) -> float:
-    def weight(counts: np.ndarray) -> float:
-        counts = np.sort(
-            counts[counts > 0]
-        )  # sorted: equal partitions under other ids sum alike, and give 0 exactly
+    """The variation of information of two maps, in bits."""
+
+    def weight(counts: Int[np.ndarray, "k"]) -> float:
+        # Sorted: equal partitions under other ids sum alike, and give 0 exactly.
+        counts = np.sort(counts[counts > 0])
         return float(counts @ np.log2(counts))
 
     bits = weight(joint.sum(axis=1)) + weight(joint.sum(axis=0)) - 2 * weight(joint.ravel())

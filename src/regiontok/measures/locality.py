@@ -1,9 +1,8 @@
-"""Locality of patch features: what far pixels change in a patch, and whether features tell where
-they are.
+"""Locality of patch features: what far pixels change in a patch, and whether position shows.
 
 After: the diagnostic study, section 4.1 (assumption 1: a feature is about its own patch) and
-    findings 1 and 4 (position is read off the features; row D20), which give no number of their
-    own.
+    findings 1 and 4 (position can be told from the features; row D20), which give no number of
+    their own.
 Differs: the numbers are ours.
 """
 
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from regiontok.measures._directions import directions, wide
+from regiontok.measures._cosines import checked_features, unit_vectors
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -26,54 +25,55 @@ RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)  # of standardised features, whose mean e
 
 
 def far_change(
-    before: Float[Tensor, "h w d"],
-    after: Float[Tensor, "h w d"],
+    original: Float[Tensor, "h w d"],
+    changed: Float[Tensor, "h w d"],
     touched: Bool[Tensor, "h w"],
     margin: int = 1,
 ) -> dict[str, float]:
     """How much features change where the pixels did not, when other pixels of the image changed.
 
-    The change of a patch is 1 - cos(before, after) = |u - v|^2 / 2 of the unit vectors: 0 to 2.
-
-    - `far_change`: mean over patches at a Chebyshev distance above `margin` from every touched
-    patch. 0 for a local encoder.
-    - `near_change`: mean over all other patches, the touched ones too.
-    - `leak`: far_change / near_change: 0 local; 1: what happens anywhere happens everywhere.
+    The change of a patch is 1 - cos(original, changed) = |u - v|^2 / 2 of the unit vectors: 0 to 2.
 
     Args:
-        before, after: features of the image as it is and with some pixels changed.
+        original: features of the image as it is.
+        changed: features of the image with some pixels changed.
         touched: patches that see a changed pixel.
-        margin: patches beside the touched ones that count as near.
+        margin: number of patches beside the touched ones that count as near.
 
-    NaN where there is nothing to measure: no patch is far, or nothing changed (`leak`).
+    Returns:
+        Three numbers, NaN where there is nothing to measure: no patch is far, or (for `leak`)
+        nothing changed.
+
+        - `far_change`: mean over patches at a Chebyshev distance above `margin` from every touched
+          patch; 0 for a local encoder.
+        - `near_change`: mean over all other patches, the touched ones too.
+        - `leak`: far_change / near_change; 0 for a local encoder, 1 if what happens anywhere
+          happens everywhere.
 
     Raises:
-        ValueError: shapes that do not fit, NaN or infinity, no touched patch, a negative margin.
+        ValueError: If shapes do not fit, features are NaN or infinite, no patch is touched, or the
+            margin is negative.
     """
-    if (
-        before.shape != after.shape
-        or touched.shape != before.shape[:2]
-        or touched.dtype != torch.bool
-    ):
-        shapes = (
-            f"{list(before.shape)}, {list(after.shape)} and {touched.dtype} {list(touched.shape)}"
-        )
+    fits = original.shape == changed.shape and touched.shape == original.shape[:2]
+    if not fits or touched.dtype != torch.bool:
         raise ValueError(
-            f"expected two features [h w d] and touched as bool [h w] of one grid, got {shapes}"
+            "expected two features [h w d] and touched as bool [h w] of one grid, got "
+            f"{list(original.shape)}, {list(changed.shape)} and {touched.dtype} "
+            f"{list(touched.shape)}"
         )
     if margin < 0 or not bool(touched.any()):
         raise ValueError(
-            f"expected a margin of 0 or more and a touched patch; got margin {margin}, {int(touched.sum())} touched"
+            f"expected a margin of 0 or more and a touched patch; got margin {margin}, "
+            f"{int(touched.sum())} touched"
         )
-    change = (directions(before) - directions(after)).square().sum(-1) / 2
+    change = (unit_vectors(original) - unit_vectors(changed)).square().sum(-1) / 2
     window = 2 * margin + 1
-    near = (
-        torch.nn.functional.max_pool2d(touched[None].float(), window, stride=1, padding=margin)[0]
-        .bool()
-        .to(change.device)
+    widened = torch.nn.functional.max_pool2d(
+        touched[None].float(), window, stride=1, padding=margin
     )
-    far_mean = float(change[~near].mean()) if bool((~near).any()) else math.nan
-    near_mean = float(change[near].mean())
+    is_near = widened[0].bool().to(change.device)
+    far_mean = float(change[~is_near].mean()) if bool((~is_near).any()) else math.nan
+    near_mean = float(change[is_near].mean())
     return {
         "far_change": far_mean,
         "near_change": near_mean,
@@ -84,69 +84,79 @@ def far_change(
 def position_readout(
     grids: Sequence[Float[Tensor, "h w d"]], folds: int = 5, ridge: float | Sequence[float] = RIDGES
 ) -> dict[str, float]:
-    """Where a patch lies, by ridge regression on its feature alone, on images that the regression
-    has not seen.
+    """Where a patch lies, by ridge regression on its feature alone, on images held out.
 
     Targets are the row and the column, -1 to 1. Image i is held out in fold i mod `folds`; features
     are standardised by the mean and deviation of the fold's training patches (a channel that does
     not vary is left out), and the weights are the closed form (X'X / n + ridge I)^-1 X'y / n in
     float64. Of several ridges each fold takes the one that does best on its next fold when trained
-    on the rest, for both targets together, and is then trained on all but itself; with two folds
-    there is no rest, and it takes the middle one of the list.
+    on all other folds, for both targets together, and is then trained on all folds but itself; with
+    two folds there are no others, and it takes the middle one of the list.
 
-    - `position_r2_y`, `position_r2_x`: 1 - sum (y - y^)^2 / sum y^2 over all held-out patches. 1:
-      position is there, linearly; about 0: it is not, or not to be found with so few images; below
-      0: noise was fitted.
+    Args:
+        grids: features of the images, all of one shape.
+        folds: number of folds.
+        ridge: a ridge, or several to choose from.
 
-    NaN with fewer than two images, or along an axis with one row or column.
+    Returns:
+        `position_r2_y` and `position_r2_x`: 1 - sum (y - y^)^2 / sum y^2 over all held-out patches.
+        1: position is there, linearly; about 0: it is not, or cannot be found with so few images;
+        below 0: noise was fitted. NaN with fewer than two images, or along an axis with one row or
+        column.
 
     Raises:
-        ValueError: not `[h w d]` of one shape, NaN or infinity, fewer than two folds, a ridge that
-            is not positive.
+        ValueError: If features are not `[h w d]` of one shape, or are NaN or infinite, if there are
+            fewer than two folds, or a ridge is not positive.
     """
     ridges = (float(ridge),) if isinstance(ridge, int | float) else tuple(ridge)
-    if folds < 2 or not ridges or not all(one > 0 for one in ridges):
+    if folds < 2 or not ridges or not all(candidate > 0 for candidate in ridges):
         raise ValueError(
             f"expected 2 folds or more and a positive ridge; got folds {folds}, ridge {ridge}"
         )
-    if len({tuple(one.shape) for one in grids}) > 1:
-        shapes = sorted({tuple(one.shape) for one in grids})
+    shapes = sorted({tuple(grid.shape) for grid in grids})
+    if len(shapes) > 1:
         raise ValueError(
-            f"expected features [h w d] of one shape, got {len(shapes)}: {shapes[0]}, {shapes[1]} ..."
+            f"expected features [h w d] of one shape, got {len(shapes)}: {shapes[0]}, "
+            f"{shapes[1]} ..."
         )
     if len(grids) < 2:
         return {"position_r2_y": math.nan, "position_r2_x": math.nan}
-    flat = [wide(one).flatten(0, 1) for one in grids]
+    images = [checked_features(grid).flatten(0, 1) for grid in grids]
     h, w = grids[0].shape[:2]
-    target = torch.cartesian_prod(_axis(h), _axis(w)).to(flat[0])
-    centre = flat[0].mean(
-        0
-    )  # any fixed point: it takes the common mean off before squares are summed
+    target = torch.cartesian_prod(_coordinates(h), _coordinates(w)).to(images[0])
+    # Any fixed point would do: it takes the common mean off, so that squares keep their digits.
+    origin = images[0].mean(0)
     moments = [
-        _Moments.of([one - centre for one in flat[fold::folds]], target)
-        for fold in range(min(folds, len(flat)))
+        _Moments.of([image - origin for image in images[fold::folds]], target)
+        for fold in range(min(folds, len(images)))
     ]
     error = torch.zeros_like(target)
     for fold in range(len(moments)):
-        weights, middle = _sum(moments, {fold}).fit(_choose(moments, fold, ridges))
-        for one in flat[fold::folds]:
-            error += ((one - centre - middle) @ weights - target).square()
-    total = len(flat) * target.square().sum(0)  # 0 along an axis of one patch
+        weights, mean = _joined(moments, without={fold}).fit(_best_ridge(moments, fold, ridges))
+        for image in images[fold::folds]:
+            error += ((image - origin - mean) @ weights - target).square()
+    total = len(images) * target.square().sum(0)  # 0 along an axis of one patch
     score = torch.where(total > 0, 1 - error.sum(0) / total, torch.nan)
     return {"position_r2_y": float(score[0]), "position_r2_x": float(score[1])}
 
 
-def _axis(size: int) -> Tensor:
-    return (
-        torch.linspace(-1, 1, size, dtype=torch.float64)
-        if size > 1
-        else torch.zeros(1, dtype=torch.float64)
-    )
+def _coordinates(size: int) -> Float[Tensor, "n"]:
+    """Coordinates of the patches of an axis, -1 to 1; 0 for a single one."""
+    if size > 1:
+        return torch.linspace(-1, 1, size, dtype=torch.float64)
+    return torch.zeros(1, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class _Moments:
-    """What ridge regression needs of some images: patches, and sums of x, of x x' and of x y'."""
+    """What ridge regression needs of some images.
+
+    Attributes:
+        n: number of patches.
+        total: sum of the features x.
+        squares: sum of x x'.
+        cross: sum of x y', y the two targets.
+    """
 
     n: int
     total: Float[Tensor, " d"]
@@ -154,46 +164,49 @@ class _Moments:
     cross: Float[Tensor, "d 2"]
 
     @classmethod
-    def of(cls, images: list[Tensor], target: Tensor) -> _Moments:
+    def of(cls, images: list[Tensor], target: Float[Tensor, "p 2"]) -> _Moments:
+        """The moments of images whose patches have these targets."""
         x = torch.cat(images)
         return cls(len(x), x.sum(0), x.T @ x, torch.stack(images).sum(0).T @ target)
 
-    def fit(self, ridge: float) -> tuple[Tensor, Tensor]:
-        """Weights `[d 2]` for centred features, and their mean. Targets have mean zero over every
-        image, so there is no intercept."""
+    def fit(self, ridge: float) -> tuple[Float[Tensor, "d 2"], Float[Tensor, " d"]]:
+        """The weights for centred features, and the features' mean.
+
+        Targets have mean zero over every image, so there is no intercept.
+        """
         mean = self.total / self.n
         covariance = self.squares / self.n - mean[:, None] * mean
         deviation = covariance.diagonal().clamp(min=0).sqrt()
-        still = deviation <= 1e-6 * deviation.max()
-        scale = torch.where(still, 0, 1 / torch.where(still, 1, deviation))
+        constant = deviation <= 1e-6 * deviation.max()
+        scale = torch.where(constant, 0, 1 / torch.where(constant, 1, deviation))
         system = covariance * scale[:, None] * scale
         system.diagonal().add_(ridge)
-        return scale[:, None] * torch.linalg.solve(
-            system, scale[:, None] * self.cross / self.n
-        ), mean
+        weights = torch.linalg.solve(system, scale[:, None] * self.cross / self.n)
+        return scale[:, None] * weights, mean
 
-    def error(self, weights: Tensor, middle: Tensor) -> float:
-        """Sum of squared errors, less that of predicting nothing."""
-        moved = self.total[:, None] * middle
-        squares = self.squares - moved - moved.T + self.n * middle[:, None] * middle
-        return float(
-            ((squares @ weights - 2 * self.cross) * weights).sum()
-        )  # the targets' sum is zero: centring leaves cross as it is
+    def error(self, weights: Float[Tensor, "d 2"], mean: Float[Tensor, " d"]) -> float:
+        """The sum of squared errors, less that of predicting nothing."""
+        shift = self.total[:, None] * mean
+        squares = self.squares - shift - shift.T + self.n * mean[:, None] * mean
+        # The targets' sum is zero, so centring leaves `cross` as it is.
+        return float(((squares @ weights - 2 * self.cross) * weights).sum())
 
 
-def _sum(moments: Sequence[_Moments], without: set[int]) -> _Moments:
-    kept = [one for place, one in enumerate(moments) if place not in without]
+def _joined(moments: Sequence[_Moments], *, without: set[int]) -> _Moments:
+    """The moments of all folds but some."""
+    folds = [fold for number, fold in enumerate(moments) if number not in without]
     return _Moments(
-        sum(one.n for one in kept),
-        torch.stack([one.total for one in kept]).sum(0),
-        torch.stack([one.squares for one in kept]).sum(0),
-        torch.stack([one.cross for one in kept]).sum(0),
+        n=sum(fold.n for fold in folds),
+        total=torch.stack([fold.total for fold in folds]).sum(0),
+        squares=torch.stack([fold.squares for fold in folds]).sum(0),
+        cross=torch.stack([fold.cross for fold in folds]).sum(0),
     )
 
 
-def _choose(moments: Sequence[_Moments], fold: int, ridges: tuple[float, ...]) -> float:
+def _best_ridge(moments: Sequence[_Moments], fold: int, ridges: tuple[float, ...]) -> float:
+    """The ridge that does best on the fold after `fold`, trained on all folds but those two."""
     if len(ridges) == 1 or len(moments) < 3:
         return ridges[len(ridges) // 2]
-    beside = (fold + 1) % len(moments)
-    rest = _sum(moments, {fold, beside})
-    return min(ridges, key=lambda one: moments[beside].error(*rest.fit(one)))
+    next_fold = (fold + 1) % len(moments)
+    others = _joined(moments, without={fold, next_fold})
+    return min(ridges, key=lambda ridge: moments[next_fold].error(*others.fit(ridge)))

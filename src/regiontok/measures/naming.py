@@ -1,8 +1,8 @@
 """Name regions in words: a classifier's dense logits averaged over each region.
 
-After: our own measurement (docs/papers/methods.md): one dense pass with regions beats classifying a crop
-of each region.
-Differs: in no paper of ours.
+After: our own measurement (docs/papers/methods.md): one dense pass with regions beats classifying a
+crop of each region.
+Differs: nothing known; it is in no paper of ours.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Naming:
-    """What a classifier says of one region: the best class and its probability under the averaged
-    logits."""
+    """What a classifier says of one region.
+
+    Attributes:
+        name: the best class.
+        share: its probability under the averaged logits.
+    """
 
     name: str
     share: float
@@ -34,7 +38,7 @@ def name_regions(
     """The best class of each region.
 
     Raises:
-        ValueError: logits on another grid, or of another number of classes.
+        ValueError: If logits lie on another grid, or are of another number of classes.
 
     >>> import torch
     >>> logits = torch.tensor([[[9.0, 0.0], [0.0, 9.0]]])
@@ -45,8 +49,8 @@ def name_regions(
         raise ValueError(f"{logits.shape[-1]} logits a patch do not fit {len(classes)} classes")
     best = region_logits(logits, regions).softmax(-1).max(-1)
     return [
-        Naming(classes[int(at)], float(share))
-        for at, share in zip(best.indices, best.values, strict=True)
+        Naming(classes[int(index)], float(share))
+        for index, share in zip(best.indices, best.values, strict=True)
     ]
 
 
@@ -54,14 +58,13 @@ def region_logits(logits: Float[Tensor, "h w c"], regions: Regions) -> Float[Ten
     """Logits averaged over the patches of each region.
 
     Raises:
-        ValueError: logits on another grid than the regions.
+        ValueError: If logits lie on another grid than the regions.
     """
     if tuple(logits.shape[:-1]) != regions.grid:
         raise ValueError(
             f"expected logits on the {regions.grid} grid of the regions, got {list(logits.shape)}"
         )
     flat = logits.flatten(0, -2).float()
-    total = flat.new_zeros(len(regions), flat.shape[1]).index_add(
-        0, regions.region, flat[regions.patch]
-    )
+    total = flat.new_zeros(len(regions), flat.shape[1])
+    total = total.index_add(0, regions.region, flat[regions.patch])
     return total / regions.sizes[:, None]

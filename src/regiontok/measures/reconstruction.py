@@ -1,5 +1,4 @@
-"""How much of an image's features its tokens keep: the share of variance explained when each patch
-is replaced by its token.
+"""How much of an image's features its tokens keep: the share of variance they explain.
 
 With x_p the feature of patch p, m their mean over the valid patches and y_p the token that stands
 for p (the mean of its tokens where regions overlap),
@@ -8,8 +7,8 @@ for p (the mean of its tokens where regions overlap),
 
 1: every patch is there; 0: no better than one mean token; below 0: worse. It says what mean pooling
 loses of what the encoder saw, not what a language model needs: a cut of the features themselves
-(`merge`, `tome`) has it easier than one that never looked at them, and patches that are kept as
-they are have it harder than means.
+(`merge`, `tome`) has it easier than one that never uses them, and patches that stay as they are
+have it harder than means.
 
 After: the R^2 of a k-means clustering; in no paper of ours.
 """
@@ -19,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from regiontok.core.regions import Regions
 
@@ -27,53 +27,52 @@ if TYPE_CHECKING:
 
 
 def variance_explained(
-    features: Float[torch.Tensor, "*grid d"],
-    tokens: Float[torch.Tensor, "k d"],
+    features: Float[Tensor, "*grid d"],
+    tokens: Float[Tensor, "k d"],
     regions: Regions,
-    valid: Bool[torch.Tensor, "*grid"] | None = None,
+    valid: Bool[Tensor, "*grid"] | None = None,
 ) -> float:
-    """The share of one view, in float64; 1 for a uniform view that its tokens give back.
+    """The share of one view, in float64; 1 for a uniform view whose tokens are its patches.
 
     Args:
-        features: of the patches.
-        tokens: one a region.
+        features: features of the patches.
+        tokens: one token for each region.
         regions: which patches each token stands for; every valid patch lies in one or more. For a
-            selection of patches grow them first, say with `cover('nearest')`: a patch left out is
-            then given back as the nearest one that was kept.
-        valid: patches that count; default all.
+            selection of patches grow them first, say with `cover('nearest')`: a patch left out then
+            counts as the nearest one that was selected.
+        valid: patches that count; None counts all.
 
     Raises:
-        ValueError: shapes that do not fit, or a valid patch that no token stands for.
+        ValueError: If shapes do not fit, or no token stands for some valid patch.
 
     >>> regions = Regions.from_labels(torch.tensor([[0, 0, 1, 1]]))
     >>> features = torch.tensor([[[0.0], [2.0], [4.0], [6.0]]])
     >>> variance_explained(features, torch.tensor([[1.0], [5.0]]), regions)  # 1 - 4 / 20
     0.8
     """
-    if features.shape[:-1] != torch.Size(regions.grid) or tokens.shape != (
-        len(regions),
-        features.shape[-1],
-    ):
+    width = features.shape[-1]
+    fits = features.shape[:-1] == torch.Size(regions.grid)
+    if not fits or tokens.shape != (len(regions), width):
         raise ValueError(
-            f"expected features [*{list(regions.grid)} d] and tokens [{len(regions)} d], got {list(features.shape)} "
-            f"and {list(tokens.shape)}"
+            f"expected features [*{list(regions.grid)} d] and tokens [{len(regions)} d], got "
+            f"{list(features.shape)} and {list(tokens.shape)}"
         )
-    inside = (
-        torch.ones(regions.grid, dtype=torch.bool, device=features.device)
-        if valid is None
-        else valid
+    if valid is None:
+        valid = torch.ones(regions.grid, dtype=torch.bool, device=features.device)
+    uncovered = int((valid & (regions.counts == 0)).sum())
+    if uncovered:
+        raise ValueError(
+            f"no token stands for {uncovered} patches; grow the regions first, say with "
+            "cover('nearest')"
+        )
+    flat = features.detach().double().flatten(0, -2)
+    restored = torch.zeros_like(flat).index_add_(
+        0, regions.patch, tokens.detach().double()[regions.region]
     )
-    lost = int((inside & (regions.counts == 0)).sum())
-    if lost:
-        raise ValueError(
-            f"no token stands for {lost} patches; grow the regions first, say with cover('nearest')"
-        )
-    flat, wide = features.detach().double().flatten(0, -2), tokens.detach().double()
-    given = torch.zeros_like(flat).index_add_(0, regions.patch, wide[regions.region])
-    given = given / regions.counts.flatten().clamp(min=1)[:, None]
-    own, given = flat[inside.flatten()], given[inside.flatten()]
-    error = float((own - given).square().sum())
-    spread = float((own - own.mean(0)).square().sum())
+    restored = restored / regions.counts.flatten().clamp(min=1)[:, None]
+    patches, restored = flat[valid.flatten()], restored[valid.flatten()]
+    error = float((patches - restored).square().sum())
+    spread = float((patches - patches.mean(0)).square().sum())
     if spread == 0:
         return 1.0 if error == 0 else -torch.inf
     return 1 - error / spread

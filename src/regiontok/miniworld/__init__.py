@@ -1,1 +1,7 @@
-"""The generated world: pictures with exact masks."""
+"""The generated world: seeded pictures of a few shapes, with exact masks of what they show.
+
+| module | what it holds |
+| --- | --- |
+| `scenes` | `make_scene`: the `Scene` of a seed |
+| `words` | the words for shapes, colours, sizes, textures and backgrounds |
+"""

@@ -17,9 +17,8 @@ from numba import njit
 
 _HALF_SQRT3 = 0.8660254037844386
 _COS36, _SIN36 = 0.8090169943749475, 0.5877852522924731
-STAR_INNER = (
-    0.45  # inner over outer radius: 0.38 is the pentagram, thinner than small pictures can show
-)
+# Inner over outer radius: 0.38 is the pentagram, thinner than small pictures can show.
+STAR_INNER = 0.45
 CROSS_ARM = 0.36  # half the width of an arm over its length
 RING_HOLE = 0.5  # inner over outer radius
 CRESCENT_SHIFT, CRESCENT_BITE = 0.45, 0.8  # the unit disc less a disc of radius 0.8 at x = 0.45
@@ -28,8 +27,10 @@ HEART_CENTRE, CRESCENT_CENTRE = 0.657, -0.398  # where the centroids lie in the 
 
 @njit(cache=True, nogil=True)
 def _unit_distance(shape: int, x: float, y: float) -> float:
-    """Signed distance (negative inside) to shape number `shape` at unit scale, its centroid at the
-    origin, upright."""
+    """Signed distance (negative inside) to shape number `shape`.
+
+    The shape is upright, at unit scale, with its centroid at the origin.
+    """
     ax = abs(x)
     if shape == 0:  # circle
         return math.sqrt(x * x + y * y) - 1.0
@@ -58,9 +59,8 @@ def _unit_distance(shape: int, x: float, y: float) -> float:
     if shape == 6:  # heart: a square on its corner with half a disc on each upper side
         y = HEART_CENTRE - y
         if ax + y > 1.0:
-            return (
-                math.sqrt((ax - 0.25) * (ax - 0.25) + (y - 0.75) * (y - 0.75)) - 0.3535533905932738
-            )
+            lobe = math.sqrt((ax - 0.25) * (ax - 0.25) + (y - 0.75) * (y - 0.75))
+            return lobe - 0.3535533905932738
         corner = ax * ax + (y - 1.0) * (y - 1.0)
         foot = 0.5 * max(ax + y, 0.0)
         side = (ax - foot) * (ax - foot) + (y - foot) * (y - foot)
@@ -75,8 +75,10 @@ def _unit_distance(shape: int, x: float, y: float) -> float:
 def distance_patch(
     shape: int, scale: float, half: int, phase_y: float, phase_x: float, cos: float, sin: float
 ):
-    """Signed distances in pixels `[2half+1 2half+1]` of a turned shape, its centroid at (half +
-    phase) in the patch, and its area."""
+    """Signed distances in pixels `[2half+1 2half+1]` of a turned shape, and its area.
+
+    The shape's centroid lies at (half + phase) in the patch.
+    """
     side = 2 * half + 1
     distance = np.empty((side, side), np.float64)
     area = 0
@@ -84,9 +86,8 @@ def distance_patch(
         dy = i + 0.5 - (half + phase_y)
         for j in range(side):
             dx = j + 0.5 - (half + phase_x)
-            d = scale * _unit_distance(
-                shape, (cos * dx + sin * dy) / scale, (cos * dy - sin * dx) / scale
-            )
+            x, y = (cos * dx + sin * dy) / scale, (cos * dy - sin * dx) / scale
+            d = scale * _unit_distance(shape, x, y)
             distance[i, j] = d
             if d <= 0.0:
                 area += 1
@@ -95,10 +96,18 @@ def distance_patch(
 
 @njit(cache=True, nogil=True)
 def place(distance, corners, labels, visible, needed, label: int) -> int:
-    """Stamp a patch at the first corner (top, left) that leaves every earlier object `needed[i]`
-    visible pixels.
+    """Stamp a patch where every earlier object i keeps `needed[i]` visible pixels.
 
-    Returns the index of the corner; or -1, and nothing is changed.
+    Args:
+        distance: `[s s]` signed distances of the object.
+        corners: `[n 2]` (top, left) of the places that are tried, in this order.
+        labels: `[H W]` labels of the objects, which are written.
+        visible: visible pixels of each label, which are updated.
+        needed: visible pixels that each label must keep.
+        label: label of the object.
+
+    Returns:
+        Index of the corner; -1 if the patch fits at none of them and nothing is changed.
     """
     side = distance.shape[0]
     lost = np.zeros(label, np.int64)
@@ -126,7 +135,7 @@ def place(distance, corners, labels, visible, needed, label: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _hash01(x: int, y: int, salt: int) -> float:
-    """A number in [0, 1) from a lattice point: integer mixing, the same on every machine."""
+    """A number in [0, 1) for a lattice point, by integer mixing: the same on every machine."""
     h = (x * 374761393 + y * 668265263 + salt * 2246822519) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 1103515245) & 0xFFFFFFFF
@@ -147,16 +156,20 @@ def _value_noise(u: float, v: float, salt: int) -> float:
 
 @njit(cache=True, nogil=True)
 def _to_edge(u: float, period: float) -> float:
-    """Distance in pixels to the nearest edge of bands half a period wide: positive in the second
-    band, negative in the first."""
+    """Distance in pixels to the nearest edge of bands half a period wide.
+
+    It is positive in the second band and negative in the first.
+    """
     turn = u / period
     return (abs(turn - math.floor(turn) - 0.5) - 0.25) * period
 
 
 @njit(cache=True, nogil=True)
 def _ink(texture: int, u: float, v: float, period: float, salt: int) -> float:
-    """How much of the second tone shows at (u, v) pixels in the object's frame, 0 to 1, edges
-    smoothed over one pixel."""
+    """Share of the second tone at (u, v) pixels in the object's frame, in [0, 1].
+
+    Edges are smoothed over one pixel.
+    """
     if texture == 0:  # plain
         return 0.0
     if texture == 1:  # striped
@@ -171,8 +184,7 @@ def _ink(texture: int, u: float, v: float, period: float, salt: int) -> float:
         du, dv = _to_edge(u, period), _to_edge(v, period)
         near = min(abs(du), abs(dv))
         return min(max(0.5 + (near if du * dv > 0.0 else -near), 0.0), 1.0)
-    # speckled; crossing at 0.57 leaves the first tone the larger part, so that the colour keeps its
-    # name
+    # speckled: crossing at 0.57 leaves the first tone the larger part, so the colour keeps its name
     return min(max(3.0 * _value_noise(4.0 * u / period, 4.0 * v / period, salt) - 1.2, 0.0), 1.0)
 
 
@@ -190,8 +202,21 @@ def paint(
     light: float,
     rim: float,
 ):
-    """Blend one object over `pixels`: two tones `[2 3]` by texture, lit from above, `rim` darker
-    pixels inside its smoothed edge."""
+    """Blend one object over `pixels` `[H W 3]`: two tones by texture, lit from above.
+
+    Args:
+        pixels: the picture, which is written.
+        distance: `[s s]` signed distances of the object.
+        corner: (top, left) of the distances in the picture.
+        phase: (y, x) of the centroid within its pixel.
+        turn: cosine and sine of the rotation.
+        texture: number of the texture.
+        period: period of the texture in pixels.
+        salt: seed of the speckles.
+        tones: `[2 3]` the two tones.
+        light: how much lighter the upper edge is.
+        rim: width in pixels of the darker rim inside the smoothed edge.
+    """
     side = distance.shape[0]
     half = side // 2
     top, left = corner
@@ -263,8 +288,10 @@ def paint_background(pixels, background: int, tones, turn, period: float, salt: 
 
 @njit(cache=True, nogil=True)
 def boxes_of(labels, count: int):
-    """Boxes `[count 4]` (x0, y0, x1, y1; the ends exclusive) of the pixels that carry each label 1
-    .. count."""
+    """Boxes `[count 4]` of the pixels that carry each label 1 to count.
+
+    A box is (x0, y0, x1, y1), the ends exclusive.
+    """
     height, width = labels.shape
     boxes = np.empty((count + 1, 4), np.int64)
     boxes[:, 0], boxes[:, 1] = width, height

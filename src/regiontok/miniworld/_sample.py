@@ -1,4 +1,4 @@
-"""How a scene is drawn by lot: its background, where its objects lie, and how they are coloured."""
+"""How a scene is drawn by lot: its background, the places of its objects, and their colours."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from regiontok.miniworld import _raster
 from regiontok.miniworld.words import BACKGROUNDS, COLOURS, PALETTE, SHAPES, SIZES, TEXTURES
 
-MIN_PIXELS = 32  # of every object, visible
-TRIES = 24  # positions for one object before it goes down a size
-# arrangements before the settings are called impossible; the second half of them with small objects
-# only
+MIN_PIXELS = 32  # visible pixels of every object at least
+TRIES = 24  # positions of one object before it goes down a size
+# Arrangements before the settings are called impossible; the second half of them has small objects
+# only.
 RESTARTS = 16
 
-# Radius of the disc of equal area, as a share of the picture's shorter side. The gaps between the
-# bands keep the three words apart.
+# Radius of the disc of equal area, as a share of the picture's shorter side: smallest and largest
+# of each size. The gaps between the bands keep the three words apart.
 _RADII = {"small": (0.065, 0.075), "medium": (0.100, 0.115), "large": (0.155, 0.180)}
 # Area of the unit shape, and how far its farthest point is from the centroid.
 _UNIT = {
@@ -31,21 +31,32 @@ _UNIT = {
     "heart": (0.892699, 0.657),
     "crescent": (1.450758, 1.2864),
 }
-_SWING = {
-    "square": 20,
-    "cross": 20,
-}  # degrees either way: turned by 45 they would be called diamond and X
+# Degrees that a shape is turned at most, either way; others are turned by any angle. Turned by 45
+# degrees these would be called diamond and X.
+_SWING = {"square": 20, "cross": 20}
 # Cosine and sine of whole degrees, rounded to 2^-20: the last bits of a C library's sine differ
 # between machines.
 _TURNS = tuple(
-    tuple(round(f(math.radians(a)) * 2**20) / 2**20 for f in (math.cos, math.sin))
-    for a in range(360)
+    tuple(round(function(math.radians(angle)) * 2**20) / 2**20 for function in (math.cos, math.sin))
+    for angle in range(360)
 )
 
 
 class Placed(NamedTuple):
-    """An object that has its place: words, geometry, and its patch of signed distances `[side
-    side]` with `corner` (top, left)."""
+    """An object that has its place.
+
+    Attributes:
+        shape: a word of `SHAPES`.
+        colour: a word of `COLOURS`.
+        size: a word of `SIZES`.
+        texture: a word of `TEXTURES`.
+        radius: radius in pixels of the disc of equal area.
+        rotation: rotation in whole degrees.
+        phase: (y, x) of the centroid within its pixel.
+        corner: (top, left) of its signed distances in the picture.
+        distance: `[side side]` signed distances in pixels.
+        area: pixels of the whole shape.
+    """
 
     shape: str
     colour: str
@@ -60,14 +71,20 @@ class Placed(NamedTuple):
 
     @property
     def centre(self) -> tuple[float, float]:
+        """(y, x) of the centroid in pixels of the picture."""
         half = self.distance.shape[0] // 2
         return self.corner[0] + half + self.phase[0], self.corner[1] + half + self.phase[1]
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What an arrangement is written to: `labels` `[H W]`, and by label how many pixels are visible
-    and how many must stay so."""
+    """The canvas that objects are placed on.
+
+    Attributes:
+        labels: `[H W]` label of the front-most object of each pixel, 0 for the background.
+        visible: visible pixels of each label.
+        needed: visible pixels that each label must keep.
+    """
 
     labels: np.ndarray
     visible: np.ndarray
@@ -75,8 +92,10 @@ class Canvas:
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> tuple[str, np.ndarray]:
-    """A word and its pixels `[H W 3]`: two close, dull tones. Named colours are saturated and stand
-    out from any grey."""
+    """The word for a background, and its pixels `[H W 3]`.
+
+    Its two tones are close and dull: named colours are saturated and stand out from any grey.
+    """
     u = rng.random(12)
     word = _pick(BACKGROUNDS, u[0])
     first = 45.0 + 160.0 * u[1] + 16.0 * (u[2:5] - 0.5)
@@ -93,14 +112,23 @@ def background(rng: np.random.Generator, height: int, width: int) -> tuple[str, 
 def arrange(
     rng: np.random.Generator, height: int, width: int, objects: tuple[int, int], min_visible: float
 ) -> tuple[list[Placed], Canvas]:
-    """Objects from back to front, as many as drawn or, where that finds no room, as many as fit but
-    never under `objects[0]`.
+    """Place objects, from back to front.
+
+    There are as many as drawn or, if that finds no room, as many as fit, but never fewer than
+    `objects[0]`.
+
+    Args:
+        rng: the source of all draws.
+        height: height of the picture in pixels.
+        width: width of the picture in pixels.
+        objects: fewest and most objects.
+        min_visible: share of its area that every object shows at least.
 
     Raises:
-        ValueError: not even `objects[0]` fit.
+        ValueError: If not even `objects[0]` fit.
     """
-    low, high = objects
-    count = low + int(rng.random() * (high - low + 1))
+    fewest, most = objects
+    count = fewest + int(rng.random() * (most - fewest + 1))
     for attempt in range(RESTARTS):
         sizes = SIZES if attempt < RESTARTS // 2 else SIZES[:1]
         canvas = Canvas(
@@ -110,22 +138,24 @@ def arrange(
         )
         placed: list[Placed] = []
         for _ in range(count):
-            item = _place_one(rng, canvas, len(placed) + 1, sizes, min_visible)
+            item = _place_object(rng, canvas, len(placed) + 1, sizes, min_visible)
             if item is not None:
                 placed.append(item)
-        if len(placed) >= low:
+        if len(placed) >= fewest:
             return placed, canvas
     raise ValueError(
-        f"{low} objects with min_visible={min_visible} found no room in {height}x{width} pixels in {RESTARTS} arrangements; "
-        "lower the fewest objects or min_visible"
+        f"{fewest} objects with min_visible={min_visible} found no room in {height}x{width} pixels "
+        f"in {RESTARTS} arrangements; lower the fewest objects or min_visible"
     )
 
 
-def _place_one(
+def _place_object(
     rng: np.random.Generator, canvas: Canvas, label: int, sizes: tuple[str, ...], min_visible: float
 ) -> Placed | None:
-    """Draw an object and a place where all before it stay visible enough; in the drawn size or the
-    next smaller that fits."""
+    """Draw an object and a place that leaves all earlier ones visible enough.
+
+    It has the drawn size, or the next smaller one that fits; None if none fits.
+    """
     height, width = canvas.labels.shape
     u = rng.random(8).tolist()
     shape, colour, texture = _pick(SHAPES, u[0]), _pick(COLOURS, u[1]), _pick(TEXTURES, u[2])
@@ -143,11 +173,22 @@ def _place_one(
         )
         canvas.needed[label] = max(math.ceil(min_visible * area), MIN_PIXELS)
         corners = (rng.random((TRIES, 2)) * (height - 2 * half, width - 2 * half)).astype(np.int64)
-        at = _raster.place(distance, corners, canvas.labels, canvas.visible, canvas.needed, label)
-        if at >= 0:
-            top, left = corners[at].tolist()
+        number = _raster.place(
+            distance, corners, canvas.labels, canvas.visible, canvas.needed, label
+        )
+        if number >= 0:
+            top, left = corners[number].tolist()
             return Placed(
-                shape, colour, size, texture, radius, rotation, phase, (top, left), distance, area
+                shape=shape,
+                colour=colour,
+                size=size,
+                texture=texture,
+                radius=radius,
+                rotation=rotation,
+                phase=phase,
+                corner=(top, left),
+                distance=distance,
+                area=area,
             )
     return None
 
@@ -155,16 +196,12 @@ def _place_one(
 def paint(rng: np.random.Generator, pixels: np.ndarray, item: Placed) -> None:
     """Paint one placed object over `pixels` `[H W 3]`, in two tones of its colour."""
     u = rng.random(6).tolist()
-    base = np.array(
-        [
-            tone + 20.0 * (jitter - 0.5)
-            for tone, jitter in zip(PALETTE[item.colour], u[:3], strict=True)
-        ]
-    )
+    channels = zip(PALETTE[item.colour], u[:3], strict=True)
+    base = np.array([value + 20.0 * (jitter - 0.5) for value, jitter in channels])
     luma = 0.299 * base[0] + 0.587 * base[1] + 0.114 * base[2]
     second = 0.45 * base if luma > 128.0 else 0.4 * base + 0.6 * 255.0
     shorter = min(pixels.shape[:2])
-    # One part grows with the object, so that textures keep their scale; one does not, so that they
+    # One term grows with the object, so that textures keep their scale; one does not, so that they
     # still show on small objects.
     period = (0.9 + 0.2 * u[3]) * (0.03 * shorter + 0.22 * item.radius)
     _raster.paint(

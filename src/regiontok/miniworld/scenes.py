@@ -20,9 +20,8 @@ import numpy as np
 
 from regiontok.miniworld import _raster, _sample
 
-SCENES_VERSION = (
-    1  # raise it with every change of a single byte: recorded scores and trained models name it
-)
+# Raise it with every change of a single byte: recorded scores and trained models name it.
+SCENES_VERSION = 1
 SIDES = (64, 2048)  # below 64 a small shape has under 50 pixels and is a blob
 MAX_OBJECTS = 16
 
@@ -32,17 +31,19 @@ class SceneObject:
     """One shape of a scene.
 
     Attributes:
-        shape, colour, size, texture: words of `SHAPES`, `COLOURS`, `SIZES` and `TEXTURES` in
-            `miniworld/words.py`.
+        shape: a word of `SHAPES` in `miniworld/words.py`.
+        colour: a word of `COLOURS`.
+        size: a word of `SIZES`.
+        texture: a word of `TEXTURES`.
         centre: (y, x) of the whole shape's centroid in pixels; pixel (i, j) has its centre at (i +
             0.5, j + 0.5).
-        radius: of the disc with the whole shape's area, in pixels: one size word means one area,
-            whatever the shape.
-        rotation: clockwise, in whole degrees from upright, 0 to 359.
-        depth: 0 is the front-most object.
+        radius: radius in pixels of the disc with the whole shape's area: one size word means one
+            area, whatever the shape.
+        rotation: clockwise rotation in whole degrees from upright, 0 to 359.
+        depth: 0 for the front-most object, 1 for the next one behind it, and so on.
         box: xyxy of the visible pixels, the ends exclusive.
-        area: pixels of the whole shape, hidden ones included.
-        visible: pixels of it that can be seen.
+        area: number of pixels of the whole shape, hidden ones included.
+        visible: number of its pixels that can be seen.
     """
 
     shape: str
@@ -70,9 +71,9 @@ class Scene:
     Attributes:
         pixels: `[H W 3]` uint8, read-only.
         labels: `[H W]` int16, read-only: 0 is background, i + 1 the visible pixels of `objects[i]`.
-        objects: from back to front.
-        background: a word of `BACKGROUNDS` there.
-        seed: what it was made from.
+        objects: the objects, from back to front.
+        background: a word of `BACKGROUNDS` in `miniworld/words.py`.
+        seed: the seed of the scene.
     """
 
     pixels: np.ndarray
@@ -98,20 +99,20 @@ def make_scene(
 ) -> Scene:
     """The scene of one seed.
 
+    An object of the drawn size that finds no place becomes smaller, and if that does not help it is
+    left out, though never below the fewest. With the plain settings this is rare: scenes of 8
+    objects hold as many large ones as scenes of 2.
+
     Args:
         seed: any integer >= 0.
         size: (H, W) or one side of a square, 64 to 2048 pixels.
         objects: fewest and most objects, 1 to 16; every count is drawn equally often.
-        min_visible: share of its own area every object shows at least, in (0, 1]; 1 forbids
-            occlusion. Nor does any object show under 32 pixels.
-
-    Where an object of the drawn size finds no place it becomes smaller, and where that does not
-    help it is left out, though never below the fewest. With the plain settings this is rare: scenes
-    of 8 objects hold as many large ones as scenes of 2.
+        min_visible: share of its area that every object shows at least, in (0, 1]; 1 forbids
+            occlusion. No object shows fewer than 32 pixels either.
 
     Raises:
-        TypeError: a seed, side or count that is not an integer.
-        ValueError: one out of range, or settings under which the fewest objects do not fit.
+        TypeError: If a seed, side or count is not an integer.
+        ValueError: If one is out of range, or the fewest objects do not fit.
 
     >>> scene = make_scene(7, size=(96, 128), objects=(3, 3))
     >>> scene.pixels.shape, int(scene.labels.max())
@@ -145,8 +146,9 @@ def scenes(
     *,
     min_visible: float = 0.35,
 ) -> Iterator[Scene]:
-    """The scenes of the seeds start, start + 1, ... start + count - 1, one after the other;
-    settings and errors as `make_scene`.
+    """The scenes of the seeds from `start` to `start + count - 1`, one after the other.
+
+    Settings and errors are those of `make_scene`.
 
     >>> [scene.seed for scene in scenes(5, 3, size=64)]
     [5, 6, 7]
@@ -175,12 +177,13 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
 def _counts(objects: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(objects, tuple | list) or len(objects) != 2:
         raise ValueError(f"expected objects as (fewest, most), got {objects!r}")
-    low, high = (_integer("objects", n) for n in objects)
-    if not 1 <= low <= high <= MAX_OBJECTS:
+    fewest, most = (_integer("objects", count) for count in objects)
+    if not 1 <= fewest <= most <= MAX_OBJECTS:
         raise ValueError(
-            f"expected objects (fewest, most) with 1 <= fewest <= most <= {MAX_OBJECTS}, got {objects!r}"
+            "expected objects (fewest, most) with "
+            f"1 <= fewest <= most <= {MAX_OBJECTS}, got {objects!r}"
         )
-    return low, high
+    return fewest, most
 
 
 def _described(placed: list[_sample.Placed], canvas: _sample.Canvas) -> tuple[SceneObject, ...]:
@@ -194,10 +197,10 @@ def _described(placed: list[_sample.Placed], canvas: _sample.Canvas) -> tuple[Sc
             centre=item.centre,
             radius=item.radius,
             rotation=item.rotation,
-            depth=len(placed) - 1 - i,
+            depth=len(placed) - 1 - index,
             box=tuple(box),
             area=item.area,
-            visible=int(canvas.visible[i + 1]),
+            visible=int(canvas.visible[index + 1]),
         )
-        for i, (item, box) in enumerate(zip(placed, boxes, strict=True))
+        for index, (item, box) in enumerate(zip(placed, boxes, strict=True))
     )

@@ -1,5 +1,4 @@
-"""The words of the generated world: what its shapes, colours, sizes, textures and backgrounds are
-called."""
+"""The words of the generated world, for shapes, colours, sizes, textures and backgrounds."""
 
 from __future__ import annotations
 

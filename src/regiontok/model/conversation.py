@@ -21,7 +21,8 @@ from regiontok.model.processor import RegionVLMProcessor, load_processor
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.conversation import ReleasedConversationModel
 from regiontok.released.loading import from_vlm
-from regiontok.system.checkpoint import quiet, read_json
+from regiontok.system.checkpoint import read_json
+from regiontok.system.pretrained import quiet_transformers
 
 
 class TrainedConversationModel:
@@ -123,7 +124,7 @@ def open_conversation_model(
                 f"{name} was trained with its own regions: leave out --regions and --segmenter"
             )
         processor = load_processor(folder)
-        with quiet():
+        with quiet_transformers():
             model = RegionVLM.from_pretrained(folder)
         return TrainedConversationModel(model.to(device).eval(), processor)
     released = from_vlm(name, regions=regions, segmenter=segmenter or None, device=device)

@@ -20,7 +20,7 @@ from transformers.image_utils import load_image
 
 from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
-from regiontok.system.checkpoint import first_line
+from regiontok.system.errors import first_line
 
 KEPT = ("input_ids", "attention_mask", "offset_mapping", "special_tokens_mask")
 IMAGE_KEYS = ("image", "url", "path", "base64")

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from regiontok.system.checkpoint import file_tensors
 from regiontok.system.files import replacing
+from regiontok.system.weights import file_tensors
 
 PREFIX = "model.mm_projector."
 _LLAVA_NAME = re.compile(r"(?:.*\.)?mm_projector\.((?:\d+\.)?(?:weight|bias))")

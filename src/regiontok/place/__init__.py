@@ -1,2 +1,1 @@
-"""Places: what is put between or added to visual tokens, before the connector or after it. One a
-file."""
+"""Places, which put something between visual tokens or add to them; one method a file."""

@@ -23,8 +23,10 @@ from regiontok.methods import Place
 
 @dataclass(frozen=True)
 class Average(Place):
-    """Nothing to set: it takes what `whole=True` under pool `select` puts in front; without that it
-    does nothing."""
+    """The mean of the rows that `whole=True` under the pool `select` puts in front.
+
+    It has no settings, and does nothing where there are no such rows.
+    """
 
     version: ClassVar[int] = 1
 
@@ -34,22 +36,21 @@ class Average(Place):
 
 
 class Averages(nn.Module):
-    """One token of kind whole, of no patch, an image that has masks."""
+    """One token of kind whole, and of no patch, for each image that has masks."""
 
     def forward(self, tokens: Tokens, grids: Sequence[PatchGrid]) -> Tokens:
-        """The tokens with one in place of each image's block."""
+        """The tokens with one token in place of each image's block."""
         masked = torch.bincount(tokens.image[tokens.kind == REGION], minlength=tokens.images) > 0
         block = (tokens.kind == WHOLE) & masked[tokens.image]
         if not bool(block.any()):
             return tokens
         first = block.clone()
         first[1:] &= ~(block[:-1] & (tokens.image.diff() == 0))
-        owner = tokens.image[block]
-        wide = tokens.values[block].to(torch.promote_types(tokens.values.dtype, torch.float32))
-        sums = wide.new_zeros(tokens.images, wide.shape[1]).index_add(0, owner, wide)
-        means = (sums / torch.bincount(owner, minlength=tokens.images).clamp(min=1)[:, None]).to(
-            tokens.values.dtype
-        )
+        image = tokens.image[block]
+        rows = tokens.values[block].to(torch.promote_types(tokens.values.dtype, torch.float32))
+        sums = rows.new_zeros(tokens.images, rows.shape[1]).index_add(0, image, rows)
+        counts = torch.bincount(image, minlength=tokens.images).clamp(min=1)
+        means = (sums / counts[:, None]).to(tokens.values.dtype)
         values = torch.where(first[:, None], means[tokens.image], tokens.values)
-        kept = replace(tokens, values=values, patch=tokens.patch.masked_fill(first, -1))
-        return kept.take(~block | first)
+        averaged = replace(tokens, values=values, patch=tokens.patch.masked_fill(first, -1))
+        return averaged.take(~block | first)

@@ -1,1 +1,1 @@
-"""Pools: values and Members -> Tokens. One a file."""
+"""Pools, which turn the patches of regions into visual tokens; one method a file."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mean(Pool):
-    """Mean pooling; nothing to learn."""
+    """Mean pooling; nothing learns."""
 
     version: ClassVar[int] = 1
     one_token: ClassVar[bool] = True
@@ -32,7 +32,7 @@ class Mean(Pool):
 
 
 class MeanPool(nn.Module):
-    """`(values [n d], Members) -> Tokens [k d]`."""
+    """The module `(values [n d], Members) -> Tokens [k d]`."""
 
     def forward(self, values: Float[Tensor, "n d"], members: Members, kind: int = REGION) -> Tokens:
         """Pool every region of a batch."""
@@ -41,8 +41,7 @@ class MeanPool(nn.Module):
 
 def segment_mean(values: Float[Tensor, "n d"], members: Members) -> Float[Tensor, "k d"]:
     """The mean of each region's patches, summed in float32 or better."""
-    wide = values if values.dtype.itemsize >= 4 else values.float()
-    total = wide.new_zeros(len(members), wide.shape[1]).index_add(
-        0, members.region, wide[members.patch]
-    )
+    exact = values if values.dtype.itemsize >= 4 else values.float()
+    total = exact.new_zeros(len(members), exact.shape[1])
+    total = total.index_add(0, members.region, exact[members.patch])
     return (total / members.sizes[:, None]).to(values.dtype)

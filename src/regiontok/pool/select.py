@@ -1,10 +1,11 @@
-"""A block of tokens a region: its patches as they are, mask by mask, in raster order. A patch in
-two masks appears twice.
+"""A block of tokens a region: its patches as they are, mask by mask, in raster order.
+
+A patch in two masks appears twice.
 
 After: OG-LLaVA, section 2.1 and 5.2.2 (row O2, OG-Fusion's row selection; V + T tokens with the
 whole image in front is row O6).
-Differs: ragged, never padded: the release pads batches with zeros before the connector, so that an
-image's tokens depend on its batch.
+Differs: rows are ragged and never padded: the release pads batches with zeros before the connector,
+so that an image's tokens depend on its batch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Select(Pool):
-    """Keep the rows of each region; nothing to learn."""
+    """Keep the rows of each region; nothing learns."""
 
     version: ClassVar[int] = 1
     keeps_patches: ClassVar[bool] = True
@@ -35,7 +36,7 @@ class Select(Pool):
 
 
 class SelectRows(nn.Module):
-    """`(values [n d], Members) -> Tokens [m d]`."""
+    """The module `(values [n d], Members) -> Tokens [m d]`."""
 
     def forward(self, values: Float[Tensor, "n d"], members: Members, kind: int = REGION) -> Tokens:
         """Select the rows of every region of a batch."""

@@ -17,11 +17,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from regiontok.pretrain.ranks import Ranks
 from regiontok.rice import export
-from regiontok.rice.classes import ClassCentres, Head
+from regiontok.rice.classes import ClassCentres, ClassHead
 from regiontok.rice.loss import RegionLoss
+from regiontok.rice.negatives import Negatives
 from regiontok.rice.region_attention import RegionTransformer
 from regiontok.rice.row_adam import RowAdam
-from regiontok.rice.sampling import Negatives
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.settings.pretrain_recipe import ObjectHead, Pretrain, TextHead
 
@@ -88,7 +88,7 @@ def vit_config(table: Pretrain) -> ViTConfig:
     return replace(config, image_size=max(table.stage[-1].sides))
 
 
-def heads(table: Pretrain) -> list[Head]:
+def heads(table: Pretrain) -> list[ClassHead]:
     """The heads of the class centres.
 
     Raises:
@@ -100,7 +100,9 @@ def heads(table: Pretrain) -> list[Head]:
         ("object", table.object),
         ("text", table.text),
     ]
-    found = [Head(name, own.classes, loss, negatives, own.weight) for name, own in named if own]
+    found = [
+        ClassHead(name, own.classes, loss, negatives, own.weight) for name, own in named if own
+    ]
     if not found:
         raise ValueError(
             "nothing to discriminate: give [pretrain.object], [pretrain.text], or both"

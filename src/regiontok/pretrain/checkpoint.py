@@ -25,11 +25,12 @@ from torch import Tensor
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
 
 from regiontok.pretrain.ranks import Ranks
+from regiontok.system.errors import RegiontokError
 
 ABOUT = "about.json"
 
 
-class OtherCheckpoint(ValueError):
+class OtherCheckpoint(RegiontokError, ValueError):
     """A checkpoint of other classes, or of another encoder."""
 
 

@@ -24,8 +24,9 @@ from regiontok.measures.knn import LabelledRegions, region_knn
 from regiontok.measures.smoothness import smoothness_metrics
 from regiontok.pretrain.feed import Batch
 from regiontok.rice.region_attention import RegionTransformer, Visible
-from regiontok.shards.stream import ShardViews, Source
-from regiontok.shards.views import Labels, View, ViewSettings
+from regiontok.shards.sources import ShardSource
+from regiontok.shards.stream import ShardViews
+from regiontok.shards.views import LabelSpace, View, ViewSettings
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -55,7 +56,7 @@ def held_out(folder: Path, size: tuple[int, int], patch: int, most: int) -> list
     settings = ViewSettings(
         size, REGIONS, scale=None, flip=0.0, positives=1, patch=patch, empty="ignore"
     )
-    data = ShardViews([Source(folder, kind="object")], settings, Labels(1 << 62))
+    data = ShardViews([ShardSource(folder, kind="object")], settings, LabelSpace(1 << 62))
     found = []
     for position in range(min(most, data.order.samples)):
         view = data[position]

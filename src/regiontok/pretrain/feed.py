@@ -17,9 +17,10 @@ from regiontok.pretrain.schedule import Positions, Timeline
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.region_attention import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
-from regiontok.shards.stream import ShardViews, Source, collate
-from regiontok.shards.views import Labels, View, ViewSettings
-from regiontok.system.interrupt import undisturbed
+from regiontok.shards.sources import ShardSource
+from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.views import LabelSpace, View, ViewSettings
+from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.need import need
 
 if TYPE_CHECKING:
@@ -141,10 +142,11 @@ def views(
                 )
     kind = None if len(head_names(table)) == 2 else head_names(table)[0]
     sources = [
-        Source(folder_of(one.shards, cache), weight=one.weight, kind=kind) for one in table.data
+        ShardSource(folder_of(one.shards, cache), weight=one.weight, kind=kind)
+        for one in table.data
     ]  # type: ignore[arg-type]
     text = table.text
-    labels = Labels(
+    labels = LabelSpace(
         table.object.classes if table.object else _ANY,
         text.classes if text else 0,
         Tokenize(text.tokenizer) if text else None,
@@ -185,7 +187,7 @@ def batches(
         batch_sampler=Positions(timeline, start, stop, rank, ranks),  # type: ignore[arg-type]
         collate_fn=Collate(heads),
         num_workers=workers,
-        worker_init_fn=undisturbed,
+        worker_init_fn=ignore_stop_signals,
         generator=torch.Generator(),  # nothing is drawn from the state of training
     )
     return iter(loader)

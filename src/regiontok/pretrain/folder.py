@@ -24,12 +24,13 @@ from typing import Any
 import torch
 
 from regiontok.settings.recipe import Recipe, to_toml
+from regiontok.system.errors import RegiontokError
 from regiontok.system.files import replacing
 
 PACKAGES = ("regiontok", "torch", "numpy", "pillow", "pyarrow", "scikit-learn")
 
 
-class OtherRun(ValueError):
+class OtherRun(RegiontokError, ValueError):
     """The folder holds a run of another recipe."""
 
 

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from regiontok.pretrain.build import Learner
 from regiontok.pretrain.feed import Batch
-from regiontok.rice.classes import Discriminated
+from regiontok.rice.classes import DiscriminationLoss
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def gradients(
     learner: Learner, batch: Batch, step: int, each: int, device: torch.device, half: bool
-) -> Discriminated:
+) -> DiscriminationLoss:
     """The loss of a batch, its gradients left in the parameters and in the centres.
 
     Args:

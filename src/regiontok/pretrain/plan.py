@@ -38,8 +38,8 @@ import torch
 
 from regiontok.pretrain.build import heads, vit_config
 from regiontok.pretrain.schedule import Timeline
+from regiontok.rice.negatives import Negatives
 from regiontok.rice.region_attention import RegionTransformer
-from regiontok.rice.sampling import Negatives
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 

@@ -30,12 +30,13 @@ from regiontok.pretrain.schedule import Timeline
 from regiontok.rice import export
 from regiontok.settings.pretrain_recipe import Pretrain
 from regiontok.settings.recipe import Recipe
+from regiontok.system.errors import RegiontokError
 from regiontok.system.interrupt import interruptible
 
 NAMED = 16  # images of a failing batch that the message names
 
 
-class PretrainingStopped(ValueError):
+class PretrainingStopped(RegiontokError, ValueError):
     """Training ended before its last step; the message says why, and how to go on."""
 
 

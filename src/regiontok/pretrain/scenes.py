@@ -27,7 +27,8 @@ from regiontok.encoders.lite import Lite
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
 from regiontok.settings import spec
-from regiontok.shards.sidecar import ImageRegions, report_path, write_sidecar
+from regiontok.shards.report import report_path
+from regiontok.shards.sidecar import ImageRegions, write_sidecar
 from regiontok.shards.tar import write_tar
 from regiontok.system.files import replacing
 from regiontok.system.need import need

@@ -13,8 +13,8 @@ for what only it knows:
    `Family.position_ids` gives their positions where the model cannot count them.
 
 With the empty pipeline stages 3 and 4 fall away: the model's own tokens go in, and its output must
-be that of the untouched model, bit by bit. A class that derives from `Family` must have `encode` and
-`project`; everything else has a default.
+be that of the untouched model, bit by bit. A class that derives from `Family` must have `encode`
+and `project`; everything else has a default.
 """
 
 from __future__ import annotations

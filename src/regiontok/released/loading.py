@@ -16,8 +16,10 @@ from regiontok.released.family import Cut, check_model_type
 from regiontok.released.pooling import PoolStage
 from regiontok.released.vlm import ReleasedVLM
 from regiontok.settings import registry
-from regiontok.system.checkpoint import first_line, locate, pretrained, quiet, weight_files
+from regiontok.system.checkpoint import locate, weight_files
+from regiontok.system.errors import first_line
 from regiontok.system.need import need
+from regiontok.system.pretrained import load_pretrained, quiet_transformers
 
 TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 
@@ -121,7 +123,7 @@ def load_model_and_processor(
         )
     rules = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with quiet():
+        with quiet_transformers():
             config = AutoConfig.from_pretrained(str(folder), **rules)
             check_model_type(config.model_type, model_types)
             processor = AutoProcessor.from_pretrained(str(folder), **rules)
@@ -130,7 +132,7 @@ def load_model_and_processor(
             f"{name}: config, tokenizer or processor cannot be read ({first_line(error)})"
         ) from None
     options = {} if attention is None else {"attn_implementation": attention}
-    model = pretrained(AutoModelForImageTextToText, folder, name, dtype=dtype, **options)
+    model = load_pretrained(AutoModelForImageTextToText, folder, name, dtype=dtype, **options)
     return model.to(device).eval(), processor
 
 

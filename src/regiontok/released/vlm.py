@@ -24,7 +24,7 @@ from regiontok.released.prepared import PreparedPrompts
 from regiontok.released.prompts import PromptImages, expanding_processor
 from regiontok.released.ready_tokens import check_takes_ready_tokens
 from regiontok.settings import registry
-from regiontok.system.choices import one_of
+from regiontok.system.choices import check_choice
 from regiontok.tokenizer.pipeline import RegionPipeline, label_of
 
 Side = Literal["left", "right"]
@@ -56,8 +56,8 @@ class ReleasedVLM(nn.Module):
         padding: str = "drop",
     ) -> None:
         super().__init__()
-        one_of("pool_stage", pool_stage, get_args(PoolStage))
-        one_of("cut", cut, get_args(Cut))
+        check_choice("pool_stage", pool_stage, get_args(PoolStage))
+        check_choice("cut", cut, get_args(Cut))
         check_takes_ready_tokens(model)
         self.family = family_of(model, processor)
         self.model, self.processor = model, processor

@@ -1,1 +1,1 @@
-"""RICE: the region transformer, its losses and class centres, checkpoints."""
+"""Region-based pretraining of RICE: region transformer, losses, class centres, checkpoints."""

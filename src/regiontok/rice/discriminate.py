@@ -1,5 +1,7 @@
-"""Cosines with positives and log-sum-exp over negatives, chunk by chunk of the classes, forward and
-backward; over ranks, if there are."""
+"""Cosines with positives and log-sum-exp over negatives, forward and backward, over all ranks.
+
+Both passes go over the classes chunk by chunk.
+"""
 
 from __future__ import annotations
 
@@ -8,44 +10,44 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from regiontok.rice.sampling import Negatives
+from regiontok.rice.negatives import Negatives
+from regiontok.rice.ranks import gathered, scattered, summed
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-# Logits a chunk: 4 MB in float32 stay in a processor's cache; a GPU wants large products.
-_LOGITS = {"cpu": 1 << 20}
-_LOGITS_ELSEWHERE = 1 << 26
-# Logits a head keeps for the backward pass, whatever K is: 134 MB in float32, 1 GB on a GPU; the
-# rest are made again.
-_KEPT = {"cpu": 32 << 20}
-_KEPT_ELSEWHERE = 1 << 28
-# They lie in blocks that the C library gives back to the system at once (over 32 MB): while rows'
-# gradients fill, logits leave.
-_TOGETHER = 9 << 20
-_SMALLEST = 256  # classes a chunk, however many regions there are
-# e^64 times a billion classes fits into float32; e^-64 does too, so that no term is lost below it
+# Logits of a chunk: 4 MB in float32 stay in a processor's cache; a GPU wants large products.
+_CHUNK_LOGITS = {"cpu": 1 << 20}
+_CHUNK_LOGITS_ELSEWHERE = 1 << 26
+# Logits that a head keeps for the backward pass, whatever K is: 134 MB in float32, 1 GB on a GPU;
+# all others are made again.
+_KEPT_LOGITS = {"cpu": 32 << 20}
+_KEPT_LOGITS_ELSEWHERE = 1 << 28
+# They lie in blocks that the C library gives back to the system at once (over 32 MB): as the
+# gradients of rows fill, logits leave.
+_BLOCK_LOGITS = 9 << 20
+_SMALLEST_CHUNK = 256  # classes of a chunk, however many regions there are
+# e^64 times a billion classes fits into float32; e^-64 does too, so that no term is lost below it.
 _EXP_SAFE = 64.0
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
-    """What one rank does for one head in one step. Classes are counted from the rank's first.
+class RankShare:
+    """What one rank does for one head in one step; classes are counted from the rank's first.
 
     Attributes:
         centres: the rank's rows.
-        scale: of the cosines.
-        products: type of the large matrix products; None for that of the centres.
-        regions: which of the gathered regions have a label of this head.
-        slots: labels a region at most.
-        rows: classes touched: first the negatives, ascending, then the positives that are none.
-        negatives: how many of `rows` are negatives.
-        region, slot, spot: of every positive on this rank: where in `regions`, which of its labels,
-            where in `rows`; by `spot`.
+        scale: factor of the cosines.
+        products: type of the large matrix products; None takes that of the centres.
+        regions: indices of the gathered regions that have a label of this head.
+        slots: largest number of labels of a region.
+        rows: the classes touched: first the negatives, ascending, then the positives that are none.
+        negatives: number of negatives among `rows`.
+        region, slot, spot: of every positive on this rank its index in `regions`, its index among
+            the labels of that region, and its index in `rows`; they are sorted by `spot`.
     """
 
     centres: Float[Tensor, "k d"]
@@ -62,39 +64,42 @@ class Share:
     @classmethod
     def of(
         cls,
-        centres: Tensor,
+        *,
+        centres: Float[Tensor, "k d"],
         start: int,
         labels: Int[Tensor, "n m"],
-        draw: Negatives,
+        negatives: Negatives,
         step: int,
         name: str,
         scale: float,
         products: torch.dtype | None,
-    ) -> Share:
-        """From the gathered labels, -1 for none and none twice in a region; `start` is the rank's
-        first class."""
+    ) -> RankShare:
+        """From the gathered labels, -1 for none and none twice in a region.
+
+        `start` is the rank's first class, `name` that of the head.
+        """
         stop = start + len(centres)
         regions = (labels >= 0).any(1).nonzero().flatten()
         labels = labels[regions]
         region, slot = ((labels >= start) & (labels < stop)).nonzero(as_tuple=True)
-        own = labels[region, slot]
-        mask = draw.chosen(step, start, stop, own, name)
-        chosen, positives = mask.nonzero().flatten(), (own - start).unique()
-        rows = torch.cat([chosen, positives[~mask[positives]]])
+        positives = labels[region, slot]
+        is_negative = negatives.chosen(step, start, stop, positives, name)
+        chosen, positive_rows = is_negative.nonzero().flatten(), (positives - start).unique()
+        rows = torch.cat([chosen, positive_rows[~is_negative[positive_rows]]])
         place = torch.empty(len(centres), dtype=torch.long, device=labels.device)
         place[rows] = torch.arange(len(rows), device=labels.device)
-        spot, order = place[own - start].sort(stable=True)
+        spot, order = place[positives - start].sort(stable=True)
         return cls(
-            centres,
-            scale,
-            products,
-            regions,
-            labels.shape[1],
-            rows,
-            len(chosen),
-            region[order],
-            slot[order],
-            spot,
+            centres=centres,
+            scale=scale,
+            products=products,
+            regions=regions,
+            slots=labels.shape[1],
+            rows=rows,
+            negatives=len(chosen),
+            region=region[order],
+            slot=slot[order],
+            spot=spot,
         )
 
     @property
@@ -108,43 +113,51 @@ class Share:
         return rows, 1 / rows.norm(dim=1, keepdim=True)
 
     def chunks(
-        self, x: Float[Tensor, "n d"], kept: list[Tensor]
-    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Negatives in pieces: where in `rows`, their centres [c d], one over their lengths [c],
-        exp(scale cos - shift) [n c].
+        self, x: Float[Tensor, "n d"], kept_terms: list[Tensor]
+    ) -> Iterator[tuple[slice, Float[Tensor, "c d"], Float[Tensor, "c"], Float[Tensor, "n c"]]]:
+        """The negatives in chunks.
 
-        The tensors are overwritten by the next piece. A region's own positives have 0. `kept` are
-        the terms of the first pieces, if they were made before; they are taken out.
+        Of each chunk it gives its place in `rows`, the centres, one over their lengths, and the
+        terms exp(scale cos - shift), which are 0 for a region's own positives. The tensors are
+        overwritten by the next chunk.
+
+        Args:
+            x: unit features of the regions.
+            kept_terms: the terms of the first chunks, if they were made before; they are taken out.
         """
-        size = min(
-            max(_SMALLEST, _LOGITS.get(x.device.type, _LOGITS_ELSEWHERE) // max(len(x), 1)),
-            max(self.negatives, 1),
-        )
-        logits, gathered = x.new_empty(len(x) * size), None
+        chunk_logits = _CHUNK_LOGITS.get(x.device.type, _CHUNK_LOGITS_ELSEWHERE)
+        size = max(_SMALLEST_CHUNK, chunk_logits // max(len(x), 1))
+        size = min(size, max(self.negatives, 1))
+        logits = x.new_empty(len(x) * size)
+        space: Tensor | None = None  # for centres that have to be gathered
         cast = x.to(self.products or x.dtype)
-        whole = self.negatives == len(self.centres)
+        takes_all = self.negatives == len(self.centres)
         for begin in range(0, self.negatives, size):
             end = min(begin + size, self.negatives)
-            if whole:
+            if takes_all:
                 centres = self.centres[begin:end]
             else:
-                gathered = (
-                    self.centres.new_empty(size, self.centres.shape[1])
-                    if gathered is None
-                    else gathered
-                )
+                if space is None:
+                    space = self.centres.new_empty(size, self.centres.shape[1])
                 centres = torch.index_select(
-                    self.centres, 0, self.rows[begin:end], out=gathered[: end - begin]
+                    self.centres, 0, self.rows[begin:end], out=space[: end - begin]
                 )
             inverse = 1 / torch.linalg.vector_norm(centres, dim=1)
-            terms = kept.pop(0) if kept else self.terms(cast, centres, inverse, begin, logits)
+            if kept_terms:
+                terms = kept_terms.pop(0)
+            else:
+                terms = self.terms(cast, centres, inverse, begin, logits)
             yield slice(begin, end), centres, inverse, terms
 
     def terms(
-        self, x: Float[Tensor, "n d"], centres: Tensor, inverse: Tensor, begin: int, space: Tensor
+        self,
+        x: Float[Tensor, "n d"],
+        centres: Float[Tensor, "c d"],
+        inverse: Float[Tensor, "c"],
+        begin: int,
+        space: Float[Tensor, "..."],
     ) -> Float[Tensor, "n c"]:
-        """exp(scale cos - shift) of one piece of the negatives, which begins at `begin`; made in
-        `space`."""
+        """exp(scale cos - shift) of the chunk of negatives that begins at `begin`, in `space`."""
         terms = space[: len(x) * len(centres)].view(len(x), len(centres))
         multiply(x, centres.to(x.dtype).T, out=terms)
         terms.mul_(inverse * self.scale)
@@ -159,145 +172,128 @@ class Share:
     def forward(
         self, x: Float[Tensor, "n d"]
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n m"], list[Tensor]]:
-        """This rank's part of the sum of exponentials and of the positive cosines, in float64, so
-        that ranks only have to be added; and the terms that are kept for `backward`."""
-        total, kept = torch.zeros(len(x), dtype=torch.float64, device=x.device), []
-        room, block = _KEPT.get(x.device.type, _KEPT_ELSEWHERE), x.new_empty(0)
+        """This rank's part of the sums of exponentials and of the positive cosines.
+
+        Both are in float64, and of ranks they only have to be added. The last result are the terms
+        that are kept for `backward`.
+        """
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        kept_terms: list[Tensor] = []
+        room, block = _KEPT_LOGITS.get(x.device.type, _KEPT_LOGITS_ELSEWHERE), x.new_empty(0)
         for _, _, _, terms in self.chunks(x, []):
             total += terms.sum(1)
             room -= terms.numel()
             if room >= 0:
                 if len(block) < terms.numel():
-                    block = x.new_empty(max(_TOGETHER, terms.numel()))
-                kept.append(block[: terms.numel()].view_as(terms).copy_(terms))
+                    block = x.new_empty(max(_BLOCK_LOGITS, terms.numel()))
+                kept_terms.append(block[: terms.numel()].view_as(terms).copy_(terms))
                 block = block[terms.numel() :]
         cosines = torch.zeros(len(x), self.slots, dtype=torch.float64, device=x.device)
         rows, inverse = self.positive_centres()
         cosines[self.region, self.slot] = ((x[self.region] * rows).sum(1) * inverse[:, 0]).double()
-        return total, cosines, kept
+        return total, cosines, kept_terms
 
     def backward(
         self,
         x: Float[Tensor, "n d"],
         per_term: Float[Tensor, "n"],
         per_cosine: Float[Tensor, "n m"],
-        kept: list[Tensor],
+        kept_terms: list[Tensor],
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "r d"]]:
-        """Gradients of the regions and of the touched rows, from those of the sum of exponentials
-        and of the positive cosines.
+        """The gradients of the regions and of the touched rows.
 
-        `kept` is used up.
+        Args:
+            x: unit features of the regions.
+            per_term: gradient of each region's sum of exponentials.
+            per_cosine: gradient of the positive cosines.
+            kept_terms: what `forward` kept; it is used up.
         """
         values, dx = x.new_empty(len(self.rows), x.shape[1]), torch.zeros_like(x)
         values[self.negatives :] = 0
-        cast, part = x.to(self.products or x.dtype), torch.empty_like(x)
-        for at, centres, inverse, terms in self.chunks(x, kept):
+        cast, product = x.to(self.products or x.dtype), torch.empty_like(x)
+        for place, centres, inverse, terms in self.chunks(x, kept_terms):
             terms.mul_((per_term * self.scale)[:, None])
-            own = values[at]
-            multiply(terms.to(cast.dtype).T, cast, out=own)
-            along = torch.linalg.vecdot(own, centres) * inverse.pow(3)
-            own.mul_(inverse[:, None]).addcmul_(centres, along[:, None], value=-1)
+            gradient = values[place]
+            multiply(terms.to(cast.dtype).T, cast, out=gradient)
+            along = torch.linalg.vecdot(gradient, centres) * inverse.pow(3)
+            gradient.mul_(inverse[:, None]).addcmul_(centres, along[:, None], value=-1)
             terms.mul_(inverse)
-            dx.add_(multiply(terms.to(cast.dtype), centres.to(cast.dtype), out=part))
+            dx.add_(multiply(terms.to(cast.dtype), centres.to(cast.dtype), out=product))
         rows, inverse = self.positive_centres()
-        unit, mine = rows * inverse, x[self.region]
+        unit, regions = rows * inverse, x[self.region]
         slope = per_cosine[self.region, self.slot][:, None]
         dx.index_add_(0, self.region, slope * unit)
-        values.index_add_(
-            0, self.spot, slope * inverse * (mine - (mine * unit).sum(1, keepdim=True) * unit)
-        )
+        cosine = (regions * unit).sum(1, keepdim=True)
+        values.index_add_(0, self.spot, slope * inverse * (regions - cosine * unit))
         return dx, values
 
 
 def multiply(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
-    """`a @ b` into `out`, which may be of a wider type."""
+    """`a @ b` into `out`, whose type may be wider."""
     return torch.mm(a, b, out=out) if a.dtype == out.dtype else out.copy_(a @ b)
 
 
 class Discriminate(torch.autograd.Function):
-    """(unit regions [n d] of this rank) -> for each share: cosines with positives [N m],
-    log-sum-exp over negatives [N]; and counts.
+    """Unit regions `[n d]` of this rank -> cosines and log-sum-exp of each share, and counts.
 
-    N are the regions of all ranks that the share names; every rank gets the same results. The last
-    result is the number of negatives of each head over all ranks. Logits that are not kept are made
-    again in the backward pass; gradients of the centres go to `deliver(number of the share,
-    values)`. `factor` multiplies the gradient of the regions.
+    For each share the results are the cosines with positives `[N m]` and the log-sum-exp over
+    negatives `[N]`, where N are the regions of all ranks that the share names; every rank gets the
+    same. The last result is the number of negatives of each head over all ranks.
+
+    Logits that are not kept are made again in the backward pass. The gradients of centres go to
+    `add_gradient(number of the share, values)`; `factor` multiplies the gradient of the regions.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         regions: Float[Tensor, "n d"],
-        shares: Sequence[Share],
+        shares: Sequence[RankShare],
         mesh: DeviceMesh | None,
         factor: float,
-        deliver: Callable[[int, Tensor], None],
+        add_gradient: Callable[[int, Tensor], None],
     ) -> tuple[Tensor, ...]:
+        """See the class."""
         x = gathered(regions, mesh)
         with torch.autocast(x.device.type, enabled=False):
-            made = [share.forward(x[share.regions]) for share in shares]
-        parts = [part for total, cosines, _ in made for part in (total, cosines)]
-        counts = torch.tensor(
-            [share.negatives for share in shares], dtype=torch.float64, device=x.device
-        )
-        flat = torch.cat([*(part.flatten() for part in parts), counts])
-        flat = summed(flat, mesh)  # one collective for all heads
-        *parts, counts = (
-            piece.view_as(like)
-            for piece, like in zip(
-                flat.split([part.numel() for part in [*parts, counts]]),
-                [*parts, counts],
-                strict=True,
+            results = [share.forward(x[share.regions]) for share in shares]
+        sums = [tensor for total, cosines, _ in results for tensor in (total, cosines)]
+        sums.append(
+            torch.tensor(
+                [share.negatives for share in shares], dtype=torch.float64, device=x.device
             )
         )
-        totals = parts[::2]
+        flat = torch.cat([tensor.flatten() for tensor in sums])
+        flat = summed(flat, mesh)  # one collective for all heads
+        *sums, counts = (
+            piece.view_as(tensor)
+            for piece, tensor in zip(
+                flat.split([tensor.numel() for tensor in sums]), sums, strict=True
+            )
+        )
+        totals = sums[::2]
         ctx.save_for_backward(x, *totals)
-        ctx.kept = [kept for _, _, kept in made]
-        ctx.shares, ctx.mesh, ctx.factor, ctx.deliver = shares, mesh, factor, deliver
+        ctx.kept_terms = [kept_terms for _, _, kept_terms in results]
+        ctx.shares, ctx.mesh, ctx.factor, ctx.add_gradient = shares, mesh, factor, add_gradient
         ctx.mark_non_differentiable(counts)
         ctx.set_materialize_grads(True)
-        found: list[Tensor] = []
-        for share, total, cosines in zip(shares, totals, parts[1::2], strict=True):
-            found += [cosines.to(x.dtype), (total.log() + share.shift).to(x.dtype)]
-        return *found, counts
+        outputs: list[Tensor] = []
+        for share, total, cosines in zip(shares, totals, sums[1::2], strict=True):
+            outputs += [cosines.to(x.dtype), (total.log() + share.shift).to(x.dtype)]
+        return *outputs, counts
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        """See the class."""
         x, *totals = ctx.saved_tensors
         dx = torch.zeros_like(x)
         with torch.autocast(x.device.type, enabled=False):
-            for at, (share, total) in enumerate(zip(ctx.shares, totals, strict=True)):
-                per_term = torch.where(total > 0, grads[2 * at + 1].double() / total, 0.0).to(
-                    x.dtype
+            for index, (share, total) in enumerate(zip(ctx.shares, totals, strict=True)):
+                per_cosine, per_logsumexp = grads[2 * index], grads[2 * index + 1]
+                per_term = torch.where(total > 0, per_logsumexp.double() / total, 0.0).to(x.dtype)
+                region_gradient, values = share.backward(
+                    x[share.regions], per_term, per_cosine, ctx.kept_terms[index]
                 )
-                own, values = share.backward(
-                    x[share.regions], per_term, grads[2 * at], ctx.kept[at]
-                )
-                dx.index_add_(0, share.regions, own)
-                ctx.deliver(at, values)
+                dx.index_add_(0, share.regions, region_gradient)
+                ctx.add_gradient(index, values)
         return scattered(dx, ctx.mesh) * ctx.factor, None, None, None, None
-
-
-def gathered(values: Tensor, mesh: DeviceMesh | None) -> Tensor:
-    """Of all ranks, laid end to end; as many on each."""
-    if mesh is None:
-        return values
-    whole = values.new_empty(len(values) * mesh.size(), *values.shape[1:])
-    dist.all_gather_into_tensor(whole, values.contiguous(), group=mesh.get_group())
-    return whole
-
-
-def summed(values: Tensor, mesh: DeviceMesh | None) -> Tensor:
-    """Added up over all ranks, in place."""
-    if mesh is not None:
-        dist.all_reduce(values, group=mesh.get_group())
-    return values
-
-
-def scattered(values: Float[Tensor, "N d"], mesh: DeviceMesh | None) -> Float[Tensor, "n d"]:
-    """Added up over all ranks; of the sum this rank's part, as `gathered` laid them."""
-    if mesh is None:
-        return values
-    own = values.new_empty(len(values) // mesh.size(), *values.shape[1:])
-    dist.reduce_scatter_tensor(own, values, group=mesh.get_group())
-    return own

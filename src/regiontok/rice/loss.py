@@ -1,5 +1,4 @@
-"""Region cluster discrimination: what a region's cosines with its positive and negative class
-centres cost.
+"""Region cluster discrimination: the loss of a region's cosines with its positives and negatives.
 
 After: RICE, section 3.3 (rows R5, R6), equations 3 and 4; margin and scale of section 4.1.
 Differs: the negatives' sum runs over negative centres (the text repeats the positive's symbol). The
@@ -24,28 +23,28 @@ KINDS = ("twosided", "softmax")
 
 @dataclass(frozen=True)
 class RegionLoss:
-    """How one region's loss follows from its positive cosines and the log-sum-exp of its scaled
-    negative ones.
+    """The loss of a region, from its positive cosines and the log-sum-exp of its negative ones.
 
     With z_p = scale (cos_p - margin) for a positive, or scale cos(theta_p + margin) if angular, and
     z_k = scale cos_k for a negative:
 
-    - `twosided`: log(1 + sum_p e^-z_p) + log(1 + sum_k e^z_k). Both terms are absolute: centres
-      whose mean cosine with everything is well above 0 start with a loss of tens, so centroids are
-      centred first (`centred`).
+    - `twosided` (equation 3 with one positive, equation 4 with several):
+      log(1 + sum_p e^-z_p) + log(1 + sum_k e^z_k). Both terms are absolute: centres whose mean
+      cosine with everything is well above 0 start with a loss of tens, so centroids are centred
+      first (`initial_centres.centred`).
     - `softmax`: the mean over positives of log(1 + sum_k e^(z_k - z_p)): one softmax a positive,
       the region's other positives left out of its denominator. With one positive this is margin
       softmax.
 
     Attributes:
-        kind: `twosided` or `softmax`.
-        margin: 0.3 in the paper; on the cosine, or in radians if angular.
-        angular: cos(theta + margin) in place of cos(theta) - margin.
-        scale: what cosines are multiplied by, 64 in the paper.
+        kind: "twosided" or "softmax".
+        margin: 0.3 in the paper; it is taken off the cosine, or added to the angle in radians.
+        angular: True takes cos(theta + margin) in place of cos(theta) - margin.
+        scale: factor of the cosines, 64 in the paper.
 
     Raises:
-        ValueError: another kind, a negative or infinite margin, or a scale outside (0, 300]: beyond
-            that even float64 sums overflow.
+        ValueError: If the kind is another one, the margin is negative or not below pi, or the scale
+            lies outside (0, 300]: beyond that even float64 sums overflow.
     """
 
     kind: str = "twosided"
@@ -67,21 +66,21 @@ class RegionLoss:
         """The loss of each region.
 
         Args:
-            cosine: with its positives; what stands where `valid` is False does not matter, if
-                finite.
-            valid: which of them are there; at least one a region.
-            negative: log of the sum of exp(scale cos) over its negatives; -inf for none.
+            cosine: cosines with its positives; a value where `valid` is False does not matter, if
+                it is finite.
+            valid: which of them exist; at least one a region.
+            negative: log of the sum of exp(scale cos) over its negatives; -inf if it has none.
 
-        >>> one = torch.tensor([[0.5]]), torch.tensor([[True]])
-        >>> RegionLoss(margin=0.25, scale=4.0)(*one, torch.tensor([0.0]))  # log(1 + e^-1) + log(1 + 1)
+        >>> half = torch.tensor([[0.5]]), torch.tensor([[True]]), torch.tensor([0.0])
+        >>> RegionLoss(margin=0.25, scale=4.0)(*half)  # log(1 + e^-1) + log(1 + 1)
         tensor([1.0064])
-        >>> RegionLoss("softmax", margin=0.25, scale=4.0)(*one, torch.tensor([0.0]))  # log(1 + e^-1)
+        >>> RegionLoss("softmax", margin=0.25, scale=4.0)(*half)  # log(1 + e^-1)
         tensor([0.3133])
         """
         scores = self.scale * with_margin(cosine, self.margin, self.angular)
         if self.kind == "softmax":
-            each = torch.logaddexp(torch.zeros_like(scores), negative[:, None] - scores)
-            return torch.where(valid, each, 0.0).sum(1) / valid.sum(1)
+            losses = torch.logaddexp(torch.zeros_like(scores), negative[:, None] - scores)
+            return torch.where(valid, losses, 0.0).sum(1) / valid.sum(1)
         zero = torch.zeros_like(negative)
         pulls = torch.cat([zero[:, None], torch.where(valid, -scores, -torch.inf)], dim=1)
         return pulls.logsumexp(1) + torch.logaddexp(zero, negative)
@@ -100,9 +99,8 @@ def with_margin(
     """
     if not angular:
         return cosine - margin
-    # a sine below 1e-3 is rounding in float32; and its slope, cos / sin, is infinite at theta = 0
+    # A sine below 1e-3 is rounding in float32; and its slope, cos / sin, is infinite at theta = 0.
     sine = (1 - cosine.square()).clamp_min(1e-6).sqrt()
-    turn = math.cos(math.pi - margin)
-    return torch.where(
-        cosine > turn, cosine * math.cos(margin) - sine * math.sin(margin), cosine - turn - 1
-    )
+    turning = math.cos(math.pi - margin)
+    angle_sum = cosine * math.cos(margin) - sine * math.sin(margin)
+    return torch.where(cosine > turning, angle_sum, cosine - turning - 1)

@@ -1,10 +1,11 @@
-"""Adam by rows for class centres: a row is touched only by steps that sampled it, and is a unit
-vector again afterwards.
+"""Adam by rows for class centres: a step touches only the rows that it sampled.
+
+A row is a unit vector again after each of its steps.
 
 After: RICE, section 4.1 (row R8: AdamW) for the step; that rows are lazy is this project's.
-Differs: no weight decay on centres, and rows that a step did not sample do not move: a dense AdamW
-moves them by their momentum (30 degrees in 200 steps after one real step, measured). Bias
-correction counts a row's own steps.
+Differs: there is no weight decay on centres, and rows that a step did not sample do not move: a
+dense AdamW moves them by their momentum (30 degrees in 200 steps after one real step, measured).
+Bias correction counts a row's own steps.
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from regiontok.rice.classes import ClassCentres, RowGradient, sharded
-from regiontok.rice.discriminate import summed
+from regiontok.rice.classes import ClassCentres, RowGradient
+from regiontok.rice.ranks import sharded, summed
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-_ROWS = 8192  # at once: temporary memory does not grow with the rows of a step
+_ROWS = 8192  # rows stepped at once: temporary memory does not grow with the rows of a step
 
 
 class RowAdam:
     """Steps the centres by `centres.gradients`, and empties them.
 
     Args:
-        centres: whose rows are stepped; they hold state for their own rows only.
+        centres: the centres whose rows are stepped; each rank holds state for its own rows only.
         lr: learning rate; a schedule sets the attribute.
         betas: decay of the two moments.
-        eps: added to the root of the second.
+        eps: added to the root of the second moment.
 
     Raises:
-        ValueError: a negative rate, or a decay outside [0, 1).
+        ValueError: If the rate is negative, or a decay lies outside [0, 1).
     """
 
     def __init__(
@@ -55,35 +56,39 @@ class RowAdam:
             self._state[head.name] = (torch.zeros_like(rows), torch.zeros_like(rows), steps)
 
     def gradient_norm(self) -> Tensor:
-        """Of all centres of all ranks: its own, since a trunk's norm is of another kind and size. A
-        collective."""
-        gradients = self.centres.gradients.values()
+        """The norm of the gradients of all centres of all ranks; a collective.
+
+        It is a norm of its own, since a trunk's norm is of another kind and size.
+        """
         device = self.centres.local(self.centres.heads[0].name).device
         total = torch.zeros((), dtype=torch.float64, device=device)
-        for gradient in gradients:
+        for gradient in self.centres.gradients.values():
             total += gradient.values.norm().double().square()
         return summed(total, self.centres.mesh).sqrt()
 
     def clip(self, norm: float) -> Tensor:
-        """Scale the centres' gradients down to a norm at most; their norm before. A collective.
+        """Scale the centres' gradients down to a norm at most; returns their norm before.
+
+        It is a collective.
 
         Raises:
-            ValueError: the norm is not above 0.
+            ValueError: If the norm is not above 0.
         """
         if not norm > 0:
             raise ValueError(f"clips to a norm above 0, got {norm}")
-        before = self.gradient_norm()
+        unclipped = self.gradient_norm()
+        factor = (norm / (unclipped + 1e-6)).clamp(max=1.0)
         for gradient in self.centres.gradients.values():
-            gradient.values.mul_((norm / (before + 1e-6)).clamp(max=1.0).to(gradient.values.dtype))
-        return before
+            gradient.values.mul_(factor.to(gradient.values.dtype))
+        return unclipped
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step of the rows that have a gradient. No rank waits for another."""
+        """Step the rows that have a gradient; no rank waits for another."""
         for name, gradient in self.centres.gradients.items():
             for begin in range(0, len(gradient.rows), _ROWS):
-                part = slice(begin, begin + _ROWS)
-                self._step(name, RowGradient(gradient.rows[part], gradient.values[part]))
+                chunk = slice(begin, begin + _ROWS)
+                self._step(name, RowGradient(gradient.rows[chunk], gradient.values[chunk]))
         self.zero_grad()
 
     def zero_grad(self) -> None:
@@ -98,22 +103,24 @@ class RowAdam:
         first = mean[rows].lerp_(gradient.values, 1 - self.betas[0])
         second = square[rows].lerp_(gradient.values.square(), 1 - self.betas[1])
         mean[rows], square[rows] = first, second
-        corrected = [
+        corrections = [
             1 - torch.exp(count * math.log(beta)) if beta else torch.ones_like(count)
             for beta in self.betas
         ]
-        first.div_(corrected[0]).div_(second.div_(corrected[1]).sqrt_().add_(self.eps))
+        first.div_(corrections[0]).div_(second.div_(corrections[1]).sqrt_().add_(self.eps))
         centres[rows] = F.normalize(centres[rows] - self.lr * first, dim=1)
 
     def usage(self, name: str) -> Tensor:
-        """Share of a head's centres that any step has sampled so far. A collective."""
+        """The share of a head's centres that some step has sampled; a collective."""
         used = (self._state[name][2] > 0).sum().double()
         return summed(used, self.centres.mesh) / self.centres.head(name).classes
 
     def state_dict(self) -> dict[str, Float[Tensor, "K d"] | Int[Tensor, "K"]]:
-        """Moments and steps of every head, as DTensors where there is a mesh; they share memory
-        with the state, so that `torch.distributed.checkpoint.load` into them is all that loading
-        needs."""
+        """The moments and steps of every head, as DTensors where there is a mesh.
+
+        They share memory with the state, so that `torch.distributed.checkpoint.load` into them is
+        all that loading needs.
+        """
         return {
             f"{head.name}.{kind}": sharded(value, head.classes, self.centres.mesh)
             for head in self.centres.heads
@@ -124,12 +131,13 @@ class RowAdam:
         """Take over a state of as many ranks.
 
         Raises:
-            ValueError: other heads or shapes, such as a state of another K.
+            ValueError: If heads or shapes are others, as in a state of another K.
         """
-        own = self.state_dict()
-        shapes = [{key: tuple(value.shape) for key, value in each.items()} for each in (own, state)]
-        if shapes[0] != shapes[1]:
-            other = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
-            raise ValueError(f"the state is of other centres; these differ: {other}")
-        for key, value in own.items():
+        current = self.state_dict()
+        shapes = {(key, tuple(value.shape)) for key, value in current.items()}
+        other_shapes = {(key, tuple(value.shape)) for key, value in state.items()}
+        if shapes != other_shapes:
+            different = sorted(shapes ^ other_shapes)
+            raise ValueError(f"the state is of other centres; these differ: {different}")
+        for key, value in current.items():
             value.copy_(state[key])

@@ -1,15 +1,16 @@
-"""The vision transformer that RICE trains: pre-norm, 2-D rotary positions, CLS with a rotary row of
-its own; any size and aspect ratio.
+"""The vision transformer that RICE trains, for images of any size and aspect ratio.
+
+It is pre-norm, with 2-D rotary positions and a CLS token that has a rotary row of its own.
 
 After: RICE, sections 3.2 and 4.1 (row R4: ViT-B/16, ViT-L/14); the released weights are
 transformers' `MLCDVisionModel`, whose arithmetic this is (tested on square and 2:1 images).
 Differs: rotary frequencies are made in float32 at each forward pass and kept nowhere, so that a
-model cast to bfloat16 has exact ones (transformers casts the buffer that holds them). Keys' names
-are our own; `export.py` has both.
+model cast to bfloat16 has exact ones (transformers casts the buffer that holds them). The names of
+weights are our own; `export.py` has both.
 
-Positions: of the rotated dimensions of a head the first quarter turns by the row, the second by the
-column, the third and fourth are their partners. A position is a plain patch index, so other sizes
-need no interpolation.
+Positions: of the rotated dimensions of a head the first quarter turns by the row and the second by
+the column; the third and fourth are their partners. A position is a plain patch index, so other
+sizes need no interpolation.
 """
 
 from __future__ import annotations
@@ -27,21 +28,28 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 Activation = Literal["gelu", "quick_gelu"]
-Turn = tuple[Tensor, Tensor]  # cosines and sines `[t e]` of the rotary angles, e = width of a head
+Rotary = tuple[Tensor, Tensor]  # cosines and sines `[t e]` of the angles, e = width of a head
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ViTConfig:
     """The shape of a vision transformer.
 
     Attributes:
-        width, depth, heads, mlp: d, number of blocks, heads a block, width inside the MLP.
+        width: d, the width of a token.
+        depth: number of blocks.
+        heads: number of attention heads of a block.
+        mlp: width inside the MLP.
         patch: side of a patch in pixels.
-        image_size: side of the square it was trained for last: what an exported checkpoint's
+        image_size: side of the square it was trained for last, which an exported checkpoint's
             processor makes. The network takes any size.
-        activation: of the MLP; "quick_gelu" is x * sigmoid(1.702 x).
-        eps: of the layer norms.
+        activation: activation of the MLP; "quick_gelu" is x * sigmoid(1.702 x).
+        eps: epsilon of the layer norms.
         theta: base of the rotary frequencies.
+
+    Raises:
+        ValueError: If a size is below 1, a head's width is no multiple of 4, the activation is
+            unknown, or the image is smaller than a patch.
 
     >>> ViTConfig.named("l14", image_size=336).grid((336, 672))
     (24, 48)
@@ -62,7 +70,8 @@ class ViTConfig:
             raise ValueError(f"sizes must be at least 1, got {self}")
         if self.width % (4 * self.heads):
             raise ValueError(
-                f"a head's width must be a multiple of 4 (rows, columns, a pair each): {self.width} / {self.heads} is not"
+                "a head's width must be a multiple of 4 (rows, columns, a pair each): "
+                f"{self.width} / {self.heads} is not"
             )
         if self.activation not in ACTIVATIONS:
             raise ValueError(
@@ -75,22 +84,23 @@ class ViTConfig:
         """One of `SIZES`, with some fields changed.
 
         Raises:
-            ValueError: no such size.
+            ValueError: If there is no such size.
         """
         if name not in SIZES:
             raise ValueError(f"no size {name!r}; there are {', '.join(SIZES)}")
         return replace(SIZES[name], **changes)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(h, w): whole patches of an image of `size` = (H, W).
+        """(h, w): the whole patches of an image of `size` = (H, W).
 
         Raises:
-            ValueError: smaller than one patch.
+            ValueError: If the image is smaller than one patch.
         """
         h, w = size[0] // self.patch, size[1] // self.patch
         if min(h, w) < 1:
             raise ValueError(
-                f"an image of {size[0]} x {size[1]} pixels is smaller than one patch of {self.patch}"
+                f"an image of {size[0]} x {size[1]} pixels is smaller than one patch of "
+                f"{self.patch}"
             )
         return h, w
 
@@ -101,23 +111,24 @@ def _quick_gelu(x: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": _quick_gelu}
 SIZES = {
-    "mini": ViTConfig(64, 4, 4, 128, 8, image_size=64),
-    "ti16": ViTConfig(192, 12, 3, 768, 16),
-    "s16": ViTConfig(384, 12, 6, 1536, 16),
-    "b16": ViTConfig(768, 12, 12, 3072, 16),
-    "l14": ViTConfig(1024, 24, 16, 4096, 14),
+    "mini": ViTConfig(width=64, depth=4, heads=4, mlp=128, patch=8, image_size=64),
+    "ti16": ViTConfig(width=192, depth=12, heads=3, mlp=768, patch=16),
+    "s16": ViTConfig(width=384, depth=12, heads=6, mlp=1536, patch=16),
+    "b16": ViTConfig(width=768, depth=12, heads=12, mlp=3072, patch=16),
+    "l14": ViTConfig(width=1024, depth=24, heads=16, mlp=4096, patch=14),
 }
 
 
-def rotate(x: Float[Tensor, "b a t e"], turn: Turn) -> Float[Tensor, "b a t e"]:
+def rotate(x: Float[Tensor, "b a t e"], rotary: Rotary) -> Float[Tensor, "b a t e"]:
     """Turn each pair (i, i + e / 2) of every head by its angle, in float32 or better."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    first, second = wide.chunk(2, -1)
-    return (wide * turn[0] + torch.cat([-second, first], -1) * turn[1]).to(x.dtype)
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    first, second = exact.chunk(2, -1)
+    cos, sin = rotary
+    return (exact * cos + torch.cat([-second, first], -1) * sin).to(x.dtype)
 
 
 class Attention(nn.Module):
-    """Projections of one block; the attention itself is `F.scaled_dot_product_attention`."""
+    """The projections of one block; attention itself is `F.scaled_dot_product_attention`."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -127,10 +138,11 @@ class Attention(nn.Module):
         )
 
     def split(self, projected: Float[Tensor, "b t d"]) -> Float[Tensor, "b a t e"]:
-        """Heads apart."""
-        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        """The heads of projected tokens."""
+        heads: Tensor = projected.unflatten(-1, (self.heads, -1))
+        return heads.transpose(1, 2)
 
-    def mixed(
+    def attend(
         self,
         q: Float[Tensor, "b a r e"],
         k: Float[Tensor, "b a t e"],
@@ -138,30 +150,28 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "b 1 r t"] | None = None,
     ) -> Float[Tensor, "b r d"]:
         """Attend, put the heads together, project."""
-        return self.out(
-            F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-        )
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return projected
 
 
 class Mlp(nn.Module):
-    """Two linear layers."""
+    """Two linear layers with an activation between them."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.up, self.down = (
-            nn.Linear(config.width, config.mlp),
-            nn.Linear(config.mlp, config.width),
-        )
+        self.up = nn.Linear(config.width, config.mlp)
+        self.down = nn.Linear(config.mlp, config.width)
         self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, x: Float[Tensor, "*rest d"]) -> Float[Tensor, "*rest d"]:
+    def forward(self, x: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes d"]:
         """`[... d]` -> `[... d]`."""
-        return self.down(self.activation(self.up(x)))
+        out: Tensor = self.down(self.activation(self.up(x)))
+        return out
 
 
 class Block(nn.Module):
-    """A transformer layer, and the same weights as a Region Transformer layer where `rows` are
-    given.
+    """A transformer layer, and with the same weights a Region Transformer layer for `rows`.
 
     Image tokens never see rows: what they become is the plain layer's result, to the last bit.
     """
@@ -174,43 +184,46 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b t d"],
-        turn: Turn,
+        rotary: Rotary,
         rows: Float[Tensor, "b r d"] | None = None,
         mask: Bool[Tensor, "b 1 r n"] | None = None,
     ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b r d"] | None]:
-        """Image tokens (CLS first) and region rows, one layer on. Keys and values are made once,
-        from the image's tokens.
+        """Image tokens (CLS first) and region rows, one layer on.
+
+        Keys and values are made once, from the image's tokens.
 
         Args:
+            x: the image's tokens.
+            rotary: cosines and sines of their angles.
+            rows: region rows, if there are any.
             mask: the patches that each row sees, CLS left out (t = 1 + n).
         """
         attention, normed = self.attention, self.norm1(x)
-        q, k = (
-            rotate(attention.split(part(normed)), turn) for part in (attention.query, attention.key)
-        )
+        q = rotate(attention.split(attention.query(normed)), rotary)
+        k = rotate(attention.split(attention.key(normed)), rotary)
         v = attention.split(attention.value(normed))
-        x = x + attention.mixed(q, k, v)
+        x = x + attention.attend(q, k, v)
         x = x + self.mlp(self.norm2(x))
         if rows is not None:
-            first = (
-                turn[0][:1],
-                turn[1][:1],
-            )  # a row is a class token, and stands where CLS stands
+            # A row is a class token, so it turns as CLS does.
+            first = (rotary[0][:1], rotary[1][:1])
             q = rotate(attention.split(attention.query(self.norm1(rows))), first)
-            rows = rows + attention.mixed(q, k[:, :, 1:], v[:, :, 1:], mask)
+            rows = rows + attention.attend(q, k[:, :, 1:], v[:, :, 1:], mask)
             rows = rows + self.mlp(self.norm2(rows))
         return x, rows
 
 
 class ViT(nn.Module):
-    """`[b 3 H W]` normalised pixels -> `[b 1+n d]` tokens, CLS first, not yet through the last norm
-    (as `last_hidden_state` is).
+    """`[b 3 H W]` normalised pixels -> `[b 1+n d]` tokens, CLS first.
 
-    Blocks hold no Python that depends on data, so `for block in vit.blocks: block.compile()`
-    compiles each without a break.
+    Tokens have not gone through the last norm (neither has `last_hidden_state`). Blocks hold no
+    Python that depends on data, so `for block in vit.blocks: block.compile()` compiles each without
+    a break.
 
     Attributes:
-        checkpointing: recompute blocks in the backward pass instead of keeping what is inside them.
+        config: the shape.
+        checkpointing: True recomputes blocks in the backward pass instead of keeping what is inside
+            them.
 
     >>> vit = ViT(ViTConfig.named("mini"), seed=0)
     >>> vit(torch.zeros(2, 3, 32, 64)).shape
@@ -221,9 +234,8 @@ class ViT(nn.Module):
         super().__init__()
         self.config = config
         self.checkpointing = False
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # layers draw weights of their own, which `draw` replaces
+        # Layers draw weights of their own, which `init_weights` replaces.
+        with torch.random.fork_rng(devices=[]):
             self.patches = nn.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False)
             self.cls = nn.Parameter(torch.empty(config.width))
             self.cls_angle = nn.Parameter(torch.empty(config.width // config.heads // 2))
@@ -231,16 +243,18 @@ class ViT(nn.Module):
                 nn.LayerNorm(config.width, eps=config.eps) for _ in range(2)
             )
             self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.draw(seed)
+        self.init_weights(seed)
 
     @torch.no_grad()
-    def draw(self, seed: int) -> None:
-        """Random weights, spread as CLIP's and MLCD's are; biases 0, norms 1. Nothing on the meta
-        device."""
+    def init_weights(self, seed: int) -> None:
+        """Draw random weights, spread as CLIP's and MLCD's are; biases are 0, norms 1.
+
+        On the meta device nothing is done.
+        """
         if self.cls.is_meta:
             return
         width, depth, heads = self.config.width, self.config.depth, self.config.heads
-        source = torch.Generator(self.cls.device).manual_seed(seed)
+        generator = torch.Generator(self.cls.device).manual_seed(seed)
         inward = width**-0.5 * (2 * depth) ** -0.5
         spread = {
             "query": inward,
@@ -250,66 +264,71 @@ class ViT(nn.Module):
             "up": (2 * width) ** -0.5,
             "down": inward,
         }
-        for name, part in self.named_modules():
-            if isinstance(part, nn.Linear):
-                part.weight.normal_(0, spread[name.split(".")[-1]], generator=source)
-                part.bias.zero_()
-            elif isinstance(part, nn.LayerNorm):
-                part.reset_parameters()
-        self.patches.weight.normal_(0, 0.02, generator=source)
-        self.cls.normal_(0, width**-0.5, generator=source)
-        self.cls_angle.normal_(0, (width // heads // 2) ** -0.5, generator=source)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                module.weight.normal_(0, spread[name.split(".")[-1]], generator=generator)
+                module.bias.zero_()
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+        self.patches.weight.normal_(0, 0.02, generator=generator)
+        self.cls.normal_(0, width**-0.5, generator=generator)
+        self.cls_angle.normal_(0, (width // heads // 2) ** -0.5, generator=generator)
 
     def forward(self, pixels: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b t d"]:
-        """Tokens after the last block. Pixels right of and below the last whole patch are seen by
-        none."""
-        x, turn = self.embed(pixels)
+        """The tokens after the last block.
+
+        Pixels right of and below the last whole patch are seen by none.
+        """
+        x, rotary = self.embed(pixels)
         for block in self.blocks:
-            x, _ = self.run(block, x, turn)
+            x, _ = self.run_block(block, x, rotary)
         return x
 
-    def embed(self, pixels: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b t d"], Turn]:
-        """Tokens before the first block, and their rotary angles.
+    def embed(self, pixels: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b t d"], Rotary]:
+        """The tokens in front of the first block, and their rotary angles.
 
         Raises:
-            ValueError: not three channels, or an image smaller than a patch.
+            ValueError: If there are not three channels, or the image is smaller than a patch.
         """
         if pixels.ndim != 4 or pixels.shape[1] != 3:
             raise ValueError(f"expected pixels [b 3 H W], got {list(pixels.shape)}")
         grid = self.config.grid((pixels.shape[2], pixels.shape[3]))
         patches = self.patches(pixels.to(self.patches.weight.dtype)).flatten(2).transpose(1, 2)
         cls = self.cls.to(patches.dtype).expand(len(pixels), 1, -1)
-        # the residual stream keeps the parameters' type under autocast, also on devices where the
-        # convolution and norms give bfloat16
-        return self.norm_in(torch.cat([cls, patches], 1)).to(self.cls.dtype), self.turn(grid)
+        # Under autocast the residual stream has the parameters' type, also on devices where the
+        # convolution and norms give bfloat16.
+        tokens = self.norm_in(torch.cat([cls, patches], 1)).to(self.cls.dtype)
+        return tokens, self.rotary(grid)
 
-    def turn(self, grid: tuple[int, int]) -> Turn:
-        """Cosines and sines `[1+n e]`, CLS first, in float32 or better."""
+    def rotary(self, grid: tuple[int, int]) -> Rotary:
+        """The cosines and sines `[1+n e]` of a grid's tokens, CLS first, in float32 or better."""
         half = len(self.cls_angle)
         steps = torch.arange(0, half, 2, device=self.cls_angle.device, dtype=torch.float32)
-        speed = 1.0 / (self.config.theta ** (steps / half))
-        rows, cols = (
-            torch.arange(side, device=speed.device, dtype=torch.float32)[:, None] * speed
+        frequency = 1.0 / (self.config.theta ** (steps / half))
+        rows, columns = (
+            torch.arange(side, device=frequency.device, dtype=torch.float32)[:, None] * frequency
             for side in grid
         )
-        angle = torch.cat(
-            [rows[:, None].expand(*grid, -1), cols[None].expand(*grid, -1)], -1
-        ).flatten(0, 1)
+        angles = [rows[:, None].expand(*grid, -1), columns[None].expand(*grid, -1)]
+        angle = torch.cat(angles, -1).flatten(0, 1)
         cos, sin = (
-            torch.cat([f(self.cls_angle)[None], f(angle)]).repeat(1, 2)
-            for f in (torch.cos, torch.sin)
+            torch.cat([function(self.cls_angle)[None], function(angle)]).repeat(1, 2)
+            for function in (torch.cos, torch.sin)
         )
         return cos, sin
 
-    def run(
+    def run_block(
         self,
         block: nn.Module,
-        x: Tensor,
-        turn: Turn,
-        rows: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """One block, recomputed in the backward pass where `checkpointing` says so."""
+        x: Float[Tensor, "b t d"],
+        rotary: Rotary,
+        rows: Float[Tensor, "b r d"] | None = None,
+        mask: Bool[Tensor, "b 1 r n"] | None = None,
+    ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b r d"] | None]:
+        """Run one block; with `checkpointing` it is recomputed in the backward pass."""
+        out: tuple[Tensor, Tensor | None]
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, x, turn, rows, mask, use_reentrant=False)
-        return block(x, turn, rows, mask)
+            out = checkpoint(block, x, rotary, rows, mask, use_reentrant=False)
+        else:
+            out = block(x, rotary, rows, mask)
+        return out

@@ -29,7 +29,8 @@ from regiontok.methods import Segmenter
 from regiontok.segment.prompted.everything import Candidates, passed
 from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
 from regiontok.segment.prompted.promptable import Encoded, Promptable, family, processor
-from regiontok.system.checkpoint import fingerprint, locate, shared
+from regiontok.system.checkpoint import fingerprint, locate
+from regiontok.system.pretrained import shared_model
 
 Granularity = Literal["study", "study2", "coarse", "medium", "fine", "fast"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -186,7 +187,7 @@ class Sam(Segmenter):
         family(self._folder, self.model)
         how = getattr(torch, self.dtype), self.device
         settings = ("sam", self.dtype, self.device, self.compile)
-        return shared(
+        return shared_model(
             self._folder,
             settings,
             lambda: Promptable.load(self._folder, self.model, *how, compiled=self.compile),

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from regiontok.core.picture import Picture
-from regiontok.data.collect import Item
+from regiontok.data.collect import NamedPath
 from regiontok.serve.token_source import TokenSource
 from regiontok.system.checkpoint import read_json
 from regiontok.system.files import replacing
@@ -38,7 +38,7 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 class ExportedImage:
     """What became of one image: its entry in the manifest, or why it was set aside."""
 
-    item: Item
+    item: NamedPath
     entry: dict[str, Any] | None = None
     error: str | None = None
 
@@ -64,7 +64,7 @@ class Export:
     entries: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
 
-    def run(self, items: Sequence[Item]) -> Iterator[ExportedImage]:
+    def run(self, items: Sequence[NamedPath]) -> Iterator[ExportedImage]:
         """Each image when its files are written; the manifest is written last.
 
         A bad image is set aside and the others go on.
@@ -98,8 +98,8 @@ class Export:
             "failed": self.failed,
         }
 
-    def _export_batch(self, items: Sequence[Item]) -> Iterator[ExportedImage]:
-        decoded: list[tuple[Item, Picture]] = []
+    def _export_batch(self, items: Sequence[NamedPath]) -> Iterator[ExportedImage]:
+        decoded: list[tuple[NamedPath, Picture]] = []
         for item in items:
             try:
                 decoded.append((item, Picture.of(item.path)))
@@ -107,7 +107,9 @@ class Export:
                 yield ExportedImage(item, error=str(error))
         yield from self._encode_and_write(decoded)
 
-    def _encode_and_write(self, decoded: Sequence[tuple[Item, Picture]]) -> Iterator[ExportedImage]:
+    def _encode_and_write(
+        self, decoded: Sequence[tuple[NamedPath, Picture]]
+    ) -> Iterator[ExportedImage]:
         """Export pictures together, or one by one if one of them spoils their batch."""
         if not decoded:
             return
@@ -123,7 +125,9 @@ class Export:
         for (item, picture), values in zip(decoded, tokens, strict=True):
             yield self._write(item, picture, values)
 
-    def _write(self, item: Item, picture: Picture, values: Float[Tensor, "k e"]) -> ExportedImage:
+    def _write(
+        self, item: NamedPath, picture: Picture, values: Float[Tensor, "k e"]
+    ) -> ExportedImage:
         if self.k is None and len(values):
             self.k = len(values)
         values = values.detach().to("cpu", getattr(torch, self.dtype)).contiguous()

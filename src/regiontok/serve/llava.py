@@ -24,7 +24,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from regiontok.model.vlm import RegionVLM
-from regiontok.system.checkpoint import first_line
+from regiontok.system.errors import first_line
 from regiontok.system.files import replacing
 
 # 24 x 24 patches: the budget for images that a server takes from the form is LLaVA-1.5's 576 tokens

@@ -3,16 +3,16 @@
 Grid, width and tokens are what the checkpoint gives at its own size; `size=` makes others. Grids
 follow the checkpoint's published preprocessing: DINOv2 is resized and cropped to 224 px although
 its positions were made for 518. Licences are those of the WEIGHTS, as their publisher states them
-on the hub; read them there before any use. Nothing here is fetched or imported when a name is
-looked up.
+on the hub; read them there before any use. Nothing is fetched or imported when a name is looked up.
 
-Checked, November 2026: on copies of the hub's pages, names and licences of SigLIP2, MLCD (the 448's
-licence is the 336's) and C-RADIOv3, the name of AIMv2 (its licence on its sisters), and the name
-alone of DINOv2-L with registers, RICE, DINOv3 and RADIO-H; RADIO's licence on its sister RADIO-g.
-In timm 1.0.31: names, sizes, widths, prefix tokens and licences of the Perception Encoder, widths,
-prefix tokens and licences of C-RADIOv3 and DINOv3. RADIO-B and RADIO-L stand in NVlabs' README. NOT
-checked, for want of a copy: clip-vit-base-patch16, RICE's licence, and which of the CLIPs has
-safetensors on its main branch. OpenAI states no licence for CLIP's weights (its code is MIT).
+Checked in November 2026: on copies of the hub's pages, names and licences of SigLIP2, MLCD (the
+448's licence is the 336's) and C-RADIOv3, the name of AIMv2 (its licence on its sisters), and the
+name alone of DINOv2-L with registers, RICE, DINOv3 and RADIO-H; RADIO's licence on its sister
+RADIO-g. In timm 1.0.31: names, sizes, widths, prefix tokens and licences of the Perception Encoder,
+widths, prefix tokens and licences of C-RADIOv3 and DINOv3. RADIO-B and RADIO-L stand in NVlabs'
+README. NOT checked, for want of a copy: clip-vit-base-patch16, RICE's licence, and which of the
+CLIPs has safetensors on its main branch. OpenAI states no licence for CLIP's weights (its code is
+MIT).
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regiontok.settings.registry import names
-from regiontok.settings.spec import Call, parse
-from regiontok.system.hub import cached
+from regiontok.settings.spec import Call, parse_one
+from regiontok.system.hub import cached_folder
 
-STUDY = 0.7  # the diagnostic study's threshold for `merge`, with CLIP, SigLIP2 and RADIO
+STUDY_THRESHOLD = 0.7  # of `merge` in the diagnostic study, for CLIP, SigLIP2 and RADIO
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One encoder that can be called by a short name.
 
     Attributes:
-        name: short name, or the name of the method itself.
-        spec: what it stands for.
-        hub: where the weights lie; None if they come with the package, or there are none.
+        name: the short name, or the name of the method itself.
+        spec: the spec that the name stands for.
+        hub: hub name of the weights; None if they come with the package, or there are none.
         grid: (h, w) at the checkpoint's own size; None if it follows the photo.
-        width: of a feature.
-        prefix: CLS, summary and register tokens in front of the patches; None if they are known
-            only once the weights are read.
-        licence: of the weights.
-        threshold: for `merge`, where it was measured.
-        note: what a user should know before.
+        width: length of a feature.
+        prefix: number of CLS, summary and register tokens in front of the patches; None if they are
+            known only once the weights are read.
+        licence: licence of the weights.
+        threshold: threshold for `merge`, if one was measured.
+        note: what a user should know before choosing it.
     """
 
     name: str
@@ -58,259 +58,164 @@ class Entry:
 
     @property
     def tokens(self) -> int | None:
-        """Patches and prefix."""
-        return (
-            None
-            if self.grid is None or self.prefix is None
-            else self.grid[0] * self.grid[1] + self.prefix
-        )
+        """Number of patches and prefix tokens; None if it is not known beforehand."""
+        if self.grid is None or self.prefix is None:
+            return None
+        return self.grid[0] * self.grid[1] + self.prefix
 
 
-def _hub(
-    name: str,
-    hub: str,
-    side: int | None,
-    width: int,
-    prefix: int | None,
-    licence: str,
-    *,
-    by: str = "transformers",
-    size: int | None = None,
-    threshold: float | None = None,
-    note: str = "",
-) -> Entry:
-    spec = f"{by}({hub!r}, size={size})" if size else f"{by}({hub!r})"
-    return Entry(
-        name,
-        spec,
-        hub,
-        None if side is None else (side, side),
-        width,
-        prefix,
-        licence,
-        threshold,
-        note,
-    )
+_CLIP, _META, _APACHE = "none stated", "DINOv3, gated", "Apache-2.0"
+_NVIDIA, _NVIDIA_OPEN = "NVIDIA, non-commercial", "NVIDIA open model"
 
+# short name, hub name, side of the grid, width, prefix tokens, licence of the weights
+# fmt: off
+_ON_HUB = (
+    ("clip-b16", "openai/clip-vit-base-patch16", 14, 768, 1, _CLIP),
+    ("clip-b32", "openai/clip-vit-base-patch32", 7, 768, 1, _CLIP),
+    ("clip-l14", "openai/clip-vit-large-patch14", 16, 1024, 1, _CLIP),
+    ("clip-l14-336", "openai/clip-vit-large-patch14-336", 24, 1024, 1, _CLIP),
+    ("siglip2-so400m-384", "google/siglip2-so400m-patch14-384", 27, 1152, 0, _APACHE),
+    ("siglip2-so400m-512", "google/siglip2-so400m-patch16-512", 32, 1152, 0, _APACHE),
+    ("siglip2-b-naflex", "google/siglip2-base-patch16-naflex", None, 768, 0, _APACHE),
+    ("siglip2-so400m-naflex", "google/siglip2-so400m-patch16-naflex", None, 1152, 0, _APACHE),
+    ("radio-b", "nvidia/RADIO-B", 48, 768, None, _NVIDIA),
+    ("radio-l", "nvidia/RADIO-L", 48, 1024, None, _NVIDIA),
+    ("radio-h", "nvidia/RADIO-H", 48, 1280, None, _NVIDIA),
+    ("c-radio-v3-b", "nvidia/C-RADIOv3-B", 32, 768, 8, _NVIDIA_OPEN),
+    ("c-radio-v3-l", "nvidia/C-RADIOv3-L", 32, 1024, 8, _NVIDIA_OPEN),
+    ("c-radio-v3-h", "nvidia/C-RADIOv3-H", 32, 1280, 8, _NVIDIA_OPEN),
+    ("dinov2-b", "facebook/dinov2-base", 16, 768, 1, _APACHE),
+    ("dinov2-l", "facebook/dinov2-large", 16, 1024, 1, _APACHE),
+    ("dinov2-b-reg", "facebook/dinov2-with-registers-base", 16, 768, 5, _APACHE),
+    ("dinov2-l-reg", "facebook/dinov2-with-registers-large", 16, 1024, 5, _APACHE),
+    ("dinov3-b", "facebook/dinov3-vitb16-pretrain-lvd1689m", 14, 768, 5, _META),
+    ("dinov3-l", "facebook/dinov3-vitl16-pretrain-lvd1689m", 14, 1024, 5, _META),
+    ("aimv2-l14-448", "apple/aimv2-large-patch14-448", 32, 1024, 0, "Apple AMLR, research"),
+    ("mlcd-l14-336", "DeepGlint-AI/mlcd-vit-large-patch14-336", 24, 1024, 1, _APACHE),
+    ("mlcd-g14-336", "DeepGlint-AI/mlcd-vit-bigG-patch14-336", 24, 1664, 1, "MIT"),
+    ("mlcd-g14-448", "DeepGlint-AI/mlcd-vit-bigG-patch14-448", 32, 1664, 1, "MIT"),
+    ("rice-l14-560", "DeepGlint-AI/rice-vit-large-patch14-560", 40, 1024, 1, "not checked"),
+    ("pe-core-l14-336", "timm/vit_pe_core_large_patch14_336.fb", 24, 1024, 1, _APACHE),
+    ("pe-lang-l14-448", "timm/vit_pe_lang_large_patch14_448.fb", 32, 1024, 1, _APACHE),
+    ("pe-spatial-l14-448", "timm/vit_pe_spatial_large_patch14_448.fb", 32, 1024, 1, _APACHE),
+)
+# fmt: on
+# RADIOv2.5 is named at further sizes of its canvas, in pixels, too.
+_RADIO_SIZES = (384, 576, 768)
+_RADIO_PATCH = 16
 
-def _radio() -> Iterator[Entry]:
-    nvidia, note = "NVIDIA, non-commercial", "RADIOv2.5"
-    for letter, width in (("B", 768), ("L", 1024), ("H", 1280)):
-        for size in (None, 384, 576, 768):
-            name = f"radio-{letter.lower()}" + (f"-{size}" if size else "")
-            yield _hub(
-                name,
-                f"nvidia/RADIO-{letter}",
-                (size or 768) // 16,
-                width,
-                None,
-                nvidia,
-                by="radio",
-                size=size,
-                threshold=STUDY,
-                note=note if letter == "H" else f"{note}; hub name not checked",
-            )
-    for letter, width in (("B", 768), ("L", 1024), ("H", 1280)):
-        yield _hub(
-            f"c-radio-v3-{letter.lower()}",
-            f"nvidia/C-RADIOv3-{letter}",
-            32,
-            width,
-            8,
-            "NVIDIA open model",
-            by="radio",
-        )
+_THRESHOLDS = dict.fromkeys(
+    ("clip-l14-336", "siglip2-so400m-384", "radio-b", "radio-l", "radio-h"), STUDY_THRESHOLD
+)
+_NOTES = {
+    "clip-b16": "hub name not checked",
+    "clip-l14-336": "layer=-2 is LLaVA's choice",
+    "mlcd-l14-336": "a CLIP in its config",
+    "mlcd-g14-448": "licence not checked: that of the 336",
+    "radio-b": "RADIOv2.5; hub name not checked",
+    "radio-l": "RADIOv2.5; hub name not checked",
+    "radio-h": "RADIOv2.5",
+    **dict.fromkeys(
+        ("siglip2-b-naflex", "siglip2-so400m-naflex"),
+        "grid follows the photo, at most 256 patches",
+    ),
+    **dict.fromkeys(
+        ("dinov2-b", "dinov2-l", "dinov2-b-reg", "dinov2-l-reg"),
+        "size=518 gives 37 x 37, for which its positions were made",
+    ),
+    **dict.fromkeys(("dinov3-b", "dinov3-l"), "gated: accept the licence on the hub first"),
+}
 
-
-_NAFLEX = "grid follows the photo, at most 256 patches"
-_GATED = "gated: accept the licence on the hub first"
-_DINOV2 = "size=518 gives 37 x 37, for which its positions were made"
-
-CATALOGUE: tuple[Entry, ...] = (
-    Entry("lite", "lite", None, (24, 24), 192, 0, "Apache-2.0", 0.5, "comes with the package"),
-    Entry(
-        "filters",
-        "filters",
-        None,
-        (24, 24),
-        320,
-        0,
-        "none needed",
-        0.75,
-        "no weights: hand-made filters",
+_WITHOUT_HUB = (
+    CatalogueEntry(
+        name="lite",
+        spec="lite",
+        hub=None,
+        grid=(24, 24),
+        width=192,
+        prefix=0,
+        licence=_APACHE,
+        threshold=0.5,
+        note="comes with the package",
     ),
-    _hub(
-        "clip-b16",
-        "openai/clip-vit-base-patch16",
-        14,
-        768,
-        1,
-        "none stated",
-        note="hub name not checked",
-    ),
-    _hub("clip-b32", "openai/clip-vit-base-patch32", 7, 768, 1, "none stated"),
-    _hub("clip-l14", "openai/clip-vit-large-patch14", 16, 1024, 1, "none stated"),
-    _hub(
-        "clip-l14-336",
-        "openai/clip-vit-large-patch14-336",
-        24,
-        1024,
-        1,
-        "none stated",
-        threshold=STUDY,
-        note="layer=-2 is LLaVA's choice",
-    ),
-    _hub(
-        "siglip2-so400m-384",
-        "google/siglip2-so400m-patch14-384",
-        27,
-        1152,
-        0,
-        "Apache-2.0",
-        threshold=STUDY,
-    ),
-    _hub("siglip2-so400m-512", "google/siglip2-so400m-patch16-512", 32, 1152, 0, "Apache-2.0"),
-    _hub(
-        "siglip2-b-naflex",
-        "google/siglip2-base-patch16-naflex",
-        None,
-        768,
-        0,
-        "Apache-2.0",
-        by="naflex",
-        note=_NAFLEX,
-    ),
-    _hub(
-        "siglip2-so400m-naflex",
-        "google/siglip2-so400m-patch16-naflex",
-        None,
-        1152,
-        0,
-        "Apache-2.0",
-        by="naflex",
-        note=_NAFLEX,
-    ),
-    *_radio(),
-    _hub("dinov2-b", "facebook/dinov2-base", 16, 768, 1, "Apache-2.0", note=_DINOV2),
-    _hub("dinov2-l", "facebook/dinov2-large", 16, 1024, 1, "Apache-2.0", note=_DINOV2),
-    _hub(
-        "dinov2-b-reg",
-        "facebook/dinov2-with-registers-base",
-        16,
-        768,
-        5,
-        "Apache-2.0",
-        note=_DINOV2,
-    ),
-    _hub(
-        "dinov2-l-reg",
-        "facebook/dinov2-with-registers-large",
-        16,
-        1024,
-        5,
-        "Apache-2.0",
-        note=_DINOV2,
-    ),
-    _hub(
-        "dinov3-b",
-        "facebook/dinov3-vitb16-pretrain-lvd1689m",
-        14,
-        768,
-        5,
-        "DINOv3, gated",
-        note=_GATED,
-    ),
-    _hub(
-        "dinov3-l",
-        "facebook/dinov3-vitl16-pretrain-lvd1689m",
-        14,
-        1024,
-        5,
-        "DINOv3, gated",
-        note=_GATED,
-    ),
-    _hub("aimv2-l14-448", "apple/aimv2-large-patch14-448", 32, 1024, 0, "Apple AMLR, research"),
-    _hub(
-        "mlcd-l14-336",
-        "DeepGlint-AI/mlcd-vit-large-patch14-336",
-        24,
-        1024,
-        1,
-        "Apache-2.0",
-        note="a CLIP in its config",
-    ),
-    _hub("mlcd-g14-336", "DeepGlint-AI/mlcd-vit-bigG-patch14-336", 24, 1664, 1, "MIT"),
-    _hub(
-        "mlcd-g14-448",
-        "DeepGlint-AI/mlcd-vit-bigG-patch14-448",
-        32,
-        1664,
-        1,
-        "MIT",
-        note="licence not checked: that of the 336",
-    ),
-    _hub("rice-l14-560", "DeepGlint-AI/rice-vit-large-patch14-560", 40, 1024, 1, "not checked"),
-    _hub(
-        "pe-core-l14-336",
-        "timm/vit_pe_core_large_patch14_336.fb",
-        24,
-        1024,
-        1,
-        "Apache-2.0",
-        by="timm",
-    ),
-    _hub(
-        "pe-lang-l14-448",
-        "timm/vit_pe_lang_large_patch14_448.fb",
-        32,
-        1024,
-        1,
-        "Apache-2.0",
-        by="timm",
-    ),
-    _hub(
-        "pe-spatial-l14-448",
-        "timm/vit_pe_spatial_large_patch14_448.fb",
-        32,
-        1024,
-        1,
-        "Apache-2.0",
-        by="timm",
+    CatalogueEntry(
+        name="filters",
+        spec="filters",
+        hub=None,
+        grid=(24, 24),
+        width=320,
+        prefix=0,
+        licence="none needed",
+        threshold=0.75,
+        note="no weights: hand-made filters",
     ),
 )
 
-# What `regiontok.settings.spec` reads: the names that are no method's own.
+
+def _entries_on_hub() -> Iterator[CatalogueEntry]:
+    for name, hub, side, width, prefix, licence in _ON_HUB:
+        method = _method_for(name, hub)
+        has_sizes = name in ("radio-b", "radio-l", "radio-h")
+        for size in (None, *_RADIO_SIZES) if has_sizes else (None,):
+            grid_side = size // _RADIO_PATCH if size else side
+            yield CatalogueEntry(
+                name=f"{name}-{size}" if size else name,
+                spec=f"{method}({hub!r}, size={size})" if size else f"{method}({hub!r})",
+                hub=hub,
+                grid=(grid_side, grid_side) if grid_side else None,
+                width=width,
+                prefix=prefix,
+                licence=licence,
+                threshold=_THRESHOLDS.get(name),
+                note=_NOTES.get(name, ""),
+            )
+
+
+def _method_for(name: str, hub: str) -> str:
+    """The encoder that reads a checkpoint of the catalogue."""
+    if "RADIO" in hub:
+        return "radio"
+    if name.endswith("-naflex"):
+        return "naflex"
+    return "timm" if hub.startswith("timm/") else "transformers"
+
+
+CATALOGUE: tuple[CatalogueEntry, ...] = (*_WITHOUT_HUB, *_entries_on_hub())
+
+# The short names, which `regiontok.settings.registry` reads: those that are no method's own name.
 SPECS = {entry.name: entry.spec for entry in CATALOGUE if entry.spec != entry.name}
 
 
-def route(text: str) -> Call | str:
-    """The encoder a user means: a spec or short name as it is; a folder or a hub name is given to
-    the encoder that reads it.
+def encoder_call(text: str) -> Call | str:
+    """The encoder that a user means by a text, as a call or a spec; nothing is downloaded.
 
-    Nothing is downloaded. A folder, or a hub name whose config is in the hub's cache, goes by its
-    config.json; another hub name by the catalogue, timm's own by their owner; the rest to
-    `transformers`, which reads most and says what it does not.
+    A spec or short name stays as it is; a folder or a hub name becomes the argument of the encoder
+    that reads it. A folder, or a hub name whose config is in the hub's cache, goes by its
+    config.json; another hub name by the catalogue, timm's own by their owner; any other to
+    `transformers`, which reads most checkpoints and says what it does not read.
 
-    >>> str(route("nvidia/RADIO-L")), str(route("google/vit-base-patch16-224")), route("dinov2-l")
-    ("radio('nvidia/RADIO-L')", "transformers('google/vit-base-patch16-224')", 'dinov2-l')
+    >>> str(encoder_call("nvidia/RADIO-L")), str(encoder_call("google/vit-base-patch16-224"))
+    ("radio('nvidia/RADIO-L')", "transformers('google/vit-base-patch16-224')")
+    >>> encoder_call("dinov2-l")
+    'dinov2-l'
     """
     if "(" in text or text in SPECS or text in names("encoder"):
         return text
-    own = Path(text).expanduser()
-    if not own.is_dir() and "/" not in text and "\\" not in text:
+    local = Path(text).expanduser()
+    if not local.is_dir() and "/" not in text and "\\" not in text:
         return text
-    folder = own if own.is_dir() else cached(text)
+    folder = local if local.is_dir() else cached_folder(text)
     if folder is not None and (folder / "config.json").is_file():
-        return Call(reader(folder), (text,))
-    known = {entry.hub: parse(entry.spec)[0].name for entry in CATALOGUE if entry.hub}
-    return Call(known.get(text, "timm" if text.startswith("timm/") else "transformers"), (text,))
+        return Call(encoder_of_checkpoint(folder), (text,))
+    by_hub_name = {entry.hub: parse_one(entry.spec).name for entry in CATALOGUE if entry.hub}
+    default = "timm" if text.startswith("timm/") else "transformers"
+    return Call(by_hub_name.get(text, default), (text,))
 
 
-def reader(folder: Path) -> str:
-    """Which encoder reads a checkpoint, by its config.json: "radio", "naflex", "timm" or
-    "transformers".
+def encoder_of_checkpoint(folder: Path) -> str:
+    """The encoder that reads a checkpoint: "radio", "naflex", "timm" or "transformers".
 
-    A config that is no json is left to `transformers`, whose message says so.
+    Its config.json decides; one that is no json is left to `transformers`, whose message says so.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -1,5 +1,4 @@
-"""The `[pretrain]` table of a recipe: region transformer, class centres, data, stages of growing
-resolution.
+"""The `[pretrain]` table of a recipe: region transformer, class centres, data, growing resolution.
 
 After: RICE, section 4.1 (rows R3 to R8); what the text does not say (warm-up, decay, number of
 region layers, OCR's vocabulary) is ours.
@@ -10,62 +9,62 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from regiontok.settings.base import NotNegative, Positive, Settings, Share
 
 
-class PretrainModel(_Settings):
+class PretrainModel(Settings):
     """The encoder (row R4).
 
     Attributes:
-        vit: a size that `regiontok.rice.vit` names.
-        start: folder or hub name of an encoder in MLCD's layout to go on from, in place of random
+        vit: name of a size of `regiontok.rice.vit`.
+        start: folder or hub name of an encoder in MLCD's layout to start from, in place of random
             weights.
-        region_layers: last blocks that also run region rows; 0: attention pooling after the last
-            block.
+        region_layers: number of last blocks that also run region rows; with 0 there is attention
+            pooling after the last block.
         query: what a region row starts from.
     """
 
     vit: str = "mini"
     start: str = ""
-    region_layers: Annotated[int, Field(ge=0)] = 1
+    region_layers: NotNegative = 1
     query: Literal["cls", "learned"] = "cls"
 
 
-class PretrainData(_Settings):
-    """A source: a folder of shards with side-cars, or generated scenes such as "scenes(400,
-    size=96)".
+class PretrainData(Settings):
+    """One source of images.
 
     Attributes:
-        shards: see above.
-        weight: how often an image of it is drawn, against 1.
+        shards: a folder of shards with side-cars, or generated scenes such as "scenes(400,
+            size=96)".
+        weight: how often an image of this source is drawn, against 1.
     """
 
     shards: str
     weight: float = 1.0
 
 
-class ObjectHead(_Settings):
-    """Class centres of objects: one positive a region. `weight` is of its loss."""
+class ObjectHead(Settings):
+    """Class centres of objects: every region has one positive class.
+
+    Attributes:
+        classes: number of classes.
+        weight: weight of the head's loss.
+    """
 
     classes: Positive
     weight: float = 1.0
 
 
-class TextHead(_Settings):
+class TextHead(Settings):
     """Class centres of text: the token ids of a region's text are its positives (row R6).
 
     Attributes:
-        tokenizer: "bytes" (256 classes), or folder or hub name of a transformers tokenizer.
-        classes: of its vocabulary.
-        positives: M: distinct tokens of a text that count, the first ones.
-        weight: of its loss.
+        tokenizer: "bytes" (256 classes), or folder or hub name of a tokenizer of transformers.
+        classes: size of its vocabulary.
+        positives: M, how many distinct tokens of a text count, from the first on.
+        weight: weight of the head's loss.
     """
 
     tokenizer: str = "bytes"
@@ -74,9 +73,11 @@ class TextHead(_Settings):
     weight: float = 1.0
 
 
-class PretrainLoss(_Settings):
-    """Losses and negatives of all heads (rows R5, R6); `regiontok.rice.loss` and `sampling` say
-    what each does."""
+class PretrainLoss(Settings):
+    """Losses and negatives of all heads (rows R5, R6).
+
+    `regiontok.rice.loss` and `regiontok.rice.negatives` say what each setting does.
+    """
 
     kind: Literal["twosided", "softmax"] = "twosided"
     margin: float = 0.3
@@ -86,84 +87,99 @@ class PretrainLoss(_Settings):
     rho: float = 0.1
 
 
-class PretrainOptimizer(_Settings):
-    """AdamW on the encoder, row-wise Adam on the centres (row R8).
+class PretrainOptimizer(Settings):
+    """AdamW on the encoder, row-wise Adam on the class centres (row R8).
 
     Attributes:
-        weight_decay: of the encoder's matrices; norms, biases and centres have none.
-        betas, eps: of both.
-        clip: the largest norm of the encoder's gradient, and, by itself, of the centres'; 0: as
-            they are.
-        centre_rate: the centres' learning rate over the encoder's.
+        weight_decay: weight decay of the encoder's matrices; norms, biases and class centres have
+            none.
+        betas: decay rates of both optimisers' moments.
+        eps: what both add to the denominator.
+        clip: largest norm of the encoder's gradient, and, apart from it, of the class centres'; 0
+            leaves them as they are.
+        centre_rate: learning rate of the class centres over that of the encoder.
     """
 
     weight_decay: float = 0.2
-    betas: list[float] = [0.9, 0.95]
+    betas: list[float] = Field(default=[0.9, 0.95])
     eps: float = 1e-8
     clip: Annotated[float, Field(ge=0)] = 1.0
     centre_rate: float = 1.0
 
 
-class PretrainStage(_Settings):
+class PretrainStage(Settings):
     """One resolution (row R8).
 
     Attributes:
+        name: name of the stage.
         size: side of the pictures in pixels, or [height, width].
-        samples: images; `samples // batch` steps.
-        steps: in place of `samples`.
-        batch: images a step, over all processes.
-        learning_rate: the highest.
-        warmup: steps from 0 to there.
-        schedule: from there towards `final` times it, which the step behind the last would have.
+        samples: number of images, which makes `samples // batch` steps.
+        steps: number of steps, in place of `samples`.
+        batch: images of a step, over all processes.
+        learning_rate: highest learning rate.
+        warmup: number of steps in which the learning rate rises to it from 0.
+        schedule: how the learning rate falls after the warm-up.
+        final: share of the highest learning rate that the step behind the last one would have.
     """
 
     name: str
     size: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] = 224
     samples: int = 0
-    steps: Annotated[int, Field(ge=0)] = 0
+    steps: NotNegative = 0
     batch: Positive = 32768
     learning_rate: float = 1e-3
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: NotNegative = 0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final: Share = 0.0
 
     @property
     def sides(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return (
-            (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
-        )
+        if isinstance(self.size, int):
+            return self.size, self.size
+        return self.size[0], self.size[1]
 
     @property
     def length(self) -> int:
-        """Optimiser steps."""
+        """Number of optimiser steps."""
         return self.steps or self.samples // self.batch
 
 
-class PretrainEvaluation(_Settings):
-    """What is measured while it trains, on images that are not trained on.
+class PretrainEvaluation(Settings):
+    """What is measured during training, on images that are not trained on.
 
     Attributes:
-        shards: as in `PretrainData`; "" for none.
-        every: steps between; 0: before the first step and at the end only.
-        images: the first so many.
-        k: neighbours of region k-NN.
+        shards: where the images are, as in `PretrainData`; "" measures nothing.
+        every: steps between two measurements; with 0 there is one before the first step and one at
+            the end.
+        images: how many images are measured, from the first on.
+        k: number of neighbours of region k-NN.
     """
 
     shards: str = ""
-    every: Annotated[int, Field(ge=0)] = 0
+    every: NotNegative = 0
     images: Positive = 1000
     k: Positive = 10
 
 
-class Pretrain(_Settings):
+class Pretrain(Settings):
     """Pretraining by region cluster discrimination.
 
     Attributes:
-        regions: N an image (row R3).
-        crop: share of an image's area a training crop has at least, 1: no random crop.
-        flip: probability.
-        seed: of weights, order, crops, regions and negatives.
+        model: the encoder.
+        data: the sources of images.
+        object: class centres of objects.
+        text: class centres of text.
+        loss: losses and negatives.
+        optimizer: the optimisers.
+        stage: the resolutions, in order.
+        evaluate: what is measured during training.
+        regions: N, regions of an image (row R3).
+        crop: smallest share of an image's area that a training crop has; 1 takes no random crop.
+        flip: probability that an image is mirrored.
+        precision: type in which the encoder is computed.
+        checkpointing: True computes activations again in the backward pass, which saves memory.
+        seed: seed of weights, order, crops, regions and negatives.
     """
 
     model: PretrainModel = PretrainModel()

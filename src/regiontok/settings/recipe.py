@@ -1,8 +1,7 @@
-"""Recipes: TOML -> frozen settings, with overrides and a scale; unknown keys are refused with the
-nearest known name.
+"""Recipes: TOML files that become frozen settings, with overrides and a scale.
 
 A recipe names one setting of the papers' tables, or one of ours, and everything needed to run it
-again::
+again. Unknown keys are refused, with the nearest known name::
 
     what = "Regions from clustering, mean pooling (row D5, D8)"
     [source]                      # where the figures below come from
@@ -26,40 +25,37 @@ replaced. `name`, `what`, `[source]` and `[expect]` are a file's own, and a base
 
 from __future__ import annotations
 
-import json
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
-from regiontok.core.tiling import Tiling
-from regiontok.settings import pretrain_recipe, registry
+from regiontok.settings.base import Settings
+from regiontok.settings.checks import check_specs, first_problem
 from regiontok.settings.pretrain_recipe import Pretrain
-from regiontok.system.choices import nearest
-
-SCALES = ("mini", "small", "paper")
-_LEARNED = ("norm", "pool", "place_features", "place_tokens")  # what has weights
-_OWN = (
-    "name",
-    "what",
-    "source",
-    "expect",
-)  # of a file: another setting's published figures are not this one's
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be read; the message names file, key and the nearest known name."""
+from regiontok.settings.tables import SCALES as SCALES
+from regiontok.settings.tables import RecipeError as RecipeError
+from regiontok.settings.tables import (
+    check_scale,
+    completed,
+    merged,
+    override_table,
+    read_table,
+    split_scales,
+)
+from regiontok.settings.toml_text import toml_lines
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class PaperSource(Settings):
+    """Where in a paper a recipe comes from.
 
-
-class Source(_Settings):
-    """Where a recipe comes from in a paper."""
+    Attributes:
+        paper: short name of the paper.
+        table: the table, such as "Table 1".
+        row: the row of the table, in its own words.
+        section: the section, for what stands in no table.
+    """
 
     paper: str
     table: str = ""
@@ -67,8 +63,8 @@ class Source(_Settings):
     section: str = ""
 
 
-class TokenizerSettings(_Settings):
-    """The arguments of `RegionTokenizer`, as text; see there for what each does."""
+class TokenizerSettings(Settings):
+    """The arguments of `RegionTokenizer`, as text; its docstring says what each of them does."""
 
     encoder: str = "lite"
     segmenter: str = ""
@@ -87,17 +83,17 @@ class TokenizerSettings(_Settings):
     seed: int = 0
 
 
-class ModelSettings(_Settings):
+class ModelSettings(Settings):
     """The language model behind the region tokenizer, and what stands between them.
 
     Attributes:
-        language_model: hub name or folder of a causal language model; "mini" is a small one made on
-            the spot, with a byte tokenizer.
-        connector: spec.
-        template: how a conversation becomes text: a name the data floor knows, or "" for the
+        language_model: hub name or folder of a causal language model; "mini" is a small one that is
+            made on the spot, with a byte tokenizer.
+        connector: spec of the connector.
+        template: how a conversation becomes text: the name of a template of ours, or "" for the
             model's own chat template.
-        positions: "segment": the rows of a mask share the position of its first one
-            (segmentation-aware RoPE, row O8).
+        positions: positions of visual tokens; with "segment" the rows of a mask share the position
+            of its first one (segmentation-aware RoPE, row O8).
     """
 
     language_model: str = "mini"
@@ -106,14 +102,14 @@ class ModelSettings(_Settings):
     positions: Literal["plain", "segment"] = "plain"
 
 
-class Data(_Settings):
+class Data(Settings):
     """One source of training records.
 
     Attributes:
         records: a JSON or JSON-lines file in LLaVA's form, or a generated source such as
             "miniworld(2000)".
         images: the folder that the records' paths are relative to.
-        weight: how often a record of it is drawn, against 1.
+        weight: how often a record of this source is drawn, against 1.
     """
 
     records: str
@@ -121,36 +117,55 @@ class Data(_Settings):
     weight: float = 1.0
 
 
-class Lora(_Settings):
-    """Low-rank adapters in the language model."""
+class Lora(Settings):
+    """Low-rank adapters in the language model.
+
+    Attributes:
+        rank: rank of an adapter.
+        alpha: an adapter's output is multiplied by `alpha / rank`.
+        dropout: dropout in front of an adapter.
+    """
 
     rank: int = 128
     alpha: int = 256
     dropout: float = 0.05
 
 
-class Stage(_Settings):
-    """One stage of training (row D13, O4).
+class Stage(Settings):
+    """One stage of training (rows D13, O4).
 
     Attributes:
-        train: what learns: connector (with norm, pool and places), encoder, language_model.
-        rates: other learning rates by part, for the rest `learning_rate`.
-        batch: samples an optimiser step, over all processes and accumulation.
-        steps: ends the stage early; None: `epochs` decide.
-        warmup: share of the steps.
-        overflow: what becomes of a sample longer than `max_length`: an error, or set aside and
-            counted. Nothing is ever cut in silence.
-        group_by_length: batches of samples of nearly one true length (visual tokens counted).
-        pack: several samples in one row, none of which sees another.
-        mask_free: share of the samples that are shown every patch and no masks, drawn anew each
+        name: name of the stage, which its folder carries.
+        data: the sources of records.
+        train: what learns; "connector" means norm, pool and places, too.
+        learning_rate: highest learning rate.
+        rates: other learning rates, by the part of the model that has them.
+        batch: samples of an optimiser step, over all processes and accumulation.
+        epochs: how often the data is gone through.
+        steps: optimiser steps after which the stage ends early; None leaves it to `epochs`.
+        schedule: how the learning rate falls after the warm-up.
+        warmup: share of the steps in which the learning rate rises.
+        weight_decay: weight decay of matrices.
+        max_grad_norm: largest norm of the gradient.
+        max_length: most tokens of a sample, visual tokens counted.
+        overflow: what becomes of a longer sample: "error", or "skip", which sets it aside and
+            counts it. Nothing is ever cut in silence.
+        group_by_length: True makes batches of samples of nearly one length, visual tokens counted.
+        pack: True puts several samples into one row, none of which sees another.
+        mask_free: share of the samples that are shown every patch and no masks, drawn anew in each
             epoch (row O5).
+        checkpointing: True computes activations again in the backward pass, which saves memory.
+        precision: type in which the model is computed.
+        lora: adapters that learn in place of the language model's own weights.
+        template: takes the place of the model's template in this stage.
+        seed: seed of order, dropout and what steps draw.
     """
 
     name: str
     data: list[Data]
-    train: list[Literal["connector", "encoder", "language_model"]] = ["connector"]
+    train: list[Literal["connector", "encoder", "language_model"]] = Field(default=["connector"])
     learning_rate: float = 1e-3
-    rates: dict[str, float] = {}
+    rates: dict[str, float] = Field(default={})
     batch: int = 256
     epochs: float = 1.0
     steps: int | None = None
@@ -170,295 +185,120 @@ class Stage(_Settings):
     seed: int = 42
 
 
-class Inference(_Settings):
-    """What differs when the trained model answers: the tokenizer's settings, all of them once
-    resolved."""
+class Inference(Settings):
+    """What differs when the trained model answers.
+
+    Attributes:
+        tokenizer: all settings of the tokenizer; a recipe's file names only those that differ.
+    """
 
     tokenizer: TokenizerSettings
 
 
-class Recipe(_Settings):
-    """One recipe, resolved at one scale."""
+class Recipe(Settings):
+    """One recipe, resolved at one scale.
+
+    Attributes:
+        name: name of the recipe: that of its file, unless it says another.
+        what: what the recipe is, in a line.
+        scale: the scale at which it was resolved.
+        source: where in a paper it comes from.
+        expect: the paper's figures, by name.
+        tokenizer: how images become region tokens.
+        model: the language model behind the tokenizer.
+        stage: the stages of training, in order.
+        inference: what differs when the trained model answers.
+        pretrain: how an encoder is pretrained.
+    """
 
     name: str
     what: str
     scale: Literal["mini", "small", "paper"] = "mini"
-    source: Source | None = None
-    expect: dict[str, float] = {}
+    source: PaperSource | None = None
+    expect: dict[str, float] = Field(default={})
     tokenizer: TokenizerSettings = TokenizerSettings()
     model: ModelSettings | None = None
-    stage: list[Stage] = []
+    stage: list[Stage] = Field(default=[])
     inference: Inference | None = None
     pretrain: Pretrain | None = None
 
     @property
     def answering(self) -> TokenizerSettings:
-        """The tokenizer's settings when the model answers: those it was trained with, unless the
-        recipe has an `[inference]`."""
+        """The tokenizer's settings when the model answers.
+
+        They are those of training, unless the recipe has an `[inference]`.
+        """
         return self.inference.tokenizer if self.inference else self.tokenizer
 
 
 def load_recipe(path: str | Path, *, scale: str = "mini", overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe at a scale; `overrides` are ``"tokenizer.pool=attend"``.
+    """Read a recipe at a scale.
+
+    Args:
+        path: the TOML file.
+        scale: "mini", "small" or "paper".
+        overrides: changes of single keys, such as ``"tokenizer.pool=attend"``.
 
     Raises:
-        RecipeError: a missing file, broken TOML, an unknown key, a value of the wrong type, a spec
-            with an unknown method; a base that is not there, or extends another.
+        RecipeError: If the file is missing or no TOML, a key is unknown, a value has the wrong
+            type, a spec names an unknown method, or the recipe extends a file that is missing or
+            itself extends another.
     """
     path = Path(path)
-    return resolve(_extended(_read(path), path), name=path.stem, scale=scale, overrides=overrides)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise RecipeError(f"{path}: not a readable TOML file ({error})") from None
-
-
-def _extended(table: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The table over those it extends."""
-    given = table.pop("extends", [])
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise RecipeError(
-            f"{path}: extends is a file beside this one, or a list of such, not {given!r}"
-        )
-    merged: dict[str, Any] = {}
-    for name in names:
-        under = path.parent / name
-        if not under.is_file():
-            beside = [
-                other.name for other in under.parent.glob("*.toml") if other.name != path.name
-            ]
-            raise RecipeError(
-                f"{path}: it extends {name!r}, and there is no such file{nearest(under.name, beside)}"
-            )
-        base = _read(under)
-        if "extends" in base:
-            raise RecipeError(
-                f"{path}: it extends {name!r}, which itself extends {base['extends']!r}; a base extends nothing: name both in a list"
-            )
-        merged = _merged(merged, {key: value for key, value in base.items() if key not in _OWN})
-    return _merged(merged, table)
+    return resolve(read_table(path), name=path.stem, scale=scale, overrides=overrides)
 
 
 def resolve(
     table: Mapping[str, Any], *, name: str, scale: str = "mini", overrides: Sequence[str] = ()
 ) -> Recipe:
-    """A recipe from its parsed TOML table."""
-    if scale not in SCALES:
-        raise RecipeError(
-            f"unknown scale {scale!r}{nearest(scale, SCALES)}; known: {', '.join(SCALES)}"
-        )
-    table = dict(table)
-    scales = table.pop("scale", {})
-    if not isinstance(scales, dict):
-        raise RecipeError(
-            f"{name}: 'scale' is a table ([scale.paper.tokenizer], ...); the scale itself is chosen when loading"
-        )
-    for key, changes in scales.items():
-        if key not in SCALES:
-            raise RecipeError(
-                f"{name}: unknown scale {key!r}{nearest(key, SCALES)}; known: {', '.join(SCALES)}"
-            )
-        if not isinstance(changes, dict):
-            raise RecipeError(
-                f"{name}: [scale.{key}] is a table of what changes at that scale, not {changes!r}"
-            )
-    changed = [_override(override, name) for override in overrides]
-    resolved = {}
-    for one in dict.fromkeys(
-        (scale, *scales)
-    ):  # all of them: a mistake in [scale.paper] shows before the day it runs
-        settings = _merged(table, scales.get(one, {}))
-        for change in changed:
-            settings = _merged(settings, change)
-        settings = _into_inference(_into_stages(settings, name))
-        if isinstance(settings.get("pretrain"), Mapping):
-            settings["pretrain"] = _into_stages(dict(settings["pretrain"]), name)
-        if "scale" in settings:
-            raise RecipeError(
-                f"{name}: the scale is chosen when loading (scale='paper'), not by a key or an override"
-            )
+    """The recipe of a parsed TOML table, at a scale.
+
+    Args:
+        table: what `tomllib` gives.
+        name: the recipe's name, unless the table says another.
+        scale: "mini", "small" or "paper".
+        overrides: changes of single keys, such as ``"tokenizer.pool=attend"``.
+
+    Raises:
+        RecipeError: If a key is unknown, a value has the wrong type, or a spec names an unknown
+            method; at whichever scale.
+    """
+    check_scale(scale)
+    table, changes_by_scale = split_scales(table, name)
+    changes = [override_table(text, name) for text in overrides]
+    recipes: dict[str, Recipe] = {}
+    # All scales are resolved: a mistake in [scale.paper] shows before the day on which it runs.
+    for scale_name in dict.fromkeys((scale, *changes_by_scale)):
+        values = merged(table, changes_by_scale.get(scale_name, {}), *changes)
+        values = {"name": name, **completed(values, name), "scale": scale_name}
         try:
-            resolved[one] = Recipe(**{"name": name, **settings, "scale": one})
+            recipes[scale_name] = Recipe(**values)
         except ValidationError as error:
-            raise RecipeError(
-                f"{name}{'' if one == scale else f' at scale {one}'}: {_first(error)}"
-            ) from None
-        _check_specs(resolved[one])
-    return resolved[scale]
+            where = name if scale_name == scale else f"{name} at scale {scale_name}"
+            raise RecipeError(f"{where}: {first_problem(error, Recipe)}") from None
+        check_specs(recipes[scale_name])
+    return recipes[scale]
 
 
 def to_toml(recipe: Recipe) -> str:
-    """The resolved recipe as TOML that `load_recipe` reads back (at any scale: it has become the
-    same at all)."""
-    lines = [f"name = {_toml(recipe.name)}", f"what = {_toml(recipe.what)}"]
-    parts: dict[str, Any] = {
-        "source": recipe.source,
+    """The resolved recipe as TOML that `load_recipe` reads back, as the same at every scale."""
+    lines = toml_lines({"name": recipe.name, "what": recipe.what})
+    tables = {
+        "source": _values(recipe.source),
         "expect": recipe.expect,
-        "tokenizer": recipe.tokenizer,
-        "model": recipe.model,
+        "tokenizer": _values(recipe.tokenizer),
+        "model": _values(recipe.model),
+        "inference.tokenizer": _values(recipe.inference and recipe.inference.tokenizer),
     }
-    if recipe.inference:
-        parts["inference.tokenizer"] = recipe.inference.tokenizer
-    for title, part in parts.items():
-        values = part if isinstance(part, dict) else part.model_dump() if part else {}
+    for title, values in tables.items():
         if values:
-            lines += ["", f"[{title}]", *_lines(values)]
+            lines += ["", f"[{title}]", *toml_lines(values)]
     for stage in recipe.stage:
-        lines += ["", "[[stage]]", *_lines(stage.model_dump())]
+        lines += ["", "[[stage]]", *toml_lines(_values(stage))]
     if recipe.pretrain:
-        lines += ["", "[pretrain]", *_lines(recipe.pretrain.model_dump())]
+        lines += ["", "[pretrain]", *toml_lines(_values(recipe.pretrain))]
     return "\n".join(lines) + "\n"
 
 
-def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(low)
-    for key, value in high.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
-
-
-def _into_stages(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    """`[every_stage]` (of a scale, or an override `every_stage.steps=2`) merged into each
-    `[[stage]]`."""
-    every = settings.pop("every_stage", {})
-    if not isinstance(every, Mapping) or (every and not settings.get("stage")):
-        raise RecipeError(
-            f"{name}: [every_stage] is a table of what changes in each [[stage]], and there must be one"
-        )
-    if every:
-        settings["stage"] = [_merged(stage, every) for stage in settings["stage"]]
-    return settings
-
-
-def _into_inference(settings: dict[str, Any]) -> dict[str, Any]:
-    """`[inference.tokenizer]` says what changes; resolved, it is whole."""
-    found, base = settings.get("inference"), settings.get("tokenizer", {})
-    if (
-        not isinstance(found, Mapping)
-        or not isinstance(found.get("tokenizer"), Mapping)
-        or not isinstance(base, Mapping)
-    ):
-        return settings  # absent, or refused by its type
-    return settings | {"inference": {**found, "tokenizer": _merged(base, found["tokenizer"])}}
-
-
-def _override(text: str, name: str) -> dict[str, Any]:
-    key, found, value = text.partition("=")
-    if not found or not key.strip():
-        raise RecipeError(f"{name}: expected an override like tokenizer.pool=attend, got {text!r}")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()  # a bare word is text
-    for part in reversed(key.strip().split(".")):
-        parsed = {part: parsed}
-    return parsed
-
-
-def _first(error: ValidationError) -> str:
-    problems = error.errors()
-    # a misspelt key is also a missing one: name the misspelling
-    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
-    at = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        parent, _, key = at.rpartition(".")
-        known = (
-            list(_PARTS[place].model_fields)
-            if (place := re.sub(r"\.\d+", "", parent)) in _PARTS
-            else []
-        )
-        return f"unknown key {at!r}{nearest(key, known)}; known: {', '.join(known)}"
-    if problem["type"] == "missing":
-        return f"the key {at!r} is missing"
-    return f"{at}: {problem['msg']}, got {problem['input']!r}"
-
-
-_PARTS: dict[str, type[BaseModel]] = {
-    "": Recipe,
-    "source": Source,
-    "tokenizer": TokenizerSettings,
-    "inference": Inference,
-    "inference.tokenizer": TokenizerSettings,
-    "model": ModelSettings,
-    "stage": Stage,
-    "stage.data": Data,
-    "stage.lora": Lora,
-    "pretrain": Pretrain,
-    "pretrain.model": pretrain_recipe.PretrainModel,
-    "pretrain.data": pretrain_recipe.PretrainData,
-    "pretrain.object": pretrain_recipe.ObjectHead,
-    "pretrain.text": pretrain_recipe.TextHead,
-    "pretrain.loss": pretrain_recipe.PretrainLoss,
-    "pretrain.optimizer": pretrain_recipe.PretrainOptimizer,
-    "pretrain.stage": pretrain_recipe.PretrainStage,
-    "pretrain.evaluate": pretrain_recipe.PretrainEvaluation,
-}
-
-
-def _check_specs(recipe: Recipe) -> None:
-    try:
-        _check_tokenizer(recipe.tokenizer)
-        if recipe.inference:
-            _check_tokenizer(recipe.inference.tokenizer)
-        if recipe.model:
-            registry.check("connector", recipe.model.connector)
-    except ValueError as error:
-        raise RecipeError(f"{recipe.name}: {error}") from None
-    for key in _LEARNED if recipe.inference else ():
-        trained, asked = getattr(recipe.tokenizer, key), getattr(recipe.answering, key)
-        if trained != asked:
-            raise RecipeError(
-                f"{recipe.name}: inference.tokenizer.{key} is {asked!r}, but the model is trained with {trained!r}, and its weights are "
-                "made for that; train it so instead"
-            )
-
-
-def _check_tokenizer(own: TokenizerSettings) -> None:
-    texts = [
-        ("segmenter", own.segmenter),
-        ("transform", own.transforms),
-        ("step", own.regions),
-        ("pool", own.pool),
-    ]
-    texts += [("place", own.place_features), ("place", own.place_tokens)]
-    if own.encoder.isidentifier() or "(" in own.encoder:  # anything else is a hub name or a folder
-        texts.append(("encoder", own.encoder))
-    for kind, text in texts:
-        registry.check(kind, text)
-    if own.tiles:
-        Tiling.of(own.tiles)
-
-
-def _lines(values: Mapping[str, Any]) -> list[str]:
-    """`key = value`; TOML has no word for None, which is the default wherever it may stand."""
-    return [f"{_key(key)} = {_toml(value)}" for key, value in values.items() if value is not None]
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, Mapping):
-        return (
-            "{ "
-            + ", ".join(
-                f"{_key(key)} = {_toml(inner)}" for key, inner in value.items() if inner is not None
-            )
-            + " }"
-        )
-    # JSON's escapes are TOML's, but for DEL
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+def _values(settings: Settings | None) -> dict[str, Any]:
+    return settings.model_dump() if settings else {}

@@ -1,7 +1,7 @@
 """The registry: which class a method's name means, and the way from a spec to built methods.
 
 A method is one file: `steps/merge.py` holds the class `Merge` and is called "merge". The registry
-is the list of those files (a name with a leading underscore is no method), so nothing has to be
+is the list of those files (a file with a leading underscore is no method), so nothing has to be
 entered anywhere. Methods of other packages come in by entry points (``regiontok.step``,
 ``regiontok.pool``, ...: a name and "module:Class"), or by `register` for the running process.
 Listing and checking names imports no method; a class is imported when it is built.
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from regiontok.settings.binding import bind
 from regiontok.settings.spec import Call, SpecError, parse
 from regiontok.system.choices import nearest
+from regiontok.system.logs import module_logger
 
 if TYPE_CHECKING:
     from regiontok.methods import (
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         Transform,
     )
 
-# kind of method -> the package whose files are its methods
+# kind -> the package whose files are the methods of that kind
 FOLDERS = {
     "encoder": "regiontok.encoders",
     "segmenter": "regiontok.segment",
@@ -51,14 +52,16 @@ FOLDERS = {
     "place": "regiontok.place",
     "connector": "regiontok.connect",
 }
-# "module:table" of what is looked up by name but is no method with a spec: name -> "module:Class"
+# kind -> "module:table" of classes that have names but no specs (name -> "module:Class")
 TABLES = {"family": "regiontok.released.families:FAMILIES"}
-# kind -> "module:table" of its short names; no method's name has a hyphen, so the two cannot meet
+# kind -> "module:table" of its short names; no method's name has a hyphen, so no two can clash
 SHORT_NAMES = {"encoder": "regiontok.settings.catalogue:SPECS"}
 KINDS = (*FOLDERS, *TABLES)
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+# kind -> name -> "module:Class" of what `register` added to this process
 _REGISTERED: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+_LOG = module_logger(__name__)
 
 
 def register(kind: str, name: str, target: str, *, replace: bool = False) -> None:
@@ -68,10 +71,11 @@ def register(kind: str, name: str, target: str, *, replace: bool = False) -> Non
     in every process: ``[project.entry-points."regiontok.step"]``, ``largest = "module:Largest"``.
 
     Args:
-        kind: one of `KINDS`.
+        kind: the kind of method, one of `KINDS`.
         name: name of the method in specs: lower-case letters, digits and underscores.
-        target: where the class is: "my_package.steps:Mine". It is imported when it is built.
-        replace: True if the name may already mean another class.
+        target: "module:Class", such as "my_package.steps:Mine". The module is imported when the
+            method is built.
+        replace: True if the name may already mean another class, which it then no longer means.
 
     Raises:
         SpecError: If the kind is unknown, the name or the target is ill-formed, or the name is
@@ -90,41 +94,53 @@ underscores, starting with a letter; got 'Largest'
         )
     if not isinstance(target, str) or not _TARGET.fullmatch(target):
         raise SpecError(f"expected 'module:Class', got {target!r}")
-    if not replace and name in names(kind) and _target(kind, name) != target:
+    current = _targets(kind).get(name, target)
+    if current != target and not replace:
         raise SpecError(
-            f"{kind} {name!r} is {_target(kind, name)} already: choose another name, or say "
-            "replace=True"
+            f"{kind} {name!r} is {current} already: choose another name, or say replace=True"
         )
     _REGISTERED[kind][name] = target
+    _LOG.debug("registered the %s %s as %s", kind, name, target)
 
 
 def names(kind: str) -> list[str]:
-    """The names of a kind's methods, sorted; no method is imported."""
+    """The names of all methods of a kind, sorted; no method is imported."""
+    return sorted(_targets(kind))
+
+
+def _targets(kind: str) -> dict[str, str]:
+    """Name -> "module:Class" of all methods of a kind."""
     _check_kind(kind)
-    return sorted({*_built_in(kind), *_entry_points(kind), *_REGISTERED[kind]})
+    return {**_built_in(kind), **_entry_points(kind), **_REGISTERED[kind]}
 
 
 @cache
 def _built_in(kind: str) -> Mapping[str, str]:
-    """Name -> "module:Class" of the methods that come with this package."""
+    """Name -> "module:Class" of the methods of a kind that come with this package."""
     if kind in TABLES:
         return _table(TABLES[kind])
     package = find_spec(FOLDERS[kind])
     folders = package.submodule_search_locations if package else None
     stems = [path.stem for folder in folders or [] for path in Path(folder).glob("*.py")]
     return {
-        stem: f"{FOLDERS[kind]}.{stem}:{''.join(word.capitalize() for word in stem.split('_'))}"
+        stem: f"{FOLDERS[kind]}.{stem}:{_class_name(stem)}"
         for stem in stems
         if not stem.startswith("_")
     }
 
 
+def _class_name(stem: str) -> str:
+    """The name of the class in a method's file: "fill_outliers" holds `FillOutliers`."""
+    return "".join(word.capitalize() for word in stem.split("_"))
+
+
 @cache
 def _entry_points(kind: str) -> Mapping[str, str]:
-    """Name -> "module:Class" of what installed packages declare; a built-in name is not theirs.
+    """Name -> "module:Class" of what installed packages declare.
 
     Raises:
-        SpecError: If an installed package declares an ill-formed or a built-in name.
+        SpecError: If a declaration is ill-formed, or two packages (this one is one of them) declare
+            the same name.
     """
     declared: dict[str, str] = {}
     for point in entry_points(group=f"regiontok.{kind}"):
@@ -134,18 +150,19 @@ def _entry_points(kind: str) -> Mapping[str, str]:
                 f"{package} declares the {kind} {point.name!r} as {point.value!r}: expected a name "
                 "of lower-case letters, digits and underscores, and 'module:Class'"
             )
-        other = {**_built_in(kind), **declared}.get(point.name)
-        if other not in (None, point.value):
+        current = {**_built_in(kind), **declared}.get(point.name, point.value)
+        if current != point.value:
             raise SpecError(
-                f"{package} declares the {kind} {point.name!r}, but that name is {other} already: "
-                "it must choose another name"
+                f"{package} declares the {kind} {point.name!r}, but that name is {current} "
+                "already: it must choose another name"
             )
         declared[point.name] = point.value
+        _LOG.debug("%s declares the %s %s as %s", package, kind, point.name, point.value)
     return declared
 
 
 def short_names(kind: str) -> Mapping[str, str]:
-    """Short names of a kind and the spec each stands for. Imports the table, no method.
+    """The short names of a kind, with the spec that each stands for; no method is imported.
 
     >>> short_names("encoder")["dinov2-l"]
     "transformers('facebook/dinov2-large')"
@@ -161,10 +178,10 @@ def _table(target: str) -> Mapping[str, str]:
 
 
 def expand(kind: str, call: Call) -> Call:
-    """What a short name stands for, with the arguments given to it; any other call as it is.
+    """The call that a short name stands for, with further arguments; any other call as it is.
 
     Raises:
-        SpecError: If an argument comes without its name.
+        SpecError: If an argument of a short name comes without its own name.
 
     >>> str(expand("encoder", parse("dinov2-l(layer=-2)")[0]))
     "transformers('facebook/dinov2-large', layer=-2)"
@@ -181,8 +198,14 @@ def expand(kind: str, call: Call) -> Call:
 
 
 def summary(kind: str, name: str) -> str:
-    """The first line of the docstring of a method's module, read without importing the module."""
-    module = find_spec(_target(kind, name).split(":")[0])
+    """The first line of the docstring of a method's module, which is not imported.
+
+    "" if the module cannot be found, as for a package that declares more than it installs.
+    """
+    try:
+        module = find_spec(_target(kind, name).split(":")[0])
+    except ImportError:
+        module = None
     if not module or not module.origin:
         return ""
     source = Path(module.origin).read_text(encoding="utf-8")
@@ -209,9 +232,16 @@ def build(kind: str, call: Call | str) -> Any: ...
 def build(kind: str, call: Call | str) -> Any:
     """Build one method from a call or its text.
 
+    Args:
+        kind: the kind of method, one of `FOLDERS`.
+        call: the method's name and its arguments.
+
     Raises:
         SpecError: If a name or parameter is unknown (the nearest known one is named), a value has
             the wrong type or range, or the class does not fulfil the contract of its kind.
+
+    >>> build("step", "merge(k=9)")
+    Merge(threshold=None, k=9)
     """
     if not isinstance(call, Call):
         calls = parse(call)
@@ -257,7 +287,7 @@ def resolve(kind: Literal["place"], method: Place | str) -> Place: ...
 @overload
 def resolve(kind: Literal["connector"], method: Connector | str) -> Connector: ...
 def resolve(kind: str, method: Any) -> Any:
-    """A built method as it is, or one built from its spec.
+    """A method that is built already, or one built from its spec.
 
     Raises:
         SpecError: If the spec cannot be built.
@@ -287,14 +317,14 @@ def resolve_pipeline(
     kind: Literal["place"], methods: Iterable[Place] | str
 ) -> tuple[Place, ...]: ...
 def resolve_pipeline(kind: Any, methods: Any) -> tuple[Any, ...]:
-    """Built methods as they are, or a pipeline built from its spec; see `resolve`."""
+    """Methods that are built already, or a pipeline built from its spec; see `resolve`."""
     if isinstance(methods, str):
         return build_pipeline(kind, methods)
     return tuple(resolve(kind, method) for method in methods)
 
 
 def check(kind: str, text: str) -> tuple[Call, ...]:
-    """Parse a spec and refuse unknown names; no method is imported."""
+    """The calls of a spec, with unknown names refused; no method is imported."""
     calls = parse(text)
     for call in calls:
         _target(kind, expand(kind, call).name)
@@ -327,19 +357,21 @@ def load(kind: str, name: str) -> type:
 
 @cache
 def _contract(kind: str) -> type:
+    """The base class of all methods of a kind."""
     if kind == "family":
-        return importlib.import_module("regiontok.released.family").Family
+        family: type = importlib.import_module("regiontok.released.family").Family
+        return family
     contracts: Mapping[str, type] = importlib.import_module("regiontok.methods").CONTRACTS
     return contracts[kind]
 
 
 def name_of(method: Method) -> str:
-    """The name under which the class of a method is known."""
+    """The name under which the class of a method is registered, or else that of its file."""
     cls = type(method)
-    target = f"{cls.__module__}:{cls.__qualname__}"
+    method_target = f"{cls.__module__}:{cls.__qualname__}"
     for kind in FOLDERS:
-        for name, known in (*_REGISTERED[kind].items(), *_entry_points(kind).items()):
-            if known == target:
+        for name, target in (*_REGISTERED[kind].items(), *_entry_points(kind).items()):
+            if target == method_target:
                 return name
     return cls.__module__.rsplit(".", 1)[-1]
 
@@ -359,13 +391,13 @@ def render(method: Method, *, full: bool = False) -> str:
     if not is_dataclass(method):
         raise TypeError(f"{type(method).__name__} is not a dataclass, so it has no spec text")
     arguments: list[str] = []
-    for place, field in enumerate(field for field in fields(method) if field.init):
+    for index, field in enumerate(field for field in fields(method) if field.init):
         if full and field.metadata.get("run"):
             continue
         value = getattr(method, field.name)
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         if full or value != default:
-            positional = not place and not full and not field.kw_only
+            positional = index == 0 and not full and not field.kw_only
             arguments.append(repr(value) if positional else f"{field.name}={value!r}")
     if full:
         arguments.append(f"version={method.version}")
@@ -385,10 +417,12 @@ def _check_kind(kind: str) -> None:
 
 
 def _target(kind: str, name: str) -> str:
-    known = names(kind)
-    if name not in known:
+    """The "module:Class" that a name means, or an error that names the nearest known ones."""
+    targets = _targets(kind)
+    if name not in targets:
         short = short_names(kind)
+        known = sorted(targets)
         close = nearest(name, [*known, *short], most=3 if short else 1)
         more = f"; and {len(short)} short names: regiontok ls {kind}s" if short else ""
         raise SpecError(f"unknown {kind} {name!r}{close}; known: {', '.join(known)}{more}")
-    return {**_built_in(kind), **_entry_points(kind), **_REGISTERED[kind]}[name]
+    return targets[name]

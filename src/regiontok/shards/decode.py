@@ -1,5 +1,6 @@
-"""The part of an encoded image that a view shows, at the view's size; JPEG decoded at a fraction
-where that is enough.
+"""The part of an encoded image that a view shows, at the view's size.
+
+A JPEG is decoded at a fraction of its resolution where that is enough.
 
 After: libjpeg's scaled inverse transform, Pillow's draft mode.
 Differs: only where at most half the resolution is asked for, and only for upright images, so that a
@@ -24,49 +25,56 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 
-def crop_of(
+def decode_crop(
     data: bytes,
     size: tuple[int, int],
     crop: tuple[int, int, int, int],
     target: tuple[int, int],
-    where: str = "image",
+    name: str = "image",
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The part `crop` = (y0, x0, y1, x1) of an encoded image, resized (bicubic) to `target` = (H,
-    W).
+    """Decode a crop of an image and resize it (bicubic) to `target`.
 
     An upright JPEG of which at most half the resolution is asked for is decoded at 1/2, 1/4 or 1/8
     (libjpeg's scaled transform).
 
+    Args:
+        data: the encoded image.
+        size: (H, W) that the image must have.
+        crop: (y0, x0, y1, x1) in its pixels.
+        target: (H, W) of the result.
+        name: what error messages call the image.
+
     Raises:
-        ShardError: the image is not of `size`.
-        PictureError: it cannot be decoded whole.
+        ShardError: If the image is not of `size`.
+        PictureError: If it cannot be decoded whole.
     """
     y0, x0, y1, x1 = crop
-    shrink = fraction_of(y1 - y0, x1 - x0, target)
-    image = _fast_jpeg(data, size, shrink)
+    divisor = decoding_divisor(y1 - y0, x1 - x0, target)
+    image = _decode_fast(data, size, divisor)
     if image is None:
-        image, shrink = Picture.of(data, where).pil, 1
+        image, divisor = Picture.of(data, name).pil, 1
         if image.size != size[::-1]:
             raise ShardError(
-                f"{where}: {image.height} x {image.width} pixels (high x wide), the side-car says {size[0]} x {size[1]}"
+                f"{name}: {image.height} x {image.width} pixels (height x width), "
+                f"the side-car says {size[0]} x {size[1]}"
             )
     elif image.size == size[::-1]:
-        shrink = 1
-    box = (x0 / shrink, y0 / shrink, x1 / shrink, y1 / shrink)
-    return _resized(image, box, target)
+        divisor = 1
+    box = (x0 / divisor, y0 / divisor, x1 / divisor, y1 / divisor)
+    return _resize(image, box, target)
 
 
-def fraction_of(high: int, wide: int, target: tuple[int, int]) -> int:
-    """1, 2, 4 or 8: one over the fraction of the resolution that is enough for a part of an image.
+def decoding_divisor(height: int, width: int, target: tuple[int, int]) -> int:
+    """By how much a crop's resolution may be divided when it is decoded: 1, 2, 4 or 8.
 
-    >>> fraction_of(448, 900, (224, 224)), fraction_of(447, 900, (224, 224))
+    >>> decoding_divisor(448, 900, (224, 224)), decoding_divisor(447, 900, (224, 224))
     (2, 1)
     """
-    ratio = min(high / target[0], wide / target[1])
-    return next((scale for scale in (8, 4, 2) if ratio >= scale), 1)
+    ratio = min(height / target[0], width / target[1])
+    return next((divisor for divisor in (8, 4, 2) if ratio >= divisor), 1)
 
 
-def _resized(
+def _resize(
     image: Image.Image, box: tuple[float, float, float, float], target: tuple[int, int]
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The part `box` = (x0, y0, x1, y1) of an image at the size `target`, as RGB.
@@ -76,19 +84,26 @@ def _resized(
     fractions of pixels, which whole images decoded at a fraction may bring.
     """
     if any(edge != int(edge) for edge in box):
-        part = image.resize(target[::-1], Image.Resampling.BICUBIC, box=box)
-        return np.asarray(part if part.mode == "RGB" else part.convert("RGB"))
-    part = image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))
-    pixels = torch.from_numpy(np.array(part if part.mode == "RGB" else part.convert("RGB")))
-    resized = interpolate(
-        pixels.permute(2, 0, 1)[None], target, mode="bicubic", antialias=True, align_corners=False
+        resized = image.resize(target[::-1], Image.Resampling.BICUBIC, box=box)
+        return np.asarray(_as_rgb(resized))
+    cropped = image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))
+    pixels = torch.from_numpy(np.array(_as_rgb(cropped))).permute(2, 0, 1)[None]
+    resized_pixels = interpolate(
+        pixels, target, mode="bicubic", antialias=True, align_corners=False
     )
-    return resized[0].permute(1, 2, 0).numpy()
+    return resized_pixels[0].permute(1, 2, 0).numpy()
 
 
-def _fast_jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Image.Image | None:
-    """A JPEG that needs no more than decoding, without `Picture`'s copies and hash; None for every
-    other case, damaged ones too."""
+def _as_rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _decode_fast(data: bytes, size: tuple[int, int], divisor: int) -> Image.Image | None:
+    """A JPEG that needs no more than decoding, without `Picture`'s copies and hash.
+
+    Returns:
+        None for every other case, damaged ones too.
+    """
     if data[:3] != b"\xff\xd8\xff":
         return None
     try:
@@ -97,10 +112,12 @@ def _fast_jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Image.Image |
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
         if large or not upright or image.mode not in ("RGB", "L") or image.size != size[::-1]:
             return None
-        if shrink > 1:
-            image.draft(image.mode, (image.width // shrink, image.height // shrink))
+        if divisor > 1:
+            image.draft(image.mode, (image.width // divisor, image.height // divisor))
         image.decodermaxblock = len(data)  # handed to libjpeg in one piece
         image.load()
-    except Exception:  # decoders promise no list (see core/picture.py); Picture.of, which is asked next, says what is wrong
+    # Decoders promise no list of errors (see core/picture.py); Picture.of, which decodes next, says
+    # what is wrong.
+    except Exception:
         return None
     return image

@@ -1,7 +1,7 @@
-"""Share of each patch that run-length masks cover: `Frame.to_grid`, compiled, for one crop that
-fills its view.
+"""Share of each patch that run-length masks cover, compiled, for one crop that fills its view.
 
-After: core/frame.py (exact area overlap), whose numbers these are (a test compares them).
+After: `Frame.to_grid` in core/frame.py (exact area overlap), whose numbers these are (a test
+compares them).
 Differs: the codes are walked as they lie, column by column, without their runs as an array; 10
 masks take a fraction of the decoding of one photo, and `Frame.to_grid` more than that
 (bench/shards.py: 0.9 of a bare loop was out of reach).
@@ -33,60 +33,69 @@ def mask_shares(
     crop: tuple[int, int, int, int],
     grid: tuple[int, int],
 ) -> Float[np.ndarray, "k h w"]:
-    """`[k h w]` float32. `crop` = (y0, x0, y1, x1) of the image of `size` is what the patches of
-    `grid` cover.
+    """Share of each patch that each mask covers, `[k h w]` float32.
+
+    Args:
+        codes: k compressed COCO run-length codes.
+        size: (H, W) of their image.
+        crop: (y0, x0, y1, x1) of the image that the patches cover.
+        grid: (h, w) patches.
 
     Raises:
-        ValueError: a code that does not describe an image of this size.
+        ValueError: If a code does not describe an image of this size.
 
-    >>> round(float(mask_shares([b"0230NO"], (3, 3), (0, 0, 3, 3), (1, 1))[0, 0, 0]), 2)  # 5 of 9 pixels
+    >>> shares = mask_shares([b"0230NO"], (3, 3), (0, 0, 3, 3), (1, 1))  # 5 of 9 pixels
+    >>> round(float(shares[0, 0, 0]), 2)
     0.56
     """
     shares = np.empty((len(codes), *grid), np.float32)
     ends = np.array([len(code) for code in codes], np.int64).cumsum()
+    joined = np.frombuffer(b"".join(codes), np.uint8)
     y0, x0, y1, x1 = map(float, crop)
-    at, fault = _lay(
-        np.frombuffer(b"".join(codes), np.uint8), ends, size[0], size[1], y0, x0, y1, x1, shares
-    )
+    number, fault = _fill_shares(joined, ends, size[0], size[1], y0, x0, y1, x1, shares)
     if fault:
-        raise ValueError(f"run-length code {at} {FAULTS[fault]} (expected {size[0]} x {size[1]})")
+        raise ValueError(
+            f"run-length code {number} {FAULTS[fault]} (expected {size[0]} x {size[1]})"
+        )
     return shares
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _lay(codes, ends, high, wide, y0, x0, y1, x1, shares):
-    """Fills shares `[k h w]`; codes lie end to end, each up to its entry of `ends`. Returns a
-    code's place and a number of FAULTS."""
-    cells, start = (
-        np.empty((shares.shape[2], shares.shape[1])),
-        0,
-    )  # [w h]: a run goes down a column
-    for at in range(len(ends)):
+def _fill_shares(codes, ends, height, width, y0, x0, y1, x1, shares):
+    """Fill `shares` `[k h w]`; codes lie end to end, each up to its entry of `ends`.
+
+    Returns:
+        The number of a faulty code and the number of its fault in `FAULTS`; or 0, 0.
+    """
+    cells = np.empty((shares.shape[2], shares.shape[1]))  # [w h]: a run goes down a column
+    start = 0
+    for number in range(len(ends)):
         cells[:] = 0
-        fault = _walk(codes[start : ends[at]], high, wide, y0, x0, y1, x1, cells)
+        fault = _add_runs(codes[start : ends[number]], height, width, y0, x0, y1, x1, cells)
         if fault:
-            return at, fault
-        start = ends[at]
+            return number, fault
+        start = ends[number]
         for j in range(cells.shape[0]):
             for i in range(cells.shape[1]):  # edges that agree but for rounding do not touch
-                shares[at, i, j] = cells[j, i] if cells[j, i] >= 1e-9 else 0
+                shares[number, i, j] = cells[j, i] if cells[j, i] >= 1e-9 else 0
     return 0, 0
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _walk(code, high, wide, y0, x0, y1, x1, cells):
-    """Adds the area of every run to the patches it lies on; returns a number of FAULTS."""
-    left, last, before = np.int64(high) * wide, np.int64(0), np.int64(0)
-    down, along = cells.shape[1] / (y1 - y0), cells.shape[0] / (x1 - x0)
+def _add_runs(code, height, width, y0, x0, y1, x1, cells):
+    """Add the area of every run to the patches it lies on; return the number of a fault."""
+    pixels_left = np.int64(height) * width
+    last_run, run_before_last = np.int64(0), np.int64(0)
+    cells_down, cells_along = cells.shape[1] / (y1 - y0), cells.shape[0] / (x1 - x0)
     column, row = np.int64(0), np.int64(0)
-    inside, number, at = False, 0, 0
-    while at < len(code):
+    inside, number, index = False, 0, 0
+    while index < len(code):
         run, shift = np.int64(0), 0
         while True:
-            if at == len(code) or shift > 35:
+            if index == len(code) or shift > 35:
                 return 1
-            digit = np.int64(code[at]) - 48
-            at += 1
+            digit = np.int64(code[index]) - 48
+            index += 1
             run |= (digit & 31) << shift
             shift += 5
             if not digit & 32:
@@ -94,37 +103,33 @@ def _walk(code, high, wide, y0, x0, y1, x1, cells):
                     run |= np.int64(-1) << shift
                 break
         if number > 2:
-            run += before
+            run += run_before_last
         if run < 0:
             return 2
-        before, last, number = last, run, number + 1
-        left -= run
-        if left < 0:
+        run_before_last, last_run, number = last_run, run, number + 1
+        pixels_left -= run
+        if pixels_left < 0:
             return 3
         row += run
-        while row >= high > 0:
+        while row >= height > 0:
             if inside:
-                _add(cells, column, row - run, high, y0, x0, y1, x1, down, along)
-            row, run, column = row - high, row - high, column + 1
+                _add(cells, column, row - run, height, y0, x0, y1, x1, cells_down, cells_along)
+            row, run, column = row - height, row - height, column + 1
         if inside:
-            _add(cells, column, row - run, row, y0, x0, y1, x1, down, along)
+            _add(cells, column, row - run, row, y0, x0, y1, x1, cells_down, cells_along)
         inside = not inside
-    return 4 if left else 0
+    return 4 if pixels_left else 0
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _add(cells, column, start, stop, y0, x0, y1, x1, down, along):
-    """The pixels start..stop-1 of a column of the image, as far as they are in the crop."""
+def _add(cells, column, start, stop, y0, x0, y1, x1, cells_down, cells_along):
+    """Add the pixels start to stop - 1 of a column of the image, as far as they are in the crop."""
     top, bottom, left, right = max(start, y0), min(stop, y1), max(column, x0), min(column + 1, x1)
     if top >= bottom or left >= right:
         return
-    v0, v1, u0, u1 = (
-        (top - y0) * down,
-        (bottom - y0) * down,
-        (left - x0) * along,
-        (right - x0) * along,
-    )
+    v0, v1 = (top - y0) * cells_down, (bottom - y0) * cells_down
+    u0, u1 = (left - x0) * cells_along, (right - x0) * cells_along
     for j in range(int(u0), min(int(np.ceil(u1)), cells.shape[0])):
-        wide = min(u1, j + 1) - max(u0, j)
+        overlap = min(u1, j + 1) - max(u0, j)
         for i in range(int(v0), min(int(np.ceil(v1)), cells.shape[1])):
-            cells[j, i] += (min(v1, i + 1) - max(v0, i)) * wide
+            cells[j, i] += (min(v1, i + 1) - max(v0, i)) * overlap

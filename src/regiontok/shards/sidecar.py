@@ -1,31 +1,35 @@
-"""The side-car of a shard: Parquet, one row an image, with the boxes, masks, labels and text of its
-regions.
+"""The side-car of a shard: Parquet, one row an image, with all that is known of its regions.
 
-After: RICE, section 3.1 (rows R1, R2: what a region has); the layout is ours, docs/reference/shards.md
-describes it.
+After: RICE, section 3.1 (rows R1, R2: what a region has); the layout is ours, described in
+docs/reference/shards.md.
 Differs: images are never written again; a shard's side-car can be made anew, or made twice, without
 touching its tar.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from regiontok.core.masks import PixelMasks
+from regiontok.shards.report import (
+    FORMAT,
+    FailedImage,
+    SidecarReport,
+    config_hash,
+    report_path,
+    write_report,
+)
 from regiontok.shards.tar import ShardError
 from regiontok.system.files import replacing
 from regiontok.system.need import need
 
-FORMAT = "regiontok regions 1"
 SUFFIX = ".regions.parquet"
 GROUP = 128  # images that are read and decompressed together; the order keeps them close
 KINDS = ("object", "text")
@@ -38,18 +42,22 @@ class ImageRegions:
 
     Attributes:
         index: the image's number among the images of its tar.
-        key: its WebDataset name, to see that tar and side-car belong together.
+        key: its WebDataset name, by which a reader sees that tar and side-car belong together.
         size: (H, W) of the decoded, upright image.
         boxes: `[k 4]` float32, xyxy in its pixels.
-        kinds: `[k]` int8: 0 object, 1 text.
-        labels: `[k]` int64 class of an object, -1 for none.
+        kinds: `[k]` int8: 0 for an object, 1 for text; by default a region with a text is text.
+        labels: `[k]` int64 class of an object, -1 for none, which is the default.
         masks: k compressed COCO run-length codes of the image's size, `b""` for a region that is
-            its box; or empty: no region has one.
-        texts: k strings, "" for none; or empty.
-        confidences: `[k]` float32 of what found the region; default 1.
+            its box; empty if no region has one.
+        texts: k strings, "" for none; empty if no region has one.
+        confidences: `[k]` float32 confidence of the segmenter or text reader; by default 1.
 
-    >>> ImageRegions(0, "cat", (4, 6), np.array([[0, 0, 3, 2]]), labels=np.array([7])).kinds.tolist()
-    [0]
+    Raises:
+        ValueError: If a field has another number of entries than there are boxes.
+
+    >>> regions = ImageRegions(0, "cat", (4, 6), np.array([[0, 0, 3, 2]]), labels=np.array([7]))
+    >>> regions.kinds.tolist(), regions.confidences.tolist()
+    ([0], [1.0])
     """
 
     index: int
@@ -66,20 +74,21 @@ class ImageRegions:
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         count = len(boxes)
         texts = tuple(self.texts) or ("",) * count
+        kinds, labels, confidences = self.kinds, self.labels, self.confidences
+        if kinds is None:
+            kinds = np.array([bool(text) for text in texts])
+        if labels is None:
+            labels = np.full(count, -1)
+        if confidences is None:
+            confidences = np.ones(count)
         filled: dict[str, Any] = {
             "boxes": boxes,
-            "kinds": np.array([bool(text) for text in texts], np.int8)
-            if self.kinds is None
-            else self.kinds,
-            "labels": np.full(count, -1, np.int64) if self.labels is None else self.labels,
+            "kinds": np.asarray(kinds, np.int8),
+            "labels": np.asarray(labels, np.int64),
             "masks": tuple(self.masks) or (b"",) * count,
             "texts": texts,
-            "confidences": np.ones(count, np.float32)
-            if self.confidences is None
-            else self.confidences,
+            "confidences": np.asarray(confidences, np.float32),
         }
-        for name, dtype in (("kinds", np.int8), ("labels", np.int64), ("confidences", np.float32)):
-            filled[name] = np.asarray(filled[name], dtype)
         for name, values in filled.items():
             if len(values) != count:
                 raise ValueError(f"image {self.index} has {count} boxes and {len(values)} {name}")
@@ -89,70 +98,29 @@ class ImageRegions:
         return len(self.boxes)
 
     def check(self) -> None:
-        """What a writer must not let through.
+        """Check what a writer must not let through.
 
         Raises:
-            ValueError: a box that is empty, not finite or outside the image; a mask of another
-                size; an unknown kind.
+            ValueError: If a box is empty, not finite or outside the image, a mask has another size,
+                or a kind is unknown.
         """
-        (high, wide), boxes, where = self.size, self.boxes, f"image {self.index} ({self.key})"
+        height, width = self.size
+        boxes, name = self.boxes, f"image {self.index} ({self.key})"
         inside = (boxes[:, :2] >= 0).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-        inside &= (boxes[:, 2] <= wide) & (boxes[:, 3] <= high)  # NaN compares False
+        inside &= (boxes[:, 2] <= width) & (boxes[:, 3] <= height)  # NaN compares False
         if not inside.all():
-            place = int(np.flatnonzero(~inside)[0])
+            region = int(np.flatnonzero(~inside)[0])
             raise ValueError(
-                f"{where}: box {place} {boxes[place].tolist()} is no xyxy box within the image of size {self.size}"
+                f"{name}: box {region} {boxes[region].tolist()} is no xyxy box "
+                f"within the image of size {self.size}"
             )
         if len(self) and (self.kinds.min() < 0 or self.kinds.max() >= len(KINDS)):
-            raise ValueError(
-                f"{where}: kinds must be 0 (object) or 1 (text), got {sorted(set(self.kinds.tolist()))}"
-            )
+            kinds = sorted(set(self.kinds.tolist()))
+            raise ValueError(f"{name}: kinds must be 0 (object) or 1 (text), got {kinds}")
         try:
             PixelMasks.from_coco([{"counts": code} for code in self.masks if code], self.size)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An image that has no row, and why."""
-
-    index: int
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the JSON beside a side-car says.
-
-    Attributes:
-        shard: name of the tar, without its suffix.
-        bytes: of the tar: a shorter one is cut off.
-        images, regions, texts, masks: rows, regions of both kinds, those that are text, those that
-            have a mask.
-        errors: images of the tar without a row.
-        config, config_hash: what made it, as given, and the hash of that.
-    """
-
-    shard: str
-    bytes: int
-    images: int
-    regions: int
-    texts: int
-    masks: int
-    errors: tuple[Failure, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-    config_hash: str = ""
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """The hash of a configuration: the same for any order of its keys.
-
-    >>> config_hash({"a": 1, "b": 2}) == config_hash({"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:32]
+            raise ValueError(f"{name}: {error}") from None
 
 
 def write_sidecar(
@@ -161,106 +129,87 @@ def write_sidecar(
     folder: Path | None = None,
     *,
     config: Mapping[str, Any],
-    errors: Sequence[Failure] = (),
-) -> Report:
-    """Write a tar's side-car (default: beside it) and then its JSON, each there whole or not at
-    all.
+    errors: Sequence[FailedImage] = (),
+) -> SidecarReport:
+    """Write a tar's side-car and then its JSON, each whole or not at all.
 
-    A reader takes only a side-car whose JSON is there, so a writer that is killed leaves nothing
-    that counts. Rows come in any order and are sorted by index; the same rows give the same bytes.
+    A reader takes only a side-car whose JSON exists, so a writer that is killed leaves nothing
+    that counts. The same rows give the same bytes.
+
+    Args:
+        tar: the tar.
+        rows: the regions of its images, in any order; they are sorted by index.
+        folder: the folder of the side-car; by default the tar's.
+        config: settings of whatever found the regions.
+        errors: images of the tar that have no row.
 
     Raises:
-        ValueError: a row that `ImageRegions.check` refuses, or an index that comes twice.
-        OSError: no such tar.
+        ValueError: If `ImageRegions.check` refuses a row, or an index comes twice.
+        OSError: If there is no such tar.
     """
     folder = tar.parent if folder is None else folder
     ordered = sorted(rows, key=lambda row: row.index)
-    for before, row in zip([None, *ordered], ordered, strict=False):
+    for previous, row in zip([None, *ordered], ordered, strict=False):
         row.check()
-        if before is not None and before.index == row.index:
+        if previous is not None and previous.index == row.index:
             raise ValueError(f"{tar.stem}: image {row.index} has two rows")
-    kinds = [np.asarray(row.kinds) for row in ordered]
-    report = Report(
+    report = SidecarReport(
         shard=tar.stem,
         bytes=tar.stat().st_size,
         images=len(ordered),
         regions=sum(map(len, ordered)),
-        texts=int(sum((own == 1).sum() for own in kinds)),
+        texts=sum(int((row.kinds == 1).sum()) for row in ordered),
         masks=sum(bool(code) for row in ordered for code in row.masks),
         errors=tuple(errors),
         config=dict(config),
         config_hash=config_hash(config),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    report_path(folder, tar.stem).unlink(
-        missing_ok=True
-    )  # what it says would not hold from here on
+    # what the JSON says would not hold from here on
+    report_path(folder, tar.stem).unlink(missing_ok=True)
     _write(_table(tar.stem, ordered), folder / f"{tar.stem}{SUFFIX}", report)
-    stated = {
-        "format": FORMAT,
-        **report.__dict__,
-        "errors": [error.__dict__ for error in report.errors],
-    }
-    with replacing(report_path(folder, tar.stem)) as part:
-        part.write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
+    write_report(report_path(folder, tar.stem), report)
     return report
-
-
-def report_path(folder: Path, shard: str) -> Path:
-    """Where the JSON beside a shard's side-car is."""
-    return folder / f"{shard}.regions.json"
-
-
-def read_report(path: Path) -> Report:
-    """What the JSON beside a side-car says.
-
-    Raises:
-        ShardError: missing, damaged, or of another format.
-    """
-    try:
-        stated = json.loads(path.read_bytes())
-        if stated.pop("format") != FORMAT:
-            raise ShardError(f"{path}: of another format than {FORMAT!r}")
-        return Report(**{**stated, "errors": tuple(Failure(**error) for error in stated["errors"])})
-    except OSError as error:
-        raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise (
-            error if isinstance(error, ShardError) else ShardError(f"{path}: damaged ({error})")
-        ) from None
 
 
 @dataclass(frozen=True, eq=False)
 class RowGroup:
-    """Some images of a side-car as they lie in memory; a row is cut out of flat arrays and lists
-    when it is asked for."""
+    """Some images of a side-car as they lie in memory.
 
-    single: dict[str, list]
+    A row is cut out of flat arrays and lists when it is asked for.
+
+    Attributes:
+        scalars: the columns with one value an image.
+        starts: for each list column, where the values of an image start.
+        values: for each list column, the values of all images.
+    """
+
+    scalars: dict[str, list]
     starts: dict[str, list[int]]
     values: dict[str, Any]
 
     def __getitem__(self, row: int) -> ImageRegions:
-        own = {
+        lists = {
             name: self.values[name][starts[row] : starts[row + 1]]
             for name, starts in self.starts.items()
         }
         return ImageRegions(
-            index=self.single["index"][row],
-            key=self.single["key"][row],
-            size=(self.single["height"][row], self.single["width"][row]),
-            **own,
+            index=self.scalars["index"][row],
+            key=self.scalars["key"][row],
+            size=(self.scalars["height"][row], self.scalars["width"][row]),
+            **lists,
         )
 
 
-def read_group(path: Path, number: int) -> RowGroup:
-    """One row group of a side-car.
+def read_row_group(path: Path, number: int) -> RowGroup:
+    """Read one row group of a side-car.
 
     Raises:
-        ShardError: missing, damaged, or with other columns.
+        ShardError: If the file is missing, damaged, or has other columns.
     """
     with _opened(path) as file:
         table = file.read_row_group(number, use_threads=False).combine_chunks()
-        single = {
+        scalars = {
             name: table.column(name).to_pylist() for name in ("index", "key", "height", "width")
         }
         columns = {name: table.column(name).chunk(0) for name in LISTS}
@@ -271,7 +220,7 @@ def read_group(path: Path, number: int) -> RowGroup:
             else column.values.to_numpy(zero_copy_only=False)
             for name, column in columns.items()
         }
-        return RowGroup(single, starts, values)
+        return RowGroup(scalars, starts, values)
 
 
 @contextmanager
@@ -330,13 +279,13 @@ def _table(shard: str, rows: Sequence[ImageRegions]) -> Any:
     ]
     lists = ("kinds", "labels", "confidences", "masks", "texts")
     full = [
-        {**one, "boxes": row.boxes.ravel(), **{name: list(getattr(row, name)) for name in lists}}
-        for one, row in zip(single, rows, strict=True)
+        {**scalars, "boxes": row.boxes.ravel()} | {name: list(getattr(row, name)) for name in lists}
+        for scalars, row in zip(single, rows, strict=True)
     ]
     return need("pyarrow", extra="store").Table.from_pylist(full, _schema())
 
 
-def _write(table: Any, path: Path, report: Report) -> None:
+def _write(table: Any, path: Path, report: SidecarReport) -> None:
     pq = need("pyarrow.parquet", extra="store")
     with replacing(path) as part:
         options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}

@@ -19,23 +19,26 @@ from pathlib import Path
 import numpy as np
 
 from regiontok.core.picture import SUFFIXES
+from regiontok.system.errors import RegiontokError
 from regiontok.system.files import replacing, replacing_shared
 
 FORMAT = "regiontok tar index 1"
 
 
-class ShardError(ValueError):
-    """A shard that is missing, cut off, damaged, or not what its side-car says; the message names
-    it."""
+class ShardError(RegiontokError, ValueError):
+    """A shard that is missing, cut off, damaged, or not what its side-car says.
+
+    The message names it.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class TarIndex:
-    """Where the images of a tar lie.
+    """The places of the images in a tar.
 
     Attributes:
         path: the tar.
-        names: of its images, with folders and suffix, in the order of the tar.
+        names: names of its images, with folders and suffix, in the order of the tar.
         spans: `[images 2]` int64, first byte and number of bytes.
     """
 
@@ -47,74 +50,80 @@ class TarIndex:
         return len(self.names)
 
     def key(self, index: int) -> str:
-        """The sample's name: the file's without its suffix, as WebDataset cuts it (at the first dot
-        behind the last slash)."""
+        """The name of an image's sample, see `sample_key`."""
         return sample_key(self.names[index])
 
     def read(self, index: int) -> bytes:
         """The bytes of one image.
 
         Raises:
-            ShardError: the file is gone, or ends before the image does.
+            ShardError: If the tar cannot be read, or ends before the image does.
         """
         start, length = self.spans[index].tolist()
         try:
             with open(self.path, "rb", buffering=0) as file:
-                found = os.pread(file.fileno(), length, start)
+                data = os.pread(file.fileno(), length, start)
         except OSError as error:
             raise ShardError(f"{self.path}: cannot be read ({error.strerror})") from error
-        if len(found) < length:
+        if len(data) < length:
             raise ShardError(
-                f"{self.path}: cut off: image {index} has {len(found)} of {length} bytes"
+                f"{self.path}: cut off: image {index} has {len(data)} of {length} bytes"
             )
-        return found
+        return data
 
 
 def sample_key(name: str) -> str:
-    """A sample's name from a file's.
+    """The name of a sample from a file's name.
+
+    It ends at the first dot behind the last slash, as WebDataset cuts it.
 
     >>> sample_key("00001/000010042.seg.png")
     '00001/000010042'
     """
-    folder, slash, own = name.rpartition("/")
-    return folder + slash + own.split(".", 1)[0]
+    folder, slash, file_name = name.rpartition("/")
+    return folder + slash + file_name.split(".", 1)[0]
 
 
-def index_of(tar: Path, folder: Path) -> TarIndex:
-    """The index kept in `folder` for a tar of this length, or a new one, which is kept there if the
-    folder can be written.
+def open_index(tar: Path, folder: Path) -> TarIndex:
+    """The index of a tar: the one kept in a folder for a tar of this length, or a new one.
+
+    A new one is kept in the folder, if that can be written.
 
     Raises:
-        ShardError: no such tar, cut off, compressed, or not a tar.
+        ShardError: If the tar does not exist, is cut off, is compressed, or is no tar.
     """
-    size = size_of(tar)
+    size = tar_bytes(tar)
     path = folder / f"{tar.name}.index.json"
     try:
-        kept = json.loads(path.read_bytes())
-        if kept["format"] == FORMAT and kept["bytes"] == size:
-            return TarIndex(
-                tar, tuple(kept["names"]), np.array(kept["spans"], np.int64).reshape(-1, 2)
-            )
+        stored = json.loads(path.read_bytes())
+        if stored["format"] == FORMAT and stored["bytes"] == size:
+            return _index(tar, stored["names"], stored["spans"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # none, or of another tar, or damaged: built anew
+        pass  # there is none, or it is another tar's, or damaged: it is built anew
     names, spans = _scan(tar, size)
+    text = json.dumps({"format": FORMAT, "bytes": size, "names": names, "spans": spans})
     try:
-        with replacing_shared(path) as part:
-            part.write_text(
-                json.dumps({"format": FORMAT, "bytes": size, "names": names, "spans": spans}),
-                encoding="utf-8",
-            )
+        with replacing_shared(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError:
-        pass  # a folder that cannot be written: each process builds its own
-    return TarIndex(tar, tuple(names), np.array(spans, np.int64).reshape(-1, 2))
+        pass  # the folder cannot be written: each process builds its own index
+    return _index(tar, names, spans)
 
 
-def size_of(tar: Path) -> int:
-    """Bytes of a tar; raises ShardError where there is none."""
+def tar_bytes(tar: Path) -> int:
+    """Number of bytes of a tar.
+
+    Raises:
+        ShardError: If the tar does not exist.
+    """
     try:
         return tar.stat().st_size
     except OSError as error:
         raise ShardError(f"{tar}: the shard is missing ({error.strerror})") from error
+
+
+def _index(tar: Path, names: list[str], spans: list[list[int]]) -> TarIndex:
+    return TarIndex(tar, tuple(names), np.array(spans, np.int64).reshape(-1, 2))
 
 
 def _scan(tar: Path, size: int) -> tuple[list[str], list[list[int]]]:
@@ -140,8 +149,11 @@ def _scan(tar: Path, size: int) -> tuple[list[str], list[list[int]]]:
 
 
 def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """A tar of (name, bytes), there whole or not at all; the same files give the same bytes."""
-    with replacing(path) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
+    """Write a tar of (name, bytes), whole or not at all; the same files give the same bytes."""
+    with (
+        replacing(path) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive,
+    ):
         for name, data in files:
             member = tarfile.TarInfo(name)
             member.size = len(data)

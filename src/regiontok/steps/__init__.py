@@ -1,1 +1,1 @@
-"""Region steps: Regions, PatchGrid -> Regions. One a file."""
+"""Region steps, which turn the regions of a view into other regions; one method a file."""

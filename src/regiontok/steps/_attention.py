@@ -1,4 +1,4 @@
-"""What steps read that choose patches by the attention of CLS."""
+"""What the steps read that choose patches by the attention that CLS pays to them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ import torch
 from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
+from regiontok.steps._cosines import rounded_cosines
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-ONE = (
-    1 << 20
-)  # cosines are whole multiples of 1 / ONE, so that noise in the last bits decides nothing
 
+def patches_by_attention(grid: PatchGrid, step: str) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
+    """The valid patches (raster index) and the attention of each, the most attended first.
 
-def ranked(grid: PatchGrid, step: str) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
-    """The valid patches (raster index) and the attention of each, most attended first, ties in
-    raster order.
+    Equally attended patches come in raster order. `step` names the step in the error message.
 
     Raises:
-        ValueError: the encoder gave no attention of CLS.
+        ValueError: If the encoder gave no attention of CLS.
     """
     if grid.cls_attention is None:
         raise ValueError(
-            f"{step} chooses by the attention of CLS on the patches, and the encoder gave none: take one with a CLS token and ask for "
-            "it, as in transformers('openai/clip-vit-large-patch14-336', layer=-2, cls_attention=True)"
+            f"{step} chooses by the attention of CLS on the patches, and the encoder gave none: "
+            "take one with a CLS token and ask for it, as in "
+            "transformers('openai/clip-vit-large-patch14-336', layer=-2, cls_attention=True)"
         )
     valid = grid.valid.flatten().nonzero()[:, 0]
     attention = grid.cls_attention.flatten()[valid].double()
@@ -35,10 +34,12 @@ def ranked(grid: PatchGrid, step: str) -> tuple[Int[Tensor, "n"], Float[Tensor, 
     return valid[order], attention[order]
 
 
-def cosines(grid: PatchGrid, a: Int[Tensor, "i"], b: Int[Tensor, "j"]) -> Float[Tensor, "i j"]:
-    """Cosine similarity of the features of two lists of patches, in 1 / ONE."""
+def patch_cosines(
+    grid: PatchGrid, patches: Int[Tensor, "i"], others: Int[Tensor, "j"]
+) -> Float[Tensor, "i j"]:
+    """The cosine similarity of the features of two lists of patches, in multiples of 2^-20."""
     flat = grid.features.detach().flatten(0, -2)
-    one, other = (
-        torch.nn.functional.normalize(flat[patches].double(), dim=1) for patches in (a, b)
+    units, other_units = (
+        torch.nn.functional.normalize(flat[index].double(), dim=1) for index in (patches, others)
     )
-    return (one @ other.T * ONE).round()
+    return rounded_cosines(units, other_units)

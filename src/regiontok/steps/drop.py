@@ -2,7 +2,7 @@
 
 After: UnSAM's own merging drops regions under 4 patches by default; identical patch masks after
 down-sampling are an open point of the diagnostic study (row D4).
-Differs: nothing is dropped unless asked for; both are said and tested.
+Differs: nothing is dropped unless the spec says so.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Drop(RegionStep):
     """Drop regions of one view.
 
     Attributes:
-        below: drop regions of fewer patches.
-        duplicates: drop a region whose patches are exactly those of an earlier one.
+        below: regions with fewer patches than this are dropped.
+        duplicates: True drops a region whose patches are exactly those of an earlier one.
 
     Raises:
-        ValueError: settings under which nothing could ever be dropped.
+        ValueError: If nothing could ever be dropped with these settings.
     """
 
     below: int = 1
@@ -38,13 +38,12 @@ class Drop(RegionStep):
             raise ValueError("says nothing to drop: give below=2 or more, or duplicates=True")
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
-        """Drop in one view."""
-        keep = regions.sizes >= self.below
+        """Drop regions of one view."""
+        stays = regions.sizes >= self.below
         if self.duplicates:
-            seen: set[bytes] = set()
-            patches = regions.patch.cpu().split(regions.sizes.tolist())
-            for index, own in enumerate(patches):
-                code = own.numpy().tobytes()
-                keep[index] &= code not in seen
-                seen.add(code)
-        return regions.take(torch.nonzero(keep)[:, 0])
+            known: set[bytes] = set()
+            for index, patches in enumerate(regions.patch.cpu().split(regions.sizes.tolist())):
+                code = patches.numpy().tobytes()
+                stays[index] &= code not in known
+                known.add(code)
+        return regions.take(torch.nonzero(stays)[:, 0])

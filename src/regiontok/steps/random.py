@@ -1,7 +1,7 @@
 """Keep k patches drawn at random: the baseline that a selection must beat.
 
 After: the matched-budget baselines of VTC-Bench (arXiv 2510.07143).
-Differs: nothing known; the seed is said, and every image and epoch draws its own patches.
+Differs: nothing known; the seed is an argument, and every image and epoch draws its own patches.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from regiontok.steps.sort import Sort
 
 @dataclass(frozen=True)
 class Random(RegionStep):
-    """`k` of the valid patches, one region each, in raster order; a source: it stands first in a
-    spec.
+    """`k` valid patches, a region each, in raster order; a source, so it stands first in a spec.
 
-    They are the first k of `sort('random', seed)`, so a larger k with the same seed keeps what a
-    smaller one kept.
+    They are the first k of `sort('random', seed)`, so a larger k with the same seed keeps all
+    patches that a smaller one keeps.
 
     Raises:
-        ValueError: k below 1, or above the number of patches.
+        ValueError: If k is below 1 or above the number of patches.
     """
 
     k: int
@@ -43,8 +42,8 @@ class Random(RegionStep):
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Draw from one view; the regions that come in are replaced."""
-        every = Regions.singletons(grid.grid, grid.valid)
-        if self.k > len(every):
-            raise ValueError(f"cannot keep {self.k} of {len(every)} patches")
-        drawn = Sort("random", seed=self.seed).one(every, grid).take(range(self.k))
+        patches = Regions.singletons(grid.grid, grid.valid)
+        if self.k > len(patches):
+            raise ValueError(f"cannot keep {self.k} of {len(patches)} patches")
+        drawn = Sort("random", seed=self.seed).one(patches, grid).take(range(self.k))
         return Sort("raster").one(drawn, grid)

@@ -3,9 +3,9 @@
 After: diagnostic study, appendix E.1 and E.2 (row D4: average-pooled overlap > 0.07), and OG-LLaVA,
 section 5.1.1 (row O1: at least alpha = 0.5 pixels in a run of the flattened mask). D4 is
 `segments(0.07)`; O1 as published is `segments(0.5, mapping='flat1d', unit='pixels', compare='>=')`;
-`mapping='grid2d'` there is O1 aligned with the encoder's patches.
+with `mapping='grid2d'` that is O1 aligned with the encoder's patches.
 Differs: overlap is exact area overlap (see `Frame.to_grid`), and what the papers leave open is
-said: masks that vanish are dropped (`vanished='best'` keeps them at the patch they cover most),
+decided: masks that vanish are dropped (`vanished='best'` keeps them at the patch they cover most),
 overlaps are kept (`resolve='smallest'` gives a patch to the smallest mask, so that a mask may
 vanish after all). Runs of `flat1d` are no patches: under a letterbox they are the published ones
 only with `padding="keep"`, since `"drop"` leaves out what is padding on the grid.
@@ -14,7 +14,7 @@ only with `padding="keep"`, since `"drop"` leaves out what is padding on the gri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,24 +23,28 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.methods import RegionStep
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
 
 @dataclass(frozen=True)
 class Segments(RegionStep):
-    """Masks -> regions; a source: it stands first in a spec, and needs a segmenter.
+    """Regions from masks; a source, so it stands first in a spec, and it needs a segmenter.
 
     Attributes:
         threshold: how much of a patch a mask must cover.
-        mapping: `grid2d` by the patch's own footprint; `flat1d` by runs of the flattened mask, as
-            OG-LLaVA published it.
-        unit: of the threshold: `share` of the patch's area, or `pixels` of the image inside it.
-        compare: `>` (D4) or `>=` (O1).
-        resolve: None keeps overlaps; `smallest` makes regions disjoint: a patch goes to its
-            smallest mask in pixels.
-        vanished: what becomes of a mask that reaches the threshold nowhere: `drop`, or `best` keeps
-            the patch it covers most.
+        mapping: "grid2d" goes by the patch's own footprint, "flat1d" by runs of the flattened mask,
+            as OG-LLaVA published it.
+        unit: unit of the threshold: "share" of the patch's area, or "pixels" of the image in it.
+        compare: ">" (D4) or ">=" (O1).
+        resolve: None keeps overlaps; "smallest" makes regions disjoint: a patch goes to the mask
+            with the fewest pixels.
+        vanished: "drop" leaves out a mask that reaches the threshold nowhere, "best" keeps it at
+            the patch that it covers most.
 
     Raises:
-        ValueError: no masks, or masks of another size than the image.
+        ValueError: If the view has no masks, masks of another size than the image, or the grid of a
+            clip.
     """
 
     threshold: float = 0.07
@@ -56,7 +60,8 @@ class Segments(RegionStep):
     def __post_init__(self) -> None:
         if self.threshold < 0 or (self.unit == "share" and self.threshold > 1):
             raise ValueError(
-                f"threshold {self.threshold} lies outside [0, 1]; for pixel counts say unit='pixels'"
+                f"threshold {self.threshold} lies outside [0, 1]; for pixel counts say "
+                "unit='pixels'"
             )
         if self.threshold == 0 and self.compare == ">=":
             raise ValueError(
@@ -64,38 +69,43 @@ class Segments(RegionStep):
             )
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
-        """The regions of one view; those that come in are replaced. `source` is the index of the
-        mask."""
+        """The regions of one view; those that come in are replaced.
+
+        The `source` of a region is the index of its mask.
+        """
         if grid.masks is None:
             raise ValueError(
-                "segments needs pixel masks, and there is no segmenter: name one, say segmenter='felzenszwalb'"
+                "segments needs pixel masks, and there is no segmenter: name one, say "
+                "segmenter='felzenszwalb'"
             )
         if len(grid.grid) != 2:
             raise ValueError(f"segments needs a grid (h, w), got {grid.grid}")
         share = grid.frame.to_grid(grid.masks, self.mapping).to(grid.features.device)
-        amount = (
-            share * grid.frame.pixels_per_patch(self.mapping) if self.unit == "pixels" else share
-        )
+        amount = share
+        if self.unit == "pixels":
+            amount = share * grid.frame.pixels_per_patch(self.mapping)
         inside = (amount > self.threshold) if self.compare == ">" else (amount >= self.threshold)
         inside &= grid.valid
         if self.vanished == "best":
-            inside |= _best(share * grid.valid, inside)
+            inside |= _best_patch(share * grid.valid, inside)
         if self.resolve == "smallest":
-            inside = _smallest(inside, torch.from_numpy(grid.masks.areas).to(inside.device))
+            inside = _disjoint(inside, torch.from_numpy(grid.masks.areas).to(inside.device))
         return Regions.from_masks(inside)
 
 
-def _best(share: Tensor, inside: Tensor) -> Tensor:
-    """For masks without a patch: the one patch that each covers most, if it covers any."""
+def _best_patch(
+    share: Float[Tensor, "k h w"], inside: Bool[Tensor, "k h w"]
+) -> Bool[Tensor, "k h w"]:
+    """For each mask without a patch the one that it covers most, if it covers any."""
     flat = share.flatten(1)
-    most, at = flat.max(1)
-    best = torch.nn.functional.one_hot(at, flat.shape[1]).bool()
-    lost = ~inside.flatten(1).any(1) & (most > 0)
-    return (best & lost[:, None]).view_as(inside)
+    largest, patch = flat.max(1)
+    best = torch.nn.functional.one_hot(patch, flat.shape[1]).bool()
+    vanished = ~inside.flatten(1).any(1) & (largest > 0)
+    return (best & vanished[:, None]).view_as(inside)
 
 
-def _smallest(inside: Tensor, areas: Tensor) -> Tensor:
-    """Every patch only in the mask of the smallest area that has it; of equals the first."""
+def _disjoint(inside: Bool[Tensor, "k h w"], areas: Int[Tensor, "k"]) -> Bool[Tensor, "k h w"]:
+    """Every patch in one mask only: the smallest that has it, and of equal ones the first."""
     order = torch.argsort(areas, stable=True)
     first = inside[order].int().cumsum(0) == 1
     disjoint = torch.empty_like(inside)

@@ -1,18 +1,17 @@
-"""The order in which regions reach the language model: centre of mass, raster, random, area or the
-segmenter's score.
+"""Order the regions for the language model: centre of mass, raster, random, area or mask score.
 
 After: diagnostic study, section 3.3 (row D10: sorted by centre of mass in scanline order; random
-order as the ablation). OG-LLaVA (row O2) says no order of its masks: its release reads them by the
+order as the ablation). OG-LLaVA (row O2) names no order of its masks: its release reads them by the
 text of their file names (mask_0, mask_1, mask_10, ...).
-Differs: "scanline order" of centres is not defined there: lexicographic (y, x) of the float
-centroid, ties by first patch.
+Differs: "scanline order" of centres is not defined there; here it is the lexicographic order (y, x)
+of the float centroids, ties by first patch.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,20 +20,24 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.methods import RegionStep
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 @dataclass(frozen=True)
 class Sort(RegionStep):
     """Reorder the regions of one view.
 
     Attributes:
-        order: `com` centre of mass, (y, x) or (t, y, x); `raster` first patch; `random`; `area`
-            most patches first; `score` the segmenter's highest first, regions of no mask last. Ties
-            by first patch, of equal ones in the order they came in.
-        seed: of `random`, which draws from (seed, the image's key, the epoch): no two images share
-            an order because they happen to have equally many regions.
+        order: "com" sorts by centre of mass, (y, x) or (t, y, x); "raster" by first patch; "random"
+            shuffles; "area" puts regions of most patches first; "score" puts the segmenter's
+            highest score first and regions of no mask last. Ties go by first patch, and equal first
+            patches by the order in which the regions came in.
+        seed: seed of "random", which draws from (seed, the image's key, the epoch): no two images
+            share an order because they happen to have equally many regions.
 
     Raises:
-        ValueError: `score` of masks that have none.
+        ValueError: If "score" meets a view without masks, or masks without scores.
     """
 
     order: Literal["com", "raster", "random", "area", "score"] = "com"
@@ -54,9 +57,8 @@ class Sort(RegionStep):
         first = regions.patch[regions.starts].cpu().numpy()
         if self.order == "random":
             digest = hashlib.sha256(f"{self.seed} {grid.key} {grid.draw}".encode()).digest()
-            order = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(
-                len(regions)
-            )
+            generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+            order = generator.permutation(len(regions))
         elif self.order == "com":
             order = np.lexsort((first, *regions.centroids.cpu().numpy().T[::-1]))
         elif self.order == "area":
@@ -68,11 +70,15 @@ class Sort(RegionStep):
         return regions.take(torch.from_numpy(order))
 
 
-def _scores(regions: Regions, grid: PatchGrid) -> np.ndarray:
+def _scores(regions: Regions, grid: PatchGrid) -> Float[np.ndarray, "k"]:
+    """The score of each region's mask, -inf for a region of no mask and for NaN."""
     if grid.masks is None or grid.masks.scores is None:
         raise ValueError(
-            "sort('score') needs masks with scores, and these have none: take a segmenter that scores its masks (sam)"
+            "sort('score') needs masks with scores, and these have none: take a segmenter that "
+            "scores its masks (sam)"
         )
-    source = regions.source.cpu().numpy()
-    scores = np.r_[grid.masks.scores, -np.inf]  # of source -1
-    return np.nan_to_num(scores[source], nan=-np.inf, neginf=-np.inf, posinf=np.inf)
+    scores = np.r_[grid.masks.scores, -np.inf]  # the last one is that of source -1
+    of_regions: Float[np.ndarray, "k"] = np.nan_to_num(
+        scores[regions.source.cpu().numpy()], nan=-np.inf, neginf=-np.inf, posinf=np.inf
+    )
+    return of_regions

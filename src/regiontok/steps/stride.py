@@ -1,9 +1,9 @@
-"""Keep the patches of a regular sub-grid: every s-th row and column, for exactly k where k factors.
+"""Keep the patches of a regular sub-grid: every s-th row and column, for about k patches.
 
 After: the matched-budget baselines of VTC-Bench (arXiv 2510.07143).
-Differs: given by a budget, not by a step: the grid is cut into the blocks of `windows(k,
+Differs: a budget is given, not a step: the grid is cut into the blocks of `windows(k,
 shape='photo')` and the middle patch of each is kept, which is every s-th patch where the sides
-divide. So k is exact where those blocks are, else the nearest.
+divide. So the number of patches is exactly k where those blocks are k, else the nearest possible.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import torch
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.methods import RegionStep
-from regiontok.steps._tiling import cut, on_photo, seen
+from regiontok.steps._tiling import nearest_tiling, patch_aspect, valid_box
 
 
 @dataclass(frozen=True)
 class Stride(RegionStep):
-    """About `k` patches at even distances, one region each, in raster order; a source: it stands
-    first in a spec.
+    """About `k` patches at even distances, a region each; a source, so it stands first in a spec.
+
+    The patches come in raster order.
 
     Raises:
-        ValueError: k below 1, above the number of patches, or a clip.
+        ValueError: If k is below 1 or above the number of patches, or the view is a clip.
     """
 
     k: int
@@ -44,13 +45,13 @@ class Stride(RegionStep):
         count = int(valid.sum())
         if self.k > count:
             raise ValueError(f"cannot keep {self.k} of {count} patches")
-        box = seen(valid)
+        box = valid_box(valid)
         sides = [side.stop - side.start for side in box]
-        parts = cut(self.k, sides[0], sides[1], on_photo(grid))
-        rows, cols = (
-            side.start + (2 * torch.arange(part, device=valid.device) + 1) * length // (2 * part)
-            for side, length, part in zip(box, sides, parts, strict=True)
+        blocks = nearest_tiling(self.k, sides[0], sides[1], patch_aspect(grid))
+        rows, columns = (
+            side.start + (2 * torch.arange(parts, device=valid.device) + 1) * length // (2 * parts)
+            for side, length, parts in zip(box, sides, blocks, strict=True)
         )
-        kept = torch.zeros_like(valid)
-        kept[rows[:, None], cols[None, :]] = True
-        return Regions.singletons(grid.grid, kept)
+        selected = torch.zeros_like(valid)
+        selected[rows[:, None], columns[None, :]] = True
+        return Regions.singletons(grid.grid, selected)

@@ -1,13 +1,12 @@
-"""VisionZip-like: the patches CLS attends to most stay as they are, all others are merged into a
-few contextual tokens.
+"""VisionZip-like: the most attended patches as they are, all others as a few contextual tokens.
 
 After: Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (arXiv
-    2412.04467): dominant tokens by CLS attention; of the others every s-th is a target, and each of
-    the rest joins the target it is most similar to.
-Differs: similarity is of `features`, not of the keys; a contextual token is the pool's mean over
-the target and all that joined it. The default share of contextual tokens is the paper's (10 of 64,
-20 of 128, 30 of 192); CLS, which the paper counts among the dominant ones, is an option of the head
-here. Not run beside the authors' code.
+    2412.04467): dominant tokens are chosen by the attention of CLS; of all other tokens every s-th
+    is a target, and each of the remaining ones joins the target it is most similar to.
+Differs: similarity is that of `features`, not of the keys; a contextual token is the pool's mean
+over the target and all that joined it. The default share of contextual tokens is the paper's (10 of
+64, 20 of 128, 30 of 192); CLS, which the paper counts among the dominant tokens, is an option of
+the head here. It was not run beside the authors' code.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ import torch
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.methods import RegionStep
-from regiontok.steps._attention import cosines, ranked
+from regiontok.steps._attention import patch_cosines, patches_by_attention
 
 
 @dataclass(frozen=True)
 class Visionzip(RegionStep):
-    """Exactly `k` regions, a partition, by first patch; a source: it stands first in a spec.
+    """Exactly `k` regions, a partition, by first patch; a source, so it stands first in a spec.
 
     Attributes:
-        k: regions in all.
-        contextual: how many of them are merged ones; None is 5/32 of k, at least 1.
+        k: number of regions.
+        contextual: number of them that are merged ones; None takes 5/32 of k, at least 1.
 
     Raises:
-        ValueError: k below 1 or above the number of patches, contextual outside 1..k, or no
-            attention of CLS.
+        ValueError: If k is below 1 or above the number of patches, if contextual lies outside
+            1..k, or if the encoder gave no attention of CLS.
     """
 
     k: int
@@ -54,29 +53,23 @@ class Visionzip(RegionStep):
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Select and merge in one view; the regions that come in are replaced."""
-        patches, _ = ranked(grid, "visionzip")
-        if self.k > len(patches):
-            raise ValueError(f"cannot make {self.k} regions of {len(patches)} patches")
+        ranked, _ = patches_by_attention(grid, "visionzip")
+        device = ranked.device
+        if self.k > len(ranked):
+            raise ValueError(f"cannot make {self.k} regions of {len(ranked)} patches")
         contextual = max(1, round(self.k * 5 / 32)) if self.contextual is None else self.contextual
-        dominant, others = (
-            patches[: self.k - contextual],
-            patches[self.k - contextual :].sort().values,
-        )
-        targets = others[
-            torch.arange(contextual, device=others.device) * (len(others) // contextual)
-        ]
-        joins = targets[cosines(grid, others, targets).argmax(1)]
-        joins = torch.where(
-            (others[:, None] == targets).any(1), others, joins
-        )  # of two equal targets neither joins the other
-        labels = torch.full((grid.patches,), -1, dtype=torch.int64, device=patches.device)
+        dominant = ranked[: self.k - contextual]
+        others = ranked[self.k - contextual :].sort().values
+        targets = others[torch.arange(contextual, device=device) * (len(others) // contextual)]
+        joined = targets[patch_cosines(grid, others, targets).argmax(1)]
+        # A target stays itself, so that of two equal targets neither joins the other.
+        joined = torch.where((others[:, None] == targets).any(1), others, joined)
+        labels = torch.full((grid.patches,), -1, dtype=torch.int64, device=device)
         labels[dominant] = dominant
-        labels[others] = joins
-        first = torch.full_like(labels, grid.patches)
-        index = torch.arange(grid.patches, device=patches.device)
-        first = first.scatter_reduce(
-            0, labels.clamp(min=0), torch.where(labels >= 0, index, grid.patches), "amin"
+        labels[others] = joined
+        patch = torch.arange(grid.patches, device=device)
+        first = torch.full_like(labels, grid.patches).scatter_reduce(
+            0, labels.clamp(min=0), torch.where(labels >= 0, patch, grid.patches), "amin"
         )
-        return Regions.from_labels(
-            torch.where(labels >= 0, first[labels.clamp(min=0)], -1).view(grid.grid)
-        )
+        by_first = torch.where(labels >= 0, first[labels.clamp(min=0)], -1)
+        return Regions.from_labels(by_first.view(grid.grid))

@@ -1,2 +1,1 @@
-"""What serves all other rooms: files, interrupts, optional packages, the hub, checkpoints,
-hardware, run folders."""
+"""What serves all other rooms: files, signals, optional packages, checkpoints, hardware, logs."""

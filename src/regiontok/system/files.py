@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: write beside, then rename."""
+"""Files and folders that appear whole or not at all: they are written beside, then renamed."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; when the block ends well it becomes `path`, otherwise
-    nothing stays.
+    """A temporary path beside `path` that takes its place when the block ends without an error.
 
-    The block may write a file there or make a folder. A folder takes the place of the one that
-    stood there. What a killed process left is cleared away by the next that writes the same path;
-    two processes at once must not.
+    The block may write a file there or make a folder; a folder takes the place of the one that
+    stood at `path`. If the block fails, nothing stays. What a killed process left behind is cleared
+    away by the next one that writes the same path; two processes must not do so at once.
     """
-    part = path.with_name(f".{path.name}.part")
-    _remove(part)
+    temporary = path.with_name(f".{path.name}.part")
+    _remove(temporary)
     try:
-        yield part
-        if part.is_dir() and path.exists():
+        yield temporary
+        if temporary.is_dir() and path.exists():
             _remove(path)
-        os.replace(part, path)
+        os.replace(temporary, path)
     finally:
-        _remove(part)
+        _remove(temporary)
 
 
 @contextmanager
 def replacing_shared(path: Path) -> Iterator[Path]:
-    """`replacing` for several processes at once: each writes a file of its own and the last rename
-    stays."""
-    own = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    with replacing(own) as part:
-        yield part
-    os.replace(own, path)
+    """`replacing` for a file that several processes may write at once.
+
+    Each process writes a file of its own; the one that is renamed last stays.
+    """
+    private_path = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    with replacing(private_path) as temporary:
+        yield temporary
+    os.replace(private_path, path)
 
 
 def _remove(path: Path) -> None:

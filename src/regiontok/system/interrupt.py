@@ -1,5 +1,4 @@
-"""Ctrl-C, and a cluster's SIGTERM, as a wish to stop that long work grants when its current step is
-done."""
+"""Ctrl-C, and a cluster's SIGTERM, as a request that long work grants after its current step."""
 
 from __future__ import annotations
 
@@ -7,39 +6,47 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def interruptible(*, insist: bool = True) -> Iterator[threading.Event]:
-    """One of `STOPS` sets the event, so that the step is finished and saved; with `insist` a second
-    one stops at once."""
-    flag = threading.Event()
+    """An event that one of `STOP_SIGNALS` sets, so that the current step is finished and saved.
+
+    Outside the main thread, where Python allows no handlers, the event is never set.
+
+    Args:
+        insist: True if a second signal stops at once, with KeyboardInterrupt.
+    """
+    stop_requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield flag
+        yield stop_requested
         return
 
-    def stop(number: int, frame: Any) -> None:
-        if flag.is_set() and insist:
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        if stop_requested.is_set() and insist:
             raise KeyboardInterrupt
-        flag.set()
+        stop_requested.set()
 
-    before = {number: signal.signal(number, stop) for number in STOPS}
+    previous = {number: signal.signal(number, request_stop) for number in STOP_SIGNALS}
     try:
-        yield flag
+        yield stop_requested
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def undisturbed(worker: int) -> None:
-    """For a `DataLoader`'s workers: a stop is for the process that trains, which still has a step
-    to finish and a checkpoint to save.
+def ignore_stop_signals(worker: int) -> None:
+    """Let a `DataLoader`'s worker ignore `STOP_SIGNALS`: pass it as ``worker_init_fn``.
 
-    A worker that died of the signal would end that step with an error. Workers end when their queue
-    says so, or their parent is gone.
+    A stop is meant for the process that trains, which still has a step to finish and a checkpoint
+    to save; a worker that died of the signal would end that step with an error. Workers end when
+    their queue says so, or when their parent process has ended.
+
+    Args:
+        worker: number of the worker, which `DataLoader` passes and nothing here needs.
     """
-    for number in STOPS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

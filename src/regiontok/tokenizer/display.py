@@ -67,7 +67,7 @@ def _picture_row(run: Run, image: int, longest: int) -> list[Image.Image]:
 
 def _view_drawing(photo: Picture, frame: Frame, regions: Regions, longest: int) -> Image.Image:
     if len(regions.grid) == 3:  # a clip's
-        regions, _ = regions.frame(regions.grid[0] // 2)
+        regions, _ = regions.on_frame(regions.grid[0] // 2)
     style: Style = "colours" if len(regions) <= MAX_IN_COLOURS else "borders"
     return draw_regions(photo, frame, regions.to("cpu"), style=style, longest=longest)
 

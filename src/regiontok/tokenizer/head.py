@@ -15,7 +15,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import CLS, NEWLINE, WHOLE, Tokens, interleave
 from regiontok.methods import Connector, Place, Pool
-from regiontok.system.choices import one_of
+from regiontok.system.choices import check_choice
 
 
 class RMSNorm(nn.RMSNorm):
@@ -72,8 +72,8 @@ class VisualHead(nn.Module):
         place_tokens: Sequence[Place] = (),
     ) -> None:
         super().__init__()
-        one_of("norm", norm, ("none", "rms"))
-        one_of("partition_on", partition_on, ("raw", "normed"))
+        check_choice("norm", norm, ("none", "rms"))
+        check_choice("partition_on", partition_on, ("raw", "normed"))
         if partition_on == "normed" and norm == "none":
             raise ValueError("partition_on='normed' needs a norm: say norm='rms'")
         _check_places(place_features, place_tokens)

@@ -14,7 +14,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.regions import Members, Regions
 from regiontok.methods import Method, RegionStep, Segmenter, Transform
 from regiontok.settings import registry
-from regiontok.system.choices import one_of
+from regiontok.system.choices import check_choice
 
 
 class RegionPipeline:
@@ -41,7 +41,7 @@ class RegionPipeline:
         steps: Sequence[RegionStep] | str = "",
         padding: str = "drop",
     ) -> None:
-        one_of("padding", padding, ("drop", "keep"))
+        check_choice("padding", padding, ("drop", "keep"))
         self.segmenter = registry.resolve("segmenter", segmenter) if segmenter else None
         self.transforms = registry.resolve_pipeline("transform", transforms)
         self.steps = registry.resolve_pipeline("step", steps)

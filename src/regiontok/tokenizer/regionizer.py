@@ -15,9 +15,9 @@ from regiontok.core.regions import Members
 from regiontok.core.tiling import Tiling
 from regiontok.methods import Encoder, RegionStep, Segmenter, Transform
 from regiontok.settings import registry
-from regiontok.settings.catalogue import route
+from regiontok.settings.catalogue import encoder_call
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.system.choices import one_of
+from regiontok.system.choices import check_choice
 from regiontok.tokenizer import clips
 from regiontok.tokenizer.clock import Clock
 from regiontok.tokenizer.pipeline import RegionPipeline, last_members
@@ -56,7 +56,7 @@ class Regionizer(RegionPipeline):
         tiles: str = "",
         cut: str = "stitched",
     ) -> None:
-        one_of("cut", cut, ("stitched", "tile"))
+        check_choice("cut", cut, ("stitched", "tile"))
         self.encoder = resolve_encoder(encoder)
         self.tiles, self.cut = tiles, cut
         self.tiling = Tiling.of(tiles) if tiles else None
@@ -168,7 +168,7 @@ def build_encoder(text: str) -> Encoder:
 
     Hub names and folders go to the encoder that reads their config.
     """
-    return registry.build("encoder", route(text))
+    return registry.build("encoder", encoder_call(text))
 
 
 def resolve_encoder(encoder: Encoder | str) -> Encoder:

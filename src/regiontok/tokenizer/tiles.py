@@ -22,7 +22,7 @@ from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.core.tiled import tiled, unpadded, window
+from regiontok.core.tile_frames import canvas_frame, unpadded_patches, window_frame
 from regiontok.core.tiling import Tiling
 from regiontok.methods import Encoder
 
@@ -58,7 +58,7 @@ class TiledPicture:
             base: the encoder's frame of the whole picture.
             fill: colour of the padding.
         """
-        frame = tiled(tiling, picture.size, base.canvas, base.patch)
+        frame = canvas_frame(tiling, picture.size, base.canvas, base.patch)
         pixels, (height, width) = frame.place(picture, fill=fill), base.canvas
         tiles = []
         for number, (top, left) in enumerate(_corners(frame, base.canvas), 1):
@@ -148,7 +148,7 @@ def _frames_apart(clip_grid: PatchGrid, tiled_picture: TiledPicture) -> list[Pat
 def _apart(tiles: Sequence[PatchGrid], tiled_picture: TiledPicture) -> list[PatchGrid]:
     """Each tile as a view by itself, but for those that show nothing but padding."""
     frame, tile_size = tiled_picture.frame, tiled_picture.tile_size
-    tile_frames = (window(frame, corner, tile_size) for corner in _corners(frame, tile_size))
+    tile_frames = (window_frame(frame, corner, tile_size) for corner in _corners(frame, tile_size))
     return [
         tile.but(frame=tile_frame, prefix=None, summaries=0)
         for tile, tile_frame in zip(tiles, tile_frames, strict=True)
@@ -164,7 +164,9 @@ def _stitched(
     patch = frame.patch
     _check_whole_patches(tile_size, patch)
     rows, columns = (
-        unpadded(frame) if padding == "drop" else (slice(0, frame.grid[0]), slice(0, frame.grid[1]))
+        unpadded_patches(frame)
+        if padding == "drop"
+        else (slice(0, frame.grid[0]), slice(0, frame.grid[1]))
     )
 
     def joined(tensors: list[Tensor | None]) -> Shaped[Tensor, "h w *rest"] | None:
@@ -176,7 +178,7 @@ def _stitched(
     features = joined([grid.features for grid in tiles])
     start = rows.start * patch[0], columns.start * patch[1]
     size = (rows.stop - rows.start) * patch[0], (columns.stop - columns.start) * patch[1]
-    stitched_frame = window(frame, start, size)
+    stitched_frame = window_frame(frame, start, size)
     assert features is not None
     assert stitched_frame is not None  # unpadding leaves part of the image
     return PatchGrid(

@@ -14,9 +14,9 @@ import numpy as np
 
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import measure
-from regiontok.data.mask_free import Larger
-from regiontok.data.records import Records, Rows, Source, read, split
-from regiontok.data.sampler import EpochOrder, pools
+from regiontok.data.mask_free import LargestVisualTokens
+from regiontok.data.records import RecordBuffer, Records, RecordSource, read, split
+from regiontok.data.sampler import EpochOrder, record_pools
 from regiontok.settings.recipe import ModelSettings, Recipe, Stage
 from regiontok.system.hardware import Hardware
 from regiontok.train.batching import divide
@@ -52,7 +52,9 @@ def plan_run(
     settings = settings_of(recipe)
     model, tokenizer = sketch(recipe), tokenizer_for(settings)
     # an upper bound where only some samples, or some stages, go without masks
-    visual = Larger.of(recipe.tokenizer, mask_free=any(stage.mask_free for stage in recipe.stage))
+    visual = LargestVisualTokens.of(
+        recipe.tokenizer, mask_free=any(stage.mask_free for stage in recipe.stage)
+    )
     half = is_half(recipe, cuda=True)
     plans = []
     for stage in recipe.stage:
@@ -60,7 +62,7 @@ def plan_run(
             (recipe.model or ModelSettings()).template if stage.template is None else stage.template
         )
         labeller = Labeller(tokenizer, template, placeholder=placeholder_of(tokenizer))
-        records = read(stage.data, look=False)
+        records = read(stage.data, check_images=False)
         some = _some(records, samples)
         found = measure(
             some, labeller, visual, max_length=stage.max_length, overflow=stage.overflow
@@ -97,9 +99,9 @@ def _steps(
     train, _ = split(records, held_out, seed=stage.seed)
     if not stage.pack:
         kept = train[keep[train]] if len(keep) == len(records) else train
-        return EpochOrder(pools(records, kept), batch=stage.batch, epochs=stage.epochs).steps
+        return EpochOrder(record_pools(records, kept), batch=stage.batch, epochs=stage.epochs).steps
     drawn = sum(
-        pool.size for pool in pools(records, train)
+        pool.size for pool in record_pools(records, train)
     )  # rows are 98 % full or more: see data/sampler.py
     return int(
         np.ceil(
@@ -114,5 +116,7 @@ def _some(records: Records, count: int) -> Records:
         return records
     places = np.linspace(0, len(records) - 1, count).astype(int).tolist()
     return Records(
-        [Rows([records[place] for place in places])], [Source("sampled", 1.0, 0, len(places))], []
+        [RecordBuffer([records[place] for place in places])],
+        [RecordSource("sampled", 1.0, 0, len(places))],
+        [],
     )

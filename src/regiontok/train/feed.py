@@ -19,9 +19,9 @@ from regiontok.data.collate import Collator, Example
 from regiontok.data.conversations import Conversations
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import Measure, measure
-from regiontok.data.mask_free import Larger, MaskFree
+from regiontok.data.mask_free import LargestVisualTokens, MaskFree
 from regiontok.data.records import RecordError, Records, read, split
-from regiontok.data.sampler import EpochOrder, Row, pools
+from regiontok.data.sampler import EpochOrder, Row, record_pools
 from regiontok.settings.recipe import ModelSettings, Recipe, Stage
 
 HELD_OUT = "held out for evaluation"
@@ -95,7 +95,9 @@ def feed(
         (recipe.model or ModelSettings()).template if stage.template is None else stage.template
     )
     labeller = Labeller(tokenizer, template, placeholder=placeholder)
-    visual = Larger.of(recipe.tokenizer, folder, device=device, mask_free=stage.mask_free > 0)
+    visual = LargestVisualTokens.of(
+        recipe.tokenizer, folder, device=device, mask_free=stage.mask_free > 0
+    )
     found = measure(records, labeller, visual, max_length=stage.max_length, overflow=stage.overflow)
     train, held = split(records, held_out, seed=stage.seed)
     held = held[found.keep[held]]
@@ -106,12 +108,12 @@ def feed(
     order = _order(records, own, stage, train)
     aside = folder / f"replaced_{stage.name}.jsonl" if folder else None
     longest = stage.max_length if stage.pack else int(own.lengths[own.keep].max())
-    dataset = Conversations(records, labeller, measure=own, cache=kept, aside=aside)
+    dataset = Conversations(records, labeller, measure=own, cache=kept, replaced_file=aside)
     mixed = MaskFree(dataset, stage.mask_free, seed=stage.seed)
     return Feed(
         dataset=mixed if stage.mask_free else dataset,
         collate=Collator.of(tokenizer, placeholder),
-        at=partial(mixed.rows, order) if stage.mask_free else order.at,
+        at=partial(mixed.rows, order) if stage.mask_free else order.rows,
         steps=stage.steps or order.steps,
         held_out=lambda: _examples(Conversations(records, labeller, cache=kept, strict=True), held),
         samples=int(own.keep.sum()),
@@ -129,7 +131,7 @@ def _order(records: Records, own: Measure, stage: Stage, train: np.ndarray) -> E
     if not stage.epochs > 0 or not math.isfinite(stage.epochs):
         raise ValueError(f"stage {stage.name!r}: epochs is a positive number, not {stage.epochs}")
     return EpochOrder(
-        pools(records, own.keep),
+        record_pools(records, own.keep),
         batch=stage.batch,
         seed=stage.seed,
         lengths=own.lengths,

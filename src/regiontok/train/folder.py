@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 from regiontok.settings.recipe import Recipe, to_toml
+from regiontok.system.errors import RegiontokError
 from regiontok.system.files import replacing
 
 PACKAGES = (
@@ -43,7 +44,7 @@ PACKAGES = (
 )
 
 
-class OtherRecipe(ValueError):
+class OtherRecipe(RegiontokError, ValueError):
     """The folder holds a run of another recipe, or of other options."""
 
 

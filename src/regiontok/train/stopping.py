@@ -11,10 +11,11 @@ from accelerate.utils import reduce
 from transformers import TrainerCallback
 
 from regiontok.settings.recipe import Stage
+from regiontok.system.errors import RegiontokError
 from regiontok.train.batching import Division
 
 
-class TrainingStopped(ValueError):
+class TrainingStopped(RegiontokError, ValueError):
     """Training ended before its last step; the message says why, and how to go on."""
 
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from regiontok.settings.recipe import Stage
-from regiontok.system.interrupt import undisturbed
+from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.train.batching import Order
 from regiontok.train.build import groups
 from regiontok.train.folder import publish, steps_kept
@@ -103,7 +103,7 @@ class StageTrainer(Trainer):
             collate_fn=self.data_collator,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=undisturbed,
+            worker_init_fn=ignore_stop_signals,
             # else each new iterator draws its seed from the global state, and a resume one more
             generator=torch.Generator(),
         )

@@ -1,1 +1,1 @@
-"""Transforms of features: PatchGrid -> PatchGrid. One a file."""
+"""Transforms, which change the features that region steps read; one method a file."""

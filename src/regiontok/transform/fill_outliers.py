@@ -3,8 +3,8 @@
 After: Darcet et al., "Vision Transformers Need Registers", ICLR 2024 (high-norm patches hold
     global, not local content); a remedy for the high-norm artifacts of the diagnostic study,
     section 4.1 (finding 3).
-Differs: neither paper does this (one trains registers, the other normalises); the cut is that of
-`measures/norms.py`.
+Differs: neither paper does this (one trains registers, the other normalises); outliers are those
+    that `measures/norms.py` counts.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FillOutliers(Transform):
-    """Outliers become the mean of those of their 8 neighbours that are none, from the rim of a
-    group inwards; pooled values stay.
+    """An outlier becomes the mean of those of its 8 neighbours that are none.
 
-    An outlier's norm is above max(median + deviations x 1.4826 x MAD, ratio x median) of the valid
-    patches of its view (frame by frame in a clip), where MAD is the median absolute deviation. At
-    most half of the patches can be.
+    A group of outliers is filled from its rim inwards; pooled values stay as they are. An outlier's
+    norm is above max(median + deviations x 1.4826 x MAD, ratio x median) of the valid patches of
+    its view (frame by frame in a clip), where MAD is the median absolute deviation. At most half of
+    the patches can be outliers.
 
     Attributes:
-        deviations: robust standard deviations above the median.
-        ratio: and this many medians, at least 1.
+        deviations: how many robust standard deviations above the median an outlier lies.
+        ratio: how many medians it has at least, 1 or more.
+
+    Raises:
+        ValueError: If deviations is negative, or ratio is below 1.
     """
 
     deviations: float = 6.0
@@ -45,44 +48,44 @@ class FillOutliers(Transform):
             raise ValueError(f"deviations must be 0 or more, got {self.deviations}")
         if not self.ratio >= 1:
             raise ValueError(
-                f"ratio must be 1 or more, or patches below the median are outliers; got {self.ratio}"
+                "ratio must be 1 or more, or patches below the median are outliers; got "
+                f"{self.ratio}"
             )
 
     def one(self, grid: PatchGrid) -> PatchGrid:
         """Transform one view."""
         frames = grid.features.double().reshape(-1, *grid.features.shape[-3:])
         valid = grid.valid.reshape(-1, *grid.valid.shape[-2:])
-        filled = torch.stack(
-            [self._fill(one, seen) for one, seen in zip(frames, valid, strict=True)]
-        )
-        return grid.but(
-            features=filled.view(grid.features.shape).to(grid.features.dtype), values=grid.pooled
-        )
+        filled = torch.stack(list(map(self._fill, frames, valid)))
+        features = filled.view(grid.features.shape).to(grid.features.dtype)
+        return grid.but(features=features, values=grid.pooled)
 
     def _fill(
         self, features: Float[Tensor, "h w d"], valid: Bool[Tensor, "h w"]
     ) -> Float[Tensor, "h w d"]:
+        """Transform one frame."""
         norms = features.norm(dim=-1)
         if not bool(valid.any()):
             return features
-        middle = norms[valid].quantile(0.5)
-        deviation = 1.4826 * (norms[valid] - middle).abs().quantile(0.5)
-        found = valid & (
-            norms > torch.maximum(middle + self.deviations * deviation, self.ratio * middle)
-        )
-        known = valid & ~found
-        # of the valid patches, a rectangle, at most half are outliers, so each pass reaches at
-        # least one more
+        median = norms[valid].quantile(0.5)
+        deviation = 1.4826 * (norms[valid] - median).abs().quantile(0.5)
+        limit = torch.maximum(median + self.deviations * deviation, self.ratio * median)
+        known = valid & ~(valid & (norms > limit))
+        # Of the valid patches, a rectangle, at most half are outliers, so each pass reaches at
+        # least one further patch.
         while bool((valid & ~known).any()):
-            total, count = _around(features * known[..., None]), _around(known[..., None].double())
+            total, count = (
+                _sum_3x3(features * known[..., None]),
+                _sum_3x3(known[..., None].double()),
+            )
             next_to = valid & ~known & (count[..., 0] > 0)
             features = torch.where(next_to[..., None], total / count.clamp(min=1), features)
             known = known | next_to
         return features
 
 
-def _around(field: Float[Tensor, "h w d"]) -> Float[Tensor, "h w d"]:
-    """Sum over the 3 x 3 patches around each."""
+def _sum_3x3(field: Float[Tensor, "h w d"]) -> Float[Tensor, "h w d"]:
+    """The sum over the 3 x 3 patches around each patch."""
     window = torch.nn.functional.avg_pool2d(
         field.movedim(-1, 0)[None], 3, stride=1, padding=1, divisor_override=1
     )

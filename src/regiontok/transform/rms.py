@@ -2,8 +2,8 @@
 
 After: diagnostic study, section 4.2 (row D7); the trained scale is the head's (`norm="rms"`, with
 `partition_on="normed"`).
-Differs: cosines of single patches do not change, the MEAN of a region does: outlier patches no
-longer rule it.
+Differs: nothing known, but for the scale. Cosines of single patches do not change, the MEAN of a
+region does: outlier patches no longer rule it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from regiontok.methods import Transform
 
 @dataclass(frozen=True)
 class Rms(Transform):
-    """Divide each patch by its root mean square over channels; pooled values stay as they are."""
+    """Divide each patch by its root mean square over channels; pooled values stay as they are.
+
+    Attributes:
+        eps: added to the mean square.
+
+    Raises:
+        ValueError: If eps is not positive.
+    """
 
     eps: float = 1e-6
     version: ClassVar[int] = 1
@@ -32,6 +39,6 @@ class Rms(Transform):
 
     def one(self, grid: PatchGrid) -> PatchGrid:
         """Transform one view."""
-        wide = grid.features if grid.features.dtype.itemsize >= 4 else grid.features.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        features = grid.features if grid.features.dtype.itemsize >= 4 else grid.features.float()
+        normed = features * torch.rsqrt(features.square().mean(-1, keepdim=True) + self.eps)
         return grid.but(features=normed.to(grid.features.dtype), values=grid.pooled)

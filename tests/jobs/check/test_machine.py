@@ -1,4 +1,4 @@
-"""check: what is found on a machine, what is broken, and that it says how to mend it."""
+"""`check`: what is found on a machine, what is broken, and how it can be mended."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from importlib import metadata
 
 import pytest
 
-from regiontok.jobs.check import machine as ours
-from regiontok.jobs.check.machine import Finding, broken, check, report, results, smoke
+from regiontok.jobs.check import machine
+from regiontok.jobs.check.machine import (
+    Finding,
+    broken,
+    check_machine,
+    machine_report,
+    try_small_run,
+)
 
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Pretend that these packages, and no others, are there."""
+    """The versions of the packages that seem to be installed; empty at first."""
 
     def version(name: str) -> str:
         if name not in versions:
@@ -20,13 +26,13 @@ def installed(monkeypatch):
         return versions[name]
 
     versions: dict[str, str] = {}
-    monkeypatch.setattr(ours.metadata, "version", version)
+    monkeypatch.setattr(machine.metadata, "version", version)
     return versions
 
 
 def test_this_machine_works(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
-    findings = check()
+    findings = check_machine()
     assert broken(findings) == []
     assert {finding.group for finding in findings} >= {
         "machine",
@@ -36,14 +42,14 @@ def test_this_machine_works(tmp_path, monkeypatch):
         "segmenters",
         "caches",
     }
-    said = report(findings)
-    assert said["broken"] == []
-    assert said["encoders"]["here"]["value"] == "lite, filters"
-    assert "clip-l14-336" in said["encoders"]["not here"]["value"]
-    assert "sam('facebook/sam2.1-hiera-large')" in said["segmenters"]["not here"]["value"]
-    assert "576 patches" in said["a small run"]["lite"]["value"]
-    assert "GiB free" in said["caches"]["hub"]["value"]
-    assert "cores" in said["devices"]["cpu"]["value"]
+    report = machine_report(findings)
+    assert report["broken"] == []
+    assert report["encoders"]["here"]["value"] == "lite, filters"
+    assert "clip-l14-336" in report["encoders"]["not here"]["value"]
+    assert "sam('facebook/sam2.1-hiera-large')" in report["segmenters"]["not here"]["value"]
+    assert "576 patches" in report["a small run"]["lite"]["value"]
+    assert "GiB free" in report["caches"]["hub"]["value"]
+    assert "cores" in report["devices"]["cpu"]["value"]
 
 
 def test_requirements(installed):
@@ -53,83 +59,74 @@ def test_requirements(installed):
         "transformers": "5.17.2",
         "pillow": "12.0.0rc1",
     }
-    asked = [
+    requirements = [
         "numpy>=2.0",
         "torch>=2.11",
         "pillow>=12.0",
         "numba>=0.60",
         "transformers>=5.17; extra == 'hub'",
+        "av>=18; extra == 'video'",
+        "pytest>=8; extra == 'dev'",
+        "odd-one==0.1.0",
     ]
-    asked += ["av>=18; extra == 'video'", "pytest>=8; extra == 'dev'", "odd-one==0.1.0"]
-    found = {(one.group, one.name): one for one in ours._packages(asked)}
-    assert found["packages", "numpy"] == Finding(
+    findings = {
+        (finding.group, finding.name): finding for finding in machine._packages(requirements)
+    }
+    assert findings["packages", "numpy"] == Finding(
         "packages", "numpy", "1.26.4 is older than 2.0:", "broken", "pip install 'numpy>=2.0'"
     )
-    assert found["packages", "torch"].state == found["packages", "pillow"].state == "ok"
-    assert found["packages", "numba"].state == found["packages", "odd-one"].state == "broken"
-    assert found["extra hub", "transformers"].state == "ok"
-    assert found["extra hub", "transformers for encoders and SAM"].state == "ok"
-    tokens = found["extra hub", "transformers for ready-made visual tokens"]
+    assert findings["packages", "torch"].state == findings["packages", "pillow"].state == "ok"
+    assert findings["packages", "numba"].state == findings["packages", "odd-one"].state == "broken"
+    assert findings["extra hub", "transformers"].state == "ok"
+    assert findings["extra hub", "transformers for encoders and SAM"].state == "ok"
+    tokens = findings["extra hub", "transformers for ready-made visual tokens"]
     assert (tokens.state, tokens.hint) == ("absent", "pip install 'transformers>=5.18'")
-    assert found["extra video", "av"] == Finding(
+    assert findings["extra video", "av"] == Finding(
         "extra video", "av", "not installed:", "absent", "pip install 'regiontok[video]'"
     )
-    assert not any(name == "pytest" for _, name in found)
+    assert not any(name == "pytest" for _, name in findings)
 
 
 def test_no_transformers_is_absent_and_not_broken(installed):
-    (found,) = ours._packages(["transformers>=5.17; extra == 'hub'"])
-    assert (found.state, found.hint) == ("absent", "pip install 'regiontok[hub]'")
+    (finding,) = machine._packages(["transformers>=5.17; extra == 'hub'"])
+    assert (finding.state, finding.hint) == ("absent", "pip install 'regiontok[hub]'")
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"), [("5.18.0.dev1", (5, 18, 0)), ("2.11+cu130", (2, 11)), ("unknown", ())]
+    ("version", "release"),
+    [("5.18.0.dev1", (5, 18, 0)), ("2.11+cu130", (2, 11)), ("unknown", ())],
 )
-def test_numbers_of_a_version(text, wanted):
-    assert ours._numbers(text) == wanted
+def test_the_release_of_a_version(version, release):
+    assert machine._release(version) == release
 
 
 def test_a_run_that_fails_is_broken():
-    (found,) = smoke("lite", "mrege(0.5)")
-    assert found.state == "broken"
-    assert "did you mean 'merge'" in found.value
-    assert broken([found]) == [found]
-    assert report([found])["broken"] == ["lite"]
+    (finding,) = try_small_run("lite", "mrege(0.5)")
+    assert finding.state == "broken"
+    assert "did you mean 'merge'" in finding.value
+    assert broken([finding]) == [finding]
+    assert machine_report([finding])["broken"] == ["lite"]
+
+
+def cache_of_numba():
+    return {finding.name: finding for finding in machine._caches()}["numba"]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(file))
-    found = {one.name: one for one in ours._caches()}["numba"]
-    assert found.state == "absent"
-    assert "set NUMBA_CACHE_DIR" in found.hint
+    assert cache_of_numba().state == "absent"
+    assert "set NUMBA_CACHE_DIR" in cache_of_numba().hint
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "not" / "yet"))
-    assert {one.name: one for one in ours._caches()}["numba"].state == "ok"
+    assert cache_of_numba().state == "ok"
 
 
-def test_models_are_sorted_by_where_they_are():
-    found = list(
-        ours._sorted(
-            "encoders", [("a", "yes"), ("b", "no"), ("c", "partly"), ("d", "yes")], "fetch"
-        )
-    )
-    assert [(one.name, one.value, one.state, one.hint) for one in found] == [
+def test_models_are_listed_by_where_they_are():
+    models = [("a", "yes"), ("b", "no"), ("c", "partly"), ("d", "yes")]
+    findings = machine._models_by_place("encoders", models, "fetch")
+    assert [(finding.name, finding.value, finding.state, finding.hint) for finding in findings] == [
         ("here", "a, d", "ok", ""),
         ("in part, or without safetensors", "c", "absent", "(fetch)"),
         ("not here", "b", "absent", "(fetch)"),
     ]
-
-
-def test_the_tables_hold_every_finding(capsys):
-    from rich.console import Console
-
-    findings = [
-        Finding("one", "a", "1.0"),
-        Finding("two", "b[x]", "gone:", "broken", "pip install 'b[x]'"),
-    ]
-    for table in results(findings):
-        Console(width=100).print(table)
-    text = capsys.readouterr().out
-    for word in ("one", "two", "ok", "broken", "b[x]", "pip install 'b[x]'"):
-        assert word in text

@@ -1,5 +1,4 @@
-"""`regiontok diagnose` end to end, on generated pictures and on encoders whose right order is
-known."""
+"""`regiontok diagnose` end to end, on encoders whose right order is known."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ WIDTH = 32
 
 @dataclass(frozen=True)
 class Field(CanvasEncoder):
-    """An encoder made to be judged. Of what it sees, the colour of each patch,
+    """An encoder made to be judged, by what it tells of the colour of each patch.
 
     `smooth` tells that alone; `noisy` adds noise; `registers` and `artifacts` add a few long
     vectors, at places that the photo or that nothing decides; `global_` adds the whole photo's mean
@@ -95,20 +94,20 @@ def photos(folder, count=6):
 
 
 def run(folder, out, encoders=(ENCODER,), count=3, layers="", **more):
-    found = subjects(list(encoders), layers)
+    chosen = subjects(list(encoders), layers)
     diagnosis = Diagnosis(
-        found,
+        chosen,
         photos(folder, count),
         Options(out, humans=folder / "humans", date="2026-01-02", about="six scenes", **more),
     )
     return diagnosis, diagnosis.run()
 
 
-def made(folder, out, *kinds, variants=("raw",)):
+def diagnosis_of(folder, out, *kinds, variants=("raw",)):
     """Rows of made-up encoders by kind and variant."""
-    found = [Subject(Field(kind), kind) for kind in kinds]
+    chosen = [Subject(Field(kind), kind) for kind in kinds]
     results = Diagnosis(
-        found, photos(folder), Options(out, humans=folder / "humans", variants=variants)
+        chosen, photos(folder), Options(out, humans=folder / "humans", variants=variants)
     ).run()
     return {(row["encoder"], row["variant"]): row for row in results["rows"]}
 
@@ -122,10 +121,10 @@ def results(folder, tmp_path_factory):
         photos(folder, 3),
         Options(out, humans=folder / "humans", date="2026-01-02"),
     )
-    found = diagnosis.run(lambda: ticks.append(1))
+    written = diagnosis.run(lambda: ticks.append(1))
     assert len(ticks) == diagnosis.total == 6  # one pass to measure, one for the artifact
-    assert json.loads((out / "results.json").read_text()) == found
-    return found
+    assert json.loads((out / "results.json").read_text()) == written
+    return written
 
 
 def test_every_variant_has_a_row_with_every_number(results):
@@ -176,9 +175,8 @@ def test_resume_measures_nothing_again_and_other_settings_everything(folder, tmp
         lambda self, pictures: seen.append(len(pictures)) or encode(self, pictures),
     )
     _, first = run(folder, tmp_path)
-    assert (
-        sum(seen) == 3 + 2 * 3 + 3
-    )  # the artifact; each photo with and without its block; position
+    # the artifact; each photo with and without its block; position
+    assert sum(seen) == 3 + 2 * 3 + 3
     seen.clear()
     _, again = run(folder, tmp_path, resume=True)
     assert seen == []
@@ -222,9 +220,8 @@ def test_a_stopped_run_goes_on_and_a_new_photo_costs_only_what_it_changes(
     assert all(json.loads(line) for line in journal.read_text().splitlines())
     seen.clear()
     run(folder, tmp_path / "part", resume=True, count=4, variants=("raw", "rms"))
-    assert (
-        sum(seen) == 2 * 1 + 4
-    )  # the old photos' own numbers stay; position is of four photos now
+    # the old photos' own numbers stay; position is of four photos now
+    assert sum(seen) == 2 * 1 + 4
 
 
 def test_another_human_segmentation_is_measured_anew(folder, tmp_path):
@@ -251,7 +248,7 @@ def test_bad_photos_are_set_aside(folder, tmp_path):
         subjects([ENCODER]), items, Options(tmp_path / "out", variants=("raw",))
     ).run()
     assert results["photos"]["count"] == 2
-    errors = [one["error"] for one in results["failed"]]
+    errors = [failure["error"] for failure in results["failed"]]
     assert "not an image of a known format" in errors[0]
     assert "the same bytes as" in errors[1]
     _, table = terminal_tables(results)
@@ -273,11 +270,11 @@ def test_a_photo_that_the_encoder_refuses_is_set_aside(folder, tmp_path, monkeyp
         return encode(self, pictures)
 
     monkeypatch.setattr(Field, "encode", refusing)
-    found = Diagnosis(
+    result = Diagnosis(
         [Subject(Field("smooth"), "smooth")], photos(folder, 3), Options(tmp_path)
     ).run()
-    assert [row["photos"] for row in found["rows"][:4]] == [2, 2, 2, 2]
-    assert [one["error"] for one in found["failed"]] == ["smooth: features are NaN"]
+    assert [row["photos"] for row in result["rows"][:4]] == [2, 2, 2, 2]
+    assert [failure["error"] for failure in result["failed"]] == ["smooth: features are NaN"]
     with pytest.raises(
         ValueError,
         match="global_ could be measured on none of 3 photos; the first: features are NaN",
@@ -301,7 +298,7 @@ def test_photos_without_human_borders_take_the_segmenters(folder, tmp_path):
 
 
 def test_smooth_noisy_registers_and_artifacts_are_told_apart(folder, tmp_path):
-    rows = made(folder, tmp_path, "smooth", "noisy", "registers", "artifacts")
+    rows = diagnosis_of(folder, tmp_path, "smooth", "noisy", "registers", "artifacts")
     smooth, noisy, registers, artifacts = (
         rows[kind, "raw"] for kind in ("smooth", "noisy", "registers", "artifacts")
     )
@@ -328,7 +325,7 @@ def test_smooth_noisy_registers_and_artifacts_are_told_apart(folder, tmp_path):
 
 
 def test_leaks_and_places_are_found(folder, tmp_path):
-    rows = made(folder, tmp_path, "smooth", "global_", "placed")
+    rows = diagnosis_of(folder, tmp_path, "smooth", "global_", "placed")
     leak = {kind: value(rows[kind, "raw"], "leak") for kind in ("smooth", "global_")}
     assert leak["smooth"] < 1e-6 < 0.01 < leak["global_"]
     assert value(rows["placed", "raw"], "position_r2") > 0.99
@@ -336,7 +333,7 @@ def test_leaks_and_places_are_found(folder, tmp_path):
 
 
 def test_remedies_mend_what_they_are_for(folder, tmp_path):
-    rows = made(
+    rows = diagnosis_of(
         folder, tmp_path, "artifacts", "placed", variants=("raw", "outliers filled", "denoise")
     )
     assert (
@@ -355,17 +352,17 @@ def test_remedies_mend_what_they_are_for(folder, tmp_path):
 
 def test_layers_stages_and_controls():
     lite = subjects(["lite"], "1,-1")
-    assert [(one.name, one.layer, one.encoder.stages) for one in lite] == [
+    assert [(subject.name, subject.layer, subject.encoder.stages) for subject in lite] == [
         ("lite", "stage 1", (1,)),
         ("lite", "stage 6", (6,)),
     ]
-    assert [one.encoder.stages for one in subjects([Lite()], "all:3")] == [(0,), (3,), (6,)]
-    assert [one.title for one in subjects([ENCODER, "lite"], "all")][:2] == [
+    assert [subject.encoder.stages for subject in subjects([Lite()], "all:3")] == [(0,), (3,), (6,)]
+    assert [subject.title for subject in subjects([ENCODER, "lite"], "all")][:2] == [
         "filters(112, fourier=0)",
         "lite [stage 0]",
     ]
     deep = subjects(["timm('vit_tiny_patch16_224', weights='random')"], "-1, 0, -1")
-    assert [(one.name, one.layer, one.control) for one in deep] == [
+    assert [(subject.name, subject.layer, subject.control) for subject in deep] == [
         ("timm('vit_tiny_patch16_224', weights='random')", "-1", True),
         ("timm('vit_tiny_patch16_224', weights='random')", "0", True),
     ]
@@ -374,12 +371,12 @@ def test_layers_stages_and_controls():
 def test_controls_are_the_same_networks_with_random_weights(folder, tmp_path):
     import regiontok.jobs.diagnose.subjects as module
 
-    given = [Field("smooth"), Filters()]
-    found = module.subjects(given, control=True)
-    assert [(one.encoder, one.control) for one in found] == [
-        (given[0], False),
-        (replace(given[0], weights="random"), True),
-        (given[1], False),
+    encoders = [Field("smooth"), Filters()]
+    controls = module.subjects(encoders, control=True)
+    assert [(subject.encoder, subject.control) for subject in controls] == [
+        (encoders[0], False),
+        (replace(encoders[0], weights="random"), True),
+        (encoders[1], False),
     ]
     with pytest.raises(
         ValueError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -50,8 +51,10 @@ class Fake(CanvasEncoder):
 
 
 def kinds(drawn: Figure) -> list[list[str]]:
-    """What each panel is, told from its parts: scale = norm, lines = regions, caption alone =
-    photo."""
+    """The kind of each panel, told from its parts.
+
+    A scale means norms, lines mean regions, a caption alone means the photo.
+    """
 
     def kind(panel):
         if panel is None:
@@ -112,10 +115,9 @@ def test_turned_figures_have_rows_of_encoders():
 
 
 def test_padding_has_no_part_in_norms_or_pca():
-    wide = Picture.of(
-        np.ascontiguousarray(PIXELS[0][:30])
-    )  # on rows 2 to 5 of the canvas: patch rows 1 and 2
-    seen = Seen(Fake(framing="letterbox"), "fake", [wide], Options())
+    # on rows 2 to 5 of the canvas: patch rows 1 and 2
+    photo = Picture.of(np.ascontiguousarray(PIXELS[0][:30]))
+    seen = Seen(Fake(framing="letterbox"), "fake", [photo], Options())
     (norms,) = seen.norms
     assert np.isnan(norms).all(1).tolist() == [True, False, False, True]
     assert np.nanmax(norms) == 10

@@ -1,4 +1,4 @@
-"""The page of a diagnosis and the leaderboard: whole, escaped, sealed off from the network."""
+"""The page of a diagnosis: whole, escaped, sealed off from the network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from PIL import Image
 from regiontok.data.collect import collect
 from regiontok.jobs.diagnose.columns import COLUMNS, HEADLINES
 from regiontok.jobs.diagnose.diagnosis import Diagnosis, Options
-from regiontok.jobs.diagnose.leaderboard import read_results, write_leaderboard
 from regiontok.jobs.diagnose.page import page
 from regiontok.jobs.diagnose.plots import Axis, Curve, even_ticks, line_plot
 from regiontok.jobs.diagnose.subjects import subjects
@@ -47,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder):
-    return read_results([folder])[0]
+    return json.loads((folder / "results.json").read_text())
 
 
 class Reader(HTMLParser):
@@ -77,7 +76,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def read(text):
+def parsed(text):
     reader = Reader()
     reader.feed(text)
     reader.close()
@@ -94,7 +93,7 @@ def outside(text):
 
 def test_page_is_whole_and_asks_nothing_of_the_network(results):
     text = page(results)
-    reader = read(text)
+    reader = parsed(text)
     assert outside(text) == []
     assert "http://" not in text.replace("http-equiv", "")
     assert "https://" not in text
@@ -119,7 +118,7 @@ def test_names_are_escaped(results):
     evil["photos"]["names"] = ["<b>.png"]
     evil["failed"] = [{"image": "x", "error": "<i>bad</i>"}]
     text = page(evil)
-    read(text)
+    parsed(text)
     assert "<script>&quot;" not in text
     assert "<b>.png" not in text
     assert "&lt;i&gt;bad" in text
@@ -137,7 +136,7 @@ def test_page_without_humans_outliers_or_pictures(results):
             norm_histogram=[],
         )
     text = page(bare)
-    read(text)
+    parsed(text)
     assert text.count('<svg class="plot"') == 3
     assert "No patch of any photo is an outlier" in text
     assert "Features as colours" not in text
@@ -179,9 +178,9 @@ def test_chromium_draws_it_and_no_request_leaves(results, tmp_path):
     log = json.loads((tmp_path / "net.json").read_text())
     started = [event["params"] for event in log["events"] if "url" in event.get("params", {})]
     page_own = [
-        one["url"]
-        for one in started
-        if str(one.get("initiator", "")).startswith("file:") or "page.html" in one["url"]
+        request["url"]
+        for request in started
+        if str(request.get("initiator", "")).startswith("file:") or "page.html" in request["url"]
     ]
     assert {url.split(":")[0] for url in page_own} <= {"file", "data"}
 
@@ -191,72 +190,10 @@ def test_plots():
     drawn = line_plot(
         "t", axis, Axis("y", ((0, "0"), (2, "2"))), [Curve("c", "s0", ((10, 1), (1000, 5)))]
     )
-    assert (
-        'points="299.0,149.0 546.0,12.0"' in drawn
-    )  # the middle of both axes; what lies beyond is drawn at the end
+    # the middle of both axes; what lies beyond is drawn at the end
+    assert 'points="299.0,149.0 546.0,12.0"' in drawn
     assert [value for value, _ in even_ticks(0, 16)] == [0, 5, 10, 15, 20]
     assert len(even_ticks(0.3, 0.3)) >= 2
-
-
-def test_leaderboard_joins_results_of_one_photo_set(folder, results, tmp_path):
-    later = copy.deepcopy(results) | {"date": "2026-01-03"}
-    later["rows"] = [row | {"encoder": "a | b"} for row in later["rows"][:2]]
-    control = copy.deepcopy(results["rows"][0]) | {
-        "encoder": "best control",
-        "control": True,
-        "fingerprint": "c",
-        "covering_at_budget": 0.99,
-    }
-    later["rows"].append(control)
-    (tmp_path / "later.json").write_text(json.dumps(later))
-    out = tmp_path / "docs" / "encoders.md"
-    assert write_leaderboard(read_results([folder, tmp_path / "later.json"]), out) == 5
-    text = out.read_text()
-    assert text.count("## 2 photos") == 1
-    assert "2026-01-02 to 2026-01-03; 2 photos" in text
-    tables = [line for line in text.splitlines() if line.startswith("| `")]
-    assert len(tables) == 5
-    assert tables[2].startswith("| `best control`")  # controls stand last, however good
-    assert (
-        sum(line.startswith("| `a / b` |") for line in tables) == 2
-    )  # the later measurement of the first encoder
-    assert {line.count("|") for line in tables[:3]} == {4 + len(HEADLINES)}
-    for column in HEADLINES:
-        assert f"- **{column.head}**: " in text
-    assert "--leaderboard" in text
-
-
-def test_leaderboard_keeps_other_photos_apart(folder, results, tmp_path):
-    other = copy.deepcopy(results)
-    other["photos"] |= {"hash": "f" * 32, "count": 9}
-    (tmp_path / "other.json").write_text(json.dumps(other))
-    write_leaderboard(read_results([folder, tmp_path / "other.json"]), tmp_path / "page.md")
-    text = (tmp_path / "page.md").read_text()
-    assert [line for line in text.splitlines() if line.startswith("## ")][:2] == [
-        "## 2 photos",
-        "## 9 photos",
-    ]
-
-
-def test_leaderboard_of_what_is_no_diagnosis(tmp_path):
-    with pytest.raises(ValueError, match=r"name the results\.json files, or the folders"):
-        read_results([])
-    with pytest.raises(ValueError, match="holds no results of `regiontok diagnose`"):
-        read_results([tmp_path])
-    for text in ("{}", "[]", "x", '{"command": "frontier", "rows": [1], "photos": {"count": 1}}'):
-        (tmp_path / "a.json").write_text(text)
-        with pytest.raises(ValueError, match=r"a\.json holds no results of `regiontok diagnose`"):
-            read_results([tmp_path / "a.json"])
-
-
-def test_settings_that_cannot_be_compared_stand_apart(folder, results, tmp_path):
-    other = copy.deepcopy(results)
-    other["settings"]["seed"] = 1
-    (tmp_path / "other.json").write_text(json.dumps(other))
-    assert (
-        write_leaderboard(read_results([folder, tmp_path / "other.json"]), tmp_path / "page.md")
-        == 8
-    )
 
 
 def test_options_are_frozen(tmp_path):

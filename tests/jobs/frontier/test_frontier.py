@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.io import savemat
 
-from regiontok.core.picture import Picture
 from regiontok.data.collect import collect
-from regiontok.jobs.frontier.frontier import frontier, numbers, plot, results
-from regiontok.jobs.frontier.rivals import DOWNSAMPLED, SOURCES, Bench
-from regiontok.jobs.humans import read_humans
+from regiontok.jobs.frontier.comparison import SourceComparison
+from regiontok.jobs.frontier.frontier import frontier, plot_frontier
+from regiontok.jobs.frontier.sources import DOWNSAMPLED, SOURCES
 from regiontok.miniworld.scenes import make_scene
 
 ENCODER = "filters(size=112, patch=14)"  # 8 x 8 patches
-PLAIN = [name for name, source in SOURCES.items() if not source.attends] + [DOWNSAMPLED]
+BUDGETS = [4, 16, 32]
+SERVED = [
+    *(name for name, source in SOURCES.items() if not source.needs_cls_attention),
+    DOWNSAMPLED,
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    return frontier(
-        Bench(ENCODER, budgets=(32, 4, 16)),
-        collect([str(path) for path in folder.glob("*.png")]),
-        folder / "humans",
-    )
+    images = collect([str(path) for path in folder.glob("*.png")])
+    return frontier(SourceComparison(ENCODER, budgets=(32, 4, 16)), images, folder / "humans")
 
 
 def curve(rows, source, key):
@@ -48,10 +46,11 @@ def curve(rows, source, key):
 
 
 def test_every_source_has_a_row_a_budget_and_the_closing_line_is_json(rows):
-    assert [row["source"] for row in rows] == [
-        n for n in PLAIN for _ in range(1 if SOURCES.get(n, SOURCES["merge"]).free else 3)
-    ]
-    assert curve(rows, "random", "budget") == [4, 16, 32]
+    wanted = []
+    for name in SERVED:
+        has_budget = name == DOWNSAMPLED or SOURCES[name].has_budget
+        wanted += [(name, budget) for budget in (BUDGETS if has_budget else [None])]
+    assert [(row["source"], row["budget"]) for row in rows] == wanted
     assert curve(rows, "one token a segment", "budget") == [None]
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     assert {row["images"] for row in rows} == {2}
@@ -59,7 +58,7 @@ def test_every_source_has_a_row_a_budget_and_the_closing_line_is_json(rows):
 
 def test_exact_sources_are_exact(rows):
     for source in ("merge", "ToMe", "grid pooling", "stride", "random"):
-        assert curve(rows, source, "tokens") == [4, 16, 32]
+        assert curve(rows, source, "tokens") == BUDGETS
         assert curve(rows, source, "exact") == [True] * 3
     assert curve(rows, DOWNSAMPLED, "tokens") == [4, 16, 36]  # 6 x 6 is the square nearest to 32
     assert curve(rows, DOWNSAMPLED, "exact") == [True, True, False]
@@ -69,147 +68,66 @@ def test_more_tokens_explain_more_and_means_more_than_kept_patches(rows):
     for source in ("merge", "ToMe", "grid pooling", "stride"):
         explained = curve(rows, source, "explained")
         assert explained == sorted(explained)
-    assert all(
-        a > b
-        for a, b in zip(
-            curve(rows, "merge", "explained"), curve(rows, "random", "explained"), strict=True
-        )
-    )
+    means, patches = (curve(rows, source, "explained") for source in ("merge", "random"))
+    assert all(mean > patch for mean, patch in zip(means, patches, strict=True))
     assert all(0 < row["covering"] < 1 for row in rows)
 
 
 def test_cells_of_grid_pooling_and_of_a_smaller_picture_are_the_same(rows):
-    assert (
-        curve(rows, "grid pooling", "covering")[:2] == curve(rows, DOWNSAMPLED, "covering")[:2]
-    )  # 2 x 2 and 4 x 4
+    # cells of 2 x 2 and 4 x 4
+    pooled, smaller = (
+        curve(rows, source, "covering")[:2] for source in ("grid pooling", DOWNSAMPLED)
+    )
+    assert pooled == smaller
 
 
-def test_costs(rows):
-    assert curve(rows, DOWNSAMPLED, "ms") == [
-        0,
-        0,
-        0,
-    ]  # it has only the encoder's, and a cheaper one
+def test_down_sampling_costs_nothing_beyond_the_encoder(rows):
+    assert curve(rows, DOWNSAMPLED, "ms") == [0, 0, 0]
     assert all(row["ms"] > 0 for row in rows if row["source"] != DOWNSAMPLED)
     assert all(row["encode_ms"] > 0 for row in rows)
 
 
 def test_without_humans_there_is_no_covering_and_chosen_sources_are_alone(folder):
-    [*found] = frontier(
-        Bench(ENCODER, budgets=[8], only=["merge", "random"]), collect([str(folder / "0.png")])
-    )
-    assert [(row["source"], row["covering"]) for row in found] == [
-        ("merge", None),
-        ("random", None),
-    ]
-    [table] = results(found)
-    assert table.row_count == 2
-    assert "-" in list(table.columns[4].cells)
-
-
-def test_all_patches_explain_everything(folder):
-    [point] = Bench("filters(size=56, patch=14)", budgets=[16], only=["merge"]).measure(
-        Picture.of(folder / "0.png")
-    )
-    assert (point.tokens, point.explained) == (16, 1)
+    comparison = SourceComparison(ENCODER, budgets=[8], only=["merge", "random"])
+    rows = frontier(comparison, collect([str(folder / "0.png")]))
+    assert [(row["source"], row["covering"]) for row in rows] == [("merge", None), ("random", None)]
 
 
 def test_sources_that_choose_by_attention(folder, tmp_path):
     hub = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    shape = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "patch_size": 14,
-        "intermediate_size": 64,
-    }
-    hub.CLIPVisionModel(hub.CLIPVisionConfig(**shape, image_size=112)).save_pretrained(tmp_path)
+    config = hub.CLIPVisionConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        patch_size=14,
+        intermediate_size=64,
+        image_size=112,
+    )
+    hub.CLIPVisionModel(config).save_pretrained(tmp_path)
     hub.CLIPImageProcessorPil(
         size={"shortest_edge": 112}, crop_size={"height": 112, "width": 112}
     ).save_pretrained(tmp_path)
-    names = ["VisionZip-like", "PruMerge-like", DOWNSAMPLED]
-    spec = f"transformers({str(tmp_path)!r}, framing='stretch'%s)"
-    found = frontier(
-        Bench(spec % ", cls_attention=True", budgets=[4, 16], only=names),
-        collect([str(folder / "0.png")]),
-        folder / "humans",
-    )
-    assert [row["tokens"] for row in found] == [4, 16] * 3
-    assert [row["covering"] is None for row in found] == [
-        False,
-        False,
-        True,
-        True,
-        False,
-        False,
-    ]  # PruMerge's regions overlap
-    assert not set(Bench(spec % "").names) & set(names[:2])
+    attending = ["VisionZip-like", "PruMerge-like"]
+    without = f"transformers({str(tmp_path)!r}, framing='stretch')"
+    encoder = f"transformers({str(tmp_path)!r}, framing='stretch', cls_attention=True)"
+    comparison = SourceComparison(encoder, budgets=[4, 16], only=[*attending, DOWNSAMPLED])
+    rows = frontier(comparison, collect([str(folder / "0.png")]), folder / "humans")
+    assert [row["tokens"] for row in rows] == [4, 16] * 3
+    # PruMerge's regions overlap
+    uncovered = {row["source"] for row in rows if row["covering"] is None}
+    assert uncovered == {"PruMerge-like"}
+    assert not set(SourceComparison(without).names) & set(attending)
     with pytest.raises(
         ValueError, match="VisionZip-like chooses by the attention of CLS: say cls_attention=True"
     ):
-        Bench(spec % "", only=names)
+        SourceComparison(without, only=attending)
 
 
 def test_plot_of_the_rows(rows):
     pytest.importorskip("matplotlib")
-    with_humans = plot(rows, "filters")
-    without = plot([row | {"covering": None} for row in rows], "filters")
-    assert with_humans.width > without.width
-    assert (
-        plot([row for row in rows if row["source"] == DOWNSAMPLED], "filters").width
-        < with_humans.width
-    )
-
-
-def test_bad_requests(folder):
-    with pytest.raises(
-        ValueError,
-        match="expected whole numbers with commas between them, such as 16,64,144; got '16,x'",
-    ):
-        numbers("16,x")
-    with pytest.raises(
-        ValueError, match=r"unknown source 'tome' \(did you mean 'ToMe'\?\); known: merge, "
-    ):
-        Bench(ENCODER, only=["tome"])
-    with pytest.raises(ValueError, match=r"budgets are numbers of tokens from 1 on, got \[0, 8\]"):
-        Bench(ENCODER, budgets=[8, 0])
-    with pytest.raises(ValueError, match=r"budget 65 is above the 64 patches of 0\.png"):
-        Bench(ENCODER, budgets=[8, 65]).measure(Picture.of(folder / "0.png", name="0.png"))
-
-
-def test_humans_of_both_kinds(tmp_path):
-    maps = [np.array([[1, 2, 2]], np.uint16), np.array([[3, 3, 1]], np.uint16)]
-    cell = np.empty(2, object)
-    for index, one in enumerate(maps):
-        cell[index] = {"Segmentation": one}
-    savemat(tmp_path / "a.mat", {"groundTruth": cell})
-    assert [one.tolist() for one in read_humans(tmp_path, tmp_path / "a.jpg")] == [
-        one.tolist() for one in maps
-    ]
-    Image.fromarray(maps[0].astype(np.uint8)).save(tmp_path / "b.png")
-    assert [one.tolist() for one in read_humans(tmp_path, SimpleNamespace(stem="b"))] == [
-        [[1, 2, 2]]
-    ]
-
-
-def test_humans_that_are_none(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"holds neither c\.mat nor c\.png, the human segmentation of c\.jpg"
-    ):
-        read_humans(tmp_path, tmp_path / "c.jpg")
-    Image.new("RGB", (3, 2)).save(tmp_path / "c.png")
-    with pytest.raises(
-        ValueError,
-        match=r"c\.png holds no human segmentation \(expected one label a pixel, got shape \(2, 3, 3\)\)",
-    ):
-        read_humans(tmp_path, tmp_path / "c.jpg")
-    savemat(tmp_path / "d.mat", {"groundTruth": np.zeros((60, 60))}, do_compression=True)
-    whole = (tmp_path / "d.mat").read_bytes()
-    for part in (whole[:20], whole[:-10], whole[:140] + bytes(20) + whole[160:], whole):
-        (tmp_path / "d.mat").write_bytes(part)
-        with pytest.raises(ValueError, match=r"d\.mat holds no human segmentation"):
-            read_humans(tmp_path, tmp_path / "d.jpg")
-    savemat(tmp_path / "e.mat", {"other": 1})
-    with pytest.raises(ValueError, match=r"e\.mat holds no human segmentation \('groundTruth'\)"):
-        read_humans(tmp_path, tmp_path / "e.jpg")
+    with_covering = plot_frontier(rows, "filters")
+    without = plot_frontier([row | {"covering": None} for row in rows], "filters")
+    down_sampling = [row for row in rows if row["source"] == DOWNSAMPLED]
+    assert with_covering.width > without.width
+    assert with_covering.width > plot_frontier(down_sampling, "filters").width

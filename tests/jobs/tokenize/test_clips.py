@@ -13,19 +13,22 @@ from pycocotools import mask as coco
 from safetensors.torch import load_file
 
 from regiontok.core.tokens import Tokens
-from regiontok.data.collect import Item, NoImages
+from regiontok.data.collect import NamedPath, NoImages
 from regiontok.jobs.show import show_output
-from regiontok.jobs.tables import results, summary
-from regiontok.jobs.tokenize.clips import Sampling, divide, tokenize_clips
-from regiontok.jobs.tokenize.images import Job, tokenize
+from regiontok.jobs.tokenize.clips import Sampling, separate_clips, tokenize_clips
+from regiontok.jobs.tokenize.images import tokenize_images
+from regiontok.jobs.tokenize.report import summarise
+from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.settings.recipe import TokenizerSettings
 
 SPEC = "merge(k=3)"
+EVERY_FRAME = Sampling()
 
 
 @pytest.fixture(scope="module")
-def job():
-    return Job(TokenizerSettings(encoder="filters(size=128, patch=16)"), [SPEC, "windows(2)"])
+def tokenizers():
+    settings = TokenizerSettings(encoder="filters(size=128, patch=16)")
+    return TokenizerSet(settings, [SPEC, "windows(2)"])
 
 
 @pytest.fixture
@@ -33,11 +36,16 @@ def frames(tmp_path):
     """A folder of four frames: a red square that goes right."""
     folder = tmp_path / "walk"
     folder.mkdir()
-    for at in range(4):
+    for number in range(4):
         pixels = np.full((64, 96, 3), (40, 150, 60), np.uint8)
-        pixels[16:48, 12 * at : 12 * at + 36] = (200, 40, 40)
-        Image.fromarray(pixels).save(folder / f"{at + 8}.png")
+        pixels[16:48, 12 * number : 12 * number + 36] = (200, 40, 40)
+        Image.fromarray(pixels).save(folder / f"{number + 8}.png")
     return folder
+
+
+def grey(number):
+    """The pixels of one frame of a clip that brightens."""
+    return np.full((64, 96, 3), 20 * number, np.uint8)
 
 
 def write_video(path, count=8):
@@ -45,19 +53,28 @@ def write_video(path, count=8):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=8)
         stream.height, stream.width, stream.pix_fmt = 64, 96, "bgr0"
-        for at in range(count):
-            pixels = np.full((64, 96, 3), 20 * at, np.uint8)
-            container.mux(
-                stream.encode(
-                    av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="bgr0")
-                )
-            )
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(grey(number), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="bgr0")))
         container.mux(stream.encode())
     return path
 
 
-def do(job, path, out, *rest, **options):
-    return list(tokenize_clips(job, [Item(path, path.name)], out, *rest, **options))
+def write_animation(path, count):
+    first, *others = (Image.fromarray(grey(number)) for number in range(count))
+    first.save(path, save_all=True, append_images=others, duration=100)
+    return path
+
+
+def run(tokenizers, path, out, sampling=EVERY_FRAME, **options):
+    """What becomes of one clip."""
+    clips = [NamedPath(path, path.name)]
+    (outcome,) = tokenize_clips(tokenizers, clips, out, sampling, **options)
+    return outcome
+
+
+def table_of(folder, name):
+    return json.loads((folder / f"{name}.regions.json").read_text())
 
 
 def test_words_of_a_command_line_are_divided(tmp_path):
@@ -65,56 +82,52 @@ def test_words_of_a_command_line_are_divided(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "frames.mp4").mkdir()
     words = [str(tmp_path / name) for name in ("a.mp4", "b.MKV", "c.gif", "d.jpg", "frames.mp4")]
-    clips, rest = divide([*words, "-", "*.png"])
-    assert [item.name for item in clips] == ["a.mp4", "b.MKV"]
-    assert rest == [*words[2:], "-", "*.png"]
-    clips, rest = divide([words[4], words[2]], clips=True)
-    assert ([item.name for item in clips], rest) == (["frames.mp4", "c.gif"], [])
-    clips, rest = divide(["-"], clips=True, stdin=io.StringIO(f"{words[0]}\n\n{words[4]}\n"))
-    assert [item.name for item in clips] == ["a.mp4", "frames.mp4"]
+    clips, others = separate_clips([*words, "-", "*.png"])
+    assert [clip.name for clip in clips] == ["a.mp4", "b.MKV"]
+    assert others == [*words[2:], "-", "*.png"]
+    clips, others = separate_clips([words[4], words[2]], all_clips=True)
+    assert ([clip.name for clip in clips], others) == (["frames.mp4", "c.gif"], [])
+    lines = io.StringIO(f"{words[0]}\n\n{words[4]}\n")
+    clips, others = separate_clips(["-"], all_clips=True, stdin=lines)
+    assert [clip.name for clip in clips] == ["a.mp4", "frames.mp4"]
 
 
-def write_gif(path, count):
-    first, *rest = (Image.fromarray(np.full((64, 96, 3), 20 * at, np.uint8)) for at in range(count))
-    first.save(path, save_all=True, append_images=rest, duration=100)
-    return path
-
-
-def test_an_animation_named_by_itself_is_a_clip_and_one_of_one_frame_an_image(job, tmp_path):
+def test_an_animation_named_by_itself_is_a_clip_and_one_of_one_frame_an_image(tokenizers, tmp_path):
     words = [
-        str(write_gif(tmp_path / name, count))
+        str(write_animation(tmp_path / name, count))
         for name, count in (("a.gif", 4), ("b.GIF", 2), ("c.webp", 4), ("d.gif", 1))
     ]
-    clips, rest = divide(words)
-    assert ([item.name for item in clips], rest) == (["a.gif", "b.GIF", "c.webp"], words[3:])
-    assert divide([str(tmp_path)]) == ([], [str(tmp_path)])
-    (done,) = do(job, tmp_path / "a.gif", tmp_path / "out", Sampling(fps=5))
-    assert done.report is not None
-    assert (done.report["frames"], done.report["fps"], done.report["times"]) == (2, 5, [0.0, 0.2])
-    (done,) = do(job, tmp_path / "d.gif", tmp_path / "out")
-    assert str(done.error).endswith(
+    clips, others = separate_clips(words)
+    assert ([clip.name for clip in clips], others) == (["a.gif", "b.GIF", "c.webp"], words[3:])
+    assert separate_clips([str(tmp_path)]) == ([], [str(tmp_path)])
+    report = run(tokenizers, tmp_path / "a.gif", tmp_path / "out", Sampling(fps=5)).report
+    assert report is not None
+    assert (report["frames"], report["fps"], report["times"]) == (2, 5, [0.0, 0.2])
+    outcome = run(tokenizers, tmp_path / "d.gif", tmp_path / "out")
+    assert str(outcome.error).endswith(
         "d.gif: one frame, so it is a picture and no clip; tokenize it as an image"
     )
 
 
 def test_a_word_that_leads_nowhere(tmp_path):
     with pytest.raises(NoImages, match=r"gone\.mp4: no such file or folder"):
-        divide([str(tmp_path / "gone.mp4")])
+        separate_clips([str(tmp_path / "gone.mp4")])
     with pytest.raises(NoImages, match="gone: no such file or folder"):
-        divide([str(tmp_path / "gone")], clips=True)
+        separate_clips([str(tmp_path / "gone")], all_clips=True)
 
 
-def test_clips_of_one_name_get_their_own_folders(tmp_path):
+def test_clips_of_one_name_get_folders_of_their_own(tmp_path):
     for parent in ("one", "two"):
         (tmp_path / parent / "frames").mkdir(parents=True)
-    clips, _ = divide([str(tmp_path / parent / "frames") for parent in ("one", "two")], clips=True)
-    assert len({item.name for item in clips}) == 2
-    assert all(item.name.startswith("frames~") for item in clips)
+    words = [str(tmp_path / parent / "frames") for parent in ("one", "two")]
+    clips, _ = separate_clips(words, all_clips=True)
+    assert len({clip.name for clip in clips}) == 2
+    assert all(clip.name.startswith("frames~") for clip in clips)
 
 
-def test_what_is_written_for_a_folder_of_frames(job, frames, tmp_path):
-    (done,) = do(job, frames, tmp_path / "out", Sampling(fps=4))
-    assert done.error is None
+def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
+    outcome = run(tokenizers, frames, tmp_path / "out", Sampling(fps=4))
+    assert outcome.error is None
     folder = tmp_path / "out" / "walk"
     assert sorted(path.name for path in folder.iterdir()) == [
         "merge-k-3.regions.json",
@@ -125,119 +138,110 @@ def test_what_is_written_for_a_folder_of_frames(job, frames, tmp_path):
         "windows-2.safetensors",
     ]
     report = json.loads((folder / "report.json").read_text())
-    assert report == done.report
-    assert (report["frames"], report["fps"], report["times"], report["damage"]) == (
-        4,
-        4,
-        [0, 0.25, 0.5, 0.75],
-        "",
-    )
+    assert report == outcome.report
+    assert (report["frames"], report["fps"], report["damage"]) == (4, 4, "")
+    assert report["times"] == [0, 0.25, 0.5, 0.75]
     assert (report["size"], report["grid"], report["patches"]) == ([64, 96], [4, 8, 8], 256)
-    assert [row["tokens"] for row in report["settings"]] == [3, 2]
+    assert [entry["tokens"] for entry in report["settings"]] == [3, 2]
     assert len(Tokens.from_tensors(load_file(folder / "merge-k-3.safetensors"))) == 3
-    with Image.open(folder / "regions.png") as drawn:
-        assert drawn.width > drawn.height
+    with Image.open(folder / "regions.png") as drawing:
+        assert drawing.width > drawing.height
 
 
-def test_a_region_says_where_it_is_on_each_frame(job, frames, tmp_path):
-    do(job, frames, tmp_path / "out", Sampling(fps=4), rle=True, picture=False)
-    assert not (tmp_path / "out" / "walk" / "regions.png").exists()
-    found = json.loads((tmp_path / "out" / "walk" / "windows-2.regions.json").read_text())
-    first, second = found[
-        "regions"
-    ]  # bands of the raster over time: frames 0 and 1, frames 2 and 3
+def test_a_region_says_where_it_is_on_each_frame(tokenizers, frames, tmp_path):
+    run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), rle=True, picture=False)
+    folder = tmp_path / "out" / "walk"
+    assert not (folder / "regions.png").exists()
+    windows = table_of(folder, "windows-2")
+    # bands of the raster over time: frames 0 and 1, frames 2 and 3
+    first, second = windows["regions"]
     assert (first["patches"], second["patches"]) == (list(range(128)), list(range(128, 256)))
     assert first["boxes"] == {"0": [0, 0, 96, 64], "1": [0, 0, 96, 64]}
     assert list(second["boxes"]) == ["2", "3"]
     assert second["box"] == [0, 0, 96, 64]
-    assert [mask is None for mask in found["masks"][0]] == [False, False, True, True]
-    assert coco.area(found["masks"][0][1]) == 64 * 96
-    areas = np.zeros((4, 64, 96), int)
-    for masks in json.loads((tmp_path / "out" / "walk" / "merge-k-3.regions.json").read_text())[
-        "masks"
-    ]:
-        for at, mask in enumerate(masks):
-            areas[at] += coco.decode(mask) if mask else 0
-    assert (areas == 1).all()  # every pixel of every frame lies in one region
+    assert [mask is None for mask in windows["masks"][0]] == [False, False, True, True]
+    assert coco.area(windows["masks"][0][1]) == 64 * 96
+    regions_at_pixel = np.zeros((4, 64, 96), int)
+    for masks in table_of(folder, "merge-k-3")["masks"]:
+        for number, mask in enumerate(masks):
+            regions_at_pixel[number] += coco.decode(mask) if mask else 0
+    assert (regions_at_pixel == 1).all()
 
 
-def test_a_video_and_its_frames_in_a_folder_give_the_same_tokens(job, tmp_path):
-    path = write_video(tmp_path / "a.mkv")
+def test_a_video_and_its_frames_in_a_folder_give_the_same_tokens(tokenizers, tmp_path):
+    video = write_video(tmp_path / "a.mkv")
     folder = tmp_path / "frames"
     folder.mkdir()
-    for at in range(0, 8, 2):
-        Image.fromarray(np.full((64, 96, 3), 20 * at, np.uint8)).save(folder / f"{at}.png")
-    (video,), (pictures,) = (
-        do(job, each, tmp_path / "out", Sampling(fps=4), picture=False) for each in (path, folder)
-    )
-    assert video.report["times"] == pictures.report["times"] == [0, 0.25, 0.5, 0.75]
-    ours, theirs = (
+    for number in range(0, 8, 2):
+        Image.fromarray(grey(number)).save(folder / f"{number}.png")
+    reports = [
+        run(tokenizers, path, tmp_path / "out", Sampling(fps=4), picture=False).report
+        for path in (video, folder)
+    ]
+    assert reports[0]["times"] == reports[1]["times"] == [0, 0.25, 0.5, 0.75]
+    of_video, of_frames = (
         load_file(tmp_path / "out" / name / "merge-k-3.safetensors")["values"]
         for name in ("a.mkv", "frames")
     )
-    assert torch.equal(ours, theirs)
+    assert torch.equal(of_video, of_frames)
 
 
-def test_resume_skips_what_was_done_with_the_same_settings(job, frames, tmp_path):
-    do(job, frames, tmp_path / "out", Sampling(fps=4))
-    (again,) = do(job, frames, tmp_path / "out", Sampling(fps=4), resume=True)
-    assert again.resumed
-    (other,) = do(job, frames, tmp_path / "out", Sampling(fps=2), resume=True)
-    assert not other.resumed
+def test_resume_skips_what_was_done_with_the_same_settings(tokenizers, frames, tmp_path):
+    out, slower = tmp_path / "out", Sampling(fps=2)
+    run(tokenizers, frames, out, Sampling(fps=4))
+    assert run(tokenizers, frames, out, Sampling(fps=4), resume=True).resumed
+    assert not run(tokenizers, frames, out, slower, resume=True).resumed
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(frames / "8.png")
-    (changed,) = do(job, frames, tmp_path / "out", Sampling(fps=2), resume=True)
-    assert not changed.resumed
+    assert not run(tokenizers, frames, out, slower, resume=True).resumed
 
 
-def test_a_bad_clip_is_set_aside_and_the_others_are_done(job, frames, tmp_path):
+def test_a_bad_clip_is_set_aside_and_the_others_are_done(tokenizers, frames, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"")
-    items = [Item(tmp_path / "bad.mp4", "bad.mp4"), Item(frames, "walk")]
-    bad, good = tokenize_clips(job, items, tmp_path / "out", Sampling())
+    clips = [NamedPath(tmp_path / "bad.mp4", "bad.mp4"), NamedPath(frames, "walk")]
+    bad, good = tokenize_clips(tokenizers, clips, tmp_path / "out")
     assert bad.error.endswith("bad.mp4: empty (0 bytes)")
     assert good.error is None
     assert not (tmp_path / "out" / "bad.mp4").exists()
 
 
-def test_the_frames_themselves_are_never_replaced(job, frames):
-    (done,) = do(job, frames, frames.parent)
-    assert done.error.endswith(
+def test_the_frames_themselves_are_never_replaced(tokenizers, frames):
+    outcome = run(tokenizers, frames, frames.parent)
+    assert outcome.error.endswith(
         "walk is there and is no output of tokenize; choose another output folder"
     )
     assert len(list(frames.glob("*.png"))) == 4
 
 
-def test_nor_is_a_photo(job, frames):
-    before = (frames / "8.png").read_bytes()
-    (done,) = tokenize(job, [Item(frames / "8.png", "8.png")], frames)
-    assert done.error.endswith(
+def test_a_photo_is_never_replaced(tokenizers, frames):
+    photo = frames / "8.png"
+    data = photo.read_bytes()
+    (outcome,) = tokenize_images(tokenizers, [NamedPath(photo, "8.png")], frames)
+    assert outcome.error.endswith(
         "8.png is there and is no output of tokenize; choose another output folder"
     )
-    assert (frames / "8.png").read_bytes() == before
+    assert photo.read_bytes() == data
 
 
-def test_a_cut_video_is_set_aside_or_kept_with_a_note(job, tmp_path):
+def test_a_cut_video_is_set_aside_or_kept_with_a_note(tokenizers, tmp_path):
     path = write_video(tmp_path / "a.mkv")
     path.write_bytes(path.read_bytes()[:-300])
-    (refused,) = do(job, path, tmp_path / "out")
-    assert "cut off or damaged" in refused.error
-    (kept,) = do(job, path, tmp_path / "out", Sampling(cut="keep"), picture=False)
-    assert kept.report["frames"] < 8
-    assert "promised" in kept.report["damage"]
+    assert "cut off or damaged" in run(tokenizers, path, tmp_path / "out").error
+    report = run(tokenizers, path, tmp_path / "out", Sampling(cut="keep"), picture=False).report
+    assert report["frames"] < 8
+    assert "promised" in report["damage"]
 
 
-def test_tables_and_show_read_a_clip_as_they_read_an_image(job, frames, tmp_path):
-    (done,) = do(job, frames, tmp_path / "out", Sampling(fps=4), picture=False)
-    report = {**done.report, "name": "walk"}
-    (table,) = results([report])
-    assert table.title == "walk: 96 × 64 px, grid 4 × 8 × 8, 256 patches"
-    assert summary([report])[0]["tokens"] == 3
-    (setting, regions), _ = show_output(tmp_path / "out" / "walk")
-    assert setting["spec"] == SPEC
+def test_summary_and_show_read_a_clip_as_they_read_an_image(tokenizers, frames, tmp_path):
+    outcome = run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), picture=False)
+    assert summarise([outcome.report])[0]["tokens"] == 3
+    (entry, regions), _ = show_output(tmp_path / "out" / "walk")
+    assert entry["spec"] == SPEC
     assert len(regions) == 3
 
 
 def test_regions_of_a_clip_are_named(frames, tmp_path):
-    job = Job(TokenizerSettings(encoder="lite(size=128, patch=16)"), [SPEC], name=True)
-    do(job, frames, tmp_path / "out", picture=False)
-    found = json.loads((tmp_path / "out" / "walk" / "merge-k-3.regions.json").read_text())
-    assert all(region["name"] in job.encoder.classes for region in found["regions"])
+    settings = TokenizerSettings(encoder="lite(size=128, patch=16)")
+    tokenizers = TokenizerSet(settings, [SPEC], name_regions=True)
+    run(tokenizers, frames, tmp_path / "out", picture=False)
+    regions = table_of(tmp_path / "out" / "walk", "merge-k-3")["regions"]
+    assert all(region["name"] in tokenizers.encoder.classes for region in regions)

@@ -11,92 +11,93 @@ from PIL import Image
 
 from regiontok.core.picture import Picture
 from regiontok.data.collect import collect
-from regiontok.jobs.tokenize.images import Job, tokenize
+from regiontok.jobs.tokenize.images import tokenize_images
+from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.settings.recipe import TokenizerSettings
 
 
 @pytest.fixture
 def photos(tmp_path):
+    """A folder of seven images, one of which cannot be read."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for at, pixels in enumerate(
-        np.random.default_rng(0).integers(0, 256, (7, 40, 50, 3), np.uint8)
-    ):
-        Image.fromarray(pixels).save(folder / f"{at}.png")
+    noise = np.random.default_rng(0).integers(0, 256, (7, 40, 50, 3), np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
     (folder / "3.png").write_bytes(b"not a picture")
     return folder
 
 
 @pytest.fixture
-def job():
-    return Job(TokenizerSettings(encoder="filters(size=56)"), ["windows(4)"])
+def tokenizers():
+    return TokenizerSet(TokenizerSettings(encoder="filters(size=56)"), ["windows(4)"])
 
 
-def told(done):
-    """What became of each image, without times."""
+def without_times(outcomes):
+    """What became of each image: name, error, and the tokens of each spec."""
     return [
         (
-            one.item.name,
-            one.error,
-            one.report and [(s["spec"], s["tokens"]) for s in one.report["settings"]],
+            outcome.source.name,
+            outcome.error,
+            outcome.report
+            and [(entry["spec"], entry["tokens"]) for entry in outcome.report["settings"]],
         )
-        for one in done
+        for outcome in outcomes
     ]
 
 
 @pytest.mark.parametrize(("workers", "batch"), [(1, 8), (4, 2), (3, 1)])
-def test_workers_change_nothing_but_the_time(photos, job, tmp_path, workers, batch):
-    items = collect([str(photos)])
-    alone = told(tokenize(job, items, tmp_path / "alone", batch=batch, workers=0, picture=False))
-    found = told(
-        tokenize(job, items, tmp_path / "found", batch=batch, workers=workers, picture=False)
-    )
-    assert found == alone
-    assert [name for name, error, _ in found if error] == ["3.png"]
-    for name in ("0.png", "6.png"):
-        one, other = (
-            (tmp_path / out / name / "windows-4.safetensors").read_bytes()
-            for out in ("alone", "found")
+def test_workers_change_nothing_but_the_time(photos, tokenizers, tmp_path, workers, batch):
+    images = collect([str(photos)])
+
+    def run(out, workers):
+        return without_times(
+            tokenize_images(
+                tokenizers, images, tmp_path / out, batch=batch, workers=workers, picture=False
+            )
         )
-        assert one == other
-        key = json.loads((tmp_path / "found" / name / "report.json").read_text(encoding="utf-8"))[
-            "key"
-        ]
-        assert key == Picture.of(photos / name).key
+
+    alone, together = run("alone", 0), run("together", workers)
+    assert together == alone
+    assert [name for name, error, _ in together if error] == ["3.png"]
+    for name in ("0.png", "6.png"):
+        tokens_alone, tokens_together = (
+            (tmp_path / out / name / "windows-4.safetensors").read_bytes()
+            for out in ("alone", "together")
+        )
+        assert tokens_alone == tokens_together
+        report = json.loads((tmp_path / "together" / name / "report.json").read_text())
+        assert report["key"] == Picture.of(photos / name).key
 
 
-def test_a_run_that_is_left_early_leaves_whole_folders_and_no_thread(photos, job, tmp_path):
-    run = tokenize(job, collect([str(photos)]), tmp_path / "out", batch=2, workers=2, picture=False)
-    assert next(run).item.name == "0.png"
+def test_a_run_that_is_left_early_leaves_whole_folders_and_no_thread(photos, tokenizers, tmp_path):
+    images, out = collect([str(photos)]), tmp_path / "out"
+    run = tokenize_images(tokenizers, images, out, batch=2, workers=2, picture=False)
+    assert next(run).source.name == "0.png"
     run.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.png"]
-    done = told(
-        tokenize(
-            job, collect([str(photos)]), tmp_path / "out", workers=2, resume=True, picture=False
-        )
-    )
-    assert len(done) == 7
+    assert [path.name for path in out.iterdir()] == ["0.png"]
+    again = tokenize_images(tokenizers, images, out, workers=2, resume=True, picture=False)
+    assert len(without_times(again)) == 7
 
 
 def test_the_report_counts_what_a_budget_leaves_out(tmp_path):
     settings = TokenizerSettings(encoder="filters(size=56)", segmenter="slic(4)", pool="select")
-    job = Job(
-        settings, ["segments(0)", "segments(0) | budget(9, policy='round_robin') | sort('area')"]
-    )
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(
-        tmp_path / "a.png"
-    )
-    (done,) = tokenize(job, collect([str(tmp_path / "a.png")]), tmp_path / "out", picture=False)
-    every, kept = done.report["settings"]
-    assert kept["tokens"] == 9
-    step = next(step for step in kept["steps"] if step["step"].startswith("budget"))
+    budget = "segments(0) | budget(9, policy='round_robin') | sort('area')"
+    tokenizers = TokenizerSet(settings, ["segments(0)", budget])
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    images = collect([str(tmp_path / "a.png")])
+    (outcome,) = tokenize_images(tokenizers, images, tmp_path / "out", picture=False)
+    whole, cut = outcome.report["settings"]
+    assert cut["tokens"] == 9
+    step = next(step for step in cut["steps"] if step["step"].startswith("budget"))
     assert step["left_out"] == {
-        "rows": every["tokens"] - 9,
-        "regions": every["regions"] - step["regions"],
+        "rows": whole["tokens"] - 9,
+        "regions": whole["regions"] - step["regions"],
     }
-    assert every["tokens"] > 9
-    assert [sorted(step) for step in kept["steps"] if not step["step"].startswith("budget")] == [
+    assert whole["tokens"] > 9
+    assert [sorted(step) for step in cut["steps"] if not step["step"].startswith("budget")] == [
         ["regions", "step", "uncovered"],
         ["masks", "regions", "step", "uncovered", "vanished"],
         ["regions", "step", "uncovered"],

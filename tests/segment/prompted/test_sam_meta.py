@@ -20,19 +20,18 @@ we.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from skimage import data as photos
 from torch import Tensor, nn
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.segment.sam import Sam
+from samples.pictures import coffee
 
 pytestmark = pytest.mark.slow
 hub = pytest.importorskip("transformers")
@@ -51,16 +50,17 @@ OF_VIDEOS = {"maskmem_tpos_enc", "no_mem_pos_enc"}
 
 def picture(shape: str) -> Picture:
     h, w = SHAPES[shape]
-    return Picture.of(np.ascontiguousarray(photos.coffee()[60 : 60 + h, 120 : 120 + w]))
+    return coffee(h, w, top=60, left=120)
 
 
-# ---- one model, twice
-# -------------------------------------------------------------------------------------------------------------
+# ---- one model, twice ---------------------------------------------------------------------------
 
 
 def huggingface() -> Any:
-    """Sizes that Meta's classes have built in: 8 heads and 2048 and 256 hidden units in the
-    decoder, 16 channels for masks."""
+    """A SAM 2 of transformers with the sizes that Meta's classes have built in.
+
+    They are 8 heads and 2048 and 256 hidden units in the decoder, and 16 channels for masks.
+    """
     trunk = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": TRUNK,
@@ -90,12 +90,11 @@ def huggingface() -> Any:
     )
     torch.manual_seed(0)
     module = hub.Sam2Model(config).eval()
+    # zeros and ones of the initialisation would hide a forgotten part
     for (
         where,
         weights,
-    ) in (
-        module.named_parameters()
-    ):  # zeros and ones of the initialisation would hide a forgotten part
+    ) in module.named_parameters():
         if weights.ndim > 1:
             weights.data.normal_(0, weights[0].numel() ** -0.5)
         else:
@@ -117,8 +116,7 @@ def huggingface() -> Any:
 
 
 def meta() -> nn.Module:
-    """SAM 2.1's image model by Meta's classes, as `sam2.1_hiera_t.yaml` puts them together, at the
-    same sizes."""
+    """SAM 2.1's image model by Meta's classes, put together as `sam2.1_hiera_t.yaml` says."""
     from sam2.modeling.backbones.hieradet import Hiera
     from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
     from sam2.modeling.position_encoding import PositionEmbeddingSine
@@ -160,9 +158,9 @@ RENAMED = [
     (r"^no_memory_embedding$", "no_mem_embed"),
     (r"^(prompt_encoder|mask_decoder)\.", r"sam_\1."),
     (r"shared_embedding\.positional_embedding", "pe_layer.positional_encoding_gaussian_matrix"),
-    (r"mask_embed\.conv([123])", lambda found: f"mask_downscaling.{3 * int(found[1]) - 3}"),
-    (r"mask_embed\.layer_norm([12])", lambda found: f"mask_downscaling.{3 * int(found[1]) - 2}"),
-    (r"upscale_conv([12])", lambda found: f"output_upscaling.{3 * int(found[1]) - 3}"),
+    (r"mask_embed\.conv([123])", lambda match: f"mask_downscaling.{3 * int(match[1]) - 3}"),
+    (r"mask_embed\.layer_norm([12])", lambda match: f"mask_downscaling.{3 * int(match[1]) - 2}"),
+    (r"upscale_conv([12])", lambda match: f"output_upscaling.{3 * int(match[1]) - 3}"),
     (r"upscale_layer_norm", "output_upscaling.1"),
     (r"patch_embed\.projection", "patch_embed.proj"),
     (r"layer_norm", "norm"),
@@ -175,38 +173,34 @@ RENAMED = [
 
 
 def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under Meta's names; point embeddings one by one, and the positions of the canvas
-    once."""
-    found = {}
+    """The weights under Meta's names.
+
+    Point embeddings stand one by one, and the positions of the canvas once.
+    """
+    tensors = {}
     for name, value in weights.items():
         for pattern, other in RENAMED:
             name = re.sub(pattern, other, name)
-        found[name] = value
-    del found["shared_image_embedding.positional_embedding"]  # the prompt encoder's, once more
-    points = found.pop("sam_prompt_encoder.point_embed.weight")
-    return found | {
-        f"sam_prompt_encoder.point_embeddings.{at}.weight": row[None]
-        for at, row in enumerate(points)
+        tensors[name] = value
+    del tensors["shared_image_embedding.positional_embedding"]  # the prompt encoder's, once more
+    points = tensors.pop("sam_prompt_encoder.point_embed.weight")
+    return tensors | {
+        f"sam_prompt_encoder.point_embeddings.{index}.weight": row[None]
+        for index, row in enumerate(points)
     }
 
 
-def cones(logits: Tensor, at: Tensor) -> Tensor:
-    """Logits `[p o h w]` with a cone around each prompt `[p x/y]`, in canvas pixels, added: a
-    random decoder's masks cover everything."""
+def cones(logits: Tensor, points: Tensor) -> Tensor:
+    """Logits `[p o h w]` with a cone added around each prompt `[p x/y]`, in canvas pixels.
+
+    A random decoder's masks cover everything.
+    """
     line = (torch.arange(logits.shape[-1]) + 0.5) / logits.shape[-1]
     y, x = torch.meshgrid(line, line, indexing="ij")
     away = (
-        (x - at[:, 0, None, None] / CANVAS) ** 2 + (y - at[:, 1, None, None] / CANVAS) ** 2
+        (x - points[:, 0, None, None] / CANVAS) ** 2 + (y - points[:, 1, None, None] / CANVAS) ** 2
     ).sqrt()
     return logits + 8 * (1 - away[:, None] / torch.tensor([0.05, 0.1, 0.2])[:, None, None])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -228,8 +222,8 @@ def ours(folder: Path) -> Any:
     def hook(_: Any, __: Any, inputs: dict[str, Any], output: Any) -> Any:
         output.pred_masks = torch.stack(
             [
-                cones(logits, at[:, 0])
-                for logits, at in zip(output.pred_masks, inputs["input_points"], strict=True)
+                cones(logits, points[:, 0])
+                for logits, points in zip(output.pred_masks, inputs["input_points"], strict=True)
             ]
         )
         return output
@@ -257,54 +251,46 @@ def theirs(ours: Any) -> nn.Module:
 def generator(theirs: nn.Module, **settings: Any) -> Any:
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
-    made = SAM2AutomaticMaskGenerator(theirs, **settings)
-    made.predictor._bb_feat_sizes = [
-        (CANVAS // side,) * 2 for side in (4, 8, 16)
-    ]  # written down for 1024 pixels there
-    return made
+    meta = SAM2AutomaticMaskGenerator(theirs, **settings)
+    # written down for 1024 pixels there
+    meta.predictor._bb_feat_sizes = [(CANVAS // side,) * 2 for side in (4, 8, 16)]
+    return meta
 
 
-def same_pixels(made: Any, ours: Any) -> None:
+def same_pixels(meta: Any, ours: Any) -> None:
     """Make Meta's predictor see a picture as transformers' image processor resizes it."""
-    made.predictor._transforms.to_tensor = lambda photo: ours.processor(
+    meta.predictor._transforms.to_tensor = lambda photo: ours.processor(
         images=[photo], return_tensors="pt"
     )["pixel_values"][0]
-    made.predictor._transforms.transforms = nn.Identity()
+    meta.predictor._transforms.transforms = nn.Identity()
 
 
-# ---- what comes out
-# ---------------------------------------------------------------------------------------------------------------
+# ---- what comes out -----------------------------------------------------------------------------
 
 
-def logits_of_both(photo: Picture, made: Any, ours: Any) -> tuple[Tensor, ...]:
+def logits_of_both(photo: Picture, meta: Any, ours: Any) -> tuple[Tensor, ...]:
     """Prompts, low-resolution logits and scores at 6 x 6 prompts: ours, then theirs."""
     with torch.no_grad():
         encoded = ours.encode([photo])
         prompts = encoded.places[0].prompts(6)
         (logits,), (scores,) = ours.decode(encoded, prompts[None])
-        made.predictor.set_image(photo.pixels.copy())
-        grid = torch.as_tensor(made.point_grids[0] * photo.size[::-1], dtype=torch.float32)
-        asked = made.predictor._transforms.transform_coords(
+        meta.predictor.set_image(photo.pixels.copy())
+        grid = torch.as_tensor(meta.point_grids[0] * photo.size[::-1], dtype=torch.float32)
+        asked = meta.predictor._transforms.transform_coords(
             grid, normalize=True, orig_hw=photo.size
         )
-        _, others, low = made.predictor._predict(
+        _, others, low = meta.predictor._predict(
             asked[:, None], torch.ones(36, 1, dtype=torch.int), return_logits=True
         )
-    return (
-        prompts,
-        logits.clamp(-32, 32),
-        scores,
-        asked,
-        low,
-        others,
-    )  # Meta's predictor clamps what it returns, after thresholds
+    # Meta's predictor clamps what it returns, after thresholds
+    return (prompts, logits.clamp(-32, 32), scores, asked, low, others)
 
 
 @SHAPED
 def test_the_same_pixels_give_the_same_prompts_logits_and_scores(shape, ours, theirs):
-    made = generator(theirs, points_per_side=6)
-    same_pixels(made, ours)
-    prompts, logits, scores, asked, low, others = logits_of_both(picture(shape), made, ours)
+    meta = generator(theirs, points_per_side=6)
+    same_pixels(meta, ours)
+    prompts, logits, scores, asked, low, others = logits_of_both(picture(shape), meta, ours)
     torch.testing.assert_close(prompts, asked, atol=1e-4, rtol=0)  # canvas pixels
     assert (logits.std() > 3, scores.std() > 0.02) == (True, True)
     torch.testing.assert_close(logits, low, atol=1e-3, rtol=0)
@@ -313,12 +299,12 @@ def test_the_same_pixels_give_the_same_prompts_logits_and_scores(shape, ours, th
 
 @SHAPED
 def test_its_own_pixels_are_off_by_up_to_a_level_and_so_logits_differ_a_little(shape, ours, theirs):
-    made, photo = generator(theirs, points_per_side=6), picture(shape)
+    meta, photo = generator(theirs, points_per_side=6), picture(shape)
     level = 1 / 255 / 0.225  # of the channel with the smallest deviation
     pixels = ours.processor(images=[photo.pil], return_tensors="pt")["pixel_values"][0]
     # half a level where one side changes, a whole one where both do: each pass rounds
-    assert 0 < (pixels - made.predictor._transforms(photo.pixels.copy())).abs().max() < 1.01 * level
-    _, logits, scores, _, low, others = logits_of_both(photo, made, ours)
+    assert 0 < (pixels - meta.predictor._transforms(photo.pixels.copy())).abs().max() < 1.01 * level
+    _, logits, scores, _, low, others = logits_of_both(photo, meta, ours)
     assert 1e-3 < (logits - low).abs().max() < 0.5
     torch.testing.assert_close(scores, others, atol=2e-3, rtol=0)
 
@@ -330,10 +316,10 @@ def best(some: Tensor, others: Tensor) -> Tensor:
     return (both / (a.sum(1)[:, None] + b.sum(1) - both)).amax(1)
 
 
-def kept(made: Any, photo: Picture) -> tuple[Tensor, list[dict[str, Any]]]:
+def masks_of_meta(meta: Any, photo: Picture) -> tuple[Tensor, list[dict[str, Any]]]:
     """The masks of Meta's generator, dense, and all that it says of each."""
-    found = made.generate(photo.pixels.copy())
-    return torch.stack([torch.from_numpy(one["segmentation"]) for one in found]), found
+    records = meta.generate(photo.pixels.copy())
+    return torch.stack([torch.from_numpy(record["segmentation"]) for record in records]), records
 
 
 def everything(folder: Path, photo: Picture, stability: float, *, exact: bool) -> PixelMasks:
@@ -345,14 +331,16 @@ def everything(folder: Path, photo: Picture, stability: float, *, exact: bool) -
 @SHAPED
 def test_the_same_pixels_give_the_same_kept_masks(shape, folder, ours, theirs):
     photo = picture(shape)
-    made = generator(theirs, points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.618)
-    same_pixels(made, ours)
-    other, found = kept(made, photo)
+    meta = generator(theirs, points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.618)
+    same_pixels(meta, ours)
+    other, records = masks_of_meta(meta, photo)
     masks = everything(folder, photo, 0.618, exact=True)
-    assert 100 < len(masks) == len(found) < len(everything(folder, photo, 0.0, exact=True))
-    np.testing.assert_allclose(masks.scores, [one["predicted_iou"] for one in found], atol=1e-5)
-    own = masks.dense()
-    assert ((own & other).sum((1, 2)) / (own | other).sum((1, 2))).min() > 0.999
+    assert 100 < len(masks) == len(records) < len(everything(folder, photo, 0.0, exact=True))
+    np.testing.assert_allclose(
+        masks.scores, [record["predicted_iou"] for record in records], atol=1e-5
+    )
+    dense = masks.dense()
+    assert ((dense & other).sum((1, 2)) / (dense | other).sum((1, 2))).min() > 0.999
 
 
 @SHAPED
@@ -360,28 +348,27 @@ def test_a_mask_at_the_threshold_itself_is_all_that_meta_keeps_beside_ours(
     shape, folder, ours, theirs
 ):
     photo = picture(shape)
-    made = generator(theirs, points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.6)
-    same_pixels(made, ours)
-    other, found = kept(made, photo)
-    own = everything(folder, photo, 0.6, exact=True).dense()
-    assert best(own, other).min() > 0.999
+    meta = generator(theirs, points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.6)
+    same_pixels(meta, ours)
+    other, records = masks_of_meta(meta, photo)
+    dense = everything(folder, photo, 0.6, exact=True).dense()
+    assert best(dense, other).min() > 0.999
     extra = [
-        found[at]["stability_score"] for at in (best(other, own) <= 0.999).nonzero()[:, 0].tolist()
+        records[index]["stability_score"]
+        for index in (best(other, dense) <= 0.999).nonzero()[:, 0].tolist()
     ]
-    assert (len(extra), extra) == (len(other) - len(own), [float(np.float32(0.6))] * len(extra))
+    assert (len(extra), extra) == (len(other) - len(dense), [float(np.float32(0.6))] * len(extra))
 
 
 @SHAPED
 def test_with_its_own_pixels_nearly_the_same_masks_are_kept(shape, folder, ours, theirs):
     photo = picture(shape)
-    made = generator(theirs, points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.618)
-    other, _ = kept(made, photo)
-    for exact, mean, share in (
-        (True, 0.98, 0.97),
-        (False, 0.7, 0.6),
-    ):  # stability measured on 32 x 32 is coarse
-        own = everything(folder, photo, 0.618, exact=exact).dense()
-        for some, others in ((own, other), (other, own)):
-            found = best(some, others)
-            assert found.mean() > mean
-            assert (found > 0.9).float().mean() > share
+    meta = generator(theirs, points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.618)
+    other, _ = masks_of_meta(meta, photo)
+    # stability measured on 32 x 32 is coarse
+    for exact, mean, share in ((True, 0.98, 0.97), (False, 0.7, 0.6)):
+        dense = everything(folder, photo, 0.618, exact=exact).dense()
+        for some, others in ((dense, other), (other, dense)):
+            ious = best(some, others)
+            assert ious.mean() > mean
+            assert (ious > 0.9).float().mean() > share

@@ -18,8 +18,9 @@ PLAIN = settings(max_examples=200, deadline=None)
 
 
 def brute_force(features, edges, start, *, threshold=-math.inf, k=0):
-    """Pairs and heights. Zero sums are told apart exactly, so features must be such that sums are
-    exact (small integers).
+    """The pairs and heights of plain merging.
+
+    Zero sums are told apart exactly, so features must be such that sums are exact (small integers).
 
     Sums of products run in numpy's order, not the kernel's: real features agree but for one
     rounding in about 1e10.
@@ -129,11 +130,8 @@ def test_heights_rise_and_a_threshold_cuts_before_the_first_below():
     features, edges = np.array([[1.0, 1], [8, 0], [6, 5]]), grid_edges((1, 3))
     sequence = merge_sequence(features, edges, np.arange(3))
     np.testing.assert_allclose(sequence.heights, [0.768, 0.904], atol=1e-3)
-    assert sequence.labels(threshold=0.8).tolist() == [
-        0,
-        1,
-        2,
-    ]  # counting heights of 0.8 and more would say 2 regions
+    # counting heights of 0.8 and more would say 2 regions
+    assert sequence.labels(threshold=0.8).tolist() == [0, 1, 2]
     assert sequence.labels(threshold=0.7).tolist() == [0, 0, 0]
     assert merge_sequence(features, edges, np.arange(3), threshold=0.8).pairs.tolist() == []
 
@@ -243,7 +241,7 @@ def test_runs_repeat_also_in_threads_and_leave_their_inputs_alone():
         grid_edges((20, 20)),
         np.arange(400),
     )
-    kept = features.copy(), edges.copy(), start.copy()
+    copies = features.copy(), edges.copy(), start.copy()
     for array in (features, edges, start):
         array.flags.writeable = False
     alone = merge_sequence(features, edges, start)
@@ -256,8 +254,8 @@ def test_runs_repeat_also_in_threads_and_leave_their_inputs_alone():
         merge_sequence(strided, edges.astype(np.int32), start).pairs.tolist()
         == alone.pairs.tolist()
     )
-    for before, array in zip(kept, (features, edges, start), strict=True):
-        assert before.tolist() == array.tolist()
+    for copy, array in zip(copies, (features, edges, start), strict=True):
+        assert copy.tolist() == array.tolist()
 
 
 def test_nothing_to_merge():
@@ -297,9 +295,8 @@ def test_a_cut_beyond_what_was_recorded_is_refused():
     features, edges = np.array([[1.0, 1], [8, 0], [6, 5]]), grid_edges((1, 3))
     with pytest.raises(ValueError, match=r"threshold=0.7: this sequence was recorded down to 0.8"):
         merge_sequence(features, edges, np.arange(3), threshold=0.8).labels(threshold=0.7)
-    one_left = merge_sequence(
-        features, edges, np.arange(3), k=2
-    )  # the next merge would stand at 0.904
+    # the next merge would stand at 0.904
+    one_left = merge_sequence(features, edges, np.arange(3), k=2)
     assert one_left.labels(threshold=0.77).tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match=r"threshold=0.7: this sequence was recorded down to 0.90"):
         one_left.labels(threshold=0.7)

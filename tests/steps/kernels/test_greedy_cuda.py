@@ -1,5 +1,6 @@
-"""The batched kernel against the host's, pair by pair and height by height: on a GPU, and in
-Triton's interpreter where there is none.
+"""The batched kernel against the host's, pair by pair and height by height.
+
+It runs on a GPU, and in Triton's interpreter where there is none.
 
 Under TRITON_INTERPRET=1, which counts only before Triton is imported, the same kernel runs on
 tensors of the CPU: one test of this file runs the others that way, in a process of their own.
@@ -42,12 +43,12 @@ def assert_same(features, shape, starts, device, **stop):
     edges = grid_edges(shape)
     batch = merge_sequences(features.to(device), edges, starts, **stop)
     host = features if features.dtype.itemsize >= 4 else features.float()
-    for own, start, found in zip(host.numpy(), starts, batch, strict=True):
-        wanted = merge_sequence(own, edges, start, **stop)
-        assert found.pairs.tolist() == wanted.pairs.tolist()
-        assert found.heights.tolist() == wanted.heights.tolist()
-        assert found.start.tolist() == wanted.start.tolist()
-        assert found.floor == wanted.floor
+    for view_features, start, sequence in zip(host.numpy(), starts, batch, strict=True):
+        wanted = merge_sequence(view_features, edges, start, **stop)
+        assert sequence.pairs.tolist() == wanted.pairs.tolist()
+        assert sequence.heights.tolist() == wanted.heights.tolist()
+        assert sequence.start.tolist() == wanted.start.tolist()
+        assert sequence.floor == wanted.floor
 
 
 def alone(v, shape):
@@ -69,29 +70,26 @@ def smooth(rng, v, side, d):
 
 
 @pytest.mark.skipif(INTERPRETED, reason="runs the others so")
-def test_in_tritons_interpreter():
+@pytest.mark.parametrize(
+    ("words", "passed"),
+    [
+        (["-k", "cancel_but_for_rounding or at_any_scale or batches_views or refused"], 4),
+        pytest.param([], 10, marks=pytest.mark.slow),
+    ],
+    ids=["the quickest", "all"],
+)
+def test_in_tritons_interpreter(words, passed):
     pytest.importorskip("triton")
-    tests = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not slow",
-        "-W",
-        "ignore::RuntimeWarning",
-    ]
+    options = "-q -p no:cacheprovider -W ignore::RuntimeWarning -m".split()
     run = subprocess.run(
-        [*tests, __file__],
+        [sys.executable, "-m", "pytest", *options, "not slow", *words, __file__],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "10 passed" in run.stdout, run.stdout
+    assert f"{passed} passed" in run.stdout, run.stdout
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
@@ -108,15 +106,14 @@ def test_compiles_for_a_gpu_also_where_there_is_none(limit):
     )
     types |= {"n": "i32", "e": "i32", "limit": limit, "N": "constexpr", "E": "constexpr"}
     source = ASTSource(fn=_greedy_cuda._run, signature=types, constexprs={"N": 1024, "E": 2048})
-    made = triton.compile(
+    compiled = triton.compile(
         source,
         target=GPUTarget("cuda", 90, 32),
         options={"num_warps": 8, "enable_fp_fusion": False},
     )
-    assert (
-        made.asm["ptx"].count("div.rn.f64") == 16
-    )  # exact division, once for each of 2048 / 256 pairs: before and in the loop
-    assert "ld.global.nc" not in made.asm["ptx"]  # rows are read again after they were written
+    # exact division, once for each of 2048 / 256 pairs: before and in the loop
+    assert compiled.asm["ptx"].count("div.rn.f64") == 16
+    assert "ld.global.nc" not in compiled.asm["ptx"]  # rows are read again after they were written
 
 
 def test_ties_zeros_and_sums_that_cancel(device):
@@ -164,9 +161,8 @@ def test_real_features_of_every_type(device, dtype):
 
 
 def test_at_any_scale_and_one_chunk_after_another(device, monkeypatch):
-    monkeypatch.setattr(
-        "regiontok.steps.kernels.greedy_cuda.WORKSPACE", 16 * 16 * (16 + 3) * 2
-    )  # two views at a time
+    # two views at a time
+    monkeypatch.setattr("regiontok.steps.kernels.greedy_cuda.WORKSPACE", 16 * 16 * (16 + 3) * 2)
     features = whole_numbers(np.random.default_rng(1), 5, (4, 4), 3).double()
     features *= torch.tensor([1e250, 1.0, 1e-250, 1.7, 2.0**-1060], dtype=torch.float64)[
         :, None, None
@@ -175,10 +171,8 @@ def test_at_any_scale_and_one_chunk_after_another(device, monkeypatch):
 
 
 def test_what_cannot_be_merged_is_refused_as_on_the_host(device):
-    features, edges = (
-        torch.ones(3, 6, 2, device=device),
-        np.array([[0, 1], [1, 2], [3, 4]]),
-    )  # parts 0-1-2, 3-4 and 5
+    # parts 0-1-2, 3-4 and 5
+    features, edges = (torch.ones(3, 6, 2, device=device), np.array([[0, 1], [1, 2], [3, 4]]))
     with pytest.raises(ValueError, match=r"k=2 .* the start has 3 connected parts"):
         merge_sequences(features, edges, alone(3, (6,)), k=2)
     with pytest.raises(ValueError, match=r"k=7 .* the start has 6"):
@@ -198,31 +192,35 @@ def views(device, seed=0):
     """Grids of two shapes and two types, one of them a clip, with gaps and sources."""
     generator = torch.Generator().manual_seed(seed)
     grids, regions = [], []
-    for at, shape in enumerate([(3, 5), (3, 3), (3, 5), (2, 2, 3), (3, 5)]):
+    for index, shape in enumerate([(3, 5), (3, 3), (3, 5), (2, 2, 3), (3, 5)]):
         features = (
             torch.randn(*shape, 6, generator=generator)
             .cumsum(-2)
-            .to(torch.bfloat16 if at == 4 else torch.float32)
+            .to(torch.bfloat16 if index == 4 else torch.float32)
         )
         grids.append(PatchGrid(features.to(device), Frame.stretch(shape[-2:], shape[-2:], (1, 1))))
-        own = Regions.singletons(shape)
-        if at == 2:
-            own = Regions.from_labels(torch.arange(15).view(shape) // 2 - 1, torch.arange(7) % 2)
-        regions.append(own.to(device))
+        view_regions = Regions.singletons(shape)
+        if index == 2:
+            view_regions = Regions.from_labels(
+                torch.arange(15).view(shape) // 2 - 1, torch.arange(7) % 2
+            )
+        regions.append(view_regions.to(device))
     return regions, grids
 
 
 def assert_steps_agree(device):
     """Merge and its tree on `device`, against the host's kernel."""
-    host, here = views("cpu"), views(device)
+    host_views, device_views = views("cpu"), views(device)
     for step in (Merge(0.6), Merge(k=5)):
-        for wanted, found in zip(step.many(*host), step.many(*here), strict=True):
-            assert found.patch.device.type == device
-            assert found.labels.tolist() == wanted.labels.tolist()
-            assert found.source.tolist() == wanted.source.tolist()
-    for wanted, found in zip(map(merge_tree, *host), merge_trees(*here), strict=True):
-        assert found.sequence.pairs.tolist() == wanted.sequence.pairs.tolist()
-        assert found.cut(k=4).source.tolist() == wanted.cut(k=4).source.tolist()
+        for wanted, result in zip(step.many(*host_views), step.many(*device_views), strict=True):
+            assert result.patch.device.type == device
+            assert result.labels.tolist() == wanted.labels.tolist()
+            assert result.source.tolist() == wanted.source.tolist()
+    for wanted, result in zip(
+        map(merge_tree, *host_views), merge_trees(*device_views), strict=True
+    ):
+        assert result.sequence.pairs.tolist() == wanted.sequence.pairs.tolist()
+        assert result.cut(k=4).source.tolist() == wanted.cut(k=4).source.tolist()
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="on a GPU test_merge_on_a_gpu says more")
@@ -232,11 +230,11 @@ def test_merge_batches_views_of_one_shape(monkeypatch):
     labels = [merged.labels.tolist() for merged in Merge(k=5).many(regions, grids)]
     batches = []
 
-    def counted(features, *rest, **stop):
+    def counted(features, *arguments, **stop):
         batches.append(list(features.shape))
-        return merge_sequences(features, *rest, **stop)
+        return merge_sequences(features, *arguments, **stop)
 
-    monkeypatch.setattr("regiontok.steps.merge._on_gpu", lambda grid: grid.grid != (3, 3))
+    monkeypatch.setattr("regiontok.steps.merge._fits_gpu", lambda grid: grid.grid != (3, 3))
     monkeypatch.setattr("regiontok.steps.merge.merge_sequences", counted)
     assert [tree.sequence.pairs.tolist() for tree in merge_trees(regions, grids)] == pairs
     assert batches == [[2, 15, 6], [1, 12, 6], [1, 15, 6]]
@@ -252,11 +250,11 @@ class Fetched(torch.utils._python_dispatch.TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        given = [value for value in args if isinstance(value, torch.Tensor) and value.is_cuda]
+        on_gpu = [value for value in args if isinstance(value, torch.Tensor) and value.is_cuda]
         if isinstance(result, torch.Tensor | bool | int | float) and not getattr(
             result, "is_cuda", False
         ):
-            self.seen += [(value.dtype, value.numel()) for value in given]
+            self.seen += [(value.dtype, value.numel()) for value in on_gpu]
         return result
 
 
@@ -271,15 +269,15 @@ def test_features_never_leave_the_gpu():
     with Fetched() as fetched:
         Merge(0.6).many(regions, grids)
     assert fetched.seen, "the merges themselves are fetched"
-    assert not [what for what in fetched.seen if what[0].is_floating_point]
-    assert (
-        max(count for _, count in fetched.seen) <= 2 * 66
-    )  # patch and region of every patch there is
+    assert not [copy for copy in fetched.seen if copy[0].is_floating_point]
+    # patch and region of every patch there is
+    assert max(count for _, count in fetched.seen) <= 2 * 66
 
 
 @on_gpu
 @pytest.mark.parametrize(
-    "lacking", [("steps._greedy_cuda.PATCHES", 8), ("steps.merge._has_triton", lambda: False)]
+    "lacking",
+    [("steps.kernels.greedy_cuda.PATCHES", 8), ("steps.merge._has_triton", lambda: False)],
 )
 def test_what_the_kernel_cannot_take_goes_to_the_host(monkeypatch, lacking):
     monkeypatch.setattr(f"regiontok.{lacking[0]}", lacking[1])
@@ -292,9 +290,9 @@ def test_memory_on_a_gpu_stays_within_the_workspace(monkeypatch):
     monkeypatch.setattr("regiontok.steps.kernels.greedy_cuda.WORKSPACE", 64 << 20)
     features = smooth(np.random.default_rng(0), 16, 24, 1024).float().cuda()
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+    allocated = torch.cuda.memory_allocated()
     merge_sequences(features, grid_edges((24, 24)), alone(16, (24, 24)), threshold=0.7)
-    assert torch.cuda.max_memory_allocated() - before < 96 << 20
+    assert torch.cuda.max_memory_allocated() - allocated < 96 << 20
 
 
 @on_gpu
@@ -309,9 +307,9 @@ def test_runs_repeat_on_a_gpu():
     features = smooth(np.random.default_rng(1), 64, 24, 64).bfloat16().cuda()
     starts = alone(64, (24, 24)) // 2
     first, second = (merge_sequences(features, grid_edges((24, 24)), starts) for _ in range(2))
-    for one, other in zip(first, second, strict=True):
-        assert one.pairs.tolist() == other.pairs.tolist()
-        assert one.heights.tolist() == other.heights.tolist()
+    for sequence, repeated in zip(first, second, strict=True):
+        assert sequence.pairs.tolist() == repeated.pairs.tolist()
+        assert sequence.heights.tolist() == repeated.heights.tolist()
 
 
 def on_gram(features, edges, lowest):
@@ -362,19 +360,21 @@ def difference(side, d, flat, seed):
 def test_the_emulation_is_the_kernel(device):
     features = smooth(np.random.default_rng(4), 1, 8, 16)
     pairs, similarities = on_gram(features[0].numpy(), grid_edges((8, 8)), NOTHING)
-    found = merge_sequences(features.to(device), grid_edges((8, 8)), alone(1, (8, 8)))[0]
-    assert pairs.tolist() == found.pairs.tolist()
-    assert similarities.tolist() == (found.heights * ONE).tolist()
+    sequence = merge_sequences(features.to(device), grid_edges((8, 8)), alone(1, (8, 8)))[0]
+    assert pairs.tolist() == sequence.pairs.tolist()
+    assert similarities.tolist() == (sequence.heights * ONE).tolist()
 
 
 def count_differences(seeds):
-    """Grids, merges, heights that differ, partitions that differ: smooth features and noise about a
-    mean, down to one region."""
+    """How many grids, merges, heights and partitions differ.
+
+    Features are smooth, or noise about a mean; merging goes down to one region.
+    """
     cases = [(24, 64), (16, 1024), (24, 384)]
-    found = [
+    differences = [
         difference(*case, flat, seed) for seed in seeds for flat in (False, True) for case in cases
     ]
-    return (len(found), *map(sum, zip(*found, strict=True)))
+    return (len(differences), *map(sum, zip(*differences, strict=True)))
 
 
 @pytest.mark.skipif(INTERPRETED, reason="reads nothing of Triton's")
@@ -385,21 +385,20 @@ def test_the_gram_matrix_decides_as_sums_do():
 
 
 @pytest.mark.skipif(INTERPRETED, reason="reads nothing of Triton's")
-@pytest.mark.parametrize(("ratio", "seen"), [(3_000, False), (100_000, True)])
-def test_where_patches_nearly_cancel_the_gram_matrix_knows_less(ratio, seen):
+@pytest.mark.parametrize(("ratio", "differs"), [(3_000, False), (100_000, True)])
+def test_where_patches_nearly_cancel_the_gram_matrix_knows_less(ratio, differs):
     rng = np.random.default_rng(0)
     different = 0
     for _ in range(300):
-        x, rest, other = rng.standard_normal((3, 64))
-        features = np.stack(
-            [x, 2 * rest / ratio - x, other + rest]
-        )  # the first two cancel but for 1 / ratio of their lengths
+        x, offset, other = rng.standard_normal((3, 64))
+        # the first two cancel but for 1 / ratio of their lengths
+        features = np.stack([x, 2 * offset / ratio - x, other + offset])
         gram, total = features @ features.T, features[0] + features[1]
         square = (gram[0, 0] + gram[0, 1]) + (gram[0, 1] + gram[1, 1])
         on_gram = (gram[0, 2] + gram[1, 2]) / math.sqrt(square * gram[2, 2])
         exact = total @ features[2] / math.sqrt(total @ total * gram[2, 2])
         different += math.floor(on_gram * ONE + 0.5) != math.floor(exact * ONE + 0.5)
-    assert (different > 0) == seen
+    assert (different > 0) == differs
 
 
 @pytest.mark.slow

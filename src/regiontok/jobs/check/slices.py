@@ -1,12 +1,11 @@
-"""Published output slices of pretrained models: numbers that a right checkpoint, rightly read, must
-give.
+"""Published outputs of pretrained models: numbers that a right checkpoint, rightly read, must give.
 
 The numbers are those of transformers' own integration tests
 (https://github.com/huggingface/transformers, Apache License 2.0), in
-`tests/models/{clip,dinov2,siglip2,sam2}`; each case says which and with which tolerance. The photos
-are theirs too and are not shipped: COCO val2017 000000039769 (two cats), and truck.jpg and
+`tests/models/{clip,dinov2,siglip2,sam2}`; each slice says which and with which tolerance. The
+photos are theirs too and are not shipped: COCO val2017 000000039769 (two cats), and truck.jpg and
 groceries.jpg of https://github.com/facebookresearch/sam2 (notebooks/images). SigLIP2's pictures are
-drawn here.
+drawn by `runners.py`.
 """
 
 from __future__ import annotations
@@ -17,44 +16,48 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A photo by the file names it goes by, and its (H, W): another photo of that name is not taken
-    for it."""
+class SlicePhoto:
+    """A photo by the file names it goes by.
+
+    Attributes:
+        names: the file names.
+        size: its (H, W): another photo of that name is not taken for it.
+    """
 
     names: tuple[str, ...]
     size: tuple[int, int]
 
 
-CATS = Photo(("000000039769.png", "000000039769.jpg"), (480, 640))
-TRUCK, GROCERIES = Photo(("truck.jpg",), (1200, 1800)), Photo(("groceries.jpg",), (534, 800))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One slice to hold a checkpoint against.
+@dataclass(frozen=True, kw_only=True)
+class OutputSlice:
+    """Some published numbers of one checkpoint.
 
     Attributes:
-        model: hub name.
-        run: which of `regiontok.jobs.check.weights.RUNNERS` makes the outputs.
-        expected: output name -> numbers, nested as they come.
-        photos: what is shown; none if the runner draws its own pictures.
-        given: texts, points or boxes in pixels of the photo (x, y), for the runner.
-        rtol, atol: as `torch.testing.assert_close` takes them.
-        source: whose numbers.
-        note: what to know of a difference.
+        model: hub name of the checkpoint.
+        runner: which of `regiontok.jobs.check.runners.RUNNERS` computes the outputs.
+        expected: the numbers by the name of the output, nested as they come.
+        photos: the photos that are shown; none if the runner draws its own pictures.
+        prompts: texts, points or boxes in pixels of the photo (x, y), for the runner.
+        rtol: relative tolerance, as `torch.testing.assert_close` takes it.
+        atol: absolute tolerance.
+        source: whose numbers they are.
+        note: what is known of a difference.
     """
 
     model: str
-    run: str
+    runner: str
     expected: Mapping[str, Any]
-    photos: tuple[Photo, ...] = ()
-    given: Mapping[str, Any] = field(default_factory=dict)
+    photos: tuple[SlicePhoto, ...] = ()
+    prompts: Mapping[str, Any] = field(default_factory=dict)
     rtol: float = 0.0
     atol: float = 1e-4
     source: str = ""
     note: str = ""
 
 
+CATS = SlicePhoto(("000000039769.png", "000000039769.jpg"), (480, 640))
+TRUCK = SlicePhoto(("truck.jpg",), (1200, 1800))
+GROCERIES = SlicePhoto(("groceries.jpg",), (534, 800))
 SHAPES = (
     "circle",
     "ellipsoid",
@@ -89,44 +92,45 @@ SAM2 = "facebook/sam2.1-hiera-tiny"
 SAM2_SOURCE = "transformers tests/models/sam2 @01841b34"
 
 SLICES = (
-    Case(
-        "openai/clip-vit-base-patch32",
-        "clip",
-        {"logits per image": ((24.5701, 19.3049),)},
-        (CATS,),
-        {"texts": ("a photo of a cat", "a photo of a dog")},
+    OutputSlice(
+        model="openai/clip-vit-base-patch32",
+        runner="clip",
+        expected={"logits per image": ((24.5701, 19.3049),)},
+        photos=(CATS,),
+        prompts={"texts": ("a photo of a cat", "a photo of a dog")},
         rtol=1e-3,
         atol=1e-3,
         source="transformers tests/models/clip",
     ),
-    Case(
-        "facebook/dinov2-base",
-        "features",
-        {
+    OutputSlice(
+        model="facebook/dinov2-base",
+        runner="features",
+        expected={
             "CLS and 2 patches, 3 channels": (
                 (-2.1747, -0.4729, 1.0936),
                 (-3.2780, -0.8269, -0.9210),
                 (-2.9129, 1.1284, -0.7306),
             )
         },
-        (CATS,),
+        photos=(CATS,),
         source="transformers tests/models/dinov2",
-        note="numbers of transformers' PIL image processor; a photo decoded by another JPEG library may be off by more",
+        note="numbers of transformers' PIL image processor; a photo decoded by another JPEG "
+        "library may be off by more",
     ),
-    Case(
-        "google/siglip2-base-patch16-naflex",
-        "siglip2",
-        {"logits per text": SIGLIP2_LOGITS},
-        given={"texts": SHAPES},
+    OutputSlice(
+        model="google/siglip2-base-patch16-naflex",
+        runner="siglip2",
+        expected={"logits per text": SIGLIP2_LOGITS},
+        prompts={"texts": SHAPES},
         rtol=1e-3,
         atol=1e-3,
         source="transformers tests/models/siglip2 @01ae98ae",
         note="recorded on CUDA; the same test's numbers for ROCm are up to 0.012 off",
     ),
-    Case(
-        SAM2,
-        "sam2",
-        {
+    OutputSlice(
+        model=SAM2,
+        runner="sam2",
+        expected={
             "IoU estimates": (0.9547, 0.4932, 0.0427),
             "best mask's logits": (
                 (-24.9288, -41.7466, -31.0128),
@@ -134,15 +138,15 @@ SLICES = (
                 (-25.2597, -37.5912, -33.4030),
             ),
         },
-        (TRUCK,),
-        {"points": ((500, 375),), "multimask": True},
+        photos=(TRUCK,),
+        prompts={"points": ((500, 375),), "multimask": True},
         rtol=1e-4,
         source=SAM2_SOURCE,
     ),
-    Case(
-        SAM2,
-        "sam2",
-        {
+    OutputSlice(
+        model=SAM2,
+        runner="sam2",
+        expected={
             "IoU estimates": (0.9364,),
             "best mask's logits": (
                 (-7.0462, -13.3857, -9.6419),
@@ -150,17 +154,19 @@ SLICES = (
                 (-7.3704, -12.4391, -10.5539),
             ),
         },
-        (TRUCK,),
-        {"points": ((500, 375),), "multimask": False},
+        photos=(TRUCK,),
+        prompts={"points": ((500, 375),), "multimask": False},
         rtol=1e-4,
         source=SAM2_SOURCE,
     ),
-    Case(
-        SAM2,
-        "sam2",
-        {"IoU estimates": ((0.9904, 0.9689, 0.9770, 0.9079), (0.9739, 0.9816, 0.9838, 0.9781))},
-        (TRUCK, GROCERIES),
-        {"boxes": (TRUCK_BOXES, GROCERIES_BOXES), "multimask": False},
+    OutputSlice(
+        model=SAM2,
+        runner="sam2",
+        expected={
+            "IoU estimates": ((0.9904, 0.9689, 0.9770, 0.9079), (0.9739, 0.9816, 0.9838, 0.9781))
+        },
+        photos=(TRUCK, GROCERIES),
+        prompts={"boxes": (TRUCK_BOXES, GROCERIES_BOXES), "multimask": False},
         rtol=1e-4,
         source=SAM2_SOURCE,
     ),

@@ -10,8 +10,6 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from regiontok.jobs.tables import set_aside
-
 
 @dataclass(frozen=True)
 class Column:
@@ -236,7 +234,7 @@ def subject_of(row: Mapping[str, Any]) -> str:
 
 
 def terminal_tables(results: Mapping[str, Any]) -> Iterator[Table]:
-    """The headline numbers, a row an encoder, layer and variant; then what was set aside."""
+    """The headline numbers, a row an encoder, layer and variant."""
     photos = results["photos"]
     title = f"{photos['count']} photos, {photos['with_humans']} of them with human segmentations"
     table = Table(
@@ -265,7 +263,6 @@ def terminal_tables(results: Mapping[str, Any]) -> Iterator[Table]:
         )
         before = name
     yield table
-    yield from set_aside(results["failed"])
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.picture import key_of as key_of_bytes
-from regiontok.data.collect import Item
+from regiontok.data.collect import NamedPath as Item
 from regiontok.jobs.diagnose.artifact import estimate_artifacts, saved_artifacts
 from regiontok.jobs.diagnose.journal import Journal, key_of
 from regiontok.jobs.diagnose.photo import (

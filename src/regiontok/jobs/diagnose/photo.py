@@ -29,7 +29,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.jobs.humans import read_humans
+from regiontok.jobs.human_segmentations import read_human_segmentations
 from regiontok.measures.covering import region_scores
 from regiontok.measures.locality import far_change
 from regiontok.measures.norms import norm_map
@@ -70,7 +70,9 @@ class Photo:
             ValueError: a photo, or a human segmentation, that cannot be read or is of another size.
         """
         picture = Picture.of(path)
-        drawn = read_humans(humans, path) if humans and human_file(humans, path) else []
+        drawn = (
+            read_human_segmentations(humans, path) if humans and human_file(humans, path) else []
+        )
         for human in drawn:
             if human.shape != picture.size:
                 raise ValueError(

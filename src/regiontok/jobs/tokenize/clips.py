@@ -1,5 +1,7 @@
-"""`regiontok tokenize` on videos and folders of frames: a clip becomes space-time regions, their
-tokens, a strip and a table."""
+"""`regiontok tokenize` on videos and folders of frames: a clip becomes regions in space and time.
+
+Each clip gets the folder that an image gets; its drawing is a strip of frames.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +11,42 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 from PIL import Image
 
-from regiontok.core.animation import SUFFIXES, animated
-from regiontok.core.clip import MOST, VIDEOS, Clip, Cut
+from regiontok.core import video
+from regiontok.core.animation import SUFFIXES, is_animated
+from regiontok.core.clip import MOST, Clip, Cut
 from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
-from regiontok.data.collect import Item, NoImages, distinct, listed
+from regiontok.data.collect import NamedPath, NoImages, expand_stdin, with_distinct_names
 from regiontok.draw.regions import Style
 from regiontok.draw.sheet import Panel, column_width, contact_sheet
 from regiontok.draw.strip import FRAMES, draw_strip, shown, title
-from regiontok.jobs.tokenize.images import Done, Job, report_of
+from regiontok.jobs.tokenize.images import TokenizeOutcome, finished_report
 from regiontok.jobs.tokenize.output import (
-    COLOURED,
-    Setting,
-    caption,
     check_target,
     grid_boxes,
     pixel_masks,
-    read_report,
     regions_table,
-    scaled,
     write_folder,
 )
-from regiontok.measures.naming import name_regions
+from regiontok.jobs.tokenize.panels import COLOURED, caption, scaled
+from regiontok.jobs.tokenize.report import image_report
+from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet
 
 NUMBERED = 40  # regions of a strip: up to so many with numbers, which are small there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Which frames of a source make the clip; see `Clip.of`."""
+    """Which frames of a source make the clip; see `Clip.of`.
+
+    Attributes:
+        fps: frames a second to take; None takes all.
+        rate: frames a second that a folder of frames holds; None if it is not known.
+        most: frames of a clip at most; more are an error.
+        cut: "keep" takes the whole frames of a video that is cut off, "error" refuses it.
+    """
 
     fps: float | None = None
     rate: float | None = None
@@ -48,128 +54,142 @@ class Sampling:
     cut: Cut = "error"
 
 
-def divide(
-    paths: Sequence[str], *, clips: bool = False, stdin: TextIO | None = None
-) -> tuple[list[Item], list[str]]:
-    """The words of a command line that are clips, and the rest, which `collect` takes.
+def separate_clips(
+    words: Sequence[str], *, all_clips: bool = False, stdin: TextIO | None = None
+) -> tuple[list[NamedPath], list[str]]:
+    """The words of a command line that are clips, and the others, which `collect` reads.
 
     A file with a video's suffix is a clip, and so is a GIF or WebP of more than one frame that is
-    named by itself (in a folder of images its first frame counts as one); with `clips` every word
-    is one: a video, or a folder of frames.
+    named by itself; in a folder of images its first frame counts as an image.
+
+    Args:
+        words: files, folders, globs, or "-".
+        all_clips: take every word as a clip: a video, or a folder of frames.
+        stdin: with `all_clips`, where "-" reads one word a line.
 
     Raises:
-        NoImages: with `clips`, a word that leads nowhere.
+        NoImages: If a clip is not there.
     """
-    words = list(listed(paths, stdin)) if clips else list(paths)
-    chosen = [word for word in words if clips or _is_video(Path(word))]
-    for word in chosen:
+    words = list(expand_stdin(words, stdin)) if all_clips else list(words)
+    clips = [word for word in words if all_clips or _is_video(Path(word))]
+    for word in clips:
         if not Path(word).exists():
             raise NoImages(f"{word}: no such file or folder")
-    items = {Path(word): Item(Path(word), Path(word).resolve().name) for word in chosen}
-    return distinct(items.values()), [word for word in words if word not in chosen]
+    by_path = {Path(word): NamedPath(Path(word), Path(word).resolve().name) for word in clips}
+    return with_distinct_names(by_path.values()), [word for word in words if word not in clips]
 
 
 def _is_video(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES:
-        return animated(path)
-    return path.suffix.lower() in VIDEOS and not path.is_dir()
+        return is_animated(path)
+    return path.suffix.lower() in video.SUFFIXES and not path.is_dir()
 
 
 def tokenize_clips(
-    job: Job,
-    items: Sequence[Item],
+    tokenizers: TokenizerSet,
+    clips: Sequence[NamedPath],
     out: Path,
     sampling: Sampling = Sampling(),
     *,
     resume: bool = False,
     rle: bool = False,
     picture: bool = True,
-) -> Iterator[Done]:
-    """Do the clips one by one, and yield each when its folder is written.
+) -> Iterator[TokenizeOutcome]:
+    """Tokenize clips one by one, and yield each when its folder is written.
 
-    A bad clip is set aside with its reason and the rest go on. With `resume`, a clip whose report
-    says the same settings and the same frames is not done again.
+    A bad clip is set aside with its reason, and the others go on.
+
+    Args:
+        tokenizers: one for each region spec.
+        clips: where the clips lie, and the names of their folders below `out`.
+        out: folder of the results.
+        sampling: which frames make a clip.
+        resume: skip a clip whose report says the same settings and the same frames.
+        rle: also write each region's pixels on each frame as COCO run lengths.
+        picture: also draw a strip of frames.
     """
-    fingerprint = job.fingerprint(rle, picture, asdict(sampling))
-    for item in items:
+    fingerprint = tokenizers.fingerprint(rle, picture, asdict(sampling))
+    for source in clips:
         start = time.perf_counter()
         try:
-            check_target(out / item.name)
-            clip = Clip.of(item.path, **asdict(sampling))
-            decode = time.perf_counter() - start
-            before = read_report(out / item.name) if resume else None
-            if (
-                before
-                and before.get("fingerprint") == fingerprint
-                and before.get("key") == clip.key
-            ):
-                yield Done(item, report=before, resumed=True)
+            check_target(out / source.name)
+            clip = Clip.of(source.path, **asdict(sampling))
+            decode_seconds = time.perf_counter() - start
+            report = finished_report(out / source.name, fingerprint, clip.key) if resume else None
+            if report:
+                yield TokenizeOutcome(source, report=report, resumed=True)
                 continue
-            job.warm()
-            settings = _named(job, job.run([clip]))
+            tokenizers.warm_up()
+            results = tokenizers.with_names(tokenizers.run([clip]), 0)
         except ValueError as error:
-            yield Done(item, error=str(error))
+            yield TokenizeOutcome(source, error=str(error))
             continue
-        own = {"image": str(item.path), "key": clip.key, "fingerprint": fingerprint}
-        told = {
-            "frames": len(clip),
-            "fps": clip.fps,
-            "times": [round(at, 4) for at in clip.times],
-            "damage": clip.damage,
+        report = {
+            "image": str(source.path),
+            "key": clip.key,
+            "fingerprint": fingerprint,
+            **_frames_entry(clip),
+            **image_report(results, 0, decode_seconds),
         }
-        report = own | told | report_of(settings, 0, decode)
-        write_clip(out / item.name, settings, report, rle=rle, picture=picture)
-        yield Done(item, report=report)
+        write_clip(out / source.name, results, report, rle=rle, picture=picture)
+        yield TokenizeOutcome(source, report=report)
 
 
-def _named(job: Job, settings: list[Setting]) -> list[Setting]:
-    if not job.naming:
-        return settings
-    logits = torch.stack(job.encoder.logits(list(settings[0].run.pictures[0].frames)))
-    return [
-        replace(s, names=name_regions(logits, s.run.regions[0], job.encoder.classes))
-        for s in settings
-    ]
+def _frames_entry(clip: Clip) -> dict[str, Any]:
+    return {
+        "frames": len(clip),
+        "fps": clip.fps,
+        "times": [round(seconds, 4) for seconds in clip.times],
+        "damage": clip.damage,
+    }
 
 
 def write_clip(
-    folder: Path, settings: Sequence[Setting], report: dict[str, Any], *, rle: bool, picture: bool
+    folder: Path, results: Sequence[SpecResult], report: dict[str, Any], *, rle: bool, picture: bool
 ) -> None:
-    """Write the folder of one clip: whole, or not at all. What an image's has, but for each region
-    where it is on each frame.
+    """Write the folder of one clip: whole, or not at all.
+
+    It has what an image's folder has, and for each region its place on each frame.
 
     Args:
-        folder: of this clip.
-        settings: one a region spec.
-        report: what `report.json` says.
+        folder: the folder of this clip.
+        results: one result a region spec, over this clip alone.
+        report: what `report.json` holds.
         rle: also write each region's pixels as COCO run lengths, a list a region with one entry a
-            frame (null where it is not).
+            frame (null where the region is not).
         picture: also draw the strip.
     """
-    tables = [_regions_json(setting, rle) for setting in settings]
-    drawing = strip(settings) if picture else None
     write_folder(
-        folder, [setting.run.tokens.of(0) for setting in settings], tables, drawing, report
+        folder,
+        tokens=[result.run.tokens[0] for result in results],
+        tables=[_clip_table(result, rle) for result in results],
+        drawing=strip(results) if picture else None,
+        report=report,
     )
 
 
-def strip(settings: Sequence[Setting], most: int = FRAMES) -> Image.Image:
-    """Frames from left to right; under the photos one row a setting, each region in one colour."""
-    clip: Clip = settings[0].run.pictures[0]
-    frame = settings[0].run.grids[0].frame
-    rows = [
-        [
-            Panel(scaled(clip.frames[at], column_width(FRAMES)), title(clip, at))
-            for at in shown(len(clip), most)
-        ]
+def strip(results: Sequence[SpecResult], most: int = FRAMES) -> Image.Image:
+    """Frames from left to right; under the photos one row a region spec, each region in one colour.
+
+    Args:
+        results: one result a region spec, over one clip.
+        most: frames on the strip at most.
+    """
+    clip = results[0].run.pictures[0]
+    assert isinstance(clip, Clip)
+    frame = results[0].run.grids[0].frame
+    photos = [
+        Panel(scaled(clip.frames[index], column_width(FRAMES)), title(clip, index))
+        for index in shown(len(clip), most)
     ]
-    for setting in settings:
-        regions = setting.run.regions[0]
+    rows = [photos]
+    for result in results:
+        regions = result.run.regions[0]
         style: Style = "colours" if len(regions) <= COLOURED * len(clip) else "borders"
-        row = draw_strip(
+        first, *others = draw_strip(
             clip, frame, regions, style=style, numbers=len(regions) <= NUMBERED, most=most
         )
-        rows.append([replace(row[0], caption=f"{setting.spec}: {caption(setting, 0)}"), *row[1:]])
+        rows.append([replace(first, caption=f"{result.spec}: {caption(result, 0)}"), *others])
     rate = f" · {clip.fps:g} frames a second" if clip.fps else ""
     return contact_sheet(
         rows,
@@ -178,28 +198,34 @@ def strip(settings: Sequence[Setting], most: int = FRAMES) -> Image.Image:
     )
 
 
-def _regions_json(setting: Setting, rle: bool) -> dict[str, Any]:
-    regions, frame = setting.run.regions[0].to("cpu"), setting.run.grids[0].frame
-    boxes, masks = _over_time(regions, frame, rle)
-    found = regions_table(setting, regions, frame)
-    for row, own in zip(found["regions"], boxes, strict=True):
-        row["boxes"] = own
-    return found | ({"size": list(frame.image), "masks": masks} if rle else {})
+def _clip_table(result: SpecResult, rle: bool) -> dict[str, Any]:
+    """The regions of one clip, as they stand in its JSON."""
+    regions, frame = result.run.regions[0].to("cpu"), result.run.grids[0].frame
+    table = regions_table(result, regions, frame)
+    for row, boxes in zip(table["regions"], _boxes_by_frame(regions, frame), strict=True):
+        row["boxes"] = boxes
+    if rle:
+        table |= {"size": list(frame.image), "masks": _masks_by_frame(regions, frame)}
+    return table
 
 
-def _over_time(
-    regions: Regions, frame: Frame, rle: bool
-) -> tuple[list[dict[str, list[float]]], list[list[Any]]]:
-    """For each region: {frame: xyxy box in pixels} where it is, and (if asked for) its run lengths
-    on each frame."""
+def _boxes_by_frame(regions: Regions, frame: Frame) -> list[dict[str, list[float]]]:
+    """For each region its box, xyxy in pixels, by the number of each frame where it lies."""
     boxes: list[dict[str, list[float]]] = [{} for _ in range(len(regions))]
-    masks: list[list[Any]] = [[None] * regions.grid[0] for _ in range(len(regions) if rle else 0)]
-    for at in range(regions.grid[0]):
-        own, ids = regions.frame(at)
-        corners = frame.boxes_to_pixels(grid_boxes(own)).tolist()
-        coded = pixel_masks(own, frame).to_coco() if rle else []
-        for place, region in enumerate(ids.tolist()):
-            boxes[region][str(at)] = [round(v, 2) for v in corners[place]]
-            if rle:
-                masks[region][at] = coded[place]
-    return boxes, masks
+    for number in range(regions.grid[0]):
+        on_frame, indices = regions.on_frame(number)
+        corners = frame.boxes_to_pixels(grid_boxes(on_frame)).tolist()
+        for index, box in zip(indices.tolist(), corners, strict=True):
+            boxes[index][str(number)] = [round(side, 2) for side in box]
+    return boxes
+
+
+def _masks_by_frame(regions: Regions, frame: Frame) -> list[list[Any]]:
+    """For each region its COCO run lengths on every frame; None where it does not lie."""
+    masks: list[list[Any]] = [[None] * regions.grid[0] for _ in range(len(regions))]
+    for number in range(regions.grid[0]):
+        on_frame, indices = regions.on_frame(number)
+        coded = pixel_masks(on_frame, frame).to_coco()
+        for index, mask in zip(indices.tolist(), coded, strict=True):
+            masks[index][number] = mask
+    return masks

@@ -1,146 +1,47 @@
-"""`regiontok tokenize`: images -> region tokens, regions, a picture and a table; a folder run that
-survives bad images and Ctrl-C."""
+"""`regiontok tokenize`: images become region tokens, regions and a drawing, a folder for each.
+
+A run over many images survives bad images and Ctrl-C.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from regiontok.core.clip import Clip
-from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
-from regiontok.core.regions import Regions
-from regiontok.data.collect import Item
-from regiontok.jobs.tokenize.output import Setting, check_target, read_report, write_image
-from regiontok.measures.naming import name_regions
-from regiontok.settings import registry
-from regiontok.settings.recipe import TokenizerSettings
-from regiontok.system.ahead import WORKERS, ahead
-from regiontok.tokenizer.clock import STAGES
-from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from regiontok.tokenizer.regionizer import build_encoder
+from regiontok.data.collect import NamedPath
+from regiontok.jobs.tokenize.output import check_target, write_image
+from regiontok.jobs.tokenize.report import image_report, read_report
+from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
+from regiontok.system.prefetch import WORKERS, map_ahead
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of one image: its report, or why it was set aside."""
+class TokenizeOutcome:
+    """What became of one image or clip.
 
-    item: Item
+    Attributes:
+        source: the image or clip.
+        report: what its `report.json` holds; None if it was set aside.
+        error: why it was set aside; None if it was done.
+        resumed: True if an earlier run had done it.
+    """
+
+    source: NamedPath
     report: dict[str, Any] | None = None
     error: str | None = None
     resumed: bool = False
 
 
-class Job:
-    """Tokenizers that share one encoder and one segmenter, one a region spec.
-
-    Args:
-        settings: of the tokenizer; `settings.regions` is left to `regions`.
-        regions: region specs; None means the encoder's own suggestion.
-        name: also name each region with the encoder's classifier.
-        device: where it runs.
-    """
-
-    def __init__(
-        self,
-        settings: TokenizerSettings,
-        regions: Sequence[str] = (),
-        *,
-        name: bool = False,
-        device: str = "cpu",
-    ) -> None:
-        encoder = build_encoder(settings.encoder)
-        specs = list(regions) or [settings.regions or f"merge({encoder.threshold}) | sort('com')"]
-        options = settings.model_dump(exclude={"encoder", "regions", "segmenter"})
-        segmenter = registry.build("segmenter", settings.segmenter) if settings.segmenter else None
-        by_spec: dict[str, RegionTokenizer] = {}
-        for text in specs:
-            tokenizer = RegionTokenizer(
-                encoder, text, segmenter=segmenter, **options, device=device
-            )
-            by_spec.setdefault(
-                tokenizer.regionizer.spec, tokenizer
-            )  # two ways to write one spec are one
-        self.tokenizers = list(by_spec.values())
-        self.encoder = self.tokenizers[0].regionizer.encoder
-        self.naming = name
-        self._warm = False
-        if name and not self.encoder.classes:
-            raise ValueError(
-                f"--name needs an encoder with a classifier of its own, say lite; {registry.name_of(self.encoder)} has none"
-            )
-        if name and settings.tiles:
-            raise ValueError("--name names the regions of whole images: leave out the tiles")
-
-    @property
-    def specs(self) -> list[str]:
-        """The region specs, as they are shown."""
-        return [tokenizer.regionizer.spec for tokenizer in self.tokenizers]
-
-    def fingerprint(self, *options: Any) -> str:
-        """Hash of everything that decides the output, `options` of writing too: a resumed run never
-        keeps what other settings made."""
-        parts = [
-            tokenizer.regionizer.fingerprint + tokenizer.settings.model_dump_json()
-            for tokenizer in self.tokenizers
-        ]
-        return hashlib.sha256(json.dumps([parts, self.naming, options]).encode()).hexdigest()[:32]
-
-    @torch.no_grad()
-    def run(self, pictures: Sequence[Picture | Clip]) -> list[Setting]:
-        """One `Setting` a spec, over the same pictures and clips: they are segmented and encoded
-        once."""
-        first, *others = self.tokenizers
-        masks = any(tokenizer.regionizer.reads_masks for tokenizer in self.tokenizers)
-        runs = [first.run(pictures, masks=masks)]
-        shared = {stage: runs[0].seconds[stage] for stage in ("segment", "encode")}
-        for other in others:
-            run = other.run(pictures, grids=runs[0].grids)
-            runs.append(replace(run, seconds={**run.seconds, **shared}))
-        return [
-            Setting(t.regionizer.spec, run, t.regionizer.steps)
-            for t, run in zip(self.tokenizers, runs, strict=True)
-        ]
-
-    @torch.no_grad()
-    def warm(self) -> None:
-        """Load and compile, once, what the first image would otherwise be charged for."""
-        if self._warm:
-            return
-        self._warm = True
-        blank = Picture.of(np.zeros((64, 64, 3), np.uint8))
-        for tokenizer in self.tokenizers:
-            if not tokenizer.regionizer.reads_masks:
-                with suppress(
-                    ValueError
-                ):  # a budget that no picture can meet, say: the images themselves will tell
-                    tokenizer.run(blank)
-
-    def named(self, settings: Sequence[Setting], index: int) -> list[Setting]:
-        """The settings with names for the regions of one image."""
-        if not self.naming:
-            return list(settings)
-        logits = self.encoder.logits([settings[0].run.pictures[index]])[0]
-        classes = self.encoder.classes
-        return [
-            replace(s, names=name_regions(logits, s.run.regions[index], classes)) for s in settings
-        ]
-
-
-def tokenize(
-    job: Job,
-    items: Sequence[Item],
+def tokenize_images(
+    tokenizers: TokenizerSet,
+    images: Sequence[NamedPath],
     out: Path,
     *,
     batch: int = 8,
@@ -148,135 +49,104 @@ def tokenize(
     resume: bool = False,
     rle: bool = False,
     picture: bool = True,
-) -> Iterator[Done]:
-    """Do the images batch by batch, and yield each when its folder is written. `workers` threads
-    decode the next batch meanwhile and lay its pictures on the encoder's canvas.
+) -> Iterator[TokenizeOutcome]:
+    """Tokenize images batch by batch, and yield each when its folder is written.
 
-    A bad image is set aside with its reason and the rest go on. With `resume`, an image whose
-    report says the same settings and the same bytes is not done again.
+    A bad image is set aside with its reason, and the others go on.
+
+    Args:
+        tokenizers: one for each region spec.
+        images: where the images lie, and the names of their folders below `out`.
+        out: folder of the results.
+        batch: images that are encoded together.
+        workers: threads that decode the next batch meanwhile, and lay its pictures on the encoder's
+            canvas; 0 decodes in this one.
+        resume: skip an image whose report says the same settings and the same bytes.
+        rle: also write each region's pixels as COCO run lengths.
+        picture: also draw the regions.
     """
-    fingerprint = job.fingerprint(rle, picture)
-    prepare = job.encoder.prepare if workers else None
-    decode = partial(_decode, out=out, fingerprint=fingerprint if resume else None, prepare=prepare)
-    with closing(ahead(decode, items, workers=workers, most=batch)) as decoded:
-        while part := list(islice(decoded, batch)):
-            yield from (done for done in part if isinstance(done, Done))
-            waiting = [done for done in part if isinstance(done, _Decoded)]
-            if waiting:
-                job.warm()
-            yield from _batch(job, waiting, out, fingerprint, rle=rle, picture=picture)
+    fingerprint = tokenizers.fingerprint(rle, picture)
+    decode = partial(
+        _decode,
+        out=out,
+        done_as=fingerprint if resume else None,
+        prepare=tokenizers.encoder.prepare if workers else None,
+    )
+    with closing(map_ahead(decode, images, workers=workers, most=batch)) as decoding:
+        while chunk := list(islice(decoding, batch)):
+            yield from (outcome for outcome in chunk if isinstance(outcome, TokenizeOutcome))
+            decoded = [image for image in chunk if isinstance(image, _Decoded)]
+            if decoded:
+                tokenizers.warm_up()
+            yield from _tokenize_batch(
+                tokenizers, decoded, out, fingerprint, rle=rle, picture=picture
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    item: Item
+    """A decoded image, and the seconds that decoding took."""
+
+    source: NamedPath
     picture: Picture
     seconds: float
 
 
 def _decode(
-    item: Item,
+    source: NamedPath,
     *,
     out: Path,
-    fingerprint: str | None,
+    done_as: str | None,
     prepare: Callable[[Picture], None] | None = None,
-) -> _Decoded | Done:
-    start, folder = time.perf_counter(), out / item.name
+) -> _Decoded | TokenizeOutcome:
+    """One decoded image, or its outcome if it is bad or was done with the fingerprint `done_as`."""
+    start, folder = time.perf_counter(), out / source.name
     try:
         check_target(folder)
-        picture = Picture.of(item.path)
+        picture = Picture.of(source.path)
     except ValueError as error:
-        return Done(item, error=str(error))
-    before = read_report(folder) if fingerprint else None
-    if before and before.get("fingerprint") == fingerprint and before.get("key") == picture.key:
-        return Done(item, report=before, resumed=True)
+        return TokenizeOutcome(source, error=str(error))
+    report = finished_report(folder, done_as, picture.key) if done_as else None
+    if report:
+        return TokenizeOutcome(source, report=report, resumed=True)
     if prepare:
         prepare(picture)
-    return _Decoded(item, picture, time.perf_counter() - start)
+    return _Decoded(source, picture, time.perf_counter() - start)
 
 
-def _batch(
-    job: Job, waiting: list[_Decoded], out: Path, fingerprint: str, **options: bool
-) -> Iterator[Done]:
-    if not waiting:
+def finished_report(folder: Path, fingerprint: str, key: str) -> dict[str, Any] | None:
+    """The report of an image or clip of that key, if it was done with that fingerprint."""
+    report = read_report(folder)
+    if report and report.get("fingerprint") == fingerprint and report.get("key") == key:
+        return report
+    return None
+
+
+def _tokenize_batch(
+    tokenizers: TokenizerSet,
+    images: Sequence[_Decoded],
+    out: Path,
+    fingerprint: str,
+    **writing: bool,
+) -> Iterator[TokenizeOutcome]:
+    if not images:
         return
     try:
-        settings = job.run([decoded.picture for decoded in waiting])
+        results = tokenizers.run([image.picture for image in images])
     except ValueError as error:
-        if len(waiting) == 1:
-            yield Done(waiting[0].item, error=str(error))
+        if len(images) == 1:
+            yield TokenizeOutcome(images[0].source, error=str(error))
             return
-        for one in waiting:  # find the picture that spoils its batch
-            yield from _batch(job, [one], out, fingerprint, **options)
+        for image in images:  # find the picture that spoils its batch
+            yield from _tokenize_batch(tokenizers, [image], out, fingerprint, **writing)
         return
-    for index, decoded in enumerate(waiting):
-        item, named = decoded.item, job.named(settings, index)
-        own = {"image": str(item.path), "key": decoded.picture.key, "fingerprint": fingerprint}
-        report = own | report_of(named, index, decoded.seconds)
-        write_image(out / item.name, index, named, report, **options)
-        yield Done(item, report=report)
-
-
-def report_of(settings: Sequence[Setting], index: int, decode: float = 0.0) -> dict[str, Any]:
-    """What is told of one image: sizes, and for each setting regions, tokens, what every step left,
-    and milliseconds by stage.
-
-    Times of a batch are shared evenly among its images; `decode` are the seconds that decoding this
-    one took.
-    """
-    grids = [settings[0].run.grids[view] for view in settings[0].run.views(index)]
-    rows = [_row(setting, index, decode) for setting in settings]
-    told: dict[str, Any] = {"size": list(grids[0].frame.image), "grid": list(grids[0].grid)}
-    if len(grids) > 1:
-        told["views"] = [list(grid.grid) for grid in grids]
-    return told | {"patches": sum(grid.patches for grid in grids), "settings": rows}
-
-
-def _row(setting: Setting, index: int, decode: float) -> dict[str, Any]:
-    run, views = setting.run, setting.run.views(index)
-    grids, trails = [run.grids[view] for view in views], [run.trails[view] for view in views]
-    stages = list(zip(*trails, strict=True))
-    patches, count = sum(grid.patches for grid in grids), len(run.pictures)
-    seconds = {stage: run.seconds[stage] / count for stage in STAGES} | {"decode": decode}
-    tokens = run.tokens.of(index)
-    return {
-        "spec": setting.spec,
-        "steps": [
-            _step(step, stages[place], stages[max(place - 1, 0)], grids)
-            for place, step in enumerate((None, *setting.steps))
-        ],
-        "regions": sum(len(trail[-1]) for trail in trails),
-        "tokens": len(tokens),
-        "kept": round(len(tokens) / patches, 4),
-        "ms": {stage: round(1000 * value, 3) for stage, value in seconds.items()},
-    }
-
-
-def _step(
-    step: Any, regions: Sequence[Regions], before: Sequence[Regions], grids: Sequence[PatchGrid]
-) -> dict[str, Any]:
-    """Regions after one step (None: before the first), the valid patches that lie in none, the
-    masks that have no region, and what a step with a budget has left out: regions, and rows
-    (patches of regions).
-
-    Of all views of an image together; a mask has a region if it has one in any view.
-    """
-    left = {
-        "step": registry.render(step) if step else "patches",
-        "regions": sum(map(len, regions)),
-        "uncovered": sum(
-            int((grid.valid & (own.counts == 0)).sum())
-            for own, grid in zip(regions, grids, strict=True)
-        ),
-    }
-    masks = grids[0].masks
-    if step is not None and step.reads_masks and masks is not None:
-        found = torch.cat([own.source for own in regions]).unique()
-        left |= {"masks": len(masks), "vanished": len(masks) - len(found)}
-    if step is not None and step.leaves_out:
-        rows = [sum(len(own.patch) for own in each) for each in (before, regions)]
-        left["left_out"] = {
-            "rows": rows[0] - rows[1],
-            "regions": sum(map(len, before)) - sum(map(len, regions)),
+    for index, image in enumerate(images):
+        named = tokenizers.with_names(results, index)
+        report = {
+            "image": str(image.source.path),
+            "key": image.picture.key,
+            "fingerprint": fingerprint,
+            **image_report(named, index, image.seconds),
         }
-    return left
+        write_image(out / image.source.name, named, index, report, **writing)
+        yield TokenizeOutcome(image.source, report=report)

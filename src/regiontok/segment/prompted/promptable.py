@@ -14,8 +14,9 @@ from torch import Tensor
 
 from regiontok.core.picture import Picture
 from regiontok.segment.prompted.everything import Place
-from regiontok.system.checkpoint import pretrained, quiet, read_json
+from regiontok.system.checkpoint import read_json
 from regiontok.system.need import need
+from regiontok.system.pretrained import load_pretrained, quiet_transformers
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -55,7 +56,7 @@ class Promptable:
         """
         family(folder, model)
         auto = need("transformers", extra="hub").AutoModelForMaskGeneration
-        module = pretrained(auto, folder, model, dtype=torch.float32)
+        module = load_pretrained(auto, folder, model, dtype=torch.float32)
         if dtype != torch.float32:
             # Prompts stay in float32: in bfloat16 a point of a 1024-pixel canvas would be off by up
             # to 4 pixels. The decoder casts them.
@@ -148,7 +149,7 @@ def processor(folder: Path) -> Any:
     """
     auto = need("transformers", extra="hub").AutoImageProcessor
     try:
-        with quiet():
+        with quiet_transformers():
             return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except OSError:
         raise ValueError(

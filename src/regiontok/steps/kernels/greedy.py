@@ -1,5 +1,4 @@
-"""Exact greedy merging of adjacent regions by the cosine of their mean features: the compiled
-kernel.
+"""Exact greedy merging of adjacent regions by the cosine of their mean features, compiled.
 
 After: diagnostic study, regions from clustering (row D5; UnSAM's iterative merging, written from
 the text).
@@ -9,79 +8,74 @@ that cancel to below 2^-20 of their lengths count as 0; the whole sequence of me
 that one run serves every threshold and every number of regions; no region is dropped for being
 small.
 
-How: a region keeps the SUM of its patches (the cosine of sums is the cosine of means) in float64.
-Pairs wait in one binary heap under an int64 key (similarity, first patch, first patch) and are
-never removed: each carries the versions its two regions had, and counts only while they still have
-them. Below the threshold a pair is not even pushed: it can merge only after one of its regions has
-changed, and then it is compared again. Neighbours are linked lists that are joined in O(1) and
-cleaned while the union is compared with them.
+How it works: a region keeps the SUM of its patches in float64 (the cosine of sums is the cosine of
+means). Pairs wait in one binary heap under an int64 key (similarity, first patch, first patch) and
+are never removed: each carries the versions that its two regions had, and counts only while they
+still have them. A pair below the threshold is not even pushed: it can merge only after one of its
+regions has changed, and then it is compared again. Neighbours are linked lists that are joined in
+O(1) and cleaned while the union is compared with them.
 
 A patch that is still alone is read where it lies, in float32 if it came so; products and sums are
-float64 all the same. At 24x24x1024 0.69 ms against 0.85 ms with patches in float64, at 64x64 14.5
-against 19.5 ms (26 with the conversion), and half the memory.
+float64 all the same: at 64x64x1024 this takes 14.5 ms, against 19.5 with patches in float64.
+Threads share only what they read (docs/log.md has what two of them gain).
 
-Threads share only what they read. Two of them merged 1.77 / 1.72 times as much as one at 24x24 /
-48x48 where the dot products alone gave 1.88 / 1.77 (wall clock, 8 views, best of 40 / 20 turns on
-two cores that others used too; no median of that machine means anything). In processor time a view
-at 64x64 grows by 9 % beside another, its dot products by 5 %. Arrays kept from call to call would
-gain nothing: after the first calls no page faults are left.
+In the kernels a and b are regions, c is a neighbour, i is a patch, an edge or an entry, x and y are
+rows of numbers; kernels call each other by position. They all stand in this file because numba's
+cache of `_run` is renewed only when the file of `_run` itself changes.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numba import njit
 
-ONE = 1 << 20  # similarities are whole multiples of 1 / ONE
-BITS = 20  # of a patch index in a heap key; the similarity stands above two of them
-MASK = (1 << BITS) - 1
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+ONE = 1 << 20  # the similarity 1: similarities are integers, the cosine in multiples of 1 / ONE
+BITS = 20  # bits of a patch index in a heap key; the similarity stands above two of them
+MASK = (1 << BITS) - 1  # a patch index of a key
 NOTHING = -2 * ONE  # below every similarity
 LAST = (1 << 63) - 1  # above every key
 
-# Reductions may be reassociated, else LLVM does not vectorise them. 5,500 dots of 1,024 on one
-# AVX-512 core, float32 / float64 rows:
-# 0.65 / 1.2 ms this way; 2.5 / 1.8 ms with 8 or 16 hand-written accumulators (numba leaves SLP
-# off); 1.0 / 1.6 ms through an array of
-# 64 accumulators. The compiled code fixes the order of a sum, so runs repeat bit by bit; another
-# kind of CPU may differ by 1e-16,
-# which survives the rounding in about one of 1e10 similarities, and in none where products are
-# exact (small integers).
+# Reductions may be reassociated, else LLVM does not vectorise them: 5,500 dots of 1,024 in 0.65 ms,
+# against 2.5 ms with hand-written accumulators (one AVX-512 core; docs/log.md). The compiled code
+# fixes the order of a sum, so runs repeat bit by bit. Another kind of CPU may differ by 1e-16: that
+# changes about one of 1e10 similarities after rounding, and none where products are exact.
 _sums = njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 _exact = njit(nogil=True, error_model="numpy")
 
-
-# A region is named by its first patch. Records, not one array a field: a region is one cache line,
-# and passing few arrays around
-# matters (numba counts references at every access to an array in a tuple: half of the time at 24x24
-# when this was tried).
+# A region is named by its first patch. It is a record and not a row in one array a field: so it is
+# one cache line, and few arrays are passed around (numba counts references at every access to an
+# array in a tuple, which took half of the time at 24x24).
 _REGION = np.dtype(
     [
         ("norm", np.float64),  # length of the sum of its patches, 0 where they cancel
         ("mass", np.float64),  # sum of their lengths
-        (
-            "row",
-            np.int64,
-        ),  # where in sums [n//2 d] the sum stands; -1: one patch alone, read where it lies
+        ("row", np.int64),  # row of `sums` with its sum; -1: one patch alone, read where it lies
         ("parent", np.int64),  # itself, or the region it went into
         ("version", np.int64),  # grows whenever the region changes or ends
-        ("seen", np.int64),  # the last visit that met it
-        ("head", np.int64),  # first and last link of its list of neighbours, -1 = none
-        ("tail", np.int64),
+        ("visit", np.int64),  # number of the last visit that met it
+        ("head", np.int64),  # first link of its list of neighbours, -1 = none
+        ("tail", np.int64),  # last link of that list
     ],
     align=True,
 )
-_LINK = np.dtype(
-    [("to", np.int64), ("after", np.int64)], align=True
-)  # the neighbour, or a region that went into it; the next link
-_ENTRY = np.dtype(
-    [("key", np.int64), ("stamp", np.int64)], align=True
-)  # lowest key first; both regions' versions, summed
+# A link of such a list: a neighbour (or a region that has gone into the neighbour), the next link.
+_LINK = np.dtype([("to", np.int64), ("next", np.int64)], align=True)
+# An entry of the heap, lowest key first; the stamp is the sum of both regions' versions.
+_ENTRY = np.dtype([("key", np.int64), ("stamp", np.int64)], align=True)
+
+Records: TypeAlias = "np.ndarray[Any, Any]"  # of one of the three kinds above
+Integer: TypeAlias = "int | np.signedinteger[Any]"  # a literal is a type of its own in numba
 
 
 @_sums
-def dot(x, y):
+def dot(x: Float[np.ndarray, "d"], y: Float[np.ndarray, "d"]) -> float:
+    """The dot product of two rows, in float64 whatever their type."""
     total = 0.0
     for i in range(x.shape[0]):
         total += np.float64(x[i]) * np.float64(y[i])
@@ -89,25 +83,28 @@ def dot(x, y):
 
 
 @_sums
-def _copy(into, x):
-    for i in range(x.shape[0]):  # an array assignment takes two seconds to compile
-        into[i] = x[i]
+def _copy(target: Float[np.ndarray, "d"], x: Float[np.ndarray, "d"]) -> None:
+    """target = x; as an array assignment it would take two seconds to compile."""
+    for i in range(x.shape[0]):
+        target[i] = x[i]
 
 
 @_sums
-def _add(into, x):
-    """into += x; returns the squared length of the sum."""
+def _add(target: Float[np.ndarray, "d"], x: Float[np.ndarray, "d"]) -> float:
+    """target += x; returns the squared length of the sum."""
     total = 0.0
     for i in range(x.shape[0]):
-        value = into[i] + np.float64(x[i])
-        into[i] = value
+        value = target[i] + np.float64(x[i])
+        target[i] = value
         total += value * value
     return total
 
 
 @_exact
-def _similarity(patches, sums, regions, a, b):
-    """Rounded cosine of two regions, in 1 / ONE."""
+def _similarity(
+    patches: np.ndarray, sums: np.ndarray, regions: Records, a: Integer, b: Integer
+) -> Integer:
+    """The rounded cosine of two regions, in multiples of 1 / ONE."""
     norms = regions[a].norm * regions[b].norm
     if norms == 0.0:
         return ONE if regions[a].norm == regions[b].norm else 0
@@ -120,8 +117,10 @@ def _similarity(patches, sums, regions, a, b):
 
 
 @_exact
-def _absorb(patches, sums, regions, a, b, used):
-    """Add the sum of b to that of a; returns how many rows of sums are in use."""
+def _absorb(
+    patches: np.ndarray, sums: np.ndarray, regions: Records, a: Integer, b: Integer, used: Integer
+) -> Integer:
+    """Add the sum of b to that of a; returns how many rows of `sums` are in use."""
     x, y = regions[a].row, regions[b].row
     if x < 0 and y < 0:
         x = used
@@ -138,19 +137,18 @@ def _absorb(patches, sums, regions, a, b, used):
     regions[a].row = x
     regions[a].mass += regions[b].mass
     norm = math.sqrt(square)
-    # patches that cancel leave only rounding, which has no direction: 1.7 + 6 * 1.7 - 7 * 1.7 is
-    # not 0 in floating point
+    # Patches that cancel leave only rounding, which has no direction: 1.7 + 6 * 1.7 - 7 * 1.7 is
+    # not 0 in floating point.
     regions[a].norm = norm if norm * ONE > regions[a].mass else 0.0
     return used
 
 
 @_exact
-def _sink(heap, size, hole, key, stamp):
+def _sink(heap: Records, size: Integer, hole: Integer, key: Integer, stamp: Integer) -> None:
     """Put an entry into the hole and let it sink to its place."""
-    heap[
-        size
-    ].key = LAST  # one place beyond the entries: every child has a sibling, so picking the lower one needs no branch
-    child = 2 * hole + 1
+    # The place behind the entries makes every child have a sibling: no branch picks the lower one.
+    heap[size].key = LAST
+    child: Integer = 2 * hole + 1
     while child < size:
         child += np.int64(heap[child + 1].key < heap[child].key)
         if heap[child].key >= key:
@@ -161,27 +159,33 @@ def _sink(heap, size, hole, key, stamp):
 
 
 @_exact
-def _is_current(regions, key, stamp):
-    return stamp == regions[(key >> BITS) & MASK].version + regions[key & MASK].version
+def _is_current(regions: Records, key: Integer, stamp: Integer) -> bool:
+    """Whether both regions of an entry are as they were when it was pushed."""
+    current: bool = stamp == regions[(key >> BITS) & MASK].version + regions[key & MASK].version
+    return current
 
 
 @_exact
-def _sweep(regions, heap, size):
-    """Drop every stale entry: at most one a pair of neighbours stays, so half of the heap is free
-    again. Returns the new size."""
-    kept = np.int64(0)
+def _sweep(regions: Records, heap: Records, size: Integer) -> Integer:
+    """Drop every stale entry; returns the new size.
+
+    At most one entry a pair of neighbours stays, so half of the heap is free again.
+    """
+    current: Integer = np.int64(0)
     for i in range(size):
         if _is_current(regions, heap[i].key, heap[i].stamp):
-            heap[kept].key, heap[kept].stamp = heap[i].key, heap[i].stamp
-            kept += 1
-    for i in range(kept // 2 - 1, -1, -1):
-        _sink(heap, kept, i, heap[i].key, heap[i].stamp)
-    return kept
+            heap[current].key, heap[current].stamp = heap[i].key, heap[i].stamp
+            current += 1
+    for i in range(current // 2 - 1, -1, -1):
+        _sink(heap, current, i, heap[i].key, heap[i].stamp)
+    return current
 
 
 @_exact
-def _push(regions, heap, size, similarity, a, b):
-    """Returns the new size."""
+def _push(
+    regions: Records, heap: Records, size: Integer, similarity: Integer, a: Integer, b: Integer
+) -> Integer:
+    """Push the pair of regions a and b; returns the new size of the heap."""
     if size == heap.shape[0] - 1:
         size = _sweep(regions, heap, size)
     key = ((ONE - similarity) << (2 * BITS)) | (min(a, b) << BITS) | max(a, b)
@@ -195,9 +199,9 @@ def _push(regions, heap, size, similarity, a, b):
 
 
 @_exact
-def _top(regions, heap, size):
+def _drop_stale_top(regions: Records, heap: Records, size: Integer) -> Integer:
     """Take stale entries off the top; returns the new size."""
-    top = np.int64(0)
+    top: Integer = np.int64(0)
     while size > 0 and not _is_current(regions, heap[top].key, heap[top].stamp):
         size -= 1
         _sink(heap, size, top, heap[size].key, heap[size].stamp)
@@ -205,7 +209,8 @@ def _top(regions, heap, size):
 
 
 @_exact
-def _root(regions, a):
+def _root(regions: Records, a: Integer) -> Integer:
+    """The region that a is part of now."""
     while regions[a].parent != a:
         regions[a].parent = regions[regions[a].parent].parent
         a = regions[a].parent
@@ -213,19 +218,34 @@ def _root(regions, a):
 
 
 @_exact
-def _visit(patches, sums, regions, links, heap, size, a, visit, above, lowest, dots, trace):
-    """Compare region a with each neighbour once (those after region `above`); returns the heap's
-    size and the pairs compared."""
+def _visit(
+    patches: np.ndarray,
+    sums: np.ndarray,
+    regions: Records,
+    links: Records,
+    heap: Records,
+    size: Integer,
+    a: Integer,
+    visit: Integer,
+    above: Integer,
+    lowest: Integer,
+    dots: Integer,
+    trace: Int[np.ndarray, "c 2"],
+) -> tuple[Integer, Integer]:
+    """Compare region a with each neighbour behind region `above`, once.
+
+    Returns the size of the heap and how many pairs have been compared.
+    """
     previous, link = -1, regions[a].head
     while link >= 0:
-        c, follow = _root(regions, links[link].to), links[link].after
-        if c == a or regions[c].seen == visit:
+        c, follow = _root(regions, links[link].to), links[link].next
+        if c == a or regions[c].visit == visit:  # met before: take the link out
             if previous < 0:
                 regions[a].head = follow
             else:
-                links[previous].after = follow
+                links[previous].next = follow
         else:
-            regions[c].seen, links[link].to, previous = visit, c, link
+            regions[c].visit, links[link].to, previous = visit, c, link
             if c > above:
                 if dots < trace.shape[0]:
                     trace[dots, 0] = a if regions[a].row < 0 else -1 - regions[a].row
@@ -240,48 +260,67 @@ def _visit(patches, sums, regions, links, heap, size, a, visit, above, lowest, d
 
 
 @_exact
-def _begin(patches, sums, regions, links, edges, start):
-    """Fill sums, regions and links for the start; returns the rows of sums in use."""
+def _begin(
+    patches: np.ndarray,
+    sums: np.ndarray,
+    regions: Records,
+    links: Records,
+    edges: Int[np.ndarray, "e 2"],
+    start: Int[np.ndarray, "n"],
+) -> Integer:
+    """Fill sums, regions and links for the start; returns the rows of `sums` in use."""
     for i in range(patches.shape[0]):
         r = regions[i]
         r.norm = math.sqrt(dot(patches[i], patches[i]))
-        r.mass, r.row, r.parent, r.version, r.seen, r.head, r.tail = r.norm, -1, i, 0, -1, -1, -1
-    used = np.int64(0)
+        r.mass, r.row, r.parent, r.version = r.norm, -1, i, 0
+        r.visit, r.head, r.tail = -1, -1, -1
+    used: Integer = np.int64(0)
     for i in range(patches.shape[0]):
         if start[i] >= 0 and start[i] != i:
             used = _absorb(patches, sums, regions, start[i], i, used)
-    for i in range(2 * edges.shape[0]):
+    for i in range(2 * edges.shape[0]):  # each edge both ways
         a, b = start[edges[i >> 1, i & 1]], start[edges[i >> 1, 1 - (i & 1)]]
         if a >= 0 and b >= 0 and a != b:
-            links[i].to, links[i].after = b, -1
+            links[i].to, links[i].next = b, -1
             if regions[a].head < 0:
                 regions[a].head = i
             else:
-                links[regions[a].tail].after = i
+                links[regions[a].tail].next = i
             regions[a].tail = i
     return used
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run(
-    patches, sums, regions, links, heap, edges, start, lowest, spare, pairs, similarities, trace
-):
+    patches: np.ndarray,
+    sums: np.ndarray,
+    regions: Records,
+    links: Records,
+    heap: Records,
+    edges: Int[np.ndarray, "e 2"],
+    start: Int[np.ndarray, "n"],
+    lowest: Integer,
+    spare: Integer,
+    pairs: Int[np.ndarray, "n 2"],
+    similarities: Int[np.ndarray, "n"],
+    trace: Int[np.ndarray, "c 2"],
+) -> tuple[Integer, Integer, Integer]:
+    """Fill `pairs` and `similarities`; returns their number and the last two results of `merge`."""
     used = _begin(patches, sums, regions, links, edges, start)
     for i in range(patches.shape[0]):
         if not math.isfinite(regions[i].norm):
             return 0, NOTHING, -1
-    none, size, dots, done = (
-        np.int64(-1),
-        np.int64(0),
-        np.int64(0),
-        np.int64(0),
-    )  # literals are types: all would compile twice
+    # With literals, which are types of their own in numba, all kernels would compile twice.
+    size: Integer = np.int64(0)
+    dots: Integer = np.int64(0)
+    done: Integer = np.int64(0)
+    none: Integer = np.int64(-1)
     for a in range(patches.shape[0]):
         if start[a] == a:
             size, dots = _visit(
                 patches, sums, regions, links, heap, size, a, a, a, lowest, dots, trace
             )
-    size = _top(regions, heap, size)
+    size = _drop_stale_top(regions, heap, size)
     while size > 0 and done < spare:
         key = heap[0].key
         a, b = (key >> BITS) & MASK, key & MASK
@@ -290,31 +329,55 @@ def _run(
         regions[b].parent = a
         regions[a].version += 1
         regions[b].version += 1
-        links[regions[a].tail].after = regions[
-            b
-        ].head  # neither list is empty: a and b are neighbours
+        # Neither list is empty, for a and b are neighbours.
+        links[regions[a].tail].next = regions[b].head
         visit = patches.shape[0] + done
         size, dots = _visit(
             patches, sums, regions, links, heap, size, a, visit, none, lowest, dots, trace
         )
         done += 1
-        size = _top(regions, heap, size)
+        size = _drop_stale_top(regions, heap, size)
     return done, NOTHING if size == 0 else ONE - (heap[0].key >> (2 * BITS)), dots
 
 
-def merge(patches, edges, start, lowest, spare, trace):
-    """Merge until no pair reaches `lowest` (in 1 / ONE), or `spare` merges are done.
+def merge(
+    patches: Float[np.ndarray, "n d"],
+    edges: Int[np.ndarray, "e 2"],
+    start: Int[np.ndarray, "n"],
+    lowest: int,
+    spare: int,
+    trace: Int[np.ndarray, "c 2"],
+) -> tuple[Int[np.ndarray, "s 2"], Int[np.ndarray, "s"], int, int]:
+    """Merge until no pair reaches the similarity `lowest`, or `spare` merges are done.
 
-    `trace` [c 2] takes the first c pairs compared (row of patches, or -1 - row of sums): what a
-    benchmark replays; [0 2] for none. Returns pairs [s 2], similarities [s], the similarity of the
-    next merge (NOTHING = none) and the number of pairs compared; -1 for the last when a feature is
-    NaN or infinite.
+    Args:
+        patches: features of the patches, float32 or float64.
+        edges: pairs of patches that touch.
+        start: first patch of the region that each patch starts in, -1 for none.
+        lowest: lowest similarity at which regions merge, in multiples of 1 / ONE.
+        spare: largest number of merges.
+        trace: takes the first c pairs that are compared (a row of `patches`, or -1 - a row of the
+            sums), for a benchmark to replay; `[0 2]` for none.
+
+    Returns:
+        The pairs merged, their similarities, the similarity of the merge that would come next
+        (NOTHING if there is none), and the number of pairs compared, which is -1 if a feature is
+        NaN or infinite.
     """
     n, e = len(patches), len(edges)
-    sums, regions = np.empty((n // 2, patches.shape[1])), np.empty(n, _REGION)
-    links, heap = np.empty(2 * e, _LINK), np.empty(2 * e + 2, _ENTRY)
     pairs, similarities = np.empty((n, 2), np.int64), np.empty(n, np.int64)
-    done, ahead, dots = _run(
-        patches, sums, regions, links, heap, edges, start, lowest, spare, pairs, similarities, trace
+    done, next_similarity, dots = _run(
+        patches=patches,
+        sums=np.empty((n // 2, patches.shape[1])),
+        regions=np.empty(n, _REGION),
+        links=np.empty(2 * e, _LINK),
+        heap=np.empty(2 * e + 2, _ENTRY),
+        edges=edges,
+        start=start,
+        lowest=lowest,
+        spare=spare,
+        pairs=pairs,
+        similarities=similarities,
+        trace=trace,
     )
-    return pairs[:done].copy(), similarities[:done].copy(), ahead, dots
+    return pairs[:done].copy(), similarities[:done].copy(), int(next_similarity), int(dots)

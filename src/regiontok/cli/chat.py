@@ -1,0 +1,75 @@
+"""`regiontok chat`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regiontok.cli.options import Device, Out, RegionSpec, Segmenter
+from regiontok.cli.terminal import clear_errors, closing_json, stdout
+
+
+def chat(
+    model: Annotated[
+        str,
+        typer.Argument(help="A trained model's folder, or a released model's hub name or folder."),
+    ],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Pictures for the first question.")
+    ] = None,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Ask this and leave; may be given several times. Without it, questions are read."
+        ),
+    ] = None,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON line an answer and nothing else, for scripts."),
+    ] = False,
+    regions: RegionSpec = "",
+    segmenter: Segmenter = "",
+    longest: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 256,
+    out: Out = Path("chat"),
+    device: Device = "cpu",
+) -> None:
+    """Talk with a model about pictures, and see which regions an answer looked at.
+
+    On a terminal, /help lists the commands, /regions draws under --out, and Ctrl-C stops an answer.
+    Otherwise standard input holds one question a line. --regions and --segmenter are for released
+    models.
+
+    Examples:
+
+    `regiontok chat run/1_colour photo.jpg`
+
+    `regiontok chat run/1_colour photo.jpg --ask "What is on the table?" --json`
+
+    `regiontok chat llava-hf/llava-1.5-7b-hf photo.jpg --regions "merge(0.7)" --device cuda`
+    """
+    with clear_errors():
+        from regiontok.jobs.chat import command
+        from regiontok.jobs.chat.session import open_chat
+
+        session = open_chat(
+            model,
+            images or (),
+            regions=regions,
+            segmenter=segmenter,
+            longest=longest,
+            device=device,
+        )
+        write = command.writer_to(sys.stdout)
+        typed = sys.stdin.isatty() and not json
+        lines = ask or (command.typed_lines(input, write) if typed else sys.stdin)
+        if json:
+            for report in command.reports(session, lines):
+                closing_json(report)
+        else:
+            output = command.ChatOutput(write, lambda table: stdout().print(table), out)
+            command.converse(session, lines, output, strict=bool(ask))
+    if ask and session.answers and session.answers[-1].stopped:
+        raise typer.Exit(130)

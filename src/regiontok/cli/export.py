@@ -1,0 +1,72 @@
+"""`regiontok export`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regiontok.cli.options import Batch, Device, ImagePaths, Out, RegionSpec, Segmenter
+from regiontok.cli.terminal import clear_errors, closing_json, print_tables
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A trained model's folder, or a released LLaVA-1.5 by hub name or folder."
+        ),
+    ],
+    paths: ImagePaths,
+    regions: RegionSpec = "",
+    segmenter: Segmenter = "",
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Tokens that every image must have. Without it, as many as the first."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Type of the written tensors: bfloat16, float16 or float32.")
+    ] = "bfloat16",
+    as_llava: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a trained model's language model as a LLaVA checkpoint to this folder."
+        ),
+    ] = None,
+    out: Out = Path("tokens"),
+    batch: Batch = 8,
+    device: Device = "cpu",
+) -> None:
+    """Write image tokens of the language model's width, for a server that takes image embeddings.
+
+    vLLM's LLaVA is such a server. A bad image, or one with another number of tokens, is set aside,
+    named and counted (exit status 1).
+
+    Example: `regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144)"`
+    """
+    with clear_errors():
+        from regiontok.cli.progress import counting
+        from regiontok.cli.tables import set_aside_tables
+        from regiontok.data.collect import collect
+        from regiontok.serve.export import Export, check_dtype
+        from regiontok.serve.token_source import open_token_source
+
+        tensor_type = check_dtype(dtype)
+        images = collect(paths, sys.stdin)
+        source = open_token_source(model, regions=regions, segmenter=segmenter, device=device)
+        run = Export(source=source, out=out, k=tokens, dtype=tensor_type, batch=batch)
+        with counting("images", len(images)) as tick:
+            for _ in run.run(images):
+                tick()
+        if as_llava:
+            from regiontok.serve.llava import write_llava
+
+            write_llava(model, as_llava, dtype=tensor_type)
+        print_tables(set_aside_tables(run.failed))
+        manifest = {key: value for key, value in run.manifest.items() if key != "images"}
+        closing_json({"command": "export", "images": len(run.entries), **manifest, "out": str(out)})
+    raise typer.Exit(1 if run.failed else 0)

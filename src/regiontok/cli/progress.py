@@ -1,0 +1,148 @@
+"""Progress of long commands: bars with an estimate, and the count of images that are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from regiontok.cli.terminal import stderr
+
+
+def progress(console: Console) -> Progress:
+    """A bar with count and estimate; it is silent where `console` is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+@contextmanager
+def counting(label: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar on stderr for the time of a `with` block; gives the function that advances it by one.
+
+    Args:
+        label: what is counted.
+        total: how many there will be; None if that is not known.
+    """
+    with progress(stderr()) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
+
+
+class Outcome(Protocol):
+    """What became of one image of a long job."""
+
+    @property
+    def error(self) -> str | None:
+        """Why the image was set aside; None if it was done."""
+
+    @property
+    def resumed(self) -> bool:
+        """True if an earlier run had done the image."""
+
+
+AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
+
+
+@dataclass
+class Tally:
+    """How far a job over many images has come.
+
+    Attributes:
+        done: images that are done, those of earlier runs among them.
+        resumed: images that earlier runs had done.
+        failed: images that were set aside: `image` and `error` of each.
+    """
+
+    done: int = 0
+    resumed: int = 0
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+
+def tally(
+    outcomes: Iterable[AnyOutcome],
+    *,
+    total: int,
+    name: Callable[[AnyOutcome], str],
+    go_on: str,
+    on_done: Callable[[AnyOutcome], None] = lambda outcome: None,
+) -> Tally:
+    """Follow a job image by image on a bar, and count what becomes of the images.
+
+    Args:
+        outcomes: the job, which yields an image as soon as it is done or set aside.
+        total: how many images there will be.
+        name: what to call an image that was set aside.
+        go_on: how to go on after Ctrl-C, in words.
+        on_done: called with each image that is done.
+
+    Raises:
+        typer.Exit: With status 130 after Ctrl-C.
+    """
+    count = Tally()
+    try:
+        with progress(stderr()) as bar:
+            task = bar.add_task("images", total=total)
+            for outcome in outcomes:
+                count.resumed += outcome.resumed
+                if outcome.error is None:
+                    count.done += 1
+                    on_done(outcome)
+                else:
+                    count.failed.append({"image": name(outcome), "error": outcome.error})
+                set_aside = f" ({len(count.failed)} set aside)" if count.failed else ""
+                bar.update(task, advance=1, description=f"images{set_aside}")
+    except KeyboardInterrupt:
+        stderr().print(
+            f"stopped: {count.done} of {total} images are done; {go_on}", highlight=False
+        )
+        raise typer.Exit(130) from None
+    return count
+
+
+def follow(
+    bar: Progress, show: Callable[[dict[str, Any]], str]
+) -> Callable[[dict[str, Any]], None]:
+    """The function that training calls with each entry of its log: one bar for each stage.
+
+    Where nobody watches a bar, a line is printed for each twentieth of a stage. A stage's entry has
+    its `name`, its `steps`, the `step` it goes on from, and, where steps are counted over all
+    stages, its own first step as `first`.
+
+    Args:
+        bar: what the stages are shown on.
+        show: an entry as one line of text.
+    """
+    stage: dict[str, Any] = {}
+
+    def tell(entry: dict[str, Any]) -> None:
+        completed = entry["step"] - entry.get("first", stage.get("first", 0))
+        if entry["kind"] == "stage":
+            task = bar.add_task(entry["name"], total=entry["steps"], completed=completed)
+            stage.clear()
+            stage.update(entry, task=task)
+        if entry["kind"] == "step":
+            description = f"{stage['name']} loss {entry['loss']:.4f}"
+            bar.update(stage["task"], completed=completed, description=description)
+            if bar.console.is_terminal or completed % -(-stage["steps"] // 20):
+                return
+        bar.console.print(show(entry), highlight=False, markup=False)
+
+    return tell

@@ -1,0 +1,222 @@
+"""`regiontok demo` and `regiontok tokenize`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from regiontok.cli.options import (
+    Batch,
+    Device,
+    DryRun,
+    Encoder,
+    Out,
+    RegionSpecs,
+    Resume,
+    Segmenter,
+)
+from regiontok.cli.terminal import (
+    clear_errors,
+    closing_json,
+    look_at,
+    print_tables,
+    say,
+    say_names,
+)
+
+if TYPE_CHECKING:
+    from regiontok.jobs.tokenize.images import TokenizeOutcome
+
+
+def demo(out: Out = Path("demo"), device: Device = "cpu") -> None:
+    """Cut real photos into regions four ways and draw a contact sheet. This needs no network.
+
+    Example: `regiontok demo --out demo`
+    """
+    with clear_errors():
+        from regiontok.cli.progress import counting
+        from regiontok.cli.tables import tokenize_tables
+        from regiontok.jobs import demo as job
+        from regiontok.jobs.tokenize.report import summarise
+
+        with counting("photos", len(job.PHOTOS)) as tick:
+            reports = job.demo(out, device=device, tick=tick)
+        print_tables(tokenize_tables(reports))
+        look_at(out / "contact_sheet.png")
+        closing_json(
+            {
+                "command": "demo",
+                "images": len(reports),
+                "settings": summarise(reports),
+                "out": str(out),
+            }
+        )
+
+
+def tokenize(
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Images, videos, folders or globs; - reads a list on standard input."),
+    ],
+    encoder: Encoder = "lite",
+    regions: RegionSpecs = None,
+    segmenter: Segmenter = "",
+    pool: Annotated[
+        str, typer.Option(help="How a region becomes tokens: mean, attend or select.")
+    ] = "mean",
+    norm: Annotated[
+        str, typer.Option(help="How features are normalised before pooling: none or rms.")
+    ] = "none",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Put a token of the whole image in front.")
+    ] = False,
+    cls: Annotated[
+        bool, typer.Option("--cls", help="Put the encoder's CLS or summary tokens in front.")
+    ] = False,
+    padding: Annotated[
+        str, typer.Option(help="What happens to patches that see only padding: drop or keep.")
+    ] = "drop",
+    tiles: Annotated[
+        str,
+        typer.Option(
+            help="Also encode the image in tiles, such as 2x2, 1x2,2x1,2x2, anyres or anyres(6)."
+        ),
+    ] = "",
+    cut: Annotated[
+        str,
+        typer.Option(
+            help="Where regions of tiles are made: stitched (on one grid) or tile (in each)."
+        ),
+    ] = "stitched",
+    clip: Annotated[
+        bool,
+        typer.Option("--clip", help="Take every path as one clip: a video, or a folder of frames."),
+    ] = False,
+    fps: Annotated[
+        float | None, typer.Option(help="Clips: frames a second to take. Without it, all.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Clips: frames a second that a folder of frames holds.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=1, help="Clips: frames at most; more are an error.")
+    ] = 256,
+    keep_cut: Annotated[
+        bool,
+        typer.Option("--keep-cut", help="Clips: take the whole frames of a video that is cut off."),
+    ] = False,
+    name: Annotated[
+        bool,
+        typer.Option("--name", help="Name each region with the encoder's own classifier."),
+    ] = False,
+    rle: Annotated[
+        bool, typer.Option("--rle", help="Also write each region's pixels as COCO run lengths.")
+    ] = False,
+    picture: Annotated[bool, typer.Option(help="Draw the regions of each image.")] = True,
+    out: Out = Path("out"),
+    resume: Resume = False,
+    batch: Batch = 8,
+    device: Device = "cpu",
+    dry_run: DryRun = False,
+) -> None:
+    """Turn images into region tokens, with a picture and a table.
+
+    Each image gets a folder under --out. A bad image is set aside, named and counted (exit status
+    1), and the others are done.
+
+    Examples:
+
+    `regiontok tokenize photo.jpg --name`
+
+    `regiontok tokenize photos/ --regions patches --regions "merge(k=64) | sort('com')" --resume`
+
+    `regiontok tokenize photos/ --segmenter felzenszwalb --regions "segments(0.07) | sort('com')"`
+
+    `regiontok tokenize clip.mp4 --fps 4`
+
+    `regiontok tokenize frames/ --clip --rate 24 --fps 4`
+
+    `ls photos/*.jpg | regiontok tokenize - --out tokens`
+    """
+    with clear_errors():
+        from regiontok.data.collect import collect
+        from regiontok.jobs.tokenize.clips import Sampling, separate_clips, tokenize_clips
+        from regiontok.settings.recipe import TokenizerSettings
+
+        clips, other_words = separate_clips(paths, all_clips=clip, stdin=sys.stdin)
+        images = collect(other_words, sys.stdin) if other_words or not clips else []
+        settings = TokenizerSettings.model_validate(
+            {
+                "encoder": encoder,
+                "segmenter": segmenter,
+                "pool": pool,
+                "norm": norm,
+                "padding": padding,
+                "tiles": tiles,
+                "cut": cut,
+                "whole": whole,
+                "cls": cls,
+            }
+        )
+        from regiontok.jobs.tokenize.images import tokenize_images
+        from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
+
+        tokenizers = TokenizerSet(settings, regions or [], name_regions=name, device=device)
+        inputs = [*clips, *images]
+        if dry_run:
+            say_names(f"{source.path} -> {out / source.name}" for source in inputs)
+            plan = {"images": len(inputs), "specs": tokenizers.specs, "out": str(out)}
+            closing_json({"command": "tokenize", "dry_run": True, **plan})
+            return
+        sampling = Sampling(fps=fps, rate=rate, most=most, cut="keep" if keep_cut else "error")
+        writing: dict[str, bool] = {"resume": resume, "rle": rle, "picture": picture}
+        outcomes = chain(
+            tokenize_clips(tokenizers, clips, out, sampling, **writing),
+            tokenize_images(tokenizers, images, out, batch=batch, **writing),
+        )
+        failed = _show_outcomes(outcomes, len(inputs), out)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -> int:
+    """Show progress, then the tables; return how many images were set aside."""
+    from regiontok.cli.progress import tally
+    from regiontok.cli.tables import set_aside_tables, tokenize_tables
+    from regiontok.jobs.tokenize.report import summarise
+
+    reports: list[dict[str, Any]] = []
+
+    def keep_report(outcome: TokenizeOutcome) -> None:
+        if outcome.report is not None:
+            reports.append({**outcome.report, "name": outcome.source.name})
+
+    count = tally(
+        outcomes,
+        total=total,
+        name=lambda outcome: str(outcome.source.path),
+        go_on="go on with --resume",
+        on_done=keep_report,
+    )
+    print_tables(tokenize_tables(reports))
+    print_tables(set_aside_tables(count.failed))
+    say(
+        f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
+        f"aside; written under {out}"
+    )
+    closing_json(
+        {
+            "command": "tokenize",
+            "images": count.done,
+            "resumed": count.resumed,
+            "set_aside": len(count.failed),
+            "settings": summarise(reports),
+            "failed": count.failed,
+            "out": str(out),
+        }
+    )
+    return len(count.failed)

@@ -1,0 +1,62 @@
+"""Human segmentations of images, read from a folder."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+# what scipy and Pillow raise for files that are damaged or hold something else
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    NotImplementedError,
+    OSError,
+    MatReadError,
+    zlib.error,
+)
+
+
+def read_human_segmentations(folder: Path, image: Path) -> list[np.ndarray]:
+    """The human segmentations of an image: label maps `[H W]` int64, one an annotator.
+
+    Args:
+        folder: where they lie: `NAME.mat` as in BSDS500 (all annotators), or `NAME.png` with one
+            label a pixel.
+        image: path of the image; its NAME is looked up.
+
+    Raises:
+        ValueError: If neither file is there, or it holds no label maps.
+    """
+    matlab, png = folder / f"{image.stem}.mat", folder / f"{image.stem}.png"
+    if matlab.is_file():
+        path, reader = matlab, _read_matlab
+    elif png.is_file():
+        path, reader = png, _read_png
+    else:
+        raise ValueError(
+            f"{folder} holds neither {matlab.name} nor {png.name}, "
+            f"the human segmentation of {image.name}"
+        )
+    try:
+        return reader(path)
+    except UNREADABLE as error:
+        raise ValueError(f"{path} holds no human segmentation ({error})") from error
+
+
+def _read_matlab(path: Path) -> list[np.ndarray]:
+    annotators = loadmat(path)["groundTruth"][0]
+    return [annotator["Segmentation"][0, 0].astype(np.int64) for annotator in annotators]
+
+
+def _read_png(path: Path) -> list[np.ndarray]:
+    labels = np.asarray(Image.open(path))
+    if labels.ndim != 2:
+        raise ValueError(f"expected one label a pixel, got shape {labels.shape}")
+    return [labels.astype(np.int64)]

@@ -1,0 +1,1 @@
+"""Masks that other projects left on disk, read into a mask store."""

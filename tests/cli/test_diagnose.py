@@ -1,0 +1,44 @@
+"""`regiontok diagnose measure` and `figure` as they are typed."""
+
+from __future__ import annotations
+
+import json
+
+from PIL import Image
+
+from samples.command_line import regiontok
+
+ENCODER = "filters(size=56, patch=14)"
+
+
+def test_measure_writes_results_and_a_page_and_goes_on(photos, tmp_path):
+    words = ["diagnose", "measure", ENCODER, "--images", photos, "--variant", "raw", "--sample", 2]
+    out = tmp_path / "diagnosis"
+    result = regiontok(*words, "--about", "three scenes", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert [row["variant"] for row in result.report["rows"]] == ["raw"]
+    assert result.report["photos"]["about"] == "three scenes"
+    assert json.loads((out / "results.json").read_text())["rows"]
+    assert "three scenes" in (out / "page.html").read_text()
+    (photos / "bad.png").write_bytes(b"no photo")
+    again = regiontok(*words, "--out", out, "--resume")
+    assert (again.exit_code, again.report["set_aside"]) == (1, 1)
+    assert "bad.png" in again.stdout
+
+
+def test_figure_is_drawn_of_so_many_photos(photos, tmp_path):
+    out = tmp_path / "figure.png"
+    words = ["supp2", ENCODER, "--images", photos, "--count", 2, "--out", out]
+    result = regiontok("diagnose", "figure", *words)
+    assert result.exit_code == 0, result.output
+    assert (result.report["figure"], result.report["photos"]) == ("supp2", 2)
+    with Image.open(out) as drawing:
+        assert drawing.width > 100
+
+
+def test_an_unknown_figure_is_one_line_and_status_2(photos, tmp_path):
+    words = ["supp9", ENCODER, "--images", photos, "--out", tmp_path / "figure.svg"]
+    result = regiontok("diagnose", "figure", *words)
+    assert result.exit_code == 2
+    assert "supp9" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

@@ -1,0 +1,26 @@
+"""`regiontok frontier` as it is typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from regiontok.cli.frontier import parse_budgets
+from samples.command_line import regiontok
+
+
+def test_budgets_are_whole_numbers_with_commas():
+    assert parse_budgets("4, 16") == [4, 16]
+    with pytest.raises(
+        ValueError,
+        match="expected whole numbers with commas between them, such as 16,64,144; got '16,x'",
+    ):
+        parse_budgets("16,x")
+
+
+def test_chosen_sources_at_chosen_budgets(photos):
+    words = ["--encoder", "filters(size=112)", "--source", "merge", "--source", "random"]
+    result = regiontok("frontier", photos, *words, "--budget", "4,16", "--no-plot")
+    assert result.exit_code == 0, result.output
+    rows = [(row["source"], row["budget"], row["images"]) for row in result.report["rows"]]
+    assert rows == [("merge", 4, 3), ("merge", 16, 3), ("random", 4, 3), ("random", 16, 3)]
+    assert result.report["plot"] is None

@@ -1,0 +1,58 @@
+"""A file or folder appears whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from regiontok.system.files import replacing, replacing_shared
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("replace", [replacing, replacing_shared])
+def test_a_file_takes_the_place_of_the_old_one_when_the_block_ends(tmp_path, replace):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with replace(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["report.json"]
+
+
+@pytest.mark.parametrize("replace", [replacing, replacing_shared])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, replace):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+
+    def fail_half_way() -> None:
+        with replace(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["report.json"]
+
+
+def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path):
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    (folder / "old.txt").write_text("old")
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "new.txt").write_text("new")
+    assert names(folder) == ["new.txt"]
+    assert names(tmp_path) == ["tokens"]
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    (tmp_path / ".tokens.part").mkdir()
+    (tmp_path / ".tokens.part" / "half.txt").write_text("half")
+    with replacing(tmp_path / "tokens") as temporary:
+        temporary.mkdir()
+    assert names(tmp_path) == ["tokens"]
+    assert names(tmp_path / "tokens") == []
