@@ -52,7 +52,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Data, Lora, Stage
-from regiontok.train.build import choose, groups
+from regiontok.train.parts import parameter_groups, set_trainable
 
 Job = Callable[[], Any]
 VISION_STAGES = ("encoder", "regions", "alone", "first")
@@ -179,8 +179,8 @@ def training(
     cached = {count: (path.grids, path.regions_alone()) for count, path in paths.items()}
     prompts = {count: Prompt(model, count, options.train_batch) for count in options.tokens}
     for name, stage in stages.items():
-        choose(model, stage).train()
-        optimizer = torch.optim.AdamW(groups(model, stage))
+        set_trainable(model, stage).train()
+        optimizer = torch.optim.AdamW(parameter_groups(model, stage))
 
         def step(count: int, optimizer: Any = optimizer) -> None:
             prompt = prompts[count]

@@ -36,7 +36,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.draw.regions import draw_regions
 from regiontok.draw.sheet import Panel, contact_sheet
-from regiontok.segment.formats.coco import instances
+from regiontok.segment.formats.coco import coco_instances
 from regiontok.segment.formats.rle import read_json
 from regiontok.steps.segments import Segments
 
@@ -69,7 +69,7 @@ def coco(root: Path) -> Iterator[PixelMasks]:
     path = root / "coco" / "annotations" / "split" / "instances_dev.json"
     known = read_json(path)
     sizes = {image["file_name"]: (image["height"], image["width"]) for image in known["images"]}
-    for entry in instances(path, known):
+    for entry in coco_instances(path, known):
         masks = entry.read(sizes[entry.name])
         if len(masks):
             yield masks

@@ -29,11 +29,12 @@ import numpy as np
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from regiontok.jobs.pretrain import PretrainOptions, pretrain
+from regiontok.jobs.pretrain import pretrain
 from regiontok.measures.knn import LabelledRegions, region_knn
 from regiontok.miniworld.scenes import make_scene
-from regiontok.pretrain.feed import Batch
-from regiontok.pretrain.scenes import ATTRIBUTES, WORDS, Scenes, written
+from regiontok.pretrain.batches import Batch
+from regiontok.pretrain.options import PretrainOptions
+from regiontok.pretrain.scenes import ATTRIBUTES, WORDS, Scenes, draw_word
 from regiontok.rice import export
 from regiontok.rice.region_attention import RegionTransformer, Visible
 from regiontok.rice.vit import ViT, ViTConfig
@@ -112,7 +113,7 @@ def held_out() -> list[tuple[torch.Tensor, torch.Tensor, list[dict[str, str]]]]:
         scene = make_scene(seed, SIZE, OBJECTS)
         rng = np.random.default_rng(seed)
         word = WORDS[int(rng.random() * len(WORDS))]
-        pixels, box = written(scene.pixels, word, rng)
+        pixels, box = draw_word(scene.pixels, word, rng)
         x0, y0, x1, y1 = map(int, box)
         masks = np.concatenate([scene.masks, np.zeros((1, SIZE, SIZE), bool)])
         masks[:, y0:y1, x0:x1] = False

@@ -180,9 +180,8 @@ def main() -> None:
         begin = time.perf_counter()
         with torch.no_grad():
             encoded = model.encode([picture])
-            iou = float(
-                model.decode(encoded, encoded.places[0].prompts(8)[None])[1].median().clamp(0, 1)
-            )
+            few_prompts = encoded.placements[0].prompts(8)[None]
+            iou = float(model.decode(encoded, few_prompts)[1].median().clamp(0, 1))
         first_picture = time.perf_counter() - begin
         level = {"points": options.points, "iou": iou, "stability": options.stability}
         study = SEARCHES["study"].levels
@@ -208,7 +207,7 @@ def main() -> None:
         pixels = model.processor(images=[picture.pil], return_tensors="pt")["pixel_values"].to(
             options.device, getattr(torch, options.dtype)
         )
-        prompts = encoded.places[0].prompts(options.points)
+        prompts = encoded.placements[0].prompts(options.points)
         figures: dict[str, Any] = {
             **vars(options),
             "iou": round(iou, 3),

@@ -30,12 +30,13 @@ from PIL import Image
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
-from regiontok.maskstore.store import Maker, MaskStore
+from regiontok.maskstore.layout import SegmenterRecord
+from regiontok.maskstore.store import MaskStore
 from regiontok.maskstore.writer import MaskWriter, compact
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.segment.stored import Stored
 
-MAKER = Maker("bench", "")
+MAKER = SegmenterRecord("bench", "")
 
 
 def instances(coco: Path) -> list[PixelMasks]:

@@ -19,6 +19,7 @@ FLOORS = {
     "conversation": 2,
     "methods": 2,
     "settings": 3,
+    "runs": 4,
     "encoders": 4,
     "transform": 4,
     "steps": 4,

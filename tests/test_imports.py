@@ -33,7 +33,8 @@ def heavy_after(code: str) -> set[str]:
             set(),
         ),
         (
-            "from regiontok.jobs.ls import methods; assert 'merge' in methods()['step']",
+            "from regiontok.jobs.ls import methods_by_kind\n"
+            "assert 'merge' in methods_by_kind()['step']",
             {"pydantic"},
         ),
         (f"{COMMAND_LINE}assert CliRunner().invoke(app, ['--help']).exit_code == 0", {"pydantic"}),

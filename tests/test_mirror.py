@@ -16,7 +16,8 @@ from regiontok.settings.registry import FOLDERS
 
 ROOT = Path(regiontok.__file__).parent
 TESTS = Path(__file__).parent
-BESIDE = {"bench", "examples", "samples", "tools"}  # folders beside src/regiontok, and what tests share
+# folders beside src/regiontok, and what tests share
+BESIDE = {"bench", "examples", "samples", "tools"}
 FILES = sorted(path for path in TESTS.rglob("test_*.py") if path.parent != TESTS)
 
 

@@ -116,10 +116,11 @@ def test_builds_runs_and_steps_twice(name):
 )
 def test_trains_two_steps_of_each_stage(name, tmp_path):
     pytest.importorskip("accelerate")
-    from regiontok.train.run import Options, train
+    from regiontok.train.options import TrainOptions
+    from regiontok.train.run import train
 
     recipe = load(name, "mini", "every_stage.steps=2", "every_stage.batch=4")
-    result = train(recipe, tmp_path / "run", options=Options(device="cpu"))
+    result = train(recipe, tmp_path / "run", options=TrainOptions(device="cpu"))
     assert not result["stopped"]
     assert list(result["stages"]) == [stage.name for stage in recipe.stage]
     assert all(stage["step"] == 2 and 0 < stage["loss"] < 20 for stage in result["stages"].values())

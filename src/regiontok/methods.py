@@ -22,7 +22,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -50,15 +50,22 @@ class Method:
 
     @property
     def identity(self) -> str:
-        """What decides the result beside the spec, as text: a hash of weights or of a file, or the
-        version of a library. It is part of every cache key; "" where nothing does."""
+        """What decides the result beside the spec, as text; "" where nothing does.
+
+        It may be a hash of weights or of a file, or the version of a library, and is part of every
+        cache key.
+        """
         return ""
+
+    def but(self, **changes: Any) -> Self:
+        """The same method with other values in the fields that are named."""
+        return replace(self, **changes)  # type: ignore[type-var]  # a method is a dataclass
 
     def on(self, device: str) -> Self:
         """The same method on another device; one without a field `device` stays as it is."""
-        if is_dataclass(self) and any(field.name == "device" for field in fields(self)):
-            return self if getattr(self, "device") == device else replace(self, device=device)  # noqa: B009
-        return self
+        if not _has_field(self, "device") or getattr(self, "device") == device:  # noqa: B009
+            return self
+        return self.but(device=device)
 
 
 class Encoder(Method, ABC):
@@ -75,15 +82,16 @@ class Encoder(Method, ABC):
 
     @abstractmethod
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """The grid of each picture, features `[h w d]`, with the picture's key and without
-        gradient."""
+        """The grid of each picture: features `[h w d]` without gradient, and the picture's key."""
 
     # what it offers beside features
 
     @property
     def summaries(self) -> int:
-        """How many CLS or summary tokens stand at the front of a grid's prefix; registers, which
-        follow them, do not count."""
+        """How many CLS or summary tokens stand at the front of a grid's prefix.
+
+        Registers, which follow them, do not count.
+        """
         return 0
 
     @property
@@ -107,8 +115,9 @@ class Encoder(Method, ABC):
         return ()
 
     def logits(self, pictures: Sequence[Picture], size: int = 576) -> list[Float[Tensor, "h w c"]]:
-        """The classifier's logits on the patch grid of each picture; averaged over a region they
-        name it.
+        """The classifier's logits on the patch grid of each picture.
+
+        Averaged over a region they name it.
 
         Raises:
             ValueError: If the encoder has no classifier (`classes` is empty).
@@ -123,23 +132,30 @@ class Encoder(Method, ABC):
         return None
 
     def prepare(self, picture: Picture) -> None:
-        """Do ahead of `encode`, in any thread, what can be done with one picture alone: laying it
-        on the encoder's canvas, say. The default does nothing."""
+        """Do ahead of `encode`, in any thread, what can be done with one picture alone.
+
+        An encoder with a canvas lays the picture on it; the default does nothing.
+        """
 
     @property
     def standardises(self) -> bool:
-        """True if features are standardised over all the pictures that one call of `encode_clip`
-        is given, as in encoders without a normalising network of their own."""
+        """True if `encode_clip` standardises features over all frames of the clip.
+
+        Encoders do that which have no normalising network of their own.
+        """
         return False
 
     def encode_clip(self, pictures: Sequence[Picture]) -> PatchGrid:
-        """One grid `[t h w d]` of the frames of a clip, which have one size; the default stacks the
-        frames' own grids."""
+        """One grid `[t h w d]` of the frames of a clip, which have one size.
+
+        The default stacks the frames' own grids.
+        """
         return stacked(self.encode(pictures))
 
     def for_tiles(self) -> Encoder:
-        """The encoder as tiles need it: a picture of its canvas's own size goes through pixel by
-        pixel.
+        """The encoder as tiles need it.
+
+        A picture of its canvas's own size goes through pixel by pixel.
 
         Raises:
             ValueError: If it has no canvas of one size (the default), or its framing is another.
@@ -149,11 +165,58 @@ class Encoder(Method, ABC):
             "leave tiles out"
         )
 
+    @property
+    def can_resize(self) -> bool:
+        """True if `at_size` gives the encoder on another canvas: if it has a field `size`."""
+        return _has_field(self, "size")
+
+    def at_size(self, size: int | Pair) -> Encoder:
+        """The same encoder on another canvas: the side of a square in pixels, or (height, width).
+
+        Raises:
+            ValueError: If the encoder has no canvas that can be resized.
+        """
+        if not self.can_resize:
+            raise ValueError(f"{type(self).__name__} has no canvas whose size can be set")
+        return self.but(size=size)
+
     # variants of the same network
 
     @property
-    def blocks(self) -> int | None:
-        """How many blocks the network has; None if it has no blocks whose output can be chosen."""
+    def layers(self) -> range | None:
+        """The numbers that `at_layer` takes, counted from the input; None if there is no choice."""
+        return None
+
+    @property
+    def layer_name(self) -> str:
+        """Which layer the features are of; "" if there is no choice.
+
+        It is "-2" of a transformer's hidden states, and "stage 1" of a network in stages.
+        """
+        return ""
+
+    def at_layer(self, layer: int | None) -> Encoder:
+        """The same network with the features of one of its `layers`.
+
+        Negative numbers count from the last; None is the layer of a spec that names none.
+
+        Raises:
+            ValueError: If the encoder has no such layer, or no choice of layers at all.
+        """
+        if layer is None:
+            return self
+        raise ValueError(f"{type(self).__name__} has no choice of layers, got layer {layer}")
+
+    @property
+    def is_untrained(self) -> bool:
+        """True if the network has random weights, as `untrained` gives it."""
+        return False
+
+    def untrained(self) -> Encoder | None:
+        """The same network with random weights, or None if the encoder offers none.
+
+        It is a control for what training adds.
+        """
         return None
 
     @property
@@ -178,8 +241,9 @@ class Encoder(Method, ABC):
         raise ValueError(f"{type(self).__name__} cannot be tuned")
 
     def tuned(self, module: nn.Module) -> Encoder:
-        """This encoder with the weights of `module` (from `tunable` or `blank`); gradients reach
-        them.
+        """This encoder with the weights of a module that `tunable` or `blank` gave.
+
+        Gradients reach them.
 
         Raises:
             ValueError: If the encoder cannot be tuned.
@@ -199,7 +263,7 @@ class CanvasEncoder(Encoder):
                 "tiles lay the image out themselves, and the base view is stretched as in "
                 f"LLaVA-NeXT: leave out framing={self.framing!r}"
             )
-        return self if self.framing == "stretch" else replace(self, framing="stretch")  # type: ignore[type-var]
+        return self if self.framing == "stretch" else self.but(framing="stretch")
 
 
 class Segmenter(Method, ABC):
@@ -259,8 +323,10 @@ class RegionStep(Method, ABC):
 
     @property
     def exact_count(self) -> int | None:
-        """The number of regions it makes of every picture whose grid has at least as many patches;
-        None if that depends on the picture."""
+        """The number of regions it makes, or None if that depends on the picture.
+
+        A picture whose grid has fewer patches may become fewer regions.
+        """
         return None
 
     @abstractmethod
@@ -277,14 +343,19 @@ class Pool(Method, ABC):
 
     @property
     def one_token(self) -> bool:
-        """True if every region becomes exactly one token. False (the default) lets a region have
-        any number: lengths are then measured picture by picture."""
+        """True if every region becomes exactly one token.
+
+        False (the default) lets a region have any number: lengths are then measured picture by
+        picture.
+        """
         return False
 
     @property
     def keeps_patches(self) -> bool:
-        """True if the tokens of a region are all its patches, so that the whole image as a region
-        is the sequence of patches itself (row O6)."""
+        """True if the tokens of a region are all its patches.
+
+        The whole image as a region is then the sequence of patches itself (row O6).
+        """
         return False
 
     @abstractmethod
@@ -297,8 +368,10 @@ class Place(Method, ABC):
 
     @property
     def token(self) -> str | None:
-        """The word of the vocabulary that serves as delimiter; "" if delimiters are vectors; None
-        if the place adds no delimiters."""
+        """The word of the vocabulary that serves as delimiter.
+
+        It is "" if delimiters are vectors, and None if the place adds no delimiters.
+        """
         return None
 
     @abstractmethod
@@ -312,6 +385,10 @@ class Connector(Method, ABC):
     @abstractmethod
     def build(self, width: int, out: int) -> nn.Module:
         """The module ``[t width] -> [t out]``."""
+
+
+def _has_field(method: Method, name: str) -> bool:
+    return is_dataclass(method) and any(field.name == name for field in fields(method))
 
 
 CONTRACTS: dict[str, type[Method]] = {

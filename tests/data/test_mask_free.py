@@ -15,16 +15,17 @@ from regiontok.data.mask_free import MaskFree
 from regiontok.data.records import read
 from regiontok.data.sampler import EpochOrder, record_pools
 from regiontok.model.mini import mini_tokenizer
+from regiontok.runs.folder import RunFolder
 from regiontok.settings.recipe import Data, resolve
-from regiontok.train.build import build, placeholder_of
-from regiontok.train.feed import feed
-from regiontok.train.folder import RunFolder
-from regiontok.train.run import Options, train
+from regiontok.train.build import build_model, image_token_id
+from regiontok.train.options import TrainOptions
+from regiontok.train.run import train
+from regiontok.train.stage_data import load_stage_data
 from samples.rows import flat
 
 SCENES = "miniworld(24, size=64, fewest=1, most=1, questions='colour')"
 TOKENIZER = mini_tokenizer()
-PLACEHOLDER = placeholder_of(TOKENIZER)
+PLACEHOLDER = image_token_id(TOKENIZER)
 
 
 def mixed(share: float, seed: int = 1) -> MaskFree:
@@ -121,7 +122,9 @@ def recipe(**changes):
 
 def fed(share: float):
     run_recipe = recipe(mask_free=share)
-    return feed(run_recipe, run_recipe.stage[0], tokenizer=TOKENIZER, placeholder=PLACEHOLDER)
+    return load_stage_data(
+        run_recipe, run_recipe.stage[0], tokenizer=TOKENIZER, placeholder=PLACEHOLDER
+    )
 
 
 def test_a_length_is_the_larger_of_both_ways():
@@ -132,11 +135,11 @@ def test_a_length_is_the_larger_of_both_ways():
 
 
 def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
-    stage_feed = fed(0.5)
-    row = next(row for row in flat(stage_feed.at(0)) if row >= 24)
-    assert stage_feed.name(row) == stage_feed.name(row - 24)
+    stage_data = fed(0.5)
+    row = next(row for row in flat(stage_data.rows_of_step(0)) if row >= 24)
+    assert stage_data.row_name(row) == stage_data.row_name(row - 24)
     run_recipe = recipe(mask_free=0.5, steps=2)
-    train(run_recipe, tmp_path / "run", options=Options(device="cpu"), given="as given")
+    train(run_recipe, tmp_path / "run", options=TrainOptions(device="cpu"), recipe_text="as given")
     losses = [
         entry["loss"] for entry in RunFolder(tmp_path / "run").entries() if entry["kind"] == "step"
     ]
@@ -146,17 +149,17 @@ def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
 
 def test_packed_rows_of_both_kinds_keep_to_their_length(tmp_path):
     packed_recipe = recipe(mask_free=0.5, pack=True, max_length=260, batch=2)
-    stage_feed = feed(
+    stage_data = load_stage_data(
         packed_recipe,
         packed_recipe.stage[0],
         tokenizer=TOKENIZER,
         placeholder=PLACEHOLDER,
         cache=str(tmp_path / "features"),
     )
-    model = build(packed_recipe).model
-    rows = stage_feed.at(0)
+    model = build_model(packed_recipe).model
+    rows = stage_data.rows_of_step(0)
     assert any(index >= 24 for index in flat(rows))
-    batch = stage_feed.collate([stage_feed.dataset[row] for row in rows])
+    batch = stage_data.collate([stage_data.dataset[row] for row in rows])
     spliced = model.spliced(
         batch["input_ids"], batch["attention_mask"], batch["pictures"], regions=batch["regions"]
     )

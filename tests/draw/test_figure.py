@@ -1,37 +1,58 @@
-"""Figures: PNG and SVG of one layout, and scales where they are needed.
-
-Nothing lies outside the sheet or on another thing.
-"""
+"""Figures: every panel with its photo, scales where they are needed, and words in their places."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
+import sys
 import xml.etree.ElementTree as ET
-from itertools import pairwise
+from itertools import combinations
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from regiontok.draw._arrange import arrange, folded
-from regiontok.draw._text import width
-from regiontok.draw.figure import CAPTION, HEAD, WIDE, Figure, Panel, panel_side
-from regiontok.draw.figure_png import draw_png
-from regiontok.draw.figure_svg import draw_svg
+from regiontok.draw.figure import WIDTH, Figure, Panel, draw_png, draw_svg, lay_out, panel_side
 from regiontok.draw.maps import VIRIDIS, Scale
+from regiontok.system.need import MissingPackage
 
-SVG = "{http://www.w3.org/2000/svg}"
+pytest.importorskip("matplotlib")
+
+SVG, HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 RED = (250, 0, 0)
 
 
-def panel(size=(120, 80), **more) -> Panel:
-    return Panel(Image.new("RGB", size, RED), **more)
+def panel(size=(120, 80), **fields) -> Panel:
+    return Panel(Image.new("RGB", size, RED), **fields)
 
 
-def groups(text: str, kind: str) -> list[ET.Element]:
-    return [g for g in ET.fromstring(text).iter(f"{SVG}g") if g.get("class") == kind]
+def groups(svg: str, kind: str) -> list[ET.Element]:
+    return [g for g in ET.fromstring(svg).iter(f"{SVG}g") if g.get("id", "").startswith(f"{kind}-")]
+
+
+def boxes(canvas, kind: str) -> list:
+    """Where panels or scales lie, in pixels from the lower left corner."""
+    drawn = [axes for axes in canvas.axes if axes.get_gid().startswith(kind)]
+    return [axes.get_window_extent() for axes in drawn]
+
+
+def words(canvas) -> dict[str, list]:
+    """The extents of every text, tick labels included."""
+    canvas.canvas.draw()
+    texts = [*canvas.texts, *(label for axes in canvas.axes for label in axes.get_xticklabels())]
+    extents: dict[str, list] = {}
+    for text in texts:
+        if text.get_text():
+            extents.setdefault(text.get_text(), []).append(text.get_window_extent())
+    return extents
+
+
+def overlap(first, second) -> bool:
+    return (
+        min(first.x1, second.x1) - max(first.x0, second.x0) > 0.5
+        and min(first.y1, second.y1) - max(first.y0, second.y0) > 0.5
+    )
 
 
 @pytest.fixture
@@ -43,162 +64,136 @@ def figure() -> Figure:
     ]
     return Figure(
         rows,
-        ["photo", "a & b", "x < y"],
-        ["rows", "rows"],
-        ("", "both", "both"),
-        "Title",
-        "A note",
+        heads=["photo", "a & b", "x < $y$"],
+        titles=["rows", "rows"],
+        groups=("", "both", "both"),
+        title="Title",
+        note="A note",
         letters=True,
     )
 
 
 def test_svg_parses_and_holds_every_panel_with_its_photo_inside(figure):
-    text = draw_svg(figure)
-    panels = groups(text, "panel")
+    svg = draw_svg(figure)
+    panels = groups(svg, "panel")
     assert len(panels) == 5
-    for drawn_panel in panels:
-        href = drawn_panel.find(f"{SVG}image").get("href")
-        inside = Image.open(
-            io.BytesIO(base64.b64decode(href.removeprefix("data:image/png;base64,")))
-        )
-        assert inside.getpixel((0, 0)) == RED
-    assert not re.search(r'(href|src)="(?!data:)|url\((?!#)', text), "nothing is fetched"
-    words = [node.text for node in ET.fromstring(text).iter(f"{SVG}text")]
-    assert {
-        "(a) photo",
-        "(b) a & b",
-        "(c) x < y",
-        "both",
-        "rows",
-        "7 regions",
-        "Title",
-        "A note",
-        "L2 norm",
-    } <= set(words)
+    for drawn in panels:
+        (image,) = drawn.iter(f"{SVG}image")
+        data = image.get(HREF).removeprefix("data:image/png;base64,")
+        photo = Image.open(io.BytesIO(base64.b64decode(data)))
+        assert photo.convert("RGB").getpixel((0, 0)) == RED
+    assert not re.search(r'(href|src)="(?!data:|#)|url\((?!#)', svg), "nothing is fetched"
+    texts = {node.text for node in ET.fromstring(svg).iter(f"{SVG}text")}
+    heads = {"(a) photo", "(b) a & b", "(c) x < $y$"}
+    assert {*heads, "both", "rows", "7 regions", "Title", "A note", "L2 norm"} <= texts
 
 
 def test_png_and_svg_have_one_size_and_the_same_bytes_every_time(figure):
-    drawn, text = draw_png(figure), draw_svg(figure)
-    root = ET.fromstring(text)
-    assert (int(root.get("width")), int(root.get("height"))) == drawn.size
-    assert root.get("viewBox") == f"0 0 {drawn.width} {drawn.height}"
-    assert text == draw_svg(figure)
+    drawn, svg = draw_png(figure), draw_svg(figure)
+    assert ET.fromstring(svg).get("viewBox") == f"0 0 {drawn.width} {drawn.height}"
+    assert svg == draw_svg(figure)
     assert drawn.tobytes() == draw_png(figure).tobytes()
 
 
+def test_settings_of_matplotlib_neither_change_a_figure_nor_are_changed_by_it(figure):
+    matplotlib = pytest.importorskip("matplotlib")
+    drawn = draw_png(figure)
+    with matplotlib.rc_context({"font.family": "serif", "savefig.bbox": "tight"}):
+        settings = dict(matplotlib.rcParams)
+        assert draw_png(figure).tobytes() == drawn.tobytes()
+        assert dict(matplotlib.rcParams) == settings
+
+
 def test_a_scale_is_drawn_once_under_the_last_panel_that_has_it(figure):
-    sheet = arrange(figure)
-    assert len(sheet.bars) == len(groups(draw_svg(figure), "scale")) == 1
-    last = [placed for placed in sheet.pictures if placed.panel.scale][-1]
-    assert (sheet.bars[0].x, sheet.bars[0].wide) == (last.x, last.wide)
-    assert sheet.bars[0].y > last.y + last.high
+    (bar,) = boxes(lay_out(figure), "scale")
+    assert len(groups(draw_svg(figure), "scale")) == 1
+    last = boxes(lay_out(figure), "panel")[-1]
+    assert bar.y1 < last.y0
+    assert bar.x0 + bar.x1 == pytest.approx(last.x0 + last.x1)
     other = Figure([[panel(scale=Scale(0, 1))], [panel(scale=Scale(0, 2))]], ["head"], ["", ""])
-    assert len(arrange(other).bars) == 2
+    assert len(boxes(lay_out(other), "scale")) == 2
 
 
-def test_numbers_of_a_scale_are_evenly_spaced_and_stand_apart_on_a_short_bar():
-    for bar_width in (420, 120):
-        sheet = arrange(Figure([[panel((bar_width, 80), scale=Scale(3, 24))]], ["norm"], [""]))
-        numbers = [words for words in sheet.words if words.text.isdigit()]
-        assert [words.text for words in numbers] == (
-            ["5", "10", "15", "20"] if bar_width == 420 else ["10", "20"]
-        )
-        for left, right in pairwise(numbers):
-            assert left.x + width(left.text, left.size) < right.x
+def test_the_bar_runs_from_the_lowest_colour_to_the_highest():
+    figure = Figure([[panel(scale=Scale(0, 10))]], ["norm"], [""])
+    drawn = np.asarray(draw_png(figure))
+    (bar,) = boxes(lay_out(figure), "scale")
+    middle = drawn[round(len(drawn) - (bar.y0 + bar.y1) / 2)]
+    assert middle[round(bar.x0) + 1].tolist() == pytest.approx(VIRIDIS[0].tolist(), abs=3)
+    assert middle[round(bar.x1) - 2].tolist() == pytest.approx(VIRIDIS[-1].tolist(), abs=3)
+
+
+@pytest.mark.parametrize("columns", [1, 16])
+@pytest.mark.parametrize("ends", [(3, 24), (0.012, 0.031), (0, 2_000_000)])
+def test_numbers_of_a_scale_stand_apart_and_within_their_column(columns, ends):
+    row = [panel(scale=Scale(*ends))] * columns
+    canvas = lay_out(Figure([row], [""] * columns, [""]))
+    bars = boxes(canvas, "scale")
+    canvas.canvas.draw()
+    for axes, bar in zip(canvas.axes[1::2], bars, strict=True):
+        labels = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert len(labels) >= (2 if columns < 16 else 1)
+        assert not any(overlap(first, second) for first, second in combinations(labels, 2))
+        assert all(bar.x0 - 3 <= label.x0 and label.x1 <= bar.x1 + 3 for label in labels)
+
+
+def test_a_border_is_white_in_the_middle_of_its_panel():
+    figure = Figure([[panel((121, 80), lines=[(0.5, 0.0, 0.5, 1.0)])]], ["regions"], [""])
+    drawn = np.asarray(draw_png(figure)).astype(int)
+    (box,) = boxes(lay_out(figure), "panel")
+    left = round(box.x0)
+    row = drawn[round(len(drawn) - (box.y0 + box.y1) / 2), left : left + 121]
+    assert row[58:63].min(1).max() > 240
+    assert (row[2:55] == RED).all()
+    assert (row[66:119] == RED).all()
+
+
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_words_and_panels_lie_on_the_page_and_not_on_one_another(columns):
+    side = panel_side(columns)
+    caption, scale = "a caption of several words " * 3, Scale(0.1, 0.9, "a label")
+    row = [panel((side, side), caption=caption, scale=scale)] * columns
+    figure = Figure(
+        [row, row],
+        heads=["transformers-clip-vit-large-patch14-336 layer=-2\n24 × 24"] * columns,
+        titles=["a very long title of the first row " * 4, "second"],
+        groups=["a group with a very long name " * 3, *["another"] * (columns - 1)],
+        note="note " * 99,
+    )
+    canvas = lay_out(figure)
+    width, height = canvas.get_size_inches() * 72
+    assert width <= WIDTH
+    texts = [box for same_text in words(canvas).values() for box in same_text]
+    things = [*texts, *boxes(canvas, "panel"), *boxes(canvas, "scale")]
+    for thing in things:
+        assert min(thing.x0, thing.y0) >= 0
+        assert thing.x1 <= width
+        assert thing.y1 <= height
+    assert not [pair for pair in combinations(things, 2) if overlap(*pair)]
 
 
 def test_a_row_title_of_many_lines_ends_in_three_points():
     title = "one-two-three-four-five-six " * 4
-    words = [
-        words.text
-        for words in arrange(Figure([[panel()]], ["head"], [title])).words
-        if words.upright
-    ]
-    assert len(words) == 3
-    assert words[0].endswith("…")
-
-
-def test_the_bar_runs_from_the_lowest_colour_to_the_highest():
-    drawn = np.asarray(draw_png(Figure([[panel(scale=Scale(0, 10))]], ["norm"], [""])))
-    bar = arrange(Figure([[panel(scale=Scale(0, 10))]], ["norm"], [""])).bars[0]
-    assert drawn[bar.y + 2, bar.x].tolist() == VIRIDIS[0].tolist()
-    assert drawn[bar.y + 2, bar.x + bar.wide - 1].tolist() == VIRIDIS[-1].tolist()
-
-
-def test_a_border_is_white_in_the_middle_of_its_panel():
-    drawn = draw_png(Figure([[panel((121, 80), lines=[(0.5, 0.0, 0.5, 1.0)])]], ["regions"], [""]))
-    placed = arrange(
-        Figure([[panel((121, 80), lines=[(0.5, 0.0, 0.5, 1.0)])]], ["regions"], [""])
-    ).pictures[0]
-    row = np.asarray(drawn)[placed.y + 40, placed.x : placed.x + 121].astype(int)
-    assert row[60].min() > 240
-    assert (row[:55] == RED).all()
-    assert (row[66:] == RED).all()
-
-
-@pytest.mark.parametrize("columns", [1, 3, 8])
-def test_all_words_and_pictures_lie_on_the_sheet_and_panels_do_not_touch(columns):
-    side = panel_side(columns)
-    row = [
-        panel(
-            (side, side),
-            caption="a caption of several words " * 3,
-            scale=Scale(0.1, 0.9, "a label"),
-        )
-    ] * columns
-    names = ["transformers-clip-vit-large-patch14-336 layer=-2\n24 × 24"] * columns
-    sheet = arrange(
-        Figure(
-            [row, row],
-            names,
-            ["a very long title of the first row " * 4, "second"],
-            note="note " * 99,
-        )
-    )
-    assert sheet.wide <= WIDE
-    for words in sheet.words:
-        long = width(words.text, words.size, words.bold)
-        if words.upright:
-            assert words.x - words.size >= 0
-            assert words.y <= sheet.high
-            assert words.y - long >= 0
-        else:
-            assert words.x >= 0
-            assert words.x + long <= sheet.wide
-            assert words.y + words.size / 3 <= sheet.high
-    for picture in sheet.pictures:
-        for other in sheet.pictures:
-            apart = (
-                other.x >= picture.x + picture.wide
-                or other.y >= picture.y + picture.high
-                or picture is other
-            )
-            assert apart or other.x + other.wide <= picture.x or other.y + other.high <= picture.y
+    canvas = lay_out(Figure([[panel()]], ["head"], [title]))
+    (drawn,) = [text.get_text() for text in canvas.texts if text.get_rotation() == 90]
+    assert drawn.count("\n") == 2
+    assert drawn.endswith("…")
 
 
 def test_rows_with_one_title_share_it_and_a_portrait_stands_in_the_middle_of_its_column():
-    sheet = arrange(Figure([[panel((100, 50))], [panel((50, 100))]], ["head"], ["norm", "norm"]))
-    assert [words.text for words in sheet.words if words.upright] == ["norm"]
-    landscape, portrait = sheet.pictures
-    assert 2 * landscape.x + landscape.wide == 2 * portrait.x + portrait.wide
-    assert (portrait.wide, portrait.high) == (50, 100)
+    canvas = lay_out(Figure([[panel((100, 50))], [panel((50, 100))]], ["head"], ["norm", "norm"]))
+    (title,) = words(canvas)["norm"]
+    landscape, portrait = boxes(canvas, "panel")
+    assert landscape.x0 + landscape.x1 == pytest.approx(portrait.x0 + portrait.x1)
+    assert (portrait.width, portrait.height) == pytest.approx((50, 100))
+    middle = (landscape.y1 + portrait.y0) / 2
+    assert (title.y0 + title.y1) / 2 == pytest.approx(middle, abs=2)
 
 
 def test_pictures_are_made_smaller_but_never_larger():
-    sheet = arrange(Figure([[panel((2000, 1000)), panel((10, 10))]], ["", ""], [""]))
-    assert [(placed.wide, placed.high) for placed in sheet.pictures] == [(420, 210), (10, 10)]
-
-
-def test_long_names_break_where_they_can_and_are_shortened_where_not():
-    assert folded("vit_large_patch14_reg4_dinov2", HEAD, 170) == [
-        "vit_large_",
-        "patch14_reg4_",
-        "dinov2",
-    ]
-    assert folded("two words", HEAD, 1000) == ["two words"]
-    assert folded("a\nb", HEAD, 1000) == ["a", "b"]
-    (cut,) = folded("M" * 60, CAPTION, 100)
-    assert cut.endswith("…")
+    canvas = lay_out(Figure([[panel((2000, 1000)), panel((10, 10))]], ["", ""], [""]))
+    sizes = [(round(box.width), round(box.height)) for box in boxes(canvas, "panel")]
+    assert sizes == [(420, 210), (10, 10)]
 
 
 @pytest.mark.parametrize(
@@ -213,3 +208,9 @@ def test_long_names_break_where_they_can_and_are_shortened_where_not():
 def test_a_grid_that_is_none_is_refused(rows, heads, titles, message):
     with pytest.raises(ValueError, match=message):
         Figure(rows, heads, titles)
+
+
+def test_without_matplotlib_the_extra_is_named(figure, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackage, match=r"pip install 'regiontok\[plot\]'"):
+        draw_png(figure)

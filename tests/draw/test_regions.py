@@ -15,7 +15,8 @@ from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.draw._labels import depth, fitted, poles
 from regiontok.draw._palette import HUES, colours, neighbours
-from regiontok.draw._text import SIGNS, printable, shortened, width, wrapped
+from regiontok.draw._text import SIGNS, measure, printable, text_width
+from regiontok.draw._wrap import shortened, wrapped
 from regiontok.draw.regions import draw_regions
 
 STYLES = ("borders", "colours", "means")
@@ -342,12 +343,13 @@ def test_the_font_has_every_sign_that_printable_lets_through():
 
 def test_text_is_made_to_fit():
     assert printable("Ångström\t² Łódź – 日") == "Angstrom 2 Lodz - ?"
-    assert shortened("segmentation", 20, 70).endswith("…")
-    assert width(shortened("segmentation", 20, 70), 20) <= 70
-    assert shortened("segmentation", 20, 3) == ""
-    lines = wrapped("126 regions · 576 patches\nof one photo and an unbreakablywideword", 17, 120)
+    assert shortened("segmentation", 70, measure(20)).endswith("…")
+    assert text_width(shortened("segmentation", 70, measure(20)), 20) <= 70
+    assert shortened("segmentation", 3, measure(20)) == ""
+    text = "126 regions · 576 patches\nof one photo and an unbreakablywideword"
+    lines = wrapped(text, 120, measure(17))
     assert lines[:2] == ["126 regions ·", "576 patches"]
-    assert max(width(line, 17) for line in lines) <= 120
+    assert max(text_width(line, 17) for line in lines) <= 120
 
 
 @pytest.mark.parametrize(

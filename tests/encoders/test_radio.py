@@ -20,11 +20,10 @@ from torch import Tensor
 
 from regiontok.core.canvas import canvases
 from regiontok.core.picture import Picture
-from regiontok.encoders._radio import positions
+from regiontok.encoders._radio_tower import positions
 from regiontok.encoders.radio import Radio
 from regiontok.settings.registry import build, render, summary
 from regiontok.settings.spec import SpecError
-from regiontok.system import checkpoint
 from samples.pictures import noise
 
 hub = pytest.importorskip("transformers")
@@ -243,8 +242,8 @@ def test_released_features_equal_timms_naflex_radio(model, tmp_path):
 )
 def test_the_version_says_how_positions_were_interpolated(copied, version, aligned):
     (copied / "config.json").write_text(json.dumps(CONFIG | {"version": version}))
-    assert encoder(copied)._aligned is aligned
-    assert encoder(copied, f", align_corners={not aligned}")._aligned is not aligned
+    assert encoder(copied)._corners_aligned is aligned
+    assert encoder(copied, f", align_corners={not aligned}")._corners_aligned is not aligned
 
 
 def test_without_a_version_nothing_is_guessed(copied, folders):
@@ -256,7 +255,7 @@ def test_without_a_version_nothing_is_guessed(copied, folders):
     ):
         encoder(copied).encode([noise(48, 48)])
     assert encoder(copied, ", align_corners=True").encode([noise(48, 48)])[0].grid == (6, 6)
-    assert encoder(folders["saved"])._aligned is False  # as transformers computes
+    assert encoder(folders["saved"])._corners_aligned is False  # as transformers computes
 
 
 @pytest.mark.parametrize(
@@ -390,7 +389,7 @@ def test_sizes_are_read_off_the_shapes(tmp_path, width, rows, heads):
     }
     save_file(weights, path / "model.safetensors")
     read = encoder(path)
-    config = read._layout.config
+    config = read._config
     assert rows == weights["radio_model.model.blocks.0.mlp.fc1.weight"].shape[0]
     assert (read.width, config.num_attention_heads, config.patch_size, config.max_img_size) == (
         width,
@@ -599,3 +598,14 @@ def test_identity_and_spec(folders, copied):
         "encoder", render(build("encoder", text), full=True).replace(", version=1", "")
     ) == build("encoder", text)
     assert "C-RADIO" in summary("encoder", "radio")
+
+
+def test_a_layer_is_a_hidden_state_and_the_canvas_has_any_size(folders):
+    read = encoder(folders["released"])
+    assert (read.layers, read.layer_name) == (range(read.blocks + 1), "-1")
+    assert read.at_layer(-2) == encoder(folders["released"], ", layer=-2")
+    with pytest.raises(ValueError, match=r"blocks: layer must be 0 .* got 99"):
+        read.at_layer(99)
+    assert read.can_resize
+    assert read.at_size(64).frame((10, 10)).canvas == (64, 64)
+    assert (read.is_untrained, read.untrained()) == (False, None)

@@ -501,3 +501,21 @@ def test_what_an_encoder_says_of_itself(checkpoints):
     assert build("encoder", render(read)) == read
     assert "timm" in names("encoder")
     assert "Perception Encoder" in summary("encoder", "timm")
+
+
+def test_a_layer_is_a_hidden_state_and_the_canvas_has_any_size(checkpoints):
+    read = encoder(checkpoints["vit"])
+    assert (read.layers, read.layer_name) == (range(read.blocks + 1), "-1")
+    assert read.at_layer(-2) == encoder(checkpoints["vit"], ", layer=-2")
+    assert read.at_layer(-2).at_layer(None) == read
+    with pytest.raises(ValueError, match=r"blocks: layer must be 0 .* got 99"):
+        read.at_layer(99)
+    assert read.at_size((28, 56)) == encoder(checkpoints["vit"], ", size=(28, 56)")
+
+
+def test_the_untrained_copy_has_random_weights(checkpoints):
+    read = encoder(checkpoints["vit"])
+    random = read.untrained()
+    assert (read.is_untrained, random.is_untrained) == (False, True)
+    assert random == encoder(checkpoints["vit"], ", weights='random'")
+    assert random.identity != read.identity

@@ -441,7 +441,9 @@ def test_cls_is_given_or_refused_before_anything_is_encoded(checkpoints, name):
 
 
 def test_a_family_that_this_transformers_lacks_is_named(checkpoints, monkeypatch):
-    monkeypatch.setattr(ours, "FAMILIES", {"mlcd_vision_model": ours.Family("ModelOfTomorrow")})
+    monkeypatch.setattr(
+        ours, "FAMILIES", {"mlcd_vision_model": ours.TowerFamily("ModelOfTomorrow")}
+    )
     with pytest.raises(
         ValueError, match=r"transformers \d+\.\d+\.\S+ has no ModelOfTomorrow; a newer one has"
     ):
@@ -1184,3 +1186,14 @@ def test_an_auto_class_reads_pickled_tensors_too(checkpoints, copied):
     saved = CASES["clip"].model.state_dict()
     assert type(module).__name__ == "CLIPModel"
     assert all(torch.equal(value, saved[key]) for key, value in module.state_dict().items())
+
+
+def test_a_layer_is_a_hidden_state_and_the_canvas_has_any_size(checkpoints):
+    read = encoder(checkpoints["clip"])
+    assert (read.layers, read.layer_name) == (range(read.blocks + 1), "-1")
+    assert read.at_layer(-2) == encoder(checkpoints["clip"], ", layer=-2")
+    assert read.at_layer(-2).at_layer(None) == read
+    with pytest.raises(ValueError, match=r"blocks: layer must be 0 .* got 99"):
+        read.at_layer(99)
+    assert read.at_size((28, 56)) == encoder(checkpoints["clip"], ", size=(28, 56)")
+    assert (read.is_untrained, read.untrained()) == (False, None)

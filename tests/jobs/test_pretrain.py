@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -13,16 +14,18 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from regiontok.jobs import curves as pretrain_curves
-from regiontok.jobs import pretrain as command
 from regiontok.cli.progress import follow
-from regiontok.jobs.curves import COLUMNS, curves, evaluations, write_curves
-from regiontok.pretrain.build import heads, transformer, vit_config
-from regiontok.pretrain.plan import operations
-from regiontok.pretrain.run import PretrainOptions
+from regiontok.cli.run_tables import METRICS, evaluation_table, pretraining_line, pretraining_tables
+from regiontok.jobs import curves as pretrain_curves
+from regiontok.jobs.curves import curves, evaluations, write_curves
+from regiontok.jobs.pretrain import plan_pretraining, pretrain
+from regiontok.pretrain.build import build_transformer, class_heads, vit_config
+from regiontok.pretrain.options import PretrainOptions
+from regiontok.pretrain.plan import image_operations
 from regiontok.settings.recipe import load_recipe, resolve, to_toml
 from regiontok.settings.recipes import shipped_recipes
 
+EIGHT = PretrainOptions(per_device=8)
 RICE = {name: path for name, path in shipped_recipes().items() if name.startswith("rice/")}
 FAST = ("rice/pretrain_l14", "rice/table5a_b16_n1")
 
@@ -48,27 +51,27 @@ def test_takes_two_steps_at_scale_mini(name, cache, tmp_path):
         f"data=[{{shards='{source}'}}]",
         "evaluate.shards='scenes(8, start=1_000_000, size=96)'",
     ]
-    said = []
+    lines = []
     options = PretrainOptions(device="cpu", cache=str(cache))
     words = [f"pretrain.{change}" for change in few]
-    found = command.pretrain(
+    result = pretrain(
         name,
         tmp_path / "run",
         overrides=words,
         options=options,
-        tell=lambda entry: said.append(command.show(entry)),
+        tell=lambda entry: lines.append(pretraining_line(entry)),
     )
-    assert found["step"] == 2 * len(load_recipe(RICE[name]).pretrain.stage)
-    assert 0 < found["loss"] < 200
-    assert said[0].startswith("stage px224: 2 steps at ")
-    assert said[1].startswith("evaluation at step 0  region k-NN 0.")
-    assert said[-1].startswith(f"done at step {found['step']}  loss ")
+    assert result["step"] == 2 * len(load_recipe(RICE[name]).pretrain.stage)
+    assert 0 < result["loss"] < 200
+    assert lines[0].startswith("stage px224: 2 steps at ")
+    assert lines[1].startswith("evaluation at step 0  region k-NN 0.")
+    assert lines[-1].startswith(f"done at step {result['step']}  loss ")
 
 
 def test_a_bar_counts_the_steps_of_each_stage_and_nobody_watching_gets_a_line_each_twentieth():
-    told = StringIO()
-    with Progress(console=Console(file=told, width=200)) as bar:
-        tell = follow(bar, command.show)
+    terminal = StringIO()
+    with Progress(console=Console(file=terminal, width=200)) as bar:
+        tell = follow(bar, pretraining_line)
         about = {"kind": "stage", "size": [64, 96], "batch": 8, "ranks": 1, "left_out": []}
         tell(about | {"step": 0, "first": 0, "name": "low", "steps": 40})
         for step in range(1, 41):
@@ -95,7 +98,7 @@ def test_a_bar_counts_the_steps_of_each_stage_and_nobody_watching_gets_a_line_ea
         )
         assert [(task.completed, task.total) for task in bar.tasks] == [(40, 40), (6, 10)]
         assert bar.tasks[1].description == "high loss 2.0000"
-    lines = told.getvalue().splitlines()
+    lines = terminal.getvalue().splitlines()
     assert len([line for line in lines if line.startswith("step ")]) == 21
     assert "stage high: 10 steps from step 5 at 64 x 96, batch 8, 1 processes" in lines
 
@@ -103,11 +106,11 @@ def test_a_bar_counts_the_steps_of_each_stage_and_nobody_watching_gets_a_line_ea
 class TestCurves:
     @staticmethod
     def log(folder: Path, steps: int) -> list[dict]:
-        scores = dict.fromkeys(COLUMNS, 0.25) | {"distances": [0.5, 0.5]}
+        scores = dict.fromkeys(METRICS, 0.25) | {"distances": [0.5, 0.5]}
         entries = [{"kind": "stage", "step": 0}, {"kind": "eval", "step": 0, **scores}]
         entries += [
-            {"kind": "step", "step": at, "rate": 1.0, "loss_text": 2.0 * at}
-            for at in range(1, steps + 1)
+            {"kind": "step", "step": step, "rate": 1.0, "loss_text": 2.0 * step}
+            for step in range(1, steps + 1)
         ]
         entries += [{"kind": "eval", "step": steps, **scores, "knn": 0.75}]
         folder.mkdir()
@@ -119,22 +122,22 @@ class TestCurves:
         path = write_curves(tmp_path / "run")
         with Image.open(path) as picture:
             assert picture.width > 2000
-        table = evaluations(tmp_path / "run")
+        table = evaluation_table("run", evaluations(tmp_path / "run"))
         assert [list(column.cells) for column in table.columns][:2] == [
             ["0", "1,000"],
             ["0.250", "0.750"],
         ]
 
     def test_long_losses_are_means_of_equal_parts(self, tmp_path, monkeypatch):
-        entries, seen = self.log(tmp_path / "run", 1000), []
+        entries, drawn = self.log(tmp_path / "run", 1000), []
         monkeypatch.setattr(
-            pretrain_curves, "draw_panels", lambda panels, **words: seen.extend(panels)
+            pretrain_curves, "draw_panels", lambda panels, **words: drawn.extend(panels)
         )
         curves(entries, "run")
-        (line,) = seen[0].lines
+        (line,) = drawn[0].lines
         assert (line.name, len(line.x), line.x[0], line.y[0]) == ("loss of text", 200, 3.0, 6.0)
-        assert [line.name for line in seen[2].lines] == ["after step 0", "after step 1,000"]
-        assert seen[2].lines[0].x == (0.5, 1.5)
+        assert [line.name for line in drawn[2].lines] == ["after step 0", "after step 1,000"]
+        assert drawn[2].lines[0].x == (0.5, 1.5)
 
     def test_a_folder_of_something_else(self, tmp_path):
         (tmp_path / "log.jsonl").write_text('{"kind": "step", "step": 1, "loss": 3.0}\n')
@@ -144,11 +147,11 @@ class TestCurves:
 
 class TestRecipes:
     def test_rates_of_table_5c_hold_at_scale_mini_too(self):
-        found = [
+        rhos = [
             load_recipe(RICE[f"rice/table5c_b16_rho{name}"]).pretrain.loss.rho
             for name in ("005", "01", "02", "05")
         ]
-        assert found == [0.05, 0.1, 0.2, 0.5]
+        assert rhos == [0.05, 0.1, 0.2, 0.5]
 
     def test_every_ablation_of_the_paper_has_one(self):
         counts = Counter(name.split("/")[1].split("_")[0] for name in RICE)
@@ -165,7 +168,7 @@ class TestRecipes:
             for name, path in RICE.items()
             if "table5" in name
         }
-        found = {
+        by_table = {
             "a": [tables[f"rice/table5a_b16_n{n}"].regions for n in (1, 5, 10, 20)],
             "b": [
                 tables[f"rice/table5b_b16_k{k}"].object.classes
@@ -176,14 +179,14 @@ class TestRecipes:
             ],
             "d": [tables[f"rice/table5d_b16_m{m}"].text.positives for m in (3, 5, 10, 20)],
         }
-        assert found == {
+        assert by_table == {
             "a": [1, 5, 10, 20],
             "b": [200_000, 500_000, 1_000_000, 2_000_000],
             "c": [0.05, 0.1, 0.2, 0.5],
             "d": [3, 5, 10, 20],
         }
-        own = ("n10", "k1m", "rho01", "m10")
-        same = [table for name, table in tables.items() if name.endswith(own)]
+        defaults = ("n10", "k1m", "rho01", "m10")
+        same = [table for name, table in tables.items() if name.endswith(defaults)]
         assert len(same) == 4
         assert all(table == same[0] for table in same)
 
@@ -192,67 +195,66 @@ class TestRecipes:
         assert [(stage.sides[0], stage.learning_rate, stage.batch) for stage in table.stage] == [
             (224, 1e-3, 32768), (336, 1e-4, 32768), (378, 1e-4, 32768), (560, 1e-4, 32768),
         ]  # fmt: skip
-        assert (table.loss.margin, table.loss.scale, table.loss.rho, table.regions) == (
-            0.3,
-            64,
-            0.1,
-            10,
-        )
-        assert [head.classes for head in heads(table)] == [1_000_000, 49_408]
+        assert (table.loss.margin, table.loss.scale) == (0.3, 64)
+        assert (table.loss.rho, table.regions) == (0.1, 10)
+        assert [head.classes for head in class_heads(table)] == [1_000_000, 49_408]
 
 
 class TestPlan:
     def test_the_encoder_of_vit_l_and_its_operations_are_the_known_ones(self):
-        first, *_, last = command.plan("rice/pretrain_l14", on="h100x64")
+        first, *_, last = plan_pretraining("rice/pretrain_l14", on="h100x64")
         assert first.parameters == pytest.approx(304e6, rel=0.01)  # ViT-L/14
         assert first.steps == 13_000_000_000 // 32768
         table = load_recipe(RICE["rice/pretrain_b16"], scale="paper").pretrain
-        once = operations(table, vit_config(table), table.stage[0], passes=1)
-        assert once == pytest.approx(
-            2 * 17.6e9, rel=0.05
-        )  # ViT-B/16 at 224: 17.6 G multiply-adds, as papers count
+        forward = image_operations(table, vit_config(table), table.stage[0], passes=1)
+        # ViT-B/16 at 224: 17.6 G multiply-adds, as papers count
+        assert forward == pytest.approx(2 * 17.6e9, rel=0.05)
         assert last.operations > 6 * first.operations
 
     def test_memory_shrinks_with_devices_and_fsdp(self):
         few, many = (
-            command.plan("rice/pretrain_l14", on=f"h100x{count}", each=8)[0].memory
+            plan_pretraining("rice/pretrain_l14", on=f"h100x{count}", options=EIGHT)[0].memory
             for count in (8, 64)
         )
         assert few["centres"] == pytest.approx(8 * many["centres"], rel=1e-6)
         assert few["weights"] == many["weights"]
-        cut = command.plan("rice/pretrain_l14", on="h100x64", each=8, shard=True)[0].memory
-        assert cut["optimiser"] == pytest.approx(many["optimiser"] / 64)
+        options = replace(EIGHT, shard=True)
+        sharded = plan_pretraining("rice/pretrain_l14", on="h100x64", options=options)[0].memory
+        assert sharded["optimiser"] == pytest.approx(many["optimiser"] / 64)
 
     def test_what_does_not_fit_goes_in_passes(self):
         (small, _), (large, _) = (
-            command.plan("rice/pretrain_b16", on=on) for on in ("rtx4090x8", "h200x8")
+            plan_pretraining("rice/pretrain_b16", on=on) for on in ("rtx4090x8", "h200x8")
         )
-        assert small.each < large.each <= 4096
-        assert 4096 % small.each == 0
+        assert small.per_device < large.per_device <= 4096
+        assert 4096 % small.per_device == 0
 
     def test_tables(self):
-        plans = command.plan("rice/pretrain_b16")
-        first, parts = command.results(plans, "h100x64")
-        assert first.row_count == parts.row_count == 2
+        plans = plan_pretraining("rice/pretrain_b16")
+        costs, memory = pretraining_tables(plans, "h100x64")
+        assert costs.row_count == memory.row_count == 2
         assert plans[0].as_dict()["size"] == [224, 224]
 
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            ({"text": "study/table1_clip_patch"}, "has no .pretrain."),
+            ({"recipe_name": "study/table1_clip_patch"}, "has no .pretrain."),
             (
-                {"text": "rice/pretrain_b16", "on": "h100x5"},
+                {"recipe_name": "rice/pretrain_b16", "on": "h100x5"},
                 "cannot be shared equally by 5 devices",
             ),
-            ({"text": "rice/pretrain_b17"}, "unknown recipe"),
+            ({"recipe_name": "rice/pretrain_b17"}, "unknown recipe"),
         ],
     )
     def test_what_cannot_be_planned(self, words, message):
         with pytest.raises(ValueError, match=message):
-            command.plan(**words)
+            plan_pretraining(**words)
 
 
 def test_parameters_of_the_plan_are_those_of_the_model():
     recipe = load_recipe(RICE["rice/pretrain_b16"])
-    counted = sum(parameter.numel() for parameter in transformer(recipe.pretrain).parameters())
-    assert command.plan("rice/pretrain_b16", scale="mini", on="h100")[0].parameters == counted
+    counted = sum(
+        parameter.numel() for parameter in build_transformer(recipe.pretrain).parameters()
+    )
+    (plan, *_) = plan_pretraining("rice/pretrain_b16", scale="mini", on="h100")
+    assert plan.parameters == counted

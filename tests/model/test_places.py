@@ -19,7 +19,8 @@ from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Lora, RecipeError, Stage, TokenizerSettings, resolve
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from regiontok.train.build import build, choose, merged, sketch
+from regiontok.train.build import build_model, meta_model
+from regiontok.train.parts import merge_lora, set_trainable
 
 IMAGE, WORD, H, W = 3, 11, 3, 4
 V, T, N = H * W, 4 + 6 + 3, 3
@@ -179,11 +180,11 @@ RECIPE: dict[str, Any] = {
 
 def test_a_recipe_names_the_token():
     recipe = resolve(RECIPE, name="x")
-    model = build(recipe).model
+    model = build_model(recipe).model
     assert model.config.delimiter_token_id == mini_tokenizer().convert_tokens_to_ids("(")
-    assert sketch(recipe).config.settings == model.config.settings
+    assert meta_model(recipe).config.settings == model.config.settings
     with pytest.raises(ValueError, match="x: the delimiter '<eom>' is no token of mini"):
-        build(
+        build_model(
             resolve(RECIPE, name="x", overrides=["tokenizer.place_tokens=delimiter(token='<eom>')"])
         )
     with pytest.raises(RecipeError, match=r"unknown place 'delimeter' \(did you mean 'delimiter'"):
@@ -198,12 +199,12 @@ def test_a_recipe_names_the_token():
 
 def test_lora_trains_the_row_of_the_delimiter():
     pytest.importorskip("peft")
-    model = build(resolve(RECIPE, name="x")).model
+    model = build_model(resolve(RECIPE, name="x")).model
     stage = Stage(
         name="two", data=[], train=["language_model"], lora=Lora(rank=2, alpha=4), precision="fp32"
     )
     before = model.get_input_embeddings().weight.detach().clone()
-    learner = choose(model, stage).train()
+    learner = set_trainable(model, stage).train()
     learning = [value for value in learner.parameters() if value.requires_grad]
     patches = grid().but(masks=None)
     step = torch.optim.SGD(learning, 1.0)
@@ -212,7 +213,7 @@ def test_lora_trains_the_row_of_the_delimiter():
     ).loss.backward()
     step.step()
     logits = learner.eval()(IDS, MASK, [patches]).logits
-    after = merged(learner).get_input_embeddings().weight
+    after = merge_lora(learner).get_input_embeddings().weight
     moved = (after != before).any(1).nonzero()[:, 0].tolist()
     assert moved == [learner.config.delimiter_token_id]
     assert torch.allclose(learner(IDS, MASK, [patches]).logits, logits, rtol=0, atol=1e-5)

@@ -19,7 +19,8 @@ from regiontok.core.tokens import CLS, DELIMITER, REGION, WHOLE, Tokens
 from regiontok.model.positions import position_table, segment_positions
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Lora, Stage, TokenizerSettings, resolve
-from regiontok.train.build import build, choose
+from regiontok.train.build import build_model
+from regiontok.train.parts import set_trainable
 from samples.models import padded, tiny_sizes
 
 hub = pytest.importorskip("transformers")
@@ -284,7 +285,7 @@ def test_with_lora_around_the_language_model():
     stage = Stage(
         name="two", data=[], train=["language_model"], lora=Lora(rank=2, alpha=4), precision="fp32"
     )
-    wrapped = choose(model, stage).eval()  # adapters start at nothing
+    wrapped = set_trainable(model, stage).eval()  # adapters start at nothing
     assert type(wrapped.language_model).__name__.startswith("Peft")
     assert torch.equal(wrapped.generate(ids, mask, tokens_of(ROWS), **EXACT), expected)
 
@@ -313,7 +314,7 @@ def test_a_recipe_says_it():
     }
     stage = {"stage": [{"name": "one", "data": [{"records": "miniworld(4)"}]}]}
     recipe = resolve({**table, **stage}, name="x", overrides=["model.positions=segment"])
-    assert build(recipe).model.config.positions == "segment"
+    assert build_model(recipe).model.config.positions == "segment"
     with pytest.raises(
         ValueError, match=r"model\.positions: Input should be 'plain' or 'segment', got 'segments'"
     ):

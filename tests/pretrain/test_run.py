@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from regiontok.core.picture import Picture
-from regiontok.pretrain import build as build_module
-from regiontok.pretrain import run as loop
-from regiontok.pretrain.build import build
-from regiontok.pretrain.checkpoint import OtherCheckpoint, compare
+from regiontok.pretrain import build, loop
+from regiontok.pretrain.build import build_learner
+from regiontok.pretrain.checkpoint import OtherCheckpoint, check_shapes
 from regiontok.pretrain.evaluate import distances
-from regiontok.pretrain.folder import OtherRun
+from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.ranks import Ranks
-from regiontok.pretrain.run import PretrainingStopped, PretrainOptions, pretrain
+from regiontok.pretrain.run import pretrain
 from regiontok.rice.classes import RowGradient
+from regiontok.runs.errors import OtherRun, RunStopped
 from regiontok.settings.recipe import load_recipe
 from regiontok.shards.tar import ShardError
 from samples.pretraining import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
@@ -43,7 +44,7 @@ def train(shared: Path, out: Path, *overrides: str, resume: bool = False, **word
         out,
         options=options,
         resume=resume,
-        given=RECIPE,
+        recipe_text=RECIPE,
     )
 
 
@@ -58,12 +59,16 @@ def plain(shared, tmp_path_factory) -> Path:
 class TestOneProcess:
     def test_a_run_leaves_a_log_checkpoints_and_an_encoder(self, plain):
         entries = [json.loads(line) for line in (plain / "log.jsonl").read_text().splitlines()]
-        assert [e["step"] for e in entries if e["kind"] == "step"] == list(range(1, 11))
-        assert [(e["name"], e["size"]) for e in entries if e["kind"] == "stage"] == [
+        stages, steps, evaluations = (
+            [entry for entry in entries if entry["kind"] == kind]
+            for kind in ("stage", "step", "eval")
+        )
+        assert [entry["step"] for entry in steps] == list(range(1, 11))
+        assert [(entry["name"], entry["size"]) for entry in stages] == [
             ("low", [32, 32]),
             ("high", [32, 64]),
         ]
-        step = next(e for e in entries if e["kind"] == "step")
+        step = steps[0]
         assert {
             "loss_object",
             "loss_text",
@@ -79,20 +84,17 @@ class TestOneProcess:
             "step-10",
             "step-9",
         ]
-        judged = [e for e in entries if e["kind"] == "eval"]
-        assert [e["step"] for e in judged] == [0, 4, 8, 10]
-        assert sum(judged[0]["distances"]) == pytest.approx(1, abs=1e-4)
+        assert [entry["step"] for entry in evaluations] == [0, 4, 8, 10]
+        assert sum(evaluations[0]["distances"]) == pytest.approx(1, abs=1e-4)
 
     @pytest.mark.parametrize(
-        "step", [5, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 6, 7))]
+        "steps", [5, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 6, 7))]
     )
     def test_stopped_anywhere_and_resumed_is_the_same_to_the_last_bit(
-        self, shared, plain, tmp_path, step
+        self, shared, plain, tmp_path, steps
     ):
-        assert (
-            train(shared, tmp_path / "run", stop_after=step)["stopped"]
-            == f"after step {step} of 10; go on with --resume"
-        )
+        stopped = train(shared, tmp_path / "run", stop_after=steps)["stopped"]
+        assert stopped == f"after step {steps} of 10; go on with --resume"
         assert not train(shared, tmp_path / "run", resume=True)["stopped"]
         assert steps_of(tmp_path / "run") == steps_of(plain)
         weights = [
@@ -108,7 +110,9 @@ class TestOneProcess:
 
         options = PretrainOptions(device="cpu", cache=str(shared / "cache"), save_every=3)
         recipe = load_recipe(shared / "small.toml")
-        result = pretrain(recipe, tmp_path / "run", options=options, given=RECIPE, tell=signalled)
+        result = pretrain(
+            recipe, tmp_path / "run", options=options, recipe_text=RECIPE, tell=signalled
+        )
         assert result == {
             "step": 5,
             "stopped": "asked to, after step 5 of 10; go on with --resume",
@@ -119,15 +123,15 @@ class TestOneProcess:
         assert steps_of(tmp_path / "run") == steps_of(plain)
 
     def test_several_passes_are_one_batch(self, shared, plain, tmp_path):
-        train(shared, tmp_path / "run", each=5)
+        train(shared, tmp_path / "run", per_device=5)
         for whole, parts in zip(steps_of(plain), steps_of(tmp_path / "run"), strict=True):
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
 
     def test_bfloat16_is_the_same_curve_coarsely(self, shared, plain, tmp_path, monkeypatch):
         """What a GPU does, here on the CPU: autocast around the encoder, bfloat16 products in the
         class centres."""
-        for module in (loop, build_module):
-            monkeypatch.setattr(module, "halved", lambda table, ranks: True)
+        for module in (loop, build):
+            monkeypatch.setattr(module, "computes_in_bfloat16", lambda table, ranks: True)
         train(shared, tmp_path / "run", stop_after=4)
         pairs = list(zip(steps_of(plain)[:6], steps_of(tmp_path / "run"), strict=True))
         for whole, half in pairs:
@@ -174,20 +178,25 @@ class TestRefusals:
     def test_a_loss_that_is_not_finite_stops_before_anything_is_changed(
         self, shared, tmp_path, monkeypatch
     ):
-        real = loop.gradients
+        compute_gradients = loop.compute_gradients
 
-        def broken(learner, batch, step, *rest):
-            result = real(learner, batch, step, *rest)
-            return type(result)(result.loss * float("nan"), result.heads) if step == 4 else result
+        def broken(learner, batch, step, **options):
+            result = compute_gradients(learner, batch, step, **options)
+            return replace(result, loss=result.loss * float("nan")) if step == 4 else result
 
-        monkeypatch.setattr(loop, "gradients", broken)
+        monkeypatch.setattr(loop, "compute_gradients", broken)
         with pytest.raises(
-            PretrainingStopped,
-            match=r"step 5: the loss is nan.*checkpoints/step-3\. The batch: samples 48 to "
-            r"59.*image \d",
+            RunStopped,
+            match=r"step 5: the loss is nan.*checkpoints/step-3\. "
+            r"The batch: samples 48 to 59.*image \d",
         ):
             train(shared, tmp_path / "run")
-        assert [e["step"] for e in steps_of(tmp_path / "run") if "loss" in e] == [1, 2, 3, 4]
+        assert [entry["step"] for entry in steps_of(tmp_path / "run") if "loss" in entry] == [
+            1,
+            2,
+            3,
+            4,
+        ]
         monkeypatch.undo()
         assert not train(shared, tmp_path / "run", resume=True)["stopped"]
 
@@ -196,11 +205,11 @@ class TestRefusals:
             train(shared, plain, "pretrain.object.classes=65", resume=True)
         folder = plain / "checkpoints" / "step-10"
         about = json.loads((folder / "about.json").read_text())
-        compare(folder, about)
+        check_shapes(folder, about)
         with pytest.raises(
             OtherCheckpoint, match="classes of object = 64, this run of classes of object = 65"
         ):
-            compare(folder, about | {"classes of object": 65})
+            check_shapes(folder, about | {"classes of object": 65})
 
     @pytest.mark.parametrize(
         ("override", "message"),
@@ -233,31 +242,32 @@ class TestRefusals:
 
 class TestParts:
     def test_decay_is_for_matrices_and_clipping_apart_for_centres(self, shared):
-        learner = build(load_recipe(shared / "small.toml").pretrain, CPU)
-        decayed, rest = learner.trunk.param_groups
-        assert decayed["weight_decay"] == 0.2
-        assert rest["weight_decay"] == 0.0
-        assert all(parameter.ndim < 2 for parameter in rest["params"])
+        learner = build_learner(load_recipe(shared / "small.toml").pretrain, CPU)
+        matrices, vectors = learner.transformer_optimizer.param_groups
+        assert matrices["weight_decay"] == 0.2
+        assert vectors["weight_decay"] == 0.0
+        assert all(parameter.ndim < 2 for parameter in vectors["params"])
         assert not any(
-            parameter is centre
-            for parameter in learner.bare.parameters()
-            for centre in learner.centres.parameters()
+            parameter is centres
+            for parameter in learner.transformer.parameters()
+            for centres in learner.centres.parameters()
         )
         learner.centres.gradients["object"] = RowGradient(
             torch.tensor([1]), torch.full((1, 64), 10.0)
         )
-        assert float(learner.rows.clip(1.0)) == pytest.approx(80)
-        assert float(learner.rows.gradient_norm()) == pytest.approx(1, rel=1e-4)
+        assert float(learner.centre_optimizer.clip(1.0)) == pytest.approx(80)
+        assert float(learner.centre_optimizer.gradient_norm()) == pytest.approx(1, rel=1e-4)
 
     def test_centres_that_no_step_sampled_do_not_move(self, shared, tmp_path):
         result = train(shared, tmp_path / "run", "pretrain.loss.rho=0.01", stop_after=1)
         assert result["stopped"]
-        usage = next(e["usage_text"] for e in steps_of(tmp_path / "run") if "usage_text" in e)
+        steps = steps_of(tmp_path / "run")
+        usage = next(entry["usage_text"] for entry in steps if "usage_text" in entry)
         assert usage < 0.3
 
     def test_distances_of_patches_by_eye(self):
-        shares = distances(torch.tensor([[1.0, 0.0], [0.0, 3.0], [-2.0, 0.0]]))
-        assert shares.tolist() == [1.0, 2.0, 1.0]
+        values = distances(torch.tensor([[1.0, 0.0], [0.0, 3.0], [-2.0, 0.0]]))
+        assert values.tolist() == [1.0, 2.0, 1.0]
 
 
 @pytest.mark.slow
@@ -280,9 +290,9 @@ class TestProcesses:
     ):
         run(shared, tmp_path / "whole", ranks=ranks)
         interrupt_after(shared, tmp_path / "halted", 4, *words, ranks=ranks, by=by)
-        done = [entry["step"] for entry in steps_of(tmp_path / "halted")]
-        assert 3 <= done[-1] < 10
-        assert (tmp_path / "halted" / "checkpoints" / f"step-{done[-1]}").is_dir()
+        last = steps_of(tmp_path / "halted")[-1]["step"]
+        assert 3 <= last < 10
+        assert (tmp_path / "halted" / "checkpoints" / f"step-{last}").is_dir()
         run(shared, tmp_path / "halted", "--resume", ranks=ranks)
         assert steps_of(tmp_path / "halted") == steps_of(tmp_path / "whole")
 

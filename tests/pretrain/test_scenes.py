@@ -28,24 +28,22 @@ def test_shards_hold_the_scenes_their_masks_and_true_labels(tmp_path):
         scene = make_scene(5 + view.index, 64, (2, 5))
         assert np.array_equal(view.pixels, scene.pixels)
         for region, label, share in zip(view.regions, view.labels[:, 0], view.shares, strict=True):
-            shown = scene.objects[region]
-            assert (COLOURS[label // len(TEXTURES)], TEXTURES[label % len(TEXTURES)]) == (
-                shown.colour,
-                shown.texture,
-            )
-            assert share.sum() * 64 == pytest.approx(shown.visible, abs=1e-3)
+            thing = scene.objects[region]
+            attributes = COLOURS[label // len(TEXTURES)], TEXTURES[label % len(TEXTURES)]
+            assert attributes == (thing.colour, thing.texture)
+            assert share.sum() * 64 == pytest.approx(thing.visible, abs=1e-3)
 
 
 def test_a_word_is_a_region_with_its_text(tmp_path):
     data = whole(Scenes(4, size=64, words=True).shards(tmp_path))
     texts = []
     for view in (data[position] for position in range(4)):
-        (at,) = set(view.regions[view.kinds == 1].tolist())
+        (word,) = set(view.regions[view.kinds == 1].tolist())
         row = data.row(
             next(place for place in map(data.order.address, range(4)) if place.row == view.index)
         )
-        texts.append(row.texts[at])
-        x0, y0, x1, _ = row.boxes[at].astype(int)
+        texts.append(row.texts[word])
+        x0, y0, x1, _ = row.boxes[word].astype(int)
         assert (view.pixels[y0, x0:x1] == 255).all()  # the plate's upper edge
     assert len(set(texts)) > 1
 
@@ -74,9 +72,9 @@ def test_region_features_are_made_once_for_all_numbers_of_clusters(tmp_path, mon
 def test_written_once_and_the_same_again(tmp_path):
     scenes = Scenes(2, size=64)
     folder = scenes.shards(tmp_path / "a")
-    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert scenes.shards(tmp_path / "a") == folder
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
     again = scenes.shards(tmp_path / "b")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in again.iterdir()

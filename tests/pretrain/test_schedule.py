@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regiontok.pretrain.schedule import Positions, Timeline
+from regiontok.pretrain.schedule import RankPositions, Timeline
 from regiontok.settings.pretrain_recipe import PretrainStage
 
 
@@ -21,21 +21,23 @@ def stage(name: str = "a", **words) -> PretrainStage:
 )
 def test_any_number_of_ranks_sees_the_stream_without_gap_or_repeat(shapes, ranks):
     timeline = Timeline(
-        [stage(str(at), steps=steps, batch=batch) for at, (steps, batch) in enumerate(shapes)]
+        [stage(str(index), steps=steps, batch=batch) for index, (steps, batch) in enumerate(shapes)]
     )
-    seen = []
-    each = [list(Positions(timeline, 0, timeline.steps, rank, ranks)) for rank in range(ranks)]
-    for step in zip(*each, strict=True):
-        seen += [position for part in step for position in part]
-    assert seen == list(range(sum(steps * batch for steps, batch in shapes)))
+    by_rank = [RankPositions(timeline, 0, timeline.steps, rank, ranks) for rank in range(ranks)]
+    stream = [
+        position
+        for step in zip(*by_rank, strict=True)
+        for positions in step
+        for position in positions
+    ]
+    assert stream == list(range(sum(steps * batch for steps, batch in shapes)))
 
 
 def test_a_resumed_order_is_the_rest_of_the_whole():
     timeline = Timeline([stage(), stage("b", batch=2)])
-    whole = list(Positions(timeline, 0, 8, 1, 2))
-    assert [list(Positions(timeline, start, 8, 1, 2)) for start in range(8)] == [
-        whole[start:] for start in range(8)
-    ]
+    whole = list(RankPositions(timeline, 0, 8, rank=1, ranks=2))
+    for start in range(8):
+        assert list(RankPositions(timeline, start, 8, rank=1, ranks=2)) == whole[start:]
 
 
 def test_cosine_ends_at_its_share_and_a_tenth_stage_begins_anew():

@@ -44,16 +44,14 @@ every = 4
 SCRIPT = """
 import sys
 from pathlib import Path
-from regiontok.jobs.pretrain import PretrainOptions, pretrain
-recipe, out, cache, each = sys.argv[1:5]
+from regiontok.jobs.pretrain import pretrain
+from regiontok.pretrain.options import PretrainOptions
+recipe, out, cache, *words = sys.argv[1:]
 options = PretrainOptions(
-    device="cpu", save_every=2, cache=cache, each=int(each),
-    shard="--shard" in sys.argv, workers="--workers" in sys.argv,
+    device="cpu", save_every=2, cache=cache, shard="--shard" in words, workers="--workers" in words
 )
-overrides = [word for word in sys.argv[5:] if "=" in word]
-pretrain(
-    recipe, Path(out), options=options, overrides=overrides, resume="--resume" in sys.argv
-)
+overrides = [word for word in words if "=" in word]
+pretrain(recipe, Path(out), options=options, overrides=overrides, resume="--resume" in words)
 """
 TIMES = ("images_per_second", "peak_share")
 
@@ -65,7 +63,7 @@ def recipe_file(folder: Path) -> Path:
     return path
 
 
-def command(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0) -> list[str]:
+def command(folder: Path, out: Path, *words: str, ranks: int = 1) -> list[str]:
     """The words that start a run in `ranks` processes; generated data are shared below `folder`."""
     script = folder / "run.py"
     script.write_text(SCRIPT, encoding="utf-8")
@@ -73,13 +71,13 @@ def command(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0)
     if ranks > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     paths = map(str, (script, recipe_file(folder), out, folder / "cache"))
-    return [*start, *paths, str(each), *words]
+    return [*start, *paths, *words]
 
 
-def run(folder: Path, out: Path, *words: str, ranks: int = 1, each: int = 0) -> None:
+def run(folder: Path, out: Path, *words: str, ranks: int = 1) -> None:
     """Start a run and wait for its end."""
     done = subprocess.run(
-        command(folder, out, *words, ranks=ranks, each=each),
+        command(folder, out, *words, ranks=ranks),
         env=_environment(),
         capture_output=True,
         text=True,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from regiontok.model.vlm import RegionVLM
+from regiontok.runs.folder import RunFolder
 from regiontok.settings.recipe import resolve
-from regiontok.train.folder import RunFolder
-from regiontok.train.options import Options
+from regiontok.train.options import TrainOptions
 from regiontok.train.run import train
 
 DATA = "miniworld(12, size=64, fewest=1, most=1, questions='colour')"
@@ -46,9 +46,9 @@ def run_recipe(recipe, out, *, resume=False, **options):
     return train(
         recipe,
         out,
-        options=Options(device="cpu", save_every=3, **options),
+        options=TrainOptions(device="cpu", save_every=3, **options),
         resume=resume,
-        given="as given",
+        recipe_text="as given",
     )
 
 

@@ -9,7 +9,7 @@ from skimage import data as photos
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
-from regiontok.segment._working_size import at_full_size, shrunk
+from regiontok.segment._label_segmenter import at_full_size, shrunk
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.segment.slic import Slic
 from regiontok.settings import registry, spec

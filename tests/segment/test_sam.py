@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from skimage import data as photos
 
 from regiontok.core.picture import Picture
-from regiontok.segment.prompted.everything import Candidates, Place, passed
+from regiontok.segment.prompted.everything import Candidates, CanvasPlacement, passing
 from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
 from regiontok.segment.sam import Sam
 from regiontok.settings.registry import build, render
@@ -275,19 +275,19 @@ def test_stability_and_boxes_are_transformers():
     logits = torch.randn(5, 3, 20, 30, generator=torch.Generator().manual_seed(0)) * 3 - 2
     logits[0, 0] = -9  # empty
     logits[0, 1] = 9  # full
-    place = Place((20, 30), (64, 64), 64, padded=False)
+    place = CanvasPlacement((20, 30), (64, 64), 64, padded=False)
     scores = torch.rand(5, 3, generator=torch.Generator().manual_seed(1))
-    candidates = passed(logits, scores, Level(1, 0.4, 0.42), place, exact=True)
+    candidates = passing(logits, scores, Level(1, 0.4, 0.42), place, exact=True)
     stability = _compute_stability_score(logits, 0, 1)
     keep = (scores > 0.4) & (stability > 0.42)
     assert 0 < len(candidates) == keep.sum() < (scores > 0.4).sum()
     assert torch.equal(candidates.logits, logits[keep])
     assert torch.equal(candidates.scores, scores[keep])
     assert torch.equal(candidates.boxes, _batched_mask_to_box(logits > 0)[keep].float())
-    everything = passed(logits, scores, Level(1, 0.0, 0.0), place, exact=True)
+    everything = passing(logits, scores, Level(1, 0.0, 0.0), place, exact=True)
     assert torch.equal(everything.boxes, _batched_mask_to_box(logits > 0).flatten(0, 1).float())
     # here low resolution is the picture's
-    low = passed(logits, scores, Level(1, 0.4, 0.42), place, exact=False)
+    low = passing(logits, scores, Level(1, 0.4, 0.42), place, exact=False)
     assert torch.equal(low.logits, logits[keep].half())
     assert torch.equal(
         low.boxes - candidates.boxes, torch.tensor([0.0, 0, 1, 1]).expand(len(low), 4)
@@ -313,7 +313,7 @@ def test_every_cell_of_the_picture_has_its_prompt(height, width, side, padded):
         if height >= width
         else (max(1, round(64 * height / width)), 64)
     )
-    place = Place((height, width), inside if padded else (64, 64), 64, padded)
+    place = CanvasPlacement((height, width), inside if padded else (64, 64), 64, padded)
     cells = place.prompts(side) / torch.tensor(place.inside[::-1]) * side
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     torch.testing.assert_close(
@@ -499,7 +499,7 @@ def test_pictures_of_odd_sizes(name, size, checkpoints, local):
 
 def test_large_pictures_are_done_in_pieces(checkpoints, local, monkeypatch):
     (whole,) = sam(checkpoints["sam2"], exact=True)([SQUARE])
-    monkeypatch.setattr("regiontok.segment.prompted.everything.PIECE", 3 * 200 * 200)
+    monkeypatch.setattr("regiontok.segment.prompted.everything.PIECE_VALUES", 3 * 200 * 200)
     (pieces,) = sam(checkpoints["sam2"], exact=True)([SQUARE])
     assert whole.counts == pieces.counts
 
@@ -511,7 +511,7 @@ def test_half_precision_keeps_prompts_whole(checkpoints, local):
     assert module.prompt_encoder.shared_embedding.positional_embedding.dtype == torch.float32
     assert next(module.vision_encoder.parameters()).dtype == torch.bfloat16
     encoded, whole = (model.encode([SQUARE]) for model in (half._model, local["sam2"]))
-    prompts = whole.places[0].prompts(6)[None]
+    prompts = whole.placements[0].prompts(6)[None]
     hook = module.register_forward_hook(near_the_prompt, with_kwargs=True)
     (logits, scores), (other, others) = (
         half._model.decode(encoded, prompts),

@@ -323,10 +323,10 @@ def test_damage_met_while_reading_is_named_or_passed_over(tmp_path):
     assert len(batch) == 6
     path = tmp_path / "s-0.regions.parquet"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ShardError, match=r"s-0\.regions\.parquet: damaged"):
+    with pytest.raises(ShardError, match=r"s-0\.regions\.parquet: corrupt"):
         views_of(tmp_path)[0]
     with pytest.raises(
-        ShardError, match=r"100 images in a row cannot be used, the last: .*damaged"
+        ShardError, match=r"100 images in a row cannot be used, the last: .*corrupt"
     ):
         views_of(tmp_path, skip=True)[0]
 

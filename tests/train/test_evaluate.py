@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -9,18 +11,19 @@ from torch import nn
 from regiontok.data.collate import Collator, Example
 from regiontok.model.mini import mini_tokenizer
 from regiontok.model.splice import IGNORE
-from regiontok.train.evaluate import evaluate, last_answer
+from regiontok.train.evaluate import evaluate_vlm, last_answer
 
 TOKENIZER = mini_tokenizer()
 
 
 def example(question, *answers):
-    ids, labels = [1, *TOKENIZER(question).input_ids], None
+    ids = [1, *TOKENIZER(question).input_ids]
     labels = [IGNORE] * len(ids)
     for answer in answers:
-        said = [*TOKENIZER(answer).input_ids, TOKENIZER.eos_token_id]
+        answer_ids = [*TOKENIZER(answer).input_ids, TOKENIZER.eos_token_id]
         newline = TOKENIZER("\n").input_ids
-        ids, labels = ids + said + newline, labels + said + [IGNORE] * len(newline)
+        ids = ids + answer_ids + newline
+        labels = labels + answer_ids + [IGNORE] * len(newline)
     return Example(ids, labels)
 
 
@@ -33,16 +36,14 @@ class Parrot(nn.Module):
 
     def forward(self, input_ids, attention_mask, labels, pictures, use_cache):
         assert not self.training
-        return type(
-            "Out", (), {"loss": (labels[:, 1:] != IGNORE).float().sum() / attention_mask.sum()}
-        )
+        loss = (labels[:, 1:] != IGNORE).float().sum() / attention_mask.sum()
+        return SimpleNamespace(loss=loss)
 
     def generate(self, ids, mask, pictures, max_new_tokens, do_sample):
         assert not do_sample
-        said = [*TOKENIZER("red").input_ids, TOKENIZER.eos_token_id, TOKENIZER("x").input_ids[0]][
-            :max_new_tokens
-        ]
-        return torch.cat([ids, torch.tensor([said]).expand(len(ids), -1)], 1)
+        reply = [*TOKENIZER("red").input_ids, TOKENIZER.eos_token_id, *TOKENIZER("x").input_ids]
+        reply = reply[:max_new_tokens]
+        return torch.cat([ids, torch.tensor([reply]).expand(len(ids), -1)], 1)
 
 
 def test_exact_match_is_the_share_of_right_answers():
@@ -53,23 +54,27 @@ def test_exact_match_is_the_share_of_right_answers():
         example("c?", "blue", "red"),
         example("d?", "re"),
     ]
-    found = evaluate(model, rows, Collator(3), TOKENIZER, each=3, answers=4)
-    assert found["exact_match"] == 0.5
-    assert (found["answers"], found["examples"]) == (4.0, 4.0)
+    metrics = evaluate_vlm(
+        model, rows, collate=Collator(3), tokenizer=TOKENIZER, per_pass=3, answers=4
+    )
+    assert metrics["exact_match"] == 0.5
+    assert (metrics["answers"], metrics["examples"]) == (4.0, 4.0)
     assert model.training
 
 
 def test_the_loss_is_weighted_by_supervised_tokens():
     long, short = example("a?", "a long answer"), example("b?", "b")
-    found = evaluate(Parrot(), [long, short], Collator(3), TOKENIZER, each=1, answers=0)
+    metrics = evaluate_vlm(
+        Parrot(), [long, short], collate=Collator(3), tokenizer=TOKENIZER, per_pass=1, answers=0
+    )
     counts = [14, 2]
     shares = [14 / len(long.input_ids), 2 / len(short.input_ids)]
     expected = sum(c * s for c, s in zip(counts, shares, strict=True)) / sum(counts)
-    assert found["loss"] == pytest.approx(expected)
-    assert "exact_match" not in found
+    assert metrics["loss"] == pytest.approx(expected)
+    assert "exact_match" not in metrics
 
 
 def test_the_last_answer_is_asked_for_after_all_before_it():
-    asked, answer = last_answer(example("q", "one", "two"))
-    assert TOKENIZER.decode(asked) == "<s>qone</s>\n"
+    question, answer = last_answer(example("q", "one", "two"))
+    assert TOKENIZER.decode(question) == "<s>qone</s>\n"
     assert TOKENIZER.decode(answer) == "two</s>"

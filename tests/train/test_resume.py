@@ -12,8 +12,9 @@ import time
 import pytest
 import torch
 
+from regiontok.runs.errors import OtherRun
 from regiontok.settings.recipe import to_toml
-from regiontok.train.folder import OtherRecipe, RunFolder, steps_kept
+from regiontok.train.folder import TrainFolder
 from samples.training import ALIGN, TUNE, losses, run_recipe, toy_recipe, weights
 
 
@@ -25,15 +26,15 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "after", [6, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 3, 4, 7))]
+    "steps", [6, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 3, 4, 7))]
 )
-def test_a_run_that_is_stopped_goes_on_to_the_last_bit(whole, tmp_path, after):
+def test_a_run_that_is_stopped_goes_on_to_the_last_bit(whole, tmp_path, steps):
     """In the first stage and in the second one (dropout, checkpointing, LoRA); between checkpoints,
     at one, at a stage's end."""
     out = tmp_path / "run"
-    stopped = run_recipe(toy_recipe(), out, held_out=2, stop_after=after)
+    stopped = run_recipe(toy_recipe(), out, held_out=2, stop_after=steps)
     assert "go on with --resume" in stopped["stopped"]
-    assert len(losses(out)) == after
+    assert len(losses(out)) == steps
     assert run_recipe(toy_recipe(), out, held_out=2, resume=True)["stopped"] == ""
     assert losses(out) == losses(whole)
     for stage in ("1_align", "2_tune"):
@@ -44,15 +45,14 @@ def test_a_run_that_is_stopped_goes_on_to_the_last_bit(whole, tmp_path, after):
 def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
     out = tmp_path / "run"
     run_recipe(toy_recipe(), out, held_out=2, stop_after=3)
-    folder = RunFolder(out).checkpoints(0, "align")
-    (folder / ".writing" / "checkpoint-4").mkdir(parents=True)
-    (folder / ".writing" / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
+    checkpoints = TrainFolder(out).checkpoints(0, "align")
+    unfinished = checkpoints.staging / "checkpoint-4"
+    unfinished.mkdir(parents=True)
+    (unfinished / "model.safetensors").write_bytes(b"half")
     with (out / "log.jsonl").open("a") as file:
-        file.write(
-            '{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n{"stage": '
-            '1, "ki'
-        )
-    assert list(steps_kept(folder)) == [3]
+        file.write('{"stage": 1, "kind": "step", "step": 4, "loss": 9.9, "grad_norm": 1.0}\n')
+        file.write('{"stage": 1, "ki')
+    assert list(checkpoints.by_step()) == [3]
     run_recipe(toy_recipe(), out, held_out=2, resume=True)
     assert losses(out) == losses(whole)
 
@@ -60,28 +60,43 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
 def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
     out = whole
     with pytest.raises(
-        OtherRecipe,
-        match=r"was begun with another setting: there 'learning_rate = 0.001', now "
-        r"'learning_rate = 0.5'",
+        OtherRun,
+        match=r"was begun with another setting: "
+        r"there 'learning_rate = 0.001', now 'learning_rate = 0.5'",
     ):
         run_recipe(toy_recipe({**ALIGN, "learning_rate": 0.5}, TUNE), out, held_out=2, resume=True)
-    with pytest.raises(OtherRecipe, match=r'"held_out": 2'):
+    with pytest.raises(OtherRun, match=r'"held_out": 2'):
         run_recipe(toy_recipe(), out, held_out=3, resume=True)
     with pytest.raises(ValueError, match="holds a run already: go on with --resume"):
         run_recipe(toy_recipe(), out, held_out=2)
     (tmp_path / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(ValueError, match="is not empty and holds no run"):
-        run_recipe(toy_recipe(), tmp_path)
-    assert run_recipe(toy_recipe(), out, held_out=2, resume=True) == {"stages": {}, "stopped": ""}
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="is not empty and holds no run"):
+            run_recipe(toy_recipe(), tmp_path, resume=resume)
+    done = run_recipe(toy_recipe(), out, held_out=2, resume=True)
+    assert done == {"stages": {}, "stopped": "", "interrupted": False}
+
+
+def test_a_start_that_failed_before_its_first_step_blocks_nothing(tmp_path):
+    """Another recipe starts in the same folder, and the log tells of this one only."""
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="longer than max_length=20"):
+        run_recipe(toy_recipe({**ALIGN, "max_length": 20}), out)
+    assert (out / "resolved.toml").exists()
+    run_recipe(toy_recipe(ALIGN), out, stop_after=1)
+    assert "max_length = 512" in (out / "resolved.toml").read_text()
+    assert [entry["kind"] for entry in TrainFolder(out).entries()] == ["stage", "step"]
+    with pytest.raises(ValueError, match="holds a run already"):
+        run_recipe(toy_recipe(ALIGN), out)
 
 
 CHILD = """
 import sys
 from regiontok.settings.recipe import load_recipe
-from regiontok.train.options import Options
+from regiontok.train.options import TrainOptions
 from regiontok.train.run import train
-recipe, options = load_recipe(sys.argv[1]), Options(device="cpu", save_every=3)
-print(train(recipe, sys.argv[2], options=options, resume=True)["stopped"])
+options = TrainOptions(device="cpu", save_every=3)
+print(train(load_recipe(sys.argv[1]), sys.argv[2], options=options, resume=True)["stopped"])
 """
 
 
@@ -129,4 +144,4 @@ def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
     taken = len(losses(tmp_path / "run"))
     assert process.returncode == 0
     assert f"stage 'align' at step {taken}; go on with --resume" in said
-    assert max(steps_kept(RunFolder(tmp_path / "run").checkpoints(0, "align"))) == taken < 200
+    assert max(TrainFolder(tmp_path / "run").checkpoints(0, "align").by_step()) == taken < 200

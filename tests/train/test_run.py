@@ -9,10 +9,11 @@ import math
 import pytest
 import torch
 
-from regiontok.train.build import build
-from regiontok.train.folder import RunFolder, publish, steps_kept
-from regiontok.train.options import Options
-from regiontok.train.stopping import TrainingStopped
+from regiontok.runs.errors import RunStopped
+from regiontok.train.build import build_model
+from regiontok.train.folder import TrainFolder
+from regiontok.train.options import TrainOptions
+from regiontok.train.run import train
 from regiontok.train.trainer import StageTrainer
 from samples.training import ALIGN, DATA, losses, run_recipe, toy_recipe, weights
 
@@ -26,7 +27,7 @@ def whole(tmp_path_factory):
 
 def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
     out, result = whole
-    assert result["stopped"] == ""
+    assert (result["stopped"], result["interrupted"]) == ("", False)
     assert list(result["stages"]) == ["align", "tune"]
     assert [(stage, step) for stage, step, *_ in losses(out)] == [
         (s, n) for s in (1, 2) for n in (1, 2, 3, 4)
@@ -39,8 +40,8 @@ def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["tune"]["eval_examples"] == 2.0
     assert 0.0 <= metrics["tune"]["eval_exact_match"] <= 1.0
-    stages = [entry for entry in RunFolder(out).entries() if entry["kind"] == "stage"]
-    assert stages[0]["aside"] == {"held out for evaluation": 2}
+    stages = [entry for entry in TrainFolder(out).entries() if entry["kind"] == "stage"]
+    assert stages[0]["set_aside"] == {"held out for evaluation": 2}
     assert stages[0]["parts"]["language_model"][0] == 0
     assert not list((out / ".checkpoints").glob("*"))
     assert not [
@@ -50,21 +51,21 @@ def test_a_run_of_two_stages_leaves_models_metrics_and_its_papers(whole):
 
 def test_a_stage_changes_its_parts_only_and_carries_on_the_one_before(whole):
     out, _ = whole
-    aligned, tuned = weights(out / "1_align"), weights(out / "2_tune")
-    start = build(toy_recipe()).model.state_dict()
-    assert set(aligned) == set(tuned) == set(start)
+    first, second = weights(out / "1_align"), weights(out / "2_tune")
+    start = build_model(toy_recipe()).model.state_dict()
+    assert set(first) == set(second) == set(start)
     for name in start:
-        assert name.startswith("head.") or torch.equal(aligned[name], start[name])
-    assert not torch.equal(aligned["head.norm.weight"], start["head.norm.weight"])
+        assert name.startswith("head.") or torch.equal(first[name], start[name])
+    assert not torch.equal(first["head.norm.weight"], start["head.norm.weight"])
     adapted = [
         name
-        for name in aligned
+        for name in first
         if name.startswith("language_model.model.layers")
-        and not torch.equal(aligned[name], tuned[name])
+        and not torch.equal(first[name], second[name])
     ]
     assert len(adapted) == 7  # the seven matrices of the one layer; its norms are not adapted
     untouched = "language_model.model.embed_tokens.weight"
-    assert torch.equal(aligned[untouched], tuned[untouched])
+    assert torch.equal(first[untouched], second[untouched])
 
 
 def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):
@@ -85,19 +86,19 @@ def test_worker_processes_change_nothing(whole, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(tmp_path, monkeypatch):
-    before = StageTrainer.training_step
+    training_step = StageTrainer.training_step
 
     def broken(self, *args, **kwargs):
-        loss = before(self, *args, **kwargs)
+        loss = training_step(self, *args, **kwargs)
         return loss * math.nan if self.state.global_step == 3 else loss
 
     monkeypatch.setattr(StageTrainer, "training_step", broken)
     with pytest.raises(
-        TrainingStopped,
+        RunStopped,
         match=r"step 4: the loss is nan .* last good checkpoint is .*checkpoint-3.*: miniworld-\d+",
     ):
         run_recipe(toy_recipe(ALIGN), tmp_path / "run")
-    assert list(steps_kept(RunFolder(tmp_path / "run").checkpoints(0, "align"))) == [3]
+    assert list(TrainFolder(tmp_path / "run").checkpoints(0, "align").by_step()) == [3]
 
 
 def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
@@ -106,7 +107,7 @@ def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
 
     monkeypatch.setattr(StageTrainer, "training_step", full)
     with pytest.raises(
-        TrainingStopped,
+        RunStopped,
         match=r"at step 1.*--per-device 2 \(now 4.*checkpointing=true.*max_length \(now 512\)",
     ):
         run_recipe(toy_recipe(ALIGN), tmp_path / "run")
@@ -133,31 +134,15 @@ def test_the_batch_is_grouped_weighted_and_evaluated_on_the_way(tmp_path):
         evaluate_every=1,
         answers=1,
     )
-    kinds = [entry["kind"] for entry in RunFolder(tmp_path / "run").entries()]
+    kinds = [entry["kind"] for entry in TrainFolder(tmp_path / "run").entries()]
     assert kinds.count("eval") == kinds.count("step") + 1
-    assert (
-        kinds.count("step") == 3
-    )  # half of the first source's, all of the second's: some 11 records in batches of 4
-
-
-def test_a_checkpoint_takes_its_place_at_once_and_old_ones_go(tmp_path):
-    for step in (1, 2, 10):
-        staged = tmp_path / ".writing" / f"checkpoint-{step}"
-        staged.mkdir(parents=True)
-        (staged / "x").write_text(str(step))
-        publish(staged, tmp_path, keep=2)
-    assert list(steps_kept(tmp_path)) == [2, 10]
-    assert (tmp_path / "checkpoint-10" / "x").read_text() == "10"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".writing",
-        "checkpoint-10",
-        "checkpoint-2",
-    ]
+    # half of the first source's, all of the second's: some 11 records in batches of 4
+    assert kinds.count("step") == 3
 
 
 def test_tensorboard_gets_the_curve(tmp_path):
     pytest.importorskip("tensorboard")
-    run_recipe(toy_recipe({**ALIGN, "steps": 1}), tmp_path / "run", log="tensorboard")
+    run_recipe(toy_recipe({**ALIGN, "steps": 1}), tmp_path / "run", tracker="tensorboard")
     assert list((tmp_path / "run" / "tensorboard" / "1_align").glob("events.*"))
 
 
@@ -168,8 +153,22 @@ def test_tensorboard_gets_the_curve(tmp_path):
         ({"save_every": 0}, "save_every is at least 1"),
         ({"held_out": -1}, "held_out is 0 or more"),
         ({"stop_after": 0}, "stop_after is at least 1"),
+        ({"device": "banana"}, "device must be 'auto' or 'cpu' or 'cuda', not 'banana'"),
     ],
 )
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        Options(**options)
+        TrainOptions(**options)
+
+
+def test_weights_are_divided_by_a_launcher_only(tmp_path):
+    with pytest.raises(ValueError, match=r"start it by `accelerate launch .*fsdp2\.yaml"):
+        run_recipe(toy_recipe(ALIGN), tmp_path / "run", shard=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device 'cuda': torch finds no GPU here"):
+        train(toy_recipe(ALIGN), tmp_path / "run", options=TrainOptions(device="cuda"))
+    assert not (tmp_path / "run").exists()

@@ -34,6 +34,10 @@ class Eye:
     def identity(self):
         return self.weights
 
+    @property
+    def layer_name(self):
+        return str(self.layer)
+
 
 def pattern(h=6, w=8, d=5):
     """An artifact with mean zero over positions."""
@@ -101,7 +105,7 @@ def test_the_file_knows_its_encoder(tmp_path):
     name = str(save_artifact(tmp_path / "a.safetensors", pattern(), Eye(), images=7))
     known = load_artifact(name)
     assert torch.equal(known.values, pattern().float())
-    assert (known.weights, known.layer, known.images) == ("w1", "layer=-1", 7)
+    assert (known.weights, known.layer, known.images) == ("w1", "-1", 7)
     Denoise(name).check(Eye())
     Denoise(name).check(Eye(size=128))
     for other in (Eye(weights="w2"), Eye(layer=-2)):

@@ -71,9 +71,10 @@ def show(
 
         folder = Path(name)
         if (folder / "log.jsonl").is_file():
+            from regiontok.cli.run_tables import evaluation_table
             from regiontok.jobs.curves import evaluations, write_curves
 
-            stdout().print(evaluations(folder))
+            stdout().print(evaluation_table(folder.name, evaluations(folder)))
             say(f"drawn: {write_curves(folder)}")
         elif folder.is_dir():
             for entry, regions in show_output(folder):

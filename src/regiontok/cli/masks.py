@@ -161,7 +161,7 @@ def masks_verify(store: Store) -> None:
     Example: `regiontok masks verify store`
     """
     with clear_errors():
-        from regiontok.maskstore.care import verify
+        from regiontok.maskstore.maintenance import verify
 
         verdicts = list(verify(store))
         corrupt = [str(verdict.problem) for verdict in verdicts if verdict.problem]
@@ -176,7 +176,7 @@ def masks_verify(store: Store) -> None:
             {
                 "command": "masks verify",
                 "files": len(verdicts),
-                "parts": sum(verdict.part for verdict in verdicts),
+                "parts": sum(verdict.is_part for verdict in verdicts),
                 "images": images,
                 "corrupt": corrupt,
             }
@@ -196,7 +196,7 @@ def masks_merge(
     """
     with clear_errors():
         from regiontok.jobs.masks.store_state import store_info
-        from regiontok.maskstore.care import merge
+        from regiontok.maskstore.maintenance import merge
 
         left_out = [
             str(verdict.problem) for verdict in merge(stores, out, skip_corrupt=skip_corrupt)

@@ -2,134 +2,123 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from regiontok.cli import run_flags
+from regiontok.cli.options import DryRun, Out, Overrides, Resume, Scale
 from regiontok.cli.terminal import clear_errors, closing_json, print_tables, stderr
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or path; `regiontok ls recipes`.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value, say every_stage.steps=100")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("run"),
-    scale: Annotated[str, typer.Option(help="mini, small or paper.")] = "mini",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what stands in --out.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and stop.")] = False,
-    hardware: Annotated[
-        str, typer.Option(help="For --dry-run: h100x4, h200, a100x8, rtx4090 ...")
-    ] = "h100",
-    sharded: Annotated[
-        bool, typer.Option("--sharded", help="For --dry-run: FSDP2 or ZeRO-3.")
-    ] = False,
+    recipe: run_flags.Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("run"),
+    scale: Scale = "mini",
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    hardware: run_flags.HardwareName = "h100",
     samples: Annotated[
-        int, typer.Option(min=1, help="For --dry-run: records measured a stage.")
+        int, typer.Option(min=1, help="Records that a --dry-run measures for a stage.")
     ] = 256,
-    log: Annotated[str, typer.Option(help="tensorboard, trackio or wandb, beside log.jsonl.")] = "",
-    per_device: Annotated[int, typer.Option(min=0, help="Samples of one pass; 0: what fits.")] = 0,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
-    keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
     held_out: Annotated[int, typer.Option(min=0, help="Records kept for evaluation.")] = 0,
-    evaluate_every: Annotated[int, typer.Option(min=0, help="Steps; 0: at each stage's end.")] = 0,
-    answers: Annotated[int, typer.Option(min=0, help="Held-out records answered greedily.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read records.")] = 0,
-    cache: Annotated[str, typer.Option(help="Folder of frozen features.")] = "",
-    stop_after: Annotated[
-        int | None, typer.Option(min=1, help="Steps of this call, then a checkpoint.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    evaluate_every: Annotated[
+        int, typer.Option(min=0, help="Steps between evaluations; 0: at each stage's end.")
+    ] = 0,
+    answers: Annotated[
+        int, typer.Option(min=0, help="Held-out records that are answered greedily.")
+    ] = 64,
+    tracker: Annotated[
+        str, typer.Option(help="tensorboard, trackio or wandb, beside log.jsonl.")
+    ] = "",
+    per_device: run_flags.PerDevice = 0,
+    save_every: run_flags.SaveEvery = 500,
+    keep: run_flags.Keep = 2,
+    workers: run_flags.Workers = 0,
+    stop_after: run_flags.StopAfter = None,
+    device: run_flags.Device = "auto",
+    shard: run_flags.Shard = False,
+    cache: run_flags.Cache = "",
 ) -> None:
     """Train a recipe's stages.
 
     Several devices: `accelerate launch --config_file .../regiontok/train/configs/ddp.yaml -m
-    regiontok.cli.app train ...`.
+    regiontok.cli.app train ...`; with --shard fsdp2.yaml or zero3.yaml.
 
     Examples: `regiontok train train/colour --out run --held-out 60`, `regiontok train train/colour
     --dry-run --hardware h100x4`
     """
     with clear_errors():
         from regiontok.cli.progress import follow, progress
-        from regiontok.jobs import train as command
-        from regiontok.train.options import Options
+        from regiontok.cli.run_tables import training_line, training_tables
+        from regiontok.jobs import train as job
+        from regiontok.train.options import TrainOptions
 
-        options = Options(
-            per_device,
-            save_every,
-            keep,
-            held_out,
-            evaluate_every,
-            answers,
-            workers,
-            log,
-            cache,
-            stop_after,
-            device,
+        options = TrainOptions(
+            held_out=held_out,
+            evaluate_every=evaluate_every,
+            answers=answers,
+            tracker=tracker,
+            per_device=per_device,
+            save_every=save_every,
+            keep=keep,
+            workers=workers,
+            stop_after=stop_after,
+            device=device,
+            shard=shard,
+            cache=cache,
         )
         changes = tuple(overrides or ())
         if dry_run:
-            plans = command.plan(
+            plans = job.plan_training(
                 recipe,
                 scale=scale,
                 overrides=changes,
                 options=options,
                 on=hardware,
-                sharded=sharded,
                 samples=samples,
             )
-            print_tables(command.results(plans, hardware))
-            closing_json(
-                {"command": "train", "dry_run": True, "stages": [one.as_dict() for one in plans]}
-            )
+            _print_plan("train", training_tables(plans, hardware), plans)
             return
-
         with progress(stderr()) as bar:
-            found = command.train(
+            result = job.train(
                 recipe,
                 out,
                 scale=scale,
                 overrides=changes,
                 options=options,
                 resume=resume,
-                tell=follow(bar, command.show),
+                tell=follow(bar, training_line),
             )
-        if command.is_first_process():
-            if found["stopped"]:
-                stderr().print(f"stopped: {found['stopped']}", highlight=False, markup=False)
-            closing_json({"command": "train", **found, "out": str(out)})
-    raise typer.Exit(130 if found["stopped"] and stop_after is None else 0)
+        if _is_first_process():
+            _print_result("train", result, out)
+    raise typer.Exit(130 if result["interrupted"] else 0)
 
 
 def pretrain(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or path, say rice/pretrain_b16.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value, say pretrain.loss.rho=0.2")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("run"),
-    scale: Annotated[str, typer.Option(help="mini, small or paper.")] = "mini",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what stands in --out.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and stop.")] = False,
-    hardware: Annotated[str, typer.Option(help="For --dry-run: h100x64, h200x8 ...")] = "h100x64",
-    shard: Annotated[bool, typer.Option("--shard", help="FSDP2 in place of DDP.")] = False,
-    compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile each block.")] = False,
-    per_device: Annotated[
-        int, typer.Option(min=0, help="Images of one pass; 0: all of a device's.")
-    ] = 0,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 1000,
-    keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    recipe: run_flags.Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("run"),
+    scale: Scale = "mini",
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    hardware: run_flags.HardwareName = "h100x64",
     skip: Annotated[
         bool, typer.Option("--skip", help="Pass over damaged shards and images.")
     ] = False,
-    stop_after: Annotated[int, typer.Option(min=0, help="Steps of this call; 0: to the end.")] = 0,
-    cache: Annotated[str, typer.Option(help="Folder of generated sources.")] = "",
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile each block.")] = False,
+    per_device: run_flags.PerDevice = 0,
+    save_every: run_flags.SaveEvery = 1000,
+    keep: run_flags.Keep = 2,
+    workers: run_flags.Workers = 0,
+    stop_after: run_flags.StopAfter = None,
+    device: run_flags.Device = "auto",
+    shard: run_flags.Shard = False,
+    cache: run_flags.Cache = "",
 ) -> None:
     """Pretrain a region transformer by cluster discrimination (RICE); also under torchrun.
 
@@ -138,46 +127,61 @@ def pretrain(
     """
     with clear_errors():
         from regiontok.cli.progress import follow, progress
-        from regiontok.jobs import pretrain as command
+        from regiontok.cli.run_tables import pretraining_line, pretraining_tables
+        from regiontok.jobs import pretrain as job
+        from regiontok.pretrain.options import PretrainOptions
 
+        options = PretrainOptions(
+            skip=skip,
+            compile_blocks=compile_blocks,
+            per_device=per_device,
+            save_every=save_every,
+            keep=keep,
+            workers=workers,
+            stop_after=stop_after,
+            device=device,
+            shard=shard,
+            cache=cache,
+        )
         changes = tuple(overrides or ())
         if dry_run:
-            plans = command.plan(
-                recipe, scale=scale, overrides=changes, on=hardware, shard=shard, each=per_device
+            plans = job.plan_pretraining(
+                recipe, scale=scale, overrides=changes, options=options, on=hardware
             )
-            print_tables(command.results(plans, hardware))
-            closing_json(
-                {"command": "pretrain", "dry_run": True, "stages": [one.as_dict() for one in plans]}
-            )
+            _print_plan("pretrain", pretraining_tables(plans, hardware), plans)
             return
-        options = command.PretrainOptions(
-            per_device,
-            save_every,
-            keep,
-            workers,
-            device,
-            shard,
-            compile_blocks,
-            skip,
-            stop_after,
-            cache,
-        )
-
         with progress(stderr()) as bar:
-            tell = follow(bar, command.show)
-            found = command.pretrain(
+            result = job.pretrain(
                 recipe,
                 out,
                 scale=scale,
                 overrides=changes,
                 options=options,
                 resume=resume,
-                tell=tell,
+                tell=follow(bar, pretraining_line),
             )
-        if command.is_first_process():
-            if found["stopped"]:
-                stderr().print(f"stopped: {found['stopped']}", highlight=False, markup=False)
-            drawn = command.drawn(out, found["step"])
-            found.pop("distances", None)  # forty numbers: they stand in the log
-            closing_json({"command": "pretrain", **found, "out": str(out), "curves": drawn})
-    raise typer.Exit(130 if found["interrupted"] else 0)
+        if _is_first_process():
+            # the forty numbers of the histogram stand in the log
+            summary = {key: value for key, value in result.items() if key != "distances"}
+            picture = job.draw_run(out, result["step"])
+            _print_result("pretrain", summary, out, curves=picture)
+    raise typer.Exit(130 if result["interrupted"] else 0)
+
+
+def _is_first_process() -> bool:
+    """True in the process that says what is said once."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _print_plan(command: str, plan_tables: Iterable[Any], plans: Iterable[Any]) -> None:
+    """Print a plan as tables and as the closing line of JSON."""
+    print_tables(plan_tables)
+    stages = [plan.as_dict() for plan in plans]
+    closing_json({"command": command, "dry_run": True, "stages": stages})
+
+
+def _print_result(command: str, result: dict[str, Any], out: Path, **more: str) -> None:
+    """Say why a run ended early, if it did, and print the closing line of JSON."""
+    if result["stopped"]:
+        stderr().print(f"stopped: {result['stopped']}", highlight=False, markup=False)
+    closing_json({"command": command, **result, "out": str(out), **more})

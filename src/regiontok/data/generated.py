@@ -21,8 +21,7 @@ import numpy as np
 from regiontok.core.picture import Picture
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import COLOURS, SHAPES
-from regiontok.settings import spec
-from regiontok.settings.binding import bind
+from regiontok.settings.binding import from_text
 
 QUESTIONS = ("colour", "shape", "count", "presence")
 QUESTIONS_VERSION = 1  # raise it with every change of a question or of how it is drawn
@@ -86,8 +85,7 @@ class Miniworld(Sequence[dict[str, Any]]):
             ValueError: If the text names an argument that a source does not have, lacks `n`, or
                 gives a value of the wrong type.
         """
-        (call,) = spec.parse(text)
-        return cls(**bind(cls, call, "source"))
+        return from_text(cls, text, "source")
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -158,8 +156,7 @@ def picture_of(image: str) -> Picture:
 
 @lru_cache(maxsize=8)  # a record and its picture are asked for one after the other
 def _scene(image: str) -> Scene:
-    (call,) = spec.parse(image)
-    scene = SceneImage(**bind(SceneImage, call, "image"))
+    scene = from_text(SceneImage, image, "image")
     return make_scene(scene.seed, size=scene.size, objects=(scene.fewest, scene.most))
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 # colour vision.
 HUES = np.array(
     [
-        [152, 191, 254], [136, 107, 238], [235, 154, 253], [212, 73, 150], [253, 161, 160], [207, 99, 13],
-        [245, 176, 5], [140, 140, 1], [116, 218, 92], [16, 157, 123], [12, 215, 224], [18, 146, 192],
+        [152, 191, 254], [136, 107, 238], [235, 154, 253], [212, 73, 150],
+        [253, 161, 160], [207, 99, 13], [245, 176, 5], [140, 140, 1],
+        [116, 218, 92], [16, 157, 123], [12, 215, 224], [18, 146, 192],
     ],
     np.uint8,
 )  # fmt: skip
@@ -27,7 +28,7 @@ APART = 3  # hue steps (90 degrees) beyond which two colours count as equally di
 
 
 def neighbours(members: Int[np.ndarray, "h w m"]) -> Int[np.ndarray, "p 2"]:
-    """Pairs of regions (a < b) that share a patch or lie on patches that touch, corners included.
+    """Pairs of regions (a < b) on one patch, or on patches that touch at sides or corners.
 
     `members` lists the regions of each patch, -1 behind the last.
 
@@ -36,32 +37,38 @@ def neighbours(members: Int[np.ndarray, "h w m"]) -> Int[np.ndarray, "p 2"]:
     """
     h, w, _ = members.shape
     count = int(members.max(initial=-1)) + 1
-    found = []
+    codes = []
     for down, right in ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1)):
-        here = members[: h - down, max(0, -right) : w - max(0, right), :, None]
-        there = members[down:, max(0, right) : w + min(0, right), None, :]
-        code = np.minimum(here, there) * count + np.maximum(here, there)
-        found.append(np.unique(code[(here >= 0) & (there >= 0) & (here != there)]))
-    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(1, count)), axis=1)
+        patch = members[: h - down, max(0, -right) : w - max(0, right), :, None]
+        neighbour = members[down:, max(0, right) : w + min(0, right), None, :]
+        code = np.minimum(patch, neighbour) * count + np.maximum(patch, neighbour)
+        codes.append(np.unique(code[(patch >= 0) & (neighbour >= 0) & (patch != neighbour)]))
+    return np.stack(np.divmod(np.unique(np.concatenate(codes)), max(1, count)), axis=1)
 
 
 def colours(sizes: Int[np.ndarray, "k"], pairs: Int[np.ndarray, "p 2"]) -> UInt8[np.ndarray, "k 3"]:
-    """A colour of each region: neighbours as far apart in hue as 90 degrees where that can be, all
-    hues used about equally."""
+    """A colour of each region.
+
+    Neighbours are 90 degrees of hue apart where that can be, and all hues are used about equally.
+
+    Args:
+        sizes: patches of each region.
+        pairs: neighbouring regions, as `neighbours` lists them.
+    """
     count = len(HUES)
     steps = np.abs(np.arange(count)[:, None] - np.arange(count))
     steps = np.minimum(np.minimum(steps, count - steps), APART)
     hue = np.full(len(sizes), -1)
     used = np.zeros(count)
-    both = np.concatenate([pairs, pairs[:, ::-1]])
-    both = both[np.argsort(both[:, 0], kind="stable")]
-    start = np.searchsorted(both[:, 0], np.arange(len(sizes) + 1))
+    directed = np.concatenate([pairs, pairs[:, ::-1]])
+    directed = directed[np.argsort(directed[:, 0], kind="stable")]
+    start = np.searchsorted(directed[:, 0], np.arange(len(sizes) + 1))
     for region in np.argsort(-sizes, kind="stable"):
-        around = hue[both[start[region] : start[region + 1], 1]]
-        around = np.bincount(around[around >= 0], minlength=count)
-        nearest = np.where(around[None, :] > 0, steps, APART).min(axis=1)
+        neighbour_hues = hue[directed[start[region] : start[region + 1], 1]]
+        times_taken = np.bincount(neighbour_hues[neighbour_hues >= 0], minlength=count)
+        nearest = np.where(times_taken[None, :] > 0, steps, APART).min(axis=1)
         # By how far the nearest neighbour's hue is, then by how few neighbours have it, then by how
         # rarely it is used.
-        hue[region] = np.lexsort((used, around, -nearest))[0]
+        hue[region] = np.lexsort((used, times_taken, -nearest))[0]
         used[hue[region]] += 1
     return HUES[hue]

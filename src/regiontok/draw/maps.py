@@ -1,9 +1,8 @@
-"""Numbers of patches as colours on their photo: colour fields (PCA), scalar fields with a scale
-(norms), regions with exact borders.
+"""Values of patches as colours on their photo: PCA, norms with a scale, regions with borders.
 
 Every patch is one flat block over the pixels that it sees, at the drawing's own resolution: nothing
-is interpolated between patches, so that a single odd patch shows as one. What no patch sees of the
-photo is the photo, greyed; padding is not part of the photo and does not show.
+is interpolated between patches, so that a single odd patch shows as one. Where no patch sees the
+photo, the photo is greyed; padding is not part of the photo and does not show.
 """
 
 from __future__ import annotations
@@ -30,26 +29,33 @@ if TYPE_CHECKING:
 # grey and without colour vision.
 VIRIDIS = np.array(
     [
-        [68, 1, 84], [72, 24, 106], [71, 45, 123], [66, 64, 134], [59, 82, 139], [51, 99, 141], [44, 114, 142], [38, 130, 142],
-        [33, 145, 140], [31, 160, 136], [40, 174, 128], [63, 188, 115], [94, 201, 98], [132, 212, 75], [173, 220, 48], [216, 226, 25],
+        [68, 1, 84], [72, 24, 106], [71, 45, 123], [66, 64, 134], [59, 82, 139], [51, 99, 141],
+        [44, 114, 142], [38, 130, 142], [33, 145, 140], [31, 160, 136], [40, 174, 128],
+        [63, 188, 115], [94, 201, 98], [132, 212, 75], [173, 220, 48], [216, 226, 25],
         [253, 231, 37],
     ],
     np.uint8,
 )  # fmt: skip
-# a range narrower than this share of its numbers is rounding: all of it gets the middle colour
+# A range narrower than this share of its numbers is rounding: all of it gets the middle colour.
 FLAT = 1e-3
-WIDENED = 0.05  # by this share of the number on both sides
+WIDENED = 0.05  # such a range is widened by this share of its numbers on both sides
 TINT = 0.6  # opacity of a region's colour over the photo in grey
-Line = tuple[float, float, float, float]
+Line = tuple[float, float, float, float]  # (x0, y0, x1, y1)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers from `low` to `high` as colours from dark blue to yellow; what lies beyond takes the
-    colour of the end.
+    """Numbers from `low` to `high` as colours from dark blue to yellow.
+
+    A number beyond takes the colour of the end.
+
+    Attributes:
+        low: the number with the darkest colour.
+        high: the number with the lightest colour.
+        label: the text below the scale: what the numbers are.
 
     Raises:
-        ValueError: ends that are no finite numbers, or not in order.
+        ValueError: If the ends are not finite, or not in order.
 
     >>> Scale(0, 10).colours(np.array([0.0, 10.0, 99.0])).tolist()
     [[68, 1, 84], [253, 231, 37], [253, 231, 37]]
@@ -67,78 +73,58 @@ class Scale:
 
     @classmethod
     def of(cls, fields: Iterable[Float[np.ndarray, "..."]], label: str = "") -> Scale:
-        """From the smallest to the largest finite number of all fields; widened where they are all
-        the same.
+        """The scale from the smallest to the largest finite number of all fields.
+
+        It is widened where they are all the same.
 
         Raises:
-            ValueError: no finite number.
+            ValueError: If there is no finite number.
 
         >>> Scale.of([np.array([3.0, np.nan]), np.array([[1.0, 2.0]])])
         Scale(low=1.0, high=3.0, label='')
         >>> Scale.of([np.full(4, 20.0)])
         Scale(low=19.0, high=21.0, label='')
         """
-        flat = np.concatenate([np.ravel(field) for field in fields] or [np.zeros(0)]).astype(
-            np.float64
-        )
-        flat = flat[np.isfinite(flat)]
-        if not len(flat):
+        flat = [np.ravel(field).astype(np.float64) for field in fields]
+        numbers = np.concatenate(flat) if flat else np.zeros(0)
+        numbers = numbers[np.isfinite(numbers)]
+        if not len(numbers):
             raise ValueError(
                 "expected at least one finite number to make a colour scale of, got none"
             )
-        low, high = float(flat.min()), float(flat.max())
-        largest = max(abs(low), abs(high))
-        if high - low <= FLAT * largest or low == high:
-            spread = WIDENED * largest or 1.0
-            low, high = (low + high) / 2 - spread, (low + high) / 2 + spread
-        return cls(low, high, label)
+        lowest, highest = float(numbers.min()), float(numbers.max())
+        largest = max(abs(lowest), abs(highest))
+        if highest - lowest <= FLAT * largest or lowest == highest:
+            middle, spread = (lowest + highest) / 2, WIDENED * largest or 1.0
+            lowest, highest = middle - spread, middle + spread
+        return cls(lowest, highest, label)
 
     def colours(self, values: Float[np.ndarray, "*rest"]) -> UInt8[np.ndarray, "*rest 3"]:
-        """A colour of each number; of NaN the lowest."""
-        at = np.clip(
-            (np.nan_to_num(values, nan=self.low) - self.low) / (self.high - self.low), 0, 1
-        ) * (len(VIRIDIS) - 1)
-        below = np.minimum(at.astype(int), len(VIRIDIS) - 2)
-        mixed = VIRIDIS[below] + (at - below)[..., None] * (
-            VIRIDIS[below + 1].astype(np.float64) - VIRIDIS[below]
-        )
+        """A colour of each number; NaN takes the lowest."""
+        share = (np.nan_to_num(values, nan=self.low) - self.low) / (self.high - self.low)
+        place = np.clip(share, 0, 1) * (len(VIRIDIS) - 1)
+        darker = np.minimum(place.astype(int), len(VIRIDIS) - 2)
+        step = VIRIDIS[darker + 1].astype(np.float64) - VIRIDIS[darker]
+        mixed = VIRIDIS[darker] + (place - darker)[..., None] * step
         return np.round(mixed).astype(np.uint8)
-
-    def ticks(self, least: int = 3) -> list[tuple[float, str]]:
-        """(place from 0 to 1, number) of round numbers on the scale: steps of 1, 2 or 5, the widest
-        that give `least` of them.
-
-        >>> Scale(0, 2).ticks()
-        [(0.0, '0'), (0.5, '1'), (1.0, '2')]
-        """
-        span = self.high - self.low
-        power = math.floor(math.log10(span)) + 1
-        for step in (unit * 10.0**p for p in range(power, power - 4, -1) for unit in (5, 2, 1)):
-            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-            if last - first + 1 >= least:
-                break
-        return [
-            ((n * step - self.low) / span, _number(n * step, step)) for n in range(first, last + 1)
-        ]
-
-
-def _number(value: float, step: float) -> str:
-    """A tick with as many decimals as its step has; large and tiny ones with a power of ten."""
-    if abs(value) >= 1e5 or step < 1e-4:
-        return f"{value:.3g}"
-    return f"{value + 0.0:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}".removesuffix(".0")
 
 
 def draw_colours(
     picture: Picture, frame: Frame, field: UInt8[np.ndarray, "h w 3"], *, longest: int
 ) -> Image.Image:
-    """Each patch as a block of its colour (floats in [0, 1], NaN black; or uint8), `longest` pixels
-    on the photo's longer side.
+    """Each patch as a block of its colour.
+
+    Args:
+        picture: the decoded photo.
+        frame: how the photo lies under the grid.
+        field: the colours, uint8, or floats in [0, 1] with NaN for black.
+        longest: pixels along the longer side.
 
     Raises:
-        ValueError: a field on another grid, or a picture of another size than the frame's.
+        ValueError: If the field lies on another grid, or the picture's size is not the frame's.
 
-    >>> photo, frame = Picture.of(np.zeros((20, 30, 3), np.uint8)), Frame.stretch((20, 30), (4, 4), (2, 2))
+    >>> photo = Picture.of(np.zeros((20, 30, 3), np.uint8))
+    >>> frame = Frame.stretch((20, 30), (4, 4), (2, 2))
     >>> draw_colours(photo, frame, np.ones((2, 2, 3)), longest=60).getpixel((59, 39))
     (255, 255, 255)
     """
@@ -159,9 +145,8 @@ def draw_scalar(
     picture: Picture, frame: Frame, field: Float[np.ndarray, "h w"], scale: Scale, *, longest: int
 ) -> Image.Image:
     """Each patch as a block in the colour of its number."""
-    return draw_colours(
-        picture, frame, scale.colours(np.asarray(field, np.float64)), longest=longest
-    )
+    colour_field = scale.colours(np.asarray(field, np.float64))
+    return draw_colours(picture, frame, colour_field, longest=longest)
 
 
 def draw_tints(picture: Picture, frame: Frame, regions: Regions, *, longest: int) -> Image.Image:
@@ -171,9 +156,8 @@ def draw_tints(picture: Picture, frame: Frame, regions: Regions, *, longest: int
     dark.
     """
     members = members_of(regions)
-    hues = np.append(
-        colours(regions.sizes.cpu().numpy(), neighbours(members)), [[0, 0, 0]], axis=0
-    )  # the last: in no region
+    hues = colours(regions.sizes.cpu().numpy(), neighbours(members))
+    hues = np.append(hues, [[0, 0, 0]], axis=0)  # member -1, no region, reads the last
     photo, patch = laid_out(picture, frame, longest)
     tint = hues[members[..., 0]].reshape(-1, 3)[patch]
     pixels = np.round(TINT * tint + (1 - TINT) * _grey(photo)[..., None]).astype(np.uint8)
@@ -182,10 +166,9 @@ def draw_tints(picture: Picture, frame: Frame, regions: Regions, *, longest: int
 
 
 def borders(frame: Frame, regions: Regions) -> list[Line]:
-    """Where regions meet, as straight lines (x0, y0, x1, y1) in shares of the photo's width and
-    height.
+    """Where regions meet: straight lines in shares of the photo's width and height.
 
-    Only lines between two patches, as long as they can be; none around the whole.
+    Lines run between two patches and are as long as they can be; none goes around the whole.
 
     >>> halves = Regions.from_labels(torch.tensor([[0, 1], [0, 1]]))
     >>> borders(Frame.stretch((20, 40), (4, 4), (2, 2)), halves)
@@ -196,23 +179,21 @@ def borders(frame: Frame, regions: Regions) -> list[Line]:
     level = [(lo, i, hi, i) for i, lo, hi in _runs(top[1:] != top[:-1])]
     if not upright + level:
         return []
-    high, wide = frame.image
-    ends = frame.boxes_to_pixels(
-        torch.tensor(upright + level, dtype=torch.float64)
-    ).double().numpy() / [wide, high, wide, high]
-    long = (ends[:, 2] - ends[:, 0]) + (
-        ends[:, 3] - ends[:, 1]
-    ) > 1e-6  # on padding nothing is left
-    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in ends[long].tolist()]
+    height, width = frame.image
+    boxes = frame.boxes_to_pixels(torch.tensor(upright + level, dtype=torch.float64))
+    lines = boxes.double().numpy() / [width, height, width, height]
+    lengths = (lines[:, 2] - lines[:, 0]) + (lines[:, 3] - lines[:, 1])
+    lines = lines[lengths > 1e-6]  # a line on padding has no length in the photo
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in lines.tolist()]
 
 
 def _runs(change: Int[np.ndarray, "edges cells"]) -> list[tuple[int, int, int]]:
     """(line, first, end) of each unbroken run of True; line i lies behind cell i - 1."""
     padded = np.pad(change.astype(np.int8), ((0, 0), (1, 1)))
-    line, at = np.diff(padded, axis=1).nonzero()
+    line, turn = np.diff(padded, axis=1).nonzero()
     return [
-        (int(i) + 1, int(lo), int(hi))
-        for i, lo, hi in zip(line[::2], at[::2], at[1::2], strict=True)
+        (int(i) + 1, int(first), int(end))
+        for i, first, end in zip(line[::2], turn[::2], turn[1::2], strict=True)
     ]
 
 
@@ -222,25 +203,26 @@ def laid_out(
     """The photo at the drawing's size, and the patch that sees each of its pixels, -1 for none.
 
     Raises:
-        ValueError: a picture of another size than the frame's, or a drawing without pixels.
+        ValueError: If the picture's size is not the frame's, or `longest` is below 1.
     """
     if picture.size != tuple(frame.image):
         raise ValueError(
-            f"the frame is of an image {frame.image}, the picture {picture.name} has size {picture.size}"
+            f"the frame is of an image {frame.image}, the picture {picture.name} has size "
+            f"{picture.size}"
         )
     if longest < 1:
         raise ValueError(f"expected at least 1 pixel along the longer side, got longest={longest}")
-    high, wide = picture.size
+    height, width = picture.size
     size = (
-        max(1, round(high * longest / max(high, wide))),
-        max(1, round(wide * longest / max(high, wide))),
+        max(1, round(height * longest / max(height, width))),
+        max(1, round(width * longest / max(height, width))),
     )
-    photo = picture.resized(size, (0, 0, high, wide), "bicubic")
+    photo = picture.resized(size, (0, 0, height, width), "bicubic")
     y0, x0, y1, x1 = frame.crop
-    down, right = size[0] / high, size[1] / wide
-    small = replace(frame, image=size, crop=(y0 * down, x0 * right, y1 * down, x1 * right))
+    down, right = size[0] / height, size[1] / width
+    scaled = replace(frame, image=size, crop=(y0 * down, x0 * right, y1 * down, x1 * right))
     h, w = frame.grid
-    return photo, small.to_pixels(torch.arange(h * w).view(h, w)).numpy()
+    return photo, scaled.to_pixels(torch.arange(h * w).view(h, w)).numpy()
 
 
 def _grey(photo: UInt8[np.ndarray, "*rest 3"]) -> Float[np.ndarray, "*rest"]:
@@ -248,7 +230,6 @@ def _grey(photo: UInt8[np.ndarray, "*rest 3"]) -> Float[np.ndarray, "*rest"]:
 
 
 def _faded(photo: UInt8[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
-    """What no patch sees: light grey, a quarter of the photo's contrast."""
-    return np.repeat(
-        np.round(226 + 0.25 * (_grey(photo) - 226)).astype(np.uint8)[:, None], 3, axis=1
-    )
+    """Light grey with a quarter of the photo's contrast: pixels that no patch sees."""
+    tones = np.round(226 + 0.25 * (_grey(photo) - 226)).astype(np.uint8)
+    return np.repeat(tones[:, None], 3, axis=1)

@@ -1,5 +1,7 @@
 """Line plots for a paper: a few panels that share their lines' colours, markers and one legend.
-Needs matplotlib (extra `plot`)."""
+
+Needs matplotlib (extra `plot`).
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,25 @@ from regiontok.system.need import need
 # Okabe and Ito's colours, told apart without colour vision too, then four more; each with a marker
 # of its own.
 STYLES = (
-    ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#D55E00", "D"), ("#CC79A7", "v"), ("#56B4E9", "p"),
-    ("#000000", "h"), ("#9A8F00", "<"), ("#7F7F7F", "d"), ("#A6761D", ">"), ("#5E3C99", "H"),
+    ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#D55E00", "D"), ("#CC79A7", "v"),
+    ("#56B4E9", "p"), ("#000000", "h"), ("#9A8F00", "<"), ("#7F7F7F", "d"), ("#A6761D", ">"),
+    ("#5E3C99", "H"),
 )  # fmt: skip
 INK, FAINT = "#18191e", "#dededa"
-PANEL, HIGH, DPI = 3.7, 3.3, 200  # inches a panel, and pixels an inch
+PANEL_WIDTH, PANEL_HEIGHT, DPI = 3.7, 3.3, 200  # inches, inches, pixels an inch
 MARKED = 24  # points of a line that are marked; more of them would hide it
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: a name (the same in every panel), its points, and whether it is drawn with
-    weight."""
+    """One line of a plot.
+
+    Attributes:
+        name: its name in the legend; the same name has the same colour in every panel.
+        x: the points' places.
+        y: the points' values.
+        bold: whether it is drawn with weight.
+    """
 
     name: str
     x: tuple[float, ...]
@@ -36,10 +45,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: its title, what the axes are, its lines; x is logarithmic to the base 2, or plain;
-    y plain or logarithmic.
+    """One plot.
 
-    `low` is where y begins; what lies below is cut off at the frame.
+    Attributes:
+        title: the text above it.
+        x: the label of its x axis.
+        y: the label of its y axis.
+        lines: its lines.
+        log: whether y is logarithmic.
+        low: where y begins; a line is cut off below. None fits the lines.
+        doubling: whether x is logarithmic to the base 2.
     """
 
     title: str
@@ -58,8 +73,8 @@ def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> I
     global of matplotlib is touched.
 
     Raises:
-        ValueError: no panels, no lines, or more different lines than there are styles.
-        MissingPackage: matplotlib is not installed.
+        ValueError: If there are no panels or lines, or more different lines than styles.
+        MissingPackage: If matplotlib is not installed.
     """
     names = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
     if not names:
@@ -69,13 +84,13 @@ def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> I
     styles = dict(zip(names, STYLES, strict=False))
     columns = min({1: 2, 2: 4}.get(len(panels), 5), len(names))
     rows = -(-len(names) // columns)
-    size = PANEL * len(panels) + 0.3, HIGH + 0.85 + 0.2 * rows
+    size = PANEL_WIDTH * len(panels) + 0.3, PANEL_HEIGHT + 0.85 + 0.2 * rows
     figure = need("matplotlib.figure", extra="plot").Figure(figsize=size, dpi=DPI)
     need("matplotlib.backends.backend_agg", extra="plot").FigureCanvasAgg(figure)
     inches = figure.get_figheight()
     handles: dict[str, Any] = {}
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        handles |= _panel(axes, panel, styles)
+        handles |= _draw_panel(axes, panel, styles)
     figure.legend(
         [handles[name] for name in names],
         names,
@@ -93,13 +108,13 @@ def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> I
         rect=(0, (0.08 + 0.2 * rows) / inches, 1, 1 - (0.52 if subtitle else 0.36) / inches),
         w_pad=1.6,
     )
-    data = io.BytesIO()
-    figure.savefig(data, format="png", facecolor="white")
-    return Image.open(data).convert("RGB")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", facecolor="white")
+    return Image.open(file).convert("RGB")
 
 
-def _panel(axes: Any, panel: Panel, styles: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """Draw one panel; its line handles by name."""
+def _draw_panel(axes: Any, panel: Panel, styles: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """Draw one panel; return the handles of its lines by name."""
     handles = {}
     for line in panel.lines:
         colour, marker = styles[line.name]

@@ -10,29 +10,28 @@ from typing import Any
 
 from PIL import Image
 
-from regiontok.draw._text import printable, shortened, width, wrapped, write
+from regiontok.draw._text import measure, printable, text_width, write
+from regiontok.draw._wrap import shortened, wrapped
 from regiontok.system.files import replacing
 
-WIDE = 2000  # a contact sheet's width in pixels
+WIDTH = 2000  # a contact sheet's width in pixels
 MARGIN, GUTTER, ROW_GAP = 60, 20, 34
 TITLE, SUBTITLE, HEAD, CAPTION = 40, 20, 22, 17  # letters in pixels
 LEADING = 1.4  # from one base line to the next, in letter sizes
 PAPER, INK, GREY, RULE = (252, 252, 250), (24, 26, 30), (104, 108, 116), (222, 222, 218)
+# The usual subsampling 4:2:0 would blur thin coloured lines.
+JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}
 FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
-    ".jpg": {
-        "format": "JPEG",
-        "quality": 90,
-        "subsampling": 0,
-    },  # 4:2:0 would blur thin coloured lines
-    ".jpeg": {"format": "JPEG", "quality": 90, "subsampling": 0},
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
     ".webp": {"format": "WEBP", "quality": 90},
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture of a sheet: a title over it and a caption under it, either may be empty."""
+    """One picture of a sheet, with a title over it and a caption under it; both may be empty."""
 
     image: Image.Image
     title: str = ""
@@ -40,27 +39,28 @@ class Panel:
 
 
 def column_width(columns: int) -> int:
-    """Pixels of the longer side of a picture in a contact sheet of so many columns: pictures drawn
-    at that size stay crisp.
+    """Pixels of a picture's longer side in a contact sheet of so many columns: it stays crisp.
 
     >>> column_width(5)
     360
     """
-    return (WIDE - 2 * MARGIN - (columns - 1) * GUTTER) // columns
+    return (WIDTH - 2 * MARGIN - (columns - 1) * GUTTER) // columns
 
 
 def side_by_side(panels: Sequence[Panel]) -> Image.Image:
     """The panels in one row, each picture at its own size.
 
     Raises:
-        ValueError: no panels.
+        ValueError: If there are no panels.
 
-    >>> side_by_side([Panel(Image.new("RGB", (300, 200)), "photo"), Panel(Image.new("RGB", (300, 200)), "regions")]).width
+    >>> pair = [Panel(Image.new("RGB", (300, 200)), title) for title in ("photo", "regions")]
+    >>> side_by_side(pair).width
     740
     """
     if not panels:
         raise ValueError("expected at least one panel, got none")
-    return _sheet([panels], max(max(panel.image.size) for panel in panels), "", "", [""])
+    side = max(max(panel.image.size) for panel in panels)
+    return _sheet([panels], side, title="", subtitle="", row_titles=[""])
 
 
 def contact_sheet(
@@ -70,15 +70,14 @@ def contact_sheet(
     subtitle: str = "",
     row_titles: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Rows of panels on one sheet, 2000 pixels wide (less if the pictures are small: none is
-    enlarged).
+    """Rows of panels on one sheet, 2000 pixels wide, or less: small pictures are not enlarged.
 
     A panel's title stands over it unless the panel above has the same: equal titles down a column
     are one column head. Captions of a row stand on one line. Row titles run up the left margin.
     Letters are ASCII and a few signs; accents are dropped.
 
     Raises:
-        ValueError: no panels, or row titles of another number than the rows.
+        ValueError: If there are no panels, or if the number of row titles is not that of the rows.
 
     >>> panel = Panel(Image.new("RGB", (640, 480)), "Photo", "576 patches")
     >>> contact_sheet([[panel] * 5] * 2, title="Regions").width
@@ -90,29 +89,33 @@ def contact_sheet(
     if row_titles is not None and len(row_titles) != len(rows):
         raise ValueError(f"expected a title for each of {len(rows)} rows, got {len(row_titles)}")
     longest = max(max(panel.image.size) for row in rows for panel in row)
-    cell = min(column_width(columns), longest)
-    return _sheet(rows, cell, title, subtitle, row_titles or [""] * len(rows))
+    side = min(column_width(columns), longest)
+    titles = row_titles or [""] * len(rows)
+    return _sheet(rows, side, title=title, subtitle=subtitle, row_titles=titles)
 
 
 def _sheet(
-    rows: Sequence[Sequence[Panel]], cell: int, title: str, subtitle: str, row_titles: Sequence[str]
+    rows: Sequence[Sequence[Panel]],
+    side: int,
+    *,
+    title: str,
+    subtitle: str,
+    row_titles: Sequence[str],
 ) -> Image.Image:
     """All strips from top to bottom, on paper as high as they need."""
     columns = max(len(row) for row in rows)
-    room = columns * cell + (columns - 1) * GUTTER
+    room = columns * side + (columns - 1) * GUTTER
     strips = [_heading(title, subtitle, room)] if title or subtitle else []
-    above: Sequence[Panel] = ()
+    titles_above: list[str] = []
     for row, row_title in zip(rows, row_titles, strict=True):
+        titles = [panel.title for panel in row]
         heads = [
-            "" if i < len(above) and above[i].title == panel.title else panel.title
-            for i, panel in enumerate(row)
+            "" if titles_above[i : i + 1] == [title] else title for i, title in enumerate(titles)
         ]
-        strips.append(_row(row, heads, row_title, cell, room))
-        above = row
-    gaps = ROW_GAP * (len(strips) - 1)
-    sheet = Image.new(
-        "RGB", (room + 2 * MARGIN, sum(strip.height for strip in strips) + gaps + 2 * MARGIN), PAPER
-    )
+        strips.append(_row(row, heads, row_title, side, room))
+        titles_above = titles
+    height = sum(strip.height for strip in strips) + ROW_GAP * (len(strips) - 1) + 2 * MARGIN
+    sheet = Image.new("RGB", (room + 2 * MARGIN, height), PAPER)
     y = MARGIN
     for strip in strips:
         sheet.paste(strip, (0, y))
@@ -121,100 +124,110 @@ def _sheet(
 
 
 def _heading(title: str, subtitle: str, room: int) -> Image.Image:
-    big, small = wrapped(title, TITLE, room, bold=True), wrapped(subtitle, SUBTITLE, room)
-    strip = _strip(room, _high(TITLE, big) + _high(SUBTITLE, small))
-    y = _write_lines(strip, (MARGIN, 0), big, TITLE, INK, bold=True)
-    _write_lines(strip, (MARGIN, y), small, SUBTITLE, GREY)
+    title_lines = _printable_lines(title, TITLE, room, bold=True)
+    subtitle_lines = _printable_lines(subtitle, SUBTITLE, room)
+    height = _text_height(TITLE, len(title_lines)) + _text_height(SUBTITLE, len(subtitle_lines))
+    strip = _strip(room, height)
+    y = _write_lines(strip, (MARGIN, 0), title_lines, TITLE, INK, bold=True)
+    _write_lines(strip, (MARGIN, y), subtitle_lines, SUBTITLE, GREY)
     return strip
 
 
 def _row(
-    row: Sequence[Panel], heads: Sequence[str], title: str, cell: int, room: int
+    row: Sequence[Panel], heads: Sequence[str], title: str, side: int, room: int
 ) -> Image.Image:
-    pictures = [_fitted(panel.image, cell) for panel in row]
-    captions = [wrapped(panel.caption, CAPTION, cell) for panel in row]
-    over = 1 + (_high(HEAD, [""]) if any(heads) else 0)  # one pixel for the frame
-    high = max((picture.height for picture in pictures), default=0)
-    deepest = max((_high(CAPTION, lines) for lines in captions), default=0)
-    under = deepest + CAPTION // 3 if deepest else 0
-    strip = _strip(room, over + high + 1 + under)
+    pictures = [_fitted(panel.image, side) for panel in row]
+    captions = [_printable_lines(panel.caption, CAPTION, side) for panel in row]
+    top = 1 + (_text_height(HEAD, 1) if any(heads) else 0)  # one pixel for the frame
+    height = max((picture.height for picture in pictures), default=0)
+    most_lines = max((len(lines) for lines in captions), default=0)
+    caption_height = _text_height(CAPTION, most_lines) + CAPTION // 3 if most_lines else 0
+    strip = _strip(room, top + height + 1 + caption_height)
     for i, (picture, head, lines) in enumerate(zip(pictures, heads, captions, strict=True)):
-        x = MARGIN + i * (cell + GUTTER)
-        head = shortened(printable(head), HEAD, cell, bold=True)
+        x = MARGIN + i * (side + GUTTER)
+        head = shortened(printable(head), side, measure(HEAD, bold=True))
         _write_lines(strip, (x, 0), [head], HEAD, INK, bold=True)
-        strip.paste(RULE, (x - 1, over - 1, x + picture.width + 1, over + picture.height + 1))
-        strip.paste(picture, (x, over))
-        _write_lines(strip, (x, over + high + CAPTION // 3), lines, CAPTION, GREY)
+        strip.paste(RULE, (x - 1, top - 1, x + picture.width + 1, top + picture.height + 1))
+        strip.paste(picture, (x, top))
+        _write_lines(strip, (x, top + height + CAPTION // 3), lines, CAPTION, GREY)
     if title:
-        _write_upwards(strip, over, high, title)
+        _write_upwards(strip, top, height, title)
     return strip
 
 
-def _strip(room: int, high: int) -> Image.Image:
-    return Image.new("RGB", (room + 2 * MARGIN, high), PAPER)
+def _strip(room: int, height: int) -> Image.Image:
+    return Image.new("RGB", (room + 2 * MARGIN, height), PAPER)
 
 
-def _fitted(image: Image.Image, cell: int) -> Image.Image:
-    """The picture, made smaller if its longer side is more than the cell."""
+def _fitted(image: Image.Image, side: int) -> Image.Image:
+    """The picture, made smaller if its longer side is more than `side`."""
     image = image.convert("RGB")
-    scale = cell / max(image.size)
+    scale = side / max(image.size)
     if scale >= 1:
         return image
-    wide, high = (max(1, round(side * scale)) for side in image.size)
-    return image.resize((wide, high), Image.Resampling.LANCZOS)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _high(size: int, lines: Sequence[str]) -> int:
-    return round(LEADING * size * len(lines))
+def _printable_lines(text: str, size: int, room: int, *, bold: bool = False) -> list[str]:
+    lines = "\n".join(map(printable, text.splitlines()))
+    return wrapped(lines, room, measure(size, bold=bold))
+
+
+def _text_height(size: int, lines: int) -> int:
+    return round(LEADING * size * lines)
 
 
 def _write_lines(
     sheet: Image.Image,
-    at: tuple[int, int],
+    corner: tuple[int, int],
     lines: Sequence[str],
     size: int,
     ink: tuple[int, int, int],
     bold: bool = False,
 ) -> int:
-    """Lines from (x, y), the upper left corner, downwards; the y below them comes back."""
+    """Write lines downwards from (x, y), their upper left corner; return the y below them."""
+    x, y = corner
     for i, line in enumerate(lines):
-        write(sheet, (at[0], at[1] + size + _high(size, lines[:i])), line, size, ink, bold)
-    return at[1] + _high(size, lines)
+        write(sheet, (x, y + size + _text_height(size, i)), line, size, ink, bold)
+    return y + _text_height(size, len(lines))
 
 
-def _write_upwards(strip: Image.Image, over: int, high: int, title: str) -> None:
-    """A row's title in the left margin, turned by 90 degrees, beside the middle of its pictures."""
-    text = shortened(printable(title), CAPTION, high)
+def _write_upwards(strip: Image.Image, top: int, height: int, title: str) -> None:
+    """Write a row's title into the left margin, turned by 90 degrees, beside its pictures."""
+    text = shortened(printable(title), height, measure(CAPTION))
     if not text:
         return
-    line = Image.new("RGB", (high, _high(CAPTION, [text])), PAPER)
-    write(line, ((high - width(text, CAPTION)) // 2, CAPTION), text, CAPTION, GREY)
+    line = Image.new("RGB", (height, _text_height(CAPTION, 1)), PAPER)
+    write(line, ((height - text_width(text, CAPTION)) // 2, CAPTION), text, CAPTION, GREY)
     turned = line.transpose(Image.Transpose.ROTATE_90)
-    strip.paste(turned, (MARGIN - turned.width - CAPTION // 2, over))
+    strip.paste(turned, (MARGIN - turned.width - CAPTION // 2, top))
 
 
 def save_image(image: Image.Image, path: str | Path) -> Path:
-    """Write the image whole or not at all, in the format its suffix names (.png, .jpg, .webp); an
-    older file is replaced.
+    """Write the image whole or not at all, in the format that its suffix names.
+
+    The suffixes are .png, .jpg, .jpeg and .webp. An older file is replaced.
 
     Raises:
-        ValueError: another suffix.
-        OSError: the folder is missing or not writable, the disk is full. Nothing half-written
-            stays, an older file stays as it was.
+        ValueError: If the suffix is another.
+        OSError: If the folder is missing or not writable, or the disk is full. Nothing half-written
+            stays, and an older file stays as it was.
     """
     path = Path(path)
     options = FORMATS.get(path.suffix.lower())
     if options is None:
         raise ValueError(
-            f"{path}: expected a name that ends in {', '.join(FORMATS)}, got {path.suffix or 'no suffix'}"
+            f"{path}: expected a name that ends in {', '.join(FORMATS)}, got "
+            f"{path.suffix or 'no suffix'}"
         )
-    data = io.BytesIO()
-    image.convert("RGB").save(data, **options)
+    file = io.BytesIO()
+    image.convert("RGB").save(file, **options)
     try:
         with replacing(path) as part:
-            part.write_bytes(data.getbuffer())
+            part.write_bytes(file.getbuffer())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        need = f"{data.tell() / 1e6:.1f} MB into {path.parent.resolve()}"
-        raise type(error)(f"{path} was not written: {reason} (writing {need})") from error
+        attempt = f"writing {file.tell() / 1e6:.1f} MB into {path.parent.resolve()}"
+        raise type(error)(f"{path} was not written: {reason} ({attempt})") from error
     return path

@@ -1,5 +1,4 @@
-"""The attention of CLS in one block of a transformer that runs without keeping any attention: from
-the block's queries and keys.
+"""The attention that CLS pays to the other tokens in one block, from the block's queries and keys.
 
 SDPA gives no weights, and eager attention keeps n x n of them in every block; one row of one block
 is two small tensors and a product.
@@ -9,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,37 +17,36 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-NAMES = (
-    ("q_proj", "query"),
-    ("k_proj", "key"),
-)  # what the families of transformers call the two projections
+# what the families of transformers call the projections
+PROJECTIONS = {"queries": ("q_proj", "query"), "keys": ("k_proj", "key")}
 
 
 @contextmanager
-def watched(module: nn.Module, block: int) -> Iterator[list[Tensor]]:
-    """While it is open, a forward pass leaves the queries and the keys `[b n d]` of a block in the
-    list."""
-    kept: list[Tensor] = []
-    projections = [
-        [part for name, part in module.named_modules() if name.split(".")[-1] in names]
-        for names in NAMES
-    ]
-    handles = [
-        part[block].register_forward_hook(lambda _module, _input, out: kept.append(out))
-        for part in projections
-    ]
+def watched_block(module: nn.Module, block: int) -> Iterator[dict[str, Tensor]]:
+    """A dictionary in which forward passes leave the `queries` and `keys` `[b n d]` of a block."""
+    projected: dict[str, Tensor] = {}
+    handles = []
+    for kind, names in PROJECTIONS.items():
+        layers = [layer for name, layer in module.named_modules() if name.split(".")[-1] in names]
+        handles.append(layers[block].register_forward_hook(partial(_keep, projected, kind)))
     try:
-        yield kept
+        yield projected
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _keep(
+    projected: dict[str, Tensor], kind: str, _module: nn.Module, _inputs: object, output: Tensor
+) -> None:
+    projected[kind] = output
 
 
 def attention_of_first(
     queries: Float[Tensor, "b n d"], keys: Float[Tensor, "b n d"], heads: int
 ) -> Float[Tensor, "b n"]:
     """Softmax attention of the first token on all tokens, mean over heads; float32."""
-    one = queries[:, 0].float().unflatten(-1, (heads, -1))
+    first_query = queries[:, 0].float().unflatten(-1, (heads, -1))
     all_keys = keys.float().unflatten(-1, (heads, -1))
-    logits = torch.einsum("bhd,bnhd->bhn", one, all_keys) * one.shape[-1] ** -0.5
+    logits = torch.einsum("bhd,bnhd->bhn", first_query, all_keys) * first_query.shape[-1] ** -0.5
     return logits.softmax(-1).mean(1)

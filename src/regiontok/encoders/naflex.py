@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,7 @@ from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import RESAMPLE, Picture
 from regiontok.core.preprocess import Preprocess, image_processor
-from regiontok.encoders._layers import check_layer
-from regiontok.encoders._tokens_of import Dtype
-from regiontok.methods import Encoder
+from regiontok.encoders._hidden_states import Dtype, HiddenStateEncoder
 from regiontok.system.checkpoint import fingerprint, locate, read_json
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, shared_model
@@ -51,20 +49,24 @@ LARGEST = 100.0  # times: a picture of few pixels grows no further
 
 
 @dataclass(frozen=True)
-class Naflex(Encoder):
-    """A frozen SigLIP 2 NaFlex vision tower as a patch encoder. Nothing is read before its first
-    use.
+class Naflex(HiddenStateEncoder):
+    """A frozen SigLIP 2 NaFlex vision tower as a patch encoder.
+
+    Nothing is read before the first use.
 
     Attributes:
         model: hub name (`"google/siglip2-base-patch16-naflex"`), or a folder that `save_pretrained`
             wrote with a preprocessor_config.json.
-        patches: at most so many a picture; None is the checkpoint's own (256).
+        patches: how many patches a picture has at most; None is the checkpoint's own number (256).
         layer: which hidden state; see the module's docstring.
-        dtype: of weights and features.
+        dtype: type of weights and features.
         revision: branch, tag or commit of a hub name.
         shuffle: seed of the pre-shuffle of the picture's patches (row D10); None leaves them in
             place.
         device: where the model runs; features stay there.
+
+    Raises:
+        ValueError: If a value is out of range.
 
     >>> from regiontok.settings.registry import build, render
     >>> render(build("encoder", "naflex('google/siglip2-base-patch16-naflex', patches=576)"))
@@ -80,49 +82,32 @@ class Naflex(Encoder):
     device: str = field(default="cpu", metadata={"run": True})
 
     version: ClassVar[int] = 1
-    threshold: ClassVar[float] = 0.7  # for `merge`: the study's, for SigLIP2 of fixed size
+    threshold: ClassVar[float] = 0.7  # the study's, for SigLIP2 of fixed size
 
     def __post_init__(self) -> None:
-        if self.dtype not in get_args(Dtype):
-            raise ValueError(
-                f"dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}"
-            )
+        super().__post_init__()
         if self.patches is not None and self.patches < 1:
             raise ValueError(f"patches must be at least 1, got {self.patches}")
 
     def frame(self, size: Pair) -> Frame:
-        """How an image of `size` = (H, W) pixels lies under its grid."""
+        """See `Encoder`."""
         patch = int(self._config.patch_size)
-        return Frame.stretch(
-            size,
-            canvas_of(size, patch, self.patches or self._processor.max_num_patches),
-            (patch, patch),
-        )
+        patches = self.patches or self._processor.max_num_patches
+        return Frame.stretch(size, canvas_of(size, patch, patches), (patch, patch))
 
     def prepare(self, picture: Picture) -> None:
-        """Lay the picture on its canvas ahead of `encode`, in whatever thread."""
-        lay_ahead(
-            picture, self.frame(picture.size), resample=self._look.resample, shuffle=self.shuffle
-        )
+        """See `Encoder`."""
+        resample = self._preprocess.resample
+        lay_ahead(picture, self.frame(picture.size), resample=resample, shuffle=self.shuffle)
 
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """A grid a picture: features `[h w d]` in `dtype`. No gradient.
+        """The grid of each picture: features `[h w d]` in `dtype`, without gradient.
 
         Raises:
-            ValueError: the checkpoint cannot be read (the message says why), it has no such layer,
-                or features are not finite.
+            ValueError: If the checkpoint cannot be read (the message says why), if it has no such
+                layer, or if features are not finite.
         """
-        grids = []
-        for picture in pictures:
-            frame = self.frame(picture.size)
-            canvas = canvases(
-                [picture], [frame], resample=self._look.resample, shuffle=self.shuffle
-            )
-            features = self._hidden(canvas[0], frame.grid)
-            grids.append(
-                PatchGrid(features.reshape(*frame.grid, -1).clone(), frame, key=picture.key)
-            )
-        return grids
+        return [self._grid(picture, self.frame(picture.size)) for picture in pictures]
 
     @property
     def blocks(self) -> int:
@@ -131,33 +116,37 @@ class Naflex(Encoder):
 
     @property
     def width(self) -> int:
-        """d, the length of a feature."""
+        """See `Encoder`."""
         return int(self._config.hidden_size)
 
     @cached_property
     def identity(self) -> str:
-        """What a cache key holds beside the spec: a hash of the weights' files, the json files
-        beside them, and who resizes pixels."""
+        """The hash of the weights' files and the json files beside them, and who resizes pixels."""
         return fingerprint(self._folder, "pixels: pillow")
+
+    def _grid(self, picture: Picture, frame: Frame) -> PatchGrid:
+        resample = self._preprocess.resample
+        (canvas,) = canvases([picture], [frame], resample=resample, shuffle=self.shuffle)
+        features = self._hidden_state(canvas, frame.grid).reshape(*frame.grid, -1)
+        return PatchGrid(features.clone(), frame, key=picture.key)
 
     # not inference_mode, whose tensors could not take part in the training of what comes after
     @torch.no_grad()
-    def _hidden(self, pixels: UInt8[Tensor, "3 H W"], grid: Pair) -> Float[Tensor, "n d"]:
-        check_layer(self.model, self.layer, self.blocks)
+    def _hidden_state(self, pixels: UInt8[Tensor, "3 H W"], grid: Pair) -> Float[Tensor, "n d"]:
+        self.check_layer()
         (h, w), patch = grid, self._config.patch_size
-        values = self._look.values(pixels[None], self.device, getattr(torch, self.dtype))[0]
-        packed = (
-            values.reshape(3, h, patch, w, patch).permute(1, 3, 2, 4, 0).reshape(1, h * w, -1)
-        )  # a patch is (row, column, channel)
+        values = self._preprocess.values(pixels[None], self.device, getattr(torch, self.dtype))[0]
+        # a patch is (row, column, channel)
+        patches = values.reshape(3, h, patch, w, patch).permute(1, 3, 2, 4, 0)
         output = self._module(
-            pixel_values=packed,
+            pixel_values=patches.reshape(1, h * w, -1),
             pixel_attention_mask=torch.ones(1, h * w, dtype=torch.int32, device=self.device),
             spatial_shapes=torch.tensor([grid]),
             output_hidden_states=self.layer != -1,
         )
-        return (output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer])[
-            0
-        ]
+        if self.layer == -1:
+            return output.last_hidden_state[0]
+        return output.hidden_states[self.layer][0]
 
     @cached_property
     def _folder(self) -> Path:
@@ -170,17 +159,19 @@ class Naflex(Encoder):
         path = self._folder / "config.json"
         if not path.is_file():
             raise ValueError(
-                f"{self._folder} has no config.json: it is no folder that transformers' save_pretrained wrote"
+                f"{self._folder} has no config.json: it is no folder that transformers' "
+                "save_pretrained wrote"
             )
-        kind = read_json(path).get("model_type")
-        if kind not in ("siglip2", "siglip2_vision_model"):
+        model_type = read_json(path).get("model_type")
+        if model_type not in ("siglip2", "siglip2_vision_model"):
             fixed = (
                 "; SigLIP 2 of fixed size has the type siglip: transformers('...') reads it"
-                if kind == "siglip"
+                if model_type == "siglip"
                 else ""
             )
             raise ValueError(
-                f"{self.model}: expected model_type siglip2 or siglip2_vision_model (NaFlex), got {kind!r}{fixed}"
+                f"{self.model}: expected model_type siglip2 or siglip2_vision_model (NaFlex), "
+                f"got {model_type!r}{fixed}"
             )
         config = library.AutoConfig.from_pretrained(
             str(self._folder), trust_remote_code=False, local_files_only=True
@@ -189,34 +180,41 @@ class Naflex(Encoder):
 
     @cached_property
     def _processor(self) -> Any:
-        processor = image_processor(self._folder)
-        if (
-            getattr(processor, "max_num_patches", None) is None
-            or processor.patch_size != self._config.patch_size
-        ):
+        processor, patch = image_processor(self._folder), self._config.patch_size
+        budget = getattr(processor, "max_num_patches", None)
+        if budget is None or processor.patch_size != patch:
             raise ValueError(
-                f"{self.model}: expected a processor for patches of {self._config.patch_size} pixels (Siglip2ImageProcessor), got "
-                f"{type(processor).__name__} for {getattr(processor, 'patch_size', None)}"
+                f"{self.model}: expected a processor for patches of {patch} pixels "
+                f"(Siglip2ImageProcessor), got {type(processor).__name__} for "
+                f"{getattr(processor, 'patch_size', None)}"
             )
         return processor
 
     @cached_property
-    def _look(self) -> Preprocess:
-        """What becomes of bytes; the canvas differs from picture to picture, so the one named here
-        is a single patch."""
-        one, processor = (int(self._config.patch_size),) * 2, self._processor
+    def _preprocess(self) -> Preprocess:
+        """What becomes of pixels.
+
+        The canvas differs from picture to picture, so the one named here is a single patch.
+        """
+        patch, processor = int(self._config.patch_size), self._processor
         if not (processor.do_resize and processor.do_rescale and processor.do_normalize):
             steps = ", ".join(
                 f"{step}={getattr(processor, step)}"
                 for step in ("do_resize", "do_rescale", "do_normalize")
             )
             raise ValueError(
-                f"{self.model}: expected an image processor that resizes, rescales and normalises, got {steps}"
+                f"{self.model}: expected an image processor that resizes, rescales and normalises, "
+                f"got {steps}"
             )
         resample = {code: name for name, code in RESAMPLE.items()}[int(processor.resample)]
-        mean, std = tuple(processor.image_mean), tuple(processor.image_std)
         return Preprocess(
-            "stretch", one, None, resample, float(processor.rescale_factor), mean, std
+            framing="stretch",
+            canvas=(patch, patch),
+            edge=None,
+            resample=resample,
+            factor=float(processor.rescale_factor),
+            mean=tuple(processor.image_mean),
+            std=tuple(processor.image_std),
         )
 
     @cached_property
@@ -224,20 +222,21 @@ class Naflex(Encoder):
         return shared_model(self._folder, ("naflex", self.dtype, self.device), self._load)
 
     def _load(self) -> nn.Module:
-        tower, options = (
+        module = load_pretrained(
             need("transformers", extra="hub").Siglip2VisionModel,
-            {"dtype": getattr(torch, self.dtype)},
+            self._folder,
+            self.model,
+            config=self._config,
+            dtype=getattr(torch, self.dtype),
         )
-        loaded = load_pretrained(tower, self._folder, self.model, config=self._config, **options)
-        return loaded.to(self.device).eval().requires_grad_(False)
+        return module.to(self.device).eval().requires_grad_(False)
 
 
 def canvas_of(image: Pair, patch: int, patches: int) -> Pair:
-    """(height, width) in pixels: whole patches, at most `patches`, in the picture's aspect ratio as
-    nearly as rounding up allows.
+    """The canvas (height, width) in pixels of a picture on at most so many whole patches.
 
-    Bisection over the scale with transformers' limits and step, so that every picture gets its very
-    canvas.
+    It has the picture's aspect ratio as nearly as rounding up allows. Bisection over the scale has
+    transformers' limits and step, so that every picture gets its very canvas.
 
     >>> canvas_of((480, 640), patch=16, patches=256)
     (224, 288)
@@ -245,16 +244,16 @@ def canvas_of(image: Pair, patch: int, patches: int) -> Pair:
     (16, 4096)
     """
 
-    def at(scale: float) -> Pair:
-        high, wide = (max(1, math.ceil(side * scale / patch)) for side in image)
-        return high, wide
+    def grid_at(scale: float) -> Pair:
+        h, w = (max(1, math.ceil(side * scale / patch)) for side in image)
+        return h, w
 
-    low, high = FINEST / 10, LARGEST
-    while high - low >= FINEST:
-        middle = (low + high) / 2
-        if math.prod(at(middle)) <= patches:
-            low = middle
+    fits, exceeds = FINEST / 10, LARGEST
+    while exceeds - fits >= FINEST:
+        middle = (fits + exceeds) / 2
+        if math.prod(grid_at(middle)) <= patches:
+            fits = middle
         else:
-            high = middle
-    h, w = at(low)
+            exceeds = middle
+    h, w = grid_at(fits)
     return h * patch, w * patch

@@ -1,5 +1,6 @@
-"""RADIOv2.5 and C-RADIO on any canvas: NVlabs' released folders as they are, or transformers' own
-layout; no remote code.
+"""RADIOv2.5 and C-RADIO on any canvas, without remote code.
+
+It reads NVlabs' released folders as they are, and transformers' own layout.
 
 After: diagnostic study, section 3 (RADIOv2.5-L at 384, 576 and 768: grids of 24, 36 and 48; row
 D1); Heinrich et al., RADIOv2.5, 2025.
@@ -10,11 +11,11 @@ bit for bit, as it was before and after 2025-06-28 (v2.5 and v3; v4), at 384 x 3
 
 Loading. A released folder (`nvidia/RADIO-L`) has code of its own beside model.safetensors; none of
 it is run. Sizes are read off the shapes of the tensors, every weight is placed or left out by name
-(`_radio_layout.py`), and what has no place is an error. Pickles (`.pth.tar`) are never read. The
-layer scales of C-RADIOv3-B and -L are placed, which transformers 5.23 leaves at 1.
+(`_radio_checkpoint.py`), and a weight that has no place is an error. Pickles (`.pth.tar`) are never
+read. The layer scales of C-RADIOv3-B and -L are placed, which transformers 5.23 leaves at 1.
 
-Pixels are bytes / 255; the network normalises them itself. So `framing` and `size` are whole: no
-preprocessor_config.json is asked for.
+Pixels. The network is fed bytes / 255 and normalises them itself, so no preprocessor_config.json is
+needed: `framing` and `size` say all.
 
 Positions. The table (128 x 128 for a patch of 16) is interpolated to a square of the grid's longer
 side, of which the upper left window is taken. v1 to v3 were released with `align_corners=True`, v4
@@ -27,7 +28,7 @@ registers, stand behind them.
 
 Layers. `layer=-1` is what the released model hands out (behind a feature normaliser, where a
 checkpoint has one); k is the output of block k, 0 the embeddings. RADIO has no final norm. Blocks
-behind the asked one are not run.
+behind block k are not run.
 
 Differs: the study does not say how it frames a picture for RADIO (its masks take "padding and
 resizing" with the image, as LLaVA pads): here it is stretched to a square by default, bicubic, and
@@ -40,17 +41,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.preprocess import Preprocess
-from regiontok.encoders._layers import check_layer
-from regiontok.encoders._radio import Tower
-from regiontok.encoders._radio_layout import Layout, load, read
-from regiontok.encoders._tokens_of import Dtype, TokensOf
+from regiontok.encoders._hidden_states import Dtype
+from regiontok.encoders._radio_checkpoint import RadioCheckpoint, load_tower, read_checkpoint
+from regiontok.encoders._radio_tower import RadioTower
+from regiontok.encoders._token_encoder import TokenEncoder
 from regiontok.system.checkpoint import fingerprint, locate
 from regiontok.system.pretrained import shared_model
 
@@ -59,8 +60,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Radio(TokensOf):
-    """A frozen RADIO as a patch encoder. Nothing is read before its first use.
+class Radio(TokenEncoder):
+    """A frozen RADIO as a patch encoder.
+
+    Nothing is read before the first use.
 
     Attributes:
         model: hub name (`"nvidia/RADIO-L"`, `"nvidia/C-RADIOv3-B"`) or folder.
@@ -70,12 +73,15 @@ class Radio(TokensOf):
         framing: "stretch", "letterbox" (padded with the mean colour) or "crop" (the largest central
             part of the canvas's shape).
         align_corners: how positions are interpolated; None as released. See the module's docstring.
-        dtype: of weights and features.
+        dtype: type of weights and features.
         revision: branch, tag or commit of a hub name.
         shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in
             place.
         device: where the model runs; features stay there.
         batch: pictures a forward pass.
+
+    Raises:
+        ValueError: If a value is out of range.
 
     >>> from regiontok.settings.registry import build, render
     >>> render(build("encoder", "radio('nvidia/RADIO-L', size=(384, 768))"))
@@ -94,7 +100,7 @@ class Radio(TokensOf):
     batch: int = field(default=8, metadata={"run": True})
 
     version: ClassVar[int] = 1
-    threshold: ClassVar[float] = 0.7  # for `merge`: the study's
+    threshold: ClassVar[float] = 0.7  # the study's
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,91 +110,86 @@ class Radio(TokensOf):
             )
 
     def frame(self, size: Pair) -> Frame:
-        """How an image of `size` = (H, W) pixels lies under the grid.
+        """See `Encoder`.
 
         Raises:
-            ValueError: the checkpoint cannot be read, or its patches do not tile the canvas.
+            ValueError: If the checkpoint cannot be read, or its patches do not tile the canvas.
         """
-        look, patch = self._layout.look, self._layout.config.patch_size
-        canvas = look.resized(self.size)
+        patch = self._config.patch_size
+        canvas = self._preprocess.resized(self.size)
         if any(side % patch for side in canvas):
-            near = tuple(max(patch, round(side / patch) * patch) for side in canvas)
+            nearest = tuple(max(patch, round(side / patch) * patch) for side in canvas)
             raise ValueError(
-                f"{self.model}: size must be a multiple of the patch, {patch}; got {canvas}, the nearest is {near}"
+                f"{self.model}: size must be a multiple of the patch, {patch}; got {canvas}, "
+                f"the nearest is {nearest}"
             )
-        return look.frame(size, (patch, patch), framing=self.framing, size=self.size)
+        return self._preprocess.frame(size, (patch, patch), framing=self.framing, size=self.size)
 
     @property
     def blocks(self) -> int:
         """How many blocks the network has."""
-        return int(self._layout.config.num_hidden_layers)
+        return int(self._config.num_hidden_layers)
 
     @property
     def width(self) -> int:
-        """d, the length of a feature."""
-        return int(self._layout.config.hidden_size)
+        """See `Encoder`."""
+        return int(self._config.hidden_size)
 
     @property
     def summaries(self) -> int:
-        """Summary tokens at the front of the prefix; what stands behind them are registers."""
-        return len(self._layout.config.summary_idxs)
+        """How many tokens make RADIO's summary."""
+        return len(self._config.summary_idxs)
 
     @cached_property
     def identity(self) -> str:
-        """What a cache key holds beside the spec: a hash of the weights' files, the json files
-        beside them, and who resizes pixels."""
+        """The hash of the weights' files and the json files beside them, and who resizes pixels."""
         return fingerprint(self._folder, "pixels: pillow")
 
     @property
-    def _look(self) -> Preprocess:
-        return self._layout.look
+    def _config(self) -> Any:
+        return self._checkpoint.config
 
     @property
-    def _prefix(self) -> Sequence[int]:
-        return self._tower.prefix
+    def _preprocess(self) -> Preprocess:
+        return self._checkpoint.preprocess
+
+    @property
+    def _prefix_order(self) -> Sequence[int]:
+        return self._tower.prefix_order
 
     # not inference_mode, whose tensors could not take part in the training of what comes after
     @torch.no_grad()
-    def _hidden(
+    def _sequences(
         self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame
     ) -> tuple[Float[Tensor, "b n d"], Sequence[None]]:
-        check_layer(self.model, self.layer, self.blocks)
-        blocks = (
-            None
-            if self.layer == -1
-            else self.layer
-            if self.layer >= 0
-            else self.blocks + 1 + self.layer
-        )
-        return self._tower(pixels.to(self.device), blocks, self._aligned), [None] * len(pixels)
+        self.check_layer()
+        blocks = None if self.layer == -1 else self.blocks_passed
+        sequences = self._tower(pixels.to(self.device), blocks, self._corners_aligned)
+        return sequences, [None] * len(pixels)
 
     @property
-    def _aligned(self) -> bool:
+    def _corners_aligned(self) -> bool:
         if self.align_corners is not None:
             return self.align_corners
-        if self._layout.align_corners is None:
+        if self._checkpoint.align_corners is None:
             raise ValueError(
-                f"{self.model}: config.json does not say its version, so give align_corners=True (v1 to v3 were released so) or "
-                "False (v4)"
+                f"{self.model}: config.json does not say its version, so give align_corners=True "
+                "(v1 to v3 were released so) or False (v4)"
             )
-        return self._layout.align_corners
+        return self._checkpoint.align_corners
 
     @cached_property
     def _folder(self) -> Path:
         return locate(self.model, self.revision)
 
     @cached_property
-    def _layout(self) -> Layout:
-        return read(self._folder, self.model)
+    def _checkpoint(self) -> RadioCheckpoint:
+        return read_checkpoint(self._folder, self.model)
 
     @cached_property
-    def _tower(self) -> Tower:
-        def made() -> Tower:
-            return (
-                load(self._layout, getattr(torch, self.dtype))
-                .to(self.device)
-                .eval()
-                .requires_grad_(False)
-            )
+    def _tower(self) -> RadioTower:
+        def load() -> RadioTower:
+            tower = load_tower(self._checkpoint, getattr(torch, self.dtype))
+            return tower.to(self.device).eval().requires_grad_(False)
 
-        return shared_model(self._folder, ("radio", self.dtype, self.device), made)
+        return shared_model(self._folder, ("radio", self.dtype, self.device), load)

@@ -1,5 +1,4 @@
-"""Any vision transformer of the transformers library, by hub name or folder: CLIP, SigLIP, DINOv2,
-DINOv3, AIMv2, MLCD, RICE, ViT.
+"""Any vision transformer of transformers: CLIP, SigLIP, DINOv2, DINOv3, AIMv2, MLCD, RICE, ViT.
 
 After: diagnostic study, appendix E.1 (CLIP ViT-L/14-336 and SigLIP2 so400m-patch14-384, frozen);
 LLaVA-1.5's `pad` and its layer -2.
@@ -45,7 +44,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -56,9 +55,10 @@ from torch import Tensor, nn
 
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.preprocess import Preprocess, image_processor
-from regiontok.encoders._cls_attention import attention_of_first, watched
-from regiontok.encoders._layers import check_layer
-from regiontok.encoders._tokens_of import Dtype, TokensOf
+from regiontok.encoders._cls_attention import attention_of_first, watched_block
+from regiontok.encoders._hidden_states import Dtype
+from regiontok.encoders._token_encoder import TokenEncoder
+from regiontok.encoders._transformers_families import FAMILIES, READ_ELSEWHERE, TowerFamily
 from regiontok.system.checkpoint import fingerprint, locate, read_json
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, shared_model
@@ -68,76 +68,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Family:
-    """How one `model_type` is loaded and read. A new family is a new row of `FAMILIES`.
+class Transformers(TokenEncoder):
+    """A frozen vision transformer from a transformers checkpoint, as a patch encoder.
 
-    Attributes:
-        tower: the transformers class of the vision tower; of a checkpoint with a text tower it
-            takes its own part.
-        summaries: CLS tokens in front of the sequence, or the config field that counts them.
-        registers: the config field that counts the register tokens behind them, or nothing.
-        rotary: positions turn queries and keys inside the attention, so that projections alone do
-            not give the weights.
-        asks: another canvas than the model's own needs `interpolate_pos_encoding=True`; False: the
-            model adapts unasked.
-        within: the attribute of `tower` that is the vision tower, where the tower's own class would
-            not find its weights.
-        table: the learned position table that the model itself does not interpolate.
-        build: further arguments of the class.
-    """
-
-    tower: str
-    summaries: int | str = 1
-    registers: str = ""
-    rotary: bool = False
-    asks: bool = False
-    within: str = ""
-    table: str = ""
-    build: tuple[tuple[str, Any], ...] = ()
-
-
-_CLIP = Family("CLIPVisionModel", asks=True)
-_SIGLIP = Family("SiglipVisionModel", summaries=0, asks=True)
-_METACLIP = Family("MetaClip2VisionModel", asks=True)
-_AIMV2 = Family("Aimv2VisionModel", summaries=0, table="embeddings.position_embedding")
-_MLCD = Family("MLCDVisionModel", rotary=True)
-# TIPSv2's one register is a second CLS token, taught with synthetic captions; transformers and timm
-# count it as a register, and so do we.
-_TIPS = Family("Tipsv2VisionModel", registers="num_register_tokens")
-FAMILIES = {
-    "clip": _CLIP,
-    "clip_vision_model": _CLIP,
-    "siglip": _SIGLIP,
-    "siglip_vision_model": _SIGLIP,
-    "metaclip_2": _METACLIP,
-    "metaclip_2_vision_model": _METACLIP,
-    "dinov2": Family("Dinov2Model"),
-    "dinov2_with_registers": Family("Dinov2WithRegistersModel", registers="num_register_tokens"),
-    "dinov3_vit": Family("DINOv3ViTModel", registers="num_register_tokens", rotary=True),
-    # Aimv2VisionModel on a checkpoint with a text tower comes back random, with no more than a line
-    # in a report.
-    "aimv2": replace(_AIMV2, tower="Aimv2Model", within="vision_model"),
-    "aimv2_vision_model": _AIMV2,
-    "mlcd": _MLCD,
-    "mlcd_vision_model": _MLCD,
-    # No pooler: classification checkpoints have none, and patch features need none.
-    "vit": Family("ViTModel", asks=True, build=(("add_pooling_layer", False),)),
-    "vit_msn": Family("ViTMSNModel", asks=True),
-    "ijepa": Family("IJepaModel", summaries=0, asks=True),
-    "pixio": Family("PixioModel", summaries="n_cls_tokens"),
-    "tipsv2": replace(_TIPS, tower="Tipsv2Model", within="vision_model"),
-    "tipsv2_vision_model": _TIPS,
-}
-
-# What other encoders read. SigLIP 2's type is NaFlex's: its fixed-size checkpoints have the type
-# siglip.
-ELSEWHERE = {"siglip2": "naflex", "siglip2_vision_model": "naflex", "radio": "radio"}
-
-
-@dataclass(frozen=True)
-class Transformers(TokensOf):
-    """A frozen vision transformer from a transformers checkpoint, as a patch encoder. Nothing is
-    read before its first use.
+    Nothing is read before the first use.
 
     Attributes:
         model: hub name (`"openai/clip-vit-large-patch14"`), or a folder that `save_pretrained`
@@ -146,7 +80,7 @@ class Transformers(TokensOf):
         size: side of a square canvas in pixels, or (height, width); None is the checkpoint's own.
         framing: "stretch", "letterbox" or "crop"; None is the checkpoint's own (CLIP, DINOv2: crop;
             SigLIP, ViT: stretch).
-        dtype: of weights and features.
+        dtype: type of weights and features.
         attention: which of transformers' attention functions runs.
         revision: branch, tag or commit of a hub name.
         shuffle: seed of the pre-shuffle of the canvas's patches (row D10); None leaves them in
@@ -176,16 +110,14 @@ class Transformers(TokensOf):
 
     version: ClassVar[int] = 1
     can_tune: ClassVar[bool] = True
-    # The threshold to suggest for `merge`: the study's, which used it with CLIP, SigLIP2 and RADIO.
-    # Not measured here for any other
-    # family: there an exact budget, merge(k=...), is the safer choice.
+    # the study's, which used it with CLIP, SigLIP2 and RADIO; not measured here for any other
+    # family: there an exact budget, merge(k=...), is the safer choice
     threshold: ClassVar[float] = 0.7
 
     def frame(self, size: Pair) -> Frame:
-        """How an image of `size` = (H, W) pixels lies under the grid."""
-        patch = self._pair(
-            "patch_size"
-        )  # first, so that a folder that is no checkpoint at all is called that
+        """See `Encoder`."""
+        # first, so that a folder that is no checkpoint at all is called that
+        patch = self._pair("patch_size")
         return self._preprocess.frame(size, patch, framing=self.framing, size=self.size)
 
     @property
@@ -195,24 +127,23 @@ class Transformers(TokensOf):
 
     @property
     def width(self) -> int:
-        """d, the length of a feature."""
+        """See `Encoder`."""
         return int(self._config.hidden_size)
 
     @property
     def summaries(self) -> int:
-        """CLS tokens at the front of the prefix; registers are none."""
+        """See `Encoder`."""
         count = self._family.summaries
         return int(getattr(self._config, count)) if isinstance(count, str) else count
 
     @cached_property
     def identity(self) -> str:
-        """What a cache key holds beside the spec: a hash of the weights' files, the json files
-        beside them, and who resizes pixels.
+        """The hash of the weights' files and the json files beside them, and who resizes pixels.
 
         Versions of libraries are no part of it: they are provenance.
 
         Raises:
-            ValueError: of an encoder that learns.
+            ValueError: If the encoder is being tuned.
         """
         if self._learns:
             raise ValueError(
@@ -221,40 +152,32 @@ class Transformers(TokensOf):
         return fingerprint(self._folder, "pixels: pillow")
 
     def blank(self) -> nn.Module:
-        """The vision tower without the checkpoint's weights (of which nothing is read): what a
-        tuned copy's weights go into."""
-        config = copy.deepcopy(self._read[1] if self._family.within else self._config)
+        """The vision tower without the checkpoint's weights, of which nothing is read."""
+        config = copy.deepcopy(self._checkpoint[1] if self._family.within else self._config)
         config._attn_implementation = self.attention
-        made = getattr(need("transformers", extra="hub"), self._family.tower)(
-            config, **dict(self._family.build)
-        )
-        return getattr(made, self._family.within) if self._family.within else made
+        tower = self._tower_class(config, **dict(self._family.build))
+        return getattr(tower, self._family.within) if self._family.within else tower
 
     def tunable(self, dtype: torch.dtype | None = None) -> nn.Module:
-        """A copy of the vision tower that may learn, with the checkpoint's weights, of type
-        `dtype`; no other encoder shares it."""
+        """A copy of the vision tower that may learn; no other encoder shares it.
+
+        It has the checkpoint's weights, of type `dtype`.
+        """
         return self._load(dtype).to(self.device).requires_grad_(True)
 
     def tuned(self, module: nn.Module) -> Transformers:
-        """This encoder with the weights of `module` (of `tunable` or `blank`), on its device and in
-        its type; gradients reach them."""
-        made = copy.copy(self)  # with all that was read of the folder
-        made.__dict__.pop("identity", None)
-        made.__dict__.update(_module=module, _learning=True)
-        return made
+        """This encoder with the weights of `module`, on its device and in its type."""
+        encoder = copy.copy(self)  # with all that was read of the folder
+        encoder.__dict__.pop("identity", None)
+        encoder.__dict__.update(_module=module, _learning=True)
+        return encoder
 
     @property
-    def _look(self) -> Preprocess:
-        return self._preprocess
+    def _prefix_order(self) -> range:
+        field_name = self._family.registers
+        return range(self.summaries + (getattr(self._config, field_name) if field_name else 0))
 
-    @property
-    def _prefix(self) -> range:
-        return range(
-            self.summaries
-            + (getattr(self._config, self._family.registers) if self._family.registers else 0)
-        )
-
-    def _hidden(
+    def _sequences(
         self, pixels: UInt8[Tensor, "b 3 H W"], frame: Frame
     ) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
         # not inference_mode, whose tensors could not take part in the training of what comes after
@@ -264,50 +187,52 @@ class Transformers(TokensOf):
     def _forward(
         self, pixels: UInt8[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b n d"], Sequence[Float[Tensor, "n"] | None]]:
-        check_layer(self.model, self.layer, self.blocks)
-        weight = next(
-            self._module.parameters()
-        )  # says where and in what type: a tuned module is moved with its model
+        self.check_layer()
+        # a weight says where and in what type: a tuned module is moved with its model
+        weight = next(self._module.parameters())
         values = self._preprocess.values(pixels, weight.device, weight.dtype)
-        other = tuple(pixels.shape[2:]) != self._pair("image_size")
-        options = {"interpolate_pos_encoding": True} if self._family.asks and other else {}
+        canvas = (pixels.shape[2], pixels.shape[3])
+        resized = canvas != self._pair("image_size")
+        options = {"interpolate_pos_encoding": True} if self._family.asks and resized else {}
         options["output_hidden_states"] = self.layer != -1
         attention: Sequence[Tensor | None] = [None] * len(pixels)
-        with self._positions((pixels.shape[2], pixels.shape[3])):
+        with self._positions_for(canvas):
             if self.cls_attention:
-                with watched(self._module, self._block()) as kept:
+                with watched_block(self._module, self._attended_block()) as projected:
                     output = self._module(pixel_values=values, **options)
-                attention = list(
-                    attention_of_first(kept[0], kept[1], self._config.num_attention_heads).detach()
-                )
+                heads = self._config.num_attention_heads
+                attention = list(attention_of_first(**projected, heads=heads).detach())
             else:
                 output = self._module(pixel_values=values, **options)
-        hidden = output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
+        return self._hidden_state(output), attention
+
+    def _hidden_state(self, output: Any) -> Float[Tensor, "b n d"]:
+        last = output.last_hidden_state
+        hidden = last if self.layer == -1 else output.hidden_states[self.layer]
         if hidden.requires_grad:
             # what lies behind the layer gets zero gradients, not None: DDP waits for every
             # parameter that learns
-            behind = [output.last_hidden_state, getattr(output, "pooler_output", None)]
-            hidden = hidden + sum(part.mean() * 0 for part in behind if part is not None)
-        return hidden, attention
+            later = [last, getattr(output, "pooler_output", None)]
+            hidden = hidden + sum(tensor.mean() * 0 for tensor in later if tensor is not None)
+        return hidden
 
     @contextmanager
-    def _positions(self, canvas: Pair) -> Iterator[None]:
-        """While it is open, a position table that the model cannot interpolate itself answers for
-        the canvas's own grid."""
+    def _positions_for(self, canvas: Pair) -> Iterator[None]:
+        """A context in which a learned position table answers for the canvas's own grid.
+
+        Only a table that the model cannot interpolate itself needs it.
+        """
         patch, image = self._pair("patch_size"), self._pair("image_size")
-        grid, own = ((size[0] // patch[0], size[1] // patch[1]) for size in (canvas, image))
+        grid, table_grid = ((size[0] // patch[0], size[1] // patch[1]) for size in (canvas, image))
         # AIMv2-native has no table, its positions are sines of any grid
-        table = (
-            dict(self._module.named_modules()).get(self._family.table)
-            if self._family.table
-            else None
-        )
-        if table is None or grid == own:
+        name = self._family.table
+        table = dict(self._module.named_modules()).get(name) if name else None
+        if table is None or grid == table_grid:
             yield
             return
         handle = table.register_forward_hook(
-            lambda _module, _input, out: resample_abs_pos_embed(
-                out, list(grid), list(own), num_prefix_tokens=0
+            lambda _module, _input, positions: resample_abs_pos_embed(
+                positions, list(grid), list(table_grid), num_prefix_tokens=0
             )
         )
         try:
@@ -315,24 +240,25 @@ class Transformers(TokensOf):
         finally:
             handle.remove()
 
-    def _block(self) -> int:
+    def _attended_block(self) -> int:
         """The block whose output `layer` takes, from 0.
 
         Raises:
-            ValueError: there is no such block, no CLS token, or no attention that projections alone
-                give.
+            ValueError: If there is no such block, no CLS token, or no attention that projections
+                alone give.
         """
-        block = self.layer - 1 if self.layer >= 0 else self.blocks + self.layer
-        if block < 0:
+        if self.blocks_passed == 0:
             raise ValueError(
-                f"layer={self.layer} is before the first block, where there is no attention; take a later one"
+                f"layer={self.layer} is before the first block, where there is no attention; "
+                "take a later one"
             )
         if not self.has_cls or self._family.rotary:
             why = "turns queries and keys by position" if self.has_cls else "has no CLS token"
             raise ValueError(
-                f"{self.model}: {self._family.tower} {why}, so cls_attention=True has nothing to give"
+                f"{self.model}: {self._family.tower} {why}, so cls_attention=True has nothing to "
+                "give"
             )
-        return block
+        return self.blocks_passed - 1
 
     def _pair(self, name: str) -> Pair:
         value = getattr(self._config, name)
@@ -343,44 +269,49 @@ class Transformers(TokensOf):
         return locate(self.model, self.revision)
 
     @property
-    def _family(self) -> Family:
-        return self._read[0]
+    def _family(self) -> TowerFamily:
+        return self._checkpoint[0]
 
     @property
     def _config(self) -> Any:
-        """Of the vision tower."""
-        return getattr(self._read[1], "vision_config", self._read[1])
+        """The config of the vision tower."""
+        return getattr(self._checkpoint[1], "vision_config", self._checkpoint[1])
+
+    @property
+    def _tower_class(self) -> Any:
+        return getattr(need("transformers", extra="hub"), self._family.tower)
 
     @cached_property
-    def _read(self) -> tuple[Family, Any]:
+    def _checkpoint(self) -> tuple[TowerFamily, Any]:
         """The checkpoint's family, and its whole config."""
         library = need("transformers", extra="hub")
         path = self._folder / "config.json"
         if not path.is_file():
             raise ValueError(
-                f"{self._folder} has no config.json: it is no folder that transformers' save_pretrained wrote"
+                f"{self._folder} has no config.json: it is no folder that transformers' "
+                "save_pretrained wrote"
             )
-        found = read_json(path)
-        kind = found.get("model_type")
-        if kind not in FAMILIES:
-            other = ELSEWHERE.get(str(kind)) or ("timm" if "architecture" in found else "")
+        config = read_json(path)
+        model_type = config.get("model_type")
+        if model_type not in FAMILIES:
+            other = READ_ELSEWHERE.get(str(model_type))
+            other = other or ("timm" if "architecture" in config else "")
             hint = f" (that is read by {other}({self.model!r}))" if other else ""
             raise ValueError(
-                f"{self.model}: model_type {kind!r}{hint} is not one of {', '.join(FAMILIES)}"
+                f"{self.model}: model_type {model_type!r}{hint} is not one of {', '.join(FAMILIES)}"
             )
-        if not hasattr(library, FAMILIES[kind].tower):
+        family = FAMILIES[model_type]
+        if not hasattr(library, family.tower):
             raise ValueError(
-                f"{self.model}: transformers {library.__version__} has no {FAMILIES[kind].tower}; a newer one has"
+                f"{self.model}: transformers {library.__version__} has no {family.tower}; "
+                "a newer one has"
             )
-        if (
-            FAMILIES[kind].within and "vision_config" not in found
-        ):  # a tower alone, under the whole model's type
-            kind, found = (
-                f"{kind}_vision_model",
-                {key: value for key, value in found.items() if key != "model_type"},
-            )
-            return FAMILIES[kind], library.AutoConfig.for_model(kind, **found)
-        return FAMILIES[kind], library.AutoConfig.from_pretrained(
+        if family.within and "vision_config" not in config:
+            # a tower alone, under the whole model's type
+            model_type = f"{model_type}_vision_model"
+            options = {key: value for key, value in config.items() if key != "model_type"}
+            return FAMILIES[model_type], library.AutoConfig.for_model(model_type, **options)
+        return family, library.AutoConfig.from_pretrained(
             str(self._folder), trust_remote_code=False, local_files_only=True
         )
 
@@ -403,11 +334,11 @@ class Transformers(TokensOf):
 
     def _load(self, dtype: torch.dtype | None = None) -> nn.Module:
         return load_pretrained(
-            getattr(need("transformers", extra="hub"), self._family.tower),
+            self._tower_class,
             self._folder,
             self.model,
             within=self._family.within,
-            config=self._read[1] if self._family.within else self._config,
+            config=self._checkpoint[1] if self._family.within else self._config,
             dtype=dtype or getattr(torch, self.dtype),
             attn_implementation=self.attention,
             **dict(self._family.build),

@@ -1,186 +1,154 @@
-"""The mask store: masks computed once, run-length coded, in sorted Parquet shards, found by the
-hash of an image's bytes.
-
-    STORE/store.json               what is in it: the segmenter's full spec, its identity, the
-    fingerprint of both STORE/set_aside.json           images that could not be done, and why
-    STORE/<fingerprint>/ab.parquet the images whose key begins with "ab" (`all.parquet` while they
-    are few), sorted by key STORE/<fingerprint>/parts/     what a run has finished and nobody has
-    sorted in yet
-
-The fingerprint stands in the path, in `store.json` and in every file, and is compared whenever one
-is opened: a changed parameter never reads a stale mask.
-"""
+"""Reading a mask store: masks by the hash of a picture's bytes, also while others write."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from regiontok.core.masks import PixelMasks
-from regiontok.maskstore.file import FORMAT, GROUP, Group, file_keys
-from regiontok.methods import Segmenter
-from regiontok.settings import registry
+from regiontok.maskstore.layout import (
+    SegmenterRecord,
+    check_segmenter,
+    part_files,
+    read_marker,
+    shard_files,
+)
+from regiontok.maskstore.parquet_file import GROUP_IMAGES, MaskRowGroup, file_keys
 
-MARKER = "store.json"
 TRIES = 100  # look-ups of a store that another process sorts at the same moment
+GROUPS_IN_MEMORY = 8
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Whose masks a store holds.
-
-    Attributes:
-        segmenter: the full spec, every field and the version.
-        identity: what the spec cannot say (weights, a package's version).
-    """
-
-    segmenter: str
-    identity: str
-
-    @classmethod
-    def of(cls, segmenter: Segmenter) -> Maker:
-        """Of a built segmenter."""
-        return cls(registry.render(segmenter, full=True), segmenter.identity)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of both."""
-        return hashlib.sha256(
-            json.dumps([FORMAT, self.segmenter, self.identity]).encode()
-        ).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class _Stamp:
+class _FileState:
     """A file as it was at one time; files are replaced, never changed."""
 
     path: Path
-    number: int
+    inode: int
     time: int
 
     @classmethod
-    def of(cls, path: Path) -> _Stamp:
-        state = path.stat()
-        return cls(path, state.st_ino, state.st_mtime_ns)
+    def of(cls, path: Path) -> _FileState:
+        status = path.stat()
+        return cls(path, status.st_ino, status.st_mtime_ns)
 
     def check(self) -> None:
-        """Raise FileNotFoundError if it is gone, or another by now: its rows may have moved."""
-        if _Stamp.of(self.path) != self:
+        """Raise FileNotFoundError if the file is gone or was replaced: its rows may have moved."""
+        if _FileState.of(self.path) != self:
             raise FileNotFoundError(self.path)
 
 
-def is_store(path: str | Path) -> bool:
-    """True if the folder has a store's marker."""
-    return (Path(path) / MARKER).is_file()
-
-
 class MaskStore:
-    """Read masks by the key of a picture (`Picture.key`).
+    """The masks of a store by the key of a picture (`Picture.key`).
 
     What lies in parts is found as well, so a store can be read while it is being written; `refresh`
     sees what came since.
 
     Args:
         path: the store's folder.
-        maker: if given, the store must be of this one.
+        segmenter: the record of the segmenter whose masks are wanted; by default any.
         skip_corrupt: leave out files that cannot be read; they are named in `corrupt`. By default
             they are an error.
 
+    Attributes:
+        root: the store's folder.
+        segmenter: the record of the segmenter whose masks it holds.
+        corrupt: the files that were left out, and why.
+
     Raises:
-        ValueError: no store, one of another segmenter, a file of another fingerprint, or one that
-            cannot be read.
+        ValueError: If the folder is no store, or one of another segmenter, or if it has a file of
+            another fingerprint or one that cannot be read.
     """
 
     def __init__(
-        self, path: str | Path, *, maker: Maker | None = None, skip_corrupt: bool = False
+        self,
+        path: str | Path,
+        *,
+        segmenter: SegmenterRecord | None = None,
+        skip_corrupt: bool = False,
     ) -> None:
         self.root, self.skip_corrupt = Path(path).expanduser(), skip_corrupt
-        self.maker = marked(self.root)
-        if maker:
-            compare(self.root, self.maker, maker)
+        self.segmenter = read_marker(self.root)
+        if segmenter:
+            check_segmenter(self.root, self.segmenter, segmenter)
         self.corrupt: dict[Path, str] = {}
-        self._files: dict[
-            _Stamp, list[str]
-        ] = {}  # keys of each file, as it was when they were read
-        self._where: dict[str, tuple[_Stamp, int]] = {}
-        self._groups: OrderedDict[tuple[_Stamp, int], Group] = OrderedDict()
+        self._keys_by_file: dict[_FileState, list[str]] = {}
+        self._row_by_key: dict[str, tuple[_FileState, int]] = {}
+        self._groups: OrderedDict[tuple[_FileState, int], MaskRowGroup] = OrderedDict()
         self.refresh()
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the segmenter's full spec and its identity."""
-        return self.maker.fingerprint
+        """The hash of the segmenter's full spec and its identity."""
+        return self.segmenter.fingerprint
 
     @property
     def folder(self) -> Path:
-        """Where the shards lie."""
+        """The folder of the shards."""
         return self.root / self.fingerprint
 
     def refresh(self) -> None:
         """Look for files that came or went."""
         for _ in range(TRIES):
             try:
-                later = [
-                    _Stamp.of(path) for path in parts(self.folder)
-                ]  # first: a part goes when a shard has its images
-                found = [*map(_Stamp.of, shards(self.folder)), *later]
-                for stamp in found:
-                    if stamp not in self._files:
-                        self._files[stamp] = self._keys(stamp)
+                files = self._present_files()
+                for file in files:
+                    if file not in self._keys_by_file:
+                        self._keys_by_file[file] = self._read_keys(file)
                 break
-            except FileNotFoundError:  # another process is sorting in
+            except FileNotFoundError:  # another process is sorting parts into shards
                 continue
         else:
-            raise ValueError(
-                f"{self.folder}: its files keep changing; try again when nobody writes"
-            )
-        self._files = {stamp: self._files[stamp] for stamp in found}
-        self._where = {
-            key: (stamp, row)
-            for stamp in reversed(found)
-            for row, key in enumerate(self._files[stamp])
+            raise self._restless()
+        self._keys_by_file = {file: self._keys_by_file[file] for file in files}
+        self._row_by_key = {
+            key: (file, row)
+            for file in reversed(files)  # a shard wins over a part
+            for row, key in enumerate(self._keys_by_file[file])
         }
 
-    def _keys(self, stamp: _Stamp) -> list[str]:
+    def _present_files(self) -> list[_FileState]:
+        """Shards, then parts. Parts are listed first: one goes when a shard has its images."""
+        parts = [_FileState.of(path) for path in part_files(self.folder)]
+        return [*map(_FileState.of, shard_files(self.folder)), *parts]
+
+    def _read_keys(self, file: _FileState) -> list[str]:
         try:
-            keys = file_keys(stamp.path, self.fingerprint)
+            keys = file_keys(file.path, self.fingerprint)
         except ValueError as error:
             if not self.skip_corrupt:
                 raise
-            self.corrupt[stamp.path] = str(error)
+            self.corrupt[file.path] = str(error)
             keys = []
-        stamp.check()
+        file.check()
         return keys
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._row_by_key)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._where
+        return key in self._row_by_key
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._where))
+        return iter(sorted(self._row_by_key))
 
     def get(self, key: str) -> PixelMasks | None:
         """The masks of the picture of that key; None if the store does not have it.
 
         Raises:
-            ValueError: the file is damaged there.
+            ValueError: If the file is damaged there.
         """
         for _ in range(TRIES):
-            if key not in self._where:
+            if key not in self._row_by_key:
                 return None
-            stamp, row = self._where[key]
+            file, row = self._row_by_key[key]
             try:
-                return self._group(stamp, row // GROUP).masks(row % GROUP)
+                return self._group(file, row // GROUP_IMAGES).masks(row % GROUP_IMAGES)
             except FileNotFoundError:  # it was sorted into a shard since
                 self.refresh()
-        raise ValueError(f"{self.folder}: its files keep changing; try again when nobody writes")
+        raise self._restless()
 
     def items(self) -> Iterator[tuple[str, PixelMasks]]:
         """Keys with their masks, in the order of keys."""
@@ -189,65 +157,15 @@ class MaskStore:
             if masks is not None:
                 yield key, masks
 
-    def _group(self, stamp: _Stamp, number: int) -> Group:
-        if (stamp, number) not in self._groups:
-            group = Group.read(stamp.path, number)
-            stamp.check()
-            self._groups[stamp, number] = group
-            if len(self._groups) > 8:
+    def _group(self, file: _FileState, number: int) -> MaskRowGroup:
+        if (file, number) not in self._groups:
+            group = MaskRowGroup.read(file.path, number)
+            file.check()
+            self._groups[file, number] = group
+            if len(self._groups) > GROUPS_IN_MEMORY:
                 self._groups.popitem(last=False)
-        self._groups.move_to_end((stamp, number))
-        return self._groups[stamp, number]
+        self._groups.move_to_end((file, number))
+        return self._groups[file, number]
 
-
-def shards(folder: Path) -> list[Path]:
-    """The sorted files of a store, in the order of their keys."""
-    return sorted(folder.glob("[!.]*.parquet"))
-
-
-def parts(folder: Path) -> list[Path]:
-    """What is not sorted in yet."""
-    return sorted((folder / "parts").glob("[!.]*.parquet"))
-
-
-def check_place(path: Path, keys: Sequence[str]) -> None:
-    """Raise ValueError unless the rows of a shard are sorted, each once, and begin with its
-    name."""
-    if any(left >= right for left, right in pairwise(keys)):
-        raise ValueError(f"{path}: corrupt (its rows are not sorted by key, each once)")
-    if path.stem != "all" and any(not key.startswith(path.stem) for key in keys):
-        raise ValueError(f"{path}: corrupt (it holds a key that does not begin with {path.stem!r})")
-
-
-def marked(root: Path) -> Maker:
-    """Whose masks the marker says a store holds.
-
-    Raises:
-        ValueError: no marker, or one that cannot be read.
-    """
-    try:
-        stated = json.loads((root / MARKER).read_bytes())
-        maker = Maker(stated["segmenter"], stated["identity"])
-        known, agrees = stated["format"] == FORMAT, stated["fingerprint"] == maker.fingerprint
-    except FileNotFoundError:
-        raise ValueError(f"{root}: no mask store (it has no {MARKER})") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{root / MARKER}: cannot be read ({type(error).__name__}: {error})"
-        ) from None
-    if not known:
-        raise ValueError(
-            f"{root / MARKER}: of the format {stated['format']!r}, this regiontok reads {FORMAT!r}"
-        )
-    if not agrees:
-        raise ValueError(f"{root / MARKER}: its fingerprint is not that of the segmenter it names")
-    return maker
-
-
-def compare(root: Path, found: Maker, wanted: Maker) -> None:
-    """Raise ValueError with both unless the store is of the maker that is wanted."""
-    if found != wanted:
-        raise ValueError(
-            f"{root} holds masks of {found.segmenter} ({found.identity or 'no identity'}), not of "
-            f"{wanted.segmenter} ({wanted.identity or 'no identity'}); use another folder for these"
-        )
+    def _restless(self) -> ValueError:
+        return ValueError(f"{self.folder}: its files keep changing; try again when nobody writes")

@@ -1,2 +1,1 @@
-"""Pretraining region transformers by cluster discrimination: stages, exact resuming, evaluation,
-and the plan before it."""
+"""Pretraining region transformers by cluster discrimination: stages, resuming, evaluation, plan."""

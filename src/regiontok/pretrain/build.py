@@ -1,5 +1,4 @@
-"""From a recipe to what learns: region transformer, class centres, their two optimisers, and how
-they are spread over ranks.
+"""From a recipe to what learns: region transformer, class centres and their two optimisers.
 
 After: RICE, section 4.1 (rows R4 to R8).
 Differs: the encoder is whole on every rank (DDP), or sharded by blocks (FSDP2) where it would not
@@ -31,49 +30,58 @@ class Learner:
     """All that learns.
 
     Attributes:
-        bare: the region transformer, whose names checkpoints use.
-        model: what to call: the same, or DDP around it.
-        centres: of all heads.
-        trunk: AdamW on the region transformer.
-        rows: Adam on the centres.
-        sharded: whether the encoder is (FSDP2).
+        transformer: the region transformer itself, whose parameter names checkpoints use.
+        model: the module to call: the same, or DDP around it.
+        centres: the class centres of all heads.
+        transformer_optimizer: AdamW on the region transformer.
+        centre_optimizer: Adam on the rows of the centres.
+        is_sharded: whether the region transformer is divided among ranks (FSDP2).
     """
 
-    bare: RegionTransformer
+    transformer: RegionTransformer
     model: nn.Module
     centres: ClassCentres
-    trunk: torch.optim.AdamW
-    rows: RowAdam
-    sharded: bool
+    transformer_optimizer: torch.optim.AdamW
+    centre_optimizer: RowAdam
+    is_sharded: bool
 
-    def set_rate(self, rate: float, centres: float) -> None:
-        """Both learning rates; `centres` is theirs over the encoder's."""
-        for group in self.trunk.param_groups:
+    def set_rate(self, rate: float, centre_factor: float) -> None:
+        """Set both learning rates.
+
+        Args:
+            rate: the region transformer's learning rate.
+            centre_factor: the centres' learning rate over it.
+        """
+        for group in self.transformer_optimizer.param_groups:
             group["lr"] = rate
-        self.rows.lr = rate * centres
+        self.centre_optimizer.lr = rate * centre_factor
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, centres and both optimisers' moments by name; loading writes into these
-        tensors."""
-        found: dict[str, Tensor] = {}
-        for name, parameter in self.bare.named_parameters():
-            found[f"model.{name}"] = parameter.detach()
-            moments = self.trunk.state[parameter]
+        """Weights, centres and both optimisers' moments by name.
+
+        The tensors are those that training uses: loading a checkpoint writes into them.
+        """
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.transformer.named_parameters():
+            tensors[f"model.{name}"] = parameter.detach()
+            moments = self.transformer_optimizer.state[parameter]
             if not moments:  # before the first step, so that a checkpoint has where to go
                 moments["step"] = torch.zeros(())
-                moments["exp_avg"], moments["exp_avg_sq"] = (
-                    torch.zeros_like(parameter.detach()) for _ in range(2)
-                )
-            found |= {f"trunk.{name}.{key}": value for key, value in moments.items()}
-        found |= {f"centres.{name}": value.detach() for name, value in self.centres.centres.items()}
-        return found | {f"rows.{name}": value for name, value in self.rows.state_dict().items()}
+                moments["exp_avg"] = torch.zeros_like(parameter.detach())
+                moments["exp_avg_sq"] = torch.zeros_like(parameter.detach())
+            tensors |= {f"trunk.{name}.{key}": value for key, value in moments.items()}
+        for name, rows in self.centres.centres.items():
+            tensors[f"centres.{name}"] = rows.detach()
+        for name, moment in self.centre_optimizer.state_dict().items():
+            tensors[f"rows.{name}"] = moment
+        return tensors
 
 
 def vit_config(table: Pretrain) -> ViTConfig:
     """The encoder's shape; its trained size is the longer side of the last stage's pictures.
 
     Raises:
-        ValueError: no such size, or pictures that are not made of whole patches.
+        ValueError: If there is no such size, or pictures are not made of whole patches.
     """
     config = (
         export.load(table.model.start).config
@@ -83,34 +91,42 @@ def vit_config(table: Pretrain) -> ViTConfig:
     for stage in table.stage:
         if any(side % config.patch for side in stage.sides):
             raise ValueError(
-                f"stage {stage.name!r}: {stage.sides} is not made of whole patches of {config.patch} pixels"
+                f"stage {stage.name!r}: {stage.sides} is not made of whole patches of "
+                f"{config.patch} pixels"
             )
     return replace(config, image_size=max(table.stage[-1].sides))
 
 
-def heads(table: Pretrain) -> list[ClassHead]:
+def head_names(table: Pretrain) -> tuple[str, ...]:
+    """The names of the recipe's heads."""
+    return tuple(_heads_of(table))
+
+
+def class_heads(table: Pretrain) -> list[ClassHead]:
     """The heads of the class centres.
 
     Raises:
-        ValueError: none.
+        ValueError: If the recipe has no head.
     """
-    loss = RegionLoss(table.loss.kind, table.loss.margin, table.loss.angular, table.loss.scale)
-    negatives = Negatives(table.loss.negatives, table.loss.rho, table.seed)
-    named: list[tuple[str, ObjectHead | TextHead | None]] = [
-        ("object", table.object),
-        ("text", table.text),
-    ]
-    found = [
-        ClassHead(name, own.classes, loss, negatives, own.weight) for name, own in named if own
-    ]
-    if not found:
+    if not _heads_of(table):
         raise ValueError(
             "nothing to discriminate: give [pretrain.object], [pretrain.text], or both"
         )
-    return found
+    loss = RegionLoss(table.loss.kind, table.loss.margin, table.loss.angular, table.loss.scale)
+    negatives = Negatives(table.loss.negatives, table.loss.rho, table.seed)
+    return [
+        ClassHead(name, settings.classes, loss, negatives, settings.weight)
+        for name, settings in _heads_of(table).items()
+    ]
 
 
-def transformer(table: Pretrain) -> RegionTransformer:
+def _heads_of(table: Pretrain) -> dict[str, ObjectHead | TextHead]:
+    """The settings of the recipe's heads by name."""
+    heads: dict[str, ObjectHead | TextHead | None] = {"object": table.object, "text": table.text}
+    return {name: settings for name, settings in heads.items() if settings}
+
+
+def build_transformer(table: Pretrain) -> RegionTransformer:
     """The region transformer at its start."""
     config = vit_config(table)
     if table.model.start:
@@ -122,68 +138,73 @@ def transformer(table: Pretrain) -> RegionTransformer:
     return RegionTransformer(vit, table.model.region_layers, table.model.query, seed=table.seed)
 
 
-def build(
+def build_learner(
     table: Pretrain, ranks: Ranks, *, shard: bool = False, compile_blocks: bool = False
 ) -> Learner:
     """Everything that learns, on this rank's device.
 
     Args:
-        table: of the recipe.
-        ranks: of the run.
+        table: the `[pretrain]` table of the recipe.
+        ranks: the processes of the run.
         shard: FSDP2 in place of DDP.
         compile_blocks: `torch.compile` each block.
     """
-    own = heads(table)
-    bare = transformer(table).to(ranks.device)
+    heads = class_heads(table)
+    transformer = build_transformer(table).to(ranks.device)
     if compile_blocks:
-        for block in bare.vit.blocks:
+        for block in transformer.vit.blocks:
             block.compile()  # in place: names stay
-    model: nn.Module = bare
+    in_bfloat16 = computes_in_bfloat16(table, ranks)
+    model: nn.Module = transformer
     if shard and ranks.mesh is not None:
-        half = torch.bfloat16 if halved(table, ranks) else None
-        # inputs are not cast: rotary angles in bfloat16 would be wrong by whole patches, and the
-        # patch embedding casts the pixels
-        policy = MixedPrecisionPolicy(
-            param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False
-        )
-        for block in bare.vit.blocks:
-            fully_shard(block, mesh=ranks.mesh, mp_policy=policy)
-        fully_shard(bare, mesh=ranks.mesh, mp_policy=policy)
+        _shard(transformer, ranks, in_bfloat16=in_bfloat16)
     elif ranks.mesh is not None:
-        model = DistributedDataParallel(bare, gradient_as_bucket_view=True)
-    products = torch.bfloat16 if halved(table, ranks) else None
+        model = DistributedDataParallel(transformer, gradient_as_bucket_view=True)
     centres = ClassCentres(
-        own,
-        bare.vit.config.width,
+        heads,
+        transformer.vit.config.width,
         seed=table.seed,
         mesh=ranks.mesh,
-        products=products,
+        products=torch.bfloat16 if in_bfloat16 else None,
         device=ranks.device,
     )
-    told = table.optimizer
-    betas = (told.betas[0], told.betas[1])
-    trunk = torch.optim.AdamW(groups(bare, told.weight_decay), betas=betas, eps=told.eps)
+    settings = table.optimizer
+    betas = (settings.betas[0], settings.betas[1])
+    groups = decay_groups(transformer, settings.weight_decay)
     return Learner(
-        bare,
-        model,
-        centres,
-        trunk,
-        RowAdam(centres, betas=betas, eps=told.eps),
-        shard and ranks.mesh is not None,
+        transformer=transformer,
+        model=model,
+        centres=centres,
+        transformer_optimizer=torch.optim.AdamW(groups, betas=betas, eps=settings.eps),
+        centre_optimizer=RowAdam(centres, betas=betas, eps=settings.eps),
+        is_sharded=shard and ranks.mesh is not None,
     )
 
 
-def halved(table: Pretrain, ranks: Ranks) -> bool:
-    """True if products are computed in bfloat16: a GPU, and the recipe says so."""
+def _shard(transformer: RegionTransformer, ranks: Ranks, *, in_bfloat16: bool) -> None:
+    """Divide the region transformer among the ranks, block by block."""
+    # inputs are not cast: rotary angles in bfloat16 would be wrong by whole patches, and the patch
+    # embedding casts the pixels
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if in_bfloat16 else None,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
+    )
+    for module in (*transformer.vit.blocks, transformer):
+        fully_shard(module, mesh=ranks.mesh, mp_policy=policy)
+
+
+def computes_in_bfloat16(table: Pretrain, ranks: Ranks) -> bool:
+    """True if products are computed in bfloat16: on a GPU, where the recipe says so."""
     return table.precision == "bf16" and ranks.device.type == "cuda"
 
 
-def groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices with weight decay, and norms, biases, CLS and queries without."""
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Two parameter groups: matrices with weight decay; norms, biases, CLS and queries without."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in parameters if parameter.ndim >= 2]
-    plain = [parameter for parameter in parameters if parameter.ndim < 2]
+    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
+    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]

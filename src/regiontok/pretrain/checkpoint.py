@@ -1,18 +1,13 @@
-"""Checkpoints of all ranks: written beside training, whole or absent, loaded on any number of
-ranks.
+"""Checkpoints of all ranks: written beside training, loaded on any number of ranks.
 
 After: torch.distributed.checkpoint.
-Differs: written under another name and renamed when every rank is done and the bytes are on disk;
-only the last ones stay; what the checkpoint is of stands in a JSON file and is compared before
-anything is loaded.
+Differs: a checkpoint is whole or absent (see `regiontok.runs.checkpoints`); shapes that must fit
+are in a JSON file beside the tensors and are compared before anything is loaded.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -25,9 +20,10 @@ from torch import Tensor
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
 
 from regiontok.pretrain.ranks import Ranks
+from regiontok.runs.checkpoints import CheckpointFolder
 from regiontok.system.errors import RegiontokError
 
-ABOUT = "about.json"
+SHAPES = "about.json"
 
 
 class OtherCheckpoint(RegiontokError, ValueError):
@@ -35,114 +31,111 @@ class OtherCheckpoint(RegiontokError, ValueError):
 
 
 class Checkpoints:
-    """The checkpoints of a run, `step-N` each, N steps done.
+    """Writes and loads the checkpoints of a run.
 
     Args:
-        folder: theirs.
-        ranks: of the run.
-        about: what every checkpoint is of: shapes that must fit.
-        keep: how many stay.
+        folder: where they lie.
+        ranks: the processes of the run.
+        shapes: what must fit for a checkpoint to be loaded, by name.
     """
 
-    def __init__(self, folder: Path, ranks: Ranks, about: dict[str, Any], keep: int = 2) -> None:
-        self.folder, self.ranks, self.about, self.keep = folder, ranks, about, keep
+    def __init__(self, folder: CheckpointFolder, ranks: Ranks, shapes: dict[str, Any]) -> None:
+        self.folder, self.ranks, self.shapes = folder, ranks, shapes
         self._running: tuple[Future, Path, int] | None = None
 
     def save(self, step: int, state: dict[str, Tensor], *, wait: bool = False) -> None:
-        """Copy the state and write it beside training; `wait` for it to be there."""
+        """Copy the state and write it beside training.
+
+        Args:
+            step: steps that were taken.
+            state: the tensors by name.
+            wait: return only when the checkpoint is there.
+        """
         self.finish()
-        part = self.folder / f".writing-{step}"
-        if self.ranks.first:
-            for left in self.folder.glob(".writing-*"):  # of a run that was killed
-                shutil.rmtree(left)
-            part.mkdir(parents=True)
-            (part / ABOUT).write_text(
-                json.dumps(self.about, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-            )
+        staged = self.folder.staging / f"step-{step}"
+        if self.ranks.is_first:
+            self.folder.clear_staging()
+            staged.mkdir(parents=True)
+            text = json.dumps(self.shapes, indent=1, sort_keys=True) + "\n"
+            (staged / SHAPES).write_text(text, encoding="utf-8")
         self.ranks.wait()
-        alone = self.ranks.mesh is None
-        writer = FileSystemWriter(part, overwrite=True)
-        found = dcp.async_save(
-            state, storage_writer=writer, process_group=self.ranks.saving, no_dist=alone
+        future = dcp.async_save(
+            state,
+            storage_writer=FileSystemWriter(staged, overwrite=True),
+            process_group=self.ranks.checkpoint_group,
+            no_dist=self.ranks.mesh is None,
         )
-        assert isinstance(found, Future)
-        self._running = (found, part, step)
+        assert isinstance(future, Future)
+        self._running = (future, staged, step)
         if wait:
             self.finish()
 
     def poll(self) -> None:
-        """Give a checkpoint its name if it has been written meanwhile."""
+        """Publish the checkpoint that is being written, if it is done by now."""
         if self._running and self._running[0].done():
             self.finish()
 
     def finish(self) -> None:
-        """Wait for the one that is being written, if any, and give it its name."""
+        """Wait for the checkpoint that is being written, if any, and publish it."""
         if self._running is None:
             return
-        (future, part, step), self._running = self._running, None
+        (future, staged, step), self._running = self._running, None
         # all ranks have written when the first one's is done: it writes the metadata last
         future.result()
-        if self.ranks.first:
-            self._publish(part, step)
+        if self.ranks.is_first:
+            self.folder.publish(staged, step)
 
-    def _publish(self, part: Path, step: int) -> None:
-        target = self.folder / f"step-{step}"
-        if target.exists():
-            shutil.rmtree(target)
-        part.rename(target)
-        handle = os.open(self.folder, os.O_RDONLY)
-        os.fsync(handle)  # the files themselves were synced by FileSystemWriter
-        os.close(handle)
-        for path in list(self.found().values())[: -self.keep]:
-            gone = path.with_name(f".writing-{path.name}")  # half removed is no checkpoint either
-            path.rename(gone)
-            shutil.rmtree(gone)
+    def load_last(self, state: dict[str, Tensor]) -> int:
+        """Write the last checkpoint's values into tensors.
 
-    def found(self) -> dict[int, Path]:
-        """Steps -> whole checkpoints, in order."""
-        named = (
-            (re.fullmatch(r"step-(\d+)", path.name), path) for path in self.folder.glob("step-*")
-        )
-        return dict(sorted((int(match[1]), path) for match, path in named if match))
+        Args:
+            state: the tensors by name.
 
-    def load(self, path: Path, state: dict[str, Tensor]) -> None:
-        """Write a checkpoint's values into the tensors of `state`.
+        Returns:
+            Steps that were taken before the checkpoint; 0 if there is none.
 
         Raises:
-            OtherCheckpoint: of another K, or of another encoder.
+            OtherCheckpoint: If the checkpoint is of another K, or of another encoder.
         """
-        compare(path, self.about)
-        alone = self.ranks.mesh is None
+        by_step = self.folder.by_step()
+        if not by_step:
+            return 0
+        step, path = max(by_step.items())
+        check_shapes(path, self.shapes)
         dcp.load(
             state,
             storage_reader=FileSystemReader(path),
-            process_group=self.ranks.saving,
-            no_dist=alone,
+            process_group=self.ranks.checkpoint_group,
+            no_dist=self.ranks.mesh is None,
         )
+        return step
 
 
-def compare(path: Path, about: dict[str, Any]) -> None:
-    """Raise unless a checkpoint is of what `about` says.
+def check_shapes(path: Path, shapes: dict[str, Any]) -> None:
+    """Raise unless a checkpoint has these shapes.
 
     Raises:
-        OtherCheckpoint: see there.
+        OtherCheckpoint: If the checkpoint has other shapes, or does not say which it has.
     """
     try:
-        before = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+        saved = json.loads((path / SHAPES).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise OtherCheckpoint(f"{path} is no checkpoint of a pretraining run: {error}") from None
-    for key in sorted({*before, *about}):
-        if before.get(key) != about.get(key):
+    for key in sorted({*saved, *shapes}):
+        if saved.get(key) != shapes.get(key):
             raise OtherCheckpoint(
-                f"{path} is of {key} = {before.get(key)}, this run of {key} = {about.get(key)}: its centres and weights do not fit. "
+                f"{path} is of {key} = {saved.get(key)}, this run of {key} = {shapes.get(key)}: "
+                "its centres and weights do not fit. "
                 "Take the recipe it was made with, or another --out"
             )
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Around a whole run: one process writes without a group on purpose, and torch warns of it each
-    time, in a thread of its own."""
+def without_group_warnings() -> Iterator[None]:
+    """Silence torch's warning about writing without a process group, around a whole run.
+
+    One process writes so on purpose, and torch warns of it each time, in a thread of its own.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield

@@ -1,5 +1,6 @@
-"""What a half-trained encoder is worth: region k-NN, coherence of its patch features, distances
-between the tokens of an image.
+"""What a half-trained encoder is worth, measured on images that are not trained on.
+
+Region k-NN, the coherence of its patch features, and distances between the tokens of an image.
 
 After: RICE, section 4.3, figure 4 (distributions of token distances during training); region k-NN
 and coherence are this project's.
@@ -22,7 +23,7 @@ from torch.nn.functional import normalize
 
 from regiontok.measures.knn import LabelledRegions, region_knn
 from regiontok.measures.smoothness import smoothness_metrics
-from regiontok.pretrain.feed import Batch
+from regiontok.pretrain.batches import ANY_CLASS, Batch
 from regiontok.rice.region_attention import RegionTransformer, Visible
 from regiontok.shards.sources import ShardSource
 from regiontok.shards.stream import ShardViews
@@ -31,82 +32,102 @@ from regiontok.shards.views import LabelSpace, View, ViewSettings
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-REGIONS = 32  # of an image at most
-EACH = 16  # images of one pass
-BINS = 40  # of the histogram, from 0 to 2
+REGIONS = 32  # regions of an image at most
+PER_PASS = 16  # images of one pass
+BINS = 40  # bins of the histogram of distances, from 0 to 2
 COHERENCE = ("neighbour_cosine", "far_cosine", "neighbour_gain", "total_variation")
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
-    """One image that is not trained on, whole: its regions, none twice, and their labels (-1 for
-    none)."""
+class HeldOutImage:
+    """One whole image that is not trained on.
+
+    Attributes:
+        view: the image and its regions, some of them several times.
+        labels: `[k]` label of each region once, -1 for none.
+        shares: `[k h w]` share of each patch that a region covers.
+    """
 
     view: View
     labels: Int[np.ndarray, "k"]
     shares: Float[np.ndarray, "k h w"]
 
 
-def held_out(folder: Path, size: tuple[int, int], patch: int, most: int) -> list[HeldOut]:
-    """Up to `most` images of a folder of shards, always the same, stretched to `size`.
+def load_held_out(
+    folder: Path, size: tuple[int, int], *, patch: int, most: int
+) -> list[HeldOutImage]:
+    """Images of a folder of shards, always the same ones, stretched to one size.
+
+    Args:
+        folder: the folder.
+        size: (height, width) in pixels.
+        patch: side of a patch in pixels.
+        most: how many images are taken at most.
 
     Raises:
-        ShardError: no shard, or a damaged one.
+        ShardError: If there is no shard, or a damaged one.
     """
     settings = ViewSettings(
         size, REGIONS, scale=None, flip=0.0, positives=1, patch=patch, empty="ignore"
     )
-    data = ShardViews([ShardSource(folder, kind="object")], settings, LabelSpace(1 << 62))
-    found = []
-    for position in range(min(most, data.order.samples)):
-        view = data[position]
+    views = ShardViews([ShardSource(folder, kind="object")], settings, LabelSpace(ANY_CLASS))
+    images = []
+    for position in range(min(most, views.order.samples)):
+        view = views[position]
         assert view.shares is not None
-        _, first = np.unique(view.regions, return_index=True)
-        found.append(HeldOut(view, view.labels[first, 0], view.shares[first]))
-    return found
+        _, first_rows = np.unique(view.regions, return_index=True)
+        images.append(HeldOutImage(view, view.labels[first_rows, 0], view.shares[first_rows]))
+    return images
 
 
 @torch.no_grad()
-def evaluate(
-    model: RegionTransformer, images: Sequence[HeldOut], k: int, device: torch.device
+def evaluate_encoder(
+    model: RegionTransformer, images: Sequence[HeldOutImage], *, k: int, device: torch.device
 ) -> dict[str, Any]:
-    """Numbers of a model, and the histogram of figure 4.
+    """Measure a region transformer.
 
-    - `knn`, `knn_chance`: share of regions named rightly by the k nearest of other images, and what
-    a blind neighbour would.
-    - `neighbour_cosine`, `far_cosine`, `neighbour_gain`, `total_variation`: of
-    `diagnose.smoothness`, mean over images.
-    - `distance`: mean of 1 - cosine over pairs of patches; `distances`: shares of the pairs in 40
-    bins from 0 to 2.
+    Args:
+        model: the region transformer; it is left in the mode it came in.
+        images: the held-out images.
+        k: neighbours of region k-NN.
+        device: the model's device.
+
+    Returns:
+        `knn`, the share of regions named rightly by the k nearest of other images, and
+        `knn_chance`, the share that a blind neighbour names; the means over images of
+        `neighbour_cosine`, `far_cosine`, `neighbour_gain` and `total_variation` of
+        `regiontok.measures.smoothness`; `distance`, the mean of 1 - cosine over pairs of patches,
+        and `distances`, the shares of the pairs in 40 bins from 0 to 2.
     """
-    regions, owner, coherence = [], [], []
+    regions, image_of_region, coherence = [], [], []
     histogram, total, pairs = torch.zeros(BINS, dtype=torch.float64), 0.0, 0
-    training = model.training
+    was_training = model.training
     model.eval()
-    for at, batch in _batches(images):
-        seen = model(batch.normalised(device), batch.visible.to(device))
-        regions.append(seen.regions.float().cpu())
-        owner += [
-            at + number for number, count in enumerate(batch.visible.counts) for _ in range(count)
-        ]
-        h, w = batch.visible.grid
-        for tokens in model.vit.norm_out(seen.tokens)[:, 1:].float():
-            coherence.append(smoothness_metrics(tokens.unflatten(0, (h, w))))
-            own = distances(tokens).double().cpu()
-            histogram += torch.histc(own, BINS, 0, 2)
-            total, pairs = total + float(own.sum()), pairs + len(own)
-    model.train(training)
-    labels = torch.from_numpy(np.concatenate([one.labels for one in images]))
-    score = region_knn(LabelledRegions(torch.cat(regions), labels, torch.tensor(owner)), k=k)
-    means = {key: math.fsum(one[key] for one in coherence) / len(coherence) for key in COHERENCE}
-    spread = [round(share, 6) for share in (histogram / max(pairs, 1)).tolist()]
+    for first_image, batch in _passes(images):
+        output = model(batch.normalised(device), batch.visible.to(device))
+        regions.append(output.regions.float().cpu())
+        for image, count in enumerate(batch.visible.counts, first_image):
+            image_of_region += [image] * count
+        for tokens in model.vit.norm_out(output.tokens)[:, 1:].float():
+            coherence.append(smoothness_metrics(tokens.unflatten(0, batch.visible.grid)))
+            image_distances = distances(tokens).double().cpu()
+            histogram += torch.histc(image_distances, BINS, 0, 2)
+            total, pairs = total + float(image_distances.sum()), pairs + len(image_distances)
+    model.train(was_training)
+    labels = torch.from_numpy(np.concatenate([image.labels for image in images]))
+    labelled = LabelledRegions(torch.cat(regions), labels, torch.tensor(image_of_region))
+    score = region_knn(labelled, k=k)
     return {
         "knn": score.accuracy,
         "knn_chance": score.chance,
-        **means,
+        **{name: _mean([metrics[name] for metrics in coherence]) for name in COHERENCE},
         "distance": total / max(pairs, 1),
-        "distances": spread,
+        "distances": [round(share, 6) for share in (histogram / max(pairs, 1)).tolist()],
     }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
 def distances(tokens: Float[Tensor, "n d"]) -> Float[Tensor, "p"]:
@@ -120,10 +141,11 @@ def distances(tokens: Float[Tensor, "n d"]) -> Float[Tensor, "p"]:
     return (1 - unit @ unit.T)[row, column].clamp(0, 2)
 
 
-def _batches(images: Sequence[HeldOut]) -> Iterator[tuple[int, Batch]]:
-    """Whole images in passes, each with the number of its first image."""
-    for at in range(0, len(images), EACH):
-        part = images[at : at + EACH]
-        pixels = torch.from_numpy(np.stack([one.view.pixels for one in part])).permute(0, 3, 1, 2)
-        visible = Visible.from_masks([torch.from_numpy(one.shares.copy()) for one in part])
-        yield at, Batch(pixels, visible, {}, tuple(one.view.shard for one in part))
+def _passes(images: Sequence[HeldOutImage]) -> Iterator[tuple[int, Batch]]:
+    """The images pass by pass, each with the number of its first image."""
+    for first in range(0, len(images), PER_PASS):
+        chunk = images[first : first + PER_PASS]
+        pixels = torch.from_numpy(np.stack([image.view.pixels for image in chunk]))
+        visible = Visible.from_masks([torch.from_numpy(image.shares.copy()) for image in chunk])
+        names = tuple(image.view.shard for image in chunk)
+        yield first, Batch(pixels.permute(0, 3, 1, 2), visible, {}, names)

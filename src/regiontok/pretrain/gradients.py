@@ -15,60 +15,71 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from regiontok.pretrain.batches import Batch
 from regiontok.pretrain.build import Learner
-from regiontok.pretrain.feed import Batch
 from regiontok.rice.classes import DiscriminationLoss
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def gradients(
-    learner: Learner, batch: Batch, step: int, each: int, device: torch.device, half: bool
+def compute_gradients(
+    learner: Learner,
+    batch: Batch,
+    step: int,
+    *,
+    per_pass: int,
+    device: torch.device,
+    in_bfloat16: bool,
 ) -> DiscriminationLoss:
-    """The loss of a batch, its gradients left in the parameters and in the centres.
+    """The loss of a batch; its gradients are left in the parameters and in the centres.
 
     Args:
-        each: images of one pass; 0: all.
-        half: products in bfloat16.
+        learner: all that learns.
+        batch: this rank's images.
+        step: the step, from which negatives are drawn.
+        per_pass: images of one pass; 0 takes all at once.
+        device: the device of this rank.
+        in_bfloat16: whether products are computed in bfloat16.
     """
-    labels = {name: own.flatten(0, 1).to(device) for name, own in batch.labels.items()}
-    size = each or len(batch)
-    parts = [batch.part(slice(at, at + size)) for at in range(0, len(batch), size)]
-    half = half and not learner.sharded  # FSDP2 casts by itself
-    if len(parts) == 1:
-        found = learner.centres(embed(learner.model, batch, device, half), labels, step)
-        found.loss.backward()
-        return found
+    labels = {name: values.flatten(0, 1).to(device) for name, values in batch.labels.items()}
+    size = per_pass or len(batch)
+    passes = [batch.select(slice(first, first + size)) for first in range(0, len(batch), size)]
+    in_bfloat16 = in_bfloat16 and not learner.is_sharded  # FSDP2 casts by itself
+    if len(passes) == 1:
+        result = learner.centres(embed(learner.model, batch, device, in_bfloat16), labels, step)
+        result.loss.backward()
+        return result
     with torch.no_grad():
-        ahead = [embed(learner.bare, part, device, half) for part in parts]
-    regions = torch.cat(ahead).requires_grad_()
-    found = learner.centres(regions, labels, step)
-    found.loss.backward()
+        embedded = [embed(learner.transformer, images, device, in_bfloat16) for images in passes]
+    regions = torch.cat(embedded).requires_grad_()
+    result = learner.centres(regions, labels, step)
+    result.loss.backward()
     assert regions.grad is not None
-    for at, (part, own) in enumerate(
-        zip(parts, regions.grad.split([len(one) for one in ahead]), strict=True)
-    ):
-        with _together(learner, at == len(parts) - 1):
-            embed(learner.model, part, device, half).backward(own)
-    return found
+    gradients = regions.grad.split([len(rows) for rows in embedded])
+    for number, (images, gradient) in enumerate(zip(passes, gradients, strict=True)):
+        with _exchanging(learner, number == len(passes) - 1):
+            embed(learner.model, images, device, in_bfloat16).backward(gradient)
+    return result
 
 
-def embed(model: nn.Module, batch: Batch, device: torch.device, half: bool) -> Float[Tensor, "k d"]:
-    """float32 regions of a batch's images."""
-    with autocast(device, half):
+def embed(
+    model: nn.Module, batch: Batch, device: torch.device, in_bfloat16: bool
+) -> Float[Tensor, "k d"]:
+    """The regions of a batch's images, as float32."""
+    with autocast(device, in_bfloat16):
         return model(batch.normalised(device), batch.visible.to(device)).regions.float()
 
 
-def autocast(device: torch.device, half: bool) -> Any:
-    """bfloat16 products, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+def autocast(device: torch.device, in_bfloat16: bool) -> Any:
+    """A context in which products are computed in bfloat16, or one that does nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if in_bfloat16 else nullcontext()
 
 
-def _together(learner: Learner, last: bool) -> Any:
-    """Ranks exchange gradients in the last pass only."""
-    if isinstance(learner.model, DistributedDataParallel) and not last:
+def _exchanging(learner: Learner, is_last: bool) -> Any:
+    """A context in which ranks exchange gradients, but only in the last pass."""
+    if isinstance(learner.model, DistributedDataParallel) and not is_last:
         return learner.model.no_sync()
-    if learner.sharded:
-        learner.bare.set_requires_gradient_sync(last)  # type: ignore[operator]
+    if learner.is_sharded:
+        learner.transformer.set_requires_gradient_sync(is_last)  # type: ignore[operator]
     return nullcontext()

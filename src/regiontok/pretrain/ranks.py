@@ -17,61 +17,63 @@ class Ranks:
     """This process among those of the run.
 
     Attributes:
-        rank, world: of this process, and how many there are.
-        device: of this process.
-        mesh: of all of them; None for one.
-        saving: a group of its own for checkpoints, which are written beside training; None for one
-            process.
+        rank: the number of this process.
+        world: how many processes there are.
+        device: the device of this process.
+        mesh: the mesh of all processes; None for a single one.
+        checkpoint_group: a process group of its own for checkpoints, which are written beside
+            training; None for a single process.
     """
 
     rank: int
     world: int
     device: torch.device
     mesh: DeviceMesh | None = None
-    saving: dist.ProcessGroup | None = None
+    checkpoint_group: dist.ProcessGroup | None = None
 
     @property
-    def first(self) -> bool:
-        """True where what is written or said should be so once."""
+    def is_first(self) -> bool:
+        """True in the process that does what must be done once."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """For all of them."""
+        """Wait until all processes have come here."""
         if self.mesh is not None:
             dist.barrier()
 
-    def anywhere(self, here: bool) -> bool:
-        """True on every rank if it is so on any."""
+    def on_any(self, condition: bool) -> bool:
+        """True on every rank if the condition holds on one of them."""
         if self.mesh is None:
-            return here
-        told = torch.tensor(float(here), device=self.device)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        return bool(told > 0)
+            return condition
+        flag = torch.tensor(float(condition), device=self.device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag > 0)
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Ranks]:
-    """The processes of this run, as torchrun's environment says; they part when the block ends.
+def join_ranks(device: str = "auto") -> Iterator[Ranks]:
+    """Join the processes that torchrun's environment names; they part when the block ends.
 
     Args:
-        device: "cpu", or "auto" for a GPU where there is one.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
     """
-    rank, world, local = (
+    rank, world, local_rank = (
         int(os.environ.get(name, default))
         for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
-    cuda = device != "cpu" and torch.cuda.is_available()
-    here = torch.device("cuda", local) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(here)
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    own_device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(own_device)
     if world == 1:
-        yield Ranks(0, 1, here)
+        yield Ranks(0, 1, own_device)
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
-        saving = dist.new_group(backend="gloo")
-        assert isinstance(saving, dist.ProcessGroup)  # every process is in it
-        yield Ranks(rank, world, here, init_device_mesh(here.type, (world,)), saving)
+        checkpoint_group = dist.new_group(backend="gloo")
+        assert isinstance(checkpoint_group, dist.ProcessGroup)  # every process is in it
+        mesh = init_device_mesh(own_device.type, (world,))
+        yield Ranks(rank, world, own_device, mesh, checkpoint_group)
         # destroying a group that others still use is an error there; after an error here nobody is
         # waited for
         dist.barrier()

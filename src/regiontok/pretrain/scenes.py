@@ -1,5 +1,4 @@
-"""Generated scenes as shards: small pretraining data whose labels are known, or clustered as RICE
-clusters its regions.
+"""Generated scenes as shards: small pretraining data whose labels are known, or clusters.
 
 After: RICE, section 3.1 (rows R1, R2) in small: labels are true attributes, or k-means over region
 features of `lite`; a word, drawn into the picture, is the text region.
@@ -34,14 +33,17 @@ from regiontok.system.files import replacing
 from regiontok.system.need import need
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
 VERSION = 2  # raise it with every change of what is drawn or how labels are made
 ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "texture": TEXTURES, "size": SIZES}
 WORDS = (*SHAPES, *COLOURS, *SIZES, *TEXTURES, *BACKGROUNDS)
-EACH = 256  # images a shard
+PER_SHARD = 256  # images of a shard
+NO_LABEL = -1
 
-_KINDS = {"int": "a whole number", "bool": "True or False", "str": "text"}
+Box = tuple[float, float, float, float]
+
+_TYPE_WORDS = {"int": "a whole number", "bool": "True or False", "str": "text"}
 
 
 def is_scenes(text: str) -> bool:
@@ -51,25 +53,27 @@ def is_scenes(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Scenes:
-    """`n` generated pictures with regions.
+    """Generated pictures with regions.
 
     Attributes:
-        n: pictures.
+        n: how many pictures there are.
         start: seed of the first; sources that do not overlap are a training and a held-out part.
-        size: side in pixels.
-        fewest, most: objects a picture.
-        labels: what makes a class, of `ATTRIBUTES`, joined by "+".
+        size: side of a picture in pixels.
+        fewest: objects of a picture at least.
+        most: objects of a picture at most.
+        labels: what makes a class: names of `ATTRIBUTES`, joined by "+".
         kmeans: labels are so many clusters of region features of `lite` instead; 0: true ones.
         words: a word is drawn into every picture.
         whole: the only object region is the whole picture, as in image-level cluster
             discrimination; needs `kmeans`.
 
     Raises:
-        ValueError: no picture, an unknown attribute, or whole pictures without clusters.
+        ValueError: If there is no picture, an attribute is unknown, or pictures are whole without
+            clusters.
 
-    >>> Scenes.of("scenes(8, size=64)")
-    Scenes(n=8, start=0, size=64, fewest=2, most=5, labels='colour+texture', kmeans=0, words=False,
-    whole=False)
+    >>> scenes = Scenes.of("scenes(8, size=64)")
+    >>> scenes.n, scenes.size, scenes.labels, scenes.classes
+    (8, 64, 'colour+texture', 40)
     """
 
     n: int
@@ -87,164 +91,185 @@ class Scenes:
             raise ValueError(f"expected at least one scene, from a seed >= 0, got {self}")
         if unknown := [name for name in self.labels.split("+") if name not in ATTRIBUTES]:
             raise ValueError(
-                f"unknown {unknown[0]!r} in labels; they are of {', '.join(ATTRIBUTES)}, joined by +, got {self}"
+                f"unknown {unknown[0]!r} in labels; they are of {', '.join(ATTRIBUTES)}, "
+                f"joined by +, got {self}"
             )
         if self.whole and not self.kmeans:
             raise ValueError(f"a whole picture has no {self.labels}: give kmeans, got {self}")
 
     @classmethod
     def of(cls, text: str) -> Scenes:
-        """From its text.
+        """The scenes of a text such as "scenes(400, size=96)".
 
         Raises:
-            ValueError: not of this form, or an argument that it does not have.
+            ValueError: If the text has another form, or an argument that scenes do not take.
         """
         (call,) = spec.parse(text)
-        kinds = {field.name: str(field.type) for field in fields(cls)}
-        given = dict(zip(kinds, call.args, strict=False)) | dict(call.kwargs)
-        if unknown := sorted(set(given) - set(kinds)):
+        types = {field.name: str(field.type) for field in fields(cls)}
+        arguments = dict(zip(types, call.args, strict=False)) | dict(call.kwargs)
+        if unknown := sorted(set(arguments) - set(types)):
             raise ValueError(
-                f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(kinds)}"
+                f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(types)}"
             )
-        if wrong := [key for key, value in given.items() if type(value).__name__ != kinds[key]]:
-            raise ValueError(f"{text}: {wrong[0]} is {_KINDS[kinds[wrong[0]]]}")
-        if "n" not in given:
+        for name, value in arguments.items():
+            if type(value).__name__ != types[name]:
+                raise ValueError(f"{text}: {name} is {_TYPE_WORDS[types[name]]}")
+        if "n" not in arguments:
             raise ValueError(f"{text}: say how many, scenes(400)")
-        return cls(**given)  # type: ignore[arg-type]
+        return cls(**arguments)  # type: ignore[arg-type]
 
     @property
     def classes(self) -> int:
-        """Labels lie below this."""
+        """How many classes there are; labels lie below this."""
         return self.kmeans or math.prod(len(ATTRIBUTES[name]) for name in self.labels.split("+"))
 
     def shards(self, folder: Path) -> Path:
-        """The folder below `folder` that holds them as shards; written now if it does not."""
-        place = folder / f"scenes-{self._key()}"
-        starts = range(0, self.n, EACH)
-        if all(report_path(place, f"{at // EACH:05}").exists() for at in starts):
-            return place
-        place.mkdir(parents=True, exist_ok=True)
-        made = [self._picture(seed) for seed in range(self.start, self.start + self.n)]
+        """The folder below `folder` that holds the scenes as shards; it is written if need be."""
+        shard_folder = folder / f"scenes-{self._key()}"
+        starts = range(0, self.n, PER_SHARD)
+        names = [f"{start // PER_SHARD:05}" for start in starts]
+        if all(report_path(shard_folder, name).exists() for name in names):
+            return shard_folder
+        shard_folder.mkdir(parents=True, exist_ok=True)
+        pictures = [self._picture(seed) for seed in range(self.start, self.start + self.n)]
         labels = (
-            self._clustered(made, folder)
+            self._cluster_labels(pictures, folder)
             if self.kmeans
-            else [self._true(one.scene) for one in made]
+            else [self._true_labels(picture.scene) for picture in pictures]
         )
-        for at in starts:
-            tar, part = place / f"{at // EACH:05}.tar", slice(at, at + EACH)
-            write_tar(tar, [(f"{one.scene.seed:07}.png", one.png) for one in made[part]])
-            rows = [
-                one.row(index, own)
-                for index, (one, own) in enumerate(zip(made[part], labels[part], strict=True))
-            ]
-            write_sidecar(tar, rows, config=asdict(self))
-        return place
+        for name, start in zip(names, starts, strict=True):
+            shard = slice(start, start + PER_SHARD)
+            self._write_shard(shard_folder / f"{name}.tar", pictures[shard], labels[shard])
+        return shard_folder
 
-    def _picture(self, seed: int) -> _Made:
+    def _write_shard(
+        self, tar: Path, pictures: Sequence[_ScenePicture], labels: Sequence[np.ndarray]
+    ) -> None:
+        write_tar(tar, [(f"{picture.scene.seed:07}.png", picture.png) for picture in pictures])
+        rows = [
+            picture.row(index, picture_labels)
+            for index, (picture, picture_labels) in enumerate(zip(pictures, labels, strict=True))
+        ]
+        write_sidecar(tar, rows, config=asdict(self))
+
+    def _picture(self, seed: int) -> _ScenePicture:
         scene = make_scene(seed, self.size, (self.fewest, self.most))
+        masks = np.ones((1, *scene.labels.shape), bool) if self.whole else scene.masks
         pixels, box, word = scene.pixels, None, ""
         if self.words:
             rng = np.random.default_rng([VERSION, seed])
             word = WORDS[int(rng.random() * len(WORDS))]
-            pixels, box = written(pixels, word, rng)
+            pixels, box = draw_word(pixels, word, rng)
         with io.BytesIO() as file:
             Image.fromarray(pixels).save(file, "png")
-            return _Made(scene, self._masks(scene), file.getvalue(), word, box)
+            return _ScenePicture(scene, masks, png=file.getvalue(), word=word, word_box=box)
 
-    def _masks(self, scene: Scene) -> np.ndarray:
-        return np.ones((1, *scene.labels.shape), bool) if self.whole else scene.masks
-
-    def _true(self, scene: Scene) -> np.ndarray:
+    def _true_labels(self, scene: Scene) -> Int[np.ndarray, "k"]:
+        """A number for each object's attributes."""
         names = self.labels.split("+")
-        numbers = np.array(
+        indices = np.array(
             [
-                [ATTRIBUTES[name].index(getattr(one, name)) for name in names]
-                for one in scene.objects
+                [ATTRIBUTES[name].index(getattr(thing, name)) for name in names]
+                for thing in scene.objects
             ]
         )
-        return np.ravel_multi_index(tuple(numbers.T), [len(ATTRIBUTES[name]) for name in names])
+        return np.ravel_multi_index(tuple(indices.T), [len(ATTRIBUTES[name]) for name in names])
 
-    def _clustered(self, made: Sequence[_Made], folder: Path) -> list[np.ndarray]:
-        kept = (
-            folder / f"features-{replace(self, kmeans=1)._key()}.npy"
-        )  # the same for any number of clusters
-        if not kept.exists():
-            with replacing(kept) as part, part.open("wb") as file:
-                np.save(
-                    file, np.concatenate([region_features(one.scene, one.masks) for one in made])
-                )
-        table = np.load(kept, allow_pickle=False)
+    def _cluster_labels(
+        self, pictures: Sequence[_ScenePicture], folder: Path
+    ) -> list[Int[np.ndarray, "k"]]:
+        """The cluster of each region of each picture."""
+        # the features are the same for any number of clusters
+        path = folder / f"features-{replace(self, kmeans=1)._key()}.npy"
+        if not path.exists():
+            features = [region_features(picture.scene, picture.masks) for picture in pictures]
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.save(file, np.concatenate(features))
+        table = np.load(path, allow_pickle=False)
         if len(table) < self.kmeans:
             raise ValueError(
-                f"{len(table)} regions do not make {self.kmeans} clusters: more scenes, or fewer clusters"
+                f"{len(table)} regions do not make {self.kmeans} clusters: "
+                "more scenes, or fewer clusters"
             )
-        cluster = need("sklearn.cluster", extra="sklearn")
-        found = (
-            cluster.KMeans(self.kmeans, n_init=1, random_state=0)
-            .fit_predict(table)
-            .astype(np.int64)
-        )
-        return np.split(found, np.cumsum([len(one.masks) for one in made])[:-1])
+        kmeans = need("sklearn.cluster", extra="sklearn").KMeans
+        clusters = kmeans(self.kmeans, n_init=1, random_state=0).fit_predict(table)
+        counts = [len(picture.masks) for picture in pictures]
+        return np.split(clusters.astype(np.int64), np.cumsum(counts)[:-1])
 
     def _key(self) -> str:
-        said = json.dumps([VERSION, SCENES_VERSION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()[:12]
+        """A hash of all that decides the scenes."""
+        text = json.dumps([VERSION, SCENES_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, eq=False)
-class _Made:
+class _ScenePicture:
+    """One picture of a scene, with its regions.
+
+    Attributes:
+        scene: the scene.
+        masks: `[k H W]` masks of the object regions.
+        png: the picture's file.
+        word: the word in the picture, or "".
+        word_box: the word's plate, if there is one.
+    """
+
     scene: Scene
     masks: np.ndarray
     png: bytes
     word: str
-    box: tuple[float, float, float, float] | None
+    word_box: Box | None
 
     def row(self, index: int, labels: np.ndarray) -> ImageRegions:
+        """The picture's row in the side-car; a word is one more region."""
         coded = PixelMasks.from_dense(self.masks)
         boxes, masks = coded.boxes.tolist(), list(coded.counts)
-        texts, own = [""] * len(masks), labels.tolist()
-        if self.box is not None:
-            boxes, masks, texts, own = (
-                [*boxes, self.box],
-                [*masks, b""],
-                [*texts, self.word],
-                [*own, -1],
-            )
-        kinds = np.array([bool(text) for text in texts], np.int8)
+        texts, region_labels = [""] * len(masks), labels.tolist()
+        if self.word_box is not None:
+            boxes.append(self.word_box)
+            masks.append(b"")
+            texts.append(self.word)
+            region_labels.append(NO_LABEL)
         return ImageRegions(
-            index,
-            f"{self.scene.seed:07}",
-            self.scene.labels.shape,
-            np.array(boxes, np.float32),
-            kinds=kinds,
-            labels=np.array(own, np.int64),
+            index=index,
+            key=f"{self.scene.seed:07}",
+            size=self.scene.labels.shape,
+            boxes=np.array(boxes, np.float32),
+            kinds=np.array([bool(text) for text in texts], np.int8),
+            labels=np.array(region_labels, np.int64),
             masks=masks,
             texts=texts,
         )
 
 
 def region_features(scene: Scene, masks: np.ndarray) -> Float[np.ndarray, "k d"]:
-    """Mean `lite` features under each mask, of length 1."""
+    """Mean `lite` features under each mask `[k H W]`, of length 1."""
     (grid,) = Lite().encode([Picture.of(scene.pixels)])
     shares = grid.frame.to_grid(PixelMasks.from_dense(masks)).flatten(1)
     pooled = shares.to(grid.features.dtype) @ grid.features.flatten(0, 1)
     return torch.nn.functional.normalize(pooled, dim=1).numpy()
 
 
-def written(
-    pixels: np.ndarray, word: str, rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """A copy with a word on a white plate somewhere, and the plate's box."""
+def draw_word(pixels: np.ndarray, word: str, rng: np.random.Generator) -> tuple[np.ndarray, Box]:
+    """Draw a word on a white plate somewhere in a picture.
+
+    Args:
+        pixels: `[H W 3]` uint8; it is not changed.
+        word: the word.
+        rng: from which the place is drawn.
+
+    Returns:
+        A copy of the picture with the word, and the plate's box, xyxy in pixels.
+    """
     picture = Image.fromarray(pixels.copy())
-    font = ImageFont.load_default(size=max(8, pixels.shape[0] // 8))
+    font = ImageFont.load_default(size=max(8, picture.height // 8))
     left, top, right, bottom = font.getbbox(word)
-    wide, high = int(right - left) + 4, int(bottom - top) + 4
-    x, y = (
-        int(rng.random() * max(side - own, 1))
-        for side, own in ((pixels.shape[1], wide), (pixels.shape[0], high))
-    )
-    box = (x, y, min(x + wide, pixels.shape[1]), min(y + high, pixels.shape[0]))
+    plate_width, plate_height = int(right - left) + 4, int(bottom - top) + 4
+    x = int(rng.random() * max(picture.width - plate_width, 1))
+    y = int(rng.random() * max(picture.height - plate_height, 1))
+    x_end = min(x + plate_width, picture.width)
+    y_end = min(y + plate_height, picture.height)
     draw = ImageDraw.Draw(picture)
-    draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill="white")
+    draw.rectangle((x, y, x_end - 1, y_end - 1), fill="white")
     draw.text((x + 2 - left, y + 2 - top), word, fill="black", font=font)
-    return np.asarray(picture), tuple(map(float, box))  # type: ignore[return-value]
+    return np.asarray(picture), (float(x), float(y), float(x_end), float(y_end))

@@ -1,5 +1,4 @@
-"""Which stage, which samples and which learning rate a step has: all of it a function of the step
-alone.
+"""Which stage, which samples and which learning rate a step has: functions of the step alone.
 
 After: RICE, section 4.1 (row R8: stages of growing resolution, the later ones at a tenth of the
 learning rate).
@@ -19,17 +18,18 @@ from regiontok.settings.pretrain_recipe import PretrainStage
 class Timeline:
     """Stages one after the other.
 
-    Args:
-        stages: of a recipe.
+    Attributes:
+        stages: the stages of a recipe.
 
     Raises:
-        ValueError: a stage without a step, two of one name, or a warm-up that does not end within
-            its stage.
+        ValueError: If a stage has no step, two have one name, or a warm-up does not end within its
+            stage.
 
-    >>> stages = [PretrainStage(name="a", steps=3, batch=4), PretrainStage(name="b", steps=2, batch=2)]
-    >>> [Timeline(stages).at(step) for step in range(5)]
+    >>> low = PretrainStage(name="a", steps=3, batch=4)
+    >>> timeline = Timeline([low, PretrainStage(name="b", steps=2, batch=2)])
+    >>> [timeline.locate(step) for step in range(5)]
     [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
-    >>> [Timeline(stages).first_sample(step) for step in range(6)]
+    >>> [timeline.first_sample(step) for step in range(6)]
     [0, 4, 8, 12, 14, 16]
     """
 
@@ -42,67 +42,83 @@ class Timeline:
         for stage in self.stages:
             if not stage.length:
                 raise ValueError(
-                    f"stage {stage.name!r} has no step: {stage.samples} samples in batches of {stage.batch}; give steps or more samples"
+                    f"stage {stage.name!r} has no step: {stage.samples} samples in batches of "
+                    f"{stage.batch}; give steps or more samples"
                 )
             if stage.warmup >= stage.length:
                 raise ValueError(
-                    f"stage {stage.name!r}: a warm-up of {stage.warmup} does not end within its {stage.length} steps"
+                    f"stage {stage.name!r}: a warm-up of {stage.warmup} does not end within its "
+                    f"{stage.length} steps"
                 )
 
     @property
     def steps(self) -> int:
-        """Of all stages."""
+        """Steps of all stages together."""
         return sum(stage.length for stage in self.stages)
 
-    def at(self, step: int) -> tuple[int, int]:
-        """(stage, step within it)."""
+    def locate(self, step: int) -> tuple[int, int]:
+        """The stage of a step, and the step's number within it."""
         for index, stage in enumerate(self.stages):
             if step < stage.length:
                 return index, step
             step -= stage.length
         raise ValueError("behind the last step")
 
-    def start(self, index: int) -> int:
+    def stage_of(self, step: int) -> PretrainStage:
+        """The stage of a step."""
+        return self.stages[self.locate(step)[0]]
+
+    def first_step(self, index: int) -> int:
         """The first step of a stage."""
         return sum(stage.length for stage in self.stages[:index])
 
     def first_sample(self, step: int) -> int:
-        """Where in the endless stream the samples of a step begin: the stream goes on through the
-        stages."""
+        """Where the samples of a step begin in the endless stream, which goes on through stages."""
         samples = 0
         for stage in self.stages:
-            done = min(step, stage.length)
-            samples, step = samples + done * stage.batch, step - done
+            taken = min(step, stage.length)
+            samples, step = samples + taken * stage.batch, step - taken
         return samples
 
     def rate(self, step: int) -> float:
         """The learning rate of a step.
 
-        >>> stage = PretrainStage(name="a", steps=6, learning_rate=1.0, warmup=2, schedule="linear", final=0.0)
+        >>> stage = PretrainStage(
+        ...     name="a", steps=6, learning_rate=1.0, warmup=2, schedule="linear", final=0.0
+        ... )
         >>> [round(Timeline([stage]).rate(step), 3) for step in range(6)]
         [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
         """
-        index, own = self.at(step)
+        index, step = self.locate(step)
         stage = self.stages[index]
-        if own < stage.warmup:
-            return stage.learning_rate * (own + 1) / stage.warmup
-        gone = (own - stage.warmup) / (stage.length - stage.warmup)
-        share = {"constant": 1.0, "linear": 1 - gone, "cosine": (1 + math.cos(math.pi * gone)) / 2}[
-            stage.schedule
-        ]
-        low = stage.final if stage.schedule != "constant" else 1.0
-        return stage.learning_rate * (low + (1 - low) * share)
+        if step < stage.warmup:
+            return stage.learning_rate * (step + 1) / stage.warmup
+        progress = (step - stage.warmup) / (stage.length - stage.warmup)
+        if stage.schedule == "constant":
+            return stage.learning_rate
+        if stage.schedule == "linear":
+            share = 1 - progress
+        else:
+            share = (1 + math.cos(math.pi * progress)) / 2
+        return stage.learning_rate * (stage.final + (1 - stage.final) * share)
 
 
 @dataclass(frozen=True)
-class Positions:
+class RankPositions:
     """This rank's positions in the stream, step by step: a batch sampler of `DataLoader`.
 
     A rank's samples lie together, so that gathered over ranks they stand as one process would have
     them.
 
-    >>> stages = [PretrainStage(name="a", steps=3, batch=4)]
-    >>> [list(Positions(Timeline(stages), 1, 3, rank, 2)) for rank in range(2)]
+    Attributes:
+        timeline: the stages.
+        start: the first step.
+        stop: one past the last step.
+        rank: the number of this rank.
+        ranks: how many ranks there are.
+
+    >>> timeline = Timeline([PretrainStage(name="a", steps=3, batch=4)])
+    >>> [list(RankPositions(timeline, start=1, stop=3, rank=rank, ranks=2)) for rank in range(2)]
     [[[4, 5], [8, 9]], [[6, 7], [10, 11]]]
     """
 
@@ -114,9 +130,9 @@ class Positions:
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.start, self.stop):
-            own = self.timeline.stages[self.timeline.at(step)[0]].batch // self.ranks
-            first = self.timeline.first_sample(step) + self.rank * own
-            yield list(range(first, first + own))
+            share = self.timeline.stage_of(step).batch // self.ranks
+            first = self.timeline.first_sample(step) + self.rank * share
+            yield list(range(first, first + share))
 
     def __len__(self) -> int:
         return self.stop - self.start

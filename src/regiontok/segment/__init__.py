@@ -1,1 +1,1 @@
-"""Segmenters: Picture -> PixelMasks. One a file."""
+"""Pixel masks of pictures: segmenters, one file each."""

@@ -1,5 +1,4 @@
-"""SAM's everything-mode: masks of all a picture shows, from a grid of points, by any SAM of
-transformers (SAM 2.1 large by default).
+"""SAM's everything-mode: masks of all that a picture shows, from a grid of point prompts.
 
 After: diagnostic study, masks by SAM 2.1 (row D3); Kirillov et al., "Segment Anything", ICCV 2023,
 section 5 and appendix D; transformers' mask-generation pipeline.
@@ -10,7 +9,7 @@ prompts cover a picture of any shape: the pipeline's, for families that stretch 
 canvas (all but SAM and SAM-HQ), leave the right or lower part of one that is not square without
 any. No crops of the picture, no filling of holes. Meta's own generator keeps a mask whose stability
 is the threshold itself, and resizes pixels without rounding them to whole levels. How a search ends
-where it would turn back is ours (`_granularity.py`); the paper does not say.
+where it would turn back is ours (`prompted/granularity.py`); the paper does not say.
 """
 
 from __future__ import annotations
@@ -26,9 +25,14 @@ import torch
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.methods import Segmenter
-from regiontok.segment.prompted.everything import Candidates, passed
+from regiontok.segment.prompted.everything import Candidates, CanvasPlacement, passing
 from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
-from regiontok.segment.prompted.promptable import Encoded, Promptable, family, processor
+from regiontok.segment.prompted.promptable import (
+    EncodedPictures,
+    Promptable,
+    check_makes_masks,
+    sam_processor,
+)
 from regiontok.system.checkpoint import fingerprint, locate
 from regiontok.system.pretrained import shared_model
 
@@ -39,23 +43,23 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 @dataclass(frozen=True)
 class Sam(Segmenter):
     """Masks by point prompts, best first, with the model's own estimate of their IoU as scores.
-    Nothing is read before its first use.
 
-    They may overlap and leave gaps; none at all is a normal answer.
+    They may overlap and leave gaps; none at all is a normal answer. Nothing is read before the
+    first use.
 
     Attributes:
         model: hub name or folder of a SAM, SAM-HQ, SAM 2 or 2.1, EdgeTAM or SAM 3 tracker
-            checkpoint.
+            checkpoint; SAM 2.1 large by default.
         granularity: "coarse", "medium" or "fine" (48, 64 or 96 points a side), or "fast" (24);
             "study" searches among the first three, from the middle, for 80 to 160 masks; "study2"
             between the first two, for 64 to 160 (the paper's for MMStar and OCRBench).
-        points: points a side, instead of the granularity's own; not for a search. So are `iou` and
-            `stability`.
-        iou: a mask's estimated IoU must be higher; 0 lets every mask through.
-        stability: its area at a stricter cut over its area at a looser one must be higher; 0 lets
-            every mask through.
+        points: points a side, instead of the granularity's own. Neither this nor `iou` nor
+            `stability` goes with a search.
+        iou: what a mask's estimated IoU must exceed; 0 lets every mask through.
+        stability: what a mask's area at a stricter cut over its area at a looser one must exceed; 0
+            lets every mask through.
         exact: equal transformers' pipeline on square pictures, at its pace.
-        dtype: of weights and embeddings; prompts, thresholds and masks are float32 throughout.
+        dtype: type of weights and embeddings; prompts, thresholds and masks are float32 throughout.
         revision: branch, tag or commit of a hub name.
         device: where the model runs.
         points_per_batch: prompts decoded at a time, of each of `batch` pictures.
@@ -65,7 +69,7 @@ class Sam(Segmenter):
             rounding, which in bfloat16 moves masks across the thresholds.
 
     Raises:
-        ValueError: a value out of range, or one that a search decides.
+        ValueError: If a value is out of range, or is one that a search decides.
 
     >>> from regiontok.settings.registry import build, render
     >>> render(build("segmenter", "sam(granularity='fast', stability=0.95)"))
@@ -87,19 +91,14 @@ class Sam(Segmenter):
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        for name, value, kinds in (
-            ("granularity", self.granularity, Granularity),
-            ("dtype", self.dtype, Dtype),
+        for name, value, choices in (
+            ("granularity", self.granularity, get_args(Granularity)),
+            ("dtype", self.dtype, get_args(Dtype)),
         ):
-            if value not in get_args(kinds):
-                raise ValueError(
-                    f"{name} must be one of {', '.join(get_args(kinds))}, got {value!r}"
-                )
-        if (
-            self.batch < 1
-            or self.points_per_batch < 1
-            or (self.points is not None and self.points < 1)
-        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        points = 1 if self.points is None else self.points
+        if min(self.batch, self.points_per_batch, points) < 1:
             raise ValueError(
                 "batch, points_per_batch and points must be at least 1, "
                 f"got {self.batch}, {self.points_per_batch} and {self.points}"
@@ -107,65 +106,65 @@ class Sam(Segmenter):
         for name, share in (("iou", self.iou), ("stability", self.stability)):
             if share is not None and not 0 <= share <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {share}")
-        own = {"points": self.points, "iou": self.iou, "stability": self.stability}
-        given = [name for name, value in own.items() if value is not None]
-        if given and len(SEARCHES[self.granularity].levels) > 1:
+        settings = {"points": self.points, "iou": self.iou, "stability": self.stability}
+        named = [name for name, value in settings.items() if value is not None]
+        if named and len(SEARCHES[self.granularity].levels) > 1:
             raise ValueError(
-                f"granularity={self.granularity!r} searches among settings of its own, so {', '.join(given)} cannot be given: "
-                "take granularity='coarse', 'medium', 'fine' or 'fast' with it"
+                f"granularity={self.granularity!r} searches among settings of its own, so "
+                f"{', '.join(named)} cannot be given: take granularity='coarse', 'medium', 'fine' "
+                "or 'fast' with it"
             )
 
     @cached_property
     def identity(self) -> str:
-        """What a cache key holds beside the spec: a hash of the weights' files, the json files
-        beside them, and who resizes pixels."""
-        return fingerprint(self._folder, f"pixels: {type(processor(self._folder)).__name__}")
+        """The hash of the weights' files and the json files beside them, and who resizes pixels."""
+        return fingerprint(self._folder, f"pixels: {type(sam_processor(self._folder)).__name__}")
 
     def __call__(self, pictures: Sequence[Picture]) -> list[PixelMasks]:
         """The masks of each picture, at its own size.
 
         Raises:
-            ValueError: the checkpoint cannot be read (the message says why).
+            ValueError: If the checkpoint cannot be read; the message says why.
         """
         starts = range(0, len(pictures), self.batch)
         return [
-            masks for start in starts for masks in self._batch(pictures[start : start + self.batch])
+            masks
+            for start in starts
+            for masks in self._batch_masks(pictures[start : start + self.batch])
         ]
 
     @torch.no_grad()
-    def _batch(self, pictures: Sequence[Picture]) -> Iterator[PixelMasks]:
+    def _batch_masks(self, pictures: Sequence[Picture]) -> Iterator[PixelMasks]:
         encoded = self._model.encode(pictures)
-        search = self._search
-        found: list[dict[int, Candidates]] = [{} for _ in pictures]
-        ahead = dict.fromkeys(range(len(pictures)), search.start)
-        while ahead:
-            for level in sorted(set(ahead.values())):
-                rows = [row for row, next_level in ahead.items() if next_level == level]
-                for row, candidates in zip(
-                    rows, self._candidates(encoded.take(rows), search.levels[level]), strict=True
-                ):
-                    found[row][level] = candidates
-            following = {row: search.after(_counts(found[row])) for row in ahead}
-            ahead = {row: level for row, level in following.items() if level is not None}
-        for row, levels in enumerate(found):
-            level = search.chosen(_counts(levels))
-            kept, place = levels[level], encoded.places[row]
-            counts = [
-                code
-                for full in place.pieces(kept.logits)
-                for code in PixelMasks.from_dense(full > 0).counts
-            ]
-            yield PixelMasks(place.size, tuple(counts), scores=kept.scores.double().cpu().numpy())
+        for levels, placement in zip(self._searched(encoded), encoded.placements, strict=True):
+            yield _full_masks(levels[self._search.chosen(_counts(levels))], placement)
 
-    def _candidates(self, encoded: Encoded, level: Level) -> list[Candidates]:
+    def _searched(self, encoded: EncodedPictures) -> list[dict[int, Candidates]]:
+        """The candidates of each picture at every level that its search tries, in that order."""
+        search = self._search
+        candidates: list[dict[int, Candidates]] = [{} for _ in encoded.placements]
+        level_by_row: dict[int, int] = dict.fromkeys(range(len(candidates)), search.start)
+        while level_by_row:
+            for level in sorted(set(level_by_row.values())):
+                rows = [row for row, next_level in level_by_row.items() if next_level == level]
+                decoded = self._candidates(encoded.take(rows), search.levels[level])
+                for row, row_candidates in zip(rows, decoded, strict=True):
+                    candidates[row][level] = row_candidates
+            following = {row: search.after(_counts(candidates[row])) for row in level_by_row}
+            level_by_row = {row: level for row, level in following.items() if level is not None}
+        return candidates
+
+    def _candidates(self, encoded: EncodedPictures, level: Level) -> list[Candidates]:
         """The masks to keep of each picture at one level."""
-        prompts = torch.stack([place.prompts(level.points) for place in encoded.places])
-        found: list[list[Candidates]] = [[] for _ in encoded.places]
-        for first in range(0, prompts.shape[1], self.points_per_batch):
-            decoded = self._model.decode(encoded, prompts[:, first : first + self.points_per_batch])
-            for place, parts, logits, scores in zip(encoded.places, found, *decoded, strict=True):
-                parts.append(passed(logits, scores, level, place, exact=self.exact))
-        return [Candidates.joined(parts).distinct() for parts in found]
+        placements = encoded.placements
+        prompts = torch.stack([placement.prompts(level.points) for placement in placements])
+        parts: list[list[Candidates]] = [[] for _ in placements]
+        for start in range(0, prompts.shape[1], self.points_per_batch):
+            some = prompts[:, start : start + self.points_per_batch]
+            decoded = zip(placements, parts, *self._model.decode(encoded, some), strict=True)
+            for placement, picture_parts, logits, scores in decoded:
+                picture_parts.append(passing(logits, scores, level, placement, exact=self.exact))
+        return [Candidates.joined(picture_parts).distinct() for picture_parts in parts]
 
     @cached_property
     def _search(self) -> Search:
@@ -184,14 +183,27 @@ class Sam(Segmenter):
 
     @cached_property
     def _model(self) -> Promptable:
-        family(self._folder, self.model)
-        how = getattr(torch, self.dtype), self.device
+        check_makes_masks(self._folder, self.model)
+        dtype = getattr(torch, self.dtype)
         settings = ("sam", self.dtype, self.device, self.compile)
         return shared_model(
             self._folder,
             settings,
-            lambda: Promptable.load(self._folder, self.model, *how, compiled=self.compile),
+            lambda: Promptable.load(
+                self._folder, self.model, dtype, self.device, compiled=self.compile
+            ),
         )
+
+
+def _full_masks(candidates: Candidates, placement: CanvasPlacement) -> PixelMasks:
+    """Candidates as masks at the picture's own size."""
+    codes = [
+        code
+        for logits in placement.full_in_pieces(candidates.logits)
+        for code in PixelMasks.from_dense(logits > 0).counts
+    ]
+    scores = candidates.scores.double().cpu().numpy()
+    return PixelMasks(placement.size, tuple(codes), scores=scores)
 
 
 def _counts(levels: dict[int, Candidates]) -> dict[int, int]:

@@ -81,10 +81,12 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _fields_at(model: type[BaseModel], steps: tuple[int | str, ...]) -> Iterator[str]:
     """The names of the fields of the table that a path in a model leads to."""
+    table: type[BaseModel] | None = model
     for step in steps:
-        if isinstance(step, str):
-            model = next(_models_in(model.model_fields[step].annotation))
-    yield from model.model_fields
+        if isinstance(step, str) and table is not None:
+            field = table.model_fields.get(step)
+            table = next(_models_in(field.annotation), None) if field else None
+    yield from table.model_fields if table is not None else ()
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

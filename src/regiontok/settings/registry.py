@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from regiontok.settings.binding import bind
-from regiontok.settings.spec import Call, SpecError, parse
+from regiontok.settings.spec import Call, SpecError, parse, parse_one
 from regiontok.system.choices import nearest
 from regiontok.system.logs import module_logger
 
@@ -139,8 +139,7 @@ def _entry_points(kind: str) -> Mapping[str, str]:
     """Name -> "module:Class" of what installed packages declare.
 
     Raises:
-        SpecError: If a declaration is ill-formed, or two packages (this one is one of them) declare
-            the same name.
+        SpecError: If a declaration is ill-formed, or its name is taken by this package or another.
     """
     declared: dict[str, str] = {}
     for point in entry_points(group=f"regiontok.{kind}"):
@@ -193,7 +192,7 @@ def expand(kind: str, call: Call) -> Call:
         raise SpecError(
             f"{kind} {call}: {call.name} stands for {meaning}; name its further arguments"
         )
-    (full,) = parse(meaning)
+    full = parse_one(meaning)
     return Call(full.name, full.args, tuple({**dict(full.kwargs), **dict(call.kwargs)}.items()))
 
 

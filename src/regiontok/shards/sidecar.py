@@ -8,7 +8,6 @@ touching its tar.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from regiontok.shards.report import (
     write_report,
 )
 from regiontok.shards.tar import ShardError
-from regiontok.system.files import replacing
 from regiontok.system.need import need
+from regiontok.system.parquet import ParquetError, list_of, open_parquet, write_parquet
 
 SUFFIX = ".regions.parquet"
 GROUP = 128  # images that are read and decompressed together; the order keeps them close
@@ -225,20 +224,13 @@ def read_row_group(path: Path, number: int) -> RowGroup:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    pa, pq = need("pyarrow", extra="store"), need("pyarrow.parquet", extra="store")
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if file.schema_arrow.remove_metadata() != _schema():
-                raise ShardError(
-                    f"{path}: not a side-car of the format {FORMAT!r}: its columns are {file.schema_arrow.names}"
-                )
+        with open_parquet(path, _schema(), FORMAT) as file:
             yield file
     except FileNotFoundError as error:
         raise ShardError(f"{path}: the side-car is missing") from error
-    except (pa.ArrowException, OSError, IndexError) as error:
-        raise ShardError(
-            f"{path}: damaged ({(str(error).splitlines() or [type(error).__name__])[0]})"
-        ) from None
+    except ParquetError as error:
+        raise ShardError(str(error)) from None
 
 
 def _schema() -> Any:
@@ -261,7 +253,7 @@ def _schema() -> Any:
     return pa.schema(
         [
             *single.items(),
-            *((name, pa.list_(pa.field("element", kind))) for name, kind in lists.items()),
+            *((name, list_of(kind)) for name, kind in lists.items()),
         ]
     )
 
@@ -286,13 +278,5 @@ def _table(shard: str, rows: Sequence[ImageRegions]) -> Any:
 
 
 def _write(table: Any, path: Path, report: SidecarReport) -> None:
-    pq = need("pyarrow.parquet", extra="store")
-    with replacing(path) as part:
-        options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
-        with pq.ParquetWriter(part, table.schema, **options) as writer:
-            writer.write_table(table, row_group_size=GROUP)
-            writer.add_key_value_metadata(
-                {"format": FORMAT, "shard": report.shard, "config_hash": report.config_hash}
-            )
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
+    metadata = {"shard": report.shard, "config_hash": report.config_hash}
+    write_parquet(table, path, FORMAT, group_rows=GROUP, metadata=metadata)

@@ -80,8 +80,10 @@ def _is_tensors_by_name(content: Any) -> bool:
 
 
 def _how_to_convert(path: Path, converted: Path, *, safe: bool = False) -> str:
-    """The command that makes safetensors of a pickle; one that is not `safe` runs the pickle's code
-    when the user runs it."""
+    """The command that makes safetensors of a pickle.
+
+    Run by the user, one that is not `safe` runs the code in the pickle, too.
+    """
     caution = ", only if you trust where it comes from, because this runs what is in it"
     return (
         f"To convert it once{'' if safe else caution}: "

@@ -1,5 +1,4 @@
-"""A stage's batch, divided into processes and passes; and the order in which a process meets its
-samples, from any step on."""
+"""How a step's batch is divided among processes and passes, and in which order samples come."""
 
 from __future__ import annotations
 
@@ -13,83 +12,84 @@ class Division:
     """How the samples of one optimiser step are divided.
 
     Attributes:
-        world: processes.
-        each: samples (rows, where several are packed) of one forward and backward in one process.
+        processes: how many processes share the step.
+        per_device: samples (rows, where several are packed) of one pass in one process.
         accumulate: forward and backward passes before the optimiser's step.
     """
 
-    world: int
-    each: int
+    processes: int
+    per_device: int
     accumulate: int
 
     @property
     def batch(self) -> int:
-        """Samples an optimiser step."""
-        return self.world * self.each * self.accumulate
+        """Samples of one optimiser step."""
+        return self.processes * self.per_device * self.accumulate
 
-    def parts(self, batch: list[Any], rank: int) -> list[list[Any]]:
+    def micro_batches(self, batch: list[Any], rank: int) -> list[list[Any]]:
         """The micro-batches of one process out of the samples of one step.
 
-        >>> Division(world=2, each=1, accumulate=2).parts([10, 11, 12, 13], rank=1)
+        >>> Division(processes=2, per_device=1, accumulate=2).micro_batches([10, 11, 12, 13], 1)
         [[11], [13]]
         """
-        size = self.world * self.each
-        starts = range(rank * self.each, len(batch), size)
-        return [batch[start : start + self.each] for start in starts]
+        stride = self.processes * self.per_device
+        starts = range(rank * self.per_device, len(batch), stride)
+        return [batch[start : start + self.per_device] for start in starts]
 
 
-def divide(batch: int, *, world: int = 1, largest: int) -> Division:
-    """The fewest passes that hold at most `largest` samples each; the batch is met exactly.
-
-    Raises:
-        ValueError: a batch that the processes cannot share equally.
-
-    >>> divide(128, world=4, largest=12)
-    Division(world=4, each=8, accumulate=4)
-    """
-    if largest < 1:
-        raise ValueError(f"a device takes at least one sample, got {largest}")
-    if batch % world:
-        raise ValueError(
-            f"a batch of {batch} cannot be shared equally by {world} processes: choose a multiple of {world}"
-        )
-    own = batch // world
-    each = max(size for size in range(1, min(largest, own) + 1) if own % size == 0)
-    return Division(world, each, own // each)
-
-
-class Order:
-    """The samples of this process, micro-batch by micro-batch, from any step on: a batch sampler of
-    `DataLoader`.
+def divide_batch(batch: int, *, processes: int = 1, most_per_device: int) -> Division:
+    """The division with the fewest passes; the batch is met exactly.
 
     Args:
-        batches: step -> the rows of the whole step.
-        steps: of the stage.
-        division: see `Division`.
-        rank: of this process.
+        batch: samples of one optimiser step.
+        processes: how many processes share them.
+        most_per_device: samples that one pass may hold at most.
+
+    Raises:
+        ValueError: If the processes cannot share the batch equally, or a pass may hold no sample.
+
+    >>> divide_batch(128, processes=4, most_per_device=12)
+    Division(processes=4, per_device=8, accumulate=4)
+    """
+    if most_per_device < 1:
+        raise ValueError(f"a device takes at least one sample, got {most_per_device}")
+    if batch % processes:
+        raise ValueError(
+            f"a batch of {batch} cannot be shared equally by {processes} processes: "
+            f"choose a multiple of {processes}"
+        )
+    share = batch // processes
+    sizes = range(1, min(most_per_device, share) + 1)
+    per_device = max(size for size in sizes if share % size == 0)
+    return Division(processes, per_device, share // per_device)
+
+
+class BatchOrder:
+    """The samples of this process, micro-batch by micro-batch: a batch sampler for `DataLoader`.
+
+    Args:
+        rows_of_step: a function from a step to the rows of the whole step.
+        steps: steps of the stage.
+        division: how a step's rows are divided.
+        rank: the number of this process.
         start: the first step.
     """
 
     def __init__(
         self,
-        batches: Callable[[int], list[Any]],
+        rows_of_step: Callable[[int], list[Any]],
         steps: int,
         division: Division,
         rank: int,
         start: int = 0,
     ) -> None:
-        self.batches, self.steps, self.division, self.rank, self.start = (
-            batches,
-            steps,
-            division,
-            rank,
-            start,
-        )
+        self.rows_of_step, self.steps, self.division = rows_of_step, steps, division
+        self.rank, self.start = rank, start
 
     def __iter__(self) -> Iterator[list[Any]]:
         for step in range(self.start, self.steps):
-            yield from self.division.parts(self.batches(step), self.rank)
+            yield from self.division.micro_batches(self.rows_of_step(step), self.rank)
 
     def __len__(self) -> int:
-        """Of the whole stage, also after a resume: Trainer counts epochs by it."""
+        """Micro-batches of the whole stage, also after a resume: Trainer counts epochs by it."""
         return self.steps * self.division.accumulate

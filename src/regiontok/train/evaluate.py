@@ -1,5 +1,6 @@
-"""Evaluation during training: the loss on what was held out, and how many greedy answers are the
-record's own words.
+"""Evaluation while a language model trains, on records that are held out from training.
+
+Two numbers: the loss, and how many greedy answers are the record's own words.
 
 After: nothing; common practice.
 Differs: nothing known.
@@ -18,61 +19,70 @@ from regiontok.model.splice import IGNORE
 
 
 @torch.no_grad()
-def evaluate(
+def evaluate_vlm(
     model: nn.Module,
     examples: Sequence[Example],
+    *,
     collate: Collator,
     tokenizer: Any,
-    *,
-    each: int,
+    per_pass: int,
     answers: int,
 ) -> dict[str, float]:
-    """`loss` a supervised token; `exact_match` of the first `answers` examples' last answers, in
-    [0, 1]; how many there were.
+    """The loss on held-out examples, and the share of them that are answered word for word.
 
     Args:
-        model: a `RegionVLM`; left in the mode it came in.
-        examples: held out; one that could not be read is not among them.
-        collate: as in training.
-        tokenizer: of the language model.
-        each: examples of one pass.
-        answers: 0 generates none.
+        model: a `RegionVLM`; it is left in the mode it came in.
+        examples: the held-out examples; one that could not be read is not among them.
+        collate: the collator of training.
+        tokenizer: the language model's tokenizer.
+        per_pass: examples of one pass.
+        answers: examples that are answered, the first ones; 0 generates nothing.
+
+    Returns:
+        `loss`, a mean over supervised tokens, and `examples`, how many there are; with answers also
+        `exact_match`, the share of last answers that are right, in [0, 1], and `answers`, how many
+        there are.
     """
-    before = model.training
+    was_training = model.training
     model.eval()
     try:
-        found = {"loss": _loss(model, examples, collate, each), "examples": float(len(examples))}
-        asked = [
+        metrics = {
+            "loss": _loss(model, examples, collate, per_pass),
+            "examples": float(len(examples)),
+        }
+        supervised = [
             example for example in examples if any(label != IGNORE for label in example.labels)
-        ][:answers]
-        if asked:
+        ]
+        if questions := supervised[:answers]:
             right = sum(
-                _right(model, asked[at : at + each], collate, tokenizer)
-                for at in range(0, len(asked), each)
+                _count_right(model, questions[start : start + per_pass], collate, tokenizer)
+                for start in range(0, len(questions), per_pass)
             )
-            found |= {"exact_match": right / len(asked), "answers": float(len(asked))}
-        return found
+            metrics["exact_match"] = right / len(questions)
+            metrics["answers"] = float(len(questions))
+        return metrics
     finally:
-        model.train(before)
+        model.train(was_training)
 
 
 def last_answer(example: Example) -> tuple[list[int], list[int]]:
-    """(the ids before the last answer, its ids).
+    """The ids before the last answer, and the answer's ids.
 
     >>> last_answer(Example([1, 5, 6, 2, 9], [IGNORE, IGNORE, 6, 2, IGNORE]))
     ([1, 5], [6, 2])
     """
-    stop = max(at for at, label in enumerate(example.labels) if label != IGNORE) + 1
+    stop = 1 + max(index for index, label in enumerate(example.labels) if label != IGNORE)
     start = stop
     while start and example.labels[start - 1] != IGNORE:
         start -= 1
     return example.input_ids[:start], example.input_ids[start:stop]
 
 
-def _loss(model: nn.Module, examples: Sequence[Example], collate: Collator, each: int) -> float:
+def _loss(model: nn.Module, examples: Sequence[Example], collate: Collator, per_pass: int) -> float:
+    """Mean loss of the supervised tokens."""
     total, tokens = 0.0, 0
-    for at in range(0, len(examples), each):
-        batch = _on(collate(examples[at : at + each]), model)
+    for start in range(0, len(examples), per_pass):
+        batch = _on_device_of(model, collate(examples[start : start + per_pass]))
         count = int((batch["labels"][:, 1:] != IGNORE).sum())
         if count:
             total += float(model(**batch, use_cache=False).loss) * count
@@ -80,38 +90,40 @@ def _loss(model: nn.Module, examples: Sequence[Example], collate: Collator, each
     return total / max(tokens, 1)
 
 
-def _right(model: nn.Module, examples: Sequence[Example], collate: Collator, tokenizer: Any) -> int:
-    parts = [last_answer(example) for example in examples]
+def _count_right(
+    model: nn.Module, examples: Sequence[Example], collate: Collator, tokenizer: Any
+) -> int:
+    """How many examples of one pass the model answers in the record's own words."""
+    prompts_and_answers = [last_answer(example) for example in examples]
     prompts = [
-        Example(ids, [IGNORE] * len(ids), e.pictures)
-        for (ids, _), e in zip(parts, examples, strict=True)
+        Example(ids, [IGNORE] * len(ids), example.pictures)
+        for (ids, _), example in zip(prompts_and_answers, examples, strict=True)
     ]
-    batch = _on(collate(prompts), model)
+    batch = _on_device_of(model, collate(prompts))
     generate: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
-    longest = max(len(answer) for _, answer in parts)
     ids = generate(
         batch["input_ids"],
         batch["attention_mask"],
         batch["pictures"],
-        max_new_tokens=longest,
+        max_new_tokens=max(len(answer) for _, answer in prompts_and_answers),
         do_sample=False,
     )
-    said = ids[:, batch["input_ids"].shape[1] :].tolist()
+    replies = ids[:, batch["input_ids"].shape[1] :].tolist()
     return sum(
-        _words(tokenizer, new) == _words(tokenizer, old)
-        for new, (_, old) in zip(said, parts, strict=True)
+        _words(tokenizer, reply) == _words(tokenizer, answer)
+        for reply, (_, answer) in zip(replies, prompts_and_answers, strict=True)
     )
 
 
 def _words(tokenizer: Any, ids: list[int]) -> str:
-    """Up to the end token."""
+    """The text of the ids up to the end token."""
     end = tokenizer.eos_token_id
-    return tokenizer.decode(
-        ids[: ids.index(end)] if end in ids else ids, skip_special_tokens=True
-    ).strip()
+    ids = ids[: ids.index(end)] if end in ids else ids
+    return tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
-def _on(batch: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+def _on_device_of(model: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch with its tensors on the model's device."""
     device = next(model.parameters()).device
     return {
         name: value.to(device) if isinstance(value, torch.Tensor) else value

@@ -1,56 +1,43 @@
-"""What a run is told beside its recipe: where and how it runs."""
+"""The options of training: those of any run, and how it is evaluated."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from regiontok.runs.options import RunOptions
 
-@dataclass(frozen=True)
-class Options:
-    """What is not of the recipe: where and how it runs.
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RunOptions):
+    """Where and how a recipe's stages are trained.
+
+    With `per_device` 0 a pass holds what fits by the formulas of `regiontok.train.estimate`, or 16
+    samples at most on a CPU. `cache` holds features of the frozen encoder; "" encodes afresh.
+    `shard` needs a launcher that divides the weights, such as accelerate with fsdp2.yaml.
 
     Attributes:
-        per_device: samples of one pass on a device; 0: what fits by the formulas of `plan` (on a
-            CPU at most 16).
-        save_every: steps between checkpoints; keep: how many stay.
-        held_out: records kept back for evaluation.
-        evaluate_every: steps between evaluations; 0: at the end of each stage.
+        held_out: records that are kept from training, for evaluation.
+        evaluate_every: steps between evaluations; 0 evaluates at the end of each stage.
         answers: held-out records that are answered greedily.
-        workers: processes that load data, for each training process.
-        log: "", "tensorboard", "trackio" or "wandb", beside the own log.
-        cache: folder for frozen features; "": none.
-        stop_after: steps of this call, then a checkpoint; for queues with a time limit.
-        device: "auto", or "cpu".
+        tracker: "tensorboard", "trackio" or "wandb", beside the run's own log; "" is none.
     """
 
-    per_device: int = 0
-    save_every: int = 500
-    keep: int = 2
     held_out: int = 0
     evaluate_every: int = 0
     answers: int = 64
-    workers: int = 0
-    log: str = ""
-    cache: str = ""
-    stop_after: int | None = None
-    device: str = "auto"
+    tracker: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("per_device", "held_out", "evaluate_every", "answers", "workers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
-        for name in ("save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
-        if self.stop_after is not None and self.stop_after < 1:
-            raise ValueError(f"stop_after is at least 1, not {self.stop_after}")
+        super().__post_init__()
+        self._require_at_least(0, "held_out", "evaluate_every", "answers")
         if self.evaluate_every and not self.held_out:
             raise ValueError(
-                "evaluation needs records that are held out: say --held-out 64, or no --evaluate-every"
+                "evaluation needs records that are held out: "
+                "say --held-out 64, or no --evaluate-every"
             )
 
     @property
-    def of_the_result(self) -> dict[str, Any]:
-        """Those that decide what is learned: a resumed run has the same."""
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide what is learned: a resumed run must have the same ones."""
         return {"held_out": self.held_out}

@@ -11,59 +11,59 @@ from accelerate.utils import reduce
 from transformers import TrainerCallback
 
 from regiontok.settings.recipe import Stage
-from regiontok.system.errors import RegiontokError
 from regiontok.train.batching import Division
 
 
-class TrainingStopped(RegiontokError, ValueError):
-    """Training ended before its last step; the message says why, and how to go on."""
-
-
 class StopAfter(TrainerCallback):
-    """Ends training with a checkpoint: after so many steps of this session, or when `flag` is
-    set."""
+    """Ends training with a checkpoint, after so many steps of this call or when a flag is set.
+
+    Attributes:
+        steps_left: steps that may still be taken; None is no limit.
+        flag: set when training shall end behind its current step.
+        stopped: whether a stage was ended before its last step.
+    """
 
     def __init__(self, steps: int | None, flag: threading.Event) -> None:
-        self.left, self.flag, self.stopped = steps, flag, False
+        self.steps_left, self.flag, self.stopped = steps, flag, False
 
     @property
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """True if no further step shall be taken."""
-        return self.left == 0 or self.flag.is_set()
+        return self.steps_left == 0 or self.flag.is_set()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop, unless the stage is done anyway."""
-        self.left = None if self.left is None else self.left - 1
-        if _anywhere(
-            self.flag.is_set()
-        ):  # Ctrl-C reaches processes at different steps: all stop at the same one
+        if self.steps_left is not None:
+            self.steps_left -= 1
+        # Ctrl-C reaches processes at different steps: all of them stop at the same one
+        if _in_any_process(self.flag.is_set()):
             self.flag.set()
-        if self.due and state.global_step < state.max_steps:
+        if self.is_due and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = self.stopped = True
 
 
-def _anywhere(here: bool) -> bool:
-    """True if it is so in any process."""
+def _in_any_process(condition: bool) -> bool:
+    """True in every process if the condition holds in one of them."""
     state = PartialState()
     if state.num_processes == 1:
-        return here
-    return bool(reduce(torch.tensor(float(here), device=state.device), "sum") > 0)
+        return condition
+    return bool(reduce(torch.tensor(float(condition), device=state.device), "sum") > 0)
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """True if a device or the host had no memory left."""
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "out of memory" in str(error).lower()
-    )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "out of memory" in str(error).lower()
 
 
-def what_to_lower(stage: Stage, division: Division) -> str:
-    """What a user lowers when memory is out, cheapest first."""
+def memory_advice(stage: Stage, division: Division) -> str:
+    """What a user can lower when memory is out, cheapest first."""
     ways = []
-    if division.each > 1:
+    if division.per_device > 1:
         ways.append(
-            f"--per-device {division.each // 2} (now {division.each}; the batch of {division.batch} stays, in more passes)"
+            f"--per-device {division.per_device // 2} (now {division.per_device}; "
+            f"the batch of {division.batch} stays, in more passes)"
         )
     if not stage.checkpointing:
         ways.append(

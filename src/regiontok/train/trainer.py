@@ -1,16 +1,14 @@
-"""One stage on transformers' Trainer: order and parts are ours, checkpoints are whole or absent,
-resuming is exact.
+"""One stage on transformers' Trainer, with exact resuming.
 
-After: LLaVA's trainer (groups of parameters by part); row D13.
+After: LLaVA's trainer; row D13.
 Differs: the order of the samples is a function of (seed, step) and not of a sampler's state; a
-checkpoint holds what learns, not the frozen rest; a loss that is not finite ends the run; every
-step is logged.
+checkpoint holds what learns, not the frozen rest, and is whole or absent; a loss that is not finite
+ends the run; every step is logged.
 """
 
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,33 +19,33 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from regiontok.runs.checkpoints import CheckpointFolder
+from regiontok.runs.errors import RunStopped
 from regiontok.settings.recipe import Stage
 from regiontok.system.interrupt import ignore_stop_signals
-from regiontok.train.batching import Order
-from regiontok.train.build import groups
-from regiontok.train.folder import publish, steps_kept
-from regiontok.train.stopping import TrainingStopped
+from regiontok.train.batching import BatchOrder
+from regiontok.train.parts import parameter_groups
 
 WEIGHTS = "model.safetensors"
-STAGED = ".writing"
+NAMED_ROWS = 16  # rows of a failing batch that the message names
 
 
 class StageTrainer(Trainer):
     """Trains one stage.
 
     Args:
-        model: with the right parts set to learn.
-        stage: of the recipe.
-        dataset: what `order` indexes.
-        collate: examples -> a batch for the model.
-        order: see `Order`.
-        checkpoints: folder.
-        record: takes every entry of the log (in the first process).
-        judge: (model, may it generate) -> metrics, for evaluation; None: no evaluation.
-        name: what a row is called in messages.
-        keep: checkpoints that stay.
-        callbacks: of transformers' kind.
-        options: further fields of `TrainingArguments`.
+        model: a model whose trainable parts are set.
+        stage: the stage of the recipe.
+        dataset: examples by row.
+        collate: makes a batch of examples.
+        order: the rows of each micro-batch of this process.
+        checkpoints: where checkpoints lie.
+        record: takes every entry of the log, in the first process.
+        evaluator: a function of the model, and of whether it can generate, to metrics; None
+            evaluates nothing.
+        row_name: what a row is called in messages.
+        callbacks: callbacks of transformers' kind.
+        arguments: further fields of `TrainingArguments`.
     """
 
     def __init__(
@@ -57,32 +55,24 @@ class StageTrainer(Trainer):
         *,
         dataset: Dataset[Any],
         collate: Callable[[list[Any]], dict[str, Any]],
-        order: Order,
-        checkpoints: Path,
+        order: BatchOrder,
+        checkpoints: CheckpointFolder,
         record: Callable[[dict[str, Any]], None],
-        judge: Callable[[nn.Module, bool], dict[str, float]] | None = None,
-        name: Callable[[Any], str] = str,
-        keep: int = 2,
+        evaluator: Callable[[nn.Module, bool], dict[str, float]] | None = None,
+        row_name: Callable[[Any], str] = str,
         callbacks: Sequence[TrainerCallback] = (),
-        **options: Any,
+        **arguments: Any,
     ) -> None:
-        self.stage, self.order, self.record, self.judge, self.name, self.keep = (
-            stage,
-            order,
-            record,
-            judge,
-            name,
-            keep,
-        )
-        self._folder, self._staging, self._bare = checkpoints, False, model
+        self.stage, self.order, self.checkpoints = stage, order, checkpoints
+        self.record, self.evaluator, self.row_name = record, evaluator, row_name
+        self._plain_model, self._is_staging = model, False
         super().__init__(
             model,
-            arguments(stage, order, checkpoints, **options),
+            training_arguments(stage, order, checkpoints.path, **arguments),
             data_collator=collate,
             train_dataset=dataset,
-            eval_dataset=dataset
-            if judge
-            else None,  # only asked whether there is one: `evaluate` is ours
+            # Trainer only asks whether there is one: `evaluate` is ours
+            eval_dataset=dataset if evaluator else None,
             callbacks=list(callbacks),
         )
         # `forward` hands num_items_in_batch on: accumulation averages over tokens, not passes
@@ -90,12 +80,12 @@ class StageTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # the run's own log says it
 
     @property
-    def divided(self) -> bool:
-        """True under FSDP and DeepSpeed: no process holds the whole model."""
+    def is_divided(self) -> bool:
+        """True under FSDP and DeepSpeed, where no process holds the whole model."""
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Not prepared by accelerate: `Order` already gives this process its share."""
+        """A loader that accelerate does not divide: `BatchOrder` gives this process its share."""
         workers = self.args.dataloader_num_workers
         return DataLoader(
             self.train_dataset,  # type: ignore[arg-type]
@@ -109,130 +99,141 @@ class StageTrainer(Trainer):
         )
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with a learning rate a part."""
+        """AdamW with a learning rate for each part."""
         if self.optimizer is None:
-            cls, words = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer = cls(groups(self._bare, self.stage), **words)
+            cls, arguments = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = cls(parameter_groups(self._plain_model, self.stage), **arguments)
         return self.optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Into our log as it is, and to the trackers.
+        """Write into the run's own log, and to the trackers.
 
         Raises:
-            TrainingStopped: a loss that is not finite; before anything of this step is saved.
+            RunStopped: If the loss is not finite; nothing of this step is saved.
         """
-        if "loss" in logs and not (
-            math.isfinite(logs["loss"]) and math.isfinite(float(logs.get("grad_norm", 0.0)))
-        ):
-            self._stop_at_nan(logs["loss"])
+        if "loss" in logs:
+            numbers = (logs["loss"], float(logs.get("grad_norm", 0.0)))
+            if not all(map(math.isfinite, numbers)):
+                self._stop_at_bad_loss(logs["loss"])
         super().log(logs, start_time)
         if self.is_world_process_zero() and "train_runtime" not in logs:
             kind = "step" if "loss" in logs else "eval"
-            self.record(
-                {
-                    "kind": kind,
-                    "step": self.state.global_step,
-                    **{k: v for k, v in logs.items() if k != "epoch"},
-                }
-            )
+            values = {name: value for name, value in logs.items() if name != "epoch"}
+            self.record({"kind": kind, "step": self.state.global_step, **values})
 
-    def _stop_at_nan(self, loss: float) -> None:
+    def _stop_at_bad_loss(self, loss: float) -> None:
         step = self.state.global_step
-        known = steps_kept(self._folder)
-        batch = self.order.batches(step - 1)
-        names = [self.name(row) for row in batch[:16]]
-        last = (
-            f"the last good checkpoint is {list(known.values())[-1]}"
-            if known
-            else "there is no checkpoint before it"
-        )
-        raise TrainingStopped(
-            f"stage {self.stage.name!r}, step {step}: the loss is {loss} or its gradient is not finite; {last}. "
-            f"The batch: {', '.join(names)}{' ...' if len(batch) > 16 else ''}. "
-            f"Lower learning_rate ({self.stage.learning_rate}), raise warmup or set precision = 'fp32'"
+        batch = self.order.rows_of_step(step - 1)
+        names = ", ".join(self.row_name(row) for row in batch[:NAMED_ROWS])
+        ellipsis = " ..." if len(batch) > NAMED_ROWS else ""
+        raise RunStopped(
+            f"stage {self.stage.name!r}, step {step}: the loss is {loss} or its gradient is not "
+            f"finite; {self.checkpoints.last_good()}. The batch: {names}{ellipsis}. "
+            f"Lower learning_rate ({self.stage.learning_rate}), raise warmup "
+            "or set precision = 'fp32'"
         )
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Judge the model on the held-out part; every process does all of it, so that divided
-        models stay in step."""
-        assert self.judge is not None
+        """Evaluate the model on what is held out; its metrics, named `eval_...`.
+
+        Every process does all of it, so that divided models stay in step.
+        """
+        assert self.evaluator is not None
         # a divided model is whole in its own forward only, so that it cannot generate
-        judged = self.judge(self.model_wrapped if self.divided else self._bare, not self.divided)
-        found = {f"eval_{key}": value for key, value in judged.items()}
-        self.log(dict(found))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
-        return found
+        model = self.model_wrapped if self.is_divided else self._plain_model
+        metrics = {
+            f"eval_{name}": value
+            for name, value in self.evaluator(model, not self.is_divided).items()
+        }
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self._folder / STAGED) if self._staging else super()._get_output_dir(trial)
+        if self._is_staging:
+            return str(self.checkpoints.staging)
+        return super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Written aside by all processes, then renamed by the first."""
-        staged = self._folder / STAGED
+        """Write a checkpoint aside, by all processes; the first one then publishes it."""
         if self.is_world_process_zero():
-            shutil.rmtree(staged, ignore_errors=True)
+            self.checkpoints.clear_staging()
         self.accelerator.wait_for_everyone()
-        self._staging = True
+        self._is_staging = True
         try:
             super()._save_checkpoint(model, trial)
         finally:
-            self._staging = False
+            self._is_staging = False
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            publish(staged / f"checkpoint-{self.state.global_step}", self._folder, keep=self.keep)
-            shutil.rmtree(staged)
+            step = self.state.global_step
+            self.checkpoints.publish(self.checkpoints.staging / f"checkpoint-{step}", step)
         self.accelerator.wait_for_everyone()
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
-        """What learns, as safetensors: nothing frozen, and no pickled arguments."""
+        """Save what learns, as safetensors: nothing frozen, and no pickled arguments."""
         if not self.args.should_save:
             return
-        named = dict(self._bare.named_parameters())
-        learning = {name for name, parameter in named.items() if parameter.requires_grad}
-        held = named if state_dict is None else state_dict
-        folder = Path(output_dir or self._folder)
+        parameters = dict(self._plain_model.named_parameters())
+        learning = sorted(name for name, parameter in parameters.items() if parameter.requires_grad)
+        tensors = parameters if state_dict is None else state_dict
+        folder = Path(output_dir or self.checkpoints.path)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
-            {name: held[name].detach().cpu().contiguous() for name in sorted(learning)},
+            {name: tensors[name].detach().cpu().contiguous() for name in learning},
             folder / WEIGHTS,
         )
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
-        path = Path(resume_from_checkpoint) / WEIGHTS
         if self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
+        path = Path(resume_from_checkpoint) / WEIGHTS
         saved = load_file(path)
         learning = {
-            name: p for name, p in (model or self._bare).named_parameters() if p.requires_grad
+            name: parameter
+            for name, parameter in (model or self._plain_model).named_parameters()
+            if parameter.requires_grad
         }
-        if set(saved) != set(learning):
-            odd = sorted(set(saved) ^ set(learning))
+        if differing := sorted(set(saved) ^ set(learning)):
             raise ValueError(
-                f"{path} holds other weights than this stage trains: {', '.join(odd[:4])} ({len(odd)} in all)"
+                f"{path} holds other weights than this stage trains: "
+                f"{', '.join(differing[:4])} ({len(differing)} in all)"
             )
         with torch.no_grad():
             for name, parameter in learning.items():
                 parameter.copy_(saved[name])
 
 
-def arguments(stage: Stage, order: Order, folder: Path, **options: Any) -> TrainingArguments:
-    """A stage as transformers' arguments."""
+def training_arguments(
+    stage: Stage, order: BatchOrder, folder: Path, **arguments: Any
+) -> TrainingArguments:
+    """A stage as transformers' arguments.
+
+    Args:
+        stage: the stage of the recipe.
+        order: which knows the division of a batch and the number of steps.
+        folder: the output folder.
+        arguments: further fields.
+    """
     bf16 = (
         stage.precision == "bf16" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     )
+    schedules = {"constant": "constant_with_warmup"}
     return TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=order.division.each,
+        per_device_train_batch_size=order.division.per_device,
         gradient_accumulation_steps=order.division.accumulate,
         num_train_epochs=1,
         max_steps=order.steps,
         learning_rate=stage.learning_rate,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(stage.schedule, stage.schedule),
+        lr_scheduler_type=schedules.get(stage.schedule, stage.schedule),
         warmup_steps=math.ceil(stage.warmup * order.steps),
         weight_decay=stage.weight_decay,
         max_grad_norm=stage.max_grad_norm,
@@ -249,5 +250,5 @@ def arguments(stage: Stage, order: Order, folder: Path, **options: Any) -> Train
         disable_tqdm=True,
         save_total_limit=None,
         ddp_find_unused_parameters=False,
-        **options,
+        **arguments,
     )

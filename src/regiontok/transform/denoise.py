@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -32,9 +32,6 @@ from regiontok.settings import registry
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-# Fields of an encoder that say which of its features it gives; size and framing may differ.
-LAYER_FIELDS = ("layer", "stages")
-
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
@@ -46,7 +43,7 @@ class Artifact:
         values: `[h w d]`, the artifact.
         encoder: full spec of the encoder, "" if the file does not name it.
         weights: identity of the encoder's weights.
-        layer: the encoder's layer that the features come from, say "layer=-2".
+        layer: name of the encoder's layer that the features come from, say "-2" or "stage 1".
         images: number of images that it was estimated on.
     """
 
@@ -105,7 +102,7 @@ def save_artifact(
         metadata |= {
             "encoder": registry.render(encoder, full=True),
             "weights": encoder.identity,
-            "layer": _layer(encoder),
+            "layer": encoder.layer_name,
         }
     save_file({"artifact": values.float().contiguous().cpu()}, str(path), metadata=metadata)
     return Path(path)
@@ -183,7 +180,7 @@ class Denoise(Transform):
         """
         artifact = load_artifact(self.artifact)
         expected = (artifact.weights, artifact.layer)
-        if artifact.weights and expected != (encoder.identity, _layer(encoder)):
+        if artifact.weights and expected != (encoder.identity, encoder.layer_name):
             raise ValueError(
                 f"{self.artifact} was estimated on {artifact.encoder}, but the encoder is "
                 f"{registry.render(encoder, full=True)}: estimate it anew"
@@ -214,11 +211,3 @@ def resampled(values: Float[Tensor, "h w d"], size: Sequence[int]) -> Float[Tens
         values.movedim(-1, 0)[None], tuple(size), mode="bilinear", antialias=True
     )
     return image[0].movedim(0, -1)
-
-
-def _layer(encoder: Encoder) -> str:
-    """The encoder's fields that say which of its features it gives, say "layer=-2"."""
-    names: set[str] = set()
-    if is_dataclass(encoder):
-        names = {field.name for field in fields(encoder)}
-    return ", ".join(f"{name}={getattr(encoder, name)!r}" for name in LAYER_FIELDS if name in names)

@@ -46,6 +46,13 @@ class Field(CanvasEncoder):
     version: ClassVar[int] = 1
     width: ClassVar[int] = 4
 
+    @property
+    def is_untrained(self):
+        return self.weights == "random"
+
+    def untrained(self):
+        return self.but(weights="random")
+
     def frame(self, size):
         return Frame.stretch(size, (self.size, self.size), (8, 8))
 

@@ -18,7 +18,7 @@ from regiontok.data.collect import NoImages
 from regiontok.jobs.masks.build import build_store, plan_store
 from regiontok.jobs.masks.image_sources import image_sources
 from regiontok.jobs.masks.store_state import read_set_aside, rename_corrupt, store_info
-from regiontok.maskstore.care import verify
+from regiontok.maskstore.maintenance import verify
 from regiontok.maskstore.store import MaskStore
 from regiontok.segment.felzenszwalb import Felzenszwalb
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
@@ -56,7 +56,7 @@ class TestBuild:
         build([photos], tmp_path / "s")
         (shard,) = (tmp_path / "s").rglob("*.parquet")
         written = shard.stat().st_mtime_ns
-        monkeypatch.setattr(Felzenszwalb, "_one", None)
+        monkeypatch.setattr(Felzenszwalb, "_segmented", None)
         assert all(outcome.resumed for outcome in build([photos], tmp_path / "s"))
         assert shard.stat().st_mtime_ns == written
 
@@ -98,14 +98,14 @@ class TestBuild:
     def test_a_picture_that_a_segmenter_refuses_does_not_spoil_its_batch(
         self, photos, tmp_path, monkeypatch
     ):
-        segment = Felzenszwalb._one
+        segment = Felzenszwalb._segmented
 
         def choosy(self, picture):
             if picture.name.endswith("2.png"):
                 raise ValueError(f"{picture.name}: not this one")
             return segment(self, picture)
 
-        monkeypatch.setattr(Felzenszwalb, "_one", choosy)
+        monkeypatch.setattr(Felzenszwalb, "_segmented", choosy)
         errors = [outcome.error for outcome in build([photos], tmp_path / "s") if outcome.error]
         assert errors == [f"{photos}/2.png: not this one"]
         assert len(MaskStore(tmp_path / "s")) == 3

@@ -272,7 +272,7 @@ def logits_of_both(photo: Picture, meta: Any, ours: Any) -> tuple[Tensor, ...]:
     """Prompts, low-resolution logits and scores at 6 x 6 prompts: ours, then theirs."""
     with torch.no_grad():
         encoded = ours.encode([photo])
-        prompts = encoded.places[0].prompts(6)
+        prompts = encoded.placements[0].prompts(6)
         (logits,), (scores,) = ours.decode(encoded, prompts[None])
         meta.predictor.set_image(photo.pixels.copy())
         grid = torch.as_tensor(meta.point_grids[0] * photo.size[::-1], dtype=torch.float32)

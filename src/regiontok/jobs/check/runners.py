@@ -73,7 +73,7 @@ def run_sam2(
     # canvas pixels for one pixel of the photo, (x, y)
     scales = [
         torch.tensor([place.inside[axis] / place.size[axis] for axis in (1, 0)])
-        for place in encoded.places
+        for place in encoded.placements
     ]
     if "boxes" in prompts:
         boxes = [

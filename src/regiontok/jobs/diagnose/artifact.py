@@ -1,5 +1,7 @@
-"""The mean positional artifact of each half of the photos: what `denoise` subtracts from the photos
-of the other half."""
+"""The mean positional artifact of each half of the photos.
+
+`denoise` subtracts it from the photos of the other half.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,15 @@ from regiontok.transform.denoise import Denoise, mean_artifact, save_artifact
 def estimate_artifacts(
     grids: Iterable[tuple[int, PatchGrid]], folder: Path, encoder: Any
 ) -> dict[int, Denoise]:
-    """Denoise for the photos of half 0 and of half 1, each by the artifact of the other half. One
-    grid is in memory at a time.
+    """`Denoise` for the photos of half 0 and of half 1, each by the artifact of the other half.
 
-    Grids of another shape than most of their half have no part in it. A half without photos leaves
-    the other without `denoise`.
+    One grid is in memory at a time. Grids of another shape than most of their half have no part in
+    the artifact. A half without photos leaves the other without `denoise`.
+
+    Args:
+        grids: the half of each photo, 0 or 1, and its grid.
+        folder: where the artifacts are written.
+        encoder: the encoder of the grids.
     """
     totals: dict[int, dict[tuple[int, ...], Any]] = {
         0: defaultdict(lambda: 0),
@@ -35,23 +41,19 @@ def estimate_artifacts(
         totals[half][shape] = totals[half][shape] + mean_artifact([grid]).double()
         counts[half][shape] = counts[half][shape] + grid.valid.long()
         images[half][shape] += 1
-    found = {}
+    transforms = {}
     folder.mkdir(parents=True, exist_ok=True)
     for half in (0, 1):
         if images[half]:
-            shape, seen = images[half].most_common(1)[0]
+            shape, photos = images[half].most_common(1)[0]
             mean = totals[half][shape] / counts[half][shape].clamp(min=1)[..., None]
-            path = save_artifact(
-                folder / f"{'even' if half == 0 else 'odd'}.safetensors",
-                mean.float(),
-                encoder,
-                seen,
-            )
-            found[1 - half] = Denoise(str(path))
-    return found
+            path = folder / f"{'even' if half == 0 else 'odd'}.safetensors"
+            save_artifact(path, mean.float(), encoder, photos)
+            transforms[1 - half] = Denoise(str(path))
+    return transforms
 
 
 def saved_artifacts(folder: Path) -> dict[int, Denoise]:
-    """What `estimate_artifacts` wrote there."""
-    found = {1: folder / "even.safetensors", 0: folder / "odd.safetensors"}
-    return {half: Denoise(str(path)) for half, path in found.items() if path.is_file()}
+    """The transforms of artifacts that `estimate_artifacts` wrote into the folder."""
+    paths = {1: folder / "even.safetensors", 0: folder / "odd.safetensors"}
+    return {half: Denoise(str(path)) for half, path in paths.items() if path.is_file()}

@@ -1,5 +1,4 @@
-"""Small pictures inside a page: PNG and JPEG as data URIs, so that nothing is asked of the
-network."""
+"""Small pictures inside a page: PNG and JPEG as data URIs, which need no network."""
 
 from __future__ import annotations
 
@@ -19,32 +18,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LONGEST = 240  # pixels of a thumbnail
-# From nothing to always: Matplotlib's magma at five places (CC0), joined by straight lines.
+# Matplotlib's magma at five places (CC0), joined by straight lines.
 RAMP = np.array(
     [[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]], np.float64
 )
 
 
 def data_uri(image: Image.Image, kind: str = "PNG") -> str:
-    """A picture as text that an `img` shows."""
+    """A picture as text for the `src` of an `img` element."""
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def thumbnail(picture: Picture) -> Image.Image:
-    """The photo, small."""
+    """A small copy of the photo."""
     small = picture.pil.copy()
     small.thumbnail((LONGEST, LONGEST))
     return small
 
 
 def pca_pictures(features: Sequence[Float[Tensor, "h w d"]]) -> list[Image.Image]:
-    """The first three components as colours, one pixel a patch; photos of one encoder have them in
-    common."""
+    """The first three components as colours, one pixel a patch.
+
+    All photos share the components.
+    """
     return [
-        Image.fromarray(np.round(255 * one.numpy()).astype(np.uint8))
-        for one in pca_rgb(features, joint=True)
+        Image.fromarray(np.round(255 * colours.numpy()).astype(np.uint8))
+        for colours in pca_rgb(features, joint=True)
     ]
 
 
@@ -54,9 +55,8 @@ def heat(shares: Sequence[Sequence[float]]) -> Image.Image:
     >>> heat([[0.0, 1.0]]).getpixel((1, 0))
     (252, 253, 191)
     """
-    at = np.asarray(shares, np.float64).clip(0, 1) * (len(RAMP) - 1)
-    low = np.minimum(at.astype(int), len(RAMP) - 2)
-    share = (at - low)[..., None]
-    return Image.fromarray(
-        np.round(RAMP[low] * (1 - share) + RAMP[low + 1] * share).astype(np.uint8)
-    )
+    place = np.asarray(shares, np.float64).clip(0, 1) * (len(RAMP) - 1)
+    darker = np.minimum(place.astype(int), len(RAMP) - 2)
+    share = (place - darker)[..., None]
+    colours = RAMP[darker] * (1 - share) + RAMP[darker + 1] * share
+    return Image.fromarray(np.round(colours).astype(np.uint8))

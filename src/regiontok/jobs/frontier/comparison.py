@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,7 +118,7 @@ class SourceComparison:
         if not self.budgets or self.budgets[0] < 1:
             raise ValueError(f"budgets are numbers of tokens from 1 on, got {self.budgets}")
         self.names = choose_sources(
-            only, cls_attention=self.encoder.cls_attention, can_resize=_has_size(self.encoder)
+            only, cls_attention=self.encoder.cls_attention, can_resize=self.encoder.can_resize
         )
         self._given_segmenter = segmenter
         self._segmenters: dict[str, Segmenter] = {}
@@ -175,8 +175,7 @@ class SourceComparison:
     def _downsample(self, grid: PatchGrid, picture: Picture, budget: int) -> _Reduced:
         """The tokens of a canvas of about `budget` patches."""
         side = max(1, round(math.sqrt(budget))) * grid.frame.patch[0]
-        encoder = replace(self.encoder, size=side)  # type: ignore[type-var]
-        small, encode_ms = _encode(encoder, picture)
+        small, encode_ms = _encode(self.encoder.at_size(side), picture)
         tokens, regions = _cells_over_patches(small, grid)
         return _Reduced(tokens, regions, ms=0.0, encode_ms=encode_ms)
 
@@ -214,11 +213,6 @@ class SourceComparison:
                 (masks,) = self._segmenters[spec]([picture])
             masks_by_segmenter[spec] = masks, 1000 * clock.seconds["segment"]
         return masks_by_segmenter[spec]
-
-
-def _has_size(encoder: Encoder) -> bool:
-    """True if the encoder's canvas can have another size."""
-    return is_dataclass(encoder) and any(field.name == "size" for field in fields(encoder))
 
 
 def _encode(encoder: Encoder, picture: Picture) -> tuple[PatchGrid, float]:

@@ -19,7 +19,8 @@ from regiontok.core.picture import key_of
 from regiontok.jobs.masks.compute import ComputedMasks, MaskComputer, mask_computer
 from regiontok.jobs.masks.image_sources import ImageSource
 from regiontok.jobs.masks.store_state import write_set_aside
-from regiontok.maskstore.store import Maker, MaskStore, is_store
+from regiontok.maskstore.layout import SegmenterRecord, is_store
+from regiontok.maskstore.store import MaskStore
 from regiontok.maskstore.writer import MaskWriter, compact
 from regiontok.settings import registry
 
@@ -67,15 +68,15 @@ def build_store(
         OSError: If a worker process dies.
     """
     built = registry.build("segmenter", segmenter)
-    maker = Maker.of(built)
+    record = SegmenterRecord.of(built)
     failed: dict[str, str] = {}
     with (
-        MaskWriter(out, maker) as writer,
+        MaskWriter(out, record) as writer,
         _claim(out) as alone,
         mask_computer(segmenter, built, workers) as computer,
     ):
         chunks = _chunks(images, batch, shuffled=not alone)
-        for outcome in _settle(computer, MaskStore(out, maker=maker), writer, chunks):
+        for outcome in _settle(computer, MaskStore(out, segmenter=record), writer, chunks):
             if outcome.error:
                 failed[outcome.source.name] = outcome.error
             yield outcome
@@ -89,13 +90,13 @@ def plan_store(segmenter: str, images: Sequence[ImageSource], out: Path) -> dict
     Raises:
         ValueError: If the spec cannot be built, or the store is of another segmenter.
     """
-    maker = Maker.of(registry.build("segmenter", segmenter))
-    stored = len(MaskStore(out, maker=maker)) if is_store(out) else 0
+    record = SegmenterRecord.of(registry.build("segmenter", segmenter))
+    stored = len(MaskStore(out, segmenter=record)) if is_store(out) else 0
     return {
         "images": len(images),
         "stored": stored,
-        "fingerprint": maker.fingerprint,
-        "segmenter": maker.segmenter,
+        "fingerprint": record.fingerprint,
+        "segmenter": record.spec,
     }
 
 

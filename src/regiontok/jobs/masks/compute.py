@@ -16,7 +16,7 @@ import torch
 
 from regiontok.core.picture import Picture
 from regiontok.jobs.masks.image_sources import ImageSource
-from regiontok.maskstore.file import packed_row
+from regiontok.maskstore.parquet_file import mask_row
 from regiontok.methods import Segmenter
 from regiontok.settings import registry
 
@@ -120,7 +120,7 @@ def _segment(
                 source=source,
                 key=picture.key,
                 masks=len(masks),
-                row=packed_row(picture.key, masks),
+                row=mask_row(picture.key, masks),
             )
             for (source, picture), masks in zip(images, masks_by_image, strict=True)
         ]

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from regiontok.maskstore.care import set_aside_corrupt
-from regiontok.maskstore.store import MaskStore, is_store, parts, shards
+from regiontok.maskstore.layout import is_store, part_files, shard_files
+from regiontok.maskstore.maintenance import set_aside_corrupt
+from regiontok.maskstore.store import MaskStore
 from regiontok.maskstore.writer import locked
 from regiontok.system.files import replacing
 
@@ -22,16 +23,16 @@ def store_info(root: Path) -> dict[str, Any]:
         ValueError: If there is no store.
     """
     store = MaskStore(root)
-    shard_files, part_files = shards(store.folder), parts(store.folder)
-    size = sum(path.stat().st_size for path in [*shard_files, *part_files])
+    shards, parts = shard_files(store.folder), part_files(store.folder)
+    size = sum(path.stat().st_size for path in [*shards, *parts])
     return {
         "store": str(root),
-        "segmenter": store.maker.segmenter,
-        "identity": store.maker.identity,
+        "segmenter": store.segmenter.spec,
+        "identity": store.segmenter.identity,
         "fingerprint": store.fingerprint,
         "images": len(store),
-        "shards": len(shard_files),
-        "parts": len(part_files),
+        "shards": len(shards),
+        "parts": len(parts),
         "bytes": size,
         "bytes_per_image": round(size / len(store)) if len(store) else 0,
         "set_aside": len(read_set_aside(root)),

@@ -30,7 +30,8 @@ from regiontok.jobs.masks.image_sources import ImageSource
 from regiontok.jobs.masks.store_state import write_set_aside
 from regiontok.jobs.migrate.mask_arrays import code_masks, stored_size
 from regiontok.jobs.migrate.mask_folders import MaskFolder, Order, mask_folders
-from regiontok.maskstore.store import Maker, MaskStore, is_store
+from regiontok.maskstore.layout import SegmenterRecord, is_store
+from regiontok.maskstore.store import MaskStore
 from regiontok.maskstore.writer import MaskWriter, compact
 
 # what the released generator strips off both ends of a path: single letters, not this prefix
@@ -82,7 +83,7 @@ def migrate_og_llava(
     failed: dict[str, str] = {}
     tried: list[str] = []
     with MaskWriter(out, mask_maker(order)) as writer:
-        store = MaskStore(out, maker=mask_maker(order))
+        store = MaskStore(out, segmenter=mask_maker(order))
         added: set[str] = set()
         for folder in mask_folders(root, order):
             tried.append(folder.name)
@@ -119,13 +120,13 @@ def plan_og_llava(
         "unusable": sum(folder.problem is not None for folder in folders),
         "files": sum(len(folder.files) for folder in folders),
         "bytes": sum(folder.size for folder in folders),
-        "stored": len(MaskStore(out, maker=mask_maker(order))) if is_store(out) else 0,
+        "stored": len(MaskStore(out, segmenter=mask_maker(order))) if is_store(out) else 0,
     }
 
 
-def mask_maker(order: Order) -> Maker:
+def mask_maker(order: Order) -> SegmenterRecord:
     """What a store of such masks says it holds."""
-    return Maker(f"og_llava(order={order!r}, version=1)", "masks made elsewhere")
+    return SegmenterRecord(f"og_llava(order={order!r}, version=1)", "masks made elsewhere")
 
 
 @dataclass(frozen=True)

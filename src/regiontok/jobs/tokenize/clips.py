@@ -21,7 +21,7 @@ from regiontok.core.regions import Regions
 from regiontok.data.collect import NamedPath, NoImages, expand_stdin, with_distinct_names
 from regiontok.draw.regions import Style
 from regiontok.draw.sheet import Panel, column_width, contact_sheet
-from regiontok.draw.strip import FRAMES, draw_strip, shown, title
+from regiontok.draw.strip import FRAMES, draw_strip, frame_title, spread_frames
 from regiontok.jobs.tokenize.images import TokenizeOutcome, finished_report
 from regiontok.jobs.tokenize.output import (
     check_target,
@@ -179,8 +179,8 @@ def strip(results: Sequence[SpecResult], most: int = FRAMES) -> Image.Image:
     assert isinstance(clip, Clip)
     frame = results[0].run.grids[0].frame
     photos = [
-        Panel(scaled(clip.frames[index], column_width(FRAMES)), title(clip, index))
-        for index in shown(len(clip), most)
+        Panel(scaled(clip.frames[index], column_width(FRAMES)), frame_title(clip, index))
+        for index in spread_frames(len(clip), most)
     ]
     rows = [photos]
     for result in results:

@@ -1,4 +1,4 @@
-"""COCO's JSON files of many images: instances, results and panoptic."""
+"""COCO's JSON files of many images: instances, results and panoptic annotations."""
 
 from __future__ import annotations
 
@@ -9,111 +9,140 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.core.masks import PixelMasks
-from regiontok.segment.formats.index import Entry, Size, fits
+from regiontok.segment.formats.catalogue import Size, UnreadMasks, check_size
 from regiontok.segment.formats.labelmaps import panoptic_masks
-from regiontok.segment.formats.rle import coded, read_json, scores_of
+from regiontok.segment.formats.rle import codes_of, read_json, scores_of
+
+Record = Mapping[str, Any]
+Id = int | str
 
 
-def instances(path: Path, data: Any) -> Iterator[Entry]:
-    """A data set's instances: an entry for every image, also one without annotations. Crowd regions
-    are masks like any other."""
-    yield from _listed(
-        path, _images(path, data), _records(path, data, "annotations"), _categories(path, data)
-    )
+def coco_instances(path: Path, data: Any) -> Iterator[UnreadMasks]:
+    """The masks of a data set's instances: an entry for every image, also one without annotations.
+
+    Crowd regions are masks like any other.
+
+    Raises:
+        ValueError: If the JSON is of another form.
+    """
+    annotations = _records(path, data, "annotations")
+    yield from _entries(path, _images_by_id(path, data), annotations, _categories(path, data))
 
 
-def results(path: Path, data: Any, images: Path | None) -> Iterator[Entry]:
-    """A list of results. It knows images by number only: `images`, the JSON it was made for, says
-    their file names."""
+def coco_results(path: Path, data: Any, images: Path | None) -> Iterator[UnreadMasks]:
+    """The masks of a list of results, which knows images by number only.
+
+    Args:
+        path: the list, for messages.
+        data: what it says.
+        images: the JSON that the results were made for, which says the file names of its images.
+
+    Raises:
+        ValueError: If there is no such JSON, or one of the two is of another form.
+    """
     if images is None:
         raise ValueError(
-            f"{path}: a list of results knows images by number only; say images='...', the JSON that lists their file names"
+            f"{path}: a list of results knows images by number only; say images='...', "
+            "the JSON that lists their file names"
         )
-    known = read_json(images)
-    yield from _listed(
-        path,
-        _images(images, known),
-        _records(path, {"results": data}, "results"),
-        _categories(images, known),
-    )
+    listing = read_json(images)
+    results = _records(path, {"results": data}, "results")
+    categories = _categories(images, listing)
+    yield from _entries(path, _images_by_id(images, listing), results, categories)
 
 
-def panoptic(path: Path, data: Any, pngs: Path | None) -> Iterator[Entry]:
-    """Panoptic annotations: their ids are colours of PNGs in `pngs`, or in the folder of the JSON's
-    own name beside it."""
+def coco_panoptic(path: Path, data: Any, pngs: Path | None) -> Iterator[UnreadMasks]:
+    """The masks of panoptic annotations, whose ids are colours of PNGs.
+
+    Args:
+        path: the JSON.
+        data: what it says.
+        pngs: the folder of the PNGs; by default the folder of the JSON's own name beside it.
+
+    Raises:
+        ValueError: If there is no such folder, or the JSON is of another form.
+    """
     folder = pngs or path.with_suffix("")
     if not folder.is_dir():
         raise ValueError(f"{path}: there is no folder {folder} with its PNGs; say pngs='...'")
-    images, categories = _images(path, data), _categories(path, data)
-    for one in _records(path, data, "annotations"):
-        number, png = _id(path, one, "image_id"), folder / str(_id(path, one, "file_name"))
-        if number not in images:
+    images, categories = _images_by_id(path, data), _categories(path, data)
+    for annotation in _records(path, data, "annotations"):
+        image_id = _id(path, annotation, "image_id")
+        png = folder / str(_id(path, annotation, "file_name"))
+        if image_id not in images:
             raise ValueError(
-                f"{path}: {png.name} belongs to image_id {number!r}, which `images` does not list"
+                f"{path}: {png.name} belongs to image_id {image_id!r}, which `images` does not list"
             )
-        segments = _records(path, one, "segments_info")
+        segments = _records(path, annotation, "segments_info")
         ids = [_id(path, segment, "id") for segment in segments]
-        if not all(isinstance(each, int) for each in ids):
+        if not all(isinstance(segment_id, int) for segment_id in ids):
             raise ValueError(f"{path}: segments of {png.name} have ids that are no numbers")
         read = partial(panoptic_masks, png, ids, _names(segments, categories))
-        yield Entry(_file_name(path, images[number]), str(png), read)
+        yield UnreadMasks(_file_name(path, images[image_id]), str(png), read)
 
 
-def _listed(
-    path: Path, images: Mapping[Any, Any], annotations: Sequence[Any], categories: Mapping[Any, str]
-) -> Iterator[Entry]:
-    grouped = defaultdict(list)
-    for one in annotations:
-        grouped[_id(path, one, "image_id")].append(one)
-    if grouped and not grouped.keys() & images.keys():
-        ours, theirs = next(iter(grouped)), next(iter(images), "none")
+def _entries(
+    path: Path, images: Mapping[Id, Any], annotations: Sequence[Any], categories: Mapping[Id, str]
+) -> Iterator[UnreadMasks]:
+    """One entry for every image, with the annotations that name it."""
+    by_image = defaultdict(list)
+    for annotation in annotations:
+        by_image[_id(path, annotation, "image_id")].append(annotation)
+    if by_image and not by_image.keys() & images.keys():
+        annotated, listed = next(iter(by_image)), next(iter(images), "none")
         raise ValueError(
-            f"{path}: no annotation belongs to a listed image (image_id {ours!r} and so on; ids {theirs!r} and so on)"
+            f"{path}: no annotation belongs to a listed image "
+            f"(image_id {annotated!r} and so on; ids {listed!r} and so on)"
         )
-    for number, image in images.items():
-        read = partial(_instance_masks, image, grouped.get(number, []), categories)
-        yield Entry(_file_name(path, image), str(path), read)
+    for image_id, image in images.items():
+        read = partial(_instance_masks, image, by_image.get(image_id, []), categories)
+        yield UnreadMasks(_file_name(path, image), str(path), read)
 
 
 def _instance_masks(
-    image: Mapping[str, Any], annotations: Sequence[Any], categories: Mapping[Any, str], size: Size
+    image: Record, annotations: Sequence[Any], categories: Mapping[Id, str], size: Size
 ) -> PixelMasks:
     if image.get("height") is not None and image.get("width") is not None:
-        fits((image["height"], image["width"]), size)
-    counts = coded(annotations, size)
-    return PixelMasks(
-        size, counts, scores_of(annotations, "score"), _names(annotations, categories)
-    )
+        check_size((image["height"], image["width"]), size)
+    codes = codes_of(annotations, size)
+    return PixelMasks(size, codes, scores_of(annotations, "score"), _names(annotations, categories))
 
 
-def _images(path: Path, data: Any) -> dict[int | str, Any]:
-    found: dict[int | str, Any] = {}
+def _images_by_id(path: Path, data: Any) -> dict[Id, Any]:
+    images: dict[Id, Any] = {}
     for image in _records(path, data, "images"):
-        number = _id(path, image, "id")
-        if number in found:
-            raise ValueError(f"{path}: two images have the id {number!r}")
-        found[number] = image
-    return found
+        image_id = _id(path, image, "id")
+        if image_id in images:
+            raise ValueError(f"{path}: two images have the id {image_id!r}")
+        images[image_id] = image
+    return images
 
 
-def _categories(path: Path, data: Any) -> dict[int | str, str]:
+def _categories(path: Path, data: Any) -> dict[Id, str]:
     """Names by number; a category without a number (PixMMVP's have null) names nothing."""
-    listed = _records(path, data, "categories") if data.get("categories") else []
+    categories = _records(path, data, "categories") if data.get("categories") else []
     return {
-        one["id"]: str(one.get("name")) for one in listed if isinstance(one.get("id"), int | str)
+        category["id"]: str(category.get("name"))
+        for category in categories
+        if isinstance(category.get("id"), int | str)
     }
 
 
-def _names(annotations: Sequence[Any], categories: Mapping[Any, str]) -> tuple[str, ...] | None:
-    """The category's name of each; its number where the file names no such category; None where it
-    names none at all."""
+def _names(annotations: Sequence[Any], categories: Mapping[Id, str]) -> tuple[str, ...] | None:
+    """The category's name of each annotation; None where the file names no categories at all.
+
+    A category that the file does not name gives its number.
+    """
     if not categories:
         return None
-    ids = [one.get("category_id") for one in annotations]
-    return tuple(categories.get(one, str(one)) if isinstance(one, int | str) else "" for one in ids)
+    ids = [annotation.get("category_id") for annotation in annotations]
+    return tuple(
+        categories.get(number, str(number)) if isinstance(number, int | str) else ""
+        for number in ids
+    )
 
 
-def _file_name(path: Path, image: Mapping[str, Any]) -> str:
+def _file_name(path: Path, image: Record) -> str:
     name = image.get("file_name") or image.get("coco_url")  # LVIS has the address only
     if not isinstance(name, str) or not name:
         raise ValueError(f"{path}: image {image['id']!r} has no file_name")
@@ -121,13 +150,13 @@ def _file_name(path: Path, image: Mapping[str, Any]) -> str:
 
 
 def _records(path: Path, data: Any, key: str) -> list[Any]:
-    found = data.get(key) if isinstance(data, Mapping) else None
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+    records = data.get(key) if isinstance(data, Mapping) else None
+    if not isinstance(records, list) or not all(isinstance(item, Mapping) for item in records):
         raise ValueError(f"{path}: expected a list of objects as {key!r}")
-    return found
+    return records
 
 
-def _id(path: Path, record: Mapping[str, Any], key: str) -> int | str:
+def _id(path: Path, record: Record, key: str) -> Id:
     if not isinstance(record.get(key), int | str):
         raise ValueError(
             f"{path}: expected a number or text as {key!r}, got {record.get(key)!r:.60}"

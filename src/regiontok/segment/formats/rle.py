@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from regiontok.core.masks import PixelMasks
-from regiontok.segment.formats.index import Size, fits
+from regiontok.segment.formats.catalogue import Size, check_size
 
 
 def read_json(path: Path) -> Any:
-    """What the file says.
+    """What a JSON file says.
 
     Raises:
-        ValueError: not there, or not JSON; the message names the file.
+        ValueError: If the file is not there, or is not JSON; the message names it.
     """
     try:
         return json.loads(path.read_bytes())
@@ -29,65 +29,67 @@ def read_json(path: Path) -> Any:
 
 
 def image_masks(path: Path, size: Size) -> PixelMasks:
-    """The masks of one image from its own file, in one of three forms.
+    """The masks of one image from a file of its own, in one of three forms.
 
-    Ours: `{"size": [H, W], "masks": [run lengths, ...]}`, with `scores` and `names` if there are
-    any. A list of run lengths, or of what SAM's mask generator gives (`segmentation`,
-    `predicted_iou`, ...). SA-1B's `{"image": ..., "annotations": that list}`. Predicted IoU becomes
-    the score.
+    Ours is `{"size": [H, W], "masks": [run lengths, ...]}`, with `scores` and `names` if there are
+    any. The others are a list of run lengths, or of what SAM's mask generator gives
+    (`segmentation`, `predicted_iou`, ...); and SA-1B's `{"image": ..., "annotations": that list}`.
+    Predicted IoU becomes the score.
 
     Raises:
-        ValueError: another form, another size, or a code that cannot be read.
+        ValueError: If the file has another form, is of another size, or holds a code that cannot
+            be read.
     """
     data = read_json(path)
-    found = data.get("masks", data.get("annotations")) if isinstance(data, dict) else data
-    if not isinstance(found, list):
+    listed = data.get("masks", data.get("annotations")) if isinstance(data, dict) else data
+    if not isinstance(listed, list):
         raise ValueError('expected {"size": [H, W], "masks": [...]} or a list of masks')
     if isinstance(data, dict) and isinstance(data.get("size"), list):
-        fits(tuple(data["size"]), size)
+        check_size(tuple(data["size"]), size)
     masks = [
-        {"segmentation": one} if isinstance(one, dict) and "counts" in one else one for one in found
+        {"segmentation": mask} if isinstance(mask, dict) and "counts" in mask else mask
+        for mask in listed
     ]
-    counts = coded(masks, size)
+    codes = codes_of(masks, size)
     if not isinstance(data, dict) or "masks" not in data:
-        return PixelMasks(size, counts, scores_of(masks, "predicted_iou"))
+        return PixelMasks(size, codes, scores_of(masks, "predicted_iou"))
     names, scores = data.get("names"), data.get("scores")
     if not isinstance(names, list | None) or not isinstance(scores, list | None):
         raise ValueError("expected names and scores as lists")
     numbers = None if scores is None else scores_of([{"score": score} for score in scores], "score")
-    return PixelMasks(size, counts, numbers, None if names is None else tuple(map(str, names)))
+    return PixelMasks(size, codes, numbers, None if names is None else tuple(map(str, names)))
 
 
-def coded(annotations: Sequence[Any], size: Size) -> tuple[bytes, ...]:
+def codes_of(annotations: Sequence[Any], size: Size) -> tuple[bytes, ...]:
     """The run-length code of each annotation's `segmentation`.
 
     Raises:
-        ValueError: one that is missing, of another size, or cannot be read; the message says which.
+        ValueError: If one is missing, of another size, or cannot be read; the message says which.
     """
-    counts: list[bytes] = []
-    for place, one in enumerate(annotations):
-        if not isinstance(one, Mapping) or one.get("segmentation") is None:
-            raise ValueError(f"mask {place} has no segmentation")
+    codes: list[bytes] = []
+    for index, annotation in enumerate(annotations):
+        if not isinstance(annotation, Mapping) or annotation.get("segmentation") is None:
+            raise ValueError(f"mask {index} has no segmentation")
         try:
-            counts.extend(PixelMasks.from_coco([one["segmentation"]], size).counts)
+            codes.extend(PixelMasks.from_coco([annotation["segmentation"]], size).counts)
         except (ValueError, TypeError, OverflowError) as error:
-            which = f"mask {place} (annotation {one['id']})" if "id" in one else f"mask {place}"
-            raise ValueError(f"{which}: {error}") from error
-    return tuple(counts)
+            number = f" (annotation {annotation['id']})" if "id" in annotation else ""
+            raise ValueError(f"mask {index}{number}: {error}") from error
+    return tuple(codes)
 
 
 def scores_of(annotations: Sequence[Any], key: str) -> np.ndarray | None:
-    """`[k]` scores; None if no annotation has one.
+    """The scores `[k]` of annotations; None if no annotation has one.
 
     Raises:
-        ValueError: only some have one, or one is no number.
+        ValueError: If only some have one, or one is no number.
     """
-    scores = [one.get(key) for one in annotations]
-    given = [score for score in scores if isinstance(score, int | float) and math.isfinite(score)]
+    scores = [annotation.get(key) for annotation in annotations]
     if scores.count(None) == len(scores):
         return None
-    if len(given) < len(scores):
+    numbers = [score for score in scores if isinstance(score, int | float) and math.isfinite(score)]
+    if len(numbers) < len(scores):
         raise ValueError(
-            f"{len(given)} of {len(scores)} masks have a number as {key}; expected all or none"
+            f"{len(numbers)} of {len(scores)} masks have a number as {key}; expected all or none"
         )
     return np.array(scores, np.float64)

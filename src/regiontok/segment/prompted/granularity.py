@@ -1,5 +1,4 @@
-"""How many masks SAM's everything-mode makes: the study's settings (row D3), and the search among
-them."""
+"""How many masks SAM's everything-mode makes: the study's settings (row D3) and their search."""
 
 from __future__ import annotations
 
@@ -10,7 +9,13 @@ from typing import NamedTuple
 
 
 class Level(NamedTuple):
-    """Prompts a side of the picture, and what a mask must exceed to be kept."""
+    """How many prompts cover the picture, and what a mask must exceed to be kept.
+
+    Attributes:
+        points: prompts a side of the picture.
+        iou: bound of the model's own estimate of a mask's IoU.
+        stability: bound of the mask's stability.
+    """
 
     points: int
     iou: float
@@ -19,14 +24,18 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """Levels from coarse to fine, where the search starts, and the numbers of masks it is content
-    with.
+    """Levels from coarse to fine, and how a level is chosen by the number of masks it gives.
 
-    Too many masks: the next coarser level; too few: the next finer one. At either end the end's
-    masks are the result, whatever their number: the bounds are soft. No level is decoded twice.
-    Where the search would turn back (the middle level has too few masks, the fine one too many),
-    the one of the two whose number is off by the smaller factor is the result, the coarser one if
-    they are equal; the paper does not say what it does there.
+    Too many masks lead to the next coarser level, too few to the next finer one. At either end the
+    end's masks are the result, whatever their number: the bounds are soft. No level is decoded
+    twice. Where the search would turn back (the middle level has too few masks, the fine one too
+    many), the one of the two whose number is off by the smaller factor is the result, the coarser
+    one if they are equal; the paper does not say what it does there.
+
+    Attributes:
+        levels: the settings, from coarse to fine.
+        start: index of the level that is tried first.
+        bounds: the smallest and the largest number of masks that ends the search.
 
     >>> search = SEARCHES["study"]
     >>> search.after({1: 200}), search.after({1: 200, 0: 170}), search.after({1: 120})
@@ -40,27 +49,30 @@ class Search:
     bounds: tuple[int, float] = (0, math.inf)
 
     def after(self, counts: Mapping[int, int]) -> int | None:
-        """The level to decode next, from the masks found at each level so far, in the order they
-        were tried; None: it is over."""
+        """The level to decode next; None if the search is over.
+
+        Args:
+            counts: masks of each level that was tried, in the order of the trials.
+        """
         level = self._next(counts)
         return level if 0 <= level < len(self.levels) and level not in counts else None
 
     def chosen(self, counts: Mapping[int, int]) -> int:
         """The level whose masks are the result of a search that is over."""
-        last, turned = list(counts)[-1], self._next(counts)
-        return (
-            min((last, turned), key=lambda level: (self._factor(counts[level]), level))
-            if turned in counts
-            else last
-        )
+        last, following = list(counts)[-1], self._next(counts)
+        if following not in counts:
+            return last
+        return min((last, following), key=lambda level: (self._factor_off(counts[level]), level))
 
     def _next(self, counts: Mapping[int, int]) -> int:
-        last, found = list(counts.items())[-1]
-        return last + int(found < self.bounds[0]) - int(found > self.bounds[1])
+        """The level that the last count leads to, were there no end and no level tried before."""
+        level, count = list(counts.items())[-1]
+        fewest, most = self.bounds
+        return level + int(count < fewest) - int(count > most)
 
-    def _factor(self, found: int) -> float:
-        low, high = self.bounds
-        return max(found / high, low / found if found else math.inf)
+    def _factor_off(self, count: int) -> float:
+        fewest, most = self.bounds
+        return max(count / most, fewest / count if count else math.inf)
 
 
 _STUDY = (Level(48, 0.6, 0.92), Level(64, 0.5, 0.90), Level(96, 0.4, 0.85))

@@ -1,5 +1,4 @@
-"""LoRA merged in a gathered state dict is LoRA merged in the model: what a stage under FSDP2 or
-ZeRO-3 saves."""
+"""The parts that a stage trains: rates, decay, and LoRA merged in a model or in its state dict."""
 
 from __future__ import annotations
 
@@ -10,7 +9,8 @@ import torch
 
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import resolve
-from regiontok.train.build import build, choose, merged, merged_state
+from regiontok.train.build import build_model
+from regiontok.train.parts import merge_lora, merge_lora_state, set_trainable
 
 STAGE = {
     "name": "tune",
@@ -31,7 +31,7 @@ def adapted() -> RegionVLM:
         "stage": [STAGE],
     }
     recipe = resolve(table, name="toy")
-    model = choose(build(recipe).model, recipe.stage[0])
+    model = set_trainable(build_model(recipe).model, recipe.stage[0])
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -40,30 +40,27 @@ def adapted() -> RegionVLM:
 
 
 def test_the_state_is_that_of_the_merged_model(adapted):
-    state = merged_state(adapted, adapted.state_dict())
-    wanted = merged(copy.deepcopy(adapted)).state_dict()
+    state = merge_lora_state(adapted, adapted.state_dict())
+    wanted = merge_lora(copy.deepcopy(adapted)).state_dict()
     assert state.keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(state[name], value, atol=1e-6, rtol=1e-6)
     before = adapted.state_dict()
     changed = [
-        name
-        for name in wanted
-        if f"{name}" in before and not torch.equal(before[name], wanted[name])
+        name for name in wanted if name in before and not torch.equal(before[name], wanted[name])
     ]
     assert not changed  # what was not adapted stays to the bit ...
-    assert (
-        len([name for name in before if ".base_layer.weight" in name]) == 14
-    )  # ... and seven layers a block were adapted
+    adapted_weights = [name for name in before if ".base_layer.weight" in name]
+    assert len(adapted_weights) == 14  # ... and seven matrices in each of two layers were adapted
 
 
 def test_a_plain_skeleton_saves_it_and_loads_as_any_stage_does(adapted, tmp_path):
-    state = merged_state(adapted, adapted.state_dict())
+    state = merge_lora_state(adapted, adapted.state_dict())
     with torch.device("meta"):
         plain = RegionVLM(adapted.config)
     plain.save_pretrained(tmp_path, state_dict=state)
     loaded = RegionVLM.from_pretrained(tmp_path)
-    wanted = merged(adapted)
+    wanted = merge_lora(adapted)
     ids = torch.tensor([[1, 9, 30, 40]])
     with torch.no_grad():
         torch.testing.assert_close(

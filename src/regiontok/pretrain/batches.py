@@ -1,0 +1,217 @@
+"""From a recipe's sources to a rank's batches: pixels, visible patches and labels of regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from regiontok.pretrain.build import head_names
+from regiontok.pretrain.ranks import Ranks
+from regiontok.pretrain.scenes import Scenes, is_scenes
+from regiontok.pretrain.schedule import RankPositions, Timeline
+from regiontok.rice.export import MEAN, STD
+from regiontok.rice.region_attention import Visible
+from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
+from regiontok.shards.sources import ShardSource
+from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.views import Kind, LabelSpace, View, ViewSettings
+from regiontok.system.interrupt import ignore_stop_signals
+from regiontok.system.need import need
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+# classes where no head asks for objects, whose labels then do not matter
+ANY_CLASS = 1 << 62
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A rank's images of one step.
+
+    Attributes:
+        pixels: `[b 3 H W]` uint8.
+        visible: which patches each of the N regions of an image sees.
+        labels: head -> `[b N m]`, -1 for none.
+        images: a name for each image, "00012 image 7".
+        skipped: images that were passed over, with reasons.
+    """
+
+    pixels: UInt8[Tensor, "b 3 H W"]
+    visible: Visible
+    labels: dict[str, Int[Tensor, "b n m"]]
+    images: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def select(self, images: slice) -> Batch:
+        """The batch of some of the images."""
+        visible = replace(
+            self.visible, mask=self.visible.mask[images], counts=self.visible.counts[images]
+        )
+        labels = {name: values[images] for name, values in self.labels.items()}
+        return Batch(self.pixels[images], visible, labels, self.images[images])
+
+    def normalised(self, device: torch.device) -> Float[Tensor, "b 3 H W"]:
+        """The pixels as the encoder expects them."""
+        mean, std = (
+            torch.tensor(values, device=device)[:, None, None] * 255 for values in (MEAN, STD)
+        )
+        return (self.pixels.to(device, non_blocking=True).float() - mean) / std
+
+
+@dataclass(frozen=True)
+class TokenizeText:
+    """A function from a text to its token ids.
+
+    Attributes:
+        name: "bytes" for those of UTF-8, or folder or hub name of a transformers tokenizer.
+    """
+
+    name: str
+
+    def __call__(self, text: str) -> list[int]:
+        if self.name == "bytes":
+            return list(text.encode())
+        return list(_tokenizer(self.name)(text, add_special_tokens=False)["input_ids"])
+
+
+@cache  # once for each process: workers get the name, not the tokenizer
+def _tokenizer(name: str) -> Any:
+    return need("transformers", extra="hub").AutoTokenizer.from_pretrained(name)
+
+
+@dataclass(frozen=True)
+class CollateViews:
+    """A function from views to their batch; worker processes run it.
+
+    Attributes:
+        heads: names of the heads that labels are needed for.
+    """
+
+    heads: tuple[str, ...]
+
+    def __call__(self, views: Sequence[View]) -> Batch:
+        collated = collate(views)
+        assert collated.shares is not None
+        is_text = collated.kinds[..., None] == 1
+        labels = {
+            "object": torch.where(is_text, -1, collated.labels)[..., :1],
+            "text": torch.where(is_text, collated.labels, -1),
+        }
+        return Batch(
+            pixels=collated.pixels,
+            visible=Visible.from_masks(list(collated.shares)),
+            labels={name: labels[name] for name in self.heads},
+            images=tuple(f"{shard} image {index}" for shard, index in collated.images),
+            skipped=collated.skipped,
+        )
+
+
+def source_folder(text: str, cache: Path) -> Path:
+    """The folder of a source's shards; generated ones are written below `cache` if need be."""
+    return Scenes.of(text).shards(cache) if is_scenes(text) else Path(text)
+
+
+def stage_views(
+    table: Pretrain, stage: PretrainStage, *, patch: int, cache: Path, skip: bool = False
+) -> ShardViews:
+    """The endless stream of views at a stage's size.
+
+    Args:
+        table: the `[pretrain]` table of the recipe.
+        stage: the stage.
+        patch: side of a patch in pixels.
+        cache: folder of generated sources.
+        skip: pass over shards and images that cannot be read.
+
+    Raises:
+        ShardError: If a shard is missing or damaged, and `skip` is not set.
+        ValueError: If generated scenes have labels that the head has no classes for.
+    """
+    if table.object:
+        for source in table.data:
+            classes = Scenes.of(source.shards).classes if is_scenes(source.shards) else 0
+            if classes > table.object.classes:
+                raise ValueError(
+                    f"{source.shards} has {classes} classes, "
+                    f"[pretrain.object] only {table.object.classes}"
+                )
+    kind = _only_kind(table)
+    sources = [
+        ShardSource(source_folder(source.shards, cache), weight=source.weight, kind=kind)
+        for source in table.data
+    ]
+    text = table.text
+    labels = LabelSpace(
+        table.object.classes if table.object else ANY_CLASS,
+        text.classes if text else 0,
+        TokenizeText(text.tokenizer) if text else None,
+    )
+    settings = ViewSettings(
+        stage.sides,
+        table.regions,
+        scale=None if table.crop >= 1 else (max(table.crop, 1e-3), 1.0),
+        flip=table.flip,
+        positives=text.positives if text else 1,
+        patch=patch,
+    )
+    return ShardViews(sources, settings, labels, seed=table.seed, skip=skip)
+
+
+def _only_kind(table: Pretrain) -> Kind | None:
+    """The kind of regions that are read, if there is one head only; None for both kinds."""
+    if table.object and table.text:
+        return None
+    return "object" if table.object else "text"
+
+
+def rank_batches(
+    table: Pretrain,
+    views: ShardViews,
+    steps: range,
+    *,
+    timeline: Timeline,
+    ranks: Ranks,
+    workers: int,
+) -> Iterator[Batch]:
+    """This rank's batches of some steps, which lie in one stage.
+
+    Args:
+        table: the `[pretrain]` table of the recipe, which names the heads.
+        views: the stage's stream of views.
+        steps: the steps.
+        timeline: the stages.
+        ranks: the processes of the run.
+        workers: processes that read images.
+
+    Raises:
+        ValueError: If the ranks cannot share the batch equally.
+    """
+    stage = timeline.stage_of(steps.start)
+    if stage.batch % ranks.world:
+        raise ValueError(
+            f"stage {stage.name!r}: a batch of {stage.batch} cannot be shared equally "
+            f"by {ranks.world} processes"
+        )
+    positions = RankPositions(
+        timeline, start=steps.start, stop=steps.stop, rank=ranks.rank, ranks=ranks.world
+    )
+    loader = DataLoader(
+        views,
+        batch_sampler=positions,  # type: ignore[arg-type]
+        collate_fn=CollateViews(head_names(table)),
+        num_workers=workers,
+        worker_init_fn=ignore_stop_signals,
+        generator=torch.Generator(),  # nothing is drawn from the state of training
+    )
+    return iter(loader)

@@ -1,0 +1,1 @@
+"""What training and pretraining share: folder, log, checkpoints, provenance, options, trackers."""

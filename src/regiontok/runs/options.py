@@ -1,0 +1,66 @@
+"""The options that both loops have: where and how a run is carried out, beside its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from regiontok.system.choices import check_choice
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where and how a run is carried out; what is learned is the recipe's matter.
+
+    Attributes:
+        per_device: samples of one pass on one device; 0 leaves the number to the loop.
+        save_every: steps between checkpoints.
+        keep: checkpoints that stay.
+        workers: processes that load data, for each process that trains.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        shard: the weights are divided among the devices (FSDP2) instead of being whole on each.
+        cache: folder for files that several runs can share; "" takes the loop's default.
+        stop_after: steps of this call, after which a checkpoint is written; None runs to the end.
+
+    Raises:
+        ValueError: If a number is out of its range, or the device is none of the three.
+    """
+
+    per_device: int = 0
+    save_every: int = 500
+    keep: int = 2
+    workers: int = 0
+    device: str = "auto"
+    shard: bool = False
+    cache: str = ""
+    stop_after: int | None = None
+
+    def __post_init__(self) -> None:
+        self._require_at_least(0, "per_device", "workers")
+        self._require_at_least(1, "save_every", "keep", "stop_after")
+        check_choice("device", self.device, DEVICES)
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide what is learned: a resumed run must have the same ones."""
+        return {}
+
+    def check_device(self) -> None:
+        """Raise if the device is not there.
+
+        Raises:
+            ValueError: If a GPU is asked for by name and torch finds none.
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device 'cuda': torch finds no GPU here; choose 'cpu' or 'auto'")
+
+    def _require_at_least(self, least: int, *names: str) -> None:
+        for name in names:
+            number = getattr(self, name)
+            if number is not None and number < least:
+                expected = "0 or more" if least == 0 else f"at least {least}"
+                raise ValueError(f"{name} is {expected}, not {number}")

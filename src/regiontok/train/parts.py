@@ -1,0 +1,160 @@
+"""The parts of a model that a stage trains: which learn, LoRA around one, how they are optimised.
+
+After: diagnostic study, section 4 (row D13); OG-LLaVA, section 5.1 (row O4: LoRA of rank 128, alpha
+256); LLaVA's trainer (groups of parameters by part).
+Differs: LoRA is merged at the end of its stage, so that every stage's folder holds a plain model.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regiontok.model.vlm import RegionVLM
+from regiontok.settings.recipe import Stage
+from regiontok.system.need import need
+
+# A part's parameters by the start of their name.
+PREFIXES = {"connector": "head.", "encoder": "vision.", "language_model": "language_model."}
+
+
+def is_divided_by_launcher() -> bool:
+    """True if `accelerate launch` divides the weights among processes: FSDP2 or ZeRO-3."""
+    variables = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    return any(os.environ.get(name, "").lower() == "true" for name in variables)
+
+
+def set_trainable(model: RegionVLM, stage: Stage) -> RegionVLM:
+    """Let the stage's parts learn, and nothing else; a stage with LoRA wraps the language model.
+
+    Raises:
+        ValueError: If the encoder is to learn, but the model holds none of its weights.
+    """
+    model.requires_grad_(False)
+    if stage.lora:
+        _add_lora(model, stage)
+    for part_name in stage.train:
+        parameters = {
+            name: parameter
+            for name, parameter in model.named_parameters()
+            if name.startswith(PREFIXES[part_name])
+        }
+        if not parameters:
+            advice = ": build it with tune_encoder" if part_name == "encoder" else ""
+            raise ValueError(
+                f"stage {stage.name!r} trains the {part_name}, "
+                f"but the model holds no weights of it{advice}"
+            )
+        for name, parameter in parameters.items():
+            is_adapter = "lora_" in name or "trainable_tokens" in name
+            if part_name != "language_model" or not stage.lora or is_adapter:
+                parameter.requires_grad_(True)
+                parameter.data = parameter.data.float()
+    return model
+
+
+def _add_lora(model: RegionVLM, stage: Stage) -> None:
+    """Wrap the language model in fresh adapters around all of its matrices but the last one."""
+    assert stage.lora is not None
+    peft = need("peft", extra="train")
+    modules = dict(model.language_model.named_modules())
+    matrices = {
+        name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)
+    }
+    embedding = next(
+        name for name, module in modules.items() if module is model.get_input_embeddings()
+    )
+    delimiter = model.config.delimiter_token_id
+    config = peft.LoraConfig(
+        r=stage.lora.rank,
+        lora_alpha=stage.lora.alpha,
+        lora_dropout=stage.lora.dropout,
+        target_modules=sorted(matrices - {"lm_head"}),
+        # a delimiter of the vocabulary learns: one row of the embedding, in full
+        trainable_token_indices=(
+            {embedding.rpartition(".")[2]: [delimiter]} if delimiter >= 0 else None
+        ),
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stage.seed)
+        model.language_model = peft.get_peft_model(model.language_model, config)
+
+
+def merge_lora(model: RegionVLM) -> RegionVLM:
+    """Add LoRA's products to the weights they adapt, and take the wrapper away."""
+    if hasattr(model.language_model, "merge_and_unload"):
+        model.language_model = model.language_model.merge_and_unload()
+    return model
+
+
+def merge_lora_state(model: RegionVLM, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`merge_lora` for a gathered state dict, where no process holds the whole model.
+
+    Args:
+        model: the wrapped model, which knows each adapter's scale.
+        state: its gathered state dict.
+
+    Returns:
+        A state dict with LoRA's products added and the names of the plain model.
+    """
+    scales = {
+        name: module.scaling["default"]
+        for name, module in model.named_modules()
+        if hasattr(module, "lora_A")
+    }
+    merged = {}
+    for key, value in state.items():
+        if ".lora_" in key:
+            continue
+        layer, is_adapted, suffix = key.partition(".base_layer.")
+        if is_adapted and suffix == "weight":
+            up, down = (state[f"{layer}.lora_{letter}.default.weight"].float() for letter in "BA")
+            value = (value.float() + scales[layer] * (up @ down)).to(value.dtype)
+        plain = f"{layer}.{suffix}" if is_adapted else key
+        merged[plain.replace("language_model.base_model.model.", "language_model.", 1)] = value
+    return merged
+
+
+def parameter_groups(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
+    """Parameter groups for AdamW: a learning rate for each part, weight decay for matrices only.
+
+    Norms, biases and queries have no weight decay.
+    """
+    by_part_and_decay: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part_name = next(
+                part_name for part_name, prefix in PREFIXES.items() if name.startswith(prefix)
+            )
+            by_part_and_decay.setdefault((part_name, parameter.ndim >= 2), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": stage.rates.get(part_name, stage.learning_rate),
+            "weight_decay": stage.weight_decay if decays else 0.0,
+            "part": part_name,
+        }
+        for (part_name, decays), parameters in by_part_and_decay.items()
+    ]
+
+
+def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Part -> (parameters that learn, all its parameters), for the parts that the model holds."""
+    by_part = {
+        part_name: [
+            parameter for name, parameter in model.named_parameters() if name.startswith(prefix)
+        ]
+        for part_name, prefix in PREFIXES.items()
+    }
+    return {
+        part_name: (
+            sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+            sum(parameter.numel() for parameter in parameters),
+        )
+        for part_name, parameters in by_part.items()
+        if parameters
+    }

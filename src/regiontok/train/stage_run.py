@@ -1,0 +1,291 @@
+"""One stage of a run: its data, its trainer, its checkpoints, and the model it leaves behind."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState, GradientState
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
+
+from regiontok.model.processor import RegionVLMProcessor
+from regiontok.model.vlm import RegionVLM
+from regiontok.runs.errors import RunStopped
+from regiontok.runs.folder import recent_loss
+from regiontok.runs.trackers import tensorboard_writer
+from regiontok.settings.recipe import Recipe
+from regiontok.system.files import replacing
+from regiontok.train.batching import BatchOrder, Division, divide_batch
+from regiontok.train.build import BuiltModel, load_tokenizer, loads_bfloat16, model_settings
+from regiontok.train.estimate import most_samples
+from regiontok.train.evaluate import evaluate_vlm
+from regiontok.train.folder import TrainFolder
+from regiontok.train.options import TrainOptions
+from regiontok.train.parts import merge_lora, merge_lora_state, parameter_counts, set_trainable
+from regiontok.train.stage_data import StageData, load_stage_data
+from regiontok.train.stopping import StopAfter, is_out_of_memory, memory_advice
+from regiontok.train.trainer import StageTrainer
+
+CPU_SAMPLES = 16  # of one pass at most, where no formula says what fits
+
+
+def load_stage_model(recipe: Recipe, folder: Path) -> BuiltModel:
+    """The model that a finished stage left in a folder."""
+    model = RegionVLM.from_pretrained(folder, dtype=torch.float32)
+    if loads_bfloat16(recipe):
+        model.language_model.to(torch.bfloat16)
+    return BuiltModel(model, load_tokenizer(model_settings(recipe)))
+
+
+class StageRun:
+    """One stage of a run.
+
+    Args:
+        recipe: the resolved recipe.
+        index: the stage's place in the recipe, from 0.
+        built: the model as the stage before left it; `built` is the trained one afterwards.
+        folder: the run's folder.
+        options: where and how the run is carried out.
+        is_first: whether this is the first process, the only one that writes.
+        tell: called with every entry of the log, in the first process.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        index: int,
+        built: BuiltModel,
+        *,
+        folder: TrainFolder,
+        options: TrainOptions,
+        is_first: bool,
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.recipe, self.index, self.built, self.folder = recipe, index, built, folder
+        self.options, self.is_first, self.tell = options, is_first, tell
+        self.stage = recipe.stage[index]
+        self.checkpoints = folder.checkpoints(index, self.stage.name, keep=options.keep)
+
+    def train(self, stop: StopAfter) -> dict[str, Any]:
+        """Train the stage from its last checkpoint on, and save it once it is done.
+
+        Args:
+            stop: ends the stage early, with a checkpoint.
+
+        Returns:
+            Its metrics; only the `step` that was reached if it was ended early.
+        """
+        started = time.perf_counter()
+        # a stage may have another precision than the one before
+        for state in (AcceleratorState, GradientState):
+            state._reset_state()
+        checkpoints = self.checkpoints.by_step()
+        step = max(checkpoints, default=0)
+        set_trainable(self.built.model, self.stage)
+        self._begin_log(step)
+        trainer = self._trainer(step, stop)
+        if trainer.is_divided and self.stage.lora and self._learns_delimiter:
+            raise ValueError(
+                f"stage {self.stage.name!r}: a delimiter of the vocabulary under LoRA cannot learn "
+                "in a divided model: take ddp.yaml"
+            )
+        with _training_mode(self.built.model, checkpointing=self.stage.checkpointing):
+            self._run_trainer(trainer, checkpoints.get(step))
+        if stop.stopped:
+            return {"step": trainer.state.global_step}
+        metrics = self._metrics(trainer, time.perf_counter() - started)
+        self._save(trainer, metrics)
+        if trainer.is_divided:
+            saved = self.folder.stage_model(self.index, self.stage.name)
+            self.built = load_stage_model(self.recipe, saved)
+        return metrics
+
+    @cached_property
+    def data(self) -> StageData:
+        """The stage's samples."""
+        # the first process measures what has no known length, the others read it
+        with PartialState().main_process_first():
+            return load_stage_data(
+                self.recipe,
+                self.stage,
+                tokenizer=self.built.tokenizer,
+                placeholder=self.built.model.config.image_token_id,
+                held_out=self.options.held_out,
+                cache=self.options.cache,
+                folder=self.folder.measured,
+                device=str(PartialState().device),
+            )
+
+    @cached_property
+    def division(self) -> Division:
+        """How a step's batch is divided among processes and passes."""
+        return divide_batch(
+            self.stage.batch,
+            processes=PartialState().num_processes,
+            most_per_device=self.options.per_device or self._most_per_device(),
+        )
+
+    @property
+    def _learns_delimiter(self) -> bool:
+        return self.built.model.config.delimiter_token_id >= 0
+
+    def _most_per_device(self) -> int:
+        """Samples of one pass that fit on a device, by the formulas."""
+        if self.options.device == "cpu" or not torch.cuda.is_available():
+            return CPU_SAMPLES
+        return most_samples(
+            self.built.model,
+            self.stage,
+            row=self.data.longest,
+            memory=torch.cuda.get_device_properties(0).total_memory,
+            half=loads_bfloat16(self.recipe),
+        )
+
+    def _begin_log(self, step: int) -> None:
+        """Forget what was logged after the checkpoint, and log the start of the stage."""
+        entry = {
+            "kind": "stage",
+            "step": step,
+            "name": self.stage.name,
+            "steps": self.data.steps,
+            **asdict(self.division),
+            "samples": self.data.samples,
+            "set_aside": self.data.set_aside,
+            "parts": parameter_counts(self.built.model),
+        }
+        if self.is_first:
+            self.folder.rewind_to(self.index, step)
+        self._record(entry)
+
+    def _trainer(self, step: int, stop: StopAfter) -> StageTrainer:
+        options, data = self.options, self.data
+        rank = PartialState().process_index
+        return StageTrainer(
+            self.built.model,
+            self.stage,
+            dataset=data.dataset,
+            collate=data.collate,
+            order=BatchOrder(data.rows_of_step, data.steps, self.division, rank, step),
+            checkpoints=self.checkpoints,
+            record=self._record,
+            evaluator=self._evaluate if options.held_out else None,
+            row_name=data.row_name,
+            callbacks=[stop, *self._tensorboard()],
+            save_strategy="steps",
+            save_steps=options.save_every,
+            eval_strategy="steps" if options.evaluate_every else "no",
+            eval_steps=options.evaluate_every or None,
+            dataloader_num_workers=options.workers,
+            use_cpu=options.device == "cpu",
+            report_to=[options.tracker] if options.tracker in ("trackio", "wandb") else [],
+        )
+
+    def _tensorboard(self) -> list[TrainerCallback]:
+        """TensorBoard's callback, whose files lie in the run's folder, if it is asked for."""
+        if self.options.tracker != "tensorboard":
+            return []
+        curve = f"{self.index + 1}_{self.stage.name}"
+        return [TensorBoardCallback(tensorboard_writer(self.folder.path, curve))]
+
+    def _evaluate(self, model: torch.nn.Module, can_generate: bool) -> dict[str, float]:
+        return evaluate_vlm(
+            model,
+            self.data.held_out(),
+            collate=self.data.collate,
+            tokenizer=self.built.tokenizer,
+            per_pass=self.division.per_device,
+            answers=self.options.answers if can_generate else 0,
+        )
+
+    def _run_trainer(self, trainer: StageTrainer, checkpoint: Path | None) -> None:
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            step = trainer.state.global_step + 1
+            raise RunStopped(
+                f"stage {self.stage.name!r}: out of memory at step {step}. "
+                f"What to lower, cheapest first: {memory_advice(self.stage, self.division)}. "
+                "Go on with --resume"
+            ) from error
+
+    def _metrics(self, trainer: StageTrainer, seconds: float) -> dict[str, Any]:
+        """What is said of a finished stage."""
+        steps = [
+            entry
+            for entry in self.folder.entries()
+            if entry["stage"] == self.index + 1 and entry["kind"] == "step"
+        ]
+        metrics: dict[str, Any] = {"step": trainer.state.global_step, "seconds": seconds}
+        if steps:
+            metrics["loss"] = recent_loss(steps)
+        if trainer.evaluator is not None:
+            metrics |= trainer.evaluate()
+        return metrics
+
+    def _save(self, trainer: StageTrainer, metrics: dict[str, Any]) -> None:
+        """Save the stage's model with LoRA merged; its checkpoints are no longer needed."""
+        model, state = self.built.model, None
+        if trainer.is_divided:
+            # every process takes part in gathering, the first one gets it all
+            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            if self.stage.lora and self.is_first:
+                state = merge_lora_state(model, state)
+                with torch.device("meta"):
+                    model = RegionVLM(model.config)
+        else:
+            merge_lora(model)
+        self.built.model.requires_grad_(True)
+        if self.is_first:
+            self.folder.add_metrics(self.stage.name, metrics)
+            with replacing(self.folder.stage_model(self.index, self.stage.name)) as temporary:
+                model.save_pretrained(temporary, state_dict=state)
+                RegionVLMProcessor(self.built.tokenizer).save_pretrained(temporary)
+            shutil.rmtree(self.checkpoints.path, ignore_errors=True)
+        self._record({"kind": "done", **metrics})
+        PartialState().wait_for_everyone()
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        """Log an entry of this stage, in the first process."""
+        if self.is_first:
+            entry = {"stage": self.index + 1, **entry}
+            self.folder.record(entry)
+            self.tell(entry)
+
+
+@contextmanager
+def _training_mode(model: RegionVLM, *, checkpointing: bool) -> Iterator[None]:
+    """Gradient checkpointing if the stage asks for it, and no cache of keys and values.
+
+    Training never reads that cache.
+    """
+    config = model.language_model.config
+    use_cache = getattr(config, "use_cache", None)
+    config.use_cache = False
+    # some versions of transformers name these methods after activations
+    enable = (
+        getattr(model, "activation_checkpointing_enable", None)
+        or model.gradient_checkpointing_enable
+    )
+    disable = (
+        getattr(model, "activation_checkpointing_disable", None)
+        or model.gradient_checkpointing_disable
+    )
+    if checkpointing:
+        enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if checkpointing:
+            disable()
+        config.use_cache = use_cache
