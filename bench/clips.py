@@ -40,7 +40,8 @@ from PIL import Image
 
 from regiontok.core.clip import Clip, frame_files
 from regiontok.settings.registry import build
-from regiontok.tokenizer.region_tokenizer import RegionTokenizer, Run
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from regiontok.tokenizer.run import Run
 
 
 @dataclass(frozen=True)

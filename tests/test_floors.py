@@ -16,6 +16,7 @@ ROOT = Path(regiontok.__file__).parent
 FLOORS = {
     "system": 0,
     "core": 1,
+    "conversation": 2,
     "methods": 2,
     "settings": 3,
     "runs": 4,

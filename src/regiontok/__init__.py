@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from regiontok.settings.spec import SpecError
     from regiontok.system.errors import RegiontokError
     from regiontok.tokenizer.head import VisualHead
-    from regiontok.tokenizer.region_tokenizer import RegionTokenizer, Run
+    from regiontok.tokenizer.region_tokenizer import RegionTokenizer
     from regiontok.tokenizer.regionizer import Regionizer
+    from regiontok.tokenizer.run import Run
 
     __version__: str
 
@@ -73,7 +74,7 @@ _MODULES = {
     "Regions": "core.regions",
     "RegiontokError": "system.errors",
     "ReleasedVLM": "released.vlm",
-    "Run": "tokenizer.region_tokenizer",
+    "Run": "tokenizer.run",
     "SpecError": "settings.spec",
     "Tokens": "core.tokens",
     "VisualHead": "tokenizer.head",

@@ -115,7 +115,7 @@ def test_all_patches_of_all_views_of_tiles(whole):
         int(grid.valid.sum()) for grid in model.regionizer.see([colour_blocks(2)], masks=False)
     ]
     assert len(patches) == 2
-    bare = model.see([colour_blocks(2), colour_blocks(1)], regions=["", None]).of(0)
+    bare = model.see([colour_blocks(2), colour_blocks(1)], regions=["", None])[0]
     assert len(bare) == sum(patches)
     assert sorted(zip(bare.view.tolist(), bare.patch.tolist(), strict=True)) == list(
         zip(bare.view.tolist(), bare.patch.tolist(), strict=True)
@@ -150,7 +150,7 @@ def test_tokens_do_not_depend_on_batch_mates():
     alone, other, both = model.see([few]), model.see([many]), model.see([few, many])
     assert both.counts.tolist() == [len(alone), len(other)]
     assert len(other) > 4 * len(alone)
-    torch.testing.assert_close(both.of(0).values, alone.values, rtol=0, atol=1e-6)
+    torch.testing.assert_close(both[0].values, alone.values, rtol=0, atol=1e-6)
     ids, mask = torch.tensor([[1, IMAGE, 40, 41]] * 2), torch.ones(2, 4, dtype=torch.int64)
     beside = model(ids, mask, pictures=[few, many]).logits[0, : len(alone) + 3]
     torch.testing.assert_close(beside, logits(model, [few])[0], rtol=0, atol=1e-5)

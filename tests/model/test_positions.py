@@ -16,7 +16,7 @@ from torch import Tensor
 
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import CLS, DELIMITER, REGION, WHOLE, Tokens
-from regiontok.model.positions import segment_positions, table_of
+from regiontok.model.positions import position_table, segment_positions
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Lora, Stage, TokenizerSettings, resolve
 from regiontok.train.build import build_model
@@ -110,10 +110,10 @@ def test_by_hand():
 def test_positions_are_the_paper_s_in_every_row_of_a_batch(side):
     model, tokens = tiny_vlm(), tokens_of(ROWS)
     spliced = model.spliced(*ids_of(ROWS, side), tokens, side=side)
-    table = table_of(spliced, spliced.shared)
+    table = position_table(spliced)
     for row, items in enumerate(ROWS):
         expected = by_the_paper(items)
-        assert spliced.shared[row, spliced.mask[row]].tolist() == expected
+        assert spliced.shared_positions[row, spliced.mask[row]].tolist() == expected
         assert table[row].tolist() == expected + list(range(len(expected), table.shape[1]))
 
 
@@ -123,7 +123,9 @@ def test_of_packed_rows_each_sample_has_its_own():
     spliced = tiny_vlm().spliced(
         ids_of([row], "right")[0], None, tokens_of(ROWS), segments=segments
     )
-    assert spliced.shared[0].tolist() == [p for items in ROWS for p in by_the_paper(items)]
+    assert spliced.shared_positions[0].tolist() == [
+        p for items in ROWS for p in by_the_paper(items)
+    ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -161,7 +163,8 @@ def test_without_masks_it_is_the_plain_model_to_the_bit(family):
     segment, plain = tiny_vlm(family), tiny_vlm(family, "plain")
     tokens = tokens_of(rows)
     assert torch.equal(
-        segment.spliced(ids, mask, tokens).shared, plain.spliced(ids, mask, tokens).positions
+        segment.spliced(ids, mask, tokens).shared_positions,
+        plain.spliced(ids, mask, tokens).positions,
     )
     assert torch.equal(segment(ids, mask, tokens).logits, plain(ids, mask, tokens).logits)
     assert torch.equal(
@@ -263,13 +266,15 @@ def test_with_pictures_saved_and_loaded(tmp_path):
     picture = Picture.of(np.array(Picture.of(coarse).pil.resize((60, 40), 0)))
     ids = torch.tensor([[1, 40, IMAGE, 41]])
     spliced = model.spliced(ids, None, [picture])
-    assert spliced.shared.unique().numel() == 3 + 3  # text, and one position a mask
+    assert spliced.shared_positions.unique().numel() == 3 + 3  # text, and one position a mask
     answer = model.generate(ids, None, [picture], **EXACT)
     model.save_pretrained(tmp_path)
     loaded = RegionVLM.from_pretrained(tmp_path)
     assert loaded.config.positions == "segment"
     assert torch.equal(loaded.generate(ids, None, [picture], **EXACT), answer)
-    assert torch.equal(loaded.spliced(ids, None, [picture], regions="").shared[0], torch.arange(67))
+    assert torch.equal(
+        loaded.spliced(ids, None, [picture], regions="").shared_positions[0], torch.arange(67)
+    )
 
 
 def test_with_lora_around_the_language_model():
@@ -333,7 +338,7 @@ def test_what_it_cannot_be_is_refused(monkeypatch):
         match="row 0 begins with a mask, whose repeated position 0 flash attention takes",
     ):
         model.spliced(*ids_of(first, "right"), tokens_of(first))
-    assert model.spliced(*ids_of(behind, "right"), tokens_of(behind)).shared.tolist() == [
+    assert model.spliced(*ids_of(behind, "right"), tokens_of(behind)).shared_positions.tolist() == [
         [0, 1, 1, 1, 4, 4, 6]
     ]
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
-from regiontok.released.door import visual_outputs  # noqa: E402
 from regiontok.released.internvl import InternVL  # noqa: E402
+from regiontok.released.ready_tokens import visual_outputs  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
 from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
 from samples.pictures import blurred_photo  # noqa: E402
@@ -78,14 +78,19 @@ def vlm(**options) -> ReleasedVLM:
 def family_view(mine: ReleasedVLM, cut: str = "tile"):
     """What the family makes of the photos, and what the processor made."""
     inputs = mine.processor.image_processor(PHOTOS, crop_to_patches=True, return_tensors="pt")
-    return mine.family.see(inputs, SIZES, cut), inputs
+    return mine.family.encode(inputs, SIZES, cut), inputs
+
+
+def side_of(view, place: str):
+    """What the projector reads, or what it gives."""
+    return (view.projector_inputs if place == "before" else view.projector_outputs)[0]
 
 
 @pytest.mark.parametrize("layer", [-1, -2])
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_the_empty_pipeline_is_the_untouched_model(place: str, layer: int):
     model, processor = released(layer=layer)
-    mine = ReleasedVLM(model, processor, at=place)
+    mine = ReleasedVLM(model, processor, pool_stage=place)
     for side in ("left", "right"):
         inputs = processor(
             images=PHOTOS, text=list(TEXTS), padding=True, padding_side=side, return_tensors="pt"
@@ -120,12 +125,14 @@ def test_an_image_changes_the_answer_so_that_the_test_above_means_something():
 def test_what_the_projector_reads_gives_what_it_gave():
     mine = vlm()
     for image in family_view(mine)[0]:
-        parts = [view.after[0].flatten(0, 1) for view in image.views]
-        assert torch.equal(torch.cat(parts), image.own[0])  # tiles row by row, then the thumbnail
+        parts = [view.projector_outputs[0].flatten(0, 1) for view in image.views]
+        assert torch.equal(
+            torch.cat(parts), image.model_tokens[0]
+        )  # tiles row by row, then the thumbnail
         for view in image.views:
             assert torch.allclose(
-                mine.family.project(view.before[0].flatten(0, 1), 0),
-                view.after[0].flatten(0, 1),
+                mine.family.project(view.projector_inputs[0].flatten(0, 1), 0),
+                view.projector_outputs[0].flatten(0, 1),
                 atol=1e-6,
             )
 
@@ -160,7 +167,7 @@ def test_every_frame_says_which_part_of_the_image_a_view_saw(cut: str):
     )
     pixels = ((inputs["pixel_values"] * std + mean) * 255).mean(1)
     cells = pixels.unflatten(1, (4, 8)).unflatten(3, (4, 8)).mean((2, 4))
-    views = mine.family.see(inputs, [(54, 81)], cut)[0].views
+    views = mine.family.encode(inputs, [(54, 81)], cut)[0].views
     side_by_side = cells[:6].unflatten(0, (2, 3)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
     got = [side_by_side, cells[6]] if cut == "stitched" else list(cells)
     assert len(views) == len(got)
@@ -191,26 +198,26 @@ def test_a_bright_square_across_two_tiles_is_one_region_when_they_are_stitched()
         ]
     ]
     # on the thumbnail, 1.5 cells wide, the half covered one is not in
-    assert tokens.at.tolist() == [[1.5, 4.0], [1.5, 2.0]]
+    assert tokens.positions.tolist() == [[1.5, 4.0], [1.5, 2.0]]
     (tokens,) = (
         vlm(regions="segments(0.5)", segmenter=BrightArea(), cut="tile")
         .prepare(pixels, f"{IMAGE}?")
         .tokens
     )
-    assert tokens.at.tolist() == [[1.5, 3.0], [1.5, 0.5], [1.5, 2.0]]
+    assert tokens.positions.tolist() == [[1.5, 3.0], [1.5, 0.5], [1.5, 2.0]]
     assert tokens.view.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_regions_are_means_of_the_models_own_features(place: str, cut: str):
-    mine = vlm(regions="windows(3)", at=place, cut=cut)
+    mine = vlm(regions="windows(3)", pool_stage=place, cut=cut)
     (tokens,) = mine.prepare(PHOTOS[0], f"{IMAGE} is").tokens
     image = family_view(mine, cut)[0][0]
     expected = []
     for view, regions in zip(image.views, tokens.regions, strict=True):
         for mask in regions.masks:
-            mean = getattr(view, place)[0][mask].mean(0)
+            mean = side_of(view, place)[mask].mean(0)
             expected.append(mine.family.project(mean[None], 0)[0] if place == "before" else mean)
     assert torch.allclose(tokens.values, torch.stack(expected), atol=1e-5)
 
@@ -318,7 +325,7 @@ def test_tiles_of_another_rule_or_shape_are_refused():
         match="made 5 tiles of an image of 40 x 62 pixels, its own rule makes 2 x 3 and a "
         "thumbnail",
     ):
-        mine.family.see(inputs, SIZES[:1], "tile")
+        mine.family.encode(inputs, SIZES[:1], "tile")
     inputs["pixel_values"] = inputs["pixel_values"][..., :16]
     with pytest.raises(ValueError, match="takes square tiles, the processor makes 32 x 16 pixels"):
-        mine.family.see(inputs, SIZES[:1], "tile")
+        mine.family.encode(inputs, SIZES[:1], "tile")

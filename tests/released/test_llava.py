@@ -43,11 +43,12 @@ from transformers.utils import is_flash_attn_2_available
 from regiontok.core.clip import Clip
 from regiontok.core.picture import PictureError
 from regiontok.model.mini import mini_tokenizer
-from regiontok.released import door as _door
-from regiontok.released.door import rewrapped
+from regiontok.released import ready_tokens
 from regiontok.released.families import FAMILIES
-from regiontok.released.loading import check_kind
-from regiontok.released.vlm import ReleasedVLM, from_vlm
+from regiontok.released.family import check_model_type
+from regiontok.released.loading import from_vlm
+from regiontok.released.ready_tokens import with_placeholders
+from regiontok.released.vlm import ReleasedVLM
 from samples.models import ready_to_answer
 from samples.pictures import blurred_photo
 from samples.segmenters import BrightArea, NoMasks
@@ -166,7 +167,7 @@ def untouched(kind: str, images, texts, side: str, attention: str = "sdpa"):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_empty_pipeline_is_the_untouched_model(kind: str, place: str) -> None:
     model, processor = released(kind)
-    vlm = from_vlm(model, processor, at=place)
+    vlm = from_vlm(model, processor, pool_stage=place)
     for side in ("left", "right"):
         inputs = untouched(kind, PHOTOS, TEXTS, side)
         prompts = vlm.prepare(PHOTOS, TEXTS, side=side)
@@ -241,7 +242,7 @@ def test_a_row_with_regions_is_the_same_alone_and_in_a_batch(
     kind: str, place: str, cut: str
 ) -> None:
     model, processor = released(kind)
-    vlm = from_vlm(model, processor, regions="merge(0.5)", at=place, cut=cut)
+    vlm = from_vlm(model, processor, regions="merge(0.5)", pool_stage=place, cut=cut)
     full = from_vlm(model, processor).prepare(PHOTOS, TEXTS).counts
     mine = [[PHOTOS[0]], [], PHOTOS[1:]]
     flat = [[0], [], [1, 2]]
@@ -274,7 +275,7 @@ def test_a_row_with_regions_is_the_same_alone_and_in_a_batch(
 def test_before_and_after_the_projector_differ_but_for_single_patches() -> None:
     model, processor = released("llava")
     values = {
-        (place, regions): from_vlm(model, processor, regions=regions, at=place)
+        (place, regions): from_vlm(model, processor, regions=regions, pool_stage=place)
         .prepare(PHOTOS[0], "<image>")
         .tokens[0]
         .values
@@ -348,7 +349,7 @@ def test_a_bright_square_lands_on_the_patches_that_saw_it(
         return rows, rows, [projected]
 
     monkeypatch.setattr(vlm.family, "_features", features)
-    (seen,) = vlm.family.see(inputs, [size], cut)
+    (seen,) = vlm.family.encode(inputs, [size], cut)
     grey = int(mean[0] * 255) / 255 if kind == "llava_padded" else 0.0  # the colour of padding
     for place, view in enumerate(seen.views):
         frame, brightness = view.grid.frame, view.grid.features[..., 0]
@@ -383,7 +384,7 @@ def test_segments_of_a_square_become_one_token_and_an_image_without_regions_none
     assert prompts.counts == [1, 0]
     # second row of patches, third and fourth column
     assert prompts.tokens[0].regions[0].patch.tolist() == [6, 7]
-    assert prompts.tokens[0].at.tolist() == [[1.0, 2.5]]
+    assert prompts.tokens[0].positions.tolist() == [[1.0, 2.5]]
     assert vlm.processor.decode(prompts.input_ids[1]).replace("<pad>", "") == "<s>xy"
     empty = from_vlm(model, processor, regions="segments", segmenter=NoMasks())
     assert len(empty.answer([pixels], ["<s>x<image>y"], max_new_tokens=2)) == 1
@@ -402,14 +403,19 @@ def test_a_cls_token_that_the_model_reads_is_in_no_region() -> None:
 def test_patches_of_a_region_with_select() -> None:
     model, processor = released("llava")
     vlm = from_vlm(
-        model, processor, regions="segments", segmenter=BrightArea(), pool="select", at="after"
+        model,
+        processor,
+        regions="segments",
+        segmenter=BrightArea(),
+        pool="select",
+        pool_stage="after",
     )
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[16:32, 32:64] = 255
     tokens = vlm.prepare(pixels, "<image>").tokens[0]
     untouched_tokens = from_vlm(model, processor).prepare(pixels, "<image>").tokens[0]
     torch.testing.assert_close(tokens.values, untouched_tokens.values[[6, 7]])
-    assert tokens.at.tolist() == [[1, 2], [1, 3]]
+    assert tokens.positions.tolist() == [[1, 2], [1, 3]]
 
 
 def test_the_cut_of_tiles() -> None:
@@ -471,8 +477,8 @@ def test_what_is_refused(monkeypatch) -> None:
     model, processor = released("llava")
     with pytest.raises(ValueError, match="give its processor"):
         from_vlm(model)
-    with pytest.raises(ValueError, match="at must be 'before' or 'after', not 'befor'"):
-        from_vlm(model, processor, at="befor")
+    with pytest.raises(ValueError, match="pool_stage must be 'before' or 'after', not 'befor'"):
+        from_vlm(model, processor, pool_stage="befor")
     with pytest.raises(ValueError, match="has weights to learn"):
         from_vlm(model, processor, pool="attend(heads=4)")
     with pytest.raises(ValueError, match="needs pixel masks"):
@@ -481,8 +487,8 @@ def test_what_is_refused(monkeypatch) -> None:
         from_vlm(model, processor).generate()
     with pytest.raises(ValueError, match="takes no mm_encoder_outputs"):
         from_vlm(model.model.language_model, processor)
-    with pytest.raises(ValueError, match="'vipllava' is not one of llava, llava_next"):
-        check_kind("vipllava", FAMILIES)
+    with pytest.raises(ValueError, match="'vipllava' is not one of gemma3, llava, llava_next"):
+        check_model_type("vipllava", FAMILIES)
     with pytest.raises(ValueError, match="chooses by the attention of CLS"):
         from_vlm(model, processor, regions="visionzip(4)").prepare(PHOTOS[0], "<image>")
     right = from_vlm(model, processor).prepare(PHOTOS, TEXTS, side="right")
@@ -490,13 +496,13 @@ def test_what_is_refused(monkeypatch) -> None:
         from_vlm(model, processor).generate(right)
     with pytest.raises(ValueError, match="a clip has no placeholder"):
         from_vlm(model, processor).prepare(Clip.of([np.zeros((8, 8, 3), np.uint8)] * 2), "<image>")
-    monkeypatch.setattr(_door.transformers, "__version__", "5.17.1")
+    monkeypatch.setattr(ready_tokens.transformers, "__version__", "5.17.1")
     with pytest.raises(ValueError, match="ignores ready-made visual tokens in silence"):
         from_vlm(model, processor)
 
 
 def test_one_run_of_placeholders_is_expanded() -> None:
     with pytest.raises(ValueError, match="expected one run"):
-        rewrapped("<r>xx<r>xx", "x", 2)
+        with_placeholders("<r>xx<r>xx", "x", 2)
     with pytest.raises(ValueError, match="expected one run"):
-        rewrapped("none", "x", 2)
+        with_placeholders("none", "x", 2)

@@ -16,9 +16,9 @@ from PIL import Image
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
 from regiontok.core.frame import Frame  # noqa: E402 - after the skip
-from regiontok.released.door import visual_outputs  # noqa: E402
 from regiontok.released.family import ImageTokens  # noqa: E402
 from regiontok.released.qwen import Qwen  # noqa: E402
+from regiontok.released.ready_tokens import visual_outputs  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
 from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
 from samples.pictures import blurred_photo  # noqa: E402
@@ -134,8 +134,8 @@ def positioned(ids: list[list[int]], mask: list[list[int]], images: list[ImageTo
     family = Qwen.__new__(Qwen)
     family.model = SimpleNamespace(config=SimpleNamespace(image_token_id=2), model=inner)
     arguments = (torch.tensor(ids), torch.tensor(mask), images)
-    family.started(*arguments)
-    return family.positions(*arguments), inner
+    family.remember_positions(*arguments)
+    return family.position_ids(*arguments), inner
 
 
 def test_positions_by_eye():
@@ -181,7 +181,7 @@ def test_positions_of_the_empty_pipeline_are_the_models_own(kind: str, side: str
     expected, deltas = model.model.get_rope_index(inputs["input_ids"], **named)
     prompts = vlm(kind).prepare(PHOTOS, TEXTS, side=side)
     assert torch.equal(prompts.input_ids, inputs["input_ids"])
-    assert torch.equal(prompts.more["position_ids"][1:], expected.float())
+    assert torch.equal(prompts.other_inputs["position_ids"][1:], expected.float())
     vlm(kind)(prompts)
     assert torch.equal(model.model.rope_deltas, deltas)
 
@@ -190,7 +190,7 @@ def test_positions_of_the_empty_pipeline_are_the_models_own(kind: str, side: str
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_empty_pipeline_is_the_untouched_model(kind: str, place: str):
     model, processor = released(kind)
-    mine = vlm(kind, at=place)
+    mine = vlm(kind, pool_stage=place)
     for side in ("left", "right"):
         inputs = processor(
             images=PHOTOS, text=list(TEXTS), padding=True, padding_side=side, return_tensors="pt"
@@ -226,15 +226,21 @@ def test_what_the_mergers_read_gives_what_they_gave(kind: str):
     _, processor = released(kind)
     inputs = processor.image_processor(PHOTOS, return_tensors="pt")
     sizes = [(image.height, image.width) for image in PHOTOS]
-    for seen, size in zip(family.see(inputs, sizes, "tile"), sizes, strict=True):
+    for seen, size in zip(family.encode(inputs, sizes, "tile"), sizes, strict=True):
         (view,) = seen.views
         assert view.grid.frame.image == size
-        assert len(view.before) == len(view.after) == (3 if kind == "qwen3_vl" else 1)
-        for level, (before, after) in enumerate(zip(view.before, view.after, strict=True)):
+        assert (
+            len(view.projector_inputs)
+            == len(view.projector_outputs)
+            == (3 if kind == "qwen3_vl" else 1)
+        )
+        for level, (before, after) in enumerate(
+            zip(view.projector_inputs, view.projector_outputs, strict=True)
+        ):
             assert torch.allclose(
                 family.project(before.flatten(0, 1), level), after.flatten(0, 1), atol=1e-6
             )
-    assert [seen.views[0].grid.grid for seen in family.see(inputs, sizes, "tile")] == [
+    assert [seen.views[0].grid.grid for seen in family.encode(inputs, sizes, "tile")] == [
         (4, 7),
         (5, 3),
         (2, 5),
@@ -244,19 +250,21 @@ def test_what_the_mergers_read_gives_what_they_gave(kind: str):
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_regions_are_means_of_the_models_own_features_in_every_level(kind: str, place: str):
-    mine = vlm(kind, regions="windows(3)", at=place)
+    mine = vlm(kind, regions="windows(3)", pool_stage=place)
     prompts = mine.prepare(PHOTOS[0], f"{IMAGE} is")
     (tokens,) = prompts.tokens
     inputs = mine.processor.image_processor(PHOTOS[:1], return_tensors="pt")
-    (view,) = mine.family.see(inputs, [(33, 56)], "tile")[0].views
-    for level, values in enumerate((tokens.values, *tokens.deep)):
+    (view,) = mine.family.encode(inputs, [(33, 56)], "tile")[0].views
+    for level, values in enumerate((tokens.values, *tokens.deepstack)):
         for region, mask in enumerate(tokens.regions[0].masks):
             if place == "after":
-                expected = view.after[level][mask].mean(0)
+                expected = view.projector_outputs[level][mask].mean(0)
             else:
-                expected = mine.family.project(view.before[level][mask].mean(0)[None], level)[0]
+                expected = mine.family.project(
+                    view.projector_inputs[level][mask].mean(0)[None], level
+                )[0]
             assert torch.allclose(values[region], expected, atol=1e-5)
-    assert len(tokens.deep) == (2 if kind == "qwen3_vl" else 0)
+    assert len(tokens.deepstack) == (2 if kind == "qwen3_vl" else 0)
 
 
 def test_deep_stacked_features_reach_the_language_model():
@@ -265,7 +273,7 @@ def test_deep_stacked_features_reach_the_language_model():
     blank = ImageTokens(
         **{
             **vars(prompts.tokens[0]),
-            "deep": tuple(torch.zeros_like(layer) for layer in prompts.tokens[0].deep),
+            "deepstack": tuple(torch.zeros_like(layer) for layer in prompts.tokens[0].deepstack),
         }
     )
     with torch.no_grad():
@@ -300,7 +308,7 @@ def uncached(mine: ReleasedVLM, prompts, ids: torch.Tensor) -> torch.Tensor:
         [prompts.attention_mask, torch.ones_like(ids[:, prompts.attention_mask.shape[1] :])], 1
     )
     named = {
-        "position_ids": mine.family.positions(ids, mask, prompts.tokens),
+        "position_ids": mine.family.position_ids(ids, mask, prompts.tokens),
         "mm_encoder_outputs": visual_outputs(prompts.tokens),
     }
     with torch.no_grad():
@@ -311,7 +319,7 @@ def uncached(mine: ReleasedVLM, prompts, ids: torch.Tensor) -> torch.Tensor:
 def test_decoding_with_regions_agrees_with_an_uncached_recomputation(kind: str):
     mine = vlm(kind, regions="merge(0.6)")
     prompts = mine.prepare(PHOTOS, TEXTS)
-    position_ids = prompts.more["position_ids"]
+    position_ids = prompts.other_inputs["position_ids"]
     assert (position_ids != position_ids.round()).any(), "centroids between patches are the point"
     rules = {"max_new_tokens": 5, "do_sample": False, "suppress_tokens": [2, 3]}
     out = mine.generate(prompts, **rules, return_dict_in_generate=True, output_logits=True)
@@ -394,7 +402,7 @@ def test_a_bright_square_lands_on_the_cells_that_saw_it(kind: str):
     assert (height, width) == (6, 9) == tokens.grids[0]
     assert torch.equal(tokens.regions[0].masks[0], brightness > brightness.mean())
     assert tokens.regions[0].masks[0].nonzero().aminmax(dim=0).min.tolist() == [1, 5]
-    assert tokens.at.tolist() == [[1.5, 6.0]]
+    assert tokens.positions.tolist() == [[1.5, 6.0]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

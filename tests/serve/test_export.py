@@ -19,17 +19,16 @@ from regiontok.core.picture import Picture
 from regiontok.data.collect import collect
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
-from regiontok.released.vlm import from_vlm
+from regiontok.released.loading import from_vlm
 from regiontok.serve.export import (
     Export,
-    Source,
     check_dtype,
-    open_source,
     read_manifest,
     requests,
     serving,
 )
 from regiontok.serve.llava import write_llava
+from regiontok.serve.token_source import TokenSource, open_token_source
 from regiontok.settings.recipe import TokenizerSettings
 
 transformers = pytest.importorskip("transformers", minversion="5.18")
@@ -118,6 +117,18 @@ def released(tmp_path_factory):
     return folder
 
 
+def source_of(tokens_of, *, name="m", longest=None):
+    """The visual side of a LLaVA of width 8 that is not there: its tokens come from a function."""
+    return TokenSource(
+        name=name,
+        model_type="llava",
+        width=8,
+        identity="x",
+        tokens_of=tokens_of,
+        longest=longest,
+    )
+
+
 def exported(source, photos, out, **options):
     run = Export(source, out, **options)
     return run, list(run.run(collect([str(photos)])))
@@ -126,7 +137,7 @@ def exported(source, photos, out, **options):
 @pytest.mark.parametrize("kind", ["trained", "released"])
 def test_what_is_written_is_what_vllm_takes(kind, photos, tmp_path, request):
     folder = request.getfixturevalue(kind)
-    source = open_source(str(folder), regions="merge(k=6) | sort('com')")
+    source = open_token_source(str(folder), regions="merge(k=6) | sort('com')")
     run, done = exported(source, photos, tmp_path, dtype="float32", batch=2)
     k = 7 if kind == "trained" else 6  # the whole-image token counts
     manifest = read_manifest(tmp_path)
@@ -154,22 +165,24 @@ def test_tokens_are_those_the_model_itself_would_read(trained, released, photos,
     with torch.no_grad():
         expected = model.see(pictures).split()
     for ours, theirs in zip(
-        open_source(str(trained), regions="merge(k=6)").see(pictures), expected, strict=True
+        open_token_source(str(trained), regions="merge(k=6)").tokens_of(pictures),
+        expected,
+        strict=True,
     ):
         assert torch.equal(ours, theirs)
     vlm = from_vlm(str(released), regions="merge(k=6)")
     expected = [tokens.values for tokens in vlm.prepare(pictures, ["<image>", "<image>"]).tokens]
     for ours, theirs in zip(
-        open_source(str(released), regions="merge(k=6)").see(pictures), expected, strict=True
+        open_token_source(str(released), regions="merge(k=6)").tokens_of(pictures),
+        expected,
+        strict=True,
     ):
         assert torch.equal(ours, theirs)
 
 
 def test_an_image_with_another_number_of_tokens_is_set_aside(photos, tmp_path):
     counts = iter([5, 4, 5])
-    source = Source(
-        "m", "llava", 8, "x", lambda pictures: [torch.ones(next(counts), 8) for _ in pictures]
-    )
+    source = source_of(lambda pictures: [torch.ones(next(counts), 8) for _ in pictures])
     run, done = exported(source, photos, tmp_path)
     assert [bool(outcome.entry) for outcome in done if outcome.item.name != "broken.png"] == [
         True,
@@ -187,13 +200,10 @@ def test_an_image_with_another_number_of_tokens_is_set_aside(photos, tmp_path):
 
 
 def test_the_example_says_what_vllm_would_be_told(photos, tmp_path, monkeypatch, capsys):
-    source = Source(
-        "llava-hf/llava-1.5-7b-hf",
-        "llava",
-        8,
-        "x",
+    source = source_of(
         lambda pictures: [torch.ones(5, 8) for _ in pictures],
-        4096,
+        name="llava-hf/llava-1.5-7b-hf",
+        longest=4096,
     )
     exported(source, photos, tmp_path)
     example = Path(__file__).parents[2] / "examples" / "vllm_llava.py"
@@ -214,9 +224,7 @@ def test_unequal_counts_would_be_refused_by_vllm():
 
 
 def test_values_too_large_for_the_type_are_set_aside(photos, tmp_path):
-    source = Source(
-        "m", "llava", 8, "x", lambda pictures: [torch.full((3, 8), 1e6) for _ in pictures]
-    )
+    source = source_of(lambda pictures: [torch.full((3, 8), 1e6) for _ in pictures])
     run, _ = exported(source, photos, tmp_path, dtype="float16")
     assert not run.entries
     assert (
@@ -225,12 +233,12 @@ def test_values_too_large_for_the_type_are_set_aside(photos, tmp_path):
 
 
 def test_a_picture_that_spoils_its_batch_is_found(photos, tmp_path):
-    def see(pictures):
+    def tokens_of(pictures):
         if len(pictures) > 1 or pictures[0].key == Picture.of(photos / "b.png").key:
             raise ValueError("no")
         return [torch.ones(3, 8)]
 
-    run, _ = exported(Source("m", "llava", 8, "x", see), photos, tmp_path)
+    run, _ = exported(source_of(tokens_of), photos, tmp_path)
     assert [entry["image"] for entry in run.entries] == [
         str(photos / "a.png"),
         str(photos / "sub/c.png"),
@@ -238,7 +246,7 @@ def test_a_picture_that_spoils_its_batch_is_found(photos, tmp_path):
 
 
 def test_a_run_that_did_not_end_leaves_no_manifest(photos, tmp_path):
-    source = Source("m", "llava", 8, "x", lambda pictures: [torch.ones(3, 8) for _ in pictures])
+    source = source_of(lambda pictures: [torch.ones(3, 8) for _ in pictures])
     exported(source, photos, tmp_path)
     next(run := Export(source, tmp_path, batch=1).run(collect([str(photos)])))
     run.close()
@@ -275,7 +283,7 @@ def test_what_to_tell_vllm():
 
 
 def test_bad_prompts_and_changed_files(photos, tmp_path):
-    source = Source("m", "llava", 8, "x", lambda pictures: [torch.ones(3, 8) for _ in pictures])
+    source = source_of(lambda pictures: [torch.ones(3, 8) for _ in pictures])
     run, _ = exported(source, photos, tmp_path)
     with pytest.raises(ValueError, match="a prompt holds one <image> for its image, this one 2"):
         next(requests(tmp_path, "<image><image>"))
@@ -292,7 +300,7 @@ def test_other_models_and_types_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"is a 'llava_next': vLLM takes bare image tokens in its LLaVA-1.5"
     ):
-        open_source(str(tmp_path))
+        open_token_source(str(tmp_path))
 
 
 @pytest.mark.parametrize("image", [3, 270])
@@ -312,7 +320,9 @@ def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tm
     model.save_pretrained(tmp_path / "trained")
     tokenizer.save_pretrained(tmp_path / "trained")
     assert write_llava(str(tmp_path / "trained"), tmp_path / "llava", dtype="float32") == image
-    exported(open_source(str(tmp_path / "trained")), photos, tmp_path / "out", dtype="float32")
+    exported(
+        open_token_source(str(tmp_path / "trained")), photos, tmp_path / "out", dtype="float32"
+    )
     entry = read_manifest(tmp_path / "out")["images"][0]
     tokens = torch.load(tmp_path / "out" / entry["torch"], weights_only=True)
 

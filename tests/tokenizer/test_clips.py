@@ -19,8 +19,9 @@ from regiontok.core.regions import Regions
 from regiontok.encoders.filters import Filters
 from regiontok.encoders.lite import Lite
 from regiontok.methods import Encoder
+from regiontok.tokenizer import clips
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from regiontok.tokenizer.regionizer import Regionizer, clips
+from regiontok.tokenizer.regionizer import Regionizer
 from samples.pictures import noise_frames
 
 RED, GREEN, BLUE = (200, 40, 40), (40, 150, 60), (30, 60, 220)
@@ -157,7 +158,7 @@ def test_a_batch_of_clips_and_photos_gives_what_each_gives_alone(encoder):
     tokens = tokenizer([photo, clip, second, other])
     assert tokens.counts.tolist() == [10] * 4
     for index, source in enumerate((photo, clip, second, other)):
-        alone, in_batch = tokenizer(source), tokens.of(index)
+        alone, in_batch = tokenizer(source), tokens[index]
         assert torch.equal(alone.region, in_batch.region)
         assert torch.allclose(alone.values, in_batch.values, atol=1e-4)
 
@@ -220,15 +221,15 @@ def test_grids_that_do_not_lie_alike_are_not_stacked():
 
 def test_regions_on_one_frame_keep_their_identity():
     regions = Regions.from_labels(torch.tensor([[[0, 1]], [[2, 1]], [[-1, -1]]]))
-    frame_regions, ids = regions.frame(1)
+    frame_regions, ids = regions.on_frame(1)
     assert frame_regions.grid == (1, 2)
     assert (frame_regions.labels.tolist(), ids.tolist()) == ([[1, 0]], [1, 2])
-    none, nobody = regions.frame(2)
+    none, nobody = regions.on_frame(2)
     assert (len(none), nobody.tolist()) == (0, [])
     with pytest.raises(IndexError, match="frame 3 of a clip of 3"):
         regions.on_frame(3)
     with pytest.raises(ValueError, match=r"only a clip's regions, on a grid \(t, h, w\)"):
-        frame_regions.frame(0)
+        frame_regions.on_frame(0)
 
 
 def test_features_that_are_no_number_are_named():

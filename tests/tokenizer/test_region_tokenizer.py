@@ -21,8 +21,9 @@ from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import load_recipe
 from regiontok.tokenizer.clock import STAGES
+from regiontok.tokenizer.images import decode_images
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from regiontok.tokenizer.regionizer import Regionizer, build_encoder, pictures
+from regiontok.tokenizer.regionizer import Regionizer, build_encoder
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class TestInputs:
 
     def test_four_axes_are_a_batch(self):
         batch = np.stack([scene(0), scene(1)])
-        assert [p.size for p in pictures(batch)] == [(96, 128)] * 2
-        assert len(pictures(torch.from_numpy(batch).permute(0, 3, 1, 2))) == 2
+        assert [p.size for p in decode_images(batch)] == [(96, 128)] * 2
+        assert len(decode_images(torch.from_numpy(batch).permute(0, 3, 1, 2))) == 2
 
     def test_no_image_is_an_error(self):
         with pytest.raises(ValueError, match="no image given"):

@@ -62,14 +62,14 @@ def chat(
             longest=longest,
             device=device,
         )
-        write = command.written(sys.stdout)
+        write = command.writer_to(sys.stdout)
         typed = sys.stdin.isatty() and not json
-        lines = ask or (command.typed(input, write) if typed else sys.stdin)
+        lines = ask or (command.typed_lines(input, write) if typed else sys.stdin)
         if json:
             for report in command.reports(session, lines):
                 closing_json(report)
         else:
-            desk = command.Desk(write, lambda table: stdout().print(table), out)
-            command.converse(session, lines, desk, strict=bool(ask))
+            output = command.ChatOutput(write, lambda table: stdout().print(table), out)
+            command.converse(session, lines, output, strict=bool(ask))
     if ask and session.answers and session.answers[-1].stopped:
         raise typer.Exit(130)

@@ -52,11 +52,12 @@ def export(
         from regiontok.cli.progress import counting
         from regiontok.cli.tables import set_aside_tables
         from regiontok.data.collect import collect
-        from regiontok.serve.export import Export, check_dtype, open_source
+        from regiontok.serve.export import Export, check_dtype
+        from regiontok.serve.token_source import open_token_source
 
         tensor_type = check_dtype(dtype)
         images = collect(paths, sys.stdin)
-        source = open_source(model, regions=regions, segmenter=segmenter, device=device)
+        source = open_token_source(model, regions=regions, segmenter=segmenter, device=device)
         run = Export(source=source, out=out, k=tokens, dtype=tensor_type, batch=batch)
         with counting("images", len(images)) as tick:
             for _ in run.run(images):

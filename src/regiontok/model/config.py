@@ -1,5 +1,7 @@
-"""What a RegionVLM is made of, as a transformers config: the region tokenizer's settings, the
-connector, the language model's config."""
+"""RegionVLMConfig: what a RegionVLM is made of, as a config of transformers.
+
+It holds the region tokenizer's settings, the connector and the language model's config.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,17 @@ class RegionVLMConfig(PretrainedConfig):
     """Settings of a `RegionVLM`.
 
     Args:
-        text_config: of any causal language model of transformers.
+        text_config: config of any causal language model of transformers.
         visual: the fields of `TokenizerSettings`: encoder, segmenter, transforms, regions, norm,
             pool, whole, cls, padding, seed.
-        visual_width: the encoder's width; kept, so that a checkpoint loads without asking the
+        visual_width: the encoder's width; it is kept, so that a checkpoint loads without asking the
             encoder.
-        visual_identity: of the encoder's weights that the head was trained on; another encoder is
-            refused.
-        connector: spec.
+        visual_identity: identity of the encoder's weights that the head was trained on; another
+            encoder is refused.
+        connector: spec of the connector.
         image_token_id: the placeholder of one picture; it may lie outside the vocabulary.
-        tune_encoder: the encoder learns too: its weights belong to the model and lie in the
-            checkpoint.
+        tune_encoder: True lets the encoder learn too: its weights belong to the model and lie in
+            the checkpoint.
         positions: "plain", or "segment": the rows of a mask share the position of its first one,
             see `regiontok.model.positions`.
         delimiter_token_id: the token of the vocabulary that delimits masks, if `place_tokens` names
@@ -48,9 +50,8 @@ class RegionVLMConfig(PretrainedConfig):
         **kwargs: Any,
     ) -> None:
         if isinstance(text_config, dict):
-            text_config = AutoConfig.for_model(
-                **{**text_config, "model_type": text_config.get("model_type", "llama")}
-            )
+            model_type = text_config.get("model_type", "llama")
+            text_config = AutoConfig.for_model(**{**text_config, "model_type": model_type})
         self.text_config = text_config if text_config is not None else AutoConfig.for_model("llama")
         self.visual = TokenizerSettings.model_validate(visual or {}).model_dump()
         self.visual_width, self.visual_identity = visual_width, visual_identity
@@ -59,16 +60,15 @@ class RegionVLMConfig(PretrainedConfig):
         if positions not in ("plain", "segment"):
             raise ValueError(f"positions must be 'plain' or 'segment', not {positions!r}")
         self.positions, self.delimiter_token_id = positions, delimiter_token_id
-        super().__init__(
-            **{
-                "tie_word_embeddings": bool(
-                    getattr(self.text_config, "tie_word_embeddings", False)
-                ),
-                **kwargs,
-            }
-        )
+        tied = bool(getattr(self.text_config, "tie_word_embeddings", False))
+        super().__init__(**{"tie_word_embeddings": tied, **kwargs})
 
     @property
     def settings(self) -> TokenizerSettings:
         """The region tokenizer's settings, checked."""
         return TokenizerSettings.model_validate(self.visual)
+
+    @property
+    def language_config(self) -> Any:
+        """The config of the text part, also where the language model is one of several parts."""
+        return self.text_config.get_text_config()

@@ -1,5 +1,6 @@
-"""A small language model and its byte tokenizer, made on the spot: the backend of recipes at scale
-mini and of the tests. It knows nothing.
+"""A small language model and its byte tokenizer, made on the spot; it knows nothing.
+
+It is the backend of recipes at scale mini and of the tests.
 
 After: nothing; a Llama of the sizes that learned generated scenes on two CPU cores.
 """
@@ -11,12 +12,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
+_PARTS_AS_TEXT = "message['content'] | map(attribute='text', default='<image>') | join('')"
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: "
     "{% if message['content'] is string %}{% set text = message['content'] %}"
-    "{% else %}{% set text = message['content'] | map(attribute='text', default='<image>') | join('') %}{% endif %}"
-    "{% if message['role'] == 'assistant' %}{% generation %}{{ text }}{{ eos_token }}{% endgeneration %}"
-    "{% else %}{{ text }}{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    "{% else %}{% set text = " + _PARTS_AS_TEXT + " %}{% endif %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ text }}{{ eos_token }}{% endgeneration %}"
+    "{% else %}{{ text }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 
 
@@ -28,13 +32,15 @@ def mini_tokenizer() -> PreTrainedTokenizerFast:
     ('dé<image>', 4)
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {word: place for place, word in enumerate((*SPECIAL, *alphabet))}
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    inner.decoder = decoders.ByteLevel()
+    vocabulary = {word: index for index, word in enumerate((*SPECIAL, *alphabet))}
+    bytes_tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    bytes_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    )
+    bytes_tokenizer.decoder = decoders.ByteLevel()
     pad, begin, end, image = SPECIAL
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner,
+        tokenizer_object=bytes_tokenizer,
         pad_token=pad,
         bos_token=begin,
         eos_token=end,
@@ -48,7 +54,7 @@ def mini_tokenizer() -> PreTrainedTokenizerFast:
 def mini_language_model(
     seed: int = 0, *, width: int = 192, layers: int = 4, heads: int = 6
 ) -> LlamaForCausalLM:
-    """2 million random parameters that fit `mini_tokenizer`."""
+    """A Llama of 2 million random parameters that fits `mini_tokenizer`."""
     config = LlamaConfig(
         vocab_size=len(SPECIAL) + 256,
         hidden_size=width,

@@ -1,5 +1,6 @@
-"""Text and pictures -> what RegionVLM takes: ids with ONE placeholder a picture, and the pictures,
-decoded.
+"""RegionVLMProcessor: text and pictures -> what RegionVLM takes.
+
+Ids hold ONE placeholder a picture, and the pictures are decoded.
 
 After: transformers' processors.
 Differs: nothing is resized or normalised here, and the placeholder is not expanded: how many tokens
@@ -11,26 +12,34 @@ and a line break where a picture stands (LLaVA's "<image>\\n").
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from transformers import BatchFeature, ProcessorMixin
+from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.image_utils import load_image
 
 from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
+from regiontok.system.errors import first_line
 
 KEPT = ("input_ids", "attention_mask", "offset_mapping", "special_tokens_mask")
 IMAGE_KEYS = ("image", "url", "path", "base64")
+# what this processor answers for itself, and the tokenizer does not get
+_PROCESSOR_OPTIONS = (
+    "return_tensors",
+    "return_text_replacement_offsets",
+    "return_mm_token_type_ids",
+)
 
 
 class RegionVLMProcessor(ProcessorMixin):
     """Tokenizer and pictures.
 
     Args:
-        tokenizer: of the language model. If it does not know `image_token`, it learns it: the id
-            lies behind its vocabulary, and no embedding is needed for it.
+        tokenizer: tokenizer of the language model. If it does not know `image_token`, it learns it:
+            the id lies behind its vocabulary, and no embedding is needed for it.
         image_token: the placeholder of one picture.
-        chat_template: None takes the tokenizer's own.
+        chat_template: a chat template; None takes the tokenizer's own.
 
     >>> from PIL import Image
     >>> from regiontok.model.mini import mini_tokenizer
@@ -51,10 +60,10 @@ class RegionVLMProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """What `RegionVLM.forward` takes of it."""
+        """Names of the processor's outputs that `RegionVLM.forward` takes."""
         return ["input_ids", "attention_mask", "pictures"]
 
-    def __call__(  # type: ignore[override]  # no video, no audio
+    def __call__(
         self,
         images: Any = None,
         text: Any = None,
@@ -68,65 +77,65 @@ class RegionVLMProcessor(ProcessorMixin):
             images: one picture, many, or a list of them for each text: paths, addresses, bytes,
                 Pillow images, arrays, tensors.
             text: one prompt or many, one `image_token` a picture.
-            videos: none.
-            audio: none.
-            **kwargs: for the tokenizer (`padding`, `padding_side`, `return_tensors` ...), also as
-            `text_kwargs={...}`.
+            videos: must be None.
+            audio: must be None.
+            **kwargs: options of the tokenizer (`padding`, `padding_side`, `return_tensors` ...),
+                also as `text_kwargs={...}`.
 
         Raises:
-            ValueError: another number of placeholders than of pictures; both are said.
-                `truncation`: text is never cut.
-            PictureError: a picture that cannot be decoded.
+            ValueError: If there are more or fewer placeholders than pictures (both counts are
+                said), or `truncation` is asked for: text is never cut.
+            PictureError: If a picture cannot be decoded.
         """
         if text is None or videos is not None or audio is not None:
             raise ValueError(
                 "this processor takes text, and images beside it; no video and no audio"
             )
-        options = _options(kwargs)
+        options = _tokenizer_options(kwargs)
         prompts = [text] if isinstance(text, str) else list(text)
-        rows = _rows(images)
-        pictures = [_picture(image) for row in rows for image in row]
-        data = self.tokenizer(prompts, return_tensors=None, **options)
-        counts = [int(sum(one == self.image_token_id for one in ids)) for ids in data["input_ids"]]
-        per_row = [len(row) for row in rows]
-        nested = len(rows) == len(prompts) and _nested(images)
-        if sum(counts) != len(pictures) or (nested and counts != per_row):
-            given = f" (by row: {per_row})" if nested else ""
-            raise ValueError(
-                f"the prompts hold {sum(counts)} image placeholders (by row: {counts}), but {len(pictures)} images were given{given}"
-            )
-        made = {key: data[key] for key in KEPT if key in data}
+        images_by_row = _by_row(images)
+        pictures = [_decode(image) for row in images_by_row for image in row]
+        encoding = self.tokenizer(prompts, return_tensors=None, **options)
+        counts = [
+            int(sum(token_id == self.image_token_id for token_id in ids))
+            for ids in encoding["input_ids"]
+        ]
+        by_row = _is_nested(images) and len(images_by_row) == len(prompts)
+        _check_counts(counts, [len(row) for row in images_by_row], by_row)
+        inputs = {key: encoding[key] for key in KEPT if key in encoding}
         if pictures:
-            made["pictures"] = pictures
+            inputs["pictures"] = pictures
         return BatchFeature(
-            made, tensor_type=kwargs.get("return_tensors"), skip_tensor_conversion=["pictures"]
+            inputs, tensor_type=kwargs.get("return_tensors"), skip_tensor_conversion=["pictures"]
         )
 
-    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """As transformers has it; a message's parts become one text first, so that any chat
-        template takes them.
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As transformers has it, for any chat template.
+
+        A message's parts become one text first, so that templates which know only text take them.
 
         >>> from regiontok.model.mini import mini_tokenizer
+        >>> processor = RegionVLMProcessor(mini_tokenizer())
         >>> parts = [{"type": "image"}, {"type": "text", "text": "What?"}]
-        >>> RegionVLMProcessor(mini_tokenizer()).apply_chat_template([{"role": "user", "content": parts}])
+        >>> processor.apply_chat_template([{"role": "user", "content": parts}])
         '<s>user: <image>\\nWhat?\\n'
         """
         if kwargs.get("sanitize_control_tokens"):
             raise ValueError(
-                "sanitize_control_tokens would take placeholders for a user's words: give pictures as parts without it"
+                "sanitize_control_tokens would take placeholders for a user's words: give pictures "
+                "as parts without it"
             )
         many = bool(conversation) and isinstance(conversation[0], list | tuple)
-        plain, images = zip(
-            *(self._plain(one) for one in (conversation if many else [conversation])), strict=True
-        )
+        conversations = conversation if many else [conversation]
+        as_text, images = zip(*map(self._as_text, conversations), strict=True)
         if kwargs.get("tokenize"):
             options = dict(kwargs.get("processor_kwargs") or {})
             if any(images):
                 options["images"] = list(images) if many else images[0]
             kwargs["processor_kwargs"] = options
-        return super().apply_chat_template(list(plain) if many else plain[0], *args, **kwargs)
+        return super().apply_chat_template(list(as_text) if many else as_text[0], *args, **kwargs)
 
-    def _plain(
+    def _as_text(
         self, conversation: Sequence[dict[str, Any]]
     ) -> tuple[list[dict[str, Any]], list[Any]]:
         """The conversation with text alone, and its pictures."""
@@ -134,60 +143,90 @@ class RegionVLMProcessor(ProcessorMixin):
         messages = []
         for message in conversation:
             content = message.get("content")
-            messages.append(
-                message
-                if not isinstance(content, list | tuple)
-                else {**message, "content": self._text(content, images)}
-            )
+            if isinstance(content, list | tuple):
+                message = {**message, "content": self._joined(content, images)}
+            messages.append(message)
         return messages, images
 
-    def _text(self, parts: Sequence[dict[str, Any]], images: list[Any]) -> str:
-        words = ""
-        for part in parts:
-            kind = part.get("type")
+    def _joined(self, parts: Sequence[dict[str, Any]], images: list[Any]) -> str:
+        """The parts of one message as one text; their pictures are appended to `images`."""
+        text = ""
+        for content in parts:
+            kind = content.get("type")
             if kind == "text":
-                after = words.endswith(self.image_token) and not part["text"][:1].isspace()
-                words += ("\n" if after else "") + part["text"]
+                words = content["text"]
+                behind_image = text.endswith(self.image_token) and not words[:1].isspace()
+                text += ("\n" if behind_image else "") + words
             elif kind in ("image", "image_url"):
-                nested = part.get("image_url")
-                known = {
-                    **part,
-                    **(nested if isinstance(nested, dict) else {"url": nested} if nested else {}),
-                }
-                images += [known[key] for key in IMAGE_KEYS if key in known]
-                words += self.image_token
+                images += _images_of(content)
+                text += self.image_token
             else:
                 raise ValueError(f"a message's parts are of type 'text' or 'image', got {kind!r}")
-        return words
+        return text
 
 
-def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What the tokenizer gets."""
-    options = {key: value for key, value in kwargs.items() if not key.endswith("_kwargs")} | dict(
-        kwargs.get("text_kwargs") or {}
-    )
-    for name in ("return_tensors", "return_text_replacement_offsets", "return_mm_token_type_ids"):
-        options.pop(name, None)
+def load_processor(folder: Path) -> RegionVLMProcessor:
+    """The processor of a model's folder; without one, a processor around its tokenizer.
+
+    Raises:
+        ValueError: If there is neither, or it cannot be read.
+    """
+    try:
+        if (folder / "processor_config.json").is_file():
+            return RegionVLMProcessor.from_pretrained(folder)
+        return RegionVLMProcessor(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    # transformers promises no kind of error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder} has no processor or tokenizer that can be read ({first_line(error)}); save "
+            "one there: save_pretrained"
+        ) from None
+
+
+def _images_of(content: dict[str, Any]) -> list[Any]:
+    """The picture that a part of a message names, under whatever key."""
+    nested = content.get("image_url")
+    address = nested if isinstance(nested, dict) else {"url": nested} if nested else {}
+    sources = {**content, **address}
+    return [sources[key] for key in IMAGE_KEYS if key in sources]
+
+
+def _tokenizer_options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The options that the tokenizer gets."""
+    options = {key: value for key, value in kwargs.items() if not key.endswith("_kwargs")}
+    options |= dict(kwargs.get("text_kwargs") or {})
+    options = {key: value for key, value in options.items() if key not in _PROCESSOR_OPTIONS}
     if options.get("truncation"):
         raise ValueError(
-            "text is never cut here, and a picture's tokens are not counted yet: shorten the text, not by truncation=True"
+            "text is never cut here, and a picture's tokens are not counted yet: shorten the text, "
+            "not by truncation=True"
         )
     if kwargs.get("return_tensors"):
         options.setdefault("padding", True)
     return options
 
 
-def _nested(images: Any) -> bool:
+def _check_counts(placeholders: list[int], images: list[int], by_row: bool) -> None:
+    """Refuse another number of images than of placeholders, row by row if they came so."""
+    if sum(placeholders) != sum(images) or (by_row and placeholders != images):
+        image_rows = f" (by row: {images})" if by_row else ""
+        raise ValueError(
+            f"the prompts hold {sum(placeholders)} image placeholders (by row: {placeholders}), "
+            f"but {sum(images)} images were given{image_rows}"
+        )
+
+
+def _is_nested(images: Any) -> bool:
     return isinstance(images, list | tuple) and any(
         isinstance(image, list | tuple) for image in images
     )
 
 
-def _rows(images: Any) -> list[list[Any]]:
-    """Pictures by row; without rows, all in one."""
+def _by_row(images: Any) -> list[list[Any]]:
+    """Images by row; without rows, all in one."""
     if images is None:
         return []
-    if _nested(images):
+    if _is_nested(images):
         return [
             list(row) if isinstance(row, list | tuple) else [] if row is None else [row]
             for row in images
@@ -195,7 +234,7 @@ def _rows(images: Any) -> list[list[Any]]:
     return [list(images)] if isinstance(images, list | tuple) else [[images]]
 
 
-def _picture(image: Any) -> Picture | Clip:
+def _decode(image: Any) -> Picture | Clip:
     if isinstance(image, Clip):
         return image
     if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):

@@ -19,61 +19,65 @@ from regiontok.system.files import replacing
 from regiontok.system.weights import file_tensors
 
 PREFIX = "model.mm_projector."
-_OURS = re.compile(r"(?:.*\.)?mm_projector\.((?:\d+\.)?(?:weight|bias))")
-_THEIRS = re.compile(r"(?:.*\.)?multi_modal_projector\.linear_(\d+)\.(weight|bias)")
-_BARE = re.compile(r"((?:\d+\.)?(?:weight|bias))")
+_LLAVA_NAME = re.compile(r"(?:.*\.)?mm_projector\.((?:\d+\.)?(?:weight|bias))")
+_TRANSFORMERS_NAME = re.compile(r"(?:.*\.)?multi_modal_projector\.linear_(\d+)\.(weight|bias)")
+_BARE_NAME = re.compile(r"((?:\d+\.)?(?:weight|bias))")
 
 
 def projector_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a projector's file by the connector's names (`0.weight`); what else the file
-    holds is left out.
+    """The tensors of a projector's file by the connector's names (`0.weight`).
+
+    What else the file holds is left out.
 
     Raises:
-        ValueError: not a file of tensors, or no projector in it.
+        ValueError: If it is not a file of tensors, or no projector is in it.
     """
     path = Path(path)
-    found = file_tensors(path, path.with_suffix(".safetensors").name)
-    named = {}
-    for key, value in found.items():
-        if name := _name(key):
-            named[name] = value
-    if not named:
+    tensors = file_tensors(path, path.with_suffix(".safetensors").name)
+    names = {key: name for key in tensors if (name := _connector_name(key))}
+    if not names:
         raise ValueError(
-            f"{path} holds no projector ({PREFIX}0.weight ...), but {', '.join(sorted(found)[:3]) or 'nothing'}"
+            f"{path} holds no projector ({PREFIX}0.weight ...), but "
+            f"{', '.join(sorted(tensors)[:3]) or 'nothing'}"
         )
-    return named
+    return {name: tensors[key] for key, name in names.items()}
 
 
 def read_projector(connector: nn.Module, path: str | Path) -> None:
     """Put a projector's file into a connector, in the connector's own type and on its device.
 
     Raises:
-        ValueError: not a file of tensors, or tensors of other names or shapes than the connector's;
-            nothing is changed then.
+        ValueError: If it is not a file of tensors, or its tensors have other names or shapes than
+            the connector's; nothing is changed then.
     """
-    found, own = projector_tensors(path), connector.state_dict()
-    for name in sorted({*found, *own}):
-        there, here = (list(state[name].shape) if name in state else None for state in (found, own))
-        if there != here:
+    file_state, connector_state = projector_tensors(path), connector.state_dict()
+    for name in sorted({*file_state, *connector_state}):
+        in_file, in_connector = _shape_text(file_state, name), _shape_text(connector_state, name)
+        if in_file != in_connector:
             raise ValueError(
-                f"{path}: {name} is {there or 'not there'} in the file, {here or 'not there'} in the connector"
+                f"{path}: {name} is {in_file} in the file, {in_connector} in the connector"
             )
-    connector.load_state_dict(found)
+    connector.load_state_dict(file_state)
+
+
+def _shape_text(state: dict[str, Tensor], name: str) -> str:
+    return str(list(state[name].shape)) if name in state else "not there"
 
 
 def write_projector(connector: nn.Module, path: str | Path) -> None:
-    """Write a connector as LLaVA's own loader takes it: `.bin` by torch.save, `.safetensors`
-    without a pickle.
+    """Write a connector as LLaVA's own loader takes it.
+
+    A `.bin` is written by torch.save, a `.safetensors` without a pickle.
 
     Raises:
-        ValueError: a connector that is neither `linear` nor `mlp`; another ending of the path.
+        ValueError: If the connector is neither `linear` nor `mlp`, or the path ends otherwise.
     """
     path, state = Path(path), connector.state_dict()
-    if strange := [name for name in state if not _BARE.fullmatch(name)] or (
-        [] if state else ["no tensor at all"]
-    ):
+    strange = [name for name in state if not _BARE_NAME.fullmatch(name)]
+    if strange or not state:
         raise ValueError(
-            f"only the connectors linear and mlp are LLaVA's; this one has {', '.join(strange[:3])}"
+            "only the connectors linear and mlp are LLaVA's; this one has "
+            f"{', '.join(strange[:3]) or 'no tensor at all'}"
         )
     if path.suffix not in (".bin", ".safetensors"):
         raise ValueError(f"expected a path that ends in .bin or .safetensors, got {path}")
@@ -87,11 +91,16 @@ def write_projector(connector: nn.Module, path: str | Path) -> None:
             save_file(tensors, part, metadata={"format": "pt"})
 
 
-def _name(key: str) -> str | None:
-    """`model.mm_projector.2.weight`, `...multi_modal_projector.linear_2.weight`, `2.weight` ->
-    `2.weight`."""
-    if found := _OURS.fullmatch(key) or _BARE.fullmatch(key):
-        return found[1]
-    if found := _THEIRS.fullmatch(key):
-        return f"{2 * (int(found[1]) - 1)}.{found[2]}"  # GELU stands between the layers
+def _connector_name(key: str) -> str | None:
+    """The connector's name of a file's tensor, None if it is no projector's.
+
+    >>> _connector_name("model.mm_projector.2.weight"), _connector_name("2.weight")
+    ('2.weight', '2.weight')
+    >>> _connector_name("multi_modal_projector.linear_2.weight")
+    '2.weight'
+    """
+    if match := _LLAVA_NAME.fullmatch(key) or _BARE_NAME.fullmatch(key):
+        return match[1]
+    if match := _TRANSFORMERS_NAME.fullmatch(key):
+        return f"{2 * (int(match[1]) - 1)}.{match[2]}"  # GELU stands between the layers
     return None

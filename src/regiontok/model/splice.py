@@ -1,10 +1,10 @@
-"""Text ids and ragged visual tokens -> one sequence a row. The ONLY place where an image
-placeholder becomes as many tokens as it has.
+"""Text ids and ragged visual tokens -> one sequence a row.
 
-A row of ids holds one placeholder a picture; the n-th placeholder of the batch stands for the n-th
-image of `Tokens`. Each is replaced by its image's tokens (none, if it has none). What a row's
-padding was stays outside: rows are laid anew, padded on the side asked for, and visual tokens never
-see a pad. Labels of visual tokens are `IGNORE`.
+This is the ONLY place where an image placeholder becomes as many tokens as it has. A row of ids
+holds one placeholder a picture; the n-th placeholder of the batch stands for the n-th image of
+`Tokens`. Each is replaced by its image's tokens (none, if it has none). What a row's padding was
+stays outside: rows are laid anew, padded on the side that is asked for, and visual tokens never see
+a pad. Labels of visual tokens are `IGNORE`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Spliced:
 
     Attributes:
         embeds: `[b s e]`; zeros on padding.
-        mask: `[b s]` True = a token, False = padding.
+        mask: `[b s]`, True for a token and False for padding.
         positions: `[b s]` int64: 0, 1, 2 ... along each row's tokens (along each segment's, if
             there are segments); 0 on padding.
         visual: `[b s]` int64: index into `Tokens`, -1 for text and padding.
@@ -38,8 +38,8 @@ class Spliced:
             tokens and padding.
         labels: `[b s]` int64 or None.
         segments: `[b s]` int64 or None: the sample of a packed row, -1 on padding.
-        shared: `[b s]` int64 or None: positions for the language model where the rows of a mask
-            share one.
+        shared_positions: `[b s]` int64 or None: positions for the language model where the rows of
+            a mask share one.
     """
 
     embeds: Float[Tensor, "b s e"]
@@ -49,7 +49,7 @@ class Spliced:
     text: Int[Tensor, "b s"]
     labels: Int[Tensor, "b s"] | None = None
     segments: Int[Tensor, "b s"] | None = None
-    shared: Int[Tensor, "b s"] | None = None
+    shared_positions: Int[Tensor, "b s"] | None = None
 
     @property
     def lengths(self) -> Int[Tensor, "b"]:
@@ -72,8 +72,9 @@ def splice(
 
     Args:
         ids: text with one `placeholder` a picture; it may lie outside the vocabulary.
-        mask: 1 = a token, 0 = padding; None = no padding.
-        tokens: of all pictures of the batch, in the order of their placeholders; None = no picture.
+        mask: 1 for a token and 0 for padding; None if there is no padding.
+        tokens: tokens of all pictures of the batch, in the order of their placeholders; None if
+            there is no picture.
         placeholder: the id that stands for a picture.
         embed: the language model's input embedding.
         labels: ids to predict, `IGNORE` where nothing is supervised.
@@ -81,83 +82,96 @@ def splice(
         side: where the padding goes: "right" for training, "left" for generation.
 
     Raises:
-        ValueError: another number of placeholders than of images; both are said.
+        ValueError: If there are more or fewer placeholders than images; both counts are said.
 
     >>> tokens = Tokens(torch.ones(3, 2), *torch.zeros(5, 3, dtype=torch.int64), images=1)
-    >>> out = splice(torch.tensor([[5, 9, 6]]), None, tokens, placeholder=9, embed=nn.Embedding(8, 2))
-    >>> out.visual.tolist(), out.text.tolist()
+    >>> ids = torch.tensor([[5, 9, 6]])
+    >>> spliced = splice(ids, None, tokens, placeholder=9, embed=nn.Embedding(8, 2))
+    >>> spliced.visual.tolist(), spliced.text.tolist()
     ([[-1, 0, 1, 2, -1]], [[0, -1, -1, -1, 2]])
     """
-    keep = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-    stands = (ids == placeholder) & keep
-    counts = (
-        torch.zeros(0, dtype=torch.int64, device=ids.device)
-        if tokens is None
-        else tokens.counts.to(ids.device)
-    )
-    if int(stands.sum()) != len(counts):
-        rows = stands.sum(1).tolist()
-        raise ValueError(
-            f"the prompts hold {sum(rows)} image placeholders (by row: {rows}), but {len(counts)} images were given"
-        )
-    width = keep.long()  # places that an id takes
-    width[stands] = counts
-    lengths = width.sum(1)
+    is_token = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+    is_placeholder = (ids == placeholder) & is_token
+    counts = _counts(tokens, ids.device)
+    _check_counts(is_placeholder, counts)
+    columns_of_id = is_token.long()  # columns that each id takes in the spliced row
+    columns_of_id[is_placeholder] = counts
+    lengths = columns_of_id.sum(1)
     longest = int(lengths.max()) if len(lengths) else 0
-    # every place of the batch, row by row, in order: which id it came from, and how far into it
-    source = torch.repeat_interleave(torch.arange(ids.numel(), device=ids.device), width.flatten())
-    row, column = source // max(ids.shape[1], 1), source % max(ids.shape[1], 1)
-    place = torch.arange(len(source), device=ids.device) - (lengths.cumsum(0) - lengths)[row]
+    # every column of the batch, row by row, in order: which id it came from, and where it stands
+    flat_ids = torch.arange(ids.numel(), device=ids.device)
+    source = torch.repeat_interleave(flat_ids, columns_of_id.flatten())
+    row, id_column = source // max(ids.shape[1], 1), source % max(ids.shape[1], 1)
+    column = torch.arange(len(source), device=ids.device) - (lengths.cumsum(0) - lengths)[row]
     if side == "left":
-        place = place + (longest - lengths)[row]
-    is_visual = stands.flatten()[source]
+        column = column + (longest - lengths)[row]
+    is_visual = is_placeholder.flatten()[source]
 
-    def laid(values: Tensor, fill: int) -> Tensor:
-        out = torch.full((len(ids), longest), fill, dtype=torch.int64, device=ids.device)
-        return out.index_put((row, place), values)
+    def in_rows(values: Tensor, fill: int) -> Tensor:
+        rows = torch.full((len(ids), longest), fill, dtype=torch.int64, device=ids.device)
+        return rows.index_put((row, column), values)
 
-    order = torch.where(
-        is_visual, is_visual.long().cumsum(0) - 1, -1
-    )  # visual tokens lie image by image, as placeholders do
+    # visual tokens lie image by image, as placeholders do
+    visual_index = torch.where(is_visual, is_visual.long().cumsum(0) - 1, -1)
     flat = embed(ids.flatten()[source].masked_fill(is_visual, 0))
     if tokens is not None and len(tokens):
         flat = flat.index_put((is_visual.nonzero()[:, 0],), torch.cat(tokens.split()).to(flat))
-    embeds = flat.new_zeros(len(ids), longest, flat.shape[-1]).index_put((row, place), flat)
-    pieces = None if segments is None else laid(segments.flatten()[source], -1)
-    supervised = (
-        None
-        if labels is None
-        else laid(labels.flatten()[source].masked_fill(is_visual, IGNORE), IGNORE)
-    )
-    there = laid(torch.ones_like(source), 0).bool()
+    embeds = flat.new_zeros(len(ids), longest, flat.shape[-1]).index_put((row, column), flat)
+    spliced_mask = in_rows(torch.ones_like(source), 0).bool()
+    spliced_segments = None if segments is None else in_rows(segments.flatten()[source], -1)
+    spliced_labels = None
+    if labels is not None:
+        flat_labels = labels.flatten()[source].masked_fill(is_visual, IGNORE)
+        spliced_labels = in_rows(flat_labels, IGNORE)
     return Spliced(
-        embeds,
-        there,
-        _positions(there, pieces),
-        laid(order, -1),
-        laid(column.masked_fill(is_visual, -1), -1),
-        supervised,
-        pieces,
+        embeds=embeds,
+        mask=spliced_mask,
+        positions=_positions(spliced_mask, spliced_segments),
+        visual=in_rows(visual_index, -1),
+        text=in_rows(id_column.masked_fill(is_visual, -1), -1),
+        labels=spliced_labels,
+        segments=spliced_segments,
     )
 
 
-def check_length(made: Spliced, most: int | None, new: int = 0) -> None:
-    """Raise if a row (of packed rows, a sample) and `new` tokens to come are more than the language
-    model's `most` positions.
+def _counts(tokens: Tokens | None, device: torch.device) -> Int[Tensor, "images"]:
+    if tokens is None:
+        return torch.zeros(0, dtype=torch.int64, device=device)
+    return tokens.counts.to(device)
+
+
+def _check_counts(is_placeholder: Bool[Tensor, "b l"], counts: Int[Tensor, "images"]) -> None:
+    if int(is_placeholder.sum()) != len(counts):
+        by_row = is_placeholder.sum(1).tolist()
+        raise ValueError(
+            f"the prompts hold {sum(by_row)} image placeholders (by row: {by_row}), but "
+            f"{len(counts)} images were given"
+        )
+
+
+def check_length(spliced: Spliced, most: int | None, new: int = 0) -> None:
+    """Raise if a row (of packed rows, a sample) is longer than the language model's positions.
+
+    Args:
+        spliced: the rows.
+        most: positions that the language model has; None if it does not say.
+        new: tokens that are still to come.
 
     Raises:
-        ValueError: it is; nothing is ever cut.
+        ValueError: If a row and the tokens to come are too many; nothing is ever cut.
     """
-    if most is None or not made.positions.numel():
+    if most is None or not spliced.positions.numel():
         return
-    taken = made.positions.amax(1) + 1 + new
-    if not bool((taken > most).any()):
+    needed = spliced.positions.amax(1) + 1 + new
+    if not bool((needed > most).any()):
         return
-    row = int(taken.argmax())
-    seen = int((made.visual[row] >= 0).sum())
+    row = int(needed.argmax())
+    visual = int((spliced.visual[row] >= 0).sum())
+    to_come = f", and {new} to come" if new else ""
     raise ValueError(
-        f"row {row} has {int(made.lengths[row]) - seen} text and {seen} visual tokens{f', and {new} to come' if new else ''}; the "
-        f"language model takes {most}: shorten the text, show fewer images, or take fewer regions (merge(k=...))"
+        f"row {row} has {int(spliced.lengths[row]) - visual} text and {visual} visual "
+        f"tokens{to_come}; the language model takes {most}: shorten the text, show fewer images, "
+        "or take fewer regions (merge(k=...))"
     )
 
 
@@ -167,7 +181,7 @@ def _positions(
     running = (mask.long().cumsum(1) - 1).clamp(min=0)
     if segments is None:
         return running.masked_fill(~mask, 0)
-    fresh = torch.ones_like(mask)
-    fresh[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    first = torch.where(fresh, running, 0).cummax(1).values
+    begins_segment = torch.ones_like(mask)
+    begins_segment[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    first = torch.where(begins_segment, running, 0).cummax(1).values
     return (running - first).masked_fill(~mask, 0)

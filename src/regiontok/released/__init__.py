@@ -1,1 +1,1 @@
-"""Region tokens inside released vision-language models; one file a family."""
+"""Released vision-language models with region tokens inside, one family of models a file."""

@@ -1,10 +1,26 @@
-"""What a family of released models gives, so that region tokens can go inside: views of each image,
-the projector, positions."""
+"""The contract of a family of released models: views of each image, the projector, positions.
+
+`RegionVLM.from_vlm` puts region tokens into a released model in five stages, and asks its family
+for what only it knows:
+
+1. The processor of transformers makes tensors of the pictures.
+2. `Family.encode` runs the model's own vision tower and projector on them, and gives each image as
+   views: patch grids with the features on either side of the projector, and the model's own tokens.
+3. The pipeline makes regions on these grids, and the pool makes rows of them.
+4. `Family.project` takes the rows through the model's own projector (unless regions are pooled
+   behind it).
+5. The tokens enter the language model as `mm_encoder_outputs`, one placeholder each;
+   `Family.position_ids` gives their positions where the model cannot count them.
+
+With the empty pipeline stages 3 and 4 fall away: the model's own tokens go in, and its output must
+be that of the untouched model, bit by bit. A class that derives from `Family` must have `encode`
+and `project`; everything else has a default.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,68 +30,93 @@ from torch import Tensor, nn
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.settings import registry
+from regiontok.system.choices import nearest
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+    from PIL import Image
 
 Cut = Literal["stitched", "tile"]
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One view of an image (the whole of it in low resolution, a tile, the tiles stitched): patches
-    before and after the projector.
+    """One view of an image: the whole of it, one tile, or all tiles stitched to one grid.
+
+    A "patch" of the grid is what the projector takes as one row: a patch of the tower, or a cell of
+    several patches where the model merges or averages those before it projects.
 
     Attributes:
-        grid: features `[h w d]` float32 that steps read, on the exact frame of what the model saw;
-            a patch is what the projector takes as one row (a cell of 2 x 2 patches where the model
-            merges those).
-        before: what the projector reads, `[h w d]`, and then what each further projector reads
-            (deep-stacked layers).
-        after: what they give, `[h w e]` each, in the same order.
+        grid: the patch grid that region steps read, features `[h w d]` in float32. Its frame says
+            exactly which pixels of the decoded image lie under which patch, since masks reach the
+            grid through it; its other fields are set by `ReleasedVLM`.
+        projector_inputs: what the projector reads, `[h w d]` in the model's type; then what the
+            projector of each deep-stacked layer reads, in their order.
+        projector_outputs: what these projectors give, `[h w e]` each, in the same order.
     """
 
     grid: PatchGrid
-    before: tuple[Float[Tensor, "h w d"], ...]
-    after: tuple[Float[Tensor, "h w e"], ...]
+    projector_inputs: tuple[Float[Tensor, "h w d"], ...]
+    projector_outputs: tuple[Float[Tensor, "h w e"], ...]
+
+    @classmethod
+    def of(
+        cls,
+        frame: Frame,
+        projector_inputs: Float[Tensor, "h w d"],
+        projector_outputs: Float[Tensor, "h w e"],
+    ) -> View:
+        """The view of a model with one projector, whose steps read what the projector reads.
+
+        Args:
+            frame: how the decoded image lies under the grid, `frame.grid` being (h, w).
+            projector_inputs: what the projector reads of each patch.
+            projector_outputs: what it gives.
+        """
+        grid = PatchGrid(projector_inputs.float(), frame)
+        return cls(grid, (projector_inputs,), (projector_outputs,))
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """One image as the model saw it.
+class EncodedImage:
+    """One image as the model's own tower and projector encoded it.
 
     Attributes:
-        views: in the order in which the language model gets them.
-        own: the model's own tokens `[t e]`, newline tokens and all, and then those of each
-            deep-stacked layer: the empty pipeline.
-        at: `[t 2]` float64 (y, x) of each own token on the last view's grid; None where the family
-            needs no positions.
+        views: the views in the order in which the language model gets them; of each the regions
+            become tokens, view by view.
+        model_tokens: the model's own tokens `[t e]`, exactly as its language model would get them,
+            newline tokens and all; then those of each deep-stacked layer. The empty pipeline uses
+            them, and they need not be the patches of the views.
+        token_positions: `[t 2]` float64, (y, x) of each of the model's own tokens in patches of the
+            last view's grid, for families that give `position_ids`; None for all others.
     """
 
     views: tuple[View, ...]
-    own: tuple[Float[Tensor, "t e"], ...]
-    at: Float[Tensor, "t 2"] | None = None
+    model_tokens: tuple[Float[Tensor, "t e"], ...]
+    token_positions: Float[Tensor, "t 2"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTokens:
-    """The ready-made tokens of one image.
+    """The visual tokens of one image, ready for the language model.
 
     Attributes:
-        values: `[t e]` of the language model's width.
-        deep: `[t e]` for each deep-stacked layer; empty where the family has none.
-        view, region: `[t]` int64: the view and the region of it; -1 for the model's own tokens.
-        at: `[t 2]` float64 (y, x), a region's centroid in patches of its view's grid (the first
-            patch's centre is 0).
-        frames: of each view: how the image lies under its grid.
-        regions: of each view; empty for the model's own tokens.
+        values: `[t e]`, of the language model's width and type.
+        deepstack: `[t e]` for each deep-stacked layer; empty where the family has none.
+        view: `[t]` int64: the view of each token; -1 for the model's own tokens.
+        region: `[t]` int64: the region of its view; -1 for the model's own tokens.
+        positions: `[t 2]` float64, (y, x): the centroid of the token's region (or its patch), in
+            patches of its view's grid; the centre of the first patch is (0, 0).
+        frames: of each view, how the image lies under its grid.
+        regions: the regions of each view; empty for the model's own tokens.
     """
 
     values: Float[Tensor, "t e"]
-    deep: tuple[Float[Tensor, "t e"], ...]
+    deepstack: tuple[Float[Tensor, "t e"], ...]
     view: Int[Tensor, "t"]
     region: Int[Tensor, "t"]
-    at: Float[Tensor, "t 2"]
+    positions: Float[Tensor, "t 2"]
     frames: tuple[Frame, ...]
     regions: tuple[Regions, ...] = ()
 
@@ -89,68 +130,147 @@ class ImageTokens:
 
 
 class Family(ABC):
-    """One family of released models. A class of another package is registered as
+    """What is known of one family of released models; one object belongs to one loaded model.
+
+    A class of another package is registered as
     ``register("family", "its_model_type", "module:Class")`` or by the entry point
     ``regiontok.family``; the name is the `model_type` of the models' config.json.
 
     Args:
-        model: the loaded model of transformers.
+        model: the loaded model of transformers; its weights are never changed.
         processor: its processor.
 
     Attributes:
-        consumed: names of the processor's outputs that only the vision tower reads (pixel_values,
-            image_sizes ...); they are not passed on to the model.
-        nested: True if images go to the processor prompt by prompt where the caller gave them so,
-            because the number of images in a prompt matters.
+        tower_inputs: names of the processor's outputs that only the vision tower reads
+            ("pixel_values", "image_sizes" ...): they go to `encode` and not to the model.
 
     Raises:
-        ValueError: If the family cannot handle this model or this processor.
+        ValueError: If the family cannot handle this model or this processor. A constructor that
+            checks more than the default calls `super().__init__` first.
     """
 
-    consumed: ClassVar[tuple[str, ...]] = ("pixel_values",)
-    nested: ClassVar[bool] = False
+    tower_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model, processor
 
     @abstractmethod
-    def __init__(self, model: Any, processor: Any) -> None: ...
+    def encode(
+        self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut
+    ) -> list[EncodedImage]:
+        """Run the model's own tower and projector: each image as the model sees it.
 
-    @abstractmethod
-    def see(self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut) -> list[Seen]:
-        """Each image as the model sees it, from the processor's tensors.
+        It is called without gradient. `recorded_calls` around the model's own
+        `get_image_features` gives both sides of the projector without a copy of that code.
 
         Args:
-            inputs: the processor's outputs that are named in `consumed`, on the model's device.
-            sizes: (height, width) in pixels of each image, in their order.
-            cut: "stitched" makes one view of an image's tiles, "tile" a view of each.
+            inputs: the processor's outputs that `tower_inputs` names, tensors on the model's device
+                and, where they are floating point, in its type.
+            sizes: (height, width) in pixels of each decoded image, in their order.
+            cut: "stitched" makes one view of an image's tiles, "tile" one view of each; a family
+                without tiles ignores it.
         """
 
     @abstractmethod
     def project(self, rows: Float[Tensor, "k d"], level: int) -> Float[Tensor, "k e"]:
-        """Rows through the model's own projector (level 0), or that of the level-th deep-stacked
-        layer."""
+        """Rows, single patches or means of several, through the model's own projector.
 
-    def positions(
+        Args:
+            rows: `[k d]` in the type of `View.projector_inputs`; k may be 0.
+            level: 0 is the projector, n that of the n-th deep-stacked layer.
+        """
+
+    @property
+    def image_token(self) -> str:
+        """The text that stands for one visual token in an expanded prompt.
+
+        The default is the processor's `image_token`, which in most families also stands for the
+        whole image in a prompt that is not expanded yet.
+        """
+        return str(self.processor.image_token)
+
+    def arrange_images(
+        self, images: list[Image.Image], counts: Sequence[int], by_prompt: bool
+    ) -> list[Any]:
+        """The images of all prompts as the processor wants them; the default is a flat list.
+
+        Args:
+            images: all images, in the order of their placeholders.
+            counts: how many of them each prompt has.
+            by_prompt: True if the caller gave a list of images a prompt, which some families read
+                otherwise than a flat list.
+        """
+        return images
+
+    def position_ids(
         self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]
     ) -> Float[Tensor, "axes b s"] | None:
-        """Position ids of expanded rows; None (the default) where the model makes the right ones
-        itself."""
+        """Position ids of expanded prompts; None (the default) where the model counts right itself.
+
+        Args:
+            ids: `[b s]` int64, one placeholder a visual token.
+            mask: `[b s]`, 1 for a token and 0 for padding.
+            images: the tokens of each image, in the order of their placeholders in the batch.
+        """
         return None
 
-    def started(
+    def remember_positions(  # noqa: B027 - a hook that may stay empty
         self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]
     ) -> None:
-        """Called before each forward pass and generation of a family that gives positions: keep in
-        the model what it needs for the next turn. The default keeps nothing."""
+        """Keep in the model what it needs to go on counting behind these prompts.
+
+        It is called before each forward pass and generation of a family that gives `position_ids`,
+        with the same arguments. The default keeps nothing.
+        """
+
+
+def split_by_prompt(images: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
+    """Images in their order, cut into a list a prompt.
+
+    >>> split_by_prompt(["a", "b", "c"], [1, 0, 2])
+    [['a'], [], ['b', 'c']]
+    """
+    remaining = iter(images)
+    return [[next(remaining) for _ in range(count)] for count in counts]
 
 
 @contextmanager
-def tapped(projector: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """While it is open, what the projector read and gave at each call: the features are the model's
-    own, whatever layer it selects."""
-    kept: list[tuple[Tensor, Tensor]] = []
+def recorded_calls(projector: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """While it is open, a list of what the projector reads and gives, one pair a call.
+
+    The features are the model's own, whatever layer it selects.
+    """
+    calls: list[tuple[Tensor, Tensor]] = []
     handle = projector.register_forward_hook(
-        lambda _module, inputs, output: kept.append((inputs[0], output))
+        lambda _module, inputs, output: calls.append((inputs[0], output))
     )
     try:
-        yield kept
+        yield calls
     finally:
         handle.remove()
+
+
+def family_of(model: Any, processor: Any) -> Family:
+    """The family of a released model, built around it.
+
+    Raises:
+        ValueError: If no family is registered for the model's `model_type`.
+    """
+    model_type = check_model_type(model.config.model_type, registry.names("family"))
+    family: Family = registry.load("family", model_type)(model, processor)
+    return family
+
+
+def check_model_type(model_type: str, known: Iterable[str]) -> str:
+    """The model type itself.
+
+    Raises:
+        ValueError: If it is not one of the known types.
+    """
+    known = list(known)
+    if model_type not in known:
+        raise ValueError(
+            f"model_type {model_type!r} is not one of {', '.join(known)}"
+            f"{nearest(model_type, known)}"
+        )
+    return model_type

@@ -1,5 +1,6 @@
-"""InternVL: an image stretched over R x C square tiles, then a thumbnail of the whole; a token is a
-cell of 2 x 2 patches.
+"""InternVL: an image stretched over R x C square tiles, then a thumbnail of the whole.
+
+A token is a cell of 2 x 2 patches of the tower.
 
 After: the family's code in transformers.
 Differs: `cut="stitched"` lays the tiles side by side again, so that a region may cross their
@@ -16,110 +17,128 @@ import torch
 from torch import Tensor
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
-from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
-from regiontok.released.family import Cut, Family, ImageTokens, Pair, Seen, View, tapped
+from regiontok.core.frame import Frame, Pair
+from regiontok.released.family import Cut, EncodedImage, Family, View, recorded_calls
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
 
 
 class InternVL(Family):
-    """See `Family`. Views: the tiles row by row (or stitched), then the thumbnail if there is more
-    than one tile.
+    """Views: the tiles row by row (or stitched), then the thumbnail if there are several tiles.
 
     Raises:
-        ValueError: a model that keeps CLS among the patches.
+        ValueError: If the model keeps CLS among the patches.
     """
 
-    consumed: ClassVar[tuple[str, ...]] = ("pixel_values", "num_patches")
+    tower_inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "num_patches")
 
     def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor)
         strategy = model.config.vision_feature_select_strategy
         if strategy != "default":
             raise ValueError(
-                f"vision_feature_select_strategy={strategy!r} keeps CLS among the patches, which then lie on no grid: this family "
-                "takes 'default'"
+                f"vision_feature_select_strategy={strategy!r} keeps CLS among the patches, which "
+                "then lie on no grid: this family takes 'default'"
             )
-        self.model, self.processor = model, processor
         self._projector = model.model.multi_modal_projector
 
-    def see(self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut) -> list[Seen]:
-        """Each image's tiles; the processor says how many it has, its rule for the size says in how
-        many rows."""
+    def encode(
+        self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut
+    ) -> list[EncodedImage]:
+        """Each image with its tiles.
+
+        The processor says how many tiles an image has, its rule for the size in how many rows.
+        """
         pixels = inputs["pixel_values"]
         counts = torch.as_tensor(inputs["num_patches"]).tolist()
-        tiles = [
-            self._tiles(size, count, tuple(pixels.shape[-2:]))
+        tile_counts = [
+            self._tile_counts(size, count, tuple(pixels.shape[-2:]))
             for size, count in zip(sizes, counts, strict=True)
         ]
-        with torch.no_grad(), tapped(self._projector) as calls:
+        with torch.no_grad(), recorded_calls(self._projector) as calls:
             self.model.model.get_image_features(pixels, return_dict=True)
-        ((read, gave),) = calls
-        parts = zip(read.split(counts), gave.split(counts), strict=True)
-        edge = pixels.shape[-1]
-        return [
-            _seen(*part, grid, size, edge, cut)
-            for part, grid, size in zip(parts, tiles, sizes, strict=True)
-        ]
+        ((projector_inputs, projector_outputs),) = calls
+        by_image = zip(
+            projector_inputs.split(counts),
+            projector_outputs.split(counts),
+            tile_counts,
+            sizes,
+            strict=True,
+        )
+        return [_encoded_image(*image, pixels.shape[-1], cut) for image in by_image]
 
-    def _tiles(self, size: Pair, count: int, tile: Pair) -> Pair:
+    def _tile_counts(self, size: Pair, count: int, tile_size: Pair) -> Pair:
         """(rows, columns) of tiles of one image."""
-        if tile[0] != tile[1]:
+        if tile_size[0] != tile_size[1]:
             raise ValueError(
-                f"the model's own code takes square tiles, the processor makes {tile[0]} x {tile[1]} pixels"
+                "the model's own code takes square tiles, the processor makes "
+                f"{tile_size[0]} x {tile_size[1]} pixels"
             )
         if count == 1:
             return 1, 1
         rule = self.processor.image_processor
-        columns, rows = get_optimal_tiled_canvas(size, tile, rule.min_patches, rule.max_patches)
+        columns, rows = get_optimal_tiled_canvas(
+            size, tile_size, rule.min_patches, rule.max_patches
+        )
         if rows * columns + 1 != count:
             raise ValueError(
-                f"the processor made {count} tiles of an image of {size[0]} x {size[1]} pixels, its own rule makes {rows} x "
-                f"{columns} and a thumbnail: set min_patches and max_patches on the image processor itself"
+                f"the processor made {count} tiles of an image of {size[0]} x {size[1]} pixels, "
+                f"its own rule makes {rows} x {columns} and a thumbnail: set min_patches and "
+                "max_patches on the image processor itself"
             )
         return rows, columns
 
     def project(self, rows: Float[Tensor, "k d"], level: int) -> Float[Tensor, "k e"]:
-        """The model's own projector."""
-        return self._projector(rows.to(self._projector.linear_1.weight))
-
-    def positions(
-        self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]
-    ) -> None:
-        """The model counts tokens."""
+        """Rows through the model's own projector."""
+        projected: Tensor = self._projector(rows.to(self._projector.linear_1.weight))
+        return projected
 
 
-def _seen(read: Tensor, gave: Tensor, tiles: Pair, size: Pair, edge: int, cut: Cut) -> Seen:
-    """One image from what the projector read and gave, `[tiles cells d]` and `[tiles cells e]`."""
-    side = math.isqrt(read.shape[1])
+def _encoded_image(
+    projector_inputs: Float[Tensor, "tiles cells d"],
+    projector_outputs: Float[Tensor, "tiles cells e"],
+    tile_counts: Pair,
+    size: Pair,
+    edge: int,
+    cut: Cut,
+) -> EncodedImage:
+    """One image from what the projector read and gave; a tile is `edge` pixels wide and high."""
+    side = math.isqrt(projector_inputs.shape[1])
     cell = edge // side
-    before, after = (rows.unflatten(1, (side, side)) for rows in (read, gave))
-    count = tiles[0] * tiles[1]
+    grids = projector_inputs.unflatten(1, (side, side))
+    projected = projector_outputs.unflatten(1, (side, side))
+    count = math.prod(tile_counts)
     if cut == "stitched" or count == 1:
-        frame = Frame.stretch(size, (tiles[0] * edge, tiles[1] * edge), (cell, cell))
-        views = [_view(_stitched(before[:count], tiles), _stitched(after[:count], tiles), frame)]
+        canvas = tile_counts[0] * edge, tile_counts[1] * edge
+        frame = Frame.stretch(size, canvas, (cell, cell))
+        stitched = _stitched(grids[:count], tile_counts), _stitched(projected[:count], tile_counts)
+        views = [View.of(frame, *stitched)]
     else:
-        views = [
-            _view(before[i], after[i], _tile(size, tiles, i, edge, cell)) for i in range(count)
-        ]
+        frames = [_tile_frame(size, tile_counts, index, edge, cell) for index in range(count)]
+        views = [View.of(frames[i], grids[i], projected[i]) for i in range(count)]
     if count > 1:
-        views.append(_view(before[-1], after[-1], Frame.stretch(size, (edge, edge), (cell, cell))))
-    return Seen(tuple(views), (gave.flatten(0, 1),))
+        thumbnail = Frame.stretch(size, (edge, edge), (cell, cell))
+        views.append(View.of(thumbnail, grids[-1], projected[-1]))
+    return EncodedImage(tuple(views), (projector_outputs.flatten(0, 1),))
 
 
-def _stitched(cells: Float[Tensor, "n g g d"], tiles: Pair) -> Float[Tensor, "h w d"]:
+def _stitched(cells: Float[Tensor, "n g g d"], tile_counts: Pair) -> Float[Tensor, "h w d"]:
     """Tiles, row by row, as one grid."""
-    return cells.unflatten(0, tiles).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    tiles: Tensor = cells.unflatten(0, tile_counts)
+    return tiles.transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
-def _view(before: Float[Tensor, "h w d"], after: Float[Tensor, "h w e"], frame: Frame) -> View:
-    return View(PatchGrid(before.float(), frame), (before,), (after,))
-
-
-def _tile(size: Pair, tiles: Pair, place: int, edge: int, cell: int) -> Frame:
-    """The part of the image under one tile; `place` counts row by row."""
-    row, column = divmod(place, tiles[1])
-    high, wide = size[0] / tiles[0], size[1] / tiles[1]
-    crop = (row * high, column * wide, (row + 1) * high, (column + 1) * wide)
-    return Frame(size, crop, (edge, edge), (0, 0), (edge, edge), (cell, cell))
+def _tile_frame(size: Pair, tile_counts: Pair, index: int, edge: int, cell: int) -> Frame:
+    """The part of the image under one tile; `index` counts row by row."""
+    row, column = divmod(index, tile_counts[1])
+    height, width = size[0] / tile_counts[0], size[1] / tile_counts[1]
+    crop = (row * height, column * width, (row + 1) * height, (column + 1) * width)
+    return Frame(
+        image=size,
+        crop=crop,
+        resized=(edge, edge),
+        offset=(0, 0),
+        canvas=(edge, edge),
+        patch=(cell, cell),
+    )

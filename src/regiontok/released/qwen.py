@@ -1,5 +1,6 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: images in their own aspect ratio, merged cells, positions on
-three axes, deep-stacked layers.
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: images in their own aspect ratio, positions on three axes.
+
+A token is a merged cell of 2 x 2 patches of the tower; Qwen3-VL adds deep-stacked layers.
 
 After: the family's code in transformers.
 Differs: a region stands at its centroid, which may lie between patches: positions are floating
@@ -16,134 +17,156 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from regiontok.core.frame import Frame
+from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
-from regiontok.released.family import Cut, Family, ImageTokens, Pair, Seen, View
+from regiontok.released.family import Cut, EncodedImage, Family, ImageTokens, View
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 
 class Qwen(Family):
-    """See `Family`. A patch is a merged cell of 2 x 2 patches of the tower, `[h w 4d]` wide.
+    """One view; a "patch" is a merged cell of 2 x 2 patches of the tower, `[h w 4d]` wide.
 
     Raises:
-        ValueError: a processor that cuts or merges patches otherwise than the model.
+        ValueError: If the processor cuts or merges patches otherwise than the model.
     """
 
-    consumed: ClassVar[tuple[str, ...]] = ("pixel_values", "image_grid_thw")
+    tower_inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_grid_thw")
 
     def __init__(self, model: Any, processor: Any) -> None:
-        self.model, tower = model, model.model.visual
-        made = (processor.image_processor.patch_size, processor.image_processor.merge_size)
-        takes = (tower.config.patch_size, tower.config.spatial_merge_size)
-        if made != takes:
+        super().__init__(model, processor)
+        tower, images = model.model.visual, processor.image_processor
+        of_processor = images.patch_size, images.merge_size
+        of_model = tower.config.patch_size, tower.config.spatial_merge_size
+        if of_processor != of_model:
             raise ValueError(
-                f"the processor makes patches of {made[0]} pixels, merged {made[1]} x {made[1]}; this model takes patches of "
-                f"{takes[0]}, merged {takes[1]} x {takes[1]}: load both from the same checkpoint"
+                f"the processor makes patches of {of_processor[0]} pixels, merged "
+                f"{of_processor[1]} x {of_processor[1]}; this model takes patches of "
+                f"{of_model[0]}, merged {of_model[1]} x {of_model[1]}: load both from the same "
+                "checkpoint"
             )
-        self._patch, self._merge = takes
+        self._patch, self._merge = of_model
         self._mergers = (tower.merger, *getattr(tower, "deepstack_merger_list", ()))
 
-    def see(self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut) -> list[Seen]:
-        """Each image's only view (`cut` has nothing to say: there are no tiles)."""
-        thw = inputs["image_grid_thw"]
+    def encode(
+        self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut
+    ) -> list[EncodedImage]:
+        """Each image with its only view; there are no tiles that `cut` could speak of."""
+        grid_thw = inputs["image_grid_thw"]
         with torch.no_grad(), reading(self._mergers):
-            out = self.model.model.get_image_features(inputs["pixel_values"], thw, return_dict=True)
-        levels = [out.pooler_output, *(getattr(out, "deepstack_features", None) or ())]
-        parts = zip(*levels, strict=True)  # image by image
+            outputs = self.model.model.get_image_features(
+                inputs["pixel_values"], grid_thw, return_dict=True
+            )
+        levels = [outputs.pooler_output, *(getattr(outputs, "deepstack_features", None) or ())]
+        levels_by_image = zip(*levels, strict=True)
         return [
-            self._seen(part, row, size)
-            for part, row, size in zip(parts, thw.tolist(), sizes, strict=True)
+            self._encoded_image(image_levels, thw, size)
+            for image_levels, thw, size in zip(
+                levels_by_image, grid_thw.tolist(), sizes, strict=True
+            )
         ]
 
-    def _seen(self, levels: Sequence[Tensor], thw: list[int], size: Pair) -> Seen:
-        _, high, wide = thw
+    def _encoded_image(
+        self, levels: Sequence[Float[Tensor, "t e+d"]], thw: list[int], size: Pair
+    ) -> EncodedImage:
+        """One image from the rows of its levels: what a merger gave, and then what it read."""
+        _, height, width = thw
         cell = self._patch * self._merge
-        frame = Frame.stretch(size, (high * self._patch, wide * self._patch), (cell, cell))
-        width = self._mergers[
-            0
-        ].hidden_size  # the rows are what a merger gives, and then what it read
-        own = tuple(level[:, :-width] for level in levels)
-        before = tuple(level[:, -width:].unflatten(0, frame.grid) for level in levels)
-        after = tuple(level.unflatten(0, frame.grid) for level in own)
-        at = torch.stack(
-            torch.unravel_index(torch.arange(len(own[0]), device=own[0].device), frame.grid), 1
-        ).double()
-        return Seen((View(PatchGrid(before[0].float(), frame), before, after),), own, at)
+        frame = Frame.stretch(size, (height * self._patch, width * self._patch), (cell, cell))
+        input_width = self._mergers[0].hidden_size
+        tokens = tuple(level[:, :-input_width] for level in levels)
+        view = View(
+            PatchGrid(levels[0][:, -input_width:].unflatten(0, frame.grid).float(), frame),
+            tuple(level[:, -input_width:].unflatten(0, frame.grid) for level in levels),
+            tuple(level.unflatten(0, frame.grid) for level in tokens),
+        )
+        index = torch.arange(len(tokens[0]), device=tokens[0].device)
+        positions = torch.stack(torch.unravel_index(index, frame.grid), 1).double()
+        return EncodedImage((view,), tokens, positions)
 
     def project(self, rows: Float[Tensor, "k d"], level: int) -> Float[Tensor, "k e"]:
-        """The model's own merger of that level; its norm sees the four patches of a cell one by one
-        where the family does so."""
+        """Rows through the model's own merger of that level.
+
+        Its norm sees the four patches of a cell one by one where the family does so.
+        """
         merger = self._mergers[level]
         weight = next(merger.parameters())
-        return merger(rows.to(weight).reshape(-1, rows.shape[-1] // self._merge**2))
+        merged: Tensor = merger(rows.to(weight).reshape(-1, rows.shape[-1] // self._merge**2))
+        return merged
 
-    def positions(
+    def position_ids(
         self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]
     ) -> Float[Tensor, "4 b s"]:
-        """Text, time, height and width of each token; zeros on padding.
+        """Text, time, height and width position of each token; zeros on padding.
 
-        A token of an image that starts at p stands at (p, p + y, p + x), text goes on at p + max(h,
-        w) as in the untouched model. An image without a token takes no room.
+        A token of an image that starts at p stands at (p, p + y, p + x), text goes on at
+        p + max(h, w) as in the untouched model. An image without a token takes no room.
 
         Raises:
-            ValueError: ids with another number of image tokens than the images have; both are said.
+            ValueError: If the ids hold another number of image tokens than the images have.
         """
-        keep = mask.bool()
-        out = torch.zeros(4, *ids.shape, dtype=torch.float32, device=ids.device)
-        out[0] = (keep.cumsum(1) - 1).masked_fill(~keep, 0)
-        for row, (axes, _) in enumerate(self._rows(ids, keep, images)):
-            out[1:, row, keep[row]] = axes.to(out)
-        return out
+        is_token = mask.bool()
+        position_ids = torch.zeros(4, *ids.shape, dtype=torch.float32, device=ids.device)
+        position_ids[0] = (is_token.cumsum(1) - 1).masked_fill(~is_token, 0)
+        for row, (axes, _) in enumerate(self._axes_by_row(ids, is_token, images)):
+            position_ids[1:, row, is_token[row]] = axes.to(position_ids)
+        return position_ids
 
-    def started(
+    def remember_positions(
         self, ids: Int[Tensor, "b s"], mask: Int[Tensor, "b s"], images: Sequence[ImageTokens]
     ) -> None:
-        """Let the model keep how far its next position is from counting tokens, as when it makes
-        positions itself.
+        """Let the model keep how far its next position is from counting tokens.
 
-        A second turn of a chat then goes on from the cache at the right place.
+        It does so itself when it makes positions; a second turn of a chat then goes on from the
+        cache at the right place.
         """
-        behind = [end - axes.shape[1] for axes, end in self._rows(ids, mask.bool(), images)]
-        self.model.model.rope_deltas = torch.tensor(behind, device=ids.device)[:, None]
+        rows = self._axes_by_row(ids, mask.bool(), images)
+        deltas = [next_position - axes.shape[1] for axes, next_position in rows]
+        self.model.model.rope_deltas = torch.tensor(deltas, device=ids.device)[:, None]
 
-    def _rows(
-        self, ids: Tensor, keep: Tensor, images: Sequence[ImageTokens]
+    def _axes_by_row(
+        self, ids: Tensor, is_token: Tensor, images: Sequence[ImageTokens]
     ) -> list[tuple[Tensor, int]]:
-        visual = (ids == self.model.config.image_token_id) & keep
-        if int(visual.sum()) != (total := sum(map(len, images))):
+        """Of each row the positions `[3 s]` without padding, and the position that comes next."""
+        is_visual = (ids == self.model.config.image_token_id) & is_token
+        if int(is_visual.sum()) != (total := sum(map(len, images))):
             raise ValueError(
-                f"the ids hold {int(visual.sum())} image tokens, the images have {total}"
+                f"the ids hold {int(is_visual.sum())} image tokens, the images have {total}"
             )
-        left = iter([image for image in images if len(image)])
-        return [_walk(own[kept], left) for own, kept in zip(visual, keep, strict=True)]
+        remaining = iter([image for image in images if len(image)])
+        return [
+            _row_axes(row_visual[row_tokens], remaining)
+            for row_visual, row_tokens in zip(is_visual, is_token, strict=True)
+        ]
 
 
-def _walk(
-    visual: Bool[Tensor, "s"], left: Iterator[ImageTokens]
+def _row_axes(
+    is_visual: Bool[Tensor, "s"], remaining: Iterator[ImageTokens]
 ) -> tuple[Float[Tensor, "3 s"], int]:
-    """Positions along one row without padding, and the position that comes next; takes the row's
-    images from `left`."""
-    stands = visual.tolist()
-    parts, start, at = [torch.zeros(3, 0, dtype=torch.float64)], 0, 0
-    while at < len(stands):
-        if stands[at]:
-            image = next(left)
-            where = image.at.double().cpu().T
-            parts.append(torch.cat([torch.zeros_like(where[:1]), where]) + start)
-            start, at = start + max(image.grids[-1]), at + len(image)
+    """Positions along one row without padding, and the position that comes next.
+
+    The row's images are taken from `remaining`.
+    """
+    visual = is_visual.tolist()
+    pieces, position, column = [torch.zeros(3, 0, dtype=torch.float64)], 0, 0
+    while column < len(visual):
+        if visual[column]:
+            image = next(remaining)
+            yx = image.positions.double().cpu().T
+            pieces.append(torch.cat([torch.zeros_like(yx[:1]), yx]) + position)
+            position, column = position + max(image.grids[-1]), column + len(image)
         else:
-            end = next((i for i in range(at, len(stands)) if stands[i]), len(stands))
-            parts.append((torch.arange(end - at, dtype=torch.float64) + start).expand(3, -1))
-            start, at = start + end - at, end
-    return torch.cat(parts, 1), start
+            end = next((i for i in range(column, len(visual)) if visual[i]), len(visual))
+            text = torch.arange(end - column, dtype=torch.float64) + position
+            pieces.append(text.expand(3, -1))
+            position, column = position + end - column, end
+    return torch.cat(pieces, 1), position
 
 
 @contextmanager
 def reading(projectors: Sequence[nn.Module]) -> Iterator[None]:
-    """Inside, each projector gives `[n e + d]`: its answer, and to the right of it the row that it
-    was made from.
+    """While it is open, each projector gives `[n e + d]`: its answer, then the row it read.
 
     So the model's own code puts both in the same order: Qwen2.5-VL projects cells window by window,
     and undoes that after.
@@ -153,7 +176,7 @@ def reading(projectors: Sequence[nn.Module]) -> Iterator[None]:
     ...     layer(torch.tensor([[1.0, 2.0, 3.0]])).shape
     torch.Size([1, 5])
     """
-    hooks = [projector.register_forward_hook(_beside) for projector in projectors]
+    hooks = [projector.register_forward_hook(_with_input) for projector in projectors]
     try:
         yield
     finally:
@@ -161,5 +184,5 @@ def reading(projectors: Sequence[nn.Module]) -> Iterator[None]:
             hook.remove()
 
 
-def _beside(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-    return torch.cat([out, args[0].reshape(len(out), -1)], -1)
+def _with_input(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return torch.cat([output, inputs[0].reshape(len(output), -1)], -1)

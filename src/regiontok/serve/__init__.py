@@ -1,1 +1,1 @@
-"""Region tokens for inference servers: export."""
+"""Region tokens for inference servers: tokens are exported, and the server answers from them."""

@@ -1,5 +1,6 @@
-"""The language model of a `RegionVLM` written as a LLaVA-1.5 checkpoint, so that a server which
-knows LLaVA answers from exported tokens.
+"""The language model of a `RegionVLM` written as a LLaVA-1.5 checkpoint.
+
+A server which knows LLaVA then answers from exported tokens.
 
 After: transformers' and vLLM's `LlavaForConditionalGeneration`.
 Differs: its vision tower and projector are blank. They are there because the form wants them;
@@ -27,7 +28,7 @@ from regiontok.system.errors import first_line
 from regiontok.system.files import replacing
 
 # 24 x 24 patches: the budget for images that a server takes from the form is LLaVA-1.5's 576 tokens
-BLANK: dict[str, Any] = {
+BLANK_TOWER: dict[str, Any] = {
     "image_size": 336,
     "patch_size": 14,
     "hidden_size": 64,
@@ -47,81 +48,87 @@ def write_llava(name: str, out: Path, *, dtype: str = "bfloat16") -> int:
 
     Args:
         name: folder of a `RegionVLM` with its tokenizer.
-        out: folder; it is there whole or not at all.
-        dtype: of the weights.
+        out: the folder to write; it is there whole or not at all.
+        dtype: type of the weights.
 
     Raises:
-        ValueError: no RegionVLM there, no tokenizer beside it, or a language model without `model`
-            and `lm_head`.
+        ValueError: If there is no RegionVLM, no tokenizer beside it, or its language model has no
+            `model` and `lm_head`.
     """
     model = RegionVLM.from_pretrained(name, dtype=dtype)
-    language_model, image = model.language_model, int(model.config.image_token_id)
-    if not all(
-        isinstance(getattr(language_model, part, None), nn.Module) for part in ("model", "lm_head")
-    ):
-        raise ValueError(
-            f"a {type(language_model).__name__} has no `model` and `lm_head` to put into a LLaVA"
-        )
+    language_model, image_token_id = model.language_model, int(model.config.image_token_id)
+    for module in ("model", "lm_head"):
+        if not isinstance(getattr(language_model, module, None), nn.Module):
+            raise ValueError(
+                f"a {type(language_model).__name__} has no `model` and `lm_head` to put into a "
+                "LLaVA"
+            )
+    processor = _llava_processor(_tokenizer(name), image_token_id)
+    _widen(language_model, image_token_id + 1)
+    llava = _around(language_model, image_token_id)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as part_folder:
+        llava.save_pretrained(part_folder)
+        processor.save_pretrained(part_folder)
+    return image_token_id
+
+
+def _tokenizer(name: str) -> Any:
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name, local_files_only=True)
+        return AutoTokenizer.from_pretrained(name, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{name} has no tokenizer that can be read ({first_line(error)}): save one there"
         ) from None
-    processor = _processor(tokenizer, image)
-    _widen(language_model, image + 1)
-    text = language_model.config
-    text.architectures = [type(language_model).__name__]  # how a server finds the class
+
+
+def _around(language_model: Any, image_token_id: int) -> Any:
+    """A LLaVA around the language model, with a blank tower and projector."""
+    text_config = language_model.config
+    text_config.architectures = [type(language_model).__name__]  # how a server finds the class
     config = LlavaConfig(
-        text_config=text,
-        vision_config=CLIPVisionConfig(**BLANK),
-        image_token_index=image,
+        text_config=text_config,
+        vision_config=CLIPVisionConfig(**BLANK_TOWER),
+        image_token_index=image_token_id,
         image_seq_length=576,
-        tie_word_embeddings=bool(text.tie_word_embeddings),
+        tie_word_embeddings=bool(text_config.tie_word_embeddings),
     )
     with torch.device("meta"):
-        shell: Any = LlavaForConditionalGeneration(config)
-    shell.model.language_model, shell.lm_head = language_model.model, language_model.lm_head
-    for part in (shell.model.vision_tower, shell.model.multi_modal_projector):
-        part.to_empty(device="cpu").to(language_model.dtype)
-        for weight in part.parameters():
+        llava: Any = LlavaForConditionalGeneration(config)
+    llava.model.language_model, llava.lm_head = language_model.model, language_model.lm_head
+    for blank in (llava.model.vision_tower, llava.model.multi_modal_projector):
+        blank.to_empty(device="cpu").to(language_model.dtype)
+        for weight in blank.parameters():
             nn.init.zeros_(weight)
-    shell.generation_config = language_model.generation_config
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as part:
-        shell.save_pretrained(part)
-        processor.save_pretrained(part)
-    return image
+    llava.generation_config = language_model.generation_config
+    return llava
 
 
 def _widen(language_model: Any, rows: int) -> None:
-    """Rows for ids up to the placeholder's, each the mean of those that were there."""
-    had = language_model.get_input_embeddings().num_embeddings
-    if rows <= had:
+    """Add rows for ids up to the placeholder's, each the mean of those that were there."""
+    previous = language_model.get_input_embeddings().num_embeddings
+    if rows <= previous:
         return
     language_model.resize_token_embeddings(rows, mean_resizing=False)
+    modules = (language_model.get_input_embeddings(), language_model.lm_head)
+    tables = {id(module.weight): module.weight for module in modules}  # one, if they are tied
     with torch.no_grad():
-        for table in {
-            id(m.weight): m.weight
-            for m in (language_model.get_input_embeddings(), language_model.lm_head)
-        }.values():
-            table[had:] = table[:had].float().mean(0).to(table.dtype)
+        for table in tables.values():
+            table[previous:] = table[:previous].float().mean(0).to(table.dtype)
 
 
-def _processor(tokenizer: Any, image: int) -> Any:
+def _llava_processor(tokenizer: Any, image_token_id: int) -> Any:
     """LLaVA's processor around the tokenizer, which must know the placeholder."""
-    word = tokenizer.convert_ids_to_tokens(image)
-    if (
-        word is None or getattr(tokenizer, "image_token", word) != word
-    ):  # its own word would win in the processor
-        own = getattr(tokenizer, "image_token", None)
+    word = tokenizer.convert_ids_to_tokens(image_token_id)
+    # the tokenizer's own image token would win in the processor
+    if word is None or getattr(tokenizer, "image_token", word) != word:
         raise ValueError(
-            f"the placeholder's id {image} is {word!r} to the tokenizer, whose image token is {own!r}: it is another model's tokenizer"
+            f"the placeholder's id {image_token_id} is {word!r} to the tokenizer, whose image "
+            f"token is {getattr(tokenizer, 'image_token', None)!r}: it is another model's tokenizer"
         )
     square = {"height": 336, "width": 336}
-    pixels = CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size=square)
     return LlavaProcessor(
-        pixels,
+        CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size=square),
         tokenizer,
         14,
         vision_feature_select_strategy="default",

@@ -1,2 +1,2 @@
-"""Images in, region tokens out: Regionizer (frozen), VisualHead (learns), RegionTokenizer
-(both)."""
+"""Images in, region tokens out: the frozen Regionizer, the learning VisualHead, and the two
+together as RegionTokenizer."""

@@ -11,16 +11,16 @@ from regiontok.methods import Encoder
 
 
 def encode(encoder: Encoder, sources: Sequence[Picture | Clip]) -> list[PatchGrid]:
-    """A grid a source: pictures are encoded together, clips one by one.
+    """One grid a source: pictures are encoded together, clips one by one.
 
     An encoder that standardises over a picture does so over all frames of a clip
-    (`Encoder.encode_clip`); of any other the frames' own grids are stacked.
+    (`Encoder.encode_clip`); of any other encoder the frames' own grids are stacked.
     """
     pictures = [source for source in sources if isinstance(source, Picture)]
-    single = iter(encoder.encode(pictures) if pictures else ())
+    picture_grids = iter(encoder.encode(pictures) if pictures else ())
     return [
         encoder.encode_clip(source.frames).but(key=source.key)
         if isinstance(source, Clip)
-        else next(single)
+        else next(picture_grids)
         for source in sources
     ]

@@ -12,10 +12,10 @@ STAGES = ("decode", "segment", "encode", "regions", "pool")
 
 
 class Clock:
-    """Seconds by stage; a stage waits for the GPU, so that it is charged its own work.
+    """Seconds by stage; the end of a stage waits for the GPU, so that its own work is counted.
 
     Attributes:
-        seconds: stage -> seconds so far, of each stage in `STAGES`.
+        seconds: seconds spent so far in each stage of `STAGES`.
     """
 
     def __init__(self) -> None:
@@ -28,6 +28,6 @@ class Clock:
         try:
             yield
         finally:
-            if torch.cuda.is_available() and torch.cuda.is_initialized():
+            if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.synchronize()
             self.seconds[stage] += time.perf_counter() - start

@@ -1,5 +1,7 @@
-"""VisualHead: norm, pool, places and connector: (grids, members) -> Tokens. Everything of a region
-tokenizer that learns."""
+"""VisualHead: norm, pool, places and connector, which turn grids and members into tokens.
+
+Everything of a region tokenizer that learns is in it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ from regiontok.system.choices import check_choice
 
 
 class RMSNorm(nn.RMSNorm):
-    """RMSNorm over channels with a learnable scale that starts at 1 (row D7); in float32, back in
-    the input's type."""
+    """RMSNorm over channels with a learnable scale that starts at 1 (row D7).
+
+    It computes in float32 and gives back the input's type.
+    """
 
     def forward(self, values: Tensor) -> Tensor:
         """Normalise `[... d]`."""
@@ -26,27 +30,30 @@ class RMSNorm(nn.RMSNorm):
 
 
 class VisualHead(nn.Module):
-    """Norm, pool, places and connector: (grids, members) -> Tokens. Everything that learns lives
-    here.
+    """Norm, pool, places and connector: grids and members in, tokens out.
 
     Args:
-        width: of the encoder's features.
+        width: width of the encoder's features.
         norm: "none" or "rms".
-        pool: a built pool.
-        whole: a token (under `select` a block) of the whole image in front; it goes through the
-            same pool (row D11, O6).
-        cls: the encoder's CLS or summary tokens in front, one each, never a register (row D11).
-        connector: a built connector that takes every token to the width `out` of a language model;
-            None leaves the encoder's width.
-        out: see `connector`.
-        newline: a learned token ends each row of the views beside the base view; their regions must
-            be single patches.
-        place_features: built places, in front of the connector (delimiters as vectors of the
-            encoder's width: row O7).
-        place_tokens: built places behind the connector (positions: row O8).
+        partition_on: "raw" lets region steps read the features as they are, "normed" what the norm
+            gives of them (row D7); see `read_by_steps`.
+        pool: the pool, which `build` turns into a module.
+        whole: True puts a token (under `select` a block) of the whole image in front; it goes
+            through the same pool (rows D11, O6).
+        cls: True puts the encoder's CLS or summary tokens in front, one each; registers never
+            (row D11).
+        connector: takes every token to the width `out` of a language model; None leaves the
+            encoder's width.
+        out: width of the tokens behind the connector; None is `width`.
+        newline: True ends each row of the views beside the base view with a learned token; their
+            regions must be single patches.
+        place_features: places in front of the connector (delimiters as vectors of the encoder's
+            width: row O7).
+        place_tokens: places behind the connector (positions: row O8).
 
     Raises:
-        ValueError: a place that cannot stand where it is put.
+        ValueError: If a place cannot stand where it is put, or `partition_on` asks for a norm that
+            is not there.
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class VisualHead(nn.Module):
         width: int,
         *,
         norm: str = "none",
+        partition_on: str = "raw",
         pool: Pool,
         whole: bool = False,
         cls: bool = False,
@@ -65,43 +73,54 @@ class VisualHead(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("norm", norm, ("none", "rms"))
+        check_choice("partition_on", partition_on, ("raw", "normed"))
+        if partition_on == "normed" and norm == "none":
+            raise ValueError("partition_on='normed' needs a norm: say norm='rms'")
         _check_places(place_features, place_tokens)
+        out = out or width
         self.norm = RMSNorm(width, eps=1e-6) if norm == "rms" else nn.Identity()
         self.pool = pool.build(width)
-        self.connector = connector.build(width, out or width) if connector else nn.Identity()
-        self.whole, self.cls = whole, cls
+        self.connector = connector.build(width, out) if connector else nn.Identity()
+        self.whole, self.cls, self.partition_on = whole, cls, partition_on
         # LLaVA-NeXT's scale, so that it starts as long as a token is
-        self.newline = (
-            nn.Parameter(torch.randn(out or width) * (out or width) ** -0.5) if newline else None
-        )
+        self.newline = nn.Parameter(torch.randn(out) * out**-0.5) if newline else None
         self.place_features = nn.ModuleList(place.build(width) for place in place_features)
-        self.place_tokens = nn.ModuleList(place.build(out or width) for place in place_tokens)
+        self.place_tokens = nn.ModuleList(place.build(out) for place in place_tokens)
+
+    def read_by_steps(self, grids: Sequence[PatchGrid]) -> list[PatchGrid]:
+        """The grids as region steps read them; what pools read stays as it is.
+
+        With `partition_on="raw"` they are the grids themselves, with "normed" their features have
+        gone through the norm.
+        """
+        if self.partition_on == "raw":
+            return list(grids)
+        return [grid.but(features=self.norm(grid.features), values=grid.pooled) for grid in grids]
 
     def forward(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
         """Tokens of a batch: CLS, whole image, regions (view by view), image by image."""
         values = self.norm(torch.cat([grid.pooled.flatten(0, -2) for grid in grids]))
-        parts = [self.pool(values, members)]
+        token_groups = [self.pool(values, members)]
         if self.newline is not None:
-            parts = [_with_line_ends(parts[0], grids, members)]
+            token_groups = [_with_line_ends(token_groups[0], grids, members)]
         if self.whole:  # the other views show the same image
             bases = [Regions.from_masks(grid.valid[None] & (grid.view == 0)) for grid in grids]
-            parts.insert(0, self.pool(values, Members.of(bases, members.image), kind=WHOLE))
+            token_groups.insert(0, self.pool(values, Members.of(bases, members.image), kind=WHOLE))
         if self.cls:
-            parts.insert(0, self._cls(grids))
-        tokens = interleave(parts) if len(parts) > 1 else parts[0]
+            token_groups.insert(0, self._cls_tokens(grids))
+        tokens = interleave(token_groups) if len(token_groups) > 1 else token_groups[0]
         for place in self.place_features:
             tokens = place(tokens, grids)
         values = self.connector(tokens.values)
         if self.newline is not None:
-            values = torch.where(
-                (tokens.kind == NEWLINE)[:, None], self.newline.to(values.dtype), values
-            )
+            is_newline = (tokens.kind == NEWLINE)[:, None]
+            values = torch.where(is_newline, self.newline.to(values.dtype), values)
         tokens = tokens.but(values)
         for place in self.place_tokens:
             tokens = place(tokens, grids)
         return tokens
 
-    def _cls(self, grids: Sequence[PatchGrid]) -> Tokens:
+    def _cls_tokens(self, grids: Sequence[PatchGrid]) -> Tokens:
         bases = [grid for grid in grids if grid.view == 0]
         prefixes = [
             grid.prefix[: grid.summaries]
@@ -116,40 +135,47 @@ class VisualHead(nn.Module):
 
 
 def _check_places(features: Sequence[Place], tokens: Sequence[Place]) -> None:
-    """Delimiters of the vocabulary have no value in front of the connector, and cannot be told from
-    others behind it."""
+    """Refuse delimiters of the vocabulary in front of the connector, or beside others behind it.
+
+    In front they have no value yet, and behind they cannot be told from other delimiters.
+    """
     if any(place.token for place in features):
         raise ValueError(
-            "a token of the vocabulary stands behind the connector: put it in place_tokens, not place_features"
+            "a token of the vocabulary stands behind the connector: put it in place_tokens, not "
+            "place_features"
         )
     named = {place.token for place in tokens if place.token}
     vectors = [place for place in (*features, *tokens) if place.token == ""]
     if len(named) > 1 or (named and vectors):
         raise ValueError(
-            f"delimiters are vectors or one token of the vocabulary, not both: {sorted(named)} and {len(vectors)} vectors"
+            "delimiters are vectors or one token of the vocabulary, not both: "
+            f"{sorted(named)} and {len(vectors)} vectors"
         )
 
 
 def _with_line_ends(tokens: Tokens, grids: Sequence[PatchGrid], members: Members) -> Tokens:
-    """Tokens of single patches, and behind each row of a view that is no base view one of kind
-    newline, whose value is yet to come."""
+    """Tokens of single patches, each row of a view beside the base view ended by a newline token.
+
+    The newlines' values are yet to come: each is a copy of the token before it.
+    """
     device = tokens.values.device
     if len(tokens) != len(members.patch) or bool((members.sizes > 1).any()):
         raise ValueError("newlines end rows of patches: they need regions of one patch each")
-    width, follows = (
-        torch.tensor(each, device=device)
-        for each in zip(*((g.grid[-1], g.view > 0) for g in grids), strict=True)
-    )
+    grid_width = torch.tensor([grid.grid[-1] for grid in grids], device=device)
+    has_newlines = torch.tensor([grid.view > 0 for grid in grids], device=device)
     view = members.view
-    row = torch.stack([view, (members.patch - members.patches[view]) // width[view]])
-    ends = torch.ones(len(tokens), dtype=torch.bool, device=device)
-    ends[:-1] = (row.diff() != 0).any(0)
-    at = (ends & follows[view]).nonzero()[:, 0]
-    index = torch.cat([torch.arange(len(tokens), device=device), at]).sort().values
-    new = torch.zeros_like(index, dtype=torch.bool)
-    new[1:] = (
-        index.diff() == 0
-    )  # a token taken twice: the second time it stands for the end of its row
+    row = torch.stack([view, (members.patch - members.patches[view]) // grid_width[view]])
+    ends_row = torch.ones(len(tokens), dtype=torch.bool, device=device)
+    ends_row[:-1] = (row.diff() != 0).any(0)
+    doubled = (ends_row & has_newlines[view]).nonzero()[:, 0]
+    index = torch.cat([torch.arange(len(tokens), device=device), doubled]).sort().values
+    # a token that is taken twice stands for the end of its row the second time
+    is_newline = torch.zeros_like(index, dtype=torch.bool)
+    is_newline[1:] = index.diff() == 0
     taken = tokens.take(index)
-    region, patch = (ids.masked_fill(new, -1) for ids in (taken.region, taken.patch))
-    return replace(taken, region=region, patch=patch, kind=taken.kind.masked_fill(new, NEWLINE))
+    return replace(
+        taken,
+        region=taken.region.masked_fill(is_newline, -1),
+        patch=taken.patch.masked_fill(is_newline, -1),
+        kind=taken.kind.masked_fill(is_newline, NEWLINE),
+    )

@@ -1,28 +1,29 @@
-"""RegionPipeline: segmenter, transforms and steps, for the grids of any encoder or released model."""
+"""RegionPipeline: segmenter, transforms and steps, for the grids of any encoder or model."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import Self
 
 from regiontok.core.clip import Clip
 from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
-from regiontok.core.regions import Regions
-from regiontok.methods import RegionStep, Segmenter, Transform
+from regiontok.core.regions import Members, Regions
+from regiontok.methods import Method, RegionStep, Segmenter, Transform
 from regiontok.settings import registry
 from regiontok.system.choices import check_choice
 
 
 class RegionPipeline:
-    """Patch grids -> their regions, whoever made the grids.
+    """Turns patch grids into their regions, whoever made the grids.
 
     Args:
         segmenter: a built segmenter or its spec, for transforms and steps that read masks.
-        transforms: built transforms or their spec: what steps read.
-        steps: built steps or their spec; "" leaves every patch a region of its own.
+        transforms: built transforms or their spec; they change what steps read.
+        steps: built steps or their spec; "" leaves every patch a region by itself.
         padding: "drop" keeps patches that see only padding out of every region; "keep" treats them
             like the others, as LLaVA does.
 
@@ -68,11 +69,11 @@ class RegionPipeline:
 
     @property
     def spec(self) -> str:
-        """The steps as a spec; the empty one is "patches"."""
-        return registry.render_pipeline(self.steps) or "patches"
+        """The steps as a spec; that of the empty pipeline is "patches"."""
+        return " | ".join(map(label_of, self.steps)) or "patches"
 
     def but(self, steps: str) -> Self:
-        """The same with other steps; "" is every patch by itself, which asks no segmenter."""
+        """The same pipeline with other steps; "" is every patch by itself, without a segmenter."""
         other = copy.copy(self)
         other.steps = registry.build_pipeline("step", steps)
         other._check()
@@ -108,12 +109,11 @@ class RegionPipeline:
         *,
         draw: int = 0,
     ) -> list[PatchGrid]:
-        """The grids as the steps read them: with the masks of their image, padding and `draw` set,
-        and all transforms applied.
+        """The grids as the steps read them, all transforms applied.
 
         Args:
             grids: views of the pictures, picture by picture.
-            masks_by_image: what `masks` gave.
+            masks_by_image: the masks of each picture, as `masks` gives them.
             draw: the epoch in training: steps with a seed draw anew in each.
         """
         views = [
@@ -125,9 +125,21 @@ class RegionPipeline:
         return views
 
     def trails(self, grids: Sequence[PatchGrid]) -> list[list[Regions]]:
-        """For each view its regions before the first step (every valid patch its own), and after
-        each step."""
+        """The regions of each view before the first step and after each step.
+
+        Before the first step every valid patch is a region of its own.
+        """
         stages = [[Regions.singletons(grid.grid, grid.valid) for grid in grids]]
         for step in self.steps:
             stages.append(step.many(stages[-1], grids))
         return [list(trail) for trail in zip(*stages, strict=True)]
+
+
+def last_members(trails: Sequence[Sequence[Regions]], grids: Sequence[PatchGrid]) -> Members:
+    """The regions after the last step, those of all views laid flat, as pools read them."""
+    return Members.of([trail[-1] for trail in trails], images_of(grids))
+
+
+def label_of(method: Method) -> str:
+    """The spec of a method, or the name of its class where that is no dataclass."""
+    return registry.render(method) if is_dataclass(method) else type(method).__name__

@@ -1,5 +1,4 @@
-"""RegionTokenizer = Regionizer (frozen, cacheable) + VisualHead (what learns): images in, region
-tokens out.
+"""RegionTokenizer: a frozen Regionizer and a VisualHead that learns; images in, region tokens out.
 
 The papers' figure as one file: encoder -> patch features -> regions -> one token or one block of
 tokens a region.
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from regiontok.core.grid import PatchGrid, images_of
-from regiontok.core.regions import Members, Regions
+from regiontok.core.grid import PatchGrid
 from regiontok.core.tokens import Tokens
 from regiontok.methods import Encoder, Place, Pool, RegionStep, Segmenter, Transform
 from regiontok.settings import registry
@@ -28,36 +25,10 @@ from regiontok.settings.recipe import Recipe, TokenizerSettings, load_recipe, to
 from regiontok.system.files import replacing
 from regiontok.tokenizer.clock import Clock
 from regiontok.tokenizer.head import VisualHead
-from regiontok.tokenizer.regionizer import Regionizer, pictures, resolve_encoder
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What one call made: the tokens, and everything on the way to them.
-
-    Attributes:
-        tokens: of all pictures, in their order.
-        pictures: as they came.
-        grids: of each picture or clip its views; without tiles there is one.
-        trails: for each view its regions before the first step, and after each.
-        seconds: by stage, for all pictures together: decode, segment, encode (with transforms),
-            regions, pool.
-    """
-
-    tokens: Tokens
-    pictures: list[Any]
-    grids: list[PatchGrid]
-    trails: list[list[Regions]]
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def regions(self) -> list[Regions]:
-        """The regions of each view."""
-        return [trail[-1] for trail in self.trails]
-
-    def views(self, image: int) -> list[int]:
-        """Which of `grids`, `trails` and `regions` are those of one picture."""
-        return [place for place, owner in enumerate(images_of(self.grids)) if owner == image]
+from regiontok.tokenizer.images import decode_images
+from regiontok.tokenizer.pipeline import label_of, last_members
+from regiontok.tokenizer.regionizer import Regionizer, resolve_encoder
+from regiontok.tokenizer.run import Run
 
 
 class RegionTokenizer(nn.Module):
@@ -69,16 +40,16 @@ class RegionTokenizer(nn.Module):
             a built encoder.
         regions: spec of the steps; "" is the patch baseline, "merge(0.5) | sort('com')" clusters.
         segmenter: spec, for regions that read masks.
-        transforms: spec; what steps read.
+        transforms: spec of what changes the features that steps read.
         norm: "none" or "rms" (learnable), before pooling.
         partition_on: "raw", or "normed": steps read what the norm gives (row D7).
         pool: spec: "mean", "attend(heads=16)", "select".
         whole, cls: tokens in front, see `VisualHead`.
-        place_features, place_tokens: specs of delimiters and positions before and after the
+        place_features, place_tokens: specs of delimiters and positions before and behind the
             connector, see `VisualHead`; without a language model there is no connector, and a
             delimiter of its vocabulary is zero.
         padding, tiles, cut: see `Regionizer`.
-        seed: of the head's initialisation.
+        seed: seed of the head's initialisation.
         device: where encoder and head run.
 
     >>> import numpy as np
@@ -109,13 +80,8 @@ class RegionTokenizer(nn.Module):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        if partition_on not in ("raw", "normed"):
-            raise ValueError(f"partition_on must be 'raw' or 'normed', not {partition_on!r}")
-        if partition_on == "normed" and norm == "none":
-            raise ValueError("partition_on='normed' needs a norm: say norm='rms'")
-        built = resolve_encoder(encoder).on(device)
         self.regionizer = Regionizer(
-            built,
+            resolve_encoder(encoder).on(device),
             segmenter=segmenter,
             transforms=transforms,
             steps=regions,
@@ -123,33 +89,43 @@ class RegionTokenizer(nn.Module):
             tiles=tiles,
             cut=cut,
         )
+        built_encoder = self.regionizer.encoder
+        if cls and not built_encoder.has_cls:
+            raise ValueError(
+                f"{label_of(built_encoder)} has no CLS or summary token; set cls=False"
+            )
         self.pool = registry.resolve("pool", pool)
-        self._norm, self._partition_on, self._seed = norm, partition_on, seed
-        self._places = {
-            "place_features": registry.resolve_pipeline("place", place_features),
-            "place_tokens": registry.resolve_pipeline("place", place_tokens),
-        }
-        if cls and not self.regionizer.encoder.has_cls:
-            raise ValueError(f"{registry.render(built)} has no CLS or summary token; set cls=False")
+        self.place_features = registry.resolve_pipeline("place", place_features)
+        self.place_tokens = registry.resolve_pipeline("place", place_tokens)
+        self._norm, self._seed = norm, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            options: dict[str, Any] = {
-                "whole": whole,
-                "cls": cls,
-                "newline": self.regionizer.newline,
-                **self._places,
-            }
             self.head = VisualHead(
-                self.regionizer.encoder.width, norm=norm, pool=self.pool, **options
+                built_encoder.width,
+                norm=norm,
+                partition_on=partition_on,
+                pool=self.pool,
+                whole=whole,
+                cls=cls,
+                newline=self.regionizer.newline,
+                place_features=self.place_features,
+                place_tokens=self.place_tokens,
             ).to(device)
 
-    def forward(self, images: Any) -> Tokens:
-        """Tokens of one image or many: paths, bytes, Pillow images, arrays, tensors, of any sizes;
-        a `Clip` counts as one image.
+    def extra_repr(self) -> str:
+        """What `repr` says beside the head: encoder, regions and pool."""
+        return (
+            f"encoder={label_of(self.regionizer.encoder)}, regions={self.regionizer.spec!r}, "
+            f"pool={label_of(self.pool)}"
+        )
 
-        Gradients reach the head only. A batch gives what its images give one by one, up to floating
-        point: regions and order are the same, values differ by at most 1e-4 of their scale
-        (convolutions and matrix products choose their algorithm by batch size).
+    def forward(self, images: Any) -> Tokens:
+        """Tokens of one image or many: paths, bytes, Pillow images, arrays, tensors, of any sizes.
+
+        A `Clip` counts as one image. Gradients reach the head only. A batch gives what its images
+        give one by one, up to floating point: regions and order are the same, values differ by at
+        most 1e-4 of their scale (convolutions and matrix products choose their algorithm by batch
+        size).
         """
         return self.run(images).tokens
 
@@ -161,58 +137,53 @@ class RegionTokenizer(nn.Module):
         masks: bool | None = None,
         draw: int = 0,
     ) -> Run:
-        """The tokens and everything on the way; `grids` from another tokenizer with the same
-        encoder are taken as they are.
+        """The tokens and everything on the way to them.
 
         Args:
             images: as in `forward`.
-            grids: what `regionizer.see` gave for the same pictures.
-            masks: segment, or do not; None does what the steps need.
+            grids: what `regionizer.see` gave for the same pictures, also that of another tokenizer
+                with the same encoder; None encodes them.
+            masks: True segments, False does not; None segments if a transform or step reads masks.
             draw: the epoch: seeded steps draw anew.
+
+        Raises:
+            ValueError: If there is no image.
         """
         clock = Clock()
         with clock("decode"):
-            seen = pictures(images)
-        if not seen:
+            pictures = decode_images(images)
+        if not pictures:
             raise ValueError("no image given")
         with torch.no_grad():
-            grids = (
-                self.regionizer.see(seen, masks=masks, draw=draw, clock=clock)
-                if grids is None
-                else grids
-            )
+            if grids is None:
+                grids = self.regionizer.see(pictures, masks=masks, draw=draw, clock=clock)
             with clock("regions"):
-                trails = self.regionizer.trails(self._for_steps(grids))
+                trails = self.regionizer.trails(self.head.read_by_steps(grids))
         with clock("pool"):
-            tokens = self.head(grids, Members.of([trail[-1] for trail in trails], images_of(grids)))
-        return Run(tokens, seen, grids, trails, clock.seconds)
-
-    def _for_steps(self, grids: list[PatchGrid]) -> list[PatchGrid]:
-        if self._partition_on == "raw":
-            return grids
-        return [
-            grid.but(features=self.head.norm(grid.features), values=grid.pooled) for grid in grids
-        ]
+            tokens = self.head(grids, last_members(trails, grids))
+        return Run(tokens, pictures, grids, trails, clock.seconds)
 
     @cached_property
     def settings(self) -> TokenizerSettings:
         """All settings as text: what a recipe holds."""
-        frozen = self.regionizer
+        regionizer = self.regionizer
+        segmenter = regionizer.segmenter
         return TokenizerSettings.model_validate(
             {
-                "encoder": registry.render(frozen.encoder),
-                "segmenter": registry.render(frozen.segmenter) if frozen.segmenter else "",
-                "transforms": registry.render_pipeline(frozen.transforms),
-                "regions": registry.render_pipeline(frozen.steps),
+                "encoder": registry.render(regionizer.encoder),
+                "segmenter": registry.render(segmenter) if segmenter else "",
+                "transforms": registry.render_pipeline(regionizer.transforms),
+                "regions": registry.render_pipeline(regionizer.steps),
                 "norm": self._norm,
-                "partition_on": self._partition_on,
+                "partition_on": self.head.partition_on,
                 "pool": registry.render(self.pool),
                 "whole": self.head.whole,
                 "cls": self.head.cls,
-                **{key: registry.render_pipeline(places) for key, places in self._places.items()},
-                "padding": frozen.padding,
-                "tiles": frozen.tiles,
-                "cut": frozen.cut,
+                "place_features": registry.render_pipeline(self.place_features),
+                "place_tokens": registry.render_pipeline(self.place_tokens),
+                "padding": regionizer.padding,
+                "tiles": regionizer.tiles,
+                "cut": regionizer.cut,
                 "seed": self._seed,
             }
         )
@@ -221,13 +192,15 @@ class RegionTokenizer(nn.Module):
     def from_recipe(
         cls, recipe: Recipe | str | Path, *, scale: str = "mini", device: str = "cpu"
     ) -> RegionTokenizer:
-        """From a recipe or its path."""
+        """The region tokenizer of a recipe, which is given or named by its path."""
         recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, scale=scale)
         return cls(**recipe.tokenizer.model_dump(), device=device)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `recipe.toml`, `head.safetensors` and `provenance.json`; the frozen encoder is
-        named, not copied."""
+        """Write `recipe.toml`, `head.safetensors` and `provenance.json` into a folder.
+
+        The frozen encoder is named, not copied.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         recipe = Recipe(
@@ -253,14 +226,16 @@ class RegionTokenizer(nn.Module):
         """Read what `save_pretrained` wrote.
 
         Raises:
-            ValueError: the encoder's weights are not those the head was saved with.
+            ValueError: If the encoder's weights are not those that the head was saved with.
         """
         folder = Path(folder)
         tokenizer = cls.from_recipe(folder / "recipe.toml", device=device)
-        saved = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["weights"]
-        if saved != tokenizer.regionizer.encoder.identity:
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        identity = tokenizer.regionizer.encoder.identity
+        if provenance["weights"] != identity:
             raise ValueError(
-                f"{folder} was saved with other encoder weights ({saved}) than these ({tokenizer.regionizer.encoder.identity})"
+                f"{folder} was saved with other encoder weights ({provenance['weights']}) than "
+                f"these ({identity})"
             )
         tokenizer.head.load_state_dict(load_file(folder / "head.safetensors", device=device))
         return tokenizer

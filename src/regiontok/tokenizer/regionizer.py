@@ -1,18 +1,15 @@
-"""Regionizer: encoder, segmenter, transforms and steps in one frozen object: pictures in, patch
-grids and their regions out."""
+"""Regionizer: encoder, segmenter, transforms and steps; pictures in, regions out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from regiontok.core.clip import Clip
-from regiontok.core.grid import PatchGrid, images_of
+from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Members
 from regiontok.core.tiling import Tiling
@@ -23,13 +20,14 @@ from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.choices import check_choice
 from regiontok.tokenizer import clips
 from regiontok.tokenizer.clock import Clock
-from regiontok.tokenizer.pipeline import RegionPipeline
+from regiontok.tokenizer.pipeline import RegionPipeline, last_members
 from regiontok.tokenizer.tiles import views_of
 
 
 class Regionizer(RegionPipeline):
-    """Encoder, segmenter, transforms and steps: pictures -> grids and their regions. Frozen:
-    nothing in it learns.
+    """Encoder, segmenter, transforms and steps: from pictures to grids and their regions.
+
+    It is frozen: nothing in it learns.
 
     Args:
         encoder: a built encoder, its spec or short name, a hub name or a folder.
@@ -70,8 +68,13 @@ class Regionizer(RegionPipeline):
     def of(
         cls, settings: TokenizerSettings, *, device: str = "cpu", encoder: Encoder | None = None
     ) -> Regionizer:
-        """The regionizer of a tokenizer's settings, on a device; `encoder` is theirs where it is
-        built already."""
+        """The regionizer of a tokenizer's settings.
+
+        Args:
+            settings: the settings.
+            device: where the encoder runs.
+            encoder: the settings' encoder where it is built already; None builds it.
+        """
         return cls(
             (encoder or build_encoder(settings.encoder)).on(device),
             segmenter=settings.segmenter,
@@ -94,14 +97,18 @@ class Regionizer(RegionPipeline):
 
     @property
     def newline(self) -> bool:
-        """True if a token ends each row of the tiles, as in LLaVA-NeXT: where their patches are
-        kept as they are."""
+        """True if a token ends each row of the stitched tiles, as in LLaVA-NeXT.
+
+        That is so where their patches are kept as they are.
+        """
         return self.tiling is not None and self.cut == "stitched" and not self.steps
 
     @property
     def fingerprint(self) -> str:
-        """Everything that decides the regions of a picture, as text: with `picture.key` it is the
-        key of any cache."""
+        """Everything that decides the regions of a picture, as text.
+
+        Together with `picture.key` it is the key of any cache.
+        """
         segmenter = self.segmenter if self.reads_masks else None
         settings = {
             "encoder": registry.render(self.encoder, full=True),
@@ -125,10 +132,15 @@ class Regionizer(RegionPipeline):
         draw: int = 0,
         clock: Clock | None = None,
     ) -> list[PatchGrid]:
-        """Segment (if a transform or step reads masks, or `masks` says so) and encode: the views of
-        each picture, picture by picture.
+        """Segment and encode: the views of each picture, picture by picture.
 
         Masks are those of the whole picture; they reach each view through its own frame.
+
+        Args:
+            pictures: pictures as decoded, and clips.
+            masks: True segments, False does not; None segments if a transform or step reads masks.
+            draw: the epoch in training: steps with a seed draw anew in each.
+            clock: takes the seconds of the stages "segment" and "encode".
 
         Raises:
             ValueError: If masks or tiles are asked of a clip.
@@ -148,17 +160,19 @@ class Regionizer(RegionPipeline):
         """The grids of the pictures, and the regions of the batch laid flat."""
         with torch.no_grad():
             grids = self.see(pictures)
-            return grids, Members.of([trail[-1] for trail in self.trails(grids)], images_of(grids))
+            return grids, last_members(self.trails(grids), grids)
 
 
 def build_encoder(text: str) -> Encoder:
-    """An encoder from its spec or short name ("dinov2-l"); a hub name or a folder goes to the
-    encoder that reads its config."""
+    """An encoder from its spec, its short name ("dinov2-l"), a hub name or a folder.
+
+    Hub names and folders go to the encoder that reads their config.
+    """
     return registry.build("encoder", encoder_call(text))
 
 
 def resolve_encoder(encoder: Encoder | str) -> Encoder:
-    """A built encoder as it is, or one built by `build_encoder`.
+    """A built encoder as it is, and a text as `build_encoder` builds it.
 
     Raises:
         SpecError: If the spec cannot be built.
@@ -166,20 +180,4 @@ def resolve_encoder(encoder: Encoder | str) -> Encoder:
     """
     return (
         build_encoder(encoder) if isinstance(encoder, str) else registry.resolve("encoder", encoder)
-    )
-
-
-def pictures(images: Any) -> list[Picture | Clip]:
-    """Decode one image or many; an array or tensor with four axes is a batch. A `Clip` stays
-    one."""
-    if getattr(images, "ndim", None) == 4 or (isinstance(images, Iterable) and not _one(images)):
-        return [image if isinstance(image, Clip) else Picture.of(image) for image in images]
-    return [images if isinstance(images, Clip) else Picture.of(images)]
-
-
-def _one(images: Any) -> bool:
-    return (
-        isinstance(images, str | bytes | bytearray | Path | Picture)
-        or hasattr(images, "ndim")
-        or hasattr(images, "getbands")
     )

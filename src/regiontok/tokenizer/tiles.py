@@ -1,5 +1,4 @@
-"""Tiles through an encoder: of each picture the base view, then its tiles, each a view or stitched
-to one grid.
+"""Tiles through an encoder: the base view of each picture, then its tiles, stitched or apart.
 
 After: LLaVA-NeXT (`process_anyres_image`, `pack_image_features`); RICE, row R9 (2x2+1).
 Differs: the canvas of all tiles is resized with Pillow's bicubic filter, LLaVA's choice, whatever
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from regiontok.core.clip import Clip
-from regiontok.core.frame import Frame
+from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.tile_frames import canvas_frame, unpadded_patches, window_frame
@@ -30,35 +29,44 @@ from regiontok.methods import Encoder
 if TYPE_CHECKING:
     from jaxtyping import Shaped
 
+BLACK = (0, 0, 0)
+
 
 @dataclass(frozen=True, eq=False)
-class Cutting:
+class TiledPicture:
     """One picture on the canvas of all its tiles.
 
     Attributes:
-        frame: of that canvas.
-        tile: size of one tile in pixels: the encoder's own canvas.
+        frame: how the picture lies on the canvas of all tiles.
+        tile_size: (height, width) of one tile in pixels: the encoder's own canvas.
         tiles: pictures of exactly that size, row by row.
     """
 
     frame: Frame
-    tile: tuple[int, int]
+    tile_size: Pair
     tiles: list[Picture]
 
     @classmethod
     def of(
-        cls, picture: Picture, tiling: Tiling, base: Frame, fill: tuple[int, int, int] = (0, 0, 0)
-    ) -> Cutting:
-        """Cut a picture for an encoder whose frame of the whole picture is `base`; padding has the
-        colour `fill`."""
+        cls, picture: Picture, tiling: Tiling, base: Frame, fill: tuple[int, int, int] = BLACK
+    ) -> TiledPicture:
+        """Cut a picture into tiles.
+
+        Args:
+            picture: the picture.
+            tiling: the grids of tiles to choose from.
+            base: the encoder's frame of the whole picture.
+            fill: colour of the padding.
+        """
         frame = canvas_frame(tiling, picture.size, base.canvas, base.patch)
-        pixels, (high, wide) = frame.place(picture, fill=fill), base.canvas
-        parts = []
-        for number, (y, x) in enumerate(_corners(frame, base.canvas), 1):
-            part = np.ascontiguousarray(pixels[y : y + high, x : x + wide])
-            part.flags.writeable = False
-            parts.append(Picture(part, f"{picture.key}/{number}", f"{picture.name}, tile {number}"))
-        return cls(frame, base.canvas, parts)
+        pixels, (height, width) = frame.place(picture, fill=fill), base.canvas
+        tiles = []
+        for number, (top, left) in enumerate(_corners(frame, base.canvas), 1):
+            tile_pixels = np.ascontiguousarray(pixels[top : top + height, left : left + width])
+            tile_pixels.flags.writeable = False
+            name = f"{picture.name}, tile {number}"
+            tiles.append(Picture(tile_pixels, f"{picture.key}/{number}", name))
+        return cls(frame, base.canvas, tiles)
 
 
 def views_of(
@@ -69,121 +77,135 @@ def views_of(
     cut: str = "stitched",
     padding: str = "drop",
 ) -> list[PatchGrid]:
-    """The views of each picture, picture by picture: the base view, then the stitched grid, or its
-    tiles row by row.
+    """The views of each picture, picture by picture.
 
-    CLS, summary tokens and registers are those of the base view. `padding="drop"` takes LLaVA's
-    unpadding off the stitched grid.
+    The base view comes first, then the stitched grid, or the tiles row by row. CLS, summary tokens
+    and registers are those of the base view. `padding="drop"` takes LLaVA's unpadding off the
+    stitched grid.
 
     Args:
-        encoder: as `Encoder.for_tiles` gives it.
-        pictures: of any sizes.
-        tiling: the grids to choose from.
-        cut: "stitched", one view of all tiles, or "tile", a view a tile.
+        encoder: an encoder as `Encoder.for_tiles` gives it.
+        pictures: pictures of any sizes.
+        tiling: the grids of tiles to choose from.
+        cut: "stitched" makes one view of all tiles, "tile" one view of each.
         padding: "drop" or "keep".
 
     Raises:
-        ValueError: a clip; tiles that are not whole patches and so cannot be stitched.
+        ValueError: If there is a clip, or tiles are to be stitched that are not whole patches.
     """
-    own = [picture for picture in pictures if isinstance(picture, Picture)]
-    if len(own) < len(pictures):
+    stills = [picture for picture in pictures if isinstance(picture, Picture)]
+    if len(stills) < len(pictures):
         raise ValueError("a clip's frames are not cut into tiles: set tiles=''")
-    fills = [_mean_colour(picture) if encoder.standardises else (0, 0, 0) for picture in own]
-    cuttings = [
-        Cutting.of(one, tiling, encoder.frame(one.size), fill)
-        for one, fill in zip(own, fills, strict=True)
-    ]
-    views = []
-    for base, tiles, cutting in zip(*_encoded(encoder, own, cuttings), cuttings, strict=True):
-        rest = (
-            [_stitched(tiles, cutting, padding, base.key)]
-            if cut == "stitched"
-            else _apart(tiles, cutting)
+    tiled_pictures = [
+        TiledPicture.of(
+            picture,
+            tiling,
+            encoder.frame(picture.size),
+            _mean_colour(picture) if encoder.standardises else BLACK,
         )
-        views += [base, *(view.but(view=number) for number, view in enumerate(rest, 1))]
+        for picture in stills
+    ]
+    base_grids, tile_grids = _encoded(encoder, stills, tiled_pictures)
+    views = []
+    for base, tiles, tiled_picture in zip(base_grids, tile_grids, tiled_pictures, strict=True):
+        further_views = (
+            [_stitched(tiles, tiled_picture, padding, base.key)]
+            if cut == "stitched"
+            else _apart(tiles, tiled_picture)
+        )
+        views += [base, *(view.but(view=number) for number, view in enumerate(further_views, 1))]
     return views
 
 
 def _encoded(
-    encoder: Encoder, pictures: Sequence[Picture], cuttings: Sequence[Cutting]
+    encoder: Encoder, pictures: Sequence[Picture], tiled_pictures: Sequence[TiledPicture]
 ) -> tuple[list[PatchGrid], list[list[PatchGrid]]]:
-    """The base view of each picture, and its tiles."""
-    if hasattr(
-        encoder, "encode_clip"
-    ):  # it standardises over what it is given: the tiles are one picture
+    """The base view of each picture, and the grids of its tiles."""
+    if encoder.standardises:  # over all tiles of a picture, as if they were the frames of a clip
         return encoder.encode(pictures), [
-            _of_clip(encoder.encode_clip(cutting.tiles), cutting) for cutting in cuttings
+            _frames_apart(encoder.encode_clip(picture.tiles), picture) for picture in tiled_pictures
         ]
-    grids = encoder.encode([*pictures, *(tile for cutting in cuttings for tile in cutting.tiles)])
-    rest = iter(grids[len(pictures) :])
-    return grids[: len(pictures)], [[next(rest) for _ in cutting.tiles] for cutting in cuttings]
-
-
-def _of_clip(clip: PatchGrid, cutting: Cutting) -> list[PatchGrid]:
-    values = [None] * len(clip.features) if clip.values is None else clip.values
-    return [
-        PatchGrid(own, clip.frame, values=read, key=tile.key)
-        for own, read, tile in zip(clip.features, values, cutting.tiles, strict=True)
+    tiles = [tile for picture in tiled_pictures for tile in picture.tiles]
+    grids = encoder.encode([*pictures, *tiles])
+    tile_grids = iter(grids[len(pictures) :])
+    return grids[: len(pictures)], [
+        [next(tile_grids) for _ in picture.tiles] for picture in tiled_pictures
     ]
 
 
-def _apart(tiles: Sequence[PatchGrid], cutting: Cutting) -> list[PatchGrid]:
-    frames = (
-        window_frame(cutting.frame, corner, cutting.tile)
-        for corner in _corners(cutting.frame, cutting.tile)
-    )
+def _frames_apart(clip_grid: PatchGrid, tiled_picture: TiledPicture) -> list[PatchGrid]:
+    """The grid of a clip whose frames are tiles, as one grid a tile."""
+    features, values = clip_grid.features, clip_grid.values
+    values_by_tile = [None] * len(features) if values is None else list(values)
     return [
-        tile.but(frame=frame, prefix=None, summaries=0)
-        for tile, frame in zip(tiles, frames, strict=True)
-        if frame is not None
-    ]
-
-
-def _stitched(tiles: Sequence[PatchGrid], cutting: Cutting, padding: str, key: str) -> PatchGrid:
-    frame, patch, tile = cutting.frame, cutting.frame.patch, cutting.tile
-    if tile[0] % patch[0] or tile[1] % patch[1]:
-        fitting = tuple(side // one * one for side, one in zip(tile, patch, strict=True))
-        raise ValueError(
-            f"tiles of {tile[0]} x {tile[1]} pixels are not whole patches of {patch[0]} x {patch[1]} and cannot be stitched: take a size "
-            f"of {fitting[0]} x {fitting[1]}, or cut='tile'"
+        PatchGrid(tile_features, clip_grid.frame, values=tile_values, key=tile.key)
+        for tile_features, tile_values, tile in zip(
+            features, values_by_tile, tiled_picture.tiles, strict=True
         )
+    ]
+
+
+def _apart(tiles: Sequence[PatchGrid], tiled_picture: TiledPicture) -> list[PatchGrid]:
+    """Each tile as a view by itself, but for those that show nothing but padding."""
+    frame, tile_size = tiled_picture.frame, tiled_picture.tile_size
+    tile_frames = (window_frame(frame, corner, tile_size) for corner in _corners(frame, tile_size))
+    return [
+        tile.but(frame=tile_frame, prefix=None, summaries=0)
+        for tile, tile_frame in zip(tiles, tile_frames, strict=True)
+        if tile_frame is not None
+    ]
+
+
+def _stitched(
+    tiles: Sequence[PatchGrid], tiled_picture: TiledPicture, padding: str, key: str
+) -> PatchGrid:
+    """All tiles as one grid, without LLaVA's unpadding if padding is dropped."""
+    frame, tile_size = tiled_picture.frame, tiled_picture.tile_size
+    patch = frame.patch
+    _check_whole_patches(tile_size, patch)
     rows, columns = (
         unpadded_patches(frame)
         if padding == "drop"
         else (slice(0, frame.grid[0]), slice(0, frame.grid[1]))
     )
 
-    def joined(parts: list[Tensor | None]) -> Shaped[Tensor, "h w *rest"] | None:
-        present = [part for part in parts if part is not None]
-        return (
-            _laid(present, frame.canvas[1] // tile[1])[rows, columns].contiguous()
-            if present
-            else None
-        )
+    def joined(tensors: list[Tensor | None]) -> Shaped[Tensor, "h w *rest"] | None:
+        present = [tensor for tensor in tensors if tensor is not None]
+        if not present:
+            return None
+        return _side_by_side(present, frame.canvas[1] // tile_size[1])[rows, columns].contiguous()
 
     features = joined([grid.features for grid in tiles])
     start = rows.start * patch[0], columns.start * patch[1]
-    left = window_frame(
-        frame,
-        start,
-        ((rows.stop - rows.start) * patch[0], (columns.stop - columns.start) * patch[1]),
-    )
+    size = (rows.stop - rows.start) * patch[0], (columns.stop - columns.start) * patch[1]
+    stitched_frame = window_frame(frame, start, size)
     assert features is not None
-    assert left is not None  # unpadding leaves part of the image
+    assert stitched_frame is not None  # unpadding leaves part of the image
     return PatchGrid(
         features,
-        left,
+        stitched_frame,
         values=joined([grid.values for grid in tiles]),
         cls_attention=joined([grid.cls_attention for grid in tiles]),
         key=f"{key}/1",
     )
 
 
-def _laid(parts: Sequence[Tensor], columns: int) -> Shaped[Tensor, "h w *rest"]:
-    """Grids row by row, `columns` in a row, as one."""
-    return torch.cat(
-        [torch.cat(list(parts[at : at + columns]), 1) for at in range(0, len(parts), columns)]
-    )
+def _check_whole_patches(tile_size: Pair, patch: Pair) -> None:
+    if tile_size[0] % patch[0] or tile_size[1] % patch[1]:
+        height, width = (
+            length // side * side for length, side in zip(tile_size, patch, strict=True)
+        )
+        raise ValueError(
+            f"tiles of {tile_size[0]} x {tile_size[1]} pixels are not whole patches of "
+            f"{patch[0]} x {patch[1]} and cannot be stitched: take a size of {height} x {width}, "
+            "or cut='tile'"
+        )
+
+
+def _side_by_side(tiles: Sequence[Tensor], columns: int) -> Shaped[Tensor, "h w *rest"]:
+    """Tiles that came row by row, `columns` in a row, as one tensor."""
+    starts = range(0, len(tiles), columns)
+    return torch.cat([torch.cat(list(tiles[start : start + columns]), 1) for start in starts])
 
 
 def _mean_colour(picture: Picture) -> tuple[int, int, int]:
@@ -191,10 +213,10 @@ def _mean_colour(picture: Picture) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _corners(frame: Frame, tile: tuple[int, int]) -> list[tuple[int, int]]:
+def _corners(frame: Frame, tile_size: Pair) -> list[Pair]:
     """(y, x) of each tile's upper left corner on the canvas, row by row."""
     return [
-        (y, x)
-        for y in range(0, frame.canvas[0], tile[0])
-        for x in range(0, frame.canvas[1], tile[1])
+        (top, left)
+        for top in range(0, frame.canvas[0], tile_size[0])
+        for left in range(0, frame.canvas[1], tile_size[1])
     ]

@@ -11,24 +11,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from regiontok.core.picture import Picture, PictureError
-from regiontok.jobs.chat.command import Desk, converse, draw_answer, region_tables, reports, typed
-from regiontok.jobs.chat.models import Released, Trained, load_speaker
+from regiontok.jobs.chat.command import (
+    ChatOutput,
+    converse,
+    draw_answer,
+    region_tables,
+    reports,
+    typed_lines,
+)
 from regiontok.jobs.chat.session import Chat, open_chat, ranked
-from regiontok.model.mini import TEMPLATE, mini_language_model, mini_tokenizer
+from regiontok.model.conversation import TrainedConversationModel, open_conversation_model
+from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
-from regiontok.released.vlm import from_vlm
+from regiontok.released.conversation import ReleasedConversationModel
+from regiontok.released.loading import from_vlm
 from regiontok.settings.recipe import TokenizerSettings
+from samples.released import tiny_llava
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 200)}
 
@@ -81,17 +82,17 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def speaker(folder):
-    return load_speaker(str(folder))
+def conversation_model(folder):
+    return open_conversation_model(str(folder))
 
 
 @pytest.fixture
-def chat(speaker):
-    return Chat(speaker, longest=8)
+def chat(conversation_model):
+    return Chat(conversation_model, longest=8)
 
 
-class Heard(Desk):
-    """A desk that remembers."""
+class RecordedOutput(ChatOutput):
+    """An output that remembers."""
 
     def __init__(self, out):
         self.words, self.tables = [], []
@@ -114,12 +115,12 @@ def test_it_says_the_colour_piece_by_piece(chat, colour):
 
 def test_attention_of_an_answer(chat):
     chat.show(square("red"))
-    (look,) = chat.ask("Colour?").looks
-    (view,) = look.views
+    (looked_at,) = chat.ask("Colour?").attention
+    (view,) = looked_at.views
     assert view.regions.shape == (3,)
     assert 0 < view.whole < view.visual < 1
     assert view.cls == 0
-    rows = ranked(look)
+    rows = ranked(looked_at)
     assert [row["share"] for row in rows] == sorted((row["share"] for row in rows), reverse=True)
     assert {row["region"] for row in rows} == {0, 1, 2}
     whole = next(row["box"] for row in rows if row["region"] == 0)
@@ -130,7 +131,7 @@ def test_rows_are_those_of_the_answers_tokens_alone(chat):
     """Teacher forcing through the model itself, with eager attention, gives the same."""
     chat.show(square("green"))
     answer = chat.ask("Colour?")
-    model, processor = chat.speaker.model, chat.speaker.processor
+    model, processor = chat.conversation_model.model, chat.conversation_model.processor
     parts = [{"type": "image"}, {"type": "text", "text": "Colour?"}]
     text = (
         processor.apply_chat_template(
@@ -139,7 +140,7 @@ def test_rows_are_those_of_the_answers_tokens_alone(chat):
         + "green"
     )
     ids = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
-    spliced = model.spliced(ids, None, answer.looks[0].shown.tokens)
+    spliced = model.spliced(ids, None, answer.attention[0].picture.tokens)
     model.set_attn_implementation("eager")
     with torch.no_grad():
         whole = torch.stack(
@@ -150,9 +151,9 @@ def test_rows_are_those_of_the_answers_tokens_alone(chat):
     # five letters and the end of the answer
     expected = whole[:, :, -6:][..., visual].mean((0, 1, 2))
     torch.testing.assert_close(
-        answer.looks[0].views[0].regions.float(), expected[1:], atol=1e-6, rtol=0
+        answer.attention[0].views[0].regions.float(), expected[1:], atol=1e-6, rtol=0
     )
-    assert answer.looks[0].views[0].whole == pytest.approx(float(expected[0]), abs=1e-6)
+    assert answer.attention[0].views[0].whole == pytest.approx(float(expected[0]), abs=1e-6)
 
 
 def test_history_grows_and_a_picture_is_encoded_once(chat):
@@ -175,9 +176,12 @@ def test_two_pictures_in_two_turns(chat):
     chat.ask("Colour?")
     chat.show(square("green"))
     answer = chat.ask("Colour?")
-    assert [look.shown.picture.name for look in answer.looks] == ["red.png", "green.png"]
+    assert [looked_at.picture.picture.name for looked_at in answer.attention] == [
+        "red.png",
+        "green.png",
+    ]
     assert answer.tokens["region"] == 6
-    shares = [look.views[0] for look in answer.looks]
+    shares = [looked_at.views[0] for looked_at in answer.attention]
     assert shares[0].visual + shares[1].visual < 1
     assert shares[0].text == pytest.approx(1 - shares[0].visual)
 
@@ -191,47 +195,47 @@ def third(calls):
 
 def test_ctrl_c_between_tokens_stops_the_answer_and_not_the_chat(chat, monkeypatch):
     chat.show(square("green"))
-    decode, calls = chat.speaker.tokenizer.decode, []
+    decode, calls = chat.conversation_model.tokenizer.decode, []
     monkeypatch.setattr(
-        chat.speaker.tokenizer,
+        chat.conversation_model.tokenizer,
         "decode",
         lambda *args, **kwargs: third(calls) or decode(*args, **kwargs),
     )
     answer = chat.ask("Colour?")
     assert (answer.stopped, answer.text, answer.tokens["answer"]) == (True, "gre", 3)
-    assert len(answer.looks) == 1
-    assert chat.speaker.model.language_model.config._attn_implementation == "sdpa"
+    assert len(answer.attention) == 1
+    assert chat.conversation_model.model.language_model.config._attn_implementation == "sdpa"
     assert not chat.ask("Colour?").stopped
 
 
 def test_ctrl_c_inside_the_model_drops_the_half_made_row(chat):
     chat.show(square("green"))
     calls = []
-    last = chat.speaker.model.language_model.model.layers[-1]
+    last = chat.conversation_model.model.language_model.model.layers[-1]
     hook = last.register_forward_pre_hook(lambda *_: third(calls))
-    desk = Heard(None)
-    converse(chat, ["Colour?"], desk)
+    output = RecordedOutput(None)
+    converse(chat, ["Colour?"], output)
     hook.remove()
-    assert desk.text == "gr [stopped]\n"
+    assert output.text == "gr [stopped]\n"
     (stopped,) = chat.answers
     assert stopped.tokens["answer"] == 2
-    assert stopped.looks[0].views[0].visual > 0
+    assert stopped.attention[0].views[0].visual > 0
 
 
 def test_a_model_whose_attention_cannot_be_kept_chats_on(chat, monkeypatch):
-    config = chat.speaker.model.language_model.config
+    config = chat.conversation_model.model.language_model.config
     monkeypatch.setattr(config, "attn_logit_softcapping", 30.0, raising=False)
-    blind, desk = Chat(chat.speaker, longest=8), Heard(None)
+    blind, output = Chat(chat.conversation_model, longest=8), RecordedOutput(None)
     blind.show(square("red"))
-    converse(blind, ["Colour?", "/regions"], desk)
-    assert desk.text.startswith("red\n")
-    assert "attn_logit_softcapping" in desk.text
+    converse(blind, ["Colour?", "/regions"], output)
+    assert output.text.startswith("red\n")
+    assert "attn_logit_softcapping" in output.text
     assert blind.answers[0].report()["attention"] == []
 
 
 def test_commands(chat, tmp_path):
     Image.fromarray(square("blue").pixels).save(tmp_path / "blue one.png")
-    desk = Heard(tmp_path / "out")
+    output = RecordedOutput(tmp_path / "out")
     lines = [
         "/regions",
         f"/image {tmp_path / 'blue one.png'}",
@@ -253,22 +257,22 @@ def test_commands(chat, tmp_path):
             "/quit",
             "not asked",
         ],
-        desk,
+        output,
     )
-    assert "no answer yet" in desk.text
-    assert "64 x 64 px" in desk.text
-    assert "blue\n" in desk.text
-    assert "no command /regoins (did you mean '/regions'?)" in desk.text
-    assert "say which: /image PATH" in desk.text
-    assert "none.png: no such file" in desk.text
-    assert "say where: /save FILE.json" in desk.text
-    assert "Ctrl-C stops an answer" in desk.text
-    assert desk.text.endswith("the pictures stay\n")
-    assert "blue one.png: " in desk.text
-    assert "of the answer's attention" in desk.text
+    assert "no answer yet" in output.text
+    assert "64 x 64 px" in output.text
+    assert "blue\n" in output.text
+    assert "no command /regoins (did you mean '/regions'?)" in output.text
+    assert "say which: /image PATH" in output.text
+    assert "none.png: no such file" in output.text
+    assert "say where: /save FILE.json" in output.text
+    assert "Ctrl-C stops an answer" in output.text
+    assert output.text.endswith("the pictures stay\n")
+    assert "blue one.png: " in output.text
+    assert "of the answer's attention" in output.text
     with pytest.raises(ValueError, match="no command /foo"):
-        converse(chat, ["/foo"], desk, strict=True)
-    assert len(desk.tables) == 1
+        converse(chat, ["/foo"], output, strict=True)
+    assert len(output.tables) == 1
     saved = json.loads((tmp_path / "said.json").read_text())
     assert [(turn["question"], turn["answer"]) for turn in saved] == [("Colour?", "blue")]
     drawn = Image.open(tmp_path / "out" / "1-blue-one.png")
@@ -304,13 +308,13 @@ def test_tiles_are_views_of_one_picture(tmp_path):
     model = RegionVLM.from_parts(
         language_model, visual, image_token_id=processor.image_token_id
     ).eval()
-    tiled = Chat(Trained(model, processor), longest=2)
+    tiled = Chat(TrainedConversationModel(model, processor), longest=2)
     tiled.show(square("red"))
     answer = tiled.ask("Colour?")
-    (look,) = answer.looks
-    assert [len(view.regions) for view in look.views] == [2] * 5
-    assert sum(float(view.regions.sum()) for view in look.views) == pytest.approx(
-        look.views[0].visual
+    (looked_at,) = answer.attention
+    assert [len(view.regions) for view in looked_at.views] == [2] * 5
+    assert sum(float(view.regions.sum()) for view in looked_at.views) == pytest.approx(
+        looked_at.views[0].visual
     )
     assert "4.1" in region_tables(answer)[0].columns[0].cells
     assert [path.name for path in draw_answer(answer, tmp_path, 1)] == [
@@ -341,16 +345,16 @@ def test_lines_typed():
             return line
         raise line
 
-    assert list(typed(read, said.append)) == ["a", "b"]
+    assert list(typed_lines(read, said.append)) == ["a", "b"]
     assert "/quit" in said[0]
 
 
 def test_text_alone(chat):
     answer = chat.ask("Colour?")
-    assert answer.looks == ()
-    desk = Heard(None)
-    converse(chat, ["/regions"], desk)
-    assert "no picture with regions" in desk.text
+    assert answer.attention == ()
+    output = RecordedOutput(None)
+    converse(chat, ["/regions"], output)
+    assert "no picture with regions" in output.text
 
 
 def test_a_conversation_that_is_too_long_stays_as_it_was(chat):
@@ -382,69 +386,33 @@ def bare(folder, path):
 def test_a_folder_without_processor(folder, tmp_path):
     path = bare(folder, tmp_path / "bare")
     with pytest.raises(ValueError, match="no processor or tokenizer that can be read") as caught:
-        load_speaker(str(path))
+        open_conversation_model(str(path))
     assert "\n" not in str(caught.value)
     tokenizer = mini_tokenizer()
     tokenizer.save_pretrained(path)
-    chat = Chat(load_speaker(str(path)), longest=8)
+    chat = Chat(open_conversation_model(str(path)), longest=8)
     chat.show(square("red"))
     assert chat.ask("Colour?").text == "red"
     tokenizer.chat_template = None
     (path / "chat_template.jinja").unlink(missing_ok=True)
     tokenizer.save_pretrained(path)
     with pytest.raises(ValueError, match="no chat template"):
-        load_speaker(str(path))
-
-
-@pytest.fixture(scope="module")
-def released():
-    sizes = {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-    }
-    vision = CLIPVisionConfig(**sizes, image_size=32, patch_size=8)
-    text = LlamaConfig(vocab_size=260, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes)
-    torch.manual_seed(0)
-    config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=3, vision_feature_layer=-2
-    )
-    model = LlavaForConditionalGeneration(config).eval()
-    model.generation_config.pad_token_id = 0
-    images = CLIPImageProcessorPil(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-    )
-    options = {
-        "vision_feature_select_strategy": "default",
-        "num_additional_image_tokens": 1,
-        "chat_template": TEMPLATE,
-    }
-    return model, LlavaProcessor(images, mini_tokenizer(), 8, **options)
+        open_conversation_model(str(path))
 
 
 @pytest.mark.parametrize(("regions", "count"), [("merge(k=5)", 5), ("", 16)])
-def test_a_released_model(released, tmp_path, regions, count):
-    vlm = from_vlm(*released, regions=regions)
-    looked = []
-    tower = vlm.family.see
-    vlm.family.see = lambda *args: looked.append(1) or tower(*args)
-    chat = Chat(Released(vlm), longest=4)
+def test_a_released_model(tmp_path, regions, count):
+    vlm = from_vlm(*tiny_llava(), regions=regions)
+    calls = []
+    encode = vlm.family.encode
+    vlm.family.encode = lambda *args: calls.append(1) or encode(*args)
+    chat = Chat(ReleasedConversationModel(vlm), longest=4)
     chat.show(square("red"))
     first, second = chat.ask("What?"), chat.ask("And?")
-    assert len(looked) == 1
+    assert len(calls) == 1
     assert second.tokens["region"] == count
     assert 1 <= first.tokens["answer"] <= 4
-    view = second.looks[0].views[0]
+    view = second.attention[0].views[0]
     assert view.regions.shape == (count,)
     assert view.visual == pytest.approx(float(view.regions.sum()))
     assert [path.name for path in draw_answer(second, tmp_path, 2)] == ["2-red.png"]
-
-
-def test_a_released_model_without_chat_template(released):
-    model, processor = released
-    plain = LlavaProcessor(
-        processor.image_processor, processor.tokenizer, 8, num_additional_image_tokens=1
-    )
-    with pytest.raises(ValueError, match="no chat template"):
-        Released(from_vlm(model, plain))

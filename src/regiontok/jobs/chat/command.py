@@ -12,12 +12,13 @@ from rich.table import Table
 
 from regiontok.draw.attention import draw_attention, percent
 from regiontok.draw.sheet import save_image
-from regiontok.jobs.chat.session import Answer, Chat, ranked
+from regiontok.jobs.chat.session import Chat, ChatAnswer, PictureAttention, ranked
 from regiontok.jobs.tokenize.output import slug
+from regiontok.model.region_attention import RegionAttention
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
 
-ROWS = 12  # regions of a table
+MAX_ROWS = 12  # regions of a table
 HELP = """/regions        which regions the last answer looked at: a table, and a picture on disk
 /image PATH     show another picture with the next question
 /reset          forget what was said; the pictures stay
@@ -26,65 +27,65 @@ HELP = """/regions        which regions the last answer looked at: a table, and 
 /quit           leave (or Ctrl-D); Ctrl-C stops an answer"""
 
 
-def region_tables(answer: Answer) -> list[Table]:
-    """For each picture, which of its regions the answer looked at: share of all attention, share of
-    that on the picture, box."""
-    tables = []
-    for look in answer.looks:
-        visual = look.views[0].visual
-        table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-        for head in ("region", "of all", "of visual", "box x0 y0 x1 y1"):
-            table.add_column(head, justify="right", no_wrap=True)
-        for name, share in (("G", look.views[0].whole), ("CLS", look.views[0].cls)):
-            if share:
-                table.add_row(name, percent(share), percent(share / visual), "")
-        rows = ranked(look)
-        for row in rows[:ROWS]:
-            name = f"{row['view']}.{row['region']}" if "view" in row else str(row["region"])
-            box = " ".join(f"{side:.0f}" for side in row["box"])
-            table.add_row(
-                name, percent(row["share"]), percent(row["share"] / visual if visual else 0), box
-            )
-        if len(rows) > ROWS:
-            table.add_row(
-                f"... {len(rows) - ROWS} more",
-                percent(sum(row["share"] for row in rows[ROWS:])),
-                "",
-                "",
-            )
-        tables.append(table)
-    return tables
+def region_tables(answer: ChatAnswer) -> list[Table]:
+    """For each picture a table of its regions, the most looked at first.
+
+    A row has the share of all attention, the share of that on the picture, and the region's box.
+    """
+    return [_region_table(attention) for attention in answer.attention]
 
 
-def draw_answer(answer: Answer, folder: Path, number: int) -> list[Path]:
-    """A drawing for each picture that the answer had, and for each of its views if it has several
-    (the base view is 0): `folder/NUMBER[-PICTURE]-NAME[-VIEW].png`."""
+def _region_table(attention: PictureAttention) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for head in ("region", "of all", "of visual", "box x0 y0 x1 y1"):
+        table.add_column(head, justify="right", no_wrap=True)
+    visual = attention.first_view.visual
+    for letters, share in _letters(attention.first_view).items():
+        table.add_row(letters, percent(share), percent(share / visual), "")
+    rows = ranked(attention)
+    for row in rows[:MAX_ROWS]:
+        name = f"{row['view']}.{row['region']}" if "view" in row else str(row["region"])
+        of_visual = row["share"] / visual if visual else 0
+        box = " ".join(f"{side:.0f}" for side in row["box"])
+        table.add_row(name, percent(row["share"]), percent(of_visual), box)
+    if len(rows) > MAX_ROWS:
+        share = sum(row["share"] for row in rows[MAX_ROWS:])
+        table.add_row(f"... {len(rows) - MAX_ROWS} more", percent(share), "", "")
+    return table
+
+
+def _letters(view: RegionAttention) -> dict[str, float]:
+    """The shares of what is no region, by the letters that stand for it in tables and drawings."""
+    return {name: share for name, share in (("G", view.whole), ("CLS", view.cls)) if share}
+
+
+def draw_answer(answer: ChatAnswer, folder: Path, number: int) -> list[Path]:
+    """Draw where an answer looked: a drawing for each view of each picture.
+
+    They are `folder/NUMBER[-PICTURE]-NAME[-VIEW].png`; the base view is 0, and numbers stand only
+    where there are several pictures or views.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for place, look in enumerate(answer.looks):
-        shown = look.shown
-        for view, (found, regions) in enumerate(zip(look.views, shown.regions(), strict=True)):
-            letters = {
-                name: share for name, share in (("G", found.whole), ("CLS", found.cls)) if share
-            }
+    for index, attention in enumerate(answer.attention):
+        shown = attention.picture
+        picture_index = [str(index)] if len(answer.attention) > 1 else []
+        stem = [str(number), *picture_index, slug(Path(shown.picture.name).stem)]
+        for view, (shares, regions) in enumerate(zip(attention.views, shown.regions, strict=True)):
             image = draw_attention(
-                shown.picture, shown.frames[view], regions, found.regions.numpy(), letters=letters
+                shown.picture,
+                shown.frames[view],
+                regions,
+                shares.regions.numpy(),
+                letters=_letters(shares),
             )
-            several = [str(place)] if len(answer.looks) > 1 else []
-            name = "-".join(
-                [
-                    str(number),
-                    *several,
-                    slug(Path(shown.picture.name).stem),
-                    *([str(view)] if len(look.views) > 1 else []),
-                ]
-            )
-            paths.append(save_image(image, folder / f"{name}.png"))
+            view_index = [str(view)] if len(attention.views) > 1 else []
+            paths.append(save_image(image, folder / f"{'-'.join([*stem, *view_index])}.png"))
     return paths
 
 
 @dataclass(frozen=True)
-class Desk:
+class ChatOutput:
     """Where a chat goes.
 
     Attributes:
@@ -98,8 +99,8 @@ class Desk:
     out: Path
 
 
-def written(stream: TextIO) -> Callable[[str], None]:
-    """Writes pieces of text at once."""
+def writer_to(stream: TextIO) -> Callable[[str], None]:
+    """A function that writes pieces of text to a stream at once."""
 
     def say(text: str) -> None:
         stream.write(text)
@@ -108,8 +109,13 @@ def written(stream: TextIO) -> Callable[[str], None]:
     return say
 
 
-def typed(read: Callable[[str], str], say: Callable[[str], None]) -> Iterator[str]:
-    """Lines from a terminal (`read` is `input`) until Ctrl-D; Ctrl-C at the prompt ends nothing."""
+def typed_lines(read: Callable[[str], str], say: Callable[[str], None]) -> Iterator[str]:
+    """Lines from a terminal until Ctrl-D; Ctrl-C at the prompt ends nothing.
+
+    Args:
+        read: takes the prompt and gives the line, as `input` does.
+        say: takes what is said about the keys.
+    """
     while True:
         try:
             yield read("> ")
@@ -127,11 +133,15 @@ def reports(session: Chat, questions: Iterable[str]) -> Iterator[dict[str, Any]]
             yield {"command": "chat", **session.ask(question.strip()).report()}
 
 
-def converse(session: Chat, lines: Iterable[str], desk: Desk, *, strict: bool = False) -> None:
-    """Answer lines one by one, until they end or `/quit`; a mistake is said and the chat goes on.
+def converse(
+    session: Chat, lines: Iterable[str], output: ChatOutput, *, strict: bool = False
+) -> None:
+    """Answer lines one by one, until they end or `/quit`.
+
+    A mistake is said and the chat goes on.
 
     Raises:
-        ValueError, OSError: `strict`, and a mistake.
+        ValueError, OSError: If there is a mistake and `strict` is set.
     """
     for line in lines:
         line = line.strip()
@@ -140,74 +150,75 @@ def converse(session: Chat, lines: Iterable[str], desk: Desk, *, strict: bool = 
         if not line:
             continue
         try:
-            _one(session, line, desk)
+            _answer_line(session, line, output)
         except (ValueError, OSError) as error:
             if strict:
                 raise
-            desk.say(f"{' '.join(str(error).split())}\n")
+            output.say(f"{' '.join(str(error).split())}\n")
 
 
-def _one(session: Chat, line: str, desk: Desk) -> None:
-    """A command, or a question."""
-    word, _, rest = line.partition(" ")
+def _answer_line(session: Chat, line: str, output: ChatOutput) -> None:
+    """Do a command, or answer a question."""
+    word, _, argument = line.partition(" ")
     commands = {
-        "/regions": _regions,
-        "/image": _image,
+        "/regions": _say_regions,
+        "/image": _show_image,
         "/reset": _reset,
         "/save": _save,
         "/help": _help,
     }
     if word in commands:
-        commands[word](session, rest.strip(), desk)
+        commands[word](session, argument.strip(), output)
     elif word.startswith("/") and "/" not in word[1:]:
         raise ValueError(
             f"no command {word}{nearest(word, [*commands, '/quit'])}; /help lists them"
         )
     else:
-        answer = session.ask(line, desk.say)
-        desk.say(" [stopped]\n" if answer.stopped else "\n")
+        answer = session.ask(line, output.say)
+        output.say(" [stopped]\n" if answer.stopped else "\n")
 
 
-def _regions(session: Chat, _rest: str, desk: Desk) -> None:
+def _say_regions(session: Chat, _argument: str, output: ChatOutput) -> None:
     if not session.answers:
         raise ValueError("no answer yet: ask something first")
-    if not session.answers[-1].looks:
-        raise ValueError(session.blind or "the last answer had no picture with regions to look at")
-    for look, table in zip(
-        session.answers[-1].looks, region_tables(session.answers[-1]), strict=True
-    ):
-        share = percent(look.views[0].visual)
-        desk.say(
-            f"{look.shown.picture.name}: {share} of the answer's attention (mean over its tokens, heads and layers)\n"
+    answer = session.answers[-1]
+    if not answer.attention:
+        raise ValueError(
+            session.no_attention or "the last answer had no picture with regions to look at"
         )
-        desk.table(table)
-    for path in draw_answer(session.answers[-1], desk.out, len(session.answers)):
-        desk.say(f"look at {path}\n")
+    for attention, table in zip(answer.attention, region_tables(answer), strict=True):
+        share = percent(attention.first_view.visual)
+        output.say(
+            f"{attention.picture.picture.name}: {share} of the answer's attention (mean over its "
+            "tokens, heads and layers)\n"
+        )
+        output.table(table)
+    for path in draw_answer(answer, output.out, len(session.answers)):
+        output.say(f"look at {path}\n")
 
 
-def _image(session: Chat, rest: str, desk: Desk) -> None:
-    if not rest:
+def _show_image(session: Chat, argument: str, output: ChatOutput) -> None:
+    if not argument:
         raise ValueError("say which: /image PATH")
-    picture = session.show(str(Path(rest).expanduser()))
-    desk.say(
-        f"{picture.name}: {picture.size[1]} x {picture.size[0]} px, shown with the next question\n"
-    )
+    picture = session.show(str(Path(argument).expanduser()))
+    height, width = picture.size
+    output.say(f"{picture.name}: {width} x {height} px, shown with the next question\n")
 
 
-def _reset(session: Chat, _rest: str, desk: Desk) -> None:
+def _reset(session: Chat, _argument: str, output: ChatOutput) -> None:
     session.reset()
-    desk.say("forgotten; the pictures stay\n")
+    output.say("forgotten; the pictures stay\n")
 
 
-def _save(session: Chat, rest: str, desk: Desk) -> None:
-    if not rest:
+def _save(session: Chat, argument: str, output: ChatOutput) -> None:
+    if not argument:
         raise ValueError("say where: /save FILE.json")
-    path = Path(rest).expanduser()
+    path = Path(argument).expanduser()
     text = json.dumps([answer.report() for answer in session.answers], ensure_ascii=False, indent=2)
     with replacing(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
-    desk.say(f"{len(session.answers)} answers in {path}\n")
+    output.say(f"{len(session.answers)} answers in {path}\n")
 
 
-def _help(_session: Chat, _rest: str, desk: Desk) -> None:
-    desk.say(HELP + "\n")
+def _help(_session: Chat, _argument: str, output: ChatOutput) -> None:
+    output.say(HELP + "\n")

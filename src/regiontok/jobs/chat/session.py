@@ -1,5 +1,4 @@
-"""A conversation about pictures: each is encoded once, answers stream, and what they looked at is
-kept."""
+"""A conversation about pictures: each is encoded once, answers stream, and attention is kept."""
 
 from __future__ import annotations
 
@@ -7,39 +6,60 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import TextStreamer
 
+from regiontok.conversation import (
+    ConversationModel,
+    Message,
+    PictureTokens,
+    PreparedConversation,
+)
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import KINDS
-from regiontok.jobs.chat.models import Prompt, Shown, Speaker, load_speaker
 from regiontok.jobs.tokenize.output import grid_boxes
-from regiontok.model.attention import RegionAttention, region_attention, watch
+from regiontok.model.attention import watch
+from regiontok.model.conversation import open_conversation_model
+from regiontok.model.region_attention import RegionAttention, region_attention
 
-PARTS = ("encode", "regions", "prefill", "decode")
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+STAGES = ("encode", "regions", "prefill", "decode")
 TOP = 5  # regions of a JSON line
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What one answer made of one picture: `views[v]` are the shares of view v's regions."""
-
-    shown: Shown
-    views: tuple[RegionAttention, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """One turn.
+class PictureAttention:
+    """Where in one picture an answer looked.
 
     Attributes:
-        question, text: what was said.
-        stopped: by Ctrl-C; the text is what had come.
-        tokens: of the prompt by kind, and of the answer.
-        seconds: by part; a picture is encoded in its first turn only.
-        looks: one a picture; empty if no attention could be kept.
+        picture: the picture and its tokens.
+        views: of each view, the shares of its regions.
+    """
+
+    picture: PictureTokens
+    views: tuple[RegionAttention, ...]
+
+    @property
+    def first_view(self) -> RegionAttention:
+        """The shares of the base view, which hold those of the whole image and of CLS."""
+        return self.views[0]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ChatAnswer:
+    """One turn of a chat.
+
+    Attributes:
+        question: the question.
+        text: the answer.
+        stopped: True if Ctrl-C ended the answer; the text is what had come.
+        tokens: number of tokens, of the prompt by kind, and of the answer.
+        seconds: seconds by stage of `STAGES`; a picture is encoded in its first turn only.
+        attention: where in each picture the answer looked; empty if no attention could be kept.
     """
 
     question: str
@@ -47,108 +67,133 @@ class Answer:
     stopped: bool
     tokens: dict[str, int]
     seconds: dict[str, float]
-    looks: tuple[Look, ...] = ()
+    attention: tuple[PictureAttention, ...] = ()
 
     def report(self) -> dict[str, Any]:
-        """What the JSON line says."""
+        """The answer as its JSON line has it."""
         return {
             "question": self.question,
             "answer": self.text,
             "stopped": self.stopped,
             "tokens": self.tokens,
-            "seconds": {part: round(value, 4) for part, value in self.seconds.items()},
-            "attention": [_attention_json(look) for look in self.looks],
+            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
+            "attention": [_attention_json(picture) for picture in self.attention],
         }
+
+
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    """The pictures that came with a question, and its answer ("" while it is still to come)."""
+
+    pictures: tuple[Picture, ...]
+    question: str
+    answer: str = ""
 
 
 @dataclass
 class Chat:
-    """A conversation: what was said, about which pictures.
+    """A conversation: what was said, and about which pictures.
 
     Attributes:
-        speaker: the model.
+        conversation_model: the model.
         longest: tokens of an answer at most.
         answers: the turns so far.
-        blind: why no attention can be kept of this model; "" if it can.
+        no_attention: why no attention can be kept of this model; "" if it can.
     """
 
-    speaker: Speaker
+    conversation_model: ConversationModel
     longest: int = 256
-    answers: list[Answer] = field(default_factory=list)
-    blind: str = ""
-    _waiting: list[Picture] = field(default_factory=list)
-    _turns: list[tuple[list[Picture], str, str]] = field(default_factory=list)
+    answers: list[ChatAnswer] = field(default_factory=list)
+    no_attention: str = ""
+    _waiting: tuple[Picture, ...] = ()  # pictures for the next question
+    _turns: tuple[_Turn, ...] = ()
 
     def __post_init__(self) -> None:
         try:
-            with watch(self.speaker.model):
+            with watch(self.conversation_model.model):
                 pass
         except ValueError as error:
-            self.blind = str(error)
+            self.no_attention = str(error)
 
-    def show(self, picture: Any) -> Picture:
-        """A picture for the next question, after those that wait already.
+    def show(self, image: Any) -> Picture:
+        """Show a picture with the next question, after those that wait already.
 
         Raises:
-            PictureError: it cannot be decoded.
+            PictureError: If it cannot be decoded.
         """
-        self._waiting.append(Picture.of(picture))
-        return self._waiting[-1]
+        picture = Picture.of(image)
+        self._waiting = (*self._waiting, picture)
+        return picture
 
     def reset(self) -> None:
         """Forget what was said; all pictures wait for the next question."""
-        self._waiting = [
-            picture for pictures, _, _ in self._turns for picture in pictures
-        ] + self._waiting
-        self._turns, self.answers = [], []
+        pictures = [picture for turn in self._turns for picture in turn.pictures]
+        self._waiting = (*pictures, *self._waiting)
+        self._turns, self.answers = (), []
 
-    def ask(self, question: str, say: Callable[[str], None] = lambda text: None) -> Answer:
-        """One question; the answer goes to `say` piece by piece. KeyboardInterrupt ends the answer,
-        and the turn counts.
+    def ask(self, question: str, say: Callable[[str], None] = lambda text: None) -> ChatAnswer:
+        """Ask one question.
+
+        The answer goes to `say` piece by piece. KeyboardInterrupt ends the answer, and the turn
+        counts.
 
         Raises:
-            ValueError: the conversation is longer than the model takes; it stays as it was.
+            ValueError: If the conversation is longer than the model takes; it stays as it was.
         """
-        turns = [*self._turns, (list(self._waiting), question, "")]
-        seconds = dict.fromkeys(PARTS, 0.0)
-        pictures = [picture for own, _, _ in turns for picture in own]
-        prompt = self.speaker.prompt(_messages(turns), pictures, seconds)
-        streamer = _Streamer(self.speaker.tokenizer, say)
+        turns = (*self._turns, _Turn(self._waiting, question))
+        pictures = [picture for turn in turns for picture in turn.pictures]
+        prepared = self.conversation_model.prepare(_messages(turns), pictures)
+        streamer = _Streamer(self.conversation_model.tokenizer, say)
         start = perf_counter()
-        rows, stopped = self._generate(prompt, streamer)
+        rows, stopped = self._generate(prepared, streamer)
         end = perf_counter()
-        seconds["prefill"] = (streamer.first or end) - start
-        seconds["decode"] = end - (streamer.first or end)
-        text = "".join(streamer.parts).strip()
-        looks = () if rows is None else _looks(prompt, rows)
-        answer = Answer(question, text, stopped, _counts(prompt, streamer.count), seconds, looks)
-        self._turns, self._waiting = [*self._turns, (list(self._waiting), question, text)], []
+        first_token = streamer.first_token or end
+        answer = ChatAnswer(
+            question=question,
+            text="".join(streamer.pieces).strip(),
+            stopped=stopped,
+            tokens=_token_counts(prepared, streamer.count),
+            seconds={
+                **dict.fromkeys(STAGES, 0.0),
+                **prepared.seconds,
+                "prefill": first_token - start,
+                "decode": end - first_token,
+            },
+            attention=() if rows is None else _attention(prepared, rows),
+        )
+        self._turns = (*self._turns, _Turn(self._waiting, question, answer.text))
+        self._waiting = ()
         self.answers.append(answer)
         return answer
 
-    def _generate(self, prompt: Prompt, streamer: _Streamer) -> tuple[torch.Tensor | None, bool]:
-        """`[layers heads r t]` at the visual columns, a row for each token that came (None if there
-        is none), and whether stopped."""
+    def _generate(
+        self, prepared: PreparedConversation, streamer: _Streamer
+    ) -> tuple[Float[Tensor, "layers heads r t"] | None, bool]:
+        """Attention at the visual columns, a row for each new token, and whether it was stopped.
+
+        There is no attention if none could be kept, no picture has a token, or no token came.
+        """
         options: dict[str, Any] = {
             "max_new_tokens": self.longest,
             "do_sample": False,
             "num_beams": 1,
             "streamer": streamer,
         }
-        stopped, seen = False, None
+        stopped, attention_watch = False, None
         with ExitStack() as stack:
-            if not self.blind:
-                seen = stack.enter_context(watch(self.speaker.model, keys=prompt.columns))
+            if not self.no_attention:
+                watching = watch(self.conversation_model.model, keys=prepared.visual_columns)
+                attention_watch = stack.enter_context(watching)
             try:
-                prompt.generate(**options)
+                prepared.generate(**options)
             except KeyboardInterrupt:
                 stopped = True
         if stopped:
             streamer.end()
-        if seen is None or not len(prompt.columns) or not streamer.count:
+        if attention_watch is None or not len(prepared.visual_columns) or not streamer.count:
             return None, stopped
-        del seen.steps[streamer.count :]  # what was stopped half way
-        return seen.attention()[:, 0], stopped
+        del attention_watch.steps[streamer.count :]  # a step that was stopped half way
+        return attention_watch.attention()[:, 0], stopped
 
 
 class _Streamer(TextStreamer):
@@ -156,69 +201,77 @@ class _Streamer(TextStreamer):
 
     def __init__(self, tokenizer: Any, say: Callable[[str], None]) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.parts: list[str] = []
-        self.first: float | None = None
+        self.pieces: list[str] = []
+        self.first_token: float | None = None  # the clock's time
         self.count = 0
         self._say = say
 
     def put(self, value: Any) -> None:
-        """A new token (or the prompt, which is left out)."""
+        """Take a new token, or the prompt, which is left out."""
         if not self.next_tokens_are_prompt:
-            self.first = self.first or perf_counter()
+            self.first_token = self.first_token or perf_counter()
             self.count += 1
         super().put(value)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """A piece of the answer."""
-        self.parts.append(text)
+        """Take a piece of the answer."""
+        self.pieces.append(text)
         if text:
             self._say(text)
 
 
-def _messages(turns: Sequence[tuple[list[Picture], str, str]]) -> list[dict[str, Any]]:
+def _messages(turns: Sequence[_Turn]) -> list[Message]:
     """The conversation as chat templates take it; the last answer is still to come."""
-    messages: list[dict[str, Any]] = []
-    for pictures, question, answer in turns:
-        parts = [*({"type": "image"} for _ in pictures), {"type": "text", "text": question}]
-        messages.append({"role": "user", "content": parts})
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    messages: list[Message] = []
+    for turn in turns:
+        images = [{"type": "image"} for _ in turn.pictures]
+        question = {"type": "text", "text": turn.question}
+        answer = {"type": "text", "text": turn.answer}
+        messages.append({"role": "user", "content": [*images, question]})
+        messages.append({"role": "assistant", "content": [answer]})
     return messages[:-1]
 
 
-def _counts(prompt: Prompt, new: int) -> dict[str, int]:
-    kinds = {kind: sum(one.tokens.count(kind) for one in prompt.shown) for kind in KINDS}
-    text = prompt.length - len(prompt.columns)
-    return {"text": text, **{kind: count for kind, count in kinds.items() if count}, "answer": new}
+def _token_counts(prepared: PreparedConversation, new: int) -> dict[str, int]:
+    """Tokens of the prompt by kind, and those of the answer."""
+    visual = {
+        kind: sum(picture.tokens.count(kind) for picture in prepared.pictures) for kind in KINDS
+    }
+    text = prepared.length - len(prepared.visual_columns)
+    present = {kind: count for kind, count in visual.items() if count}
+    return {"text": text, **present, "answer": new}
 
 
-def _looks(prompt: Prompt, rows: torch.Tensor) -> tuple[Look, ...]:
-    parts = rows.split([len(one.tokens) for one in prompt.shown], -1)
-    looks = []
-    for shown, own in zip(prompt.shown, parts, strict=True):
-        counts = [len(regions) for regions in shown.regions()]
-        if counts and own.shape[-1]:
-            looks.append(
-                Look(
-                    shown,
-                    tuple(
-                        region_attention(own, shown.tokens, k, view=v) for v, k in enumerate(counts)
-                    ),
-                )
+def _attention(
+    prepared: PreparedConversation, rows: Float[Tensor, "layers heads r t"]
+) -> tuple[PictureAttention, ...]:
+    """Where in each picture with regions and tokens the answer looked."""
+    counts = [len(picture.tokens) for picture in prepared.pictures]
+    attention = []
+    for picture, picture_rows in zip(prepared.pictures, rows.split(counts, -1), strict=True):
+        if picture.regions and picture_rows.shape[-1]:
+            views = tuple(
+                region_attention(picture_rows, picture.tokens, len(regions), view=view)
+                for view, regions in enumerate(picture.regions)
             )
-    return tuple(looks)
+            attention.append(PictureAttention(picture, views))
+    return tuple(attention)
 
 
-def ranked(look: Look) -> list[dict[str, Any]]:
-    """All regions of a picture, the most looked at first: share of all attention, box in pixels of
-    the picture."""
+def ranked(attention: PictureAttention) -> list[dict[str, Any]]:
+    """All regions of a picture, the most looked at first.
+
+    Each has its share of all attention, and its box in pixels of the picture.
+    """
     rows: list[dict[str, Any]] = []
-    for view, (found, regions) in enumerate(zip(look.views, look.shown.regions(), strict=True)):
-        boxes = look.shown.frames[view].boxes_to_pixels(grid_boxes(regions)).tolist()
-        for region, (share, box) in enumerate(zip(found.regions.tolist(), boxes, strict=True)):
-            where = {"view": view} if len(look.views) > 1 else {}
+    picture = attention.picture
+    for view, regions in enumerate(picture.regions):
+        boxes = picture.frames[view].boxes_to_pixels(grid_boxes(regions)).tolist()
+        shares = attention.views[view].regions.tolist()
+        for region, (share, box) in enumerate(zip(shares, boxes, strict=True)):
             rows.append(
                 {
-                    **where,
+                    **({"view": view} if len(attention.views) > 1 else {}),
                     "region": region,
                     "share": round(share, 6),
                     "box": [round(side, 1) for side in box],
@@ -227,14 +280,13 @@ def ranked(look: Look) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["share"])
 
 
-def _attention_json(look: Look) -> dict[str, Any]:
-    first = look.views[0]
-    apart = {"visual": first.visual, "whole": first.whole, "cls": first.cls}
-    top = {"regions": ranked(look)[:TOP]}
+def _attention_json(attention: PictureAttention) -> dict[str, Any]:
+    view = attention.first_view
+    shares = {"visual": view.visual, "whole": view.whole, "cls": view.cls}
     return {
-        "image": look.shown.picture.name,
-        **{name: round(value, 6) for name, value in apart.items()},
-        **top,
+        "image": attention.picture.picture.name,
+        **{name: round(share, 6) for name, share in shares.items()},
+        "regions": ranked(attention)[:TOP],
     }
 
 
@@ -247,14 +299,20 @@ def open_chat(
     longest: int = 256,
     device: str = "cpu",
 ) -> Chat:
-    """A chat with a model about pictures; see `load_speaker`.
+    """A chat with a model about pictures.
+
+    Args:
+        name, regions, segmenter, device: see `open_conversation_model`.
+        images: pictures for the first question.
+        longest: tokens of an answer at most.
 
     Raises:
-        ValueError: no such model, or one without tokenizer or chat template.
-        PictureError: a picture that is missing or damaged; it is found before the model is loaded.
+        ValueError: If there is no such model, or it has no tokenizer or chat template.
+        PictureError: If a picture is missing or damaged; it is found before the model is loaded.
     """
     pictures = [Picture.of(image) for image in images]
-    session = Chat(load_speaker(name, regions=regions, segmenter=segmenter, device=device), longest)
+    model = open_conversation_model(name, regions=regions, segmenter=segmenter, device=device)
+    session = Chat(model, longest)
     for picture in pictures:
         session.show(picture)
     return session

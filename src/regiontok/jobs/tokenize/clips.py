@@ -175,7 +175,8 @@ def strip(results: Sequence[SpecResult], most: int = FRAMES) -> Image.Image:
         results: one result a region spec, over one clip.
         most: frames on the strip at most.
     """
-    clip: Clip = results[0].run.pictures[0]
+    clip = results[0].run.pictures[0]
+    assert isinstance(clip, Clip)
     frame = results[0].run.grids[0].frame
     photos = [
         Panel(scaled(clip.frames[index], column_width(FRAMES)), frame_title(clip, index))

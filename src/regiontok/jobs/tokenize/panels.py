@@ -29,7 +29,7 @@ def panels(results: Sequence[SpecResult], index: int, *, longest: int = 640) -> 
         index: place of the image in the batch.
         longest: pixels along the longer side of each panel.
     """
-    photo = results[0].run.pictures[index]
+    photo = _photo(results[0], index)
     height, width = photo.size
     drawn = [Panel(scaled(photo, longest), "photo", f"{width} × {height} px")]
     for result in results:
@@ -38,11 +38,17 @@ def panels(results: Sequence[SpecResult], index: int, *, longest: int = 640) -> 
     return drawn
 
 
+def _photo(result: SpecResult, index: int) -> Picture:
+    photo = result.run.pictures[index]
+    assert isinstance(photo, Picture)  # a clip has a strip of frames
+    return photo
+
+
 def _view_panel(result: SpecResult, index: int, view: int, longest: int) -> Panel:
     grid, regions = result.run.grids[view], result.run.regions[view]
     names = _names_to_draw(result.names, regions) if result.names else None
     drawing = draw_regions(
-        result.run.pictures[index],
+        _photo(result, index),
         grid.frame,
         regions,
         style="colours" if len(regions) <= COLOURED else "borders",

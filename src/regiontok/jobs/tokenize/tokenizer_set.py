@@ -18,7 +18,8 @@ from regiontok.measures import naming
 from regiontok.methods import RegionStep
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.tokenizer.region_tokenizer import RegionTokenizer, Run
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+from regiontok.tokenizer.run import Run
 from regiontok.tokenizer.regionizer import build_encoder
 
 if TYPE_CHECKING:

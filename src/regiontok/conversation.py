@@ -1,0 +1,86 @@
+"""The contract of a model that one talks with about pictures, whoever made its visual tokens.
+
+A trained `RegionVLM` (`regiontok.model.conversation`) and a released model with regions inside
+(`regiontok.released.conversation`) fulfil it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from regiontok.core.frame import Frame
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Regions
+from regiontok.core.tokens import Tokens
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor, nn
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class PictureTokens:
+    """One picture as a language model gets it.
+
+    Attributes:
+        picture: the picture, decoded.
+        tokens: its visual tokens; their values have the language model's width.
+        frames: of each view, how the picture lies under its grid.
+        regions: the regions of each view, on the CPU; empty if the model's own tokens are of no
+            region.
+    """
+
+    picture: Picture
+    tokens: Tokens
+    frames: tuple[Frame, ...]
+    regions: tuple[Regions, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedConversation:
+    """A conversation ready to be answered.
+
+    Attributes:
+        pictures: the pictures of the conversation, in the order of their places.
+        visual_columns: `[t]` int64: where the visual tokens of all pictures stand in the row.
+        length: tokens of the row, text and visual.
+        seconds: seconds spent on pictures that are new: "encode" and "regions".
+        generate: takes options of transformers' `generate`, and answers.
+    """
+
+    pictures: tuple[PictureTokens, ...]
+    visual_columns: Int[Tensor, "t"]
+    length: int
+    seconds: Mapping[str, float]
+    generate: Callable[..., Any]
+
+
+class ConversationModel(Protocol):
+    """A model that talks about pictures.
+
+    Attributes:
+        model: the module whose attention `regiontok.model.attention.watch` can keep.
+        tokenizer: tokenizer of the language model.
+    """
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    def prepare(
+        self, messages: Sequence[Message], pictures: Sequence[Picture]
+    ) -> PreparedConversation:
+        """The conversation as the language model gets it; a picture is encoded at most once.
+
+        Args:
+            messages: messages as chat templates of transformers take them; an image part stands for
+                each picture.
+            pictures: the pictures, in the order of their places in the messages.
+        """
+        ...

@@ -1,0 +1,139 @@
+"""Conversations with a trained RegionVLM, and the models of all kinds that one can talk with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regiontok.conversation import (
+    ConversationModel,
+    Message,
+    PictureTokens,
+    PreparedConversation,
+)
+from regiontok.core.picture import Picture
+from regiontok.core.tokens import cat
+from regiontok.model.config import RegionVLMConfig
+from regiontok.model.processor import RegionVLMProcessor, load_processor
+from regiontok.model.vlm import RegionVLM
+from regiontok.released.conversation import ReleasedConversationModel
+from regiontok.released.loading import from_vlm
+from regiontok.system.checkpoint import read_json
+from regiontok.system.pretrained import quiet_transformers
+
+
+class TrainedConversationModel:
+    """A `RegionVLM` that talks about pictures; each is encoded once.
+
+    Args:
+        model: the model.
+        processor: its processor.
+
+    Raises:
+        ValueError: If the tokenizer's placeholder is not the model's, or there is no chat template.
+    """
+
+    def __init__(self, model: RegionVLM, processor: RegionVLMProcessor) -> None:
+        if processor.image_token_id != model.config.image_token_id:
+            raise ValueError(
+                f"the processor's {processor.image_token} has the id {processor.image_token_id}, "
+                f"the model's placeholder {model.config.image_token_id}: it is another model's "
+                "processor"
+            )
+        if not processor.chat_template:
+            raise ValueError(
+                "the tokenizer has no chat template: save one with it "
+                "(tokenizer.chat_template = ...)"
+            )
+        self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
+        self._picture_tokens: dict[str, PictureTokens] = {}  # by the picture's key
+
+    def prepare(
+        self, messages: Sequence[Message], pictures: Sequence[Picture]
+    ) -> PreparedConversation:
+        """See `ConversationModel.prepare`."""
+        seconds = {"encode": 0.0, "regions": 0.0}
+        picture_tokens = tuple(self._encoded(picture, seconds) for picture in pictures)
+        ids = self._ids(messages)
+        tokens = cat([picture.tokens for picture in picture_tokens]) if picture_tokens else None
+        spliced = self.model.spliced(ids, None, tokens, side="left")
+
+        def generate(**options: Any) -> Any:
+            return self.model.generate(ids, None, tokens, **options)
+
+        return PreparedConversation(
+            pictures=picture_tokens,
+            visual_columns=(spliced.visual[0] >= 0).nonzero()[:, 0],
+            length=spliced.mask.shape[1],
+            seconds=seconds,
+            generate=generate,
+        )
+
+    def _ids(self, messages: Sequence[Message]) -> torch.Tensor:
+        """`[1 l]`, the conversation as ids, with one placeholder a picture."""
+        text = self.processor.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True
+        )
+        begun = bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
+        encoding = self.tokenizer(text, add_special_tokens=not begun, return_tensors="pt")
+        ids: torch.Tensor = encoding.input_ids.to(self.model.device)
+        return ids
+
+    @torch.no_grad()
+    def _encoded(self, picture: Picture, seconds: dict[str, float]) -> PictureTokens:
+        """A picture's tokens; what they took is added to `seconds` if the picture is new."""
+        if picture.key not in self._picture_tokens:
+            run = self.model.run([picture])
+            seconds["encode"] += run.seconds["segment"] + run.seconds["encode"]
+            seconds["regions"] += run.seconds["regions"] + run.seconds["pool"]
+            self._picture_tokens[picture.key] = PictureTokens(
+                picture=picture,
+                tokens=run.tokens,
+                frames=tuple(grid.frame for grid in run.grids),
+                regions=tuple(regions.to("cpu") for regions in run.regions),
+            )
+        return self._picture_tokens[picture.key]
+
+
+def open_conversation_model(
+    name: str, *, regions: str = "", segmenter: str = "", device: str = "cpu"
+) -> ConversationModel:
+    """A trained `RegionVLM` by its folder, or a released model by hub name or folder.
+
+    Args:
+        name: hub name or folder.
+        regions, segmenter: specs for a released model; a trained one has its own.
+        device: where it runs.
+
+    Raises:
+        ValueError: If there is no model, it has no tokenizer or chat template, or regions are given
+            for a model that has its own.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{name} holds no config.json: give the folder of a model (save_pretrained), or a hub "
+            "name"
+        )
+    if folder.is_dir() and _model_type(folder) == RegionVLMConfig.model_type:
+        if regions or segmenter:
+            raise ValueError(
+                f"{name} was trained with its own regions: leave out --regions and --segmenter"
+            )
+        processor = load_processor(folder)
+        with quiet_transformers():
+            model = RegionVLM.from_pretrained(folder)
+        return TrainedConversationModel(model.to(device).eval(), processor)
+    released = from_vlm(name, regions=regions, segmenter=segmenter or None, device=device)
+    return ReleasedConversationModel(released)
+
+
+def _model_type(folder: Path) -> str:
+    config_file = folder / "config.json"
+    try:
+        return str(read_json(config_file).get("model_type"))
+    except OSError as error:
+        raise ValueError(f"{config_file} cannot be read ({error})") from None

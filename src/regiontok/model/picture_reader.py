@@ -1,0 +1,194 @@
+"""PictureReader: the visual side of a RegionVLM, from pictures to the language model's tokens."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from regiontok.core.clip import Clip
+from regiontok.core.grid import PatchGrid, images_of
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Members, Regions
+from regiontok.core.tokens import Tokens
+from regiontok.model.config import RegionVLMConfig
+from regiontok.model.delimiters import with_embeddings
+from regiontok.model.visual import (
+    OtherSteps,
+    VisualInput,
+    black_pixel,
+    on_device,
+    one_patch,
+    steps_by_image,
+    trails_by_steps,
+    views_by_image,
+)
+from regiontok.settings import registry
+from regiontok.tokenizer.clock import Clock
+from regiontok.tokenizer.head import VisualHead
+from regiontok.tokenizer.pipeline import last_members
+from regiontok.tokenizer.regionizer import Regionizer, build_encoder
+from regiontok.tokenizer.run import Run
+
+
+class PictureReader(PreTrainedModel):
+    """The visual side of a `RegionVLM`, which makes its modules.
+
+    Attributes:
+        head: norm, pool and connector: what turns regions into tokens of the language model's
+            width.
+        vision: the encoder's weights if they are tuned; there is none with a frozen encoder.
+        regionizer: encoder, segmenter, transforms, steps. Nothing of it is in the checkpoint, but a
+            tuned encoder's weights.
+    """
+
+    config: RegionVLMConfig
+    head: VisualHead
+    vision: nn.Module
+    _frozen: tuple[torch.device, Regionizer] | None  # built on a device
+
+    @property
+    def regionizer(self) -> Regionizer:
+        """Encoder, segmenter, transforms and steps, built at first use on the model's device.
+
+        Raises:
+            ValueError: If the encoder's weights are others than the model was made with.
+        """
+        if self._frozen is None or self._frozen[0] != self.device:
+            self._frozen = self.device, self._build_regionizer()
+        regionizer = self._frozen[1]
+        if self.config.tune_encoder:  # each time: peft may have wrapped the module
+            regionizer = copy.copy(regionizer)
+            regionizer.encoder = regionizer.encoder.tuned(self.vision)
+        return regionizer
+
+    def _build_regionizer(self) -> Regionizer:
+        settings = self.config.settings
+        encoder = build_encoder(settings.encoder)
+        if self.config.visual_identity not in ("", encoder.identity):
+            raise ValueError(
+                f"this model was made with other weights of {settings.encoder} "
+                f"({self.config.visual_identity}) than are here ({encoder.identity})"
+            )
+        return Regionizer.of(settings, device=str(self.device), encoder=encoder)
+
+    def see(
+        self, pictures: Sequence[VisualInput], *, draw: int = 0, regions: OtherSteps = None
+    ) -> Tokens:
+        """Visual tokens of the language model's width.
+
+        Args:
+            pictures: pictures, or their cached features: a `PatchGrid` is taken as the encoder's
+                answer. With tiles, cached views of a picture follow one another, the base view
+                first.
+            draw: see `forward`.
+            regions: steps in place of the model's own, for all pictures or one a picture (None: the
+                model's own). "" is the model without masks (row O5): every patch, through the same
+                weights, and no segmenter is asked. With pool `select` and the whole image in front
+                (row O6) that block is every patch already, and nothing follows it.
+
+        Raises:
+            ValueError: If a `PatchGrid` is given and the encoder is tuned: it holds what the
+                weights were. If there are more or fewer `regions` than pictures.
+        """
+        return self._see(pictures, None, draw=draw, regions=regions)[0]
+
+    def run(
+        self, pictures: Sequence[Picture | Clip], *, draw: int = 0, regions: OtherSteps = None
+    ) -> Run:
+        """The visual tokens of pictures and everything on the way to them; see `see`."""
+        clock = Clock()
+        tokens, grids, trails = self._see(pictures, clock, draw=draw, regions=regions)
+        return Run(tokens, list(pictures), grids, trails, clock.seconds)
+
+    def _see(
+        self,
+        pictures: Sequence[VisualInput],
+        clock: Clock | None,
+        *,
+        draw: int,
+        regions: OtherSteps,
+    ) -> tuple[Tokens, list[PatchGrid], list[list[Regions]]]:
+        """Tokens, views and the regions of each view; a clock waits for the GPU at each stage."""
+        raw = [picture for picture in pictures if not isinstance(picture, PatchGrid)]
+        if self.config.tune_encoder and len(raw) < len(pictures):
+            raise ValueError(
+                "cached features do not follow an encoder that is tuned: pass pictures, or set "
+                "tune_encoder=False"
+            )
+        cached_bases = sum(
+            isinstance(picture, PatchGrid) and picture.view == 0 for picture in pictures
+        )
+        steps = steps_by_image(regions, len(raw) + cached_bases)
+        regionizer = self.regionizer
+        pipelines = {
+            text: regionizer if text is None else regionizer.but(text)
+            for text in dict.fromkeys(steps)
+        }
+        with torch.set_grad_enabled(self.config.tune_encoder and torch.is_grad_enabled()):
+            masks = any(pipeline.reads_masks for pipeline in pipelines.values())
+            fresh = regionizer.see(raw, masks=masks, draw=draw, clock=clock) if raw else []
+            grids = [
+                on_device(grid, self.device, self.head_dtype)
+                for grid in _in_order(pictures, views_by_image(fresh))
+            ]
+        owners = images_of(grids)
+        with torch.no_grad(), _stage(clock, "regions"):
+            detached = [grid.but(features=grid.features.detach()) for grid in grids]
+            trails = trails_by_steps(
+                self.head.read_by_steps(detached),
+                [steps[owner] for owner in owners],
+                pipelines,
+                whole_is_every_patch=self._whole_is_every_patch,
+            )
+        with _stage(clock, "pool"):
+            tokens = self.head(grids, last_members(trails, grids))
+            delimiter = self.config.delimiter_token_id
+            if delimiter >= 0:
+                tokens = with_embeddings(tokens, delimiter, self.get_input_embeddings())
+        return tokens, grids, trails
+
+    @property
+    def _whole_is_every_patch(self) -> bool:
+        settings = self.config.settings
+        return settings.whole and registry.build("pool", settings.pool).keeps_patches
+
+    @property
+    def head_dtype(self) -> torch.dtype:
+        """The type of the connector's weights."""
+        return next(self.head.connector.parameters()).dtype
+
+    def zero_through_head(self) -> Tensor:
+        """Zero, by way of the head (and a tuned encoder).
+
+        A batch of text alone must not leave ranks of DDP waiting for gradients.
+        """
+        if self.config.tune_encoder:
+            grids = [
+                on_device(grid, self.device, self.head_dtype)
+                for grid in self.regionizer.encoder.encode([black_pixel()])
+            ]
+        else:
+            grids = [one_patch(self.config.visual_width, self.device, self.head_dtype)]
+        members = Members.of([Regions.singletons(grid.grid, grid.valid) for grid in grids])
+        zero: Tensor = (self.head(grids, members).values * 0).sum()
+        return zero
+
+
+def _in_order(
+    pictures: Sequence[VisualInput], fresh: Sequence[Sequence[PatchGrid]]
+) -> list[PatchGrid]:
+    """Cached views and the fresh ones of the pictures between them, all in their order."""
+    fresh_views = iter(fresh)
+    grids: list[PatchGrid] = []
+    for picture in pictures:
+        grids += [picture] if isinstance(picture, PatchGrid) else next(fresh_views)
+    return grids
+
+
+def _stage(clock: Clock | None, stage: str) -> AbstractContextManager[None]:
+    return nullcontext() if clock is None else clock(stage)

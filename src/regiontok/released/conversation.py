@@ -1,0 +1,83 @@
+"""Conversations with a released model: see `regiontok.conversation`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from regiontok.conversation import Message, PictureTokens, PreparedConversation
+from regiontok.core.picture import Picture
+from regiontok.core.regions import Regions
+from regiontok.core.tokens import REGION, Tokens
+from regiontok.released.family import ImageTokens
+from regiontok.released.vlm import ReleasedVLM, TokenCache
+
+
+class ReleasedConversationModel:
+    """A released model that talks about pictures.
+
+    The tower sees the pictures of a conversation once, until another is added, since some models
+    see several together. What `prepare` takes counts as encoding, regions included.
+
+    Args:
+        model: the released model.
+
+    Raises:
+        ValueError: If its processor has no chat template.
+    """
+
+    def __init__(self, model: ReleasedVLM) -> None:
+        if not getattr(model.processor, "chat_template", None):
+            raise ValueError(
+                "the model's processor has no chat template, so it is no model to chat with"
+            )
+        self.model, self.tokenizer = model, model.processor.tokenizer
+        self._token_cache: TokenCache = {}
+
+    def prepare(
+        self, messages: Sequence[Message], pictures: Sequence[Picture]
+    ) -> PreparedConversation:
+        """See `ConversationModel.prepare`."""
+        start = perf_counter()
+        text = self.model.processor.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True
+        )
+        prepared = self.model.prepare(list(pictures) or None, text, cache=self._token_cache)
+        columns = (prepared.input_ids[0] == self.model.image_token_id).nonzero()[:, 0]
+
+        def generate(**options: Any) -> Any:
+            return self.model.generate(prepared, **options)
+
+        return PreparedConversation(
+            pictures=tuple(map(_picture_tokens, pictures, prepared.tokens)),
+            visual_columns=columns,
+            length=prepared.input_ids.shape[1],
+            seconds={"encode": perf_counter() - start},
+            generate=generate,
+        )
+
+
+def _picture_tokens(picture: Picture, image: ImageTokens) -> PictureTokens:
+    """The tokens of one picture, with the regions they are of.
+
+    The model's own tokens are patches where its one view has as many; else they belong to no
+    region.
+    """
+    regions, region, view = image.regions, image.region, image.view
+    if not regions and [len(image)] == [height * width for height, width in image.grids]:
+        regions = (Regions.singletons(image.grids[0]),)
+        region, view = torch.arange(len(image), device=region.device), torch.zeros_like(view)
+    tokens = Tokens(
+        values=image.values,
+        image=torch.zeros_like(region),
+        view=view,
+        region=region,
+        patch=torch.full_like(region, -1),
+        kind=torch.full_like(region, REGION),
+        images=1,
+    )
+    on_cpu = tuple(view_regions.to("cpu") for view_regions in regions)
+    return PictureTokens(picture, tokens, image.frames, on_cpu)
