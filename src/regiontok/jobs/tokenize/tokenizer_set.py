@@ -19,8 +19,8 @@ from regiontok.methods import RegionStep
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from regiontok.tokenizer.run import Run
 from regiontok.tokenizer.regionizer import build_encoder
+from regiontok.tokenizer.run import Run
 
 if TYPE_CHECKING:
     from jaxtyping import Float
