@@ -158,7 +158,9 @@ class _Page:
         need("matplotlib.backends.backend_agg", extra="plot").FigureCanvasAgg(self.canvas)
         self.pixels = need("matplotlib.transforms", extra="plot").Affine2D()  # `_cut` sets it
         self.boxes: list[tuple[Any, float, float, float, float]] = []  # axes, x, y, width, height
-        self.images = [[panel and self._fitted(panel) for panel in row] for row in figure.rows]
+        self.images = [
+            [self._fitted(panel) if panel else None for panel in row] for row in figure.rows
+        ]
         self.heights = [max((im.height for im in row if im), default=0) for row in self.images]
         self.row_titles = [
             (
@@ -187,7 +189,7 @@ class _Page:
             y = max(y + height, *(self._panel(i, j, y) for j in range(len(heads)))) + ROW_GAP
         for lines, rows in self.row_titles:
             middle = (tops[rows[0]] + tops[rows[-1]] + self.heights[rows[-1]]) / 2
-            upright = {"rotation": 90, "ha": "right", "va": "center"}
+            upright: dict[str, Any] = {"rotation": 90, "ha": "right", "va": "center"}
             self._write(lines, self.lefts[0] - 8, middle, HEAD, bold=True, **upright)
         if note := text_lines(figure.note, SMALL, self.width, bold=False):
             y = self._write(note, MARGIN, y + ROW_GAP, SMALL, GREY) + ROW_GAP

@@ -136,6 +136,8 @@ class EncoderPanels:
     def steps(self, kind: str) -> str:
         """The spec of the steps behind a panel of regions."""
         threshold = self.encoder.threshold
+        if threshold is None:
+            raise ValueError(f"{self.name} suggests no threshold of merging; name another encoder")
         if kind == "clusters":
             return f"merge({threshold})"
         # eps is an L2 distance on unit vectors: the root of 2 - 2 cos.
@@ -217,7 +219,7 @@ def figure(
     plan = plan.turned() if options.turned else plan
     side = panel_side(len(plan.heads))
     rows = [
-        [cell and sources[cell.encoder].panel(cell.kind, cell.picture, side) for cell in row]
+        [sources[c.encoder].panel(c.kind, c.picture, side) if c else None for c in row]
         for row in plan.rows
     ]
     return Figure(
