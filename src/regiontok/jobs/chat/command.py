@@ -215,8 +215,8 @@ def _save(session: Chat, argument: str, output: ChatOutput) -> None:
         raise ValueError("say where: /save FILE.json")
     path = Path(argument).expanduser()
     text = json.dumps([answer.report() for answer in session.answers], ensure_ascii=False, indent=2)
-    with replacing(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+    with replacing(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")
     output.say(f"{len(session.answers)} answers in {path}\n")
 
 
