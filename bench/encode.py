@@ -39,8 +39,7 @@ from PIL import Image
 
 from regiontok.core.canvas import batches, canvases
 from regiontok.core.picture import SUFFIXES, Picture
-from regiontok.encoders._lite_network import EdgePadded
-from regiontok.encoders.lite import Lite
+from regiontok.encoders.lite import EdgePadded, Lite
 from regiontok.encoders.transformers import Transformers
 from regiontok.system.prefetch import map_ahead
 from regiontok.tokenizer.regionizer import Regionizer

@@ -47,6 +47,9 @@ def runs(path: Path, *, slow: bool) -> bool:
 def folder(tmp_path, monkeypatch) -> Path:
     """A folder with the photos that pages speak of."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # what a page registers is gone after it
+    registered = {kind: dict(targets) for kind, targets in registry._REGISTERED.items()}
+    monkeypatch.setattr(registry, "_REGISTERED", registered)
     (tmp_path / "photos").mkdir()
     for name, photo in (("cat", photographs.chelsea()), ("coffee", photographs.coffee())):
         Image.fromarray(photo).resize((300, 200)).save(tmp_path / "photos" / f"{name}.jpg")

@@ -24,6 +24,7 @@ from regiontok.encoders._radio_tower import positions
 from regiontok.encoders.radio import Radio
 from regiontok.settings.registry import build, render, summary
 from regiontok.settings.spec import SpecError
+from regiontok.system import pretrained
 from samples.pictures import noise
 
 hub = pytest.importorskip("transformers")

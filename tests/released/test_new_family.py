@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +117,36 @@ def test_regions_of_single_patches_project_to_the_models_own_tokens(released):
         for text in ("", "windows(16)")
     )
     torch.testing.assert_close(regions.values, whole.values, atol=1e-5, rtol=1e-4)
+
+
+def test_an_installed_family_answers_on_the_command_line(released, tmp_path):
+    model, processor = released
+    checkpoint, site, photo = tmp_path / "model", tmp_path / "site", tmp_path / "photo.png"
+    model.save_pretrained(checkpoint)
+    processor.chat_template = (
+        "{% for m in messages %}{% for c in m.content %}"
+        "{{ '<image>' if c.type == 'image' else c.text }}{% endfor %}{% endfor %}"
+    )
+    processor.save_pretrained(checkpoint)
+    # what `pip install` leaves of a package that declares the family as an entry point
+    site.mkdir()
+    shutil.copy(paligemma_family.__file__, site / "my_paligemma.py")
+    information = site / "my_paligemma-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: my-paligemma\nVersion: 1.0\n"
+    )
+    (information / "entry_points.txt").write_text(
+        "[regiontok.family]\npaligemma = my_paligemma:PaliGemma\n"
+    )
+    PHOTOS[0].save(photo)
+    words = [str(checkpoint), str(photo), "--ask", "What is it?", "--json", "--longest", "4"]
+    process = subprocess.run(
+        [sys.executable, "-m", "regiontok", "chat", *words, "--regions", "merge(k=5)"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    (answer,) = map(json.loads, process.stdout.splitlines())
+    assert answer["tokens"]["region"] == 5, answer

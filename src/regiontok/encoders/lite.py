@@ -43,6 +43,7 @@ from regiontok.encoders._lite_network import (
     imagenet_names,
     lite_network,
 )
+from regiontok.encoders._lite_network import EdgePadded as EdgePadded  # benches build it
 from regiontok.methods import CanvasEncoder
 
 if TYPE_CHECKING:

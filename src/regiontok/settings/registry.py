@@ -199,11 +199,11 @@ def expand(kind: str, call: Call) -> Call:
 def summary(kind: str, name: str) -> str:
     """The first line of the docstring of a method's module, which is not imported.
 
-    "" if the module cannot be found, as for a package that declares more than it installs.
+    "" if the module has no file that can be found, as for a class defined in a notebook.
     """
     try:
         module = find_spec(_target(kind, name).split(":")[0])
-    except ImportError:
+    except (ImportError, ValueError):  # ValueError: a module made by hand, as in a notebook
         module = None
     if not module or not module.origin:
         return ""
