@@ -1,20 +1,26 @@
 """A conversation as text, and the spans of it that are supervised.
 
-The template is a tokenizer's own chat template, or a published one by name.
+The template is a tokenizer's own chat template, or a published one by name. Either is a jinja text,
+`Template.chat_template`, which is saved with the model: asked through it, a model reads the text it
+was trained on.
 
 After: LLaVA-1.5's `plain` (stage 1: the pictures, then the caption and a line end) and `vicuna_v1`
 (stage 2), rows D13, O4; chat templates of transformers, `{% generation %}` marks included.
 Differs: a chat template without marks is rendered twice, with the answers and with a sentinel in
 place of each: what lies between tells where the answers stand, and putting them back must give the
 first text. (Rendering growing prefixes refuses Qwen3, whose template writes an empty <think> block
-before the last answer only; it stays outside the span, as in a prompt with thinking off.)
+before the last answer only; it stays outside the span, as in a prompt with thinking off.) What a
+chat template takes from the day it is rendered on is a constant here: see `DATE`.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from jinja2 import TemplateError
@@ -23,16 +29,53 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from regiontok.data.records import IMAGE, RecordError, Turn
 from regiontok.system.choices import nearest
 
+# The date that chat templates write (Llama 3.x: "Today Date: 26 Jul 2024"), whatever the day:
+# training must not depend on it, and a resumed run must be exact. It is the one that Llama 3.1's
+# template falls back on.
+DATE = date(2024, 7, 26)
 VICUNA = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 NAMED = ("plain", "vicuna_v1")
+_LOG = logging.getLogger(__name__)
 _PROBE = (
-    Turn("user", "Zqa one?"),
+    Turn("user", f"{IMAGE}\nZqa one?"),
     Turn("assistant", "Zqb two."),
     Turn("user", "Zqc three?"),
     Turn("assistant", "Zqd four."),
+)
+# A message's parts as one text, as `RegionVLMProcessor` joins them: a line break stands between a
+# picture and the words behind it.
+_TEXT_OF = (
+    "{%- macro text_of(content) -%}"
+    "{%- if content is string -%}{{ content }}{%- else -%}"
+    "{%- set joined = namespace(text='') -%}"
+    "{%- for part in content -%}{%- if part['type'] == 'text' -%}"
+    "{%- if joined.text.endswith('<image>') and not part['text'][:1].isspace() -%}"
+    "{%- set joined.text = joined.text + '\\n' -%}{%- endif -%}"
+    "{%- set joined.text = joined.text + part['text'] -%}"
+    "{%- else -%}{%- set joined.text = joined.text + '<image>' -%}{%- endif -%}"
+    "{%- endfor -%}{{ joined.text }}{%- endif -%}{%- endmacro -%}"
+)
+_PLAIN = (
+    _TEXT_OF + "{%- set pictures = '<image>' * text_of(messages[0]['content']).count('<image>') -%}"
+    "{%- if not pictures or messages | map(attribute='role') | join(' ') "
+    "not in ('user', 'user assistant') -%}"
+    "{{ raise_exception('the template plain takes one question with a picture and one caption') }}"
+    "{%- endif -%}{{ BEGIN + pictures }}"
+    "{%- if messages | length == 2 -%}{{ text_of(messages[1]['content']) + '\\n' }}{%- endif -%}"
+)
+_VICUNA_V1 = (
+    _TEXT_OF + "{{ BEGIN }}"
+    "{%- if messages[0]['role'] == 'system' -%}{{ text_of(messages[0]['content']) }}"
+    "{%- else -%}{{ SYSTEM }}{%- endif -%}{{ ' ' }}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'user' -%}{{ 'USER: ' + text_of(message['content']) + ' ' }}"
+    "{%- elif message['role'] == 'assistant' -%}"
+    "{{ 'ASSISTANT: ' + text_of(message['content']) + END }}"
+    "{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ 'ASSISTANT:' }}{%- endif -%}"
 )
 
 
@@ -41,13 +84,12 @@ class Span:
     """The stretch of an answer in a text; all of it is supervised.
 
     Attributes:
-        start: where the assistant's words begin.
-        words: where they end, and the end token (or line end) begins.
-        stop: where that ends.
+        start: where the model begins to write: behind the prompt, so in front of a space that the
+            template puts between the prompt and the words.
+        stop: where the end token (or line end) behind the words ends.
     """
 
     start: int
-    words: int
     stop: int
 
 
@@ -71,6 +113,11 @@ class Template:
         tokenizer: the tokenizer whose chat template or special tokens are used.
         name: "plain", "vicuna_v1", or "" for the tokenizer's own chat template.
 
+    Attributes:
+        chat_template: the template as a jinja text. Set as the tokenizer's and the processor's chat
+            template and saved with the model, it makes `apply_chat_template(messages,
+            add_generation_prompt=True)` give the trained text up to the answer, on any day.
+
     Raises:
         ValueError: If the name is unknown, or if there is no chat template, it cannot give spans,
             or it puts no end token behind an answer.
@@ -89,28 +136,48 @@ class Template:
             )
         self.name = name or "chat template"
         self.tokenizer = tokenizer
-        self._begin = _begin_token(tokenizer)
-        self._end = _end_pattern(tokenizer)
-        self._jinja = "" if name else _chat_template(tokenizer)
-        if not name:
-            self._marked = bool(re.search(r"\{%-?\s*generation\s*-?%\}", self._jinja))
-            self._check_chat_template()
+        self.chat_template = _named_template(tokenizer, name) if name else _own_template(tokenizer)
+        self._end = re.compile("\n") if name == "plain" else _end_pattern(tokenizer)
+        self._marked = bool(re.search(r"\{%-?\s*generation\s*-?%\}", self.chat_template))
+        self._lead = ""
+        self._lead = self._checked_lead(_PROBE[:2] if name == "plain" else _PROBE)
 
-    def _check_chat_template(self) -> None:
+    def _checked_lead(self, probe: Sequence[Turn]) -> str:
+        """The white space between the end of a prompt and the words of the answer.
+
+        Raises:
+            ValueError: If the template cannot give the spans of answers.
+        """
+        owner = getattr(self.tokenizer, "name_or_path", "") or type(self.tokenizer).__name__
         try:
-            self.render(_PROBE)
+            rendered = self.render(probe)
         except RecordError as error:
-            owner = getattr(self.tokenizer, "name_or_path", "") or type(self.tokenizer).__name__
             raise ValueError(
                 f"the chat template of {owner} cannot give the spans of answers: {error}. "
                 f"Name a template ({', '.join(NAMED)}), or put {{% generation %}} marks around the "
                 "assistant's words and end token in it"
             ) from None
+        trained = rendered.text[: rendered.spans[-1].start]
+        try:
+            prompt, _ = self._render_jinja(probe[:-1], prompt=True)
+        except RecordError:  # it takes no conversation without an answer
+            prompt = ""
+        lead = trained.removeprefix(prompt)
+        if trained.startswith(prompt) and (not lead or lead.isspace()):
+            return lead
+        _LOG.warning(
+            "the chat template of %s ends a prompt with %r, but answers are trained behind %r: "
+            "what add_generation_prompt=True asks is not what is trained",
+            owner,
+            prompt[-40:],
+            trained[-40:],
+        )
+        return ""
 
     @property
     def identity(self) -> str:
         """Everything that decides the text and its spans, as text."""
-        return f"{self.name}: {self._jinja} {self.tokenizer.special_tokens_map} {self._begin}"
+        return f"{self.name}: {self.chat_template} {self.tokenizer.special_tokens_map}"
 
     def render(self, turns: Sequence[Turn]) -> RenderedConversation:
         """The text of a conversation and the spans of its answers.
@@ -118,48 +185,41 @@ class Template:
         Raises:
             RecordError: If the template does not take this conversation.
         """
-        if self.name == "plain":
-            return self._render_plain(turns)
-        if self.name == "vicuna_v1":
-            return self._render_vicuna(turns)
         return self._render_by_marks(turns) if self._marked else self._render_by_sentinels(turns)
 
-    def _render_plain(self, turns: Sequence[Turn]) -> RenderedConversation:
-        if [turn.role for turn in turns] != ["user", "assistant"] or IMAGE not in turns[0].text:
-            raise RecordError(
-                "the template plain takes one question with a picture and one caption"
-            )
-        pictures = self._begin + IMAGE * turns[0].text.count(IMAGE)
-        caption = turns[1].text
-        end_of_caption = len(pictures) + len(caption)
-        span = Span(len(pictures), end_of_caption, end_of_caption + 1)
-        return RenderedConversation(f"{pictures}{caption}\n", (span,))
+    def prompt(self, turns: Sequence[Turn]) -> RenderedConversation:
+        """The text in front of an answer that is to be written, as it is trained.
 
-    def _render_vicuna(self, turns: Sequence[Turn]) -> RenderedConversation:
-        end = self.tokenizer.eos_token
-        system = turns[0].text if turns[0].role == "system" else VICUNA
-        text, spans = f"{self._begin}{system} ", []
-        for turn in turns:
-            if turn.role == "user":
-                text += f"USER: {turn.text} "
-            elif turn.role == "assistant":
-                text += "ASSISTANT: "
-                end_of_words = len(text) + len(turn.text)
-                spans.append(Span(len(text), end_of_words, end_of_words + len(end)))
-                text += turn.text + end
-        return RenderedConversation(text, tuple(spans))
+        Args:
+            turns: a conversation whose next turn is the assistant's.
+
+        Returns:
+            The text, and the spans of the earlier answers.
+
+        Raises:
+            RecordError: If the template does not take this conversation.
+        """
+        rendered = self.render([*turns, Turn("assistant", _sentinel(len(turns)))])
+        return RenderedConversation(rendered.text[: rendered.spans[-1].start], rendered.spans[:-1])
 
     def _render_jinja(
-        self, turns: Sequence[Turn], *, marks: bool = False
+        self, turns: Sequence[Turn], *, marks: bool = False, prompt: bool = False
     ) -> tuple[str, list[tuple[int, int]]]:
-        """The chat template's text; with `marks`, the stretches that it marks as generated."""
+        """The template's text.
+
+        Args:
+            turns: the conversation.
+            marks: give also the stretches that the template marks as generated.
+            prompt: end with what asks for an answer.
+        """
         conversation = [{"role": turn.role, "content": turn.text} for turn in turns]
         variables = getattr(self.tokenizer, "special_tokens_map", {})
         try:
             rendered: Any = render_jinja_template(
                 [conversation],
-                chat_template=self._jinja,
+                chat_template=self.chat_template,
                 return_assistant_tokens_mask=marks,
+                add_generation_prompt=prompt,
                 **variables,
             )
         # a template that takes content as a list of parts, say, raises a TypeError
@@ -189,7 +249,7 @@ class Template:
                 raise RecordError(
                     "what the chat template marks as generated is not the answer and an end token"
                 )
-            spans.append(Span(start + offset, start + offset + len(words), stop))
+            spans.append(self._span(text, start + offset, stop))
         return RenderedConversation(text, tuple(spans))
 
     def _render_by_sentinels(self, turns: Sequence[Turn]) -> RenderedConversation:
@@ -207,10 +267,10 @@ class Template:
         for words in (answers, [answer.strip() for answer in answers]):
             filled = zip(pieces, [*words, ""], strict=True)
             if "".join(string for pair in filled for string in pair) == text:
-                return RenderedConversation(text, self._spans(pieces, words))
+                return RenderedConversation(text, self._spans(text, pieces, words))
         raise RecordError("the chat template changes the words of an answer")
 
-    def _spans(self, pieces: list[str], answers: list[str]) -> tuple[Span, ...]:
+    def _spans(self, text: str, pieces: list[str], answers: list[str]) -> tuple[Span, ...]:
         """The spans of answers that stand between pieces of the template's own text."""
         spans, start = [], 0
         for piece, answer, next_piece in zip(pieces, answers, pieces[1:], strict=False):
@@ -222,13 +282,92 @@ class Template:
                     f"({next_piece[:20]!r} stands there)"
                 )
             end_of_words = start + len(answer)
-            spans.append(Span(start, end_of_words, end_of_words + end.end()))
+            spans.append(self._span(text, start, end_of_words + end.end()))
             start = end_of_words
         return tuple(spans)
+
+    def _span(self, text: str, words: int, stop: int) -> Span:
+        """The span of an answer whose words begin at `words`."""
+        lead = len(self._lead) if text[:words].endswith(self._lead) else 0
+        return Span(words - lead, stop)
 
 
 def _sentinel(number: int) -> str:
     return f"Zq{number}sentinel{number}qZ"
+
+
+def _named_template(tokenizer: Any, name: str) -> str:
+    """A named template as jinja text, with the tokenizer's special tokens written out."""
+    constants = {
+        "BEGIN": _begin_token(tokenizer),
+        "END": str(tokenizer.eos_token or ""),
+        "SYSTEM": VICUNA,
+    }
+    template = _PLAIN if name == "plain" else _VICUNA_V1
+    return (
+        "".join(
+            f"{{%- set {constant} = {json.dumps(text, ensure_ascii=False)} -%}}"
+            for constant, text in constants.items()
+            if constant in template
+        )
+        + template
+    )
+
+
+def _own_template(tokenizer: Any) -> str:
+    """The tokenizer's chat template, with constants for what it would take from the day.
+
+    Thinking is off in it, if it knows `enable_thinking`: the answers of the records think nothing.
+    """
+    template = getattr(tokenizer, "chat_template", None)
+    template = template.get("default") if isinstance(template, dict) else template
+    if not template:
+        raise ValueError(
+            "this tokenizer has no chat template: "
+            f"name one of {', '.join(NAMED)} (template = ... in the recipe)"
+        )
+    constants = ""
+    if "date_string" in template:
+        constants += f"{{% set date_string = '{DATE:%d %b %Y}' %}}\n"
+    if "strftime_now" in template:
+        replaced = "".join(
+            f" | replace('%{directive}', '{text}')" for directive, text in _date_directives()
+        )
+        constants += (
+            f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n"
+        )
+    if "enable_thinking" in template:
+        constants += "{% set enable_thinking = false %}\n"
+    # a template that was saved after a stage has them already
+    return template if template.startswith(constants) else constants + template
+
+
+def _date_directives() -> list[tuple[str, str]]:
+    """What `strftime` writes for each of its directives on `DATE`, at midnight.
+
+    They are written out here: `strftime` itself follows the locale.
+    """
+    year, month, day = DATE.year, DATE.month, DATE.day
+    return [
+        ("-d", f"{day}"),
+        ("-m", f"{month}"),
+        ("d", f"{day:02}"),
+        ("e", f"{day:2}"),
+        ("m", f"{month:02}"),
+        ("y", f"{year % 100:02}"),
+        ("Y", f"{year}"),
+        ("b", "Jul"),
+        ("B", "July"),
+        ("a", "Fri"),
+        ("A", "Friday"),
+        ("j", f"{DATE.timetuple().tm_yday:03}"),
+        ("F", DATE.isoformat()),
+        ("H", "00"),
+        ("I", "12"),
+        ("M", "00"),
+        ("S", "00"),
+        ("p", "AM"),
+    ]
 
 
 def _end_pattern(tokenizer: Any) -> re.Pattern[str]:
@@ -243,19 +382,8 @@ def _end_pattern(tokenizer: Any) -> re.Pattern[str]:
     return re.compile(rf"\s*(?:{alternatives})")
 
 
-def _chat_template(tokenizer: Any) -> str:
-    template = getattr(tokenizer, "chat_template", None)
-    template = template.get("default") if isinstance(template, dict) else template
-    if not template:
-        raise ValueError(
-            "this tokenizer has no chat template: "
-            f"name one of {', '.join(NAMED)} (template = ... in the recipe)"
-        )
-    return template
-
-
 def _begin_token(tokenizer: Any) -> str:
     """The begin token, if the tokenizer puts it in front of texts by itself."""
     ids = tokenizer("a").input_ids
     begins = tokenizer.bos_token_id is not None and ids and ids[0] == tokenizer.bos_token_id
-    return tokenizer.bos_token if begins else ""
+    return str(tokenizer.bos_token) if begins else ""
