@@ -20,7 +20,7 @@ from typing import Any
 
 from tokenizers import AddedToken
 
-from regiontok.data.records import IMAGE, RecordError, Turn
+from regiontok.data.record import IMAGE, RecordError, Turn
 from regiontok.data.templates import RenderedConversation, Span, Template
 from regiontok.model.pieces import Offsets, PieceTokenizer
 from regiontok.model.splice import IGNORE

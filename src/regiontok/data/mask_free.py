@@ -19,9 +19,9 @@ import torch
 
 from regiontok.data.collate import Example
 from regiontok.data.conversations import Conversations
-from regiontok.data.lengths import VisualTokens
 from regiontok.data.records import Records
 from regiontok.data.sampler import EpochOrder, Row
+from regiontok.data.visual_tokens import VisualTokens
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
 
