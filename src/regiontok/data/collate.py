@@ -29,6 +29,7 @@ class Example:
             the model's own.
         limits: most visual tokens of each picture, None for all of them; empty if no picture of the
             conversation is cut.
+        is_cut: True if the end of the conversation is lost.
     """
 
     input_ids: list[int]
@@ -36,6 +37,7 @@ class Example:
     pictures: tuple[Picture | PatchGrid, ...] = ()
     regions: str | None = None
     limits: tuple[int | None, ...] = ()
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Conversations(torch.utils.data.Dataset):
         pictures = self._pictures(record.images[: len(left)])
         is_partial = left != tuple(image_tokens[: len(left)])
         limits = (*[None] * (len(left) - 1), left[-1]) if is_partial else ()
-        return Example(ids[:length], labels[:length], pictures, limits=limits)
+        return Example(ids[:length], labels[:length], pictures, limits=limits, is_cut=True)
 
     def _may_stand_in(self, candidate: int, index: int) -> bool:
         if self.measure is None:

@@ -8,7 +8,6 @@ LLaVA's and counted, as the stage says.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +21,13 @@ from regiontok.data.labels import Labeller
 from regiontok.data.record import RecordError
 from regiontok.data.records import Records
 from regiontok.data.visual_tokens import VisualCounter, read_json, write_json
+from regiontok.system.logs import module_logger
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
 Overflow = Literal["error", "skip", "cut"]
-_LOG = logging.getLogger(__name__)
+_LOG = module_logger(__name__)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,6 @@ before the last answer only; it stays outside the span, as in a prompt with thin
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from regiontok.data.chat_templates import NAMED, named_template, own_template
 from regiontok.data.record import IMAGE, RecordError, Turn
 from regiontok.system.choices import nearest
+from regiontok.system.logs import module_logger
 
-_LOG = logging.getLogger(__name__)
+_LOG = module_logger(__name__)
 _PROBE = (
     Turn("user", f"{IMAGE}\nZqa one?"),
     Turn("assistant", "Zqb two."),
