@@ -122,7 +122,7 @@ def test_text_is_measured_once_for_the_same_records_and_tokenizer(records, tmp_p
     assert measure(records, other, visual, max_length=2048).text.min() > first.text.max()
 
 
-def test_what_is_too_long_is_an_error_or_is_counted_never_cut(records):
+def test_what_is_too_long_is_an_error_or_is_set_aside_and_counted(records):
     visual = VisualTokens(FIXED)
     longest = int(measure(records, LABELLER, visual, max_length=2048).lengths.max())
     with pytest.raises(

@@ -96,7 +96,7 @@ def own_template(tokenizer: Any) -> str:
     if "enable_thinking" in template:
         constants += "{% set enable_thinking = false %}\n"
     # a template that was saved after a stage has them already
-    return template if template.startswith(constants) else constants + template
+    return str(template) if template.startswith(constants) else f"{constants}{template}"
 
 
 def _date_directives() -> list[tuple[str, str]]:

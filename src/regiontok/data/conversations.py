@@ -30,7 +30,7 @@ from regiontok.system.logs import module_logger
 _LOG = module_logger(__name__)
 
 
-class Conversations(torch.utils.data.Dataset):
+class Conversations(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
     """`conversations[7]` is an `Example`; `conversations[(3, 7)]` is a tuple of them, a packed row.
 
     Args:

@@ -54,13 +54,14 @@ class Measure:
     @cached_property
     def lengths(self) -> Int[np.ndarray, "r"]:
         """`[records]` number of tokens that the language model sees, after a cut."""
-        uncut = self.text + self.visual
+        uncut: np.ndarray = self.text + self.visual
         return uncut if self.limit is None else np.minimum(uncut, self.limit)
 
     @cached_property
     def cut(self) -> Bool[np.ndarray, "r"]:
         """`[records]` True where a record is trained on, but cut at `limit`."""
-        return self.keep & (self.text + self.visual > self.lengths)
+        cut: np.ndarray = self.keep & (self.text + self.visual > self.lengths)
+        return cut
 
     @cached_property
     def keep(self) -> Bool[np.ndarray, "r"]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool
 
 
-class MaskFree(torch.utils.data.Dataset):
+class MaskFree(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
     """`Conversations` in which index n + i is record i of n, shown without masks.
 
     Args:

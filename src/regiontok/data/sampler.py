@@ -75,7 +75,8 @@ class RecordPool:
             [np.random.default_rng([seed, 1, number]).permutation(count) for number in rounds]
         )
         offset = rounds.start * count
-        return self.indices[shuffled[start - offset : stop - offset]]
+        drawn: np.ndarray = self.indices[shuffled[start - offset : stop - offset]]
+        return drawn
 
 
 def record_pools(records: Records, keep: np.ndarray | None = None) -> list[RecordPool]:
@@ -248,7 +249,8 @@ class EpochOrder:
     def _as_rows(self, drawn: np.ndarray, rng: np.random.Generator) -> list[Row]:
         """The drawn samples one by one, or packed into rows whose order is drawn."""
         if not self.pack_to:
-            return drawn.tolist()
+            samples: list[Row] = drawn.tolist()
+            return samples
         packed = self._packed(drawn)
         return [packed[number] for number in rng.permutation(len(packed))]
 

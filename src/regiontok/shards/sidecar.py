@@ -183,7 +183,7 @@ class RowGroup:
         values: for each list column, the values of all images.
     """
 
-    scalars: dict[str, list]
+    scalars: dict[str, list[Any]]
     starts: dict[str, list[int]]
     values: dict[str, Any]
 
