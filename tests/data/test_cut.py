@@ -30,6 +30,7 @@ from regiontok.system.hardware import hardware
 from regiontok.train.options import TrainOptions
 from regiontok.train.plan import plan_run
 from regiontok.train.run import train
+from regiontok.train.stage_data import load_stage_data
 
 VISUAL = TokenizerSettings(encoder="filters(size=56)", regions="merge(0.9)")
 LABELLER = Labeller(mini_tokenizer(), "vicuna_v1")
@@ -199,6 +200,14 @@ def test_a_stage_that_cuts_trains_and_logs_how_many(tmp_path):
     recipe = resolve(table, name="toy")
     options = TrainOptions(device="cpu", held_out=4, answers=4)
     train(recipe, tmp_path / "run", options=options, recipe_text="as given")
+    stage_data = load_stage_data(
+        recipe,
+        recipe.stage[0],
+        tokenizer=mini_tokenizer(),
+        placeholder=LABELLER.image_id,
+        held_out=4,
+    )
+    assert {example.is_cut for example in stage_data.held_out()} == {False, True}
     entries = RunFolder(tmp_path / "run").entries()
     begin = next(entry for entry in entries if entry["kind"] == "stage")
     assert 0 < begin["cut"] < begin["samples"] == 20

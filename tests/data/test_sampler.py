@@ -179,11 +179,13 @@ def test_steps_by_modality_are_composed_as_llavas_are():
     assert np.mean([mixed(rows) for rows in steps]) == np.mean([mixed(rows) for rows in ours]) == 0
     plain = EpochOrder([RecordPool(np.arange(count))], batch=128, seed=1)
     assert np.mean([mixed(plain.rows(step)) for step in range(plain.steps)]) > 0.99
-    # as many steps of each modality, one more where theirs mixes what is left
+    # as many steps of each modality; theirs mixes what is left over in the last steps, which
+    # `steps` leaves out, so ours may have one more of each
     for images in (True, False):
+        whole = int((with_images == images).sum()) // 128
         their_count = sum(bool((with_images[rows] == images).all()) for rows in steps)
         our_count = sum(bool((with_images[rows] == images).all()) for rows in ours)
-        assert our_count - their_count in (0, 1)
+        assert whole - 2 <= their_count <= whole <= our_count <= whole + 1
     # modalities come in a drawn order
     changes = []
     for group in (ours, steps):

@@ -59,8 +59,8 @@ class Measure:
 
     @cached_property
     def cut(self) -> Bool[np.ndarray, "r"]:
-        """`[records]` True where a record is trained on, but cut at `limit`."""
-        cut: np.ndarray = self.keep & (self.text + self.visual > self.lengths)
+        """`[records]` True where a record is cut at `limit`."""
+        cut: np.ndarray = self.text + self.visual > self.lengths
         return cut
 
     @cached_property
