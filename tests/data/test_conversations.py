@@ -18,9 +18,10 @@ from regiontok.data.cache import FeatureCache
 from regiontok.data.collate import Collator, Example
 from regiontok.data.conversations import Conversations, read_replaced
 from regiontok.data.labels import Labeller
-from regiontok.data.lengths import VisualTokens, measure
+from regiontok.data.lengths import measure
 from regiontok.data.records import read
 from regiontok.data.sampler import EpochOrder, record_pools
+from regiontok.data.visual_tokens import VisualTokens
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.splice import IGNORE
 from regiontok.model.vlm import RegionVLM
@@ -121,7 +122,7 @@ def test_text_is_measured_once_for_the_same_records_and_tokenizer(records, tmp_p
     assert measure(records, other, visual, max_length=2048).text.min() > first.text.max()
 
 
-def test_what_is_too_long_is_an_error_or_is_counted_never_cut(records):
+def test_what_is_too_long_is_an_error_or_is_set_aside_and_counted(records):
     visual = VisualTokens(FIXED)
     longest = int(measure(records, LABELLER, visual, max_length=2048).lengths.max())
     with pytest.raises(
@@ -175,7 +176,7 @@ def same(a: dict, b: dict) -> bool:
 @pytest.mark.parametrize("packed", [False, True])
 def test_workers_do_not_change_a_batch(records, packed):
     measured = measure(records, LABELLER, VisualTokens(FIXED), max_length=2048)
-    options = {"pack_to": 150} if packed else {"group": True}
+    options = {"pack_to": 150} if packed else {"group_by": "length"}
     order = EpochOrder(
         record_pools(records, measured.keep),
         batch=3,

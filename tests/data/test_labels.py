@@ -10,137 +10,27 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from regiontok.data.chat_templates import VICUNA
 from regiontok.data.labels import Labeller
-from regiontok.data.records import RecordError, Turn
-from regiontok.data.templates import VICUNA
+from regiontok.data.record import RecordError, Turn
 from regiontok.model.mini import mini_tokenizer
 from regiontok.model.splice import IGNORE
-
-TEXTS = [
-    VICUNA,
-    "USER: What colour is the circle? ASSISTANT: The circle is red.",
-    "user\nassistant\nThe triangle is blue, the square green.",
-    "ASSISTANT:ASSISTANT:ASSISTANT:red ASSISTANT:red :red :red :red",
-] * 4
-TALK = [
-    Turn("user", "<image>\nWhat colour is the circle?"),
-    Turn("assistant", "The circle is red."),
-    Turn("user", "And the triangle?"),
-    Turn("assistant", "Blue: naïve café 🦀, I think."),
-]
-CHATML = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful assistant<|im_end|>\n' }}{% endif %}"
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% "
-    "endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+from samples.tokenizers import (
+    DATED,
+    LLAMA2,
+    LLAMA3,
+    LLAMA_FORMS,
+    MARKED,
+    QWEN3,
+    TALK,
+    SlowLlama,
+    llama_like,
+    qwen_like,
+    tokenizer_image_token,
 )
-# as Qwen3's: an empty think block before the last answer only
-QWEN3 = (
-    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
-    "{%- if message.role == 'assistant' and loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- "
-    "endif %}"
-    "{{- message.content + '<|im_end|>\n' }}{%- endfor %}"
-)
-LLAMA2 = (
-    "{% for message in messages %}{% if message['role'] == 'user' %}"
-    "{{ bos_token + '[INST] ' + message['content'].strip() + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'].strip() + ' ' + "
-    "eos_token }}"
-    "{% else %}{{ raise_exception('no system role here') }}{% endif %}{% endfor %}"
-)
-LLAMA3 = (
-    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + "
-    "'<|end_header_id|>\n\n'"
-    "+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = "
-    "bos_token + content %}{% endif %}"
-    "{{ content }}{% endfor %}"
-)
-MARKED = CHATML.replace(
-    "message['content'] + '<|im_end|>' + '\n'}}",
-    "'' }}{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + "
-    "'<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}",
-)
-
-
-def llama_like() -> PreTrainedTokenizerFast:
-    """A tokenizer like those of Llama 1 and 2 and Vicuna.
-
-    BPE over sentencepiece's pieces with byte fallback, whose merges reach over words and colons.
-    """
-    inner = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    inner.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    inner.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=420, special_tokens=special, show_progress=False)
-    )
-    decoder = [
-        decoders.Replace("▁", " "),
-        decoders.ByteFallback(),
-        decoders.Fuse(),
-        decoders.Strip(" ", 1, 0),
-    ]
-    inner.decoder = decoders.Sequence(decoder)
-    inner.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
-    )
-    # the byte pieces are plain tokens, not special ones
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
-    tokenizer.name_or_path = "llama-like"
-    return tokenizer
-
-
-def qwen_like(template: str = CHATML) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with Qwen's normaliser and split.
-
-    Its end token is special and not the tokenizer's eos.
-    """
-    inner = Tokenizer(models.BPE())
-    inner.normalizer = normalizers.NFC()
-    words = Regex(
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
-        r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
-    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"), level])
-    inner.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    inner.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False)
-    )
-    names = [
-        "<|endoftext|>",
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|start_header_id|>",
-        "<|end_header_id|>",
-        "<|eot_id|>",
-        "<|begin|>",
-    ]
-    inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, eos_token="<|endoftext|>", bos_token="<|begin|>"
-    )
-    tokenizer.chat_template = template
-    return tokenizer
 
 
 def said(labeller: Labeller, turns: list[Turn]) -> list[str]:
@@ -159,19 +49,17 @@ def said(labeller: Labeller, turns: list[Turn]) -> list[str]:
     ]
 
 
-def llama_with(template: str) -> PreTrainedTokenizerFast:
-    tokenizer = llama_like()
-    tokenizer.chat_template = template
-    return tokenizer
-
-
 FIRST, SECOND = TALK[1].text, TALK[3].text
 CASES = {
     "vicuna": (llama_like, "vicuna_v1", "</s>"),
-    "llama2": (lambda: llama_with(LLAMA2), "", " </s>"),
+    "vicuna, not legacy": (lambda: llama_like("first"), "vicuna_v1", "</s>"),
+    "vicuna, metaspace": (lambda: llama_like("always"), "vicuna_v1", "</s>"),
+    "llama2": (lambda: llama_like(template=LLAMA2), "", " </s>"),
+    "llama2, not legacy": (lambda: llama_like("first", LLAMA2), "", " </s>"),
     "chatml": (qwen_like, "", "<|im_end|>"),
     "qwen3": (lambda: qwen_like(QWEN3), "", "<|im_end|>"),
     "llama3": (lambda: qwen_like(LLAMA3), "", "<|eot_id|>"),
+    "dated": (lambda: qwen_like(DATED), "", "<|eot_id|>"),
     "marked": (lambda: qwen_like(MARKED), "", "<|im_end|>"),
     "vicuna on qwen": (qwen_like, "vicuna_v1", "<|endoftext|>"),
     "mini": (mini_tokenizer, "", "</s>"),
@@ -253,6 +141,71 @@ def test_a_space_before_the_first_word_stays_with_it_as_in_llava():
     )
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_prompt_has_the_ids_it_was_trained_on(case):
+    """Asked after one turn and after two, with an answer that begins with white space too."""
+    make, template, _ = CASES[case]
+    labeller = LABELLERS.setdefault(case, Labeller(make(), template))
+    for turns in (TALK[:2], TALK, [*TALK[:3], Turn("assistant", " \n so")]):
+        ids, labels = labeller(turns)
+        answer = max(
+            place
+            for place, label in enumerate(labels)
+            if label != IGNORE and labels[place - 1] == IGNORE
+        )
+        assert labeller.prompt(turns[:-1]) == ids[:answer]
+
+
+def test_a_prompt_of_plain_is_the_picture():
+    labeller = Labeller(llama_like("first"), "plain")
+    question = Turn("user", "<image>\nDescribe it.")
+    ids, _ = labeller([question, Turn("assistant", "olive oil")])
+    assert labeller.prompt([question]) == ids[:2] == [1, labeller.image_id]
+
+
+@pytest.mark.parametrize("form", LLAMA_FORMS)
+def test_stage_1_supervises_the_first_word_with_its_mark(form):
+    labeller = Labeller(llama_like(form), "plain")
+    ids, labels = labeller([Turn("user", "<image>"), Turn("assistant", "olive oil")])
+    slow = SlowLlama(legacy=form != "first")
+    expected = tokenizer_image_token("<image>olive oil\n", slow, labeller.image_id)
+    assert ids == expected
+    # LLaVA's preprocess_plain masks as many ids as "<image>" alone has
+    masked = len(tokenizer_image_token("<image>", slow, labeller.image_id))
+    assert labels == [*[IGNORE] * masked, *expected[masked:]]
+    assert labeller.tokenizer.convert_ids_to_tokens(ids)[2] == "▁olive"
+
+
+def llava_labels(prompt: str, tokenizer: SlowLlama, image: int) -> list[int]:
+    """The labels of LLaVA's preprocess_v1, restated (Apache-2.0, llava/train/train.py).
+
+    Its correction for tokenizers that are not legacy fits Vicuna's own vocabulary, and is left out.
+    """
+    labels = list(tokenizer_image_token(prompt, tokenizer, image))
+    labels[0], place = IGNORE, 1
+    for round_ in filter(None, prompt.split("</s>")):
+        question = round_.split(" ASSISTANT: ")[0] + " ASSISTANT: "
+        masked = len(tokenizer_image_token(question, tokenizer, image)) - 2
+        labels[place : place + masked] = [IGNORE] * masked
+        place += len(tokenizer_image_token(round_, tokenizer, image))
+    assert place == len(labels), "what LLaVA calls a tokenization mismatch"
+    return labels
+
+
+@pytest.mark.parametrize("form", LLAMA_FORMS)
+@pytest.mark.parametrize("answer", ["The circle is red.", " red", "\nred", "1"])
+def test_ids_and_labels_of_vicuna_are_llavas(form, answer):
+    turns = [*TALK[:1], Turn("assistant", answer)]
+    if form != "first":
+        turns += TALK[2:]
+    labeller = Labeller(llama_like(form), "vicuna_v1")
+    prompt = labeller.template.render(turns).text.removeprefix("<s>")
+    slow = SlowLlama(legacy=form != "first")
+    ids, labels = labeller(turns)
+    assert ids == tokenizer_image_token(prompt, slow, labeller.image_id)
+    assert labels == llava_labels(prompt, slow, labeller.image_id)
+
+
 def test_plain_is_pictures_caption_and_line_end():
     labeller = Labeller(llama_like(), "plain")
     turns = [Turn("user", "<image>\nDescribe it."), Turn("assistant", "A red circle.")]
@@ -317,7 +270,7 @@ def test_a_template_that_gives_no_spans_is_refused_by_name(template, message):
 
 
 def test_a_conversation_that_a_template_refuses_is_a_record_error():
-    labeller = Labeller(llama_with(LLAMA2))
+    labeller = Labeller(llama_like(template=LLAMA2))
     with pytest.raises(RecordError, match="no system role here"):
         labeller([Turn("system", "Be brief."), *TALK[:2]])
 

@@ -14,8 +14,9 @@ from torch import nn
 
 from regiontok.core.tokens import REGION, Tokens
 from regiontok.data.labels import Labeller
-from regiontok.data.lengths import VisualTokens, measure
+from regiontok.data.lengths import measure
 from regiontok.data.records import read
+from regiontok.data.visual_tokens import VisualTokens
 from regiontok.methods import Pool
 from regiontok.model.mini import mini_tokenizer
 from regiontok.settings import registry

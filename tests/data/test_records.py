@@ -15,7 +15,8 @@ from PIL import Image
 
 from regiontok.core.picture import PictureError
 from regiontok.data.generated import QUESTIONS, Miniworld
-from regiontok.data.records import Record, RecordError, open_picture, read, split
+from regiontok.data.record import Record, RecordError
+from regiontok.data.records import open_picture, read, split
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings.recipe import Data
 

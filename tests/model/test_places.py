@@ -14,7 +14,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.tokens import DELIMITER
-from regiontok.data.lengths import VisualTokens
+from regiontok.data.visual_tokens import VisualTokens
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Lora, RecipeError, Stage, TokenizerSettings, resolve

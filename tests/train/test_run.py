@@ -124,7 +124,7 @@ def test_packed_rows_and_cached_features_train(tmp_path):
 def test_the_batch_is_grouped_weighted_and_evaluated_on_the_way(tmp_path):
     stage = {
         **ALIGN,
-        "group_by_length": True,
+        "group_by": "length",
         "data": [{"records": DATA, "weight": 0.5}, {"records": DATA.replace("12,", "6,")}],
     }
     run_recipe(

@@ -27,12 +27,17 @@ class Example:
             order of their placeholders.
         regions: steps in place of the model's own ("" for every patch without masks); None takes
             the model's own.
+        limits: most visual tokens of each picture, None for all of them; empty if no picture of the
+            conversation is cut.
+        is_cut: True if the end of the conversation is lost.
     """
 
     input_ids: list[int]
     labels: list[int]
     pictures: tuple[Picture | PatchGrid, ...] = ()
     regions: str | None = None
+    limits: tuple[int | None, ...] = ()
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class Collator:
 
         Returns:
             `input_ids`, `attention_mask` and `labels` `[b l]`, and `pictures` (flat); `segments`
-            `[b l]` if rows are packed; `regions` of each picture if some example names its own.
+            `[b l]` if rows are packed; `regions` of each picture if some example names its own, and
+            `limits` of each picture if one is cut.
 
         Raises:
             ValueError: If an example has another number of placeholders than of pictures, or of
@@ -90,6 +96,12 @@ class Collator:
                 example.regions
                 for example in flat
                 for _ in range(example.input_ids.count(self.placeholder))
+            ]
+        if any(example.limits for example in flat):
+            batch["limits"] = [
+                limit
+                for example in flat
+                for limit in example.limits or [None] * example.input_ids.count(self.placeholder)
             ]
         batch["pictures"] = [picture for example in flat for picture in example.pictures]
         return batch

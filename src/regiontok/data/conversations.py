@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,22 +20,25 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture, PictureError
 from regiontok.data.cache import FeatureCache
 from regiontok.data.collate import Example
+from regiontok.data.cut import cut_row
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import Measure
-from regiontok.data.records import Record, RecordError, Records, open_picture
+from regiontok.data.record import Record, RecordError
+from regiontok.data.records import Records, open_picture
 from regiontok.system.logs import module_logger
 
 _LOG = module_logger(__name__)
 
 
-class Conversations(torch.utils.data.Dataset):
+class Conversations(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
     """`conversations[7]` is an `Example`; `conversations[(3, 7)]` is a tuple of them, a packed row.
 
     Args:
         records: the records, see `read`.
         labeller: makes ids and labels.
         measure: lengths of the same records: a stand-in is a record that is trained on and no
-            longer than the one whose place it takes.
+            longer than the one whose place it takes, and records that are too long are cut, if the
+            measure was made with `overflow="cut"`.
         cache: gives the encoder's features instead of pictures.
         replaced_file: a file of JSON lines to which any process writes the records that were
             replaced.
@@ -79,8 +83,7 @@ class Conversations(torch.utils.data.Dataset):
                 continue
             record = self.records[candidate]
             try:
-                ids, labels = self.labeller(record.turns)
-                return Example(ids, labels, self._pictures(record))
+                return self._labelled(record, candidate)
             except (PictureError, RecordError) as error:
                 if self.strict:
                     raise
@@ -90,16 +93,32 @@ class Conversations(torch.utils.data.Dataset):
             "and no other of its source can stand in for it"
         )
 
+    def _labelled(self, record: Record, index: int) -> Example:
+        """A record as an example, cut where the measure says so."""
+        ids, labels = self.labeller(record.turns)
+        if self.measure is None or not self.measure.cut[index]:
+            return Example(ids, labels, self._pictures(record.images))
+        limit = self.measure.limit
+        assert limit is not None
+        image_tokens = self.measure.image_tokens_of(index)
+        length, left = cut_row(
+            ids, image_tokens, placeholder=self.labeller.placeholder, limit=limit
+        )
+        pictures = self._pictures(record.images[: len(left)])
+        is_partial = left != tuple(image_tokens[: len(left)])
+        limits = (*[None] * (len(left) - 1), left[-1]) if is_partial else ()
+        return Example(ids[:length], labels[:length], pictures, limits=limits, is_cut=True)
+
     def _may_stand_in(self, candidate: int, index: int) -> bool:
         if self.measure is None:
             return True
         lengths = self.measure.lengths
         return bool(self.measure.keep[candidate] and lengths[candidate] <= lengths[index])
 
-    def _pictures(self, record: Record) -> tuple[Picture | PatchGrid, ...]:
+    def _pictures(self, images: Sequence[str]) -> tuple[Picture | PatchGrid, ...]:
         if self.cache is not None:
-            return tuple(self.cache.views(record.images))
-        return tuple(open_picture(image) for image in record.images)
+            return tuple(self.cache.views(images))
+        return tuple(open_picture(image) for image in images)
 
     def _note_replaced(self, index: int, record: Record, reason: str) -> None:
         _LOG.warning("record %s is replaced by the next that fits: %s", record.id, reason)

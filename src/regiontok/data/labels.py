@@ -2,12 +2,12 @@
 
 Labels come from spans of one text, and it is asserted that they say the assistant's words.
 
-After: LLaVA-1.5's `preprocess_v1` and `preprocess_plain` (what they supervise; rows D13, O4).
+After: LLaVA-1.5's `preprocess_v1` and `preprocess_plain` (rows D13, O4): the same ids, for legacy
+Llama tokenizers and others, and the same labels.
 Differs: LLaVA counts the tokens of separately tokenized pieces, and where the counts do not add up
 ("tokenization mismatch") masks the whole sample with a printed warning. Here labels come from the
 tokenizer's offsets into one text, and no sample is masked whole. Where a token would reach over the
-start of an answer (more than one space of it, which belongs to the first word as in LLaVA), the
-text is cut there before it becomes ids, as it is when the model generates.
+start of an answer, the text is cut there before it becomes ids, as it is when the model answers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Any
 
 from tokenizers import AddedToken
 
-from regiontok.data.records import IMAGE, RecordError, Turn
+from regiontok.data.record import IMAGE, RecordError, Turn
 from regiontok.data.templates import RenderedConversation, Span, Template
+from regiontok.model.pieces import Offsets, PieceTokenizer
 from regiontok.model.splice import IGNORE
 
-Offsets = list[tuple[int, int]]
+FORM = "pieces 1"  # raise it with every change of how a text becomes ids: measured lengths name it
 
 
 class Labeller:
@@ -58,7 +59,8 @@ class Labeller:
                 "spans need a fast tokenizer (AutoTokenizer's default)"
             )
         self.tokenizer = _with_image_token(tokenizer)
-        self.image_id = int(self.tokenizer.convert_tokens_to_ids(IMAGE))
+        self._pieces = PieceTokenizer(self.tokenizer, IMAGE)
+        self.image_id = self._pieces.image_id
         self.placeholder = self.image_id if placeholder is None else placeholder
         self.template = Template(self.tokenizer, template)
 
@@ -66,6 +68,7 @@ class Labeller:
     def identity(self) -> str:
         """A hash of what decides ids and labels: the tokenizer, the template, the placeholder."""
         parts = (
+            FORM,
             self.tokenizer.backend_tokenizer.to_str(),
             self.template.identity,
             str(self.placeholder),
@@ -80,12 +83,7 @@ class Labeller:
                 not say the assistant's words.
         """
         rendered = self.template.render(turns)
-        ids, offsets = self._ids_and_offsets(rendered.text, [])
-        cuts = sorted(
-            span.start for span in rendered.spans if _is_torn(rendered.text, offsets, span.start)
-        )
-        if cuts:
-            ids, offsets = self._ids_and_offsets(rendered.text, cuts)
+        ids, offsets = self._ids_and_offsets(rendered)
         labels = [IGNORE] * len(ids)
         for span in rendered.spans:
             places = _places_within(offsets, span)
@@ -93,6 +91,25 @@ class Labeller:
             for place in places:
                 labels[place] = ids[place]
         return self._with_placeholders(ids, turns), labels
+
+    def prompt(self, turns: Sequence[Turn]) -> list[int]:
+        """Ids of a conversation whose next answer is to be written.
+
+        They are the ids of the trained conversation up to the first supervised one of that answer.
+
+        Args:
+            turns: a conversation whose next turn is the assistant's.
+
+        Raises:
+            RecordError: If the template does not take the conversation.
+
+        >>> from regiontok.model.mini import mini_tokenizer
+        >>> labeller = Labeller(mini_tokenizer(), "vicuna_v1")
+        >>> labeller.tokenizer.decode(labeller.prompt([Turn("user", "<image>\\n?")]))[-26:]
+        'USER: <image>\\n? ASSISTANT:'
+        """
+        ids, _ = self._ids_and_offsets(self.template.prompt(turns))
+        return self._with_placeholders(ids, turns)
 
     def _with_placeholders(self, ids: list[int], turns: Sequence[Turn]) -> list[int]:
         expected = sum(turn.text.count(IMAGE) for turn in turns)
@@ -106,21 +123,11 @@ class Labeller:
             raise RecordError(f"the text itself holds the placeholder's id {self.placeholder}")
         return [self.placeholder if number == self.image_id else number for number in ids]
 
-    def _ids_and_offsets(self, text: str, cuts: list[int]) -> tuple[list[int], Offsets]:
-        """The ids of a text that is cut into pieces first, and their offsets into all of it."""
-        ids: list[int] = []
-        offsets: Offsets = []
-        for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True):
-            piece = self.tokenizer(
-                text[start:stop],
-                add_special_tokens=False,
-                return_offsets_mapping=True,
-                truncation=False,
-                verbose=False,
-            )
-            ids += piece["input_ids"]
-            offsets += [(start + first, start + last) for first, last in piece["offset_mapping"]]
-        return ids, offsets
+    def _ids_and_offsets(self, rendered: RenderedConversation) -> tuple[list[int], Offsets]:
+        """Ids and offsets of a text in which no token reaches over the start of an answer."""
+        ids, offsets = self._pieces(rendered.text)
+        cuts = [span.start for span in rendered.spans if _is_torn(offsets, span.start)]
+        return self._pieces(rendered.text, cuts) if cuts else (ids, offsets)
 
     def _assert_said(self, rendered: RenderedConversation, span: Span, ids: list[int]) -> None:
         decoded = self.tokenizer.decode(
@@ -144,9 +151,9 @@ def _with_image_token(tokenizer: Any) -> Any:
     return extended
 
 
-def _is_torn(text: str, offsets: Offsets, place: int) -> bool:
-    """True if a token reaches over a place in the text, with more than one space in front of it."""
-    return any(first < place < last and text[first:place] != " " for first, last in offsets)
+def _is_torn(offsets: Offsets, place: int) -> bool:
+    """True if a token reaches over a place in the text."""
+    return any(first < place < last for first, last in offsets)
 
 
 def _places_within(offsets: Offsets, span: Span) -> list[int]:

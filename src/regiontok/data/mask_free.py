@@ -19,9 +19,9 @@ import torch
 
 from regiontok.data.collate import Example
 from regiontok.data.conversations import Conversations
-from regiontok.data.lengths import VisualTokens
 from regiontok.data.records import Records
 from regiontok.data.sampler import EpochOrder, Row
+from regiontok.data.visual_tokens import VisualTokens
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool
 
 
-class MaskFree(torch.utils.data.Dataset):
+class MaskFree(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
     """`Conversations` in which index n + i is record i of n, shown without masks.
 
     Args:

@@ -1,11 +1,24 @@
 """Which records stand in which batch: a pure function of (seed, epoch, step).
 
-So training goes on at any step exactly.
+So training goes on at any step exactly. A batch is one over all processes: the same samples meet in
+a step for any number of them, and nothing depends on what was drawn before.
 
-After: LLaVA's `group_by_modality_length` (mega-batches sorted by length); DistributedSampler.
-Differs: lengths are true ones (visual tokens counted), LLaVA's count an image as 128 words; a batch
-is one over all processes, so that the same samples meet in a step for any number of them;
-mega-batches hold 50 batches, not one; nothing depends on what was drawn before.
+Batches may be grouped in two ways:
+
+- "modality", as LLaVA does (`group_by_modality_length`): a step holds samples with pictures, or
+  samples without, never both. Which samples of a modality meet is drawn, so lengths within a step
+  are as in the data.
+- "length", ours: a step holds samples of nearly one true length (visual tokens counted), which
+  saves padding.
+
+After: LLaVA's `LengthGroupedSampler` and `get_modality_length_grouped_indices`; DistributedSampler;
+transformers' LengthGroupedSampler, whose mega-batches of 50 batches "length" sorts.
+Differs: under "modality" the rows of a step stay in the drawn order. LLaVA sorts those of a step by
+length (in words, an image not counted) and deals them out so that each device gets as many words:
+that weighs in its loss, which is a mean over the device batches of a step, and not in ours, which
+is a mean over the step's supervised tokens. LLaVA also joins what is left of both modalities at the
+end of an epoch in one or two mixed steps; here the last step of each is filled with the epoch's
+first rows of its own, so that an epoch may have one step more.
 """
 
 from __future__ import annotations
@@ -13,12 +26,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from regiontok.data.pack import pack
 from regiontok.data.records import Records
+from regiontok.system.choices import check_choice
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
 
 # Batches that are sorted by length together, as in transformers' LengthGroupedSampler.
 MEGA_BATCHES = 50
@@ -26,6 +43,7 @@ MEGA_BATCHES = 50
 # in rows of 2,048).
 PACKED_TOGETHER = 4096
 Row = int | tuple[int, ...]
+GroupBy = Literal["none", "length", "modality"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,8 @@ class RecordPool:
             [np.random.default_rng([seed, 1, number]).permutation(count) for number in rounds]
         )
         offset = rounds.start * count
-        return self.indices[shuffled[start - offset : stop - offset]]
+        drawn: np.ndarray = self.indices[shuffled[start - offset : stop - offset]]
+        return drawn
 
 
 def record_pools(records: Records, keep: np.ndarray | None = None) -> list[RecordPool]:
@@ -90,8 +109,10 @@ class EpochOrder:
         batch: rows of an optimiser step, over all processes and accumulation.
         micro: rows of one forward pass; by default all of the process.
         seed: seed of all draws.
-        lengths: `[records]` true tokens of each record; needed for `group` and `pack_to`.
-        group: make batches of rows of nearly one length.
+        lengths: `[records]` true tokens of each record; needed for grouping by length and for
+            packing.
+        with_images: `[records]` True for a record with pictures; needed for grouping by modality.
+        group_by: what the rows of a batch have in common, see the module.
         pack_to: pack samples into rows of at most so many true tokens.
         epochs: number of epochs; a part of the last one is rounded up to steps.
         start: the step to begin with.
@@ -99,8 +120,8 @@ class EpochOrder:
         processes: number of processes.
 
     Raises:
-        ValueError: If the sizes do not divide, there are no records, or lengths are needed and not
-            given.
+        ValueError: If the sizes do not divide, there are no records, or lengths or modalities are
+            needed and not given.
 
     >>> order = EpochOrder([RecordPool(np.arange(5))], batch=2, seed=3)
     >>> order.steps, sorted({index for batch in order for index in batch})
@@ -114,8 +135,9 @@ class EpochOrder:
         batch: int,
         micro: int | None = None,
         seed: int = 0,
-        lengths: np.ndarray | None = None,
-        group: bool = False,
+        lengths: Int[np.ndarray, "r"] | None = None,
+        with_images: Bool[np.ndarray, "r"] | None = None,
+        group_by: GroupBy = "none",
         pack_to: int | None = None,
         epochs: float = 1.0,
         start: int = 0,
@@ -130,12 +152,18 @@ class EpochOrder:
             )
         if not any(pool.size for pool in pools):
             raise ValueError("no record is left to draw from (all set aside, or weights too small)")
-        if (group or pack_to) and lengths is None:
+        check_choice("group_by", group_by, ("none", "length", "modality"))
+        if (group_by == "length" or pack_to) and lengths is None:
             raise ValueError(
                 "grouping by length and packing need the true length of every record: see measure()"
             )
+        if group_by == "modality" and with_images is None:
+            raise ValueError(
+                "grouping by modality needs to know which records have pictures: see measure()"
+            )
         self.pools, self.batch, self.micro, self.seed = tuple(pools), batch, micro, seed
-        self.lengths, self.group, self.pack_to = lengths, group, pack_to
+        self.lengths, self.with_images = lengths, with_images
+        self.group_by, self.pack_to = group_by, pack_to
         self.epochs, self.start, self.rank, self.processes = epochs, start, rank, processes
         self._epoch_rows = lru_cache(maxsize=2)(self._draw_epoch)
         self._steps_by_epoch: dict[int, int] = {}
@@ -149,9 +177,9 @@ class EpochOrder:
         return steps + last
 
     def steps_of(self, epoch: int) -> int:
-        """Number of steps of one epoch; packed epochs differ by a few."""
+        """Number of steps of one epoch; packed epochs, and those of two modalities, differ."""
         if epoch not in self._steps_by_epoch:
-            if self.pack_to:
+            if self.pack_to or self.group_by == "modality":
                 rows = len(self._epoch_rows(epoch))
             else:
                 rows = sum(pool.size for pool in self.pools)
@@ -182,7 +210,8 @@ class EpochOrder:
             micro=self.micro,
             seed=self.seed,
             lengths=self.lengths,
-            group=self.group,
+            with_images=self.with_images,
+            group_by=self.group_by,
             pack_to=self.pack_to,
             epochs=self.epochs,
             start=step,
@@ -212,12 +241,18 @@ class EpochOrder:
         drawn = rng.permutation(
             np.concatenate([pool.drawn(self.seed, epoch) for pool in self.pools if pool.size])
         )
-        if self.pack_to:
-            packed = self._packed(drawn)
-            rows: list[Row] = [packed[number] for number in rng.permutation(len(packed))]
-        else:
-            rows = drawn.tolist()
-        return self._grouped(rows, rng) if self.group else rows
+        if self.group_by == "modality":
+            return self._by_modality(drawn, rng)
+        rows = self._as_rows(drawn, rng)
+        return self._by_length(rows, rng) if self.group_by == "length" else rows
+
+    def _as_rows(self, drawn: np.ndarray, rng: np.random.Generator) -> list[Row]:
+        """The drawn samples one by one, or packed into rows whose order is drawn."""
+        if not self.pack_to:
+            samples: list[Row] = drawn.tolist()
+            return samples
+        packed = self._packed(drawn)
+        return [packed[number] for number in rng.permutation(len(packed))]
 
     def _packed(self, drawn: np.ndarray) -> list[Row]:
         assert self.lengths is not None
@@ -229,7 +264,22 @@ class EpochOrder:
             rows += [tuple(samples[row].tolist()) for row in packed]
         return rows
 
-    def _grouped(self, rows: list[Row], rng: np.random.Generator) -> list[Row]:
+    def _by_modality(self, drawn: np.ndarray, rng: np.random.Generator) -> list[Row]:
+        """Rows in batches of one modality, whose order is drawn; the last batch of each is filled.
+
+        A row that is packed holds samples of one modality, too.
+        """
+        assert self.with_images is not None
+        batches: list[list[Row]] = []
+        for samples in (drawn[self.with_images[drawn]], drawn[~self.with_images[drawn]]):
+            rows = self._as_rows(samples, rng) if len(samples) else []
+            rows += [rows[number % len(rows)] for number in range(-len(rows) % self.batch)]
+            batches += [
+                rows[start : start + self.batch] for start in range(0, len(rows), self.batch)
+            ]
+        return [row for number in rng.permutation(len(batches)) for row in batches[number]]
+
+    def _by_length(self, rows: list[Row], rng: np.random.Generator) -> list[Row]:
         """Rows in batches of nearly one length, whose order is drawn.
 
         Mega-batches are sorted by length (stably) and cut into batches; a short batch stays at the

@@ -1,6 +1,8 @@
 """A conversation as text, and the spans of it that are supervised.
 
-The template is a tokenizer's own chat template, or a published one by name.
+The template is a tokenizer's own chat template, or a published one by name. Either is a jinja text,
+`Template.chat_template`, which is saved with the model: asked through it, a model reads the text it
+was trained on.
 
 After: LLaVA-1.5's `plain` (stage 1: the pictures, then the caption and a line end) and `vicuna_v1`
 (stage 2), rows D13, O4; chat templates of transformers, `{% generation %}` marks included.
@@ -20,16 +22,14 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from regiontok.data.records import IMAGE, RecordError, Turn
+from regiontok.data.chat_templates import NAMED, named_template, own_template
+from regiontok.data.record import IMAGE, RecordError, Turn
 from regiontok.system.choices import nearest
+from regiontok.system.logs import module_logger
 
-VICUNA = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
-NAMED = ("plain", "vicuna_v1")
+_LOG = module_logger(__name__)
 _PROBE = (
-    Turn("user", "Zqa one?"),
+    Turn("user", f"{IMAGE}\nZqa one?"),
     Turn("assistant", "Zqb two."),
     Turn("user", "Zqc three?"),
     Turn("assistant", "Zqd four."),
@@ -41,13 +41,12 @@ class Span:
     """The stretch of an answer in a text; all of it is supervised.
 
     Attributes:
-        start: where the assistant's words begin.
-        words: where they end, and the end token (or line end) begins.
-        stop: where that ends.
+        start: where the model begins to write: behind the prompt, so in front of a space that the
+            template puts between the prompt and the words.
+        stop: where the end token (or line end) behind the words ends.
     """
 
     start: int
-    words: int
     stop: int
 
 
@@ -71,6 +70,11 @@ class Template:
         tokenizer: the tokenizer whose chat template or special tokens are used.
         name: "plain", "vicuna_v1", or "" for the tokenizer's own chat template.
 
+    Attributes:
+        chat_template: the template as a jinja text. Set as the tokenizer's and the processor's chat
+            template and saved with the model, it makes `apply_chat_template(messages,
+            add_generation_prompt=True)` give the trained text up to the answer, on any day.
+
     Raises:
         ValueError: If the name is unknown, or if there is no chat template, it cannot give spans,
             or it puts no end token behind an answer.
@@ -89,28 +93,48 @@ class Template:
             )
         self.name = name or "chat template"
         self.tokenizer = tokenizer
-        self._begin = _begin_token(tokenizer)
-        self._end = _end_pattern(tokenizer)
-        self._jinja = "" if name else _chat_template(tokenizer)
-        if not name:
-            self._marked = bool(re.search(r"\{%-?\s*generation\s*-?%\}", self._jinja))
-            self._check_chat_template()
+        self.chat_template = named_template(tokenizer, name) if name else own_template(tokenizer)
+        self._end = re.compile("\n") if name == "plain" else _end_pattern(tokenizer)
+        self._marked = bool(re.search(r"\{%-?\s*generation\s*-?%\}", self.chat_template))
+        self._lead = ""
+        self._lead = self._checked_lead(_PROBE[:2] if name == "plain" else _PROBE)
 
-    def _check_chat_template(self) -> None:
+    def _checked_lead(self, probe: Sequence[Turn]) -> str:
+        """The white space between the end of a prompt and the words of the answer.
+
+        Raises:
+            ValueError: If the template cannot give the spans of answers.
+        """
+        owner = getattr(self.tokenizer, "name_or_path", "") or type(self.tokenizer).__name__
         try:
-            self.render(_PROBE)
+            rendered = self.render(probe)
         except RecordError as error:
-            owner = getattr(self.tokenizer, "name_or_path", "") or type(self.tokenizer).__name__
             raise ValueError(
                 f"the chat template of {owner} cannot give the spans of answers: {error}. "
                 f"Name a template ({', '.join(NAMED)}), or put {{% generation %}} marks around the "
                 "assistant's words and end token in it"
             ) from None
+        trained = rendered.text[: rendered.spans[-1].start]
+        try:
+            prompt, _ = self._render_jinja(probe[:-1], prompt=True)
+        except RecordError:  # it takes no conversation without an answer
+            prompt = ""
+        lead = trained.removeprefix(prompt)
+        if trained.startswith(prompt) and (not lead or lead.isspace()):
+            return lead
+        _LOG.warning(
+            "the chat template of %s ends a prompt with %r, but answers are trained behind %r: "
+            "what add_generation_prompt=True asks is not what is trained",
+            owner,
+            prompt[-40:],
+            trained[-40:],
+        )
+        return ""
 
     @property
     def identity(self) -> str:
         """Everything that decides the text and its spans, as text."""
-        return f"{self.name}: {self._jinja} {self.tokenizer.special_tokens_map} {self._begin}"
+        return f"{self.name}: {self.chat_template} {self.tokenizer.special_tokens_map}"
 
     def render(self, turns: Sequence[Turn]) -> RenderedConversation:
         """The text of a conversation and the spans of its answers.
@@ -118,48 +142,41 @@ class Template:
         Raises:
             RecordError: If the template does not take this conversation.
         """
-        if self.name == "plain":
-            return self._render_plain(turns)
-        if self.name == "vicuna_v1":
-            return self._render_vicuna(turns)
         return self._render_by_marks(turns) if self._marked else self._render_by_sentinels(turns)
 
-    def _render_plain(self, turns: Sequence[Turn]) -> RenderedConversation:
-        if [turn.role for turn in turns] != ["user", "assistant"] or IMAGE not in turns[0].text:
-            raise RecordError(
-                "the template plain takes one question with a picture and one caption"
-            )
-        pictures = self._begin + IMAGE * turns[0].text.count(IMAGE)
-        caption = turns[1].text
-        end_of_caption = len(pictures) + len(caption)
-        span = Span(len(pictures), end_of_caption, end_of_caption + 1)
-        return RenderedConversation(f"{pictures}{caption}\n", (span,))
+    def prompt(self, turns: Sequence[Turn]) -> RenderedConversation:
+        """The text in front of an answer that is to be written, as it is trained.
 
-    def _render_vicuna(self, turns: Sequence[Turn]) -> RenderedConversation:
-        end = self.tokenizer.eos_token
-        system = turns[0].text if turns[0].role == "system" else VICUNA
-        text, spans = f"{self._begin}{system} ", []
-        for turn in turns:
-            if turn.role == "user":
-                text += f"USER: {turn.text} "
-            elif turn.role == "assistant":
-                text += "ASSISTANT: "
-                end_of_words = len(text) + len(turn.text)
-                spans.append(Span(len(text), end_of_words, end_of_words + len(end)))
-                text += turn.text + end
-        return RenderedConversation(text, tuple(spans))
+        Args:
+            turns: a conversation whose next turn is the assistant's.
+
+        Returns:
+            The text, and the spans of the earlier answers.
+
+        Raises:
+            RecordError: If the template does not take this conversation.
+        """
+        rendered = self.render([*turns, Turn("assistant", _sentinel(len(turns)))])
+        return RenderedConversation(rendered.text[: rendered.spans[-1].start], rendered.spans[:-1])
 
     def _render_jinja(
-        self, turns: Sequence[Turn], *, marks: bool = False
+        self, turns: Sequence[Turn], *, marks: bool = False, prompt: bool = False
     ) -> tuple[str, list[tuple[int, int]]]:
-        """The chat template's text; with `marks`, the stretches that it marks as generated."""
+        """The template's text.
+
+        Args:
+            turns: the conversation.
+            marks: give also the stretches that the template marks as generated.
+            prompt: end with what asks for an answer.
+        """
         conversation = [{"role": turn.role, "content": turn.text} for turn in turns]
         variables = getattr(self.tokenizer, "special_tokens_map", {})
         try:
             rendered: Any = render_jinja_template(
                 [conversation],
-                chat_template=self._jinja,
+                chat_template=self.chat_template,
                 return_assistant_tokens_mask=marks,
+                add_generation_prompt=prompt,
                 **variables,
             )
         # a template that takes content as a list of parts, say, raises a TypeError
@@ -189,7 +206,7 @@ class Template:
                 raise RecordError(
                     "what the chat template marks as generated is not the answer and an end token"
                 )
-            spans.append(Span(start + offset, start + offset + len(words), stop))
+            spans.append(self._span(text, start + offset, stop))
         return RenderedConversation(text, tuple(spans))
 
     def _render_by_sentinels(self, turns: Sequence[Turn]) -> RenderedConversation:
@@ -207,10 +224,10 @@ class Template:
         for words in (answers, [answer.strip() for answer in answers]):
             filled = zip(pieces, [*words, ""], strict=True)
             if "".join(string for pair in filled for string in pair) == text:
-                return RenderedConversation(text, self._spans(pieces, words))
+                return RenderedConversation(text, self._spans(text, pieces, words))
         raise RecordError("the chat template changes the words of an answer")
 
-    def _spans(self, pieces: list[str], answers: list[str]) -> tuple[Span, ...]:
+    def _spans(self, text: str, pieces: list[str], answers: list[str]) -> tuple[Span, ...]:
         """The spans of answers that stand between pieces of the template's own text."""
         spans, start = [], 0
         for piece, answer, next_piece in zip(pieces, answers, pieces[1:], strict=False):
@@ -222,9 +239,14 @@ class Template:
                     f"({next_piece[:20]!r} stands there)"
                 )
             end_of_words = start + len(answer)
-            spans.append(Span(start, end_of_words, end_of_words + end.end()))
+            spans.append(self._span(text, start, end_of_words + end.end()))
             start = end_of_words
         return tuple(spans)
+
+    def _span(self, text: str, words: int, stop: int) -> Span:
+        """The span of an answer whose words begin at `words`."""
+        lead = len(self._lead) if text[:words].endswith(self._lead) else 0
+        return Span(words - lead, stop)
 
 
 def _sentinel(number: int) -> str:
@@ -241,21 +263,3 @@ def _end_pattern(tokenizer: Any) -> re.Pattern[str]:
     tokens = sorted(special, key=len, reverse=True)
     alternatives = "|".join(re.escape(token) for token in tokens) or "(?!)"
     return re.compile(rf"\s*(?:{alternatives})")
-
-
-def _chat_template(tokenizer: Any) -> str:
-    template = getattr(tokenizer, "chat_template", None)
-    template = template.get("default") if isinstance(template, dict) else template
-    if not template:
-        raise ValueError(
-            "this tokenizer has no chat template: "
-            f"name one of {', '.join(NAMED)} (template = ... in the recipe)"
-        )
-    return template
-
-
-def _begin_token(tokenizer: Any) -> str:
-    """The begin token, if the tokenizer puts it in front of texts by itself."""
-    ids = tokenizer("a").input_ids
-    begins = tokenizer.bos_token_id is not None and ids and ids[0] == tokenizer.bos_token_id
-    return tokenizer.bos_token if begins else ""

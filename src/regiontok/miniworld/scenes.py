@@ -85,7 +85,8 @@ class Scene:
     @cached_property
     def masks(self) -> np.ndarray:
         """Visible pixels of every object, `[k H W]` bool, read-only: disjoint, none empty."""
-        masks = self.labels == np.arange(1, len(self.objects) + 1, dtype=np.int16)[:, None, None]
+        numbers = np.arange(1, len(self.objects) + 1, dtype=np.int16)
+        masks: np.ndarray = self.labels == numbers[:, None, None]
         masks.flags.writeable = False
         return masks
 

@@ -33,6 +33,7 @@ from regiontok.model.checkpoints import check_loading_report, check_saved_model_
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import check_delimiter
 from regiontok.model.generation import generate_behind, suppressing
+from regiontok.model.limits import limit_tokens
 from regiontok.model.packed import packed_mask
 from regiontok.model.picture_reader import PictureReader
 from regiontok.model.positions import check_first, check_rotary, segment_positions
@@ -177,6 +178,7 @@ class RegionVLM(PictureReader, GenerationMixin):
         *,
         draw: int = 0,
         regions: OtherSteps = None,
+        limits: Sequence[int | None] | None = None,
         labels: Int[Tensor, "b l"] | None = None,
         segments: Int[Tensor, "b l"] | None = None,
         side: Side = "right",
@@ -185,12 +187,14 @@ class RegionVLM(PictureReader, GenerationMixin):
 
         Args:
             input_ids, attention_mask, labels, segments, side: see `splice`.
-            pictures, draw, regions: see `forward`.
+            pictures, draw, regions, limits: see `forward`.
         """
         if isinstance(pictures, Tokens):
             tokens: Tokens | None = pictures
         else:
             tokens = self.see(pictures, draw=draw, regions=regions) if pictures else None
+        if tokens is not None and limits is not None:
+            tokens = limit_tokens(tokens, limits)
         spliced = splice(
             input_ids,
             attention_mask,
@@ -217,6 +221,7 @@ class RegionVLM(PictureReader, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         draw: int = 0,
         regions: OtherSteps = None,
+        limits: Sequence[int | None] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits `[b s c]` over the spliced rows, and the loss if there are labels.
@@ -233,6 +238,7 @@ class RegionVLM(PictureReader, GenerationMixin):
             inputs_embeds: rows that are already spliced; then nothing else of a picture is taken.
             draw: the epoch: seeded steps draw anew (features from a cache hold their own).
             regions: other steps than the model's own, "" for every patch without masks: see `see`.
+            limits: most visual tokens of each picture, None for all of them: of rows that are cut.
             **kwargs: for the language model.
         """
         if inputs_embeds is None:
@@ -246,6 +252,7 @@ class RegionVLM(PictureReader, GenerationMixin):
                 segments=segments,
                 draw=draw,
                 regions=regions,
+                limits=limits,
             )
             check_length(spliced, self._longest)
             inputs_embeds, labels, attention_mask = spliced.embeds, spliced.labels, spliced.mask

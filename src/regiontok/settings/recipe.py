@@ -148,9 +148,12 @@ class Stage(Settings):
         weight_decay: weight decay of matrices.
         max_grad_norm: largest norm of the gradient.
         max_length: most tokens of a sample, visual tokens counted.
-        overflow: what becomes of a longer sample: "error", or "skip", which sets it aside and
-            counts it. Nothing is ever cut in silence.
-        group_by_length: True makes batches of samples of nearly one length, visual tokens counted.
+        overflow: what becomes of a longer sample: "error"; "skip", which sets it aside and counts
+            it; or "cut", as LLaVA does: what is behind `max_length` is lost, answers too, and a
+            warning says of how many samples.
+        group_by: what the samples of a step have in common: "length" puts samples of nearly one
+            length together, visual tokens counted; "modality", as LLaVA does, samples with pictures
+            or samples without.
         pack: True puts several samples into one row, none of which sees another.
         mask_free: share of the samples that are shown every patch and no masks, drawn anew in each
             epoch (row O5).
@@ -174,8 +177,8 @@ class Stage(Settings):
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     max_length: int = 2048
-    overflow: Literal["error", "skip"] = "error"
-    group_by_length: bool = False
+    overflow: Literal["error", "skip", "cut"] = "error"
+    group_by: Literal["none", "length", "modality"] = "none"
     pack: bool = False
     mask_free: float = 0.0
     checkpointing: bool = False

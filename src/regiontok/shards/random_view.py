@@ -266,7 +266,7 @@ class _Drawing:
         rows, columns = (np.arange(side, dtype=np.float32) for side in grid)
         down = np.maximum(np.minimum(y1, rows + 1) - np.maximum(y0, rows), 0)
         along = np.maximum(np.minimum(x1, columns + 1) - np.maximum(x0, columns), 0)
-        shares = down[:, :, None] * along[:, None, :]
+        shares: np.ndarray = down[:, :, None] * along[:, None, :]
         coded = [number for number, code in enumerate(codes) if code]
         if coded:
             coded_masks = [codes[number] for number in coded]

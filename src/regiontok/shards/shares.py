@@ -18,6 +18,7 @@ from numba import njit
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+Pixel = int | np.int64
 FAULTS = (
     "",
     "breaks off in the middle",
@@ -61,7 +62,17 @@ def mask_shares(
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _fill_shares(codes, ends, height, width, y0, x0, y1, x1, shares):
+def _fill_shares(
+    codes: np.ndarray,
+    ends: np.ndarray,
+    height: int,
+    width: int,
+    y0: float,
+    x0: float,
+    y1: float,
+    x1: float,
+    shares: np.ndarray,
+) -> tuple[int, int]:
     """Fill `shares` `[k h w]`; codes lie end to end, each up to its entry of `ends`.
 
     Returns:
@@ -82,7 +93,16 @@ def _fill_shares(codes, ends, height, width, y0, x0, y1, x1, shares):
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _add_runs(code, height, width, y0, x0, y1, x1, cells):
+def _add_runs(
+    code: np.ndarray,
+    height: int,
+    width: int,
+    y0: float,
+    x0: float,
+    y1: float,
+    x1: float,
+    cells: np.ndarray,
+) -> int:
     """Add the area of every run to the patches it lies on; return the number of a fault."""
     pixels_left = np.int64(height) * width
     last_run, run_before_last = np.int64(0), np.int64(0)
@@ -122,7 +142,18 @@ def _add_runs(code, height, width, y0, x0, y1, x1, cells):
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _add(cells, column, start, stop, y0, x0, y1, x1, cells_down, cells_along):
+def _add(
+    cells: np.ndarray,
+    column: Pixel,
+    start: Pixel,
+    stop: Pixel,
+    y0: float,
+    x0: float,
+    y1: float,
+    x1: float,
+    cells_down: float,
+    cells_along: float,
+) -> None:
     """Add the pixels start to stop - 1 of a column of the image, as far as they are in the crop."""
     top, bottom, left, right = max(start, y0), min(stop, y1), max(column, x0), min(column + 1, x1)
     if top >= bottom or left >= right:

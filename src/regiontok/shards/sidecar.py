@@ -183,7 +183,7 @@ class RowGroup:
         values: for each list column, the values of all images.
     """
 
-    scalars: dict[str, list]
+    scalars: dict[str, list[Any]]
     starts: dict[str, list[int]]
     values: dict[str, Any]
 
@@ -224,6 +224,7 @@ def read_row_group(path: Path, number: int) -> RowGroup:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    """The side-car as pyarrow's `ParquetFile`; whatever is wrong with it is a ShardError."""
     try:
         with open_parquet(path, _schema(), FORMAT) as file:
             yield file
@@ -235,7 +236,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _schema() -> Any:
     pa = need("pyarrow", extra="store")
-    single = {
+    scalars = {
         "shard": pa.string(),
         "index": pa.int32(),
         "key": pa.string(),
@@ -250,31 +251,24 @@ def _schema() -> Any:
         "masks": pa.binary(),
         "texts": pa.string(),
     }
-    return pa.schema(
-        [
-            *single.items(),
-            *((name, list_of(kind)) for name, kind in lists.items()),
-        ]
-    )
+    columns = scalars | {name: list_of(kind) for name, kind in lists.items()}
+    return pa.schema(list(columns.items()))
 
 
 def _table(shard: str, rows: Sequence[ImageRegions]) -> Any:
-    single = [
+    table_rows = [
         {
             "shard": shard,
             "index": row.index,
             "key": row.key,
             "height": row.size[0],
             "width": row.size[1],
+            "boxes": row.boxes.ravel(),
         }
+        | {name: list(getattr(row, name)) for name in LISTS if name != "boxes"}
         for row in rows
     ]
-    lists = ("kinds", "labels", "confidences", "masks", "texts")
-    full = [
-        {**scalars, "boxes": row.boxes.ravel()} | {name: list(getattr(row, name)) for name in lists}
-        for scalars, row in zip(single, rows, strict=True)
-    ]
-    return need("pyarrow", extra="store").Table.from_pylist(full, _schema())
+    return need("pyarrow", extra="store").Table.from_pylist(table_rows, _schema())
 
 
 def _write(table: Any, path: Path, report: SidecarReport) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MOST_SKIPPED = 100  # images in a row that may be passed over; more is a broken source
 
 
-class ShardViews(Dataset):
+class ShardViews(Dataset[View]):
     """Position 0, 1, 2 ... to `View`, without end; `order.samples` of them are an epoch.
 
     Args:

@@ -155,4 +155,6 @@ def to_view(
     start = np.array([x0, y0, x0, y0], np.float64)
     stop = np.array([x1, y1, x1, y1], np.float64)
     inside = np.minimum(np.maximum(boxes, start), stop) - start
-    return (inside * (np.array([size[1], size[0]] * 2) / (stop - start))).astype(np.float32)
+    scale = np.array([size[1], size[0]] * 2) / (stop - start)
+    scaled: np.ndarray = (inside * scale).astype(np.float32)
+    return scaled

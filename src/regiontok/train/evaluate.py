@@ -50,10 +50,13 @@ def evaluate_vlm(
             "loss": _loss(model, examples, collate, per_pass),
             "examples": float(len(examples)),
         }
-        supervised = [
-            example for example in examples if any(label != IGNORE for label in example.labels)
+        # an answer of a row that is cut may be lost, or lack its end
+        whole = [
+            example
+            for example in examples
+            if not example.is_cut and any(label != IGNORE for label in example.labels)
         ]
-        if questions := supervised[:answers]:
+        if questions := whole[:answers]:
             right = sum(
                 _count_right(model, questions[start : start + per_pass], collate, tokenizer)
                 for start in range(0, len(questions), per_pass)

@@ -51,6 +51,7 @@ class StagePlan:
         parts: part -> (parameters that learn, all its parameters).
         samples: records of an epoch.
         set_aside: how many records are not trained on, by reason.
+        cut: share of the measured samples that are cut at the stage's longest length.
         measured: how many samples were measured.
         tokens: least, quartiles, 95 %, most and mean of the measured samples' tokens, visual ones
             included.
@@ -68,6 +69,7 @@ class StagePlan:
     parts: dict[str, tuple[int, int]]
     samples: int
     set_aside: dict[str, int]
+    cut: float
     measured: int
     tokens: dict[str, float]
     visual: float
@@ -183,6 +185,7 @@ def _plan_stage(
         parts=parameter_counts(model),
         samples=len(records) - options.held_out,
         set_aside=dict(Counter(measured.reasons.values()) + records.counts),
+        cut=float(measured.cut[measured.keep].mean()),
         measured=len(lengths),
         tokens=spread(lengths),
         visual=float(measured.visual[measured.keep].mean()),
@@ -242,11 +245,13 @@ def _steps(records: Records, stage: Stage, measured: Measure, held_out: int) -> 
         return stage.steps
     train, _ = split(records, held_out, seed=stage.seed)
     if not stage.pack:
+        grouping: dict[str, Any] = {}
         if len(measured.keep) == len(records):
             train = train[measured.keep[train]]
-        return EpochOrder(
-            record_pools(records, train), batch=stage.batch, epochs=stage.epochs
-        ).steps
+            if stage.group_by == "modality":
+                grouping = {"group_by": "modality", "with_images": measured.with_images}
+        pools = record_pools(records, train)
+        return EpochOrder(pools, batch=stage.batch, epochs=stage.epochs, **grouping).steps
     samples = sum(pool.size for pool in record_pools(records, train))
     mean_length = measured.lengths[measured.keep].mean()
     rows = samples * mean_length / stage.max_length / FILLED

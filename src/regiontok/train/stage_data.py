@@ -19,7 +19,8 @@ from regiontok.data.conversations import Conversations
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import Measure, measure
 from regiontok.data.mask_free import LargestVisualTokens, MaskFree
-from regiontok.data.records import RecordError, Records, read, split
+from regiontok.data.record import RecordError
+from regiontok.data.records import Records, read, split
 from regiontok.data.sampler import EpochOrder, Row, record_pools
 from regiontok.settings.recipe import Recipe, Stage
 from regiontok.train.build import stage_template, tunes_encoder
@@ -113,7 +114,7 @@ def load_stage_data(
         records, labeller, measure=measured, cache=features, replaced_file=replaced
     )
     mixed = MaskFree(dataset, stage.mask_free, seed=stage.seed)
-    strict = Conversations(records, labeller, cache=features, strict=True)
+    strict = Conversations(records, labeller, measure=measured, cache=features, strict=True)
     return StageData(
         dataset=mixed if stage.mask_free else dataset,
         collate=Collator.of(tokenizer, placeholder),
@@ -148,7 +149,8 @@ def _order(records: Records, measured: Measure, stage: Stage, train: np.ndarray)
         batch=stage.batch,
         seed=stage.seed,
         lengths=measured.lengths,
-        group=stage.group_by_length,
+        with_images=measured.with_images,
+        group_by=stage.group_by,
         pack_to=stage.max_length if stage.pack else None,
         epochs=stage.epochs,
     )

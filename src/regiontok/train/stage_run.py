@@ -160,6 +160,7 @@ class StageRun:
             **asdict(self.division),
             "samples": self.data.samples,
             "set_aside": self.data.set_aside,
+            "cut": int(self.data.measure.cut[self.data.measure.keep].sum()),
             "parts": parameter_counts(self.built.model),
         }
         if self.is_first:

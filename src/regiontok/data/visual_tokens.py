@@ -1,0 +1,147 @@
+"""The number of visual tokens that a region tokenizer makes of an image, before training.
+
+After: nothing.
+Differs: nothing known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from regiontok.core.picture import Picture, PictureError
+from regiontok.data.generated import is_generated
+from regiontok.data.records import open_picture
+from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.files import replacing_shared
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
+
+# Sizes of the grey pictures that tell whether the count depends on the picture: a frame that pads
+# or keeps ratios gives them different grids.
+_PROBE_SIZES = ((64, 64), (48, 512), (512, 48))
+
+
+class VisualCounter(Protocol):
+    """Whatever counts the visual tokens of images for `measure`.
+
+    `VisualTokens` does it for one setting.
+    """
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder where measured numbers are kept."""
+
+    def __call__(self, images: Sequence[str]) -> list[int | str]:
+        """Number of tokens of each image, or the reason why it has none."""
+
+    def save(self) -> None:
+        """Keep the measured numbers on disk."""
+
+
+class VisualTokens:
+    """`visual_tokens(images)` gives the number of visual tokens of each image.
+
+    It is one number where the settings fix it; otherwise the tokenizer runs once an image.
+
+    With `partition_on="normed"` regions follow a norm that training changes: then what is measured
+    is where training starts.
+
+    Args:
+        settings: settings of the region tokenizer.
+        folder: folder where measured numbers are kept (`measure` keeps its own there too), by file
+            (path, size, time of change) and settings; None keeps them in memory.
+        device: device that encodes pictures.
+    """
+
+    def __init__(
+        self, settings: TokenizerSettings, folder: str | Path | None = None, *, device: str = "cpu"
+    ) -> None:
+        self.tokenizer = RegionTokenizer(**settings.model_dump(), device=device)
+        self.fixed = self._fixed_count()
+        identity = json.dumps([self.tokenizer.regionizer.fingerprint, settings.model_dump()])
+        name = f"visual-{sha256(identity.encode()).hexdigest()[:16]}.json"
+        self.folder = Path(folder) if folder else None
+        self._path = self.folder / name if self.folder else None
+        self._counts: dict[str, int] = read_json(self._path)
+
+    def __call__(self, images: Sequence[str], *, batch: int = 16) -> list[int | str]:
+        """Number of tokens of each image, or the reason why it cannot be decoded."""
+        if self.fixed is not None:
+            return [self.fixed] * len(images)
+        keys = [_content_key(image) for image in images]
+        failures: dict[str, str] = {}
+        waiting: dict[str, Picture] = {}
+        for image, key in zip(images, keys, strict=True):
+            if key not in self._counts and key not in failures and key not in waiting:
+                try:
+                    waiting[key] = open_picture(image)
+                except PictureError as error:
+                    failures[key] = str(error).replace(f"{image}: ", "picture: ", 1)
+            if len(waiting) >= batch:
+                self._count(waiting)
+        self._count(waiting)
+        return [failures.get(key) or self._counts[key] for key in keys]
+
+    def save(self) -> None:
+        """Keep the measured numbers on disk."""
+        if self.fixed is None:
+            write_json(self._path, self._counts)
+
+    def _count(self, waiting: dict[str, Picture]) -> None:
+        if waiting:
+            counts = self.tokenizer.run(list(waiting.values())).tokens.counts.tolist()
+            self._counts.update(zip(list(waiting), counts, strict=True))
+            waiting.clear()
+
+    def _fixed_count(self) -> int | None:
+        """The number of tokens of any picture; None if it depends on the picture.
+
+        It is fixed if every picture has the same grid without padding and the steps make a fixed
+        number of regions of it.
+        """
+        regionizer = self.tokenizer.regionizer
+        if regionizer.tiling is not None or not self.tokenizer.pool.one_token:
+            return None
+        if any(not step.keeps_count and step.exact_count is None for step in regionizer.steps):
+            return None
+        grey = [Picture.of(np.full((*size, 3), 128, np.uint8)) for size in _PROBE_SIZES]
+        run = self.tokenizer.run(grey, masks=False)
+        counts = run.tokens.counts.tolist()
+        same_grid = len({grid.grid for grid in run.grids}) == 1
+        unpadded = all(bool(grid.valid.all()) for grid in run.grids)
+        return counts[0] if same_grid and unpadded and len(set(counts)) == 1 else None
+
+
+def _content_key(image: str) -> str:
+    """A key that tells one content of a file from another without reading it."""
+    if is_generated(image):
+        return image
+    try:
+        stat = Path(image).stat()
+    except OSError:
+        return image
+    return f"{Path(image).resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def read_json(path: Path | None) -> dict[str, Any]:
+    """Measured numbers from a file; nothing if there is no file, or it is damaged."""
+    if path is None or not path.is_file():
+        return {}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}  # they are measured anew
+    return stored if isinstance(stored, dict) else {}
+
+
+def write_json(path: Path | None, values: dict[str, Any]) -> None:
+    """Keep measured numbers in a file; without a path nowhere."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_shared(path) as temporary:
+            temporary.write_text(json.dumps(values), encoding="utf-8")
