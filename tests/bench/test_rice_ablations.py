@@ -30,6 +30,7 @@ def test_what_the_tables_share_is_one_run(tmp_path):
     assert len(runs) == len(every) - len(firsts) + 1
 
 
+@pytest.mark.slow
 def test_a_random_encoder_knows_colours_by_their_pixels_and_no_words(few):
     scores = bench.judged(ViT(ViTConfig.named("mini"), seed=0))
     assert scores["colour"] > 3 * scores["colour_chance"]

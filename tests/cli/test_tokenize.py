@@ -58,6 +58,7 @@ class TestOutput:
         assert result.exit_code == 0
         assert result.report["specs"][0].startswith("merge(0.")
 
+    @pytest.mark.slow
     def test_specs_whose_file_names_would_be_the_same_get_different_ones(self, photos, tmp_path):
         specs = ["merge(0.5)", "merge(-0.5)", "merge(threshold=0.5)"]
         words = [word for spec in specs for word in ("--regions", spec)]
@@ -302,6 +303,7 @@ class TestBadInput:
         assert "pip install 'regiontok[hub]'" in result.stderr
 
 
+@pytest.mark.slow
 def test_demo_writes_a_contact_sheet_and_names_the_cat(tmp_path):
     result = regiontok("demo", "--out", tmp_path)
     assert result.exit_code == 0, result.output

@@ -59,6 +59,7 @@ print(registry.summary("pool", "first"))
     ]
 
 
+@pytest.mark.slow
 def test_its_methods_pass_the_battery_of_the_house(environment):
     code = """
 from regiontok.testing import check_method

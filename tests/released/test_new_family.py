@@ -119,6 +119,7 @@ def test_regions_of_single_patches_project_to_the_models_own_tokens(released):
     torch.testing.assert_close(regions.values, whole.values, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_installed_family_answers_on_the_command_line(released, tmp_path):
     model, processor = released
     checkpoint, site, photo = tmp_path / "model", tmp_path / "site", tmp_path / "photo.png"

@@ -42,6 +42,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_last_bit(whole, tmp_path, steps):
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
     out = tmp_path / "run"
     run_recipe(toy_recipe(), out, held_out=2, stop_after=3)
