@@ -70,6 +70,7 @@ check_method("pool", "first(3)")
     python(code, environment)
 
 
+@pytest.mark.slow
 def test_its_methods_work_from_python_and_in_a_saved_tokenizer(environment, tmp_path):
     code = """
 from skimage.data import chelsea
@@ -85,6 +86,7 @@ assert again(chelsea()).values.equal(tokens.values)
     python(code, environment, tmp_path)
 
 
+@pytest.mark.slow
 def test_its_methods_work_on_the_command_line_and_in_a_recipe(environment, tmp_path):
     from PIL import Image
 

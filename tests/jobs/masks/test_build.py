@@ -60,6 +60,7 @@ class TestBuild:
         assert all(outcome.resumed for outcome in build([photos], tmp_path / "s"))
         assert shard.stat().st_mtime_ns == written
 
+    @pytest.mark.slow
     def test_folder_webdataset_json_and_workers_give_the_same_bytes(
         self, photos, tmp_path, write_tar
     ):
