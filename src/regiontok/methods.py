@@ -152,6 +152,17 @@ class Encoder(Method, ABC):
         """
         return stacked(self.encode(pictures))
 
+    def framed(self, framing: Framing) -> Encoder:
+        """The same encoder with pictures laid on its canvas in another way.
+
+        Raises:
+            ValueError: If it has no canvas of one size (the default).
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no canvas of one size on which a picture could be framed "
+            f"by {framing!r}: leave framing out"
+        )
+
     def for_tiles(self) -> Encoder:
         """The encoder as tiles need it.
 
@@ -255,6 +266,10 @@ class CanvasEncoder(Encoder):
     """An encoder that lays every picture on a canvas of one size, as its field `framing` says."""
 
     framing: Framing | None
+
+    def framed(self, framing: Framing) -> Self:
+        """See `Encoder.framed`."""
+        return self if self.framing == framing else self.but(framing=framing)
 
     def for_tiles(self) -> Self:
         """See `Encoder.for_tiles`."""

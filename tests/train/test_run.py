@@ -8,7 +8,10 @@ import math
 
 import pytest
 import torch
+from PIL import Image
 
+from regiontok.miniworld.scenes import make_scene
+from regiontok.model.vlm import RegionVLM
 from regiontok.runs.errors import RunStopped
 from regiontok.train.build import build_model
 from regiontok.train.folder import TrainFolder
@@ -138,6 +141,83 @@ def test_the_batch_is_grouped_weighted_and_evaluated_on_the_way(tmp_path):
     assert kinds.count("eval") == kinds.count("step") + 1
     # half of the first source's, all of the second's: some 11 records in batches of 4
     assert kinds.count("step") == 3
+
+
+def test_a_step_whose_answers_are_all_cut_away_teaches_nothing(tmp_path, caplog):
+    stage = {**ALIGN, "max_length": 8, "overflow": "cut", "steps": 2}
+    run_recipe(toy_recipe(stage), tmp_path / "cut")
+    assert [loss for _, _, loss, _ in losses(tmp_path / "cut")] == [0.0, 0.0]
+    assert "no answer of the batch lies within 8 tokens" in caplog.text
+    start = build_model(toy_recipe(stage)).model.state_dict()
+    trained = weights(tmp_path / "cut" / "1_align")
+    assert all(torch.equal(trained[name], start[name]) for name in start)
+
+
+@pytest.fixture
+def read_grids(monkeypatch):
+    """The grids of every picture that a model reads, in their order, as (frame, draw, key)."""
+    grids_read = []
+    read = RegionVLM._see
+
+    def noted(self, *args, **kwargs):
+        tokens, grids, trails = read(self, *args, **kwargs)
+        grids_read.extend((grid.frame, grid.draw, grid.key) for grid in grids)
+        return tokens, grids, trails
+
+    monkeypatch.setattr(RegionVLM, "_see", noted)
+    return grids_read
+
+
+def photos_stage(folder, **changes):
+    """A stage on wide pictures, whose frames tell a crop from a letterbox."""
+    records = []
+    for number in range(8):
+        Image.fromarray(make_scene(number, (64, 128)).pixels).save(folder / f"{number}.png")
+        turns = [("human", "<image>\nWhat is it?"), ("gpt", "A scene.")]
+        turns = [{"from": role, "value": text} for role, text in turns]
+        records.append({"id": str(number), "image": f"{number}.png", "conversations": turns})
+    (folder / "records.json").write_text(json.dumps(records))
+    data = [{"records": str(folder / "records.json"), "images": str(folder)}]
+    return {**ALIGN, "data": data, "steps": 1, **changes}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_stage_has_its_own_framing_and_the_model_the_encoders(tmp_path, read_grids, cached):
+    """LLaVA-1.5 crops pictures in its first stage and pads them in the second."""
+    stages = [photos_stage(tmp_path, framing="crop"), photos_stage(tmp_path, name="tune")]
+    tokenizer = {"encoder": "filters(size=56, framing='letterbox')", "regions": "windows(2)"}
+    recipe = toy_recipe(*stages, tokenizer=tokenizer)
+    options = {"cache": str(tmp_path / "cache")} if cached else {}
+    run_recipe(recipe, tmp_path / "run", **options)
+    crops = [frame.crop for frame, *_ in read_grids]
+    assert crops == [(0, 32, 64, 96)] * 4 + [(0, 0, 64, 128)] * 4
+    answering = RegionVLM.from_pretrained(tmp_path / "run" / "1_align")
+    assert answering.regionizer.encoder.framing == "letterbox"
+
+
+def test_the_last_stage_has_the_framing_that_answers(tmp_path):
+    recipe = toy_recipe({**ALIGN, "framing": "crop"})
+    with pytest.raises(ValueError, match="'align' is the last, and the model answers"):
+        run_recipe(recipe, tmp_path / "run")
+
+
+def test_tiles_lay_pictures_out_themselves(tmp_path):
+    tokenizer = {"encoder": "filters(size=56)", "tiles": "1x2"}
+    recipe = toy_recipe({**ALIGN, "framing": "crop"}, ALIGN | {"name": "b"}, tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="'align': tiles lay pictures out themselves"):
+        run_recipe(recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_steps_with_a_seed_draw_anew_in_each_epoch(tmp_path, read_grids, cached):
+    """Row D10: a random order is another one in every epoch, also of cached features."""
+    stage = photos_stage(tmp_path, steps=None, epochs=3.0)
+    tokenizer = {"encoder": "filters(size=56)", "regions": "sort('random')"}
+    options = {"cache": str(tmp_path / "cache")} if cached else {}
+    run_recipe(toy_recipe(stage, tokenizer=tokenizer), tmp_path / "run", **options)
+    draws = [draw for _, draw, _ in read_grids]
+    assert draws == [0] * 8 + [1] * 8 + [2] * 8
+    assert len({key for *_, key in read_grids}) == 8
 
 
 def test_tensorboard_gets_the_curve(tmp_path):

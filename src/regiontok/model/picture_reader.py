@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from regiontok.core.clip import Clip
+from regiontok.core.frame import Framing
 from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Members, Regions
@@ -49,7 +50,8 @@ class PictureReader(PreTrainedModel):
     config: RegionVLMConfig
     head: VisualHead
     vision: nn.Module
-    _frozen: tuple[torch.device, Regionizer] | None  # built on a device
+    framing: Framing | None = None  # takes the place of the encoder's own while a stage is trained
+    _frozen: tuple[torch.device, Framing | None, Regionizer] | None  # built on a device
 
     @property
     def regionizer(self) -> Regionizer:
@@ -58,9 +60,9 @@ class PictureReader(PreTrainedModel):
         Raises:
             ValueError: If the encoder's weights are others than the model was made with.
         """
-        if self._frozen is None or self._frozen[0] != self.device:
-            self._frozen = self.device, self._build_regionizer()
-        regionizer = self._frozen[1]
+        if self._frozen is None or self._frozen[:2] != (self.device, self.framing):
+            self._frozen = self.device, self.framing, self._build_regionizer()
+        regionizer = self._frozen[2]
         if self.config.tune_encoder:  # each time: peft may have wrapped the module
             regionizer = copy.copy(regionizer)
             regionizer.encoder = regionizer.encoder.tuned(self.vision)
@@ -74,6 +76,8 @@ class PictureReader(PreTrainedModel):
                 f"this model was made with other weights of {settings.encoder} "
                 f"({self.config.visual_identity}) than are here ({encoder.identity})"
             )
+        if self.framing is not None:
+            encoder = encoder.framed(self.framing)
         return Regionizer.of(settings, device=str(self.device), encoder=encoder)
 
     def see(
@@ -133,7 +137,7 @@ class PictureReader(PreTrainedModel):
             masks = any(pipeline.reads_masks for pipeline in pipelines.values())
             fresh = regionizer.see(raw, masks=masks, draw=draw, clock=clock) if raw else []
             grids = [
-                on_device(grid, self.device, self.head_dtype)
+                on_device(grid, self.device, self.head_dtype).but(draw=draw)
                 for grid in _in_order(pictures, views_by_image(fresh))
             ]
         owners = images_of(grids)

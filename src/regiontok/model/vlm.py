@@ -236,7 +236,7 @@ class RegionVLM(PictureReader, GenerationMixin):
             labels: ids to predict, -100 where nothing is supervised.
             segments: the sample of each token, in packed rows.
             inputs_embeds: rows that are already spliced; then nothing else of a picture is taken.
-            draw: the epoch: seeded steps draw anew (features from a cache hold their own).
+            draw: the epoch: seeded steps draw anew in each, of cached features too.
             regions: other steps than the model's own, "" for every patch without masks: see `see`.
             limits: most visual tokens of each picture, None for all of them: of rows that are cut.
             **kwargs: for the language model.

@@ -161,6 +161,9 @@ class Stage(Settings):
         precision: type in which the model is computed.
         lora: adapters that learn in place of the language model's own weights.
         template: takes the place of the model's template in this stage.
+        framing: takes the place of the encoder's own framing in this stage, as LLaVA-1.5's first
+            stage crops pictures and its second one pads them. The last stage has none: the saved
+            model answers with the encoder's own.
         seed: seed of order, dropout and what steps draw.
     """
 
@@ -185,6 +188,7 @@ class Stage(Settings):
     precision: Literal["bf16", "fp32"] = "bf16"
     lora: Lora | None = None
     template: str | None = None
+    framing: Literal["stretch", "letterbox", "crop"] | None = None
     seed: int = 42
 
 

@@ -22,8 +22,8 @@ from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import delimiter_token
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
-from regiontok.settings import spec
-from regiontok.settings.recipe import ModelSettings, Recipe, Stage
+from regiontok.settings import registry, spec
+from regiontok.settings.recipe import ModelSettings, Recipe, Stage, TokenizerSettings
 from regiontok.tokenizer.regionizer import build_encoder
 from regiontok.train.parts import is_divided_by_launcher
 
@@ -56,6 +56,12 @@ def check_stages(recipe: Recipe) -> None:
         )
     for stage in recipe.stage:
         _check_stage(stage)
+    last = recipe.stage[-1]
+    if last.framing is not None:
+        raise ValueError(
+            f"stage {last.name!r} is the last, and the model answers with the encoder's own "
+            f"framing: write framing={last.framing!r} into tokenizer.encoder and not into the stage"
+        )
 
 
 def _check_stage(stage: Stage) -> None:
@@ -86,6 +92,23 @@ def model_settings(recipe: Recipe) -> ModelSettings:
 def stage_template(recipe: Recipe, stage: Stage) -> str:
     """How a stage turns conversations into text: its own template, or else the model's."""
     return model_settings(recipe).template if stage.template is None else stage.template
+
+
+def stage_tokenizer(recipe: Recipe, stage: Stage) -> TokenizerSettings:
+    """How a stage turns pictures into region tokens: the recipe's settings in the stage's framing.
+
+    Raises:
+        ValueError: If the stage has a framing, and the encoder no canvas of one size, or tiles.
+    """
+    settings = recipe.tokenizer
+    if stage.framing is None:
+        return settings
+    if settings.tiles:
+        raise ValueError(
+            f"stage {stage.name!r}: tiles lay pictures out themselves; leave framing out"
+        )
+    encoder = build_encoder(settings.encoder).framed(stage.framing)
+    return settings.model_copy(update={"encoder": registry.render(encoder)})
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:

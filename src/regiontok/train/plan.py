@@ -33,6 +33,7 @@ from regiontok.train.build import (
     meta_model,
     model_settings,
     stage_template,
+    stage_tokenizer,
 )
 from regiontok.train.estimate import USABLE, Memory, most_samples, sample_operations, stage_memory
 from regiontok.train.options import TrainOptions
@@ -105,15 +106,15 @@ def plan_run(
     """
     check_stages(recipe)
     model, tokenizer = meta_model(recipe), load_tokenizer(model_settings(recipe))
-    # an upper bound where only some samples, or some stages, go without masks
-    visual = LargestVisualTokens.of(
-        recipe.tokenizer, mask_free=any(stage.mask_free for stage in recipe.stage)
-    )
     half = loads_bfloat16(recipe, cuda=True)
     plans = []
     for stage in recipe.stage:
         labeller = Labeller(
             tokenizer, stage_template(recipe, stage), placeholder=image_token_id(tokenizer)
+        )
+        # an upper bound where only some samples go without masks
+        visual = LargestVisualTokens.of(
+            stage_tokenizer(recipe, stage), mask_free=stage.mask_free > 0
         )
         records = read(stage.data, check_images=False)
         measured = measure(

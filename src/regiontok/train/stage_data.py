@@ -23,7 +23,7 @@ from regiontok.data.record import RecordError
 from regiontok.data.records import Records, read, split
 from regiontok.data.sampler import EpochOrder, Row, record_pools
 from regiontok.settings.recipe import Recipe, Stage
-from regiontok.train.build import stage_template, tunes_encoder
+from regiontok.train.build import stage_template, stage_tokenizer, tunes_encoder
 
 HELD_OUT = "held out for evaluation"
 
@@ -38,6 +38,7 @@ class StageData:
         rows_of_step: a function from a step to the rows of the whole optimiser step; a row is a
             record, or the records of a packed row.
         steps: optimiser steps of the stage.
+        epoch_of_step: a function from a step to its epoch, from which seeded steps draw.
         held_out: a function that reads the examples kept for evaluation anew.
         samples: how many records are trained on.
         set_aside: how many records are not, by reason.
@@ -49,6 +50,7 @@ class StageData:
     collate: Collator
     rows_of_step: Callable[[int], list[Row]]
     steps: int
+    epoch_of_step: Callable[[int], int]
     held_out: Callable[[], list[Example]]
     samples: int
     set_aside: dict[str, int]
@@ -96,9 +98,8 @@ def load_stage_data(
         )
     records = read(stage.data)
     labeller = Labeller(tokenizer, stage_template(recipe, stage), placeholder=placeholder)
-    visual = LargestVisualTokens.of(
-        recipe.tokenizer, folder, device=device, mask_free=stage.mask_free > 0
-    )
+    settings = stage_tokenizer(recipe, stage)
+    visual = LargestVisualTokens.of(settings, folder, device=device, mask_free=stage.mask_free > 0)
     measured = measure(
         records, labeller, visual, max_length=stage.max_length, overflow=stage.overflow
     )
@@ -107,7 +108,7 @@ def load_stage_data(
     # set aside, so that a held-out record does not stand in for a bad one either
     reasons = measured.reasons | dict.fromkeys(held_indices.tolist(), HELD_OUT)
     measured = replace(measured, reasons=reasons)
-    features = FeatureCache(cache, recipe.tokenizer, device=device) if cache else None
+    features = FeatureCache(cache, settings, device=device) if cache else None
     order = _order(records, measured, stage, train_indices)
     replaced = folder / f"replaced_{stage.name}.jsonl" if folder else None
     dataset = Conversations(
@@ -120,6 +121,7 @@ def load_stage_data(
         collate=Collator.of(tokenizer, placeholder),
         rows_of_step=partial(mixed.rows, order) if stage.mask_free else order.rows,
         steps=stage.steps or order.steps,
+        epoch_of_step=lambda step: order.epoch_and_step(step)[0],
         held_out=partial(_readable_examples, strict, held_indices),
         samples=int(measured.keep.sum()),
         set_aside=dict(Counter(reasons.values()) + records.counts),

@@ -22,7 +22,7 @@ from regiontok.model.vlm import RegionVLM
 from regiontok.runs.errors import RunStopped
 from regiontok.runs.folder import recent_loss
 from regiontok.runs.trackers import tensorboard_writer
-from regiontok.settings.recipe import Recipe
+from regiontok.settings.recipe import Recipe, Stage
 from regiontok.system.files import replacing
 from regiontok.train.batching import BatchOrder, Division, divide_batch
 from regiontok.train.build import BuiltModel, load_tokenizer, loads_bfloat16, model_settings
@@ -98,7 +98,7 @@ class StageRun:
                 f"stage {self.stage.name!r}: a delimiter of the vocabulary under LoRA cannot learn "
                 "in a divided model: take ddp.yaml"
             )
-        with _training_mode(self.built.model, checkpointing=self.stage.checkpointing):
+        with _training_mode(self.built.model, self.stage):
             self._run_trainer(trainer, checkpoints.get(step))
         if stop.stopped:
             return {"step": trainer.state.global_step}
@@ -180,6 +180,7 @@ class StageRun:
             record=self._record,
             evaluator=self._evaluate if options.held_out else None,
             row_name=data.row_name,
+            epoch_of_step=data.epoch_of_step,
             callbacks=[stop, *self._tensorboard()],
             save_strategy="steps",
             save_steps=options.save_every,
@@ -265,8 +266,8 @@ class StageRun:
 
 
 @contextmanager
-def _training_mode(model: RegionVLM, *, checkpointing: bool) -> Iterator[None]:
-    """Gradient checkpointing if the stage asks for it, and no cache of keys and values.
+def _training_mode(model: RegionVLM, stage: Stage) -> Iterator[None]:
+    """The stage's framing and gradient checkpointing, and no cache of keys and values.
 
     Training never reads that cache.
     """
@@ -282,11 +283,13 @@ def _training_mode(model: RegionVLM, *, checkpointing: bool) -> Iterator[None]:
         getattr(model, "activation_checkpointing_disable", None)
         or model.gradient_checkpointing_disable
     )
-    if checkpointing:
+    model.framing = stage.framing
+    if stage.checkpointing:
         enable({"use_reentrant": False})
     try:
         yield
     finally:
-        if checkpointing:
+        if stage.checkpointing:
             disable()
+        model.framing = None
         config.use_cache = use_cache

@@ -23,9 +23,11 @@ from regiontok.runs.checkpoints import CheckpointFolder
 from regiontok.runs.errors import RunStopped
 from regiontok.settings.recipe import Stage
 from regiontok.system.interrupt import ignore_stop_signals
+from regiontok.system.logs import module_logger
 from regiontok.train.batching import BatchOrder
 from regiontok.train.parts import parameter_groups
 
+_LOG = module_logger(__name__)
 WEIGHTS = "model.safetensors"
 NAMED_ROWS = 16  # rows of a failing batch that the message names
 
@@ -44,6 +46,7 @@ class StageTrainer(Trainer):
         evaluator: a function of the model, and of whether it can generate, to metrics; None
             evaluates nothing.
         row_name: what a row is called in messages.
+        epoch_of_step: the epoch of a step, from which seeded region steps draw.
         callbacks: callbacks of transformers' kind.
         arguments: further fields of `TrainingArguments`.
     """
@@ -60,11 +63,13 @@ class StageTrainer(Trainer):
         record: Callable[[dict[str, Any]], None],
         evaluator: Callable[[nn.Module, bool], dict[str, float]] | None = None,
         row_name: Callable[[Any], str] = str,
+        epoch_of_step: Callable[[int], int] = lambda step: 0,
         callbacks: Sequence[TrainerCallback] = (),
         **arguments: Any,
     ) -> None:
         self.stage, self.order, self.checkpoints = stage, order, checkpoints
         self.record, self.evaluator, self.row_name = record, evaluator, row_name
+        self.epoch_of_step = epoch_of_step
         self._plain_model, self._is_staging = model, False
         super().__init__(
             model,
@@ -96,6 +101,31 @@ class StageTrainer(Trainer):
             worker_init_fn=ignore_stop_signals,
             # else each new iterator draws its seed from the global state, and a resume one more
             generator=torch.Generator(),
+        )
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """One pass: region steps with a seed (`sort('random')`) draw anew in each epoch.
+
+        A step whose answers are all cut away has loss 0 and teaches nothing: without a supervised
+        token the mean would be 0 / 0.
+        """
+        step = self.state.global_step
+        if num_items_in_batch is not None and int(num_items_in_batch) == 0:
+            _LOG.warning(
+                "stage %r, step %d: no answer of the batch lies within %d tokens, so that nothing "
+                "is learned from it",
+                self.stage.name,
+                step + 1,
+                self.stage.max_length,
+            )
+            num_items_in_batch = num_items_in_batch + 1
+        return super().training_step(
+            model, inputs | {"draw": self.epoch_of_step(step)}, num_items_in_batch
         )
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
