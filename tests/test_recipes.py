@@ -460,7 +460,8 @@ class TestOgLlava:
             if "_fusion" in name or name.startswith("figure11"):
                 assert (
                     recipe.tokenizer.regions
-                    == "segments(0.5, mapping='flat1d', unit='pixels', compare='>=')"
+                    == "segments(0.5, mapping='flat1d', unit='pixels', compare='>=', "
+                    "unmasked='patches')"
                 )
                 assert recipe.answering.regions == recipe.answering.segmenter == ""
 
@@ -480,7 +481,10 @@ class TestOgLlava:
             ),
             (
                 "figure9_8b_665k_sit",
-                {"pool": "mean", "regions": "segments(0.5, unit='pixels', compare='>=')"},
+                {
+                    "pool": "mean",
+                    "regions": "segments(0.5, unit='pixels', compare='>=', unmasked='patches')",
+                },
             ),
         ],
     )

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from regiontok.core.masks import PixelMasks
 from regiontok.core.tokens import REGION, Tokens
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import measure
 from regiontok.data.records import read
 from regiontok.data.visual_tokens import VisualTokens
-from regiontok.methods import Pool
+from regiontok.methods import Pool, Segmenter
 from regiontok.model.mini import mini_tokenizer
 from regiontok.settings import registry
 from regiontok.settings.recipe import Data, TokenizerSettings
@@ -47,6 +48,20 @@ class FirstPatchesModule(nn.Module):
 @pytest.fixture(autouse=True)
 def _first_patches_is_a_pool(monkeypatch):
     monkeypatch.setitem(registry._REGISTERED["pool"], "first", f"{__name__}:FirstPatches")
+
+
+@dataclass(frozen=True)
+class Bright(Segmenter):
+    """One mask of all bright pixels, or none where no pixel is bright."""
+
+    def __call__(self, pictures):
+        masks = [picture.pixels[:, :, 0] > 60 for picture in pictures]
+        return [PixelMasks.from_dense(mask[None] if mask.any() else mask[None][:0]) for mask in masks]
+
+
+@pytest.fixture(autouse=True)
+def _bright_is_a_segmenter(monkeypatch):
+    monkeypatch.setitem(registry._REGISTERED["segmenter"], "bright", f"{__name__}:Bright")
 
 
 def settings(**options) -> TokenizerSettings:
@@ -93,6 +108,23 @@ def test_a_pool_with_varying_rows_is_measured_picture_by_picture(photos):
     assert [[count] for count in counts] == runs
     assert len(set(counts)) > 1  # this is what a grey picture cannot say
     assert all(7 <= count <= 16 for count in counts)
+
+
+def test_images_without_masks_have_every_patch_and_are_counted(photos, tmp_path):
+    """OG-LLaVA's release gives such an image all V rows (row O2)."""
+    options = {"segmenter": "bright", "pool": "select"}
+    with_patches = settings(regions="segments(unmasked='patches')", **options)
+    visual = VisualTokens(with_patches, tmp_path)
+    counts = visual(photos)
+    assert counts[0] == 16
+    assert all(count < 16 for count in counts[1:])
+    assert visual.images_without_masks == 1
+    visual.save()
+    again = VisualTokens(with_patches, tmp_path)
+    again(photos[1:])
+    assert again.images_without_masks == 0
+    assert (again(photos), again.images_without_masks) == (counts, 1)
+    assert VisualTokens(settings(regions="segments()", **options))(photos[:1]) == [0]
 
 
 def test_rows_that_a_varying_pool_makes_too_long_are_refused(photos, tmp_path):

@@ -200,6 +200,15 @@ def test_no_mask_is_no_region():
     )
 
 
+def test_an_image_without_masks_may_keep_its_patches():
+    every_patch = Segments(unmasked="patches")
+    assert patches_from(every_patch, masked_grid(torch.zeros(0, 4, 6))) == [[i] for i in range(6)]
+    padded = Frame.letterbox((4, 8), (8, 8), (2, 2))
+    assert len(patches_from(every_patch, masked_grid(torch.zeros(0, 4, 8), padded))) == 8
+    vanished = masked_grid(torch.zeros(1, 4, 6))  # there is a mask: nothing stands in for it
+    assert patches_from(every_patch, vanished) == []
+
+
 def test_a_mask_outside_the_crop_vanishes():
     frame = Frame.center_crop((4, 12), (4, 4), (2, 2))  # sees columns 4 to 8
     masks = torch.zeros(2, 4, 12)

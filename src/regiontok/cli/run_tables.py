@@ -35,7 +35,7 @@ def training_tables(plans: Sequence[StagePlan], on: str) -> list[Table]:
     spread = ("median", "95 %", "most")
     samples = _table(
         "samples (tokens with visual ones)",
-        ("stage", "records", "set aside", "cut", *spread, "visual", "measured"),
+        ("stage", "records", "set aside", "no mask", "cut", *spread, "visual", "measured"),
     )
     memory = ("weights", "grad.", "AdamW", "activ.", "checkp.")
     costs = _table(
@@ -56,6 +56,7 @@ def _sample_cells(plan: StagePlan) -> list[str]:
         plan.name,
         f"{plan.samples:,}",
         str(sum(plan.set_aside.values())),
+        str(plan.without_masks),
         f"{plan.cut:.1%}",
         *(f"{plan.tokens[key]:.0f}" for key in ("median", "p95", "most")),
         f"{plan.visual:.0f}",
@@ -107,6 +108,8 @@ def _training_stage_line(entry: dict[str, Any]) -> str:
     )
     if entry.get("cut"):
         set_aside += f"; {entry['cut']} of {entry['samples']} samples CUT at the longest length"
+    if entry.get("images_without_masks"):
+        set_aside += f"; {entry['images_without_masks']} images without any mask"
     batch = f"{entry['processes']} x {entry['per_device']} x {entry['accumulate']}"
     resumed = f" from step {entry['step']}" if entry["step"] else ""
     return (

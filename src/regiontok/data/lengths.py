@@ -42,6 +42,8 @@ class Measure:
         images: `[records]` number of pictures; 0 where a record cannot be labelled.
         image_tokens: `[images]` number of visual tokens of each picture, record by record.
         limit: tokens at which longer records are cut; None if none is cut.
+        images_without_masks: how many different pictures have no mask at all, though masks are
+            read.
     """
 
     text: Int[np.ndarray, "r"]
@@ -50,6 +52,7 @@ class Measure:
     images: Int[np.ndarray, "r"]
     image_tokens: Int[np.ndarray, "i"]
     limit: int | None = None
+    images_without_masks: int = 0
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, "r"]:
@@ -149,6 +152,7 @@ def measure(
         images=images_by_record,
         image_tokens=np.array(image_tokens, np.int64),
         limit=max_length if overflow == "cut" else None,
+        images_without_masks=visual.images_without_masks,
     )
     _warn_of_cuts(measured, max_length)
     return measured

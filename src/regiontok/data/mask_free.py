@@ -118,6 +118,11 @@ class LargestVisualTokens:
         answers = [counter(images) for counter in self.counters]
         return [_largest(image_answers) for image_answers in zip(*answers, strict=True)]
 
+    @property
+    def images_without_masks(self) -> int:
+        """How many of the images counted so far have no mask at all, though masks are read."""
+        return self.counters[0].images_without_masks
+
     def save(self) -> None:
         """Keep the measured numbers on disk."""
         for counter in self.counters:

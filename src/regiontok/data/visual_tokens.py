@@ -39,6 +39,10 @@ class VisualCounter(Protocol):
     def __call__(self, images: Sequence[str]) -> list[int | str]:
         """Number of tokens of each image, or the reason why it has none."""
 
+    @property
+    def images_without_masks(self) -> int:
+        """How many of the images counted so far have no mask at all, though masks are read."""
+
     def save(self) -> None:
         """Keep the measured numbers on disk."""
 
@@ -67,13 +71,17 @@ class VisualTokens:
         name = f"visual-{sha256(identity.encode()).hexdigest()[:16]}.json"
         self.folder = Path(folder) if folder else None
         self._path = self.folder / name if self.folder else None
-        self._counts: dict[str, int] = read_json(self._path)
+        stored = read_json(self._path)
+        self._counts: dict[str, int] = stored.get("counts", {})
+        self._unmasked = set[str](stored.get("without_masks", []))
+        self._met = set[str]()  # keys of the images of this process, which may be fewer
 
     def __call__(self, images: Sequence[str], *, batch: int = 16) -> list[int | str]:
         """Number of tokens of each image, or the reason why it cannot be decoded."""
         if self.fixed is not None:
             return [self.fixed] * len(images)
         keys = [_content_key(image) for image in images]
+        self._met.update(keys)
         failures: dict[str, str] = {}
         waiting: dict[str, Picture] = {}
         for image, key in zip(images, keys, strict=True):
@@ -87,15 +95,25 @@ class VisualTokens:
         self._count(waiting)
         return [failures.get(key) or self._counts[key] for key in keys]
 
+    @property
+    def images_without_masks(self) -> int:
+        """How many of the images counted so far have no mask at all, though masks are read."""
+        return len(self._unmasked & self._met)
+
     def save(self) -> None:
         """Keep the measured numbers on disk."""
         if self.fixed is None:
-            write_json(self._path, self._counts)
+            stored = {"counts": self._counts, "without_masks": sorted(self._unmasked)}
+            write_json(self._path, stored)
 
     def _count(self, waiting: dict[str, Picture]) -> None:
         if waiting:
-            counts = self.tokenizer.run(list(waiting.values())).tokens.counts.tolist()
-            self._counts.update(zip(list(waiting), counts, strict=True))
+            run = self.tokenizer.run(list(waiting.values()))
+            self._counts.update(zip(list(waiting), run.tokens.counts.tolist(), strict=True))
+            base_views = [grid for grid in run.grids if grid.view == 0]
+            for key, grid in zip(waiting, base_views, strict=True):
+                if grid.masks is not None and not len(grid.masks):
+                    self._unmasked.add(key)
             waiting.clear()
 
     def _fixed_count(self) -> int | None:

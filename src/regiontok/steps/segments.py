@@ -41,6 +41,8 @@ class Segments(RegionStep):
             with the fewest pixels.
         vanished: "drop" leaves out a mask that reaches the threshold nowhere, "best" keeps it at
             the patch that it covers most.
+        unmasked: what an image gives in which the segmenter has found no mask at all: "nothing", or
+            "patches", every patch by itself, as OG-LLaVA's release does (row O2: all V rows).
 
     Raises:
         ValueError: If the view has no masks, masks of another size than the image, or the grid of a
@@ -53,6 +55,7 @@ class Segments(RegionStep):
     compare: Literal[">", ">="] = ">"
     resolve: Literal["smallest"] | None = None
     vanished: Literal["drop", "best"] = "drop"
+    unmasked: Literal["nothing", "patches"] = "nothing"
     version: ClassVar[int] = 1
     source: ClassVar[bool] = True
     reads_masks: ClassVar[bool] = True
@@ -80,6 +83,8 @@ class Segments(RegionStep):
             )
         if len(grid.grid) != 2:
             raise ValueError(f"segments needs a grid (h, w), got {grid.grid}")
+        if not len(grid.masks) and self.unmasked == "patches":
+            return Regions.singletons(grid.grid, grid.valid)
         share = grid.frame.to_grid(grid.masks, self.mapping).to(grid.features.device)
         amount = share
         if self.unit == "pixels":

@@ -54,6 +54,8 @@ class StagePlan:
         set_aside: how many records are not trained on, by reason.
         cut: share of the measured samples that are cut at the stage's longest length.
         measured: how many samples were measured.
+        without_masks: how many different pictures of them have no mask at all, though masks are
+            read.
         tokens: least, quartiles, 95 %, most and mean of the measured samples' tokens, visual ones
             included.
         visual: mean number of visual tokens of a sample.
@@ -72,6 +74,7 @@ class StagePlan:
     set_aside: dict[str, int]
     cut: float
     measured: int
+    without_masks: int
     tokens: dict[str, float]
     visual: float
     steps: int
@@ -188,6 +191,7 @@ def _plan_stage(
         set_aside=dict(Counter(measured.reasons.values()) + records.counts),
         cut=float(measured.cut[measured.keep].mean()),
         measured=len(lengths),
+        without_masks=measured.images_without_masks,
         tokens=spread(lengths),
         visual=float(measured.visual[measured.keep].mean()),
         steps=steps,

@@ -161,6 +161,7 @@ class StageRun:
             "samples": self.data.samples,
             "set_aside": self.data.set_aside,
             "cut": int(self.data.measure.cut[self.data.measure.keep].sum()),
+            "images_without_masks": self.data.measure.images_without_masks,
             "parts": parameter_counts(self.built.model),
         }
         if self.is_first:
