@@ -79,7 +79,10 @@ def _recipe(name: str, recipe: Any, path: Path) -> str:
         lines += ["", f"Row of the paper: {row}."]
     if recipe.expect:
         figures = ", ".join(f"`{key}` {value}" for key, value in recipe.expect.items())
-        lines += ["", f"The paper's figures: {figures}."]
+        lines += ["", f"The paper's figures, as printed: {figures}."]
+    if recipe.corrected:
+        figures = ", ".join(f"`{key}` {value}" for key, value in recipe.corrected.items())
+        lines += ["", f"Misprints, as other tables of the paper have them: {figures}."]
     text = path.read_text(encoding="utf-8").rstrip()
     shown = "\n".join(f"    {line}".rstrip() for line in f"```toml\n{text}\n```".splitlines())
     lines += ["", f'??? example "{path.name}"', "", shown]

@@ -389,6 +389,11 @@ class Place(Method, ABC):
         """
         return None
 
+    @property
+    def most_masks(self) -> int | None:
+        """The most masks of an image that it has positions for; None takes any number."""
+        return None
+
     @abstractmethod
     def build(self, width: int) -> nn.Module:
         """The module ``(Tokens, list[PatchGrid]) -> Tokens`` for tokens of `width`."""

@@ -56,7 +56,9 @@ class Bright(Segmenter):
 
     def __call__(self, pictures):
         masks = [picture.pixels[:, :, 0] > 60 for picture in pictures]
-        return [PixelMasks.from_dense(mask[None] if mask.any() else mask[None][:0]) for mask in masks]
+        return [
+            PixelMasks.from_dense(mask[None] if mask.any() else mask[None][:0]) for mask in masks
+        ]
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +127,32 @@ def test_images_without_masks_have_every_patch_and_are_counted(photos, tmp_path)
     assert again.images_without_masks == 0
     assert (again(photos), again.images_without_masks) == (counts, 1)
     assert VisualTokens(settings(regions="segments()", **options))(photos[:1]) == [0]
+
+
+def test_a_full_table_of_positions_is_refused_before_training(photos):
+    """It was met when an image of so many masks came up, at the end of an epoch at worst."""
+    options = {"segmenter": "felzenszwalb(scale=1, min_size=1)", "regions": "segments()"}
+    masks = VisualTokens(settings(pool="mean", **options))(photos)
+    full = settings(pool="select", place_tokens="posenc('learn1d', masks=1)", **options)
+    visual = VisualTokens(full)
+    visual(photos)
+    with pytest.raises(ValueError, match=r"of 4 images have more masks than posenc.*which is 1"):
+        visual.check_masks()
+    with pytest.raises(ValueError, match=f"say masks={max(masks)}"):
+        visual.check_masks()
+    unmasked = settings(
+        segmenter="bright",
+        pool="select",
+        regions="segments(unmasked='patches')",
+        place_tokens="posenc('learn1d', masks=2)",
+    )
+    visual = VisualTokens(unmasked)
+    assert visual(photos)[0] == 16  # rows of no mask
+    visual.check_masks()
+    enough = full.model_copy(update={"place_tokens": f"posenc('learn1d', masks={max(masks)})"})
+    visual = VisualTokens(enough)
+    visual(photos)
+    visual.check_masks()
 
 
 def test_rows_that_a_varying_pool_makes_too_long_are_refused(photos, tmp_path):

@@ -117,8 +117,8 @@ def measure(
         chunk: records whose images are counted together.
 
     Raises:
-        ValueError: If, under "error", some record is longer than `max_length`; if no record is
-            left.
+        ValueError: If, under "error", some record is longer than `max_length`; if an image has more
+            masks than the settings have positions for; if no record is left.
     """
     text_counts, reasons = _text_counts(records, labeller, visual.folder)
     visual_counts, images_by_record = np.zeros((2, len(records)), np.int64)
@@ -135,6 +135,7 @@ def measure(
             if isinstance(answer, str):
                 reasons[index] = answer
     visual.save()
+    visual.check_masks()
     for index in reasons:
         text_counts[index] = visual_counts[index] = 0
     if overflow != "cut":

@@ -123,6 +123,11 @@ class LargestVisualTokens:
         """How many of the images counted so far have no mask at all, though masks are read."""
         return self.counters[0].images_without_masks
 
+    def check_masks(self) -> None:
+        """Raise if an image counted so far has more masks than the settings have positions for."""
+        for counter in self.counters:
+            counter.check_masks()
+
     def save(self) -> None:
         """Keep the measured numbers on disk."""
         for counter in self.counters:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from regiontok.core.picture import Picture, PictureError
+from regiontok.core.tokens import REGION, Tokens
 from regiontok.data.generated import is_generated
 from regiontok.data.records import open_picture
+from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.files import replacing_shared
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
@@ -43,6 +46,9 @@ class VisualCounter(Protocol):
     def images_without_masks(self) -> int:
         """How many of the images counted so far have no mask at all, though masks are read."""
 
+    def check_masks(self) -> None:
+        """Raise if an image counted so far has more masks than the settings have positions for."""
+
     def save(self) -> None:
         """Keep the measured numbers on disk."""
 
@@ -65,15 +71,23 @@ class VisualTokens:
     def __init__(
         self, settings: TokenizerSettings, folder: str | Path | None = None, *, device: str = "cpu"
     ) -> None:
-        self.tokenizer = RegionTokenizer(**settings.model_dump(), device=device)
+        places = registry.resolve_pipeline("place", settings.place_tokens)
+        limits = [place.most_masks for place in places if place.most_masks is not None]
+        self._most_masks = min(limits, default=None)
+        # A full table ends a forward; here images are counted first and named together.
+        unlimited = [place for place in places if place.most_masks is None]
+        counted = {"place_tokens": registry.render_pipeline(unlimited)}
+        self.tokenizer = RegionTokenizer(**settings.model_dump() | counted, device=device)
         self.fixed = self._fixed_count()
         identity = json.dumps([self.tokenizer.regionizer.fingerprint, settings.model_dump()])
         name = f"visual-{sha256(identity.encode()).hexdigest()[:16]}.json"
+        self.place_tokens = settings.place_tokens
         self.folder = Path(folder) if folder else None
         self._path = self.folder / name if self.folder else None
         stored = read_json(self._path)
         self._counts: dict[str, int] = stored.get("counts", {})
         self._unmasked = set[str](stored.get("without_masks", []))
+        self._masks: dict[str, int] = stored.get("masks", {})
         self._met = set[str]()  # keys of the images of this process, which may be fewer
 
     def __call__(self, images: Sequence[str], *, batch: int = 16) -> list[int | str]:
@@ -100,10 +114,32 @@ class VisualTokens:
         """How many of the images counted so far have no mask at all, though masks are read."""
         return len(self._unmasked & self._met)
 
+    def check_masks(self) -> None:
+        """Refuse images with more masks than the places have positions for.
+
+        Raises:
+            ValueError: If there is one; the message says how many there are, and the most masks.
+        """
+        limit = self._most_masks
+        if limit is None:
+            return
+        masks = [count for key, count in self._masks.items() if key in self._met]
+        too_many = sum(count > limit for count in masks)
+        if too_many:
+            raise ValueError(
+                f"{too_many} of {len(masks)} images have more masks than "
+                f"{self.place_tokens} has positions for, which is {limit}: say "
+                f"masks={max(masks)}, or keep fewer (drop, budget)"
+            )
+
     def save(self) -> None:
         """Keep the measured numbers on disk."""
         if self.fixed is None:
-            stored = {"counts": self._counts, "without_masks": sorted(self._unmasked)}
+            stored = {
+                "counts": self._counts,
+                "without_masks": sorted(self._unmasked),
+                "masks": self._masks,
+            }
             write_json(self._path, stored)
 
     def _count(self, waiting: dict[str, Picture]) -> None:
@@ -114,6 +150,10 @@ class VisualTokens:
             for key, grid in zip(waiting, base_views, strict=True):
                 if grid.masks is not None and not len(grid.masks):
                     self._unmasked.add(key)
+            if self._most_masks is not None:
+                regions = zip(waiting, _regions_by_image(run.tokens), strict=True)
+                # patches in place of masks are the regions of no mask
+                self._masks |= {key: 0 if key in self._unmasked else n for key, n in regions}
             waiting.clear()
 
     def _fixed_count(self) -> int | None:
@@ -133,6 +173,13 @@ class VisualTokens:
         same_grid = len({grid.grid for grid in run.grids}) == 1
         unpadded = all(bool(grid.valid.all()) for grid in run.grids)
         return counts[0] if same_grid and unpadded and len(set(counts)) == 1 else None
+
+
+def _regions_by_image(tokens: Tokens) -> list[int]:
+    """How many regions the tokens of each image belong to, one token a region or many."""
+    rows = tokens.kind == REGION
+    pairs = torch.stack([tokens.image[rows], tokens.view[rows], tokens.region[rows]]).unique(dim=1)
+    return torch.bincount(pairs[0], minlength=tokens.images).tolist()
 
 
 def _content_key(image: str) -> str:

@@ -57,6 +57,11 @@ class Posenc(Place):
                 f"a table holds at least one position, got masks={self.masks}, grid={self.grid}"
             )
 
+    @property
+    def most_masks(self) -> int | None:
+        """The rows of a learned table by mask; None for the other kinds."""
+        return self.masks if self.kind == "learn1d" else None
+
     def build(self, width: int) -> nn.Module:
         """The module `(tokens [t width], grids) -> Tokens [t width]`."""
         if self.kind.endswith("1d"):

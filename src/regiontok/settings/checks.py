@@ -24,8 +24,8 @@ def check_specs(recipe: Recipe) -> None:
     """Refuse a recipe whose specs name unknown methods, or whose `[inference]` needs other weights.
 
     Raises:
-        RecipeError: If a spec cannot be read or names an unknown method, or if `[inference]`
-            changes a key that has weights.
+        RecipeError: If a spec cannot be read or names an unknown method, if `[inference]` changes a
+            key that has weights, or if `[corrected]` names a figure that `[expect]` does not.
     """
     try:
         _check_tokenizer(recipe.tokenizer)
@@ -35,6 +35,10 @@ def check_specs(recipe: Recipe) -> None:
             registry.check("connector", recipe.model.connector)
     except ValueError as error:
         raise RecipeError(f"{recipe.name}: {error}") from None
+    if stray := sorted(recipe.corrected.keys() - recipe.expect.keys()):
+        raise RecipeError(
+            f"{recipe.name}: [corrected] names {', '.join(stray)}, which [expect] does not print"
+        )
     for key in LEARNED_KEYS:
         trained, answering = getattr(recipe.tokenizer, key), getattr(recipe.answering, key)
         if trained != answering:

@@ -17,7 +17,7 @@ from regiontok.system.errors import RegiontokError
 Table = dict[str, Any]
 SCALES = ("mini", "small", "paper")
 # What a file says of itself alone: the published figures of the file that it extends are not its.
-OWN_KEYS = ("name", "what", "source", "expect")
+OWN_KEYS = ("name", "what", "source", "expect", "corrected")
 
 
 class RecipeError(RegiontokError, ValueError):
