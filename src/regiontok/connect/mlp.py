@@ -1,6 +1,6 @@
 """A stack of linear layers with GELU between them: LLaVA-1.5's connector, two layers deep.
 
-After: diagnostic study, section 3.2 (row D12); OG-LLaVA, section 5.1 (row O3); LLaVA-1.5's
+After: diagnostic study, section 3.2 (row D12); OG-LLaVA, section 2.2 (row O3); LLaVA-1.5's
 `mlp2x_gelu`.
 Differs: nothing known. The layers stand at 0, 2, 4 ... of a `Sequential`, where LLaVA's
 `mm_projector.bin` has them.

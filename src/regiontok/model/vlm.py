@@ -2,7 +2,8 @@
 
 It is one PreTrainedModel.
 
-After: diagnostic study, sections 3.2 and 4 (rows D8 to D13); OG-LLaVA, section 5.1 (row O3).
+After: diagnostic study, section 3.2 and appendix E.2 (rows D8 to D13); OG-LLaVA, section 2.2 (row
+O3).
 Differs: a picture's regions and tokens come from `RegionTokenizer`'s own parts, the same in
 training and inference; one placeholder a picture stays in the text until `splice`. A frozen encoder
 is named in the config with a hash of its weights, never copied into the checkpoint; a tuned one

@@ -1,6 +1,6 @@
 """LLaVA-1.5 and those like it: one view of fixed size.
 
-After: diagnostic study, section 5 (rows D14, D17); the geometry is that of transformers' image
+After: nothing (the study trains all of its models); the geometry is that of transformers' image
 processors.
 Differs: nothing known.
 """

@@ -1,6 +1,6 @@
 """LLaVA-NeXT and LLaVA-OneVision: a view of the whole image, and tiles that are stitched.
 
-After: diagnostic study, section 5 (rows D14, D17); the geometry is that of transformers' image
+After: nothing (the study trains all of its models); the geometry is that of transformers' image
 processors.
 Differs: a tile of 384 px has 27 patches of 14 px, and 6 px that no patch sees; stitched grids lie
 as if 27 patches filled the tile, as the model lays them, so that their frame is off by at most 0.43

@@ -2,7 +2,8 @@
 
 Its own projector takes them to the language model's width. Nothing is trained.
 
-After: diagnostic study, section 5, training-free use (rows D14, D17).
+After: nothing: the study trains all of its models, and its rows D14 (prompts) and D17 (numbers of
+tokens) are what is held against. Regions inside a released model without training are ours.
 Differs: the tokens enter by `mm_encoder_outputs` of transformers instead of a patched model file.
 Newline tokens, which end the rows of a grid, are kept where the pipeline is empty and dropped where
 there are regions: a region lies in no row.

@@ -1,6 +1,6 @@
 """From a recipe to a model: language model, tokenizer, region tokenizer and a fresh connector.
 
-After: diagnostic study, section 4 (row D13).
+After: diagnostic study, appendix E.2 (row D13).
 Differs: nothing known.
 """
 

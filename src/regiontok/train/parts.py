@@ -1,7 +1,7 @@
 """The parts of a model that a stage trains: which learn, LoRA around one, how they are optimised.
 
-After: diagnostic study, section 4 (row D13); OG-LLaVA, section 5.1 (row O4: LoRA of rank 128, alpha
-256); LLaVA's trainer (groups of parameters by part).
+After: diagnostic study, appendix E.2 (row D13); OG-LLaVA, section 5.3.1 (row O4: LoRA of rank 128,
+alpha 256); LLaVA's trainer (groups of parameters by part).
 Differs: LoRA is merged at the end of its stage, so that every stage's folder holds a plain model.
 """
 

@@ -1,7 +1,7 @@
 """A whole run: stages one after the other; stopped at any moment, it goes on exactly.
 
-After: diagnostic study, section 4 (row D13: connector, then connector and language model);
-OG-LLaVA, section 5.1 (row O4).
+After: diagnostic study, appendix E.2 (row D13: connector, then connector and language model);
+OG-LLaVA, section 5.3.1 (row O4).
 Differs: any number of stages.
 """
 
