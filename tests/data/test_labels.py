@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from regiontok.data.chat_templates import VICUNA
 from regiontok.data.labels import Labeller
 from regiontok.data.record import RecordError, Turn
+from regiontok.model.chat_templates import VICUNA
 from regiontok.model.mini import mini_tokenizer
 from regiontok.model.splice import IGNORE
 from samples.tokenizers import (

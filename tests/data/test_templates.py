@@ -9,9 +9,9 @@ import pytest
 from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
 
-from regiontok.data.chat_templates import VICUNA
 from regiontok.data.record import RecordError, Turn
 from regiontok.data.templates import Template
+from regiontok.model.chat_templates import VICUNA
 from regiontok.model.mini import mini_tokenizer
 from regiontok.model.processor import RegionVLMProcessor
 from samples.tokenizers import (

@@ -21,8 +21,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from regiontok.data.chat_templates import VICUNA
 from regiontok.data.record import Turn
+from regiontok.model.chat_templates import VICUNA
 
 LlamaForm = Literal["normalizer", "always", "first"]
 LLAMA_FORMS: tuple[LlamaForm, ...] = ("normalizer", "always", "first")

@@ -10,7 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from regiontok.core.picture import Picture
+from regiontok.data.labels import Labeller
+from regiontok.data.record import Turn
 from regiontok.miniworld.scenes import make_scene
+from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.runs.errors import RunStopped
 from regiontok.train.build import build_model
@@ -218,6 +222,33 @@ def test_steps_with_a_seed_draw_anew_in_each_epoch(tmp_path, read_grids, cached)
     draws = [draw for _, draw, _ in read_grids]
     assert draws == [0] * 8 + [1] * 8 + [2] * 8
     assert len({key for *_, key in read_grids}) == 8
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_trained_model_is_asked_by_its_template_and_settings(tmp_path, cached):
+    """The last stage's template is saved, and what the recipe says about answering."""
+    stages = [
+        photos_stage(tmp_path, template="plain"),
+        photos_stage(tmp_path, name="tune", template="vicuna_v1"),
+    ]
+    tokenizer = {"encoder": "filters(size=56)", "regions": "windows(2)"}
+    answering = {"encoder": "filters(size=56, shuffle=3)", "regions": "sort('random')"}
+    recipe = toy_recipe(*stages, tokenizer=tokenizer, inference={"tokenizer": answering})
+    options = {"cache": str(tmp_path / "cache")} if cached else {}
+    run_recipe(recipe, tmp_path / "run", held_out=2, answers=2, **options)
+    picture = Picture.of(tmp_path / "0.png")
+    folders = (tmp_path / "run" / "1_align", tmp_path / "run" / "2_tune")
+    processors = [RegionVLMProcessor.from_pretrained(folder) for folder in folders]
+    question = {"role": "user", "content": "<image>\nWhat is it?"}
+    texts = [processor.apply_chat_template([question]) for processor in processors]
+    assert texts[0] == "<s><image>"
+    assert texts[1].endswith("USER: <image>\nWhat is it? ")
+    prompt = processors[1].prompt_ids([question])
+    labeller = Labeller(processors[1].tokenizer, "vicuna_v1")
+    assert prompt == labeller.prompt([Turn("user", question["content"])])
+    model = RegionVLM.from_pretrained(folders[1])
+    assert model.config.answering_settings == recipe.answering != model.config.settings
+    assert len(model.see([picture], settings="answering")) == 16
 
 
 def test_tensorboard_gets_the_curve(tmp_path):

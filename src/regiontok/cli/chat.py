@@ -32,6 +32,27 @@ def chat(
     ] = False,
     regions: RegionSpec = "",
     segmenter: Segmenter = "",
+    template: Annotated[
+        str,
+        typer.Option(help="For a trained model: another template than the saved one, by name."),
+    ] = "",
+    as_trained: Annotated[
+        bool,
+        typer.Option(
+            "--as-trained",
+            help="For a trained model: read pictures as in training, not as the recipe's "
+            "\\[inference.tokenizer] says.",
+        ),
+    ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="For a trained model: change how it reads pictures, such as "
+            "regions=\"sort('random')\"; may be given several times.",
+        ),
+    ] = None,
     longest: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 256,
     out: Out = Path("chat"),
     device: Device = "cpu",
@@ -48,6 +69,8 @@ def chat(
 
     `regiontok chat run/1_colour photo.jpg --ask "What is on the table?" --json`
 
+    `regiontok chat run/2_tuning photo.jpg --as-trained --set "encoder=filters(shuffle=0)"`
+
     `regiontok chat llava-hf/llava-1.5-7b-hf photo.jpg --regions "merge(0.7)" --device cuda`
     """
     with clear_errors():
@@ -59,6 +82,9 @@ def chat(
             images or (),
             regions=regions,
             segmenter=segmenter,
+            template=template,
+            as_trained=as_trained,
+            changes=changes or (),
             longest=longest,
             device=device,
         )

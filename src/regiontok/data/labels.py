@@ -125,9 +125,7 @@ class Labeller:
 
     def _ids_and_offsets(self, rendered: RenderedConversation) -> tuple[list[int], Offsets]:
         """Ids and offsets of a text in which no token reaches over the start of an answer."""
-        ids, offsets = self._pieces(rendered.text)
-        cuts = [span.start for span in rendered.spans if _is_torn(offsets, span.start)]
-        return self._pieces(rendered.text, cuts) if cuts else (ids, offsets)
+        return self._pieces.untorn(rendered.text, [span.start for span in rendered.spans])
 
     def _assert_said(self, rendered: RenderedConversation, span: Span, ids: list[int]) -> None:
         decoded = self.tokenizer.decode(
@@ -149,11 +147,6 @@ def _with_image_token(tokenizer: Any) -> Any:
     extended = copy.deepcopy(tokenizer)
     extended.add_tokens([AddedToken(IMAGE, normalized=False, special=True)], special_tokens=True)
     return extended
-
-
-def _is_torn(offsets: Offsets, place: int) -> bool:
-    """True if a token reaches over a place in the text."""
-    return any(first < place < last for first, last in offsets)
 
 
 def _places_within(offsets: Offsets, span: Span) -> list[int]:

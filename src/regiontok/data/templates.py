@@ -22,9 +22,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from regiontok.data.chat_templates import NAMED, named_template, own_template
 from regiontok.data.record import IMAGE, RecordError, Turn
-from regiontok.system.choices import nearest
+from regiontok.model.chat_templates import NAMED, named_template, own_template
 from regiontok.system.logs import module_logger
 
 _LOG = module_logger(__name__)
@@ -81,16 +80,6 @@ class Template:
     """
 
     def __init__(self, tokenizer: Any, name: str = "") -> None:
-        if name and name not in NAMED:
-            raise ValueError(
-                f"unknown template {name!r}{nearest(name, NAMED)}; known: {', '.join(NAMED)}, "
-                "or '' for the model's own"
-            )
-        if name == "vicuna_v1" and not tokenizer.eos_token:
-            raise ValueError(
-                "the template vicuna_v1 ends answers with the tokenizer's end token, "
-                "and this tokenizer has none"
-            )
         self.name = name or "chat template"
         self.tokenizer = tokenizer
         self.chat_template = named_template(tokenizer, name) if name else own_template(tokenizer)

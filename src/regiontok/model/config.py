@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
+from regiontok.settings.checks import check_same_weights
 from regiontok.settings.recipe import TokenizerSettings
 
 
@@ -31,6 +32,11 @@ class RegionVLMConfig(PretrainedConfig):
             see `regiontok.model.positions`.
         delimiter_token_id: the token of the vocabulary that delimits masks, if `place_tokens` names
             one; else -1.
+        answering: the fields of `TokenizerSettings` with which the model answers (rows O5, D10 E to
+            G); None answers as it was trained.
+
+    Raises:
+        ValueError: If `positions` is unknown, or `answering` needs other weights than `visual`.
     """
 
     model_type = "regiontok_vlm"
@@ -47,28 +53,42 @@ class RegionVLMConfig(PretrainedConfig):
         tune_encoder: bool = False,
         positions: str = "plain",
         delimiter_token_id: int = -1,
+        answering: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(text_config, dict):
             model_type = text_config.get("model_type", "llama")
             text_config = AutoConfig.for_model(**{**text_config, "model_type": model_type})
         self.text_config = text_config if text_config is not None else AutoConfig.for_model("llama")
-        self.visual = TokenizerSettings.model_validate(visual or {}).model_dump()
+        self.visual = _settings(visual or {}).model_dump()
         self.visual_width, self.visual_identity = visual_width, visual_identity
         self.connector, self.image_token_id = connector, image_token_id
         self.tune_encoder = tune_encoder
         if positions not in ("plain", "segment"):
             raise ValueError(f"positions must be 'plain' or 'segment', not {positions!r}")
         self.positions, self.delimiter_token_id = positions, delimiter_token_id
+        self.answering = answering
+        if answering is not None:
+            self.answering = _settings(answering).model_dump()
+            check_same_weights(self.settings, self.answering_settings)
         tied = bool(getattr(self.text_config, "tie_word_embeddings", False))
         super().__init__(**{"tie_word_embeddings": tied, **kwargs})
 
     @property
     def settings(self) -> TokenizerSettings:
         """The region tokenizer's settings, checked."""
-        return TokenizerSettings.model_validate(self.visual)
+        return _settings(self.visual)
+
+    @property
+    def answering_settings(self) -> TokenizerSettings:
+        """The settings with which the model answers; those of training where nothing is said."""
+        return self.settings if self.answering is None else _settings(self.answering)
 
     @property
     def language_config(self) -> Any:
         """The config of the text part, also where the language model is one of several parts."""
         return self.text_config.get_text_config()
+
+
+def _settings(values: dict[str, Any]) -> TokenizerSettings:
+    return TokenizerSettings.model_validate(values)

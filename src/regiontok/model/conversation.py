@@ -16,11 +16,14 @@ from regiontok.conversation import (
 )
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import cat
+from regiontok.model.chat_templates import NAMED
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.processor import RegionVLMProcessor, load_processor
+from regiontok.model.visual import UsedSettings
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.conversation import ReleasedConversationModel
 from regiontok.released.loading import from_vlm
+from regiontok.settings.recipe import changed
 from regiontok.system.checkpoint import read_json
 from regiontok.system.pretrained import quiet_transformers
 
@@ -31,12 +34,19 @@ class TrainedConversationModel:
     Args:
         model: the model.
         processor: its processor.
+        settings: how pictures are read; see `RegionVLM.see`.
 
     Raises:
         ValueError: If the tokenizer's placeholder is not the model's, or there is no chat template.
     """
 
-    def __init__(self, model: RegionVLM, processor: RegionVLMProcessor) -> None:
+    def __init__(
+        self,
+        model: RegionVLM,
+        processor: RegionVLMProcessor,
+        *,
+        settings: UsedSettings = "answering",
+    ) -> None:
         if processor.image_token_id != model.config.image_token_id:
             raise ValueError(
                 f"the processor's {processor.image_token} has the id {processor.image_token_id}, "
@@ -45,9 +55,11 @@ class TrainedConversationModel:
             )
         if not processor.chat_template:
             raise ValueError(
-                "the tokenizer has no chat template: save one with it "
+                "the tokenizer has no chat template: name one "
+                f"(template = {', '.join(map(repr, NAMED))}), or save one with it "
                 "(tokenizer.chat_template = ...)"
             )
+        self.settings = model.settings_of(settings)
         self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
         self._picture_tokens: dict[str, PictureTokens] = {}  # by the picture's key
 
@@ -74,19 +86,14 @@ class TrainedConversationModel:
 
     def _ids(self, messages: Sequence[Message]) -> torch.Tensor:
         """`[1 l]`, the conversation as ids, with one placeholder a picture."""
-        text = self.processor.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
-        begun = bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
-        encoding = self.tokenizer(text, add_special_tokens=not begun, return_tensors="pt")
-        ids: torch.Tensor = encoding.input_ids.to(self.model.device)
-        return ids
+        ids = self.processor.prompt_ids([dict(message) for message in messages])
+        return torch.tensor([ids], device=self.model.device)
 
     @torch.no_grad()
     def _encoded(self, picture: Picture, seconds: dict[str, float]) -> PictureTokens:
         """A picture's tokens; what they took is added to `seconds` if the picture is new."""
         if picture.key not in self._picture_tokens:
-            run = self.model.run([picture])
+            run = self.model.run([picture], settings=self.settings)
             seconds["encode"] += run.seconds["segment"] + run.seconds["encode"]
             seconds["regions"] += run.seconds["regions"] + run.seconds["pool"]
             self._picture_tokens[picture.key] = PictureTokens(
@@ -99,18 +106,30 @@ class TrainedConversationModel:
 
 
 def open_conversation_model(
-    name: str, *, regions: str = "", segmenter: str = "", device: str = "cpu"
+    name: str,
+    *,
+    regions: str = "",
+    segmenter: str = "",
+    template: str = "",
+    settings: UsedSettings = "answering",
+    changes: Sequence[str] = (),
+    device: str = "cpu",
 ) -> ConversationModel:
     """A trained `RegionVLM` by its folder, or a released model by hub name or folder.
 
     Args:
         name: hub name or folder.
         regions, segmenter: specs for a released model; a trained one has its own.
+        template: for a trained model, the name of a template that takes the place of the saved one.
+        settings: for a trained model, how it reads pictures: as it is to be asked ("answering"), or
+            as it was trained ("trained").
+        changes: for a trained model, changes of single keys of these settings, such as
+            ``"encoder=filters(shuffle=0)"``.
         device: where it runs.
 
     Raises:
-        ValueError: If there is no model, it has no tokenizer or chat template, or regions are given
-            for a model that has its own.
+        ValueError: If there is no model, it has no tokenizer or chat template, or an option is
+            given that is for models of the other kind.
     """
     folder = Path(name).expanduser()
     if folder.is_dir() and not (folder / "config.json").is_file():
@@ -123,10 +142,19 @@ def open_conversation_model(
             raise ValueError(
                 f"{name} was trained with its own regions: leave out --regions and --segmenter"
             )
-        processor = load_processor(folder)
+        processor = load_processor(folder, template)
         with quiet_transformers():
             model = RegionVLM.from_pretrained(folder)
-        return TrainedConversationModel(model.to(device).eval(), processor)
+        return TrainedConversationModel(
+            model.to(device).eval(),
+            processor,
+            settings=changed(model.settings_of(settings), changes),
+        )
+    if template or settings != "answering" or changes:
+        raise ValueError(
+            f"{name} is a released model, which has its own template and settings: a template, "
+            "the settings of training and changes of them are for trained models"
+        )
     released = from_vlm(name, regions=regions, segmenter=segmenter or None, device=device)
     return ReleasedConversationModel(released)
 

@@ -71,6 +71,19 @@ class PieceTokenizer:
             ]
         return ids, offsets
 
+    def untorn(self, text: str, places: Iterable[int]) -> tuple[list[int], Offsets]:
+        """Ids and offsets of a text in which no token reaches over any of some places.
+
+        The text is cut where one would, and nowhere else.
+
+        Args:
+            text: the text, with the begin token in front if it shall have one.
+            places: the places.
+        """
+        ids, offsets = self(text)
+        cuts = [place for place in places if any(first < place < last for first, last in offsets)]
+        return self(text, cuts) if cuts else (ids, offsets)
+
     def _stretches(self, text: str, start: int, cuts: set[int]) -> list[tuple[int, int, bool]]:
         """(first, last, alone) of the stretches that are tokenised one by one.
 

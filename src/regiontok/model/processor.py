@@ -20,6 +20,8 @@ from transformers.image_utils import load_image
 
 from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
+from regiontok.model.chat_templates import begin_token, named_template
+from regiontok.model.pieces import PieceTokenizer
 from regiontok.system.errors import first_line
 
 KEPT = ("input_ids", "attention_mask", "offset_mapping", "special_tokens_mask")
@@ -56,6 +58,7 @@ class RegionVLMProcessor(ProcessorMixin):
         if image_token not in tokenizer.get_vocab():
             tokenizer.add_tokens([image_token], special_tokens=True)
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
+        self._pieces: PieceTokenizer | None = None
         super().__init__(tokenizer, chat_template=chat_template or tokenizer.chat_template)
 
     @property
@@ -95,7 +98,7 @@ class RegionVLMProcessor(ProcessorMixin):
         prompts = [text] if isinstance(text, str) else list(text)
         images_by_row = _by_row(images)
         pictures = [_decode(image) for row in images_by_row for image in row]
-        encoding = self.tokenizer(prompts, return_tensors=None, **options)
+        encoding = self._encoded(prompts, **options)
         counts = [
             int(sum(token_id == self.image_token_id for token_id in ids))
             for ids in encoding["input_ids"]
@@ -108,6 +111,69 @@ class RegionVLMProcessor(ProcessorMixin):
         return BatchFeature(
             inputs, tensor_type=kwargs.get("return_tensors"), skip_tensor_conversion=["pictures"]
         )
+
+    def prompt_ids(self, conversation: Sequence[dict[str, Any]]) -> list[int]:
+        """The ids of a conversation whose next answer is to be written, as they were trained.
+
+        Args:
+            conversation: messages as chat templates of transformers take them; the last one is the
+                user's.
+
+        >>> from regiontok.model.mini import mini_tokenizer
+        >>> processor = RegionVLMProcessor(mini_tokenizer())
+        >>> ids = processor.prompt_ids([{"role": "user", "content": "What?"}])
+        >>> processor.tokenizer.decode(ids)
+        '<s>user: What?\\nassistant:'
+        """
+        text = self.apply_chat_template(list(conversation), add_generation_prompt=True)
+        answers = [
+            index for index, message in enumerate(conversation) if message["role"] == "assistant"
+        ]
+        # where the model began to write an earlier answer no token reaches over
+        beginnings = [
+            self.apply_chat_template(list(conversation[:index]), add_generation_prompt=True)
+            for index in answers
+        ]
+        places = [len(beginning) for beginning in beginnings if text.startswith(beginning)]
+        ids, _ = self.pieces.untorn(text, places)
+        return ids
+
+    @property
+    def pieces(self) -> PieceTokenizer:
+        """What makes ids of a text, in training and here."""
+        if self._pieces is None:
+            self._pieces = PieceTokenizer(self.tokenizer, self.image_token)
+        return self._pieces
+
+    def _encoded(
+        self,
+        prompts: Sequence[str],
+        *,
+        add_special_tokens: bool = True,
+        return_offsets_mapping: bool = False,
+        return_special_tokens_mask: bool = False,
+        **padding: Any,
+    ) -> dict[str, Any]:
+        """Ids of prompts as in training: piece by piece, the begin token in front.
+
+        A begin token that is written in the text already is not put in front again.
+        """
+        begin = begin_token(self.tokenizer) if add_special_tokens else ""
+        texts = [text if begin and text.startswith(begin) else begin + text for text in prompts]
+        rows = [self.pieces(text) for text in texts]
+        ids = [row_ids for row_ids, _ in rows]
+        unpadded: dict[str, Any] = {"input_ids": ids}
+        if return_special_tokens_mask:
+            special = set(self.tokenizer.all_special_ids)
+            unpadded["special_tokens_mask"] = [
+                [int(number in special) for number in row] for row in ids
+            ]
+        encoding = dict(
+            self.tokenizer.pad(unpadded, verbose=False, **{"padding": False, **padding})
+        )
+        if return_offsets_mapping:
+            encoding["offset_mapping"] = [offsets for _, offsets in rows]
+        return encoding
 
     def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
         """As transformers has it, for any chat template.
@@ -165,12 +231,23 @@ class RegionVLMProcessor(ProcessorMixin):
         return text
 
 
-def load_processor(folder: Path) -> RegionVLMProcessor:
+def load_processor(folder: Path, template: str = "") -> RegionVLMProcessor:
     """The processor of a model's folder; without one, a processor around its tokenizer.
 
+    Args:
+        folder: the model's folder.
+        template: name of a template that takes the place of the saved one; "" takes that.
+
     Raises:
-        ValueError: If there is neither, or it cannot be read.
+        ValueError: If there is neither, or it cannot be read, or the template is unknown.
     """
+    processor = _read_processor(folder)
+    if template:
+        processor.chat_template = named_template(processor.tokenizer, template)
+    return processor
+
+
+def _read_processor(folder: Path) -> RegionVLMProcessor:
     try:
         if (folder / "processor_config.json").is_file():
             return RegionVLMProcessor.from_pretrained(folder)

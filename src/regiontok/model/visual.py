@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 
@@ -14,6 +15,7 @@ from regiontok.core.regions import Regions
 from regiontok.methods import Encoder
 from regiontok.model.config import RegionVLMConfig
 from regiontok.settings import registry, spec
+from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.head import VisualHead
 from regiontok.tokenizer.pipeline import RegionPipeline
 from regiontok.tokenizer.regionizer import build_encoder
@@ -22,6 +24,10 @@ from regiontok.tokenizer.regionizer import build_encoder
 VisualInput = Picture | Clip | PatchGrid
 # other steps than the model's own: for all pictures, or one a picture (None: the model's own)
 OtherSteps = str | Sequence[str | None] | None
+# settings of the region tokenizer: those of training, those to answer with, or others by hand
+UsedSettings = Literal["trained", "answering"] | TokenizerSettings
+# what of the settings decides a picture's features
+FEATURE_KEYS = ("encoder", "transforms", "padding", "tiles", "cut")
 
 
 def build_head(config: RegionVLMConfig) -> VisualHead:
@@ -42,6 +48,11 @@ def build_head(config: RegionVLMConfig) -> VisualHead:
         and not spec.parse(settings.regions),
         out=config.language_config.hidden_size,
     )
+
+
+def features_serve(settings: TokenizerSettings, kept: TokenizerSettings) -> bool:
+    """True if features kept under some settings are those of other settings, too."""
+    return all(getattr(settings, key) == getattr(kept, key) for key in FEATURE_KEYS)
 
 
 def build_tunable_encoder(text: str) -> Encoder:

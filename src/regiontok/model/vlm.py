@@ -40,7 +40,13 @@ from regiontok.model.picture_reader import PictureReader
 from regiontok.model.positions import check_first, check_rotary, segment_positions
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.splice import Side, Spliced, check_length, splice
-from regiontok.model.visual import OtherSteps, VisualInput, build_head, build_tunable_encoder
+from regiontok.model.visual import (
+    OtherSteps,
+    UsedSettings,
+    VisualInput,
+    build_head,
+    build_tunable_encoder,
+)
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.regionizer import build_encoder
 
@@ -83,7 +89,7 @@ class RegionVLM(PictureReader, GenerationMixin):
             check_rotary(self.language_model)
         if config.tune_encoder:
             self.vision = build_tunable_encoder(config.settings.encoder).blank()
-        self._frozen = None
+        self._frozen, self._frozen_on = {}, torch.device("cpu")
         self.post_init()
 
     @classmethod
@@ -97,6 +103,7 @@ class RegionVLM(PictureReader, GenerationMixin):
         tune_encoder: bool = False,
         positions: str = "plain",
         delimiter_token_id: int = -1,
+        answering: TokenizerSettings | None = None,
     ) -> RegionVLM:
         """A new model around a language model that is already loaded.
 
@@ -107,6 +114,7 @@ class RegionVLM(PictureReader, GenerationMixin):
             visual: settings of the region tokenizer.
             image_token_id, connector, tune_encoder, positions, delimiter_token_id: see
                 `RegionVLMConfig`.
+            answering: settings with which the model answers; None are those of training.
 
         Raises:
             ValueError: If `cls` is asked of an encoder that has no such token, `tune_encoder` of
@@ -127,6 +135,7 @@ class RegionVLM(PictureReader, GenerationMixin):
             tune_encoder=tune_encoder,
             positions=positions,
             delimiter_token_id=delimiter_token_id,
+            answering=answering.model_dump() if answering else None,
         )
         with torch.random.fork_rng(devices=[]):
             with torch.device("meta"):
@@ -179,6 +188,7 @@ class RegionVLM(PictureReader, GenerationMixin):
         *,
         draw: int = 0,
         regions: OtherSteps = None,
+        settings: UsedSettings = "trained",
         limits: Sequence[int | None] | None = None,
         labels: Int[Tensor, "b l"] | None = None,
         segments: Int[Tensor, "b l"] | None = None,
@@ -189,11 +199,13 @@ class RegionVLM(PictureReader, GenerationMixin):
         Args:
             input_ids, attention_mask, labels, segments, side: see `splice`.
             pictures, draw, regions, limits: see `forward`.
+            settings: see `see`.
         """
+        tokens: Tokens | None = None
         if isinstance(pictures, Tokens):
-            tokens: Tokens | None = pictures
-        else:
-            tokens = self.see(pictures, draw=draw, regions=regions) if pictures else None
+            tokens = pictures
+        elif pictures:
+            tokens = self.see(pictures, draw=draw, regions=regions, settings=settings)
         if tokens is not None and limits is not None:
             tokens = limit_tokens(tokens, limits)
         spliced = splice(
@@ -282,14 +294,31 @@ class RegionVLM(PictureReader, GenerationMixin):
         pictures: Sequence[VisualInput] | Tokens | None = None,
         *,
         regions: OtherSteps = None,
+        settings: UsedSettings | None = None,
         **kwargs: Any,
     ) -> Any:
         """Answers `[b l + new]`: the prompts as they came, then what was generated.
 
-        The prompts keep their placeholders, and none is ever generated. See transformers'
-        `generate` for further options. `regions=""` answers without masks: see `see`.
+        The prompts keep their placeholders, and none is ever generated.
+
+        Args:
+            input_ids, attention_mask, pictures: see `forward`.
+            regions: other steps on the settings of training; `""` answers without masks: see `see`.
+            settings: how pictures are read; None reads them as the model is to be asked
+                ("answering", what the recipe's `[inference.tokenizer]` says), or as in training
+                where `regions` are given.
+            **kwargs: see transformers' `generate`.
         """
-        spliced = self.spliced(input_ids, attention_mask, pictures, side="left", regions=regions)
+        if settings is None:
+            settings = "answering" if regions is None else "trained"
+        spliced = self.spliced(
+            input_ids,
+            attention_mask,
+            pictures,
+            side="left",
+            regions=regions,
+            settings=settings,
+        )
         check_length(spliced, self._longest, new=1)
         # one for both: what was loaded with this model
         self.language_model.generation_config = self.generation_config

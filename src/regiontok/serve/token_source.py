@@ -89,13 +89,13 @@ def open_token_source(
 def _of_trained(name: str, regions: str, segmenter: str, *, device: str, dtype: str) -> TokenSource:
     model = RegionVLM.from_pretrained(name, dtype=dtype).to(device).eval()
     replaced = {key: text for key, text in (("regions", regions), ("segmenter", segmenter)) if text}
+    settings = model.config.answering_settings
     if replaced:
         settings = TokenizerSettings.model_validate({**model.config.visual, **replaced})
-        model.config.visual = settings.model_dump()
 
     @torch.no_grad()
     def tokens_of(pictures: Sequence[Picture]) -> list[Tensor]:
-        split: list[Tensor] = model.see(pictures).split()
+        split: list[Tensor] = model.see(pictures, settings=settings).split()
         return split
 
     text_config = model.config.language_config
@@ -104,7 +104,7 @@ def _of_trained(name: str, regions: str, segmenter: str, *, device: str, dtype: 
         model_type=model.config.model_type,
         width=text_config.hidden_size,
         identity=json.dumps(
-            [model.config.visual, model.config.visual_identity, _hash_of_learned(model)]
+            [settings.model_dump(), model.config.visual_identity, _hash_of_learned(model)]
         ),
         tokens_of=tokens_of,
         longest=getattr(text_config, "max_position_embeddings", None),

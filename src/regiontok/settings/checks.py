@@ -39,12 +39,24 @@ def check_specs(recipe: Recipe) -> None:
         raise RecipeError(
             f"{recipe.name}: [corrected] names {', '.join(stray)}, which [expect] does not print"
         )
+    try:
+        check_same_weights(recipe.tokenizer, recipe.answering)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: inference.tokenizer.{error}") from None
+
+
+def check_same_weights(trained: TokenizerSettings, answering: TokenizerSettings) -> None:
+    """Refuse settings to answer with that need other weights than the trained ones.
+
+    Raises:
+        ValueError: If they differ in a key that has weights; the message begins with it.
+    """
     for key in LEARNED_KEYS:
-        trained, answering = getattr(recipe.tokenizer, key), getattr(recipe.answering, key)
-        if trained != answering:
-            raise RecipeError(
-                f"{recipe.name}: inference.tokenizer.{key} is {answering!r}, but the model is "
-                f"trained with {trained!r}, and its weights are made for that; train it so instead"
+        trained_value, value = getattr(trained, key), getattr(answering, key)
+        if trained_value != value:
+            raise ValueError(
+                f"{key} is {value!r}, but the model is trained with {trained_value!r}, and its "
+                "weights are made for that; train it so instead"
             )
 
 

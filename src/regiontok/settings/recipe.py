@@ -294,6 +294,20 @@ def resolve(
     return recipes[scale]
 
 
+def changed(settings: TokenizerSettings, changes: Sequence[str]) -> TokenizerSettings:
+    """Settings with changes of single keys, such as ``"regions=sort('random')"``.
+
+    Raises:
+        RecipeError: If a key is unknown, a value has the wrong type, or a spec names an unknown
+            method.
+    """
+    if not changes:
+        return settings
+    tables = [override_table(f"tokenizer.{text}", "settings") for text in changes]
+    table = merged({"what": "", "tokenizer": _values(settings)}, *tables)
+    return resolve(table, name="settings").tokenizer
+
+
 def to_toml(recipe: Recipe) -> str:
     """The resolved recipe as TOML that `load_recipe` reads back, as the same at every scale."""
     lines = toml_lines({"name": recipe.name, "what": recipe.what})

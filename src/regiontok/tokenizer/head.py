@@ -5,6 +5,7 @@ Everything of a region tokenizer that learns is in it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -86,6 +87,25 @@ class VisualHead(nn.Module):
         self.newline = nn.Parameter(torch.randn(out) * out**-0.5) if newline else None
         self.place_features = nn.ModuleList(place.build(width) for place in place_features)
         self.place_tokens = nn.ModuleList(place.build(out) for place in place_tokens)
+
+    def but(self, *, whole: bool, cls: bool, partition_on: str, newline: bool) -> VisualHead:
+        """The same weights with other tokens in front, or other features for steps.
+
+        Args:
+            whole, cls, partition_on, newline: see `VisualHead`.
+
+        Raises:
+            ValueError: If a newline token is asked for that was never trained.
+        """
+        if newline and self.newline is None:
+            raise ValueError(
+                "the rows of tiles end in a newline token here, and this head was trained without"
+            )
+        head = copy.copy(self)
+        head.whole, head.cls, head.partition_on = whole, cls, partition_on
+        if not newline:
+            head._parameters = {**self._parameters, "newline": None}
+        return head
 
     def read_by_steps(self, grids: Sequence[PatchGrid]) -> list[PatchGrid]:
         """The grids as region steps read them; what pools read stays as it is.

@@ -22,6 +22,7 @@ from regiontok.data.mask_free import LargestVisualTokens, MaskFree
 from regiontok.data.record import RecordError
 from regiontok.data.records import Records, read, split
 from regiontok.data.sampler import EpochOrder, Row, record_pools
+from regiontok.model.visual import features_serve
 from regiontok.settings.recipe import Recipe, Stage
 from regiontok.train.build import stage_template, stage_tokenizer, tunes_encoder
 
@@ -39,6 +40,7 @@ class StageData:
             record, or the records of a packed row.
         steps: optimiser steps of the stage.
         epoch_of_step: a function from a step to its epoch, from which seeded steps draw.
+        chat_template: the template of the stage as jinja text, by which the model is asked later.
         held_out: a function that reads the examples kept for evaluation anew.
         samples: how many records are trained on.
         set_aside: how many records are not, by reason.
@@ -51,6 +53,7 @@ class StageData:
     rows_of_step: Callable[[int], list[Row]]
     steps: int
     epoch_of_step: Callable[[int], int]
+    chat_template: str
     held_out: Callable[[], list[Example]]
     samples: int
     set_aside: dict[str, int]
@@ -115,13 +118,16 @@ def load_stage_data(
         records, labeller, measure=measured, cache=features, replaced_file=replaced
     )
     mixed = MaskFree(dataset, stage.mask_free, seed=stage.seed)
-    strict = Conversations(records, labeller, measure=measured, cache=features, strict=True)
+    # answers may need other features than those of training, which alone are kept
+    held_features = features if features_serve(recipe.answering, settings) else None
+    strict = Conversations(records, labeller, measure=measured, cache=held_features, strict=True)
     return StageData(
         dataset=mixed if stage.mask_free else dataset,
         collate=Collator.of(tokenizer, placeholder),
         rows_of_step=partial(mixed.rows, order) if stage.mask_free else order.rows,
         steps=stage.steps or order.steps,
         epoch_of_step=lambda step: order.epoch_and_step(step)[0],
+        chat_template=labeller.template.chat_template,
         held_out=partial(_readable_examples, strict, held_indices),
         samples=int(measured.keep.sum()),
         set_aside=dict(Counter(reasons.values()) + records.counts),

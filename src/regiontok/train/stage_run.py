@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -253,10 +254,19 @@ class StageRun:
             self.folder.add_metrics(self.stage.name, metrics)
             with replacing(self.folder.stage_model(self.index, self.stage.name)) as temporary:
                 model.save_pretrained(temporary, state_dict=state)
-                RegionVLMProcessor(self.built.tokenizer).save_pretrained(temporary)
+                self._processor().save_pretrained(temporary)
             shutil.rmtree(self.checkpoints.path, ignore_errors=True)
         self._record({"kind": "done", **metrics})
         PartialState().wait_for_everyone()
+
+    def _processor(self) -> RegionVLMProcessor:
+        """A processor whose chat template asks as this stage was trained.
+
+        It has its own tokenizer: the next stage may take the language model's own template.
+        """
+        tokenizer = copy.deepcopy(self.built.tokenizer)
+        tokenizer.chat_template = self.data.chat_template
+        return RegionVLMProcessor(tokenizer)
 
     def _record(self, entry: dict[str, Any]) -> None:
         """Log an entry of this stage, in the first process."""

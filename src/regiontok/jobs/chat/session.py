@@ -296,13 +296,18 @@ def open_chat(
     *,
     regions: str = "",
     segmenter: str = "",
+    template: str = "",
+    as_trained: bool = False,
+    changes: Sequence[str] = (),
     longest: int = 256,
     device: str = "cpu",
 ) -> Chat:
     """A chat with a model about pictures.
 
     Args:
-        name, regions, segmenter, device: see `open_conversation_model`.
+        name, regions, segmenter, template, changes, device: see `open_conversation_model`.
+        as_trained: whether a trained model reads pictures as in training, and not as it is to be
+            asked.
         images: pictures for the first question.
         longest: tokens of an answer at most.
 
@@ -311,7 +316,15 @@ def open_chat(
         PictureError: If a picture is missing or damaged; it is found before the model is loaded.
     """
     pictures = [Picture.of(image) for image in images]
-    model = open_conversation_model(name, regions=regions, segmenter=segmenter, device=device)
+    model = open_conversation_model(
+        name,
+        regions=regions,
+        segmenter=segmenter,
+        template=template,
+        settings="trained" if as_trained else "answering",
+        changes=changes,
+        device=device,
+    )
     session = Chat(model, longest)
     for picture in pictures:
         session.show(picture)

@@ -10,6 +10,8 @@ import json
 from datetime import date
 from typing import Any
 
+from regiontok.system.choices import nearest
+
 # The date that chat templates write (Llama 3.x: "Today Date: 26 Jul 2024"), whatever the day:
 # training must not depend on it, and a resumed run must be exact. It is the one that Llama 3.1's
 # template falls back on.
@@ -54,9 +56,23 @@ _VICUNA_V1 = (
 
 
 def named_template(tokenizer: Any, name: str) -> str:
-    """A named template as jinja text, with the tokenizer's special tokens written out."""
+    """A named template as jinja text, with the tokenizer's special tokens written out.
+
+    Raises:
+        ValueError: If the name is unknown, or the tokenizer has no end token for it.
+    """
+    if name not in NAMED:
+        raise ValueError(
+            f"unknown template {name!r}{nearest(name, NAMED)}; known: {', '.join(NAMED)}, "
+            "or '' for the model's own"
+        )
+    if name == "vicuna_v1" and not tokenizer.eos_token:
+        raise ValueError(
+            "the template vicuna_v1 ends answers with the tokenizer's end token, "
+            "and this tokenizer has none"
+        )
     constants = {
-        "BEGIN": _begin_token(tokenizer),
+        "BEGIN": begin_token(tokenizer),
         "END": str(tokenizer.eos_token or ""),
         "SYSTEM": VICUNA,
     }
@@ -127,7 +143,7 @@ def _date_directives() -> list[tuple[str, str]]:
     ]
 
 
-def _begin_token(tokenizer: Any) -> str:
+def begin_token(tokenizer: Any) -> str:
     """The begin token, if the tokenizer puts it in front of texts by itself."""
     ids = tokenizer("a").input_ids
     begins = tokenizer.bos_token_id is not None and ids and ids[0] == tokenizer.bos_token_id
