@@ -30,6 +30,7 @@ FLOORS = {
     "measures": 4,
     "draw": 4,
     "miniworld": 4,
+    "evaluation": 4,
     "rice": 4,
     "shards": 4,
     "segment": 5,

@@ -84,7 +84,7 @@ def test_a_chat_reads_pictures_as_it_is_to_be_asked(folder, tmp_path):
     assert visual(changes=["pool=select", "regions=merge(k=2) | drop(below=100)"]) == 0
     with pytest.raises(ValueError, match="pool is 'mean', but the model is trained with 'select'"):
         visual(changes=["pool=mean"])
-    with pytest.raises(ValueError, match="unknown key 'tokenizer.region'"):
+    with pytest.raises(ValueError, match=r"unknown key 'tokenizer\.region'"):
         visual(changes=["region="])
 
 

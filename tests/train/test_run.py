@@ -241,7 +241,7 @@ def test_a_trained_model_is_asked_by_its_template_and_settings(tmp_path, cached)
     processors = [RegionVLMProcessor.from_pretrained(folder) for folder in folders]
     question = {"role": "user", "content": "<image>\nWhat is it?"}
     texts = [processor.apply_chat_template([question]) for processor in processors]
-    assert texts[0] == "<s><image>"
+    assert texts[0] == "<image>"
     assert texts[1].endswith("USER: <image>\nWhat is it? ")
     prompt = processors[1].prompt_ids([question])
     labeller = Labeller(processors[1].tokenizer, "vicuna_v1")

@@ -169,7 +169,7 @@ def build_model(recipe: Recipe) -> BuiltModel:
         tune_encoder=tunes_encoder(recipe),
         positions=settings.positions,
         delimiter_token_id=delimiter_token_id(recipe, tokenizer),
-        answering=recipe.inference and recipe.inference.tokenizer,
+        answering=recipe.answering if recipe.inference else None,
     )
     model.head.float()  # what learns stays exact
     return BuiltModel(model, tokenizer)
