@@ -44,6 +44,9 @@ class SidecarReport:
         errors: images of the tar without a row.
         config: settings of whatever found the regions.
         config_hash: the hash of `config`.
+        classes: number of classes that the labels are of; None where it is not known.
+        centroids: hash of the centroids by which images were labelled; "" for labels of another
+            kind, such as human categories.
     """
 
     shard: str
@@ -55,6 +58,8 @@ class SidecarReport:
     errors: tuple[FailedImage, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     config_hash: str = ""
+    classes: int | None = None
+    centroids: str = ""
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

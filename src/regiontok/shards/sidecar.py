@@ -129,6 +129,8 @@ def write_sidecar(
     *,
     config: Mapping[str, Any],
     errors: Sequence[FailedImage] = (),
+    classes: int | None = None,
+    centroids: str = "",
 ) -> SidecarReport:
     """Write a tar's side-car and then its JSON, each whole or not at all.
 
@@ -141,9 +143,12 @@ def write_sidecar(
         folder: the folder of the side-car; by default the tar's.
         config: settings of whatever found the regions.
         errors: images of the tar that have no row.
+        classes: number of classes that the labels are of; None where it is not known.
+        centroids: hash of the centroids by which the images were labelled, if they were.
 
     Raises:
-        ValueError: If `ImageRegions.check` refuses a row, or an index comes twice.
+        ValueError: If `ImageRegions.check` refuses a row, an index comes twice, or a label is not
+            below `classes`.
         OSError: If there is no such tar.
     """
     folder = tar.parent if folder is None else folder
@@ -152,6 +157,11 @@ def write_sidecar(
         row.check()
         if previous is not None and previous.index == row.index:
             raise ValueError(f"{tar.stem}: image {row.index} has two rows")
+        if classes is not None and len(row) and row.labels.max() >= classes:
+            raise ValueError(
+                f"{tar.stem}: image {row.index} has the label {row.labels.max()} of {classes} "
+                "classes"
+            )
     report = SidecarReport(
         shard=tar.stem,
         bytes=tar.stat().st_size,
@@ -162,6 +172,8 @@ def write_sidecar(
         errors=tuple(errors),
         config=dict(config),
         config_hash=config_hash(config),
+        classes=classes,
+        centroids=centroids,
     )
     folder.mkdir(parents=True, exist_ok=True)
     # what the JSON says would not hold from here on
