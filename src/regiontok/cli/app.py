@@ -19,13 +19,14 @@ from regiontok.cli.listing import ls, show
 from regiontok.cli.masks import masks_app
 from regiontok.cli.migrate import migrate_app
 from regiontok.cli.options import command_group
+from regiontok.cli.shards import shards
 from regiontok.cli.tokenize import demo, tokenize
 from regiontok.cli.training import pretrain, train
 
 app = command_group(
     "Region tokens for vision-language models: photos in, regions and their tokens out."
 )
-for command in (demo, tokenize, frontier, train, chat, export, pretrain, ls, show, check):
+for command in (demo, tokenize, frontier, train, chat, export, shards, pretrain, ls, show, check):
     app.command()(command)
 app.add_typer(masks_app, name="masks")
 app.add_typer(diagnose_app, name="diagnose")

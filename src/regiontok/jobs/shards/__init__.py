@@ -1,0 +1,1 @@
+"""`regiontok shards`: images and what is known of their regions as pretraining shards."""
