@@ -12,6 +12,7 @@ import typer
 
 from regiontok.cli.chat import chat
 from regiontok.cli.check import check
+from regiontok.cli.compare import compare
 from regiontok.cli.diagnose import diagnose_app
 from regiontok.cli.export import export
 from regiontok.cli.frontier import frontier
@@ -26,7 +27,9 @@ from regiontok.cli.training import pretrain, train
 app = command_group(
     "Region tokens for vision-language models: photos in, regions and their tokens out."
 )
-for command in (demo, tokenize, frontier, train, chat, export, shards, pretrain, ls, show, check):
+LOOK = (demo, tokenize, frontier, ls, show, check)
+TRAIN = (train, chat, compare, export, shards, pretrain)
+for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
     app.command()(command)
 app.add_typer(masks_app, name="masks")
 app.add_typer(diagnose_app, name="diagnose")

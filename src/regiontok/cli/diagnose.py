@@ -8,17 +8,10 @@ from typing import Annotated
 
 import typer
 
-from regiontok.cli.options import Device, Humans, Out, Resume, Segmenter, command_group
+from regiontok.cli.options import Device, Humans, Out, Photos, Resume, Segmenter, command_group
 from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables
 
 diagnose_app = command_group("Measure how coherent an encoder's features are, and draw them.")
-Photos = Annotated[
-    list[str],
-    typer.Option(
-        "--images",
-        help="Photos: images, folders or globs; - reads a list; may be given several times.",
-    ),
-]
 
 
 @diagnose_app.command("measure")
@@ -108,7 +101,9 @@ def diagnose_measure(
 def diagnose_figure(
     figure: Annotated[
         str,
-        typer.Argument(help="A figure of the study: study3, study4, study7, supp1 or supp2."),
+        typer.Argument(
+            help="A figure of the study: study2, study3, study4, study7, supp1 or supp2."
+        ),
     ],
     encoders: Annotated[
         list[str], typer.Argument(help="Encoder specs, short names, hub names or folders.")
@@ -123,6 +118,14 @@ def diagnose_figure(
         typer.Option("--foreground", help="Take the PCA of the foreground; the rest is black."),
     ] = False,
     after: Annotated[str, typer.Option(help="Transforms of the panels 'after' (supp1).")] = "rms",
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--head",
+            help="Folder of a trained model, one an encoder, whose trained norm makes the panels "
+            "'after' (supp1); may be given several times.",
+        ),
+    ] = None,
     size: Annotated[
         list[int] | None,
         typer.Option(
@@ -159,6 +162,7 @@ def diagnose_figure(
             joint=not per_image,
             foreground=foreground,
             after=after,
+            heads=tuple(heads or ()),
             sizes=tuple(size or ()),
             segmenter=segmenter,
             turned=turned,

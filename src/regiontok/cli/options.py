@@ -26,6 +26,13 @@ ImagePaths = Annotated[
     list[str],
     typer.Argument(help="Images, folders or globs; - reads a list on standard input."),
 ]
+Photos = Annotated[
+    list[str],
+    typer.Option(
+        "--images",
+        help="Photos: images, folders or globs; - reads a list; may be given several times.",
+    ),
+]
 ImageRoot = Annotated[
     Path, typer.Option("--images", help="Folder in which the images' relative paths begin.")
 ]

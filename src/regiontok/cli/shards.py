@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regiontok.cli.options import DryRun
+from regiontok.cli.options import DryRun, Segmenter
 from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say
 
 
@@ -20,13 +20,7 @@ def shards(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the shards, or of the tars' side-cars.")],
-    segmenter: Annotated[
-        str,
-        typer.Option(
-            help="Segmenter whose masks are the regions, such as \"stored('instances.json')\" for "
-            "COCO's annotations or felzenszwalb; the names of masks are classes."
-        ),
-    ] = "",
+    segmenter: Segmenter = "",
     boxes: Annotated[
         Path | None,
         typer.Option(
@@ -51,6 +45,8 @@ def shards(
 
     A bad image is set aside, named and counted (exit status 1), and the others are done. Shards
     that are there already are not made again. `regiontok pretrain` reads them.
+
+    Regions are the masks of --segmenter, whose names are classes, or the boxes of --boxes.
 
     Examples:
 

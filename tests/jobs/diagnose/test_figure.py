@@ -18,6 +18,12 @@ from regiontok.draw.figure import Figure
 from regiontok.jobs.diagnose.figure import EncoderPanels, Options, figure, label, save_figure
 from regiontok.jobs.diagnose.plans import FIGURES
 from regiontok.methods import CanvasEncoder, Encoder
+from regiontok.model.mini import mini_language_model
+from regiontok.model.vlm import RegionVLM
+from regiontok.settings import registry
+from regiontok.settings.recipe import TokenizerSettings, load_recipe
+from regiontok.settings.recipes import shipped_recipes
+from regiontok.tokenizer.regionizer import build_encoder
 
 pytest.importorskip("matplotlib")
 
@@ -105,7 +111,7 @@ def test_supp1_has_rows_of_encoders_and_norms_before_and_after_on_one_scale():
     _, before, after = drawn.rows[0]
     assert before.scale == after.scale
     assert (before.scale.low, before.scale.high) == pytest.approx((1, 10))
-    assert "language model" in drawn.note
+    assert "without a trained scale" in drawn.note
     colours = before.image.convert("RGB").getcolors()
     assert len(colours) == 2
     assert len(after.image.convert("RGB").getcolors()) == 1
@@ -139,9 +145,14 @@ def test_a_joint_pca_gives_equal_features_equal_colours_and_one_a_photo_need_not
 def test_the_sources_follow_the_encoders_threshold_and_are_the_studys_at_its_own():
     study = EncoderPanels(Fake(threshold=0.7), "fake", PHOTOS, Options())
     assert study.steps("clusters") == "merge(0.7)"
-    assert study.steps("segments") == "segments(0.07, resolve='smallest') | cover('rest')"
-    assert study.steps("combined").endswith("| split(eps=0.700)")
-    assert replace(study, encoder=Fake()).steps("combined").endswith("| split(eps=0.904)")
+    assert study.steps("segments") == "segments(0.07) | cover('rest')"
+    other = replace(study, encoder=Fake()).steps("combined")
+    assert other == study.steps("combined").replace("eps=0.700", "eps=0.904")
+    recipe = load_recipe(shipped_recipes()["study/table6_clip_combined_rms"], scale="paper")
+    steps = f"{study.steps('combined')} | sort('com')"
+    assert registry.build_pipeline("step", steps) == registry.build_pipeline(
+        "step", recipe.tokenizer.regions
+    )
 
 
 def test_png_and_svg_are_written_whole_and_alike(tmp_path):
@@ -186,7 +197,7 @@ def test_columns_are_called_by_the_models_own_name(text, short):
     [
         (
             lambda: figure("studdy3", [SMALL], PHOTOS),
-            "unknown figure 'studdy3'.*study3.*known: study3, study4",
+            "unknown figure 'studdy3'.*study3.*known: study2, study3",
         ),
         (
             lambda: figure("study3", [SMALL], []),
@@ -218,3 +229,36 @@ class NoSize(Encoder):
 
 def test_every_figure_has_a_word_of_help():
     assert all(plan.__doc__ for plan in FIGURES.values())
+
+
+def test_supp1_takes_a_trained_norm(tmp_path):
+    """RMSNorm without a trained scale makes every norm equal; a trained one does not."""
+    model = RegionVLM.from_parts(
+        mini_language_model(width=24, layers=1, heads=2),
+        TokenizerSettings(encoder=SMALL, norm="rms"),
+        image_token_id=3,
+    )
+    with torch.no_grad():
+        model.head.norm.weight.copy_(torch.linspace(0, 2, model.config.visual_width))
+    model.save_pretrained(tmp_path / "rms")
+    heads = (str(tmp_path / "rms"),)
+    panels = EncoderPanels(build_encoder(SMALL), "x", PHOTOS, Options(), head=heads[0])
+    untrained = EncoderPanels(build_encoder(SMALL), "x", PHOTOS, Options())
+    assert np.nanstd(untrained.after[0]) < 1e-5 < np.nanstd(panels.after[0])
+    features = panels.grids[0].features
+    with torch.no_grad():
+        expected = model.head.norm(features).norm(dim=-1).numpy()
+    ratio = panels.after[0] / expected
+    assert np.allclose(ratio, ratio[0, 0])
+    drawn = figure("supp1", [SMALL], PHOTOS, Options(heads=heads))
+    assert "trained scale of each model" in drawn.note
+    with pytest.raises(ValueError, match="1 trained models for 2 encoders"):
+        figure("supp1", [SMALL, Fake()], PHOTOS, Options(heads=heads))
+    with pytest.raises(ValueError, match="was trained on features of width"):
+        figure("supp1", [Fake()], PHOTOS, Options(heads=heads))
+
+
+def test_study2_shows_the_regions_of_masks_beside_their_photos():
+    drawn = figure("study2", [SMALL], PHOTOS, Options(segmenter="slic(4)"))
+    assert [len(row) for row in drawn.rows] == [2, 2]
+    assert "regions" in drawn.rows[1][1].caption

@@ -40,7 +40,7 @@ def _region_table(attention: PictureAttention) -> Table:
     for head in ("region", "of all", "of visual", "box x0 y0 x1 y1"):
         table.add_column(head, justify="right", no_wrap=True)
     visual = attention.first_view.visual
-    for letters, share in _letters(attention.first_view).items():
+    for letters, share in letters_of(attention.first_view).items():
         table.add_row(letters, percent(share), percent(share / visual), "")
     rows = ranked(attention)
     for row in rows[:MAX_ROWS]:
@@ -54,7 +54,7 @@ def _region_table(attention: PictureAttention) -> Table:
     return table
 
 
-def _letters(view: RegionAttention) -> dict[str, float]:
+def letters_of(view: RegionAttention) -> dict[str, float]:
     """The shares of what is no region, by the letters that stand for it in tables and drawings."""
     return {name: share for name, share in (("G", view.whole), ("CLS", view.cls)) if share}
 
@@ -77,7 +77,7 @@ def draw_answer(answer: ChatAnswer, folder: Path, number: int) -> list[Path]:
                 shown.frames[view],
                 regions,
                 shares.regions.numpy(),
-                letters=_letters(shares),
+                letters=letters_of(shares),
             )
             view_index = [str(view)] if len(attention.views) > 1 else []
             paths.append(save_image(image, folder / f"{'-'.join([*stem, *view_index])}.png"))

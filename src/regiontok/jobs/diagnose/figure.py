@@ -28,10 +28,11 @@ from regiontok.core.regions import Regions
 from regiontok.draw.figure import Figure, Panel, draw_png, draw_svg, panel_side
 from regiontok.draw.maps import Scale, borders, draw_colours, draw_scalar, draw_tints
 from regiontok.draw.sheet import save_image
-from regiontok.jobs.diagnose.plans import FIGURES
+from regiontok.jobs.diagnose.plans import FIGURES, TRAINED, UNTRAINED
 from regiontok.measures.norms import norm_map
 from regiontok.measures.pca import pca_rgb
 from regiontok.methods import Encoder
+from regiontok.model.vlm import RegionVLM
 from regiontok.settings import registry
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 COLUMNS = 16  # a panel of more columns is smaller than 80 pixels
-SEGMENTS = "segments(0.07, resolve='smallest') | cover('rest')"
+# the recipes' sources (`study/_segment.toml`, `_combined.toml`): masks are split, the rest is not
+SEGMENTS = "segments(0.07) | cover('rest')"
+COMBINED = "segments(0.07) | split(eps={eps:.3f}, min_samples=3, min_patches=10) | cover('rest')"
 STUDY = 0.7  # the study's threshold, and its eps of the combined source
 
 
@@ -55,6 +58,8 @@ class Options:
             features; otherwise each photo has its own.
         foreground: whether the PCA is that of the foreground; the background is then black.
         after: the transforms of the panels "after" (`supp1`).
+        heads: folders of trained models, one an encoder, whose trained norm takes the place of
+            `after`; empty takes `after`.
         sizes: canvas sizes; each encoder has a column for each. Empty takes encoders as they are.
         segmenter: the spec of the segmenter whose masks `study4` shows.
         turned: whether rows and columns change places.
@@ -65,6 +70,7 @@ class Options:
     joint: bool = True
     foreground: bool = False
     after: str = "rms"
+    heads: tuple[str, ...] = ()
     sizes: tuple[int, ...] = ()
     segmenter: str = "felzenszwalb"
     turned: bool = False
@@ -82,6 +88,7 @@ class EncoderPanels:
         pictures: the decoded photos.
         options: the options of the figure.
         masks: whether to run the segmenter too.
+        head: folder of a trained model whose norm makes the panels "after"; "" takes the options'.
     """
 
     encoder: Encoder
@@ -89,6 +96,7 @@ class EncoderPanels:
     pictures: Sequence[Picture]
     options: Options
     masks: bool = False
+    head: str = ""
 
     @cached_property
     def grids(self) -> list[PatchGrid]:
@@ -128,10 +136,26 @@ class EncoderPanels:
     @cached_property
     def after(self) -> list[Float[np.ndarray, "h w"]]:
         """Norms of the transformed features in units of their median over all pictures."""
+        if self.head:
+            return _in_medians([_norms(grid) for grid in self._through_trained_norm()])
         grids = self.grids
         for transform in registry.build_pipeline("transform", self.options.after):
             grids = [transform.one(grid) for grid in grids]
         return _in_medians([_norms(grid) for grid in grids])
+
+    def _through_trained_norm(self) -> list[PatchGrid]:
+        """The grids as the trained model's pool reads them."""
+        model = RegionVLM.from_pretrained(self.head)
+        if model.config.settings.norm == "none":
+            raise ValueError(f"{self.head} was trained without a norm (norm='none')")
+        if model.config.visual_width != self.encoder.width:
+            raise ValueError(
+                f"{self.head} was trained on features of width {model.config.visual_width}, and "
+                f"those of {self.name} have {self.encoder.width}"
+            )
+        norm = model.head.norm.cpu().float()
+        with torch.no_grad():
+            return [grid.but(features=norm(grid.features.cpu().float())) for grid in self.grids]
 
     def steps(self, kind: str) -> str:
         """The spec of the steps behind a panel of regions."""
@@ -142,7 +166,7 @@ class EncoderPanels:
             return f"merge({threshold})"
         # eps is an L2 distance on unit vectors: the root of 2 - 2 cos.
         eps = STUDY * math.sqrt((1 - threshold) / (1 - STUDY))
-        return SEGMENTS if kind == "segments" else f"{SEGMENTS} | split(eps={eps:.3f})"
+        return SEGMENTS if kind == "segments" else COMBINED.format(eps=eps)
 
     def panel(self, kind: str, index: int, side: int) -> Panel:
         """One panel of picture `index`, `side` pixels on its longer side."""
@@ -200,8 +224,13 @@ def figure(
             f"a figure needs an encoder and a photo, got {len(encoders)} encoders and "
             f"{len(pictures)} photos"
         )
+    if (options := options or Options()).heads and len(options.heads) != len(encoders):
+        raise ValueError(
+            f"{len(options.heads)} trained models for {len(encoders)} encoders: name one for each"
+        )
+    if options.heads and options.sizes:
+        raise ValueError("trained models have their own sizes: leave sizes or heads out")
     need("matplotlib", extra="plot")  # asked for before the encoders run, not after
-    options = options or Options()
     sized = [pair for encoder in encoders for pair in _sized(encoder, options)]
     plan = FIGURES[name]([text for _, text in sized], len(pictures))
     columns = len(plan.titles if options.turned else plan.heads)
@@ -211,8 +240,9 @@ def figure(
         )
     sources = []
     for i, (encoder, text) in enumerate(sized):
-        masks = name == "study4" and i == 0
-        sources.append(EncoderPanels(encoder, text, pictures, options, masks=masks))
+        masks = name in ("study2", "study4") and i == 0
+        head = options.heads[i] if options.heads else ""
+        sources.append(EncoderPanels(encoder, text, pictures, options, masks=masks, head=head))
         _ = sources[-1].grids
         tick()
     plan = FIGURES[name]([source.title for source in sources], len(pictures))
@@ -222,9 +252,10 @@ def figure(
         [sources[c.encoder].panel(c.kind, c.picture, side) if c else None for c in row]
         for row in plan.rows
     ]
-    return Figure(
-        rows, plan.heads, plan.titles, plan.groups, note=plan.note, letters=options.letters
-    )
+    note = plan.note
+    if name == "supp1":
+        note = TRAINED if options.heads else UNTRAINED if options.after == "rms" else ""
+    return Figure(rows, plan.heads, plan.titles, plan.groups, note=note, letters=options.letters)
 
 
 def save_figure(drawing: Figure, path: str | Path) -> Path:

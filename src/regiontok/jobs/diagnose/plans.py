@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-NOTE = (
-    "Attention before and after normalisation belongs to a language model; "
-    "those panels come with one."
+UNTRAINED = (
+    "After: RMSNorm without a trained scale, so that every norm is the same by construction; a "
+    "trained scale comes with --head. Attention before and after: regiontok compare."
 )
+TRAINED = "After: RMSNorm with the trained scale of each model. Attention: regiontok compare."
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ class Plan:
         row_titles = [": ".join(filter(None, pair)) for pair in pairs]
         columns = [list(column) for column in zip(*self.rows, strict=True)]
         return Plan(columns, self.titles, row_titles, note=self.note)
+
+
+def study2(names: Sequence[str], photos: int) -> Plan:
+    """Main figure 2: photos and their regions from segmentation, for OCR and code questions.
+
+    Each photo has a row; regions lie on the grid of the first encoder.
+    """
+    rows: list[list[Cell | None]] = [
+        [Cell("photo", 0, photo), Cell("segments", 0, photo)] for photo in range(photos)
+    ]
+    return Plan(rows, ["photo", f"segmentation, {names[0].splitlines()[0]}"], [""] * photos)
 
 
 def study3(names: Sequence[str], photos: int) -> Plan:
@@ -102,10 +114,11 @@ def supp1(names: Sequence[str], photos: int) -> Plan:
         for encoder in range(len(names))
     ]
     heads = ["photo", "norm before", "norm after"] * photos
-    return Plan(rows, heads, list(names), note=NOTE)
+    return Plan(rows, heads, list(names))
 
 
 FIGURES: dict[str, Callable[[Sequence[str], int], Plan]] = {
+    "study2": study2,
     "study3": study3,
     "study4": study4,
     "study7": study7,
