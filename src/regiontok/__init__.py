@@ -94,7 +94,13 @@ if not TYPE_CHECKING:  # a type checker would take any name for an attribute
         elif name in _MODULES:
             from importlib import import_module
 
-            value = getattr(import_module(f"regiontok.{_MODULES[name]}"), name)
+            try:
+                module = import_module(f"regiontok.{_MODULES[name]}")
+            except ImportError as error:
+                from regiontok.system.need import named_extra
+
+                raise named_extra(error) from error
+            value = getattr(module, name)
         else:
             raise AttributeError(f"module 'regiontok' has no attribute {name!r}")
         globals()[name] = value  # the next use does not come here again
