@@ -97,9 +97,12 @@ if not TYPE_CHECKING:  # a type checker would take any name for an attribute
             try:
                 module = import_module(f"regiontok.{_MODULES[name]}")
             except ImportError as error:
-                from regiontok.system.need import named_extra
+                from regiontok.system.need import MissingPackage, named_extra
 
-                raise named_extra(error) from error
+                named = named_extra(error)
+                if isinstance(named, MissingPackage):
+                    raise named from None
+                raise
             value = getattr(module, name)
         else:
             raise AttributeError(f"module 'regiontok' has no attribute {name!r}")

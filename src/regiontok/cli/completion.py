@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
+
 def words(choices: Collection[str]) -> Callable[[str], list[str]]:
     """The function that completes one of the choices.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regiontok.cli import completion
 from regiontok.cli.options import (
     Batch,
     Device,
@@ -18,6 +19,7 @@ from regiontok.cli.options import (
     Out,
     RegionSpecs,
     Resume,
+    Scale,
     Segmenter,
 )
 from regiontok.cli.terminal import (
@@ -31,6 +33,7 @@ from regiontok.cli.terminal import (
 
 if TYPE_CHECKING:
     from regiontok.jobs.tokenize.images import TokenizeOutcome
+    from regiontok.settings.recipe import TokenizerSettings
 
 
 def demo(out: Out = Path("demo"), device: Device = "cpu") -> None:
@@ -59,13 +62,30 @@ def demo(out: Out = Path("demo"), device: Device = "cpu") -> None:
 
 
 def tokenize(
+    ctx: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(help="Images, videos, folders or globs; - reads a list on standard input."),
     ],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.recipes,
+            help="Take the tokenizer of a recipe, by name or path; flags beside it change it.",
+        ),
+    ] = "",
+    scale: Scale = "mini",
     encoder: Encoder = "lite",
     regions: RegionSpecs = None,
     segmenter: Segmenter = "",
+    transforms: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.methods("transform"),
+            help="Transforms of the features that region steps read, such as fill_outliers; see "
+            "`regiontok ls transforms`.",
+        ),
+    ] = "",
     pool: Annotated[
         str, typer.Option(help="How a region becomes tokens: mean, attend or select.")
     ] = "mean",
@@ -137,6 +157,8 @@ def tokenize(
 
     `regiontok tokenize photos/ --segmenter felzenszwalb --regions "segments(0.07) | sort('com')"`
 
+    `regiontok tokenize photos/ --recipe quick/budget --pool select`
+
     `regiontok tokenize clip.mp4 --fps 4`
 
     `regiontok tokenize frames/ --clip --rate 24 --fps 4`
@@ -146,23 +168,22 @@ def tokenize(
     with clear_errors():
         from regiontok.data.collect import collect
         from regiontok.jobs.tokenize.clips import Sampling, separate_clips, tokenize_clips
-        from regiontok.settings.recipe import TokenizerSettings
 
         clips, other_words = separate_clips(paths, all_clips=clip, stdin=sys.stdin)
         images = collect(other_words, sys.stdin) if other_words or not clips else []
-        settings = TokenizerSettings.model_validate(
-            {
-                "encoder": encoder,
-                "segmenter": segmenter,
-                "pool": pool,
-                "norm": norm,
-                "padding": padding,
-                "tiles": tiles,
-                "cut": cut,
-                "whole": whole,
-                "cls": cls,
-            }
-        )
+        flags = {
+            "encoder": encoder,
+            "segmenter": segmenter,
+            "transforms": transforms,
+            "pool": pool,
+            "norm": norm,
+            "padding": padding,
+            "tiles": tiles,
+            "cut": cut,
+            "whole": whole,
+            "cls": cls,
+        }
+        settings = _settings(recipe, scale, {name: flags[name] for name in _typed(ctx, flags)})
         from regiontok.jobs.tokenize.images import tokenize_images
         from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 
@@ -181,6 +202,30 @@ def tokenize(
         )
         failed = _show_outcomes(outcomes, len(inputs), out)
     raise typer.Exit(1 if failed else 0)
+
+
+def _typed(ctx: typer.Context, names: Iterable[str]) -> list[str]:
+    """The options that were given on the command line, and were not left at their defaults."""
+    sources = {name: ctx.get_parameter_source(name) for name in names}
+    return [name for name, source in sources.items() if source and source.name != "DEFAULT"]
+
+
+def _settings(recipe: str, scale: str, changes: dict[str, Any]) -> TokenizerSettings:
+    """The tokenizer's settings: those of the recipe, or the defaults, with what flags change.
+
+    Raises:
+        ValueError: If the recipe is unknown, or a flag's value is none.
+    """
+    from pydantic import ValidationError
+
+    from regiontok.settings.checks import first_problem
+    from regiontok.settings.recipe import TokenizerSettings, load_recipe
+
+    start = load_recipe(recipe, scale=scale).tokenizer if recipe else TokenizerSettings()
+    try:
+        return TokenizerSettings.model_validate({**start.model_dump(), **changes})
+    except ValidationError as error:
+        raise ValueError(f"--{first_problem(error, TokenizerSettings)}") from None
 
 
 def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -> int:
