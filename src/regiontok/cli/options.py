@@ -17,7 +17,6 @@ from typer.core import TyperGroup
 from regiontok.cli import completion
 from regiontok.cli.terminal import json_alone
 
-
 JsonFlag = Annotated[
     bool,
     typer.Option(

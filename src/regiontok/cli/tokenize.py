@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,10 +29,13 @@ from regiontok.cli.terminal import (
     print_tables,
     say,
     say_names,
+    warn,
 )
 
 if TYPE_CHECKING:
+    from regiontok.data.collect import NamedPath
     from regiontok.jobs.tokenize.images import TokenizeOutcome
+    from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
     from regiontok.settings.recipe import TokenizerSettings
 
 
@@ -187,12 +190,12 @@ def tokenize(
         from regiontok.jobs.tokenize.images import tokenize_images
         from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 
-        tokenizers = TokenizerSet(settings, regions or [], name_regions=name, device=device)
         inputs = [*clips, *images]
+        if dry_run and _say_absent(settings, regions or [], inputs, out):
+            return
+        tokenizers = TokenizerSet(settings, regions or [], name_regions=name, device=device)
         if dry_run:
-            say_names(f"{source.path} -> {out / source.name}" for source in inputs)
-            plan = {"images": len(inputs), "specs": tokenizers.specs, "out": str(out)}
-            closing_json({"command": "tokenize", "dry_run": True, **plan})
+            _say_plan(tokenizers, inputs, images, out)
             return
         sampling = Sampling(fps=fps, rate=rate, most=most, cut="keep" if keep_cut else "error")
         writing: dict[str, bool] = {"resume": resume, "rle": rle, "picture": picture}
@@ -202,6 +205,47 @@ def tokenize(
         )
         failed = _show_outcomes(outcomes, len(inputs), out)
     raise typer.Exit(1 if failed else 0)
+
+
+def _say_plan(
+    tokenizers: TokenizerSet, inputs: Sequence[NamedPath], images: Sequence[NamedPath], out: Path
+) -> None:
+    """Say what would be written, and of how many images a budget cannot be met."""
+    from regiontok.jobs.tokenize.trial import try_budgets
+
+    say_names(f"{source.path} -> {out / source.name}" for source in inputs)
+    trials = try_budgets(tokenizers, images)
+    for trial in trials:
+        if trial.failed:
+            warn(
+                f"{trial.spec}: {trial.failed} of {trial.tried} images tried ({trial.share:.0%}) "
+                f"would be set aside: {trial.error}"
+            )
+        else:
+            say(f"{trial.spec}: made of all {trial.tried} images tried")
+    plan = {"images": len(inputs), "specs": tokenizers.specs, "out": str(out)}
+    tried = [trial.as_dict() for trial in trials]
+    closing_json({"command": "tokenize", "dry_run": True, **plan, "budgets": tried})
+
+
+def _say_absent(
+    settings: TokenizerSettings, specs: Sequence[str], inputs: Sequence[NamedPath], out: Path
+) -> bool:
+    """Say what is known of a run whose encoder is not on this machine; False if it is."""
+    from regiontok.settings.catalogue import absent_encoder
+
+    entry = absent_encoder(settings.encoder)
+    if entry is None:
+        return False
+    say_names(f"{source.path} -> {out / source.name}" for source in inputs)
+    patches = f"{entry.grid[0] * entry.grid[1]}" if entry.grid else "the photo's number of"
+    say(
+        f"{entry.hub} is not on this machine, so nothing was tried: {patches} patches of width "
+        f"{entry.width}, licence of the weights: {entry.licence}"
+    )
+    plan = {"images": len(inputs), "specs": specs or [settings.regions], "out": str(out)}
+    closing_json({"command": "tokenize", "dry_run": True, **plan, "absent": entry.hub})
+    return True
 
 
 def _typed(ctx: typer.Context, names: Iterable[str]) -> list[str]:
@@ -221,6 +265,8 @@ def _settings(recipe: str, scale: str, changes: dict[str, Any]) -> TokenizerSett
     from regiontok.settings.checks import first_problem
     from regiontok.settings.recipe import TokenizerSettings, load_recipe
 
+    if scale != "mini" and not recipe:
+        raise ValueError("--scale is the scale of a recipe: name one with --recipe")
     start = load_recipe(recipe, scale=scale).tokenizer if recipe else TokenizerSettings()
     try:
         return TokenizerSettings.model_validate({**start.model_dump(), **changes})

@@ -15,7 +15,6 @@ from regiontok.settings.catalogue import CATALOGUE
 from regiontok.system.choices import nearest
 from regiontok.system.hub import availability
 
-
 # What is listed, and the kind of method that each word means; recipes are none.
 LISTS = {
     "encoders": "encoder",
