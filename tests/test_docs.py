@@ -310,7 +310,7 @@ def test_the_pages_of_the_interface_have_every_room_and_public_name():
 def test_the_pages_of_the_recipes_have_every_recipe():
     from recipe_pages import pages
 
-    from regiontok.settings.recipes import shipped_recipes
+    from regiontok.settings.shipped import shipped_recipes
 
     made = pages()
     for name, path in shipped_recipes().items():

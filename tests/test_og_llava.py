@@ -15,7 +15,7 @@ from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings, load_recipe
-from regiontok.settings.recipes import shipped_recipes
+from regiontok.settings.shipped import shipped_recipes
 from regiontok.tokenizer.head import VisualHead
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ import torch
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import SCALES, Recipe, RecipeError, load_recipe
-from regiontok.settings.recipes import shipped_recipes
+from regiontok.settings.shipped import shipped_recipes
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 RECIPES = shipped_recipes()

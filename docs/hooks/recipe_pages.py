@@ -30,7 +30,7 @@ mean.
 
 def pages() -> dict[str, str]:
     """Path under `docs/` and Markdown of each page: a list of all recipes, and a page a folder."""
-    from regiontok.settings.recipes import shipped_recipes
+    from regiontok.settings.shipped import shipped_recipes
 
     by_folder: dict[str, dict[str, Path]] = {}
     for name, path in shipped_recipes().items():

@@ -94,7 +94,16 @@ if not TYPE_CHECKING:  # a type checker would take any name for an attribute
         elif name in _MODULES:
             from importlib import import_module
 
-            value = getattr(import_module(f"regiontok.{_MODULES[name]}"), name)
+            try:
+                module = import_module(f"regiontok.{_MODULES[name]}")
+            except ImportError as error:
+                from regiontok.system.need import MissingPackage, named_extra
+
+                named = named_extra(error)
+                if isinstance(named, MissingPackage):
+                    raise named from None
+                raise
+            value = getattr(module, name)
         else:
             raise AttributeError(f"module 'regiontok' has no attribute {name!r}")
         globals()[name] = value  # the next use does not come here again

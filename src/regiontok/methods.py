@@ -82,7 +82,10 @@ class Encoder(Method, ABC):
 
     @abstractmethod
     def encode(self, pictures: Sequence[Picture]) -> list[PatchGrid]:
-        """The grid of each picture: features `[h w d]` without gradient, and the picture's key."""
+        """The grid of each picture: features `[h w d]` without gradient, and the picture's key.
+
+        The key goes in as ``PatchGrid(features, frame, key=picture.key)``.
+        """
 
     # what it offers beside features
 

@@ -23,7 +23,7 @@ from regiontok.pretrain.build import build_transformer, class_heads, vit_config
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.plan import image_operations
 from regiontok.settings.recipe import load_recipe, resolve, to_toml
-from regiontok.settings.recipes import shipped_recipes
+from regiontok.settings.shipped import shipped_recipes
 
 EIGHT = PretrainOptions(per_device=8)
 RICE = {name: path for name, path in shipped_recipes().items() if name.startswith("rice/")}

@@ -19,18 +19,19 @@ from regiontok.cli.frontier import frontier
 from regiontok.cli.listing import ls, show
 from regiontok.cli.masks import masks_app
 from regiontok.cli.migrate import migrate_app
-from regiontok.cli.options import command_group
+from regiontok.cli.options import command_group, with_json
 from regiontok.cli.shards import shards
 from regiontok.cli.tokenize import demo, tokenize
 from regiontok.cli.training import pretrain, train
 
 app = command_group(
-    "Region tokens for vision-language models: photos in, regions and their tokens out."
+    "Region tokens for vision-language models: photos in, regions and their tokens out.",
+    add_completion=True,
 )
 LOOK = (demo, tokenize, frontier, ls, show, check)
 TRAIN = (train, chat, compare, export, shards, pretrain)
 for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
-    app.command()(command)
+    app.command()(with_json(command))
 app.add_typer(masks_app, name="masks")
 app.add_typer(diagnose_app, name="diagnose")
 app.add_typer(migrate_app, name="migrate")

@@ -8,13 +8,23 @@ from typing import Annotated
 
 import typer
 
-from regiontok.cli.options import Device, Humans, Out, Photos, Resume, Segmenter, command_group
+from regiontok.cli.options import (
+    Device,
+    Humans,
+    Out,
+    Photos,
+    Resume,
+    Segmenter,
+    command_group,
+    with_json,
+)
 from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables
 
 diagnose_app = command_group("Measure how coherent an encoder's features are, and draw them.")
 
 
 @diagnose_app.command("measure")
+@with_json
 def diagnose_measure(
     encoders: Annotated[
         list[str], typer.Argument(help="Encoder specs, short names, hub names or folders.")
@@ -98,6 +108,7 @@ def diagnose_measure(
 
 
 @diagnose_app.command("figure")
+@with_json
 def diagnose_figure(
     figure: Annotated[
         str,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regiontok.cli.options import Device, Encoder, Humans, ImagePaths, Out, Segmenter
-from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables
+from regiontok.cli.options import Device, DryRun, Encoder, Humans, ImagePaths, Out, Segmenter
+from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables, say
+
+if TYPE_CHECKING:
+    from regiontok.jobs.frontier.comparison import SourceComparison
 
 
 def frontier(
@@ -32,6 +35,7 @@ def frontier(
     ] = True,
     out: Out = Path("frontier.png"),
     device: Device = "cpu",
+    dry_run: DryRun = False,
 ) -> None:
     """Compare every way to fewer tokens at the same budgets: what it keeps, and what it costs.
 
@@ -58,6 +62,9 @@ def frontier(
         comparison = SourceComparison(
             encoder, segmenter, budgets=budgets, only=source or (), device=device
         )
+        if dry_run:
+            _say_plan(job.try_budgets(comparison, images), comparison, len(images))
+            return
         with counting("images", len(images)) as tick:
             rows = job.frontier(comparison, images, humans, tick=tick)
         print_tables([frontier_table(rows)])
@@ -72,6 +79,19 @@ def frontier(
                 "plot": str(out) if plot else None,
             }
         )
+
+
+def _say_plan(misses: list[dict[str, Any]], comparison: SourceComparison, images: int) -> None:
+    """Say what would be compared, and which budgets are not met exactly, of how many images."""
+    say(f"{images} images, {len(comparison.names)} sources: {', '.join(comparison.names)}")
+    for miss in misses:
+        say(
+            f"{miss['source']} at {miss['budget']}: not met by {miss['missed']} of "
+            f"{miss['tried']} images tried ({miss['share']:.0%})"
+            + (f": {miss['error']}" if miss["error"] else "")
+        )
+    plan = {"images": images, "sources": comparison.names, "budgets": comparison.budgets}
+    closing_json({"command": "frontier", "dry_run": True, **plan, "not_met": misses})
 
 
 def parse_budgets(text: str) -> list[int]:

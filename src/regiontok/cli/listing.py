@@ -7,8 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from regiontok.cli import completion
 from regiontok.cli.options import Overrides, Scale
-from regiontok.cli.terminal import clear_errors, print_tables, say, stdout
+from regiontok.cli.terminal import (
+    clear_errors,
+    closing_json,
+    json_is_wanted,
+    print_tables,
+    say,
+)
 
 SHOWN_REGIONS = 10  # of one region spec
 
@@ -17,46 +24,67 @@ def ls(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="encoders, segmenters, transforms, steps, pools, places, connectors or recipes. "
-            "Without it, all methods."
+            autocompletion=completion.lists,
+            help="encoders, segmenters, transforms, steps, pools, places, connectors, families or "
+            "recipes. Without it, all methods.",
+        ),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            help="Only what matches: a glob of the name such as study/table1_*, or a text that "
+            "stands in the name or its line."
         ),
     ] = None,
 ) -> None:
     """List methods and recipes with one line each.
 
-    Examples: `regiontok ls`, `regiontok ls encoders`, `regiontok ls recipes`
+    Examples: `regiontok ls`, `regiontok ls encoders dino`, `regiontok ls recipes "study/table1_*"`
     """
     with clear_errors():
         from regiontok.cli.tables import encoder_table, name_tables
-        from regiontok.jobs.ls import encoder_rows, methods_by_kind
+        from regiontok.jobs.ls import LISTS, encoder_rows, listed, matching, methods_by_kind
 
-        singular = kind.removesuffix("s") if kind else None
-        if singular == "recipe":
+        word = listed(kind) if kind else None
+        rows = encoder_rows() if word == "encoders" else []
+        if word == "recipes":
             from regiontok.settings.recipes import recipes_by_table
 
-            print_tables(name_tables(recipes_by_table()))
-            return
-        print_tables(name_tables(methods_by_kind(singular)))
-        if singular == "encoder":
+            groups = recipes_by_table()
+        else:
+            groups = methods_by_kind(LISTS[word] if word else None)
+        if pattern:
+            shorts = {row["name"]: f"{row['spec']} {row['note']}" for row in rows}
+            matched = matching({**groups, "": shorts}, pattern)
+            rows = [row for row in rows if row["name"] in matched.get("", {})]
+            groups = {title: lines for title, lines in matched.items() if title}
+        print_tables(name_tables(groups))
+        if rows:
             from regiontok.system.hub import cache_folder
 
-            print_tables([encoder_table(encoder_rows(), str(cache_folder()))])
-        elif singular is None:
+            print_tables([encoder_table(rows, str(cache_folder()))])
+        elif word is None:
             say("encoders by name: regiontok ls encoders; recipes by table: regiontok ls recipes")
+        if json_is_wanted():
+            more = {"encoders": rows} if word == "encoders" else {}
+            closing_json({"command": "ls", "lists": groups, **more})
 
 
 def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A method, a recipe, the folder of a tokenized image, or that of a pretraining "
-            "run."
+            autocompletion=completion.shown,
+            help="A method, a recipe, the folder of a tokenized image, or that of a training or "
+            "pretraining run.",
         ),
     ],
     overrides: Overrides = None,
     scale: Scale = "mini",
 ) -> None:
     """Show the documentation of a method, a resolved recipe, the regions of an image, or a run.
+
+    A recipe comes as TOML that can be kept: `regiontok show quick/cluster > mine.toml`
 
     Examples:
 
@@ -65,23 +93,58 @@ def show(
     `regiontok show quick/cluster tokenizer.pool=select`
 
     `regiontok show out/photo.jpg`
+
+    `regiontok show run`
     """
     with clear_errors():
         from regiontok.jobs.show import show_method, show_output, show_recipe
 
         folder = Path(name)
         if (folder / "log.jsonl").is_file():
-            from regiontok.cli.run_tables import evaluation_table
-            from regiontok.jobs.curves import evaluations, write_curves
-
-            stdout().print(evaluation_table(folder.name, evaluations(folder)))
-            say(f"drawn: {write_curves(folder)}")
+            report = _show_run(folder)
+        elif methods := show_method(name):
+            report = {"methods": methods}
+            say("\n\n".join(map(_method_text, methods)))
         elif folder.is_dir():
-            for entry, regions in show_output(folder):
+            entries = show_output(folder)
+            report = {"settings": [{**entry, "regions": regions} for entry, regions in entries]}
+            for entry, regions in entries:
                 _say_regions(entry, regions)
         else:
-            changes = tuple(overrides or ())
-            say(show_method(name) or show_recipe(name, scale=scale, overrides=changes))
+            from regiontok.settings.recipe import to_toml
+
+            recipe = show_recipe(name, scale=scale, overrides=tuple(overrides or ()))
+            report = {"recipe": recipe.model_dump()}
+            say(to_toml(recipe).removesuffix("\n"))
+        if json_is_wanted():
+            closing_json({"command": "show", **report})
+
+
+def _show_run(folder: Path) -> dict[str, Any]:
+    """Print the evaluations of a run and draw its curves; returns what the JSON says of it."""
+    from regiontok.cli.run_tables import evaluation_table
+    from regiontok.jobs.curves import evaluations, write_curves
+
+    judged = evaluations(folder)
+    if judged:
+        print_tables([evaluation_table(folder.resolve().name, judged)])
+    else:
+        say(f"{folder}: no evaluation yet")
+    curves = write_curves(folder)
+    say(f"drawn: {curves}")
+    return {"run": str(folder), "evaluations": judged, "curves": str(curves)}
+
+
+def _method_text(method: dict[str, Any]) -> str:
+    """The documentation of a method; of a short name, what it stands for is said first."""
+    text = f"{method['kind']} {method['signature']}\n\n{method['documentation']}"
+    entry = method.get("entry")
+    if entry is None:
+        return text
+    grid = "×".join(map(str, entry["grid"])) if entry["grid"] else "the photo's"
+    note = f"; {entry['note']}" if entry["note"] else ""
+    about = f"grid {grid}, width {entry['width']}, licence of the weights: {entry['licence']}{note}"
+    return f"{entry['name']} stands for {entry['spec']}\n{about}\n\n{text}"
 
 
 def _say_regions(entry: dict[str, Any], regions: list[dict[str, Any]]) -> None:

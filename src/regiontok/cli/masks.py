@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from regiontok.cli.options import (
     Batch,
+    CommandGroup,
     DryRun,
     OptionalImageRoot,
     Segmenter,
     StoreOut,
     command_group,
+    with_json,
 )
 from regiontok.cli.terminal import (
     clear_errors,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from regiontok.jobs.masks.build import MaskOutcome
 
 
-class _BuildByDefault(TyperGroup):
+class _BuildByDefault(CommandGroup):
     """A group whose first word may be an image: `masks photos/` means `masks build photos/`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -57,6 +58,7 @@ SkipCorrupt = Annotated[
 
 
 @masks_app.command("build")
+@with_json
 def masks_build(
     paths: Annotated[
         list[str],
@@ -138,6 +140,7 @@ def _show_outcomes(outcomes: Iterable[MaskOutcome], total: int, out: Path) -> in
 
 
 @masks_app.command("info")
+@with_json
 def masks_info(store: Store) -> None:
     """Say whose masks a store holds, how many images, and how large it is.
 
@@ -155,6 +158,7 @@ def masks_info(store: Store) -> None:
 
 
 @masks_app.command("verify")
+@with_json
 def masks_verify(store: Store) -> None:
     """Read every file of a store whole, and name what is corrupt (exit status 1).
 
@@ -185,6 +189,7 @@ def masks_verify(store: Store) -> None:
 
 
 @masks_app.command("merge")
+@with_json
 def masks_merge(
     stores: Annotated[list[Path], typer.Argument(help="Stores of one segmenter.")],
     out: StoreOut,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regiontok.cli.options import DryRun, ImageRoot, StoreOut, command_group
+from regiontok.cli.options import DryRun, ImageRoot, StoreOut, command_group, with_json
 from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def _keep_sub_commands() -> None:
 
 
 @migrate_app.command("og_llava")
+@with_json
 def migrate_og_llava(
     folder: Annotated[
         Path,

@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from regiontok.cli import completion
+from regiontok.cli.terminal import json_alone
+
+JsonFlag = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print nothing but one line of JSON on standard output; tables go to standard error.",
+    ),
+]
+
+
+def with_json(function: Callable[..., None]) -> Callable[..., None]:
+    """A command's function with the flag --json; one that has a parameter `json` stays as it is.
+
+    With the flag, stdout holds nothing but the command's JSON.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    if "json" in signature.parameters:
+        return function
+
+    @wraps(function)
+    def command(*args: Any, json: bool = False, **kwargs: Any) -> None:
+        with json_alone() if json else nullcontext():
+            function(*args, **kwargs)
+
+    flag = Parameter("json", Parameter.KEYWORD_ONLY, default=False, annotation=JsonFlag)
+    with_flag = signature.replace(parameters=[*signature.parameters.values(), flag])
+    command.__signature__ = with_flag  # type: ignore[attr-defined]
+    command.__annotations__ = {**function.__annotations__, "json": JsonFlag}
+    return command
+
+
+class CommandGroup(TyperGroup):
+    """A group of commands whose errors of usage are plain lines where nobody sees a terminal."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that the words name."""
+        if not sys.stderr.isatty():
+            self.rich_markup_mode = None  # no boxes of 80 columns, in which paths are wrapped
+        return super().main(*args, **kwargs)
 
 
 def command_group(help_text: str, **settings: Any) -> typer.Typer:
     """A Typer app, or a group of sub-commands, in the style of this command line."""
     return typer.Typer(
-        add_completion=False,
         no_args_is_help=True,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
         help=help_text,
-        **settings,
+        **{"cls": CommandGroup, "add_completion": False, **settings},
     )
 
 
@@ -47,7 +95,14 @@ Humans = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes of a recipe, such as tokenizer.pool=select.")
 ]
-Scale = Annotated[str, typer.Option("--scale", help="Scale of a recipe: mini, small or paper.")]
+Scale = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        autocompletion=completion.words(("mini", "small", "paper")),
+        help="Scale of a recipe: mini, small or paper.",
+    ),
+]
 
 # methods
 
@@ -55,6 +110,7 @@ Encoder = Annotated[
     str,
     typer.Option(
         "--encoder",
+        autocompletion=completion.methods("encoder"),
         help="Encoder: a spec, a short name, a hub name or a folder; see `regiontok ls encoders`.",
     ),
 ]
@@ -62,6 +118,7 @@ Segmenter = Annotated[
     str,
     typer.Option(
         "--segmenter",
+        autocompletion=completion.methods("segmenter"),
         help="Segmenter: a spec such as felzenszwalb, slic(100) or stored('masks.json'); see "
         "`regiontok ls segmenters`.",
     ),

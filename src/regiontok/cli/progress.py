@@ -1,10 +1,14 @@
-"""Progress of long commands: bars with an estimate, and the count of images that are done."""
+"""Progress of long commands: bars with an estimate, and the count of images that are done.
+
+Where nobody watches a bar, as in a job's log, lines say the same from time to time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 import typer
@@ -20,6 +24,8 @@ from rich.progress import (
 
 from regiontok.cli.terminal import stderr
 
+SILENT = 30.0  # seconds that a log is silent at most in the first ten minutes; later a twentieth
+
 
 def progress(console: Console) -> Progress:
     """A bar with count and estimate; it is silent where `console` is no terminal."""
@@ -33,6 +39,61 @@ def progress(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
+@dataclass
+class LogLines:
+    """Lines in a job's log that say how far it has come: every half a minute, later less often.
+
+    Attributes:
+        console: where the lines go; on a terminal, which has a bar, none is printed.
+        total: how many there will be; None if that is not known.
+        clock: gives seconds.
+    """
+
+    console: Console
+    total: int | None
+    clock: Callable[[], float] = monotonic
+
+    def __post_init__(self) -> None:
+        self._start = self._last = self.clock()
+
+    def tell(self, label: str, done: int) -> None:
+        """Print a line if the last one is long ago.
+
+        Args:
+            label: what is counted.
+            done: how many are done.
+        """
+        now = self.clock()
+        seconds = now - self._start
+        if self.console.is_terminal or now - self._last < max(SILENT, seconds / 20):
+            return
+        self._last = now
+        text = f"{label}: {done:,} done after {_duration(seconds)}"
+        if self.total:
+            left = seconds / done * (self.total - done) if done else None
+            estimate = "" if left is None else f", about {_duration(left)} left"
+            share = done / self.total
+            text = (
+                f"{label}: {done:,} of {self.total:,} ({share:.0%}) after "
+                f"{_duration(seconds)}{estimate}"
+            )
+        print(text, file=self.console.file, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the two largest units.
+
+    >>> _duration(42.3), _duration(190), _duration(7300)
+    ('42 s', '3 min 10 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 @contextmanager
 def counting(label: str, total: int | None) -> Iterator[Callable[[], None]]:
     """A bar on stderr for the time of a `with` block; gives the function that advances it by one.
@@ -42,8 +103,13 @@ def counting(label: str, total: int | None) -> Iterator[Callable[[], None]]:
         total: how many there will be; None if that is not known.
     """
     with progress(stderr()) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda: bar.advance(task)
+        task, log_lines = bar.add_task(label, total=total), LogLines(bar.console, total)
+
+        def tick() -> None:
+            bar.advance(task)
+            log_lines.tell(label, int(bar.tasks[task].completed))
+
+        yield tick
 
 
 class Outcome(Protocol):
@@ -99,7 +165,7 @@ def tally(
     count = Tally()
     try:
         with progress(stderr()) as bar:
-            task = bar.add_task("images", total=total)
+            task, log_lines = bar.add_task("images", total=total), LogLines(bar.console, total)
             for outcome in outcomes:
                 count.resumed += outcome.resumed
                 if outcome.error is None:
@@ -109,6 +175,7 @@ def tally(
                     count.failed.append({"image": name(outcome), "error": outcome.error})
                 set_aside = f" ({len(count.failed)} set aside)" if count.failed else ""
                 bar.update(task, advance=1, description=f"images{set_aside}")
+                log_lines.tell(f"images{set_aside}", count.done + len(count.failed))
     except KeyboardInterrupt:
         stderr().print(
             f"stopped: {count.done} of {total} images are done; {go_on}", highlight=False

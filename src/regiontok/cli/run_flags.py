@@ -6,8 +6,14 @@ from typing import Annotated
 
 import typer
 
+from regiontok.cli import completion
+
 Recipe = Annotated[
-    str, typer.Argument(help="A recipe's name or path; `regiontok ls recipes` lists them.")
+    str,
+    typer.Argument(
+        autocompletion=completion.recipes,
+        help="A recipe's name or path; `regiontok ls recipes` lists them.",
+    ),
 ]
 HardwareName = Annotated[
     str,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from regiontok.train.plan import StagePlan
 
 
+EVALUATED = "eval_"  # how the figures of an evaluation are called in the log of training
 # what the table of a pretraining run shows of each evaluation
 METRICS = (
     "knn",
@@ -194,17 +195,32 @@ def _pretraining_step_line(entry: dict[str, Any]) -> str:
 
 
 def evaluation_table(name: str, evaluations: Sequence[dict[str, Any]]) -> Table:
-    """Every evaluation of a pretraining run, a row each.
+    """Every evaluation of a training or pretraining run, a row each.
 
     Args:
         name: the run's name.
-        evaluations: the entries of its log.
+        evaluations: the evaluations in its log, one at least.
     """
-    columns = ("step", *(metric.replace("_", " ") for metric in METRICS))
-    table = _table(name, columns, left=())
+    first = evaluations[0]
+    metrics = [metric for metric in METRICS if metric in first]
+    metrics = metrics or [key for key in first if key.startswith(EVALUATED)]
+    stages = ["stage"] if "stage" in first else []
+    heads = (metric.removeprefix(EVALUATED).replace("_", " ") for metric in metrics)
+    table = _table(name, (*stages, "step", *heads), left=())
     for entry in evaluations:
-        table.add_row(f"{entry['step']:,}", *(f"{entry[metric]:.3f}" for metric in METRICS))
+        table.add_row(
+            *(str(entry[stage]) for stage in stages),
+            f"{entry['step']:,}",
+            *(_number(entry.get(metric)) for metric in metrics),
+        )
     return table
+
+
+def _number(value: float | None) -> str:
+    """A figure of an evaluation; counts stand as whole numbers."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1 and value == int(value) else f"{value:.3f}"
 
 
 def _table(title: str, columns: Sequence[str], *, left: Collection[str] = ("stage",)) -> Table:

@@ -1,15 +1,22 @@
-"""The terminal: two consoles, tables, one JSON line at the end, and errors without a traceback."""
+"""The terminal: two consoles, tables, one JSON line at the end, and errors without a traceback.
+
+Where nobody looks at a terminal, in a pipe or a file, lines are neither wrapped nor styled,
+whatever the environment says of colours: what is piped is data.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from regiontok.system.errors import RegiontokError
+from regiontok.system.need import named_extra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +24,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-WIDTH_OF_PIPES = 140  # a pipe has no width: tables stay whole
+WIDTH_OF_PIPES = 100_000  # columns: a pipe has no width, and no row of a table may be wrapped
 SHOWN_NAMES = 20  # of a long list of names
+
+# Where the JSON goes that stands alone on stdout; None where tables stand there, too.
+_JSON_STREAM: ContextVar[TextIO | None] = ContextVar("_JSON_STREAM", default=None)
 
 
 @contextmanager
@@ -30,6 +40,8 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except (RegiontokError, ValueError, ImportError, OSError) as error:
+        if isinstance(error, ImportError):
+            error = named_extra(error)
         warn(f"regiontok: {' '.join(str(error).split())}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
@@ -37,31 +49,61 @@ def clear_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+@contextmanager
+def json_alone() -> Iterator[None]:
+    """Leave standard output to `closing_json`; whatever else is printed there goes to stderr."""
+    token = _JSON_STREAM.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _JSON_STREAM.reset(token)
+
+
+def json_is_wanted() -> bool:
+    """True if the command was called with --json."""
+    return _JSON_STREAM.get() is not None
+
+
 def stdout() -> Console:
     """The console for results."""
-    return _console(stderr=False)
+    return _console(sys.stdout)
 
 
 def stderr() -> Console:
     """The console for progress and complaints."""
-    return _console(stderr=True)
+    return _console(sys.stderr)
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_PIPES)
+    if stream.isatty():
+        return Console(file=stream, emoji=False)
+    return Console(
+        file=stream,
+        emoji=False,
+        force_terminal=False,
+        color_system=None,
+        width=WIDTH_OF_PIPES,
+    )
 
 
 def say(text: str, *, style: str = "") -> None:
     """Print a line on stdout as it is."""
-    stdout().print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+    _print_line(stdout(), text, style)
 
 
 def warn(text: str) -> None:
     """Print a line on stderr in red, as it is."""
-    stderr().print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    _print_line(stderr(), text, "red")
+
+
+def _print_line(console: Console, text: str, style: str) -> None:
+    if console.is_terminal:
+        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+    else:
+        print(text, file=console.file)
 
 
 def look_at(path: Path) -> None:
@@ -81,11 +123,19 @@ def say_names(names: Iterable[str]) -> None:
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """Print tables on stdout, a blank line after each."""
+    """Print tables on stdout, a blank line after each; in a pipe a row is one line."""
     for table in tables:
-        stdout().print(table, "")
+        console = stdout()
+        if console.is_terminal:
+            console.print(table, "")
+            continue
+        for column in table.columns:
+            column.max_width, column.no_wrap = None, True
+        with console.capture() as capture:
+            console.print(table)
+        print(*(line.rstrip() for line in capture.get().splitlines()), "", sep="\n")
 
 
 def closing_json(report: dict[str, Any]) -> None:
     """Print the last line of a command that measures: one JSON object."""
-    print(json.dumps(report, ensure_ascii=False))
+    print(json.dumps(report, ensure_ascii=False), file=_JSON_STREAM.get() or sys.stdout)

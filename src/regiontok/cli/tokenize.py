@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regiontok.cli import completion
 from regiontok.cli.options import (
     Batch,
     Device,
@@ -18,6 +19,7 @@ from regiontok.cli.options import (
     Out,
     RegionSpecs,
     Resume,
+    Scale,
     Segmenter,
 )
 from regiontok.cli.terminal import (
@@ -27,10 +29,14 @@ from regiontok.cli.terminal import (
     print_tables,
     say,
     say_names,
+    warn,
 )
 
 if TYPE_CHECKING:
+    from regiontok.data.collect import NamedPath
     from regiontok.jobs.tokenize.images import TokenizeOutcome
+    from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
+    from regiontok.settings.recipe import TokenizerSettings
 
 
 def demo(out: Out = Path("demo"), device: Device = "cpu") -> None:
@@ -59,13 +65,30 @@ def demo(out: Out = Path("demo"), device: Device = "cpu") -> None:
 
 
 def tokenize(
+    ctx: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(help="Images, videos, folders or globs; - reads a list on standard input."),
     ],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.recipes,
+            help="Take the tokenizer of a recipe, by name or path; flags beside it change it.",
+        ),
+    ] = "",
+    scale: Scale = "mini",
     encoder: Encoder = "lite",
     regions: RegionSpecs = None,
     segmenter: Segmenter = "",
+    transforms: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.methods("transform"),
+            help="Transforms of the features that region steps read, such as fill_outliers; see "
+            "`regiontok ls transforms`.",
+        ),
+    ] = "",
     pool: Annotated[
         str, typer.Option(help="How a region becomes tokens: mean, attend or select.")
     ] = "mean",
@@ -137,6 +160,8 @@ def tokenize(
 
     `regiontok tokenize photos/ --segmenter felzenszwalb --regions "segments(0.07) | sort('com')"`
 
+    `regiontok tokenize photos/ --recipe quick/budget --pool select`
+
     `regiontok tokenize clip.mp4 --fps 4`
 
     `regiontok tokenize frames/ --clip --rate 24 --fps 4`
@@ -146,32 +171,31 @@ def tokenize(
     with clear_errors():
         from regiontok.data.collect import collect
         from regiontok.jobs.tokenize.clips import Sampling, separate_clips, tokenize_clips
-        from regiontok.settings.recipe import TokenizerSettings
 
         clips, other_words = separate_clips(paths, all_clips=clip, stdin=sys.stdin)
         images = collect(other_words, sys.stdin) if other_words or not clips else []
-        settings = TokenizerSettings.model_validate(
-            {
-                "encoder": encoder,
-                "segmenter": segmenter,
-                "pool": pool,
-                "norm": norm,
-                "padding": padding,
-                "tiles": tiles,
-                "cut": cut,
-                "whole": whole,
-                "cls": cls,
-            }
-        )
+        flags = {
+            "encoder": encoder,
+            "segmenter": segmenter,
+            "transforms": transforms,
+            "pool": pool,
+            "norm": norm,
+            "padding": padding,
+            "tiles": tiles,
+            "cut": cut,
+            "whole": whole,
+            "cls": cls,
+        }
+        settings = _settings(recipe, scale, {name: flags[name] for name in _typed(ctx, flags)})
         from regiontok.jobs.tokenize.images import tokenize_images
         from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 
-        tokenizers = TokenizerSet(settings, regions or [], name_regions=name, device=device)
         inputs = [*clips, *images]
+        if dry_run and _say_absent(settings, regions or [], inputs, out):
+            return
+        tokenizers = TokenizerSet(settings, regions or [], name_regions=name, device=device)
         if dry_run:
-            say_names(f"{source.path} -> {out / source.name}" for source in inputs)
-            plan = {"images": len(inputs), "specs": tokenizers.specs, "out": str(out)}
-            closing_json({"command": "tokenize", "dry_run": True, **plan})
+            _say_plan(tokenizers, inputs, images, out)
             return
         sampling = Sampling(fps=fps, rate=rate, most=most, cut="keep" if keep_cut else "error")
         writing: dict[str, bool] = {"resume": resume, "rle": rle, "picture": picture}
@@ -181,6 +205,73 @@ def tokenize(
         )
         failed = _show_outcomes(outcomes, len(inputs), out)
     raise typer.Exit(1 if failed else 0)
+
+
+def _say_plan(
+    tokenizers: TokenizerSet, inputs: Sequence[NamedPath], images: Sequence[NamedPath], out: Path
+) -> None:
+    """Say what would be written, and of how many images a budget cannot be met."""
+    from regiontok.jobs.tokenize.trial import try_budgets
+
+    say_names(f"{source.path} -> {out / source.name}" for source in inputs)
+    trials = try_budgets(tokenizers, images)
+    for trial in trials:
+        if trial.failed:
+            warn(
+                f"{trial.spec}: {trial.failed} of {trial.tried} images tried ({trial.share:.0%}) "
+                f"would be set aside: {trial.error}"
+            )
+        else:
+            say(f"{trial.spec}: made of all {trial.tried} images tried")
+    plan = {"images": len(inputs), "specs": tokenizers.specs, "out": str(out)}
+    tried = [trial.as_dict() for trial in trials]
+    closing_json({"command": "tokenize", "dry_run": True, **plan, "budgets": tried})
+
+
+def _say_absent(
+    settings: TokenizerSettings, specs: Sequence[str], inputs: Sequence[NamedPath], out: Path
+) -> bool:
+    """Say what is known of a run whose encoder is not on this machine; False if it is."""
+    from regiontok.settings.catalogue import absent_encoder
+
+    entry = absent_encoder(settings.encoder)
+    if entry is None:
+        return False
+    say_names(f"{source.path} -> {out / source.name}" for source in inputs)
+    patches = f"{entry.grid[0] * entry.grid[1]}" if entry.grid else "the photo's number of"
+    say(
+        f"{entry.hub} is not on this machine, so nothing was tried: {patches} patches of width "
+        f"{entry.width}, licence of the weights: {entry.licence}"
+    )
+    plan = {"images": len(inputs), "specs": specs or [settings.regions], "out": str(out)}
+    closing_json({"command": "tokenize", "dry_run": True, **plan, "absent": entry.hub})
+    return True
+
+
+def _typed(ctx: typer.Context, names: Iterable[str]) -> list[str]:
+    """The options that were given on the command line, and were not left at their defaults."""
+    sources = {name: ctx.get_parameter_source(name) for name in names}
+    return [name for name, source in sources.items() if source and source.name != "DEFAULT"]
+
+
+def _settings(recipe: str, scale: str, changes: dict[str, Any]) -> TokenizerSettings:
+    """The tokenizer's settings: those of the recipe, or the defaults, with what flags change.
+
+    Raises:
+        ValueError: If the recipe is unknown, or a flag's value is none.
+    """
+    from pydantic import ValidationError
+
+    from regiontok.settings.checks import first_problem
+    from regiontok.settings.recipe import TokenizerSettings, load_recipe
+
+    if scale != "mini" and not recipe:
+        raise ValueError("--scale is the scale of a recipe: name one with --recipe")
+    start = load_recipe(recipe, scale=scale).tokenizer if recipe else TokenizerSettings()
+    try:
+        return TokenizerSettings.model_validate({**start.model_dump(), **changes})
+    except ValidationError as error:
+        raise ValueError(f"--{first_problem(error, TokenizerSettings)}") from None
 
 
 def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -> int:

@@ -11,7 +11,7 @@ import typer
 
 from regiontok.cli import run_flags
 from regiontok.cli.options import DryRun, Out, Overrides, Resume, Scale
-from regiontok.cli.terminal import clear_errors, closing_json, print_tables, stderr
+from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, stderr
 
 
 def train(
@@ -177,6 +177,8 @@ def _print_plan(command: str, plan_tables: Iterable[Any], plans: Iterable[Any]) 
     """Print a plan as tables and as the closing line of JSON."""
     print_tables(plan_tables)
     stages = [plan.as_dict() for plan in plans]
+    for note in dict.fromkeys(note for stage in stages for note in stage.get("assumed", ())):
+        say(f"assumed: {note}")
     closing_json({"command": command, "dry_run": True, "stages": stages})
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -34,7 +36,8 @@ class PatchGrid:
             it.
         padding: "drop" leaves patches that see only padding out of every region; "keep" treats them
             as any other (LLaVA's behaviour).
-        key: key of the picture; with `draw` it seeds the steps that draw random numbers.
+        key: key of the picture, with `draw` the seed of steps that draw random numbers; where it is
+            "" the features themselves take its place, see `identity`.
         draw: number of the draw: the epoch in training.
         view: number of the view of its image; in a list of grids a 0 begins the next image.
 
@@ -97,6 +100,19 @@ class PatchGrid:
     def pooled(self) -> Float[Tensor, "*grid e"]:
         """What pools read: the values, or the features where there are none."""
         return self.features if self.values is None else self.values
+
+    @cached_property
+    def identity(self) -> str:
+        """The key of the picture, or a hash of the features where an encoder gave none.
+
+        It tells pictures apart in whatever is drawn for each of them.
+        """
+        if self.key:
+            return self.key
+        rows = self.features.detach().cpu().contiguous()
+        digest = hashlib.sha256(f"{rows.dtype} {self.grid}".encode())
+        digest.update(rows.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:32]
 
     @property
     def valid(self) -> Bool[Tensor, "*grid"]:

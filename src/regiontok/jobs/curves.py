@@ -1,6 +1,7 @@
-"""The log of a pretraining run as a picture.
+"""The log of a training or pretraining run as a picture.
 
-Losses, region k-NN, and the token distances of RICE's figure 4.
+Of training: losses and exact answers, the stages one after the other. Of pretraining: losses,
+region k-NN, and the token distances of RICE's figure 4.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ POINTS = 200  # points of a loss curve: means over as many stretches of the run
 HISTOGRAMS = 4  # evaluations whose distances are drawn: the first, the last, and some between
 
 
-def write_curves(run: Path) -> Path:
+def write_curves(run: str | Path) -> Path:
     """Draw a run's log into its folder; returns the picture's path.
 
     Raises:
-        ValueError: If the folder has no log of pretraining.
+        ValueError: If no step of training or pretraining stands in the folder's log.
         MissingPackage: If matplotlib is not installed.
     """
-    picture = curves(_entries(run), run.name)
+    run = Path(run)
+    picture = curves(_entries(run), run.resolve().name)
     path = run / "curves.png"
     with replacing(path) as temporary:
         picture.save(temporary, format="png")
@@ -36,19 +38,63 @@ def write_curves(run: Path) -> Path:
 
 
 def curves(entries: Sequence[dict[str, Any]], name: str) -> Image.Image:
-    """Draw a panel of the losses and, if there are evaluations, one of k-NN and one of distances.
+    """Draw what a log tells: a panel of the losses, and more where there are evaluations.
 
     Args:
-        entries: the entries of the log.
+        entries: the entries of the log, with a step at least.
         name: the run's name, for the title.
     """
     steps = [entry for entry in entries if entry["kind"] == "step"]
+    if _is_training(steps[0]):
+        panels, last_step = _training_panels(entries)
+        return draw_panels(panels, title=f"Training: {name}", subtitle=f"{last_step} steps")
     judged = [entry for entry in entries if entry["kind"] == "eval"]
     panels = [_loss_panel(steps)]
     if judged:
         panels += [_knn_panel(judged), _distance_panel(judged)]
     last_step = steps[-1]["step"]
     return draw_panels(panels, title=f"Pretraining: {name}", subtitle=f"{last_step} steps")
+
+
+def _is_training(step: dict[str, Any]) -> bool:
+    """True of a step of `regiontok train`, whose log counts stages."""
+    return "stage" in step and "learning_rate" in step
+
+
+def _training_panels(entries: Sequence[dict[str, Any]]) -> tuple[list[Panel], int]:
+    """The panels of a training run, and its number of steps; steps are counted over all stages."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    names: dict[int, str] = {}
+    first = last = 0
+    for entry in entries:
+        stage = entry["stage"]
+        if entry["kind"] == "stage" and stage not in names:
+            names[stage], first = entry["name"], last
+        if entry["kind"] not in ("step", "eval"):
+            continue
+        last = first + entry["step"]
+        curve_values = {
+            f"loss of {names.get(stage, stage)}": entry.get("loss"),
+            "loss held out": entry.get("eval_loss"),
+            "exact answers": entry.get("eval_exact_match"),
+        }
+        for curve, value in curve_values.items():
+            if value is not None:
+                points.setdefault(curve, []).append((last, value))
+    exact = points.pop("exact answers", None)
+    held_out = points.pop("loss held out", None)
+    lines = [_averaged(curve, of_curve) for curve, of_curve in points.items()]
+    lines += [_line("loss held out", held_out)] if held_out else []
+    panels = [Panel("Loss", "step", "mean over answer tokens", tuple(lines), doubling=False)]
+    if exact:
+        axes = ("step", "share of held-out records")
+        line = _line("answered exactly", exact)
+        panels.append(Panel("Exact answers", *axes, (line,), low=0, doubling=False))
+    return panels, last
+
+
+def _line(name: str, points: Sequence[tuple[int, float]]) -> Line:
+    return Line(name, tuple(float(x) for x, _ in points), tuple(y for _, y in points))
 
 
 def _loss_panel(steps: Sequence[dict[str, Any]]) -> Panel:
@@ -98,18 +144,21 @@ def _distance_panel(evaluations: Sequence[dict[str, Any]]) -> Panel:
     return Panel("Token distances", *axes, lines, log=True, low=1e-4, doubling=False)
 
 
-def evaluations(run: Path) -> list[dict[str, Any]]:
+def evaluations(run: str | Path) -> list[dict[str, Any]]:
     """The entries of a run's log that are evaluations.
 
     Raises:
-        ValueError: If the folder has no log of pretraining.
+        ValueError: If no step of training or pretraining stands in the folder's log.
     """
-    return [entry for entry in _entries(run) if entry["kind"] == "eval"]
+    return [entry for entry in _entries(Path(run)) if entry["kind"] == "eval"]
 
 
 def _entries(run: Path) -> list[dict[str, Any]]:
-    """The entries of a run's log, which must be one of pretraining."""
+    """The entries of a run's log, in which there must be a step."""
     entries = RunFolder(run).entries()
-    if not any(entry["kind"] == "step" and "rate" in entry for entry in entries):
-        raise ValueError(f"{run}: no step of `regiontok pretrain` in its log")
+    steps = [entry for entry in entries if entry.get("kind") == "step"]
+    if not steps or not (_is_training(steps[0]) or "rate" in steps[0]):
+        raise ValueError(
+            f"{run}: no step of `regiontok train` or `regiontok pretrain` in its log yet"
+        )
     return entries

@@ -5,12 +5,46 @@ None of them is imported.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from typing import Any
 
 from regiontok.settings import registry
 from regiontok.settings.catalogue import CATALOGUE
+from regiontok.system.choices import nearest
 from regiontok.system.hub import availability
+
+# What is listed, and the kind of method that each word means; recipes are none.
+LISTS = {
+    "encoders": "encoder",
+    "segmenters": "segmenter",
+    "transforms": "transform",
+    "steps": "step",
+    "pools": "pool",
+    "places": "place",
+    "connectors": "connector",
+    "families": "family",
+    "recipes": None,
+}
+
+
+def listed(text: str) -> str:
+    """The word of `LISTS` that a user means; the singular does, too.
+
+    Raises:
+        ValueError: If there is none; the nearest is named.
+
+    >>> listed("step"), listed("recipes")
+    ('steps', 'recipes')
+    """
+    words = {**{word: word for word in LISTS}, **{kind: word for word, kind in LISTS.items()}}
+    words["recipe"] = "recipes"
+    if text not in words:
+        raise ValueError(
+            f"there is no list of {text!r}{nearest(text, LISTS)}; known: {', '.join(LISTS)}"
+        )
+    return words[text]
 
 
 def methods_by_kind(kind: str | None = None) -> dict[str, dict[str, str]]:
@@ -48,3 +82,35 @@ def encoder_rows() -> list[dict[str, Any]]:
         }
         for entry in CATALOGUE
     ]
+
+
+def matching(groups: Mapping[str, Mapping[str, str]], pattern: str) -> dict[str, dict[str, str]]:
+    """The names that match a pattern, under their titles; a title without any is left out.
+
+    Args:
+        groups: the line of each name, under titles.
+        pattern: a glob that the whole name matches, such as ``study/table1_*``, or a text that
+            stands in the name or its line. Capitals make no difference.
+
+    Raises:
+        ValueError: If nothing matches.
+
+    >>> matching({"step": {"merge": "Merge regions.", "sort": "Order them."}}, "MERG")
+    {'step': {'merge': 'Merge regions.'}}
+    """
+    pattern = pattern.lower()
+    is_glob = any(sign in pattern for sign in "*?[")
+
+    def matches(name: str, line: str) -> bool:
+        if is_glob:
+            return fnmatch(name.lower(), pattern)
+        return pattern in f"{name} {line}".lower()
+
+    matched = {
+        title: {name: line for name, line in lines.items() if matches(name, line)}
+        for title, lines in groups.items()
+    }
+    if not any(matched.values()):
+        known = [name for lines in groups.values() for name in lines]
+        raise ValueError(f"nothing matches {pattern!r}{nearest(pattern, known, most=3)}")
+    return {title: lines for title, lines in matched.items() if lines}

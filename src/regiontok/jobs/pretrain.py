@@ -15,7 +15,7 @@ from regiontok.pretrain import run
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.plan import PretrainPlan, plan_stages
 from regiontok.settings.recipe import load_recipe
-from regiontok.settings.recipes import find_recipe
+from regiontok.settings.shipped import find_recipe
 from regiontok.system.hardware import hardware, peak_of
 
 
@@ -61,7 +61,7 @@ def plan_pretraining(
     Raises:
         ValueError: If the recipe or the hardware is unknown, or the recipe has no `[pretrain]`.
     """
-    recipe = load_recipe(find_recipe(recipe_name), scale=scale, overrides=overrides)
+    recipe = load_recipe(recipe_name, scale=scale, overrides=overrides)
     if recipe.pretrain is None:
         raise ValueError(
             f"{recipe.name} has no [pretrain]: nothing to plan; "

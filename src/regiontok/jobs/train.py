@@ -8,7 +8,7 @@ from typing import Any
 
 from regiontok.runs.trackers import check_tracker
 from regiontok.settings.recipe import load_recipe
-from regiontok.settings.recipes import find_recipe
+from regiontok.settings.shipped import find_recipe
 from regiontok.system.hardware import hardware
 from regiontok.train import run
 from regiontok.train.options import TrainOptions
@@ -57,5 +57,5 @@ def plan_training(
     Raises:
         ValueError: If the recipe or the hardware is unknown, or records cannot be read.
     """
-    recipe = load_recipe(find_recipe(recipe_name), scale=scale, overrides=overrides)
+    recipe = load_recipe(recipe_name, scale=scale, overrides=overrides)
     return plan_run(recipe, options or TrainOptions(), hardware(on), samples=samples)

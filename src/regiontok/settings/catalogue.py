@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from regiontok.settings.registry import names
+from regiontok.settings.registry import expand, names
 from regiontok.settings.spec import Call, parse_one
-from regiontok.system.hub import cached_folder
+from regiontok.system.hub import availability, cached_folder
 
 STUDY_THRESHOLD = 0.7  # of `merge` in the diagnostic study, for CLIP, SigLIP2 and RADIO
 
@@ -210,6 +210,25 @@ def encoder_call(text: str) -> Call | str:
     by_hub_name = {entry.hub: parse_one(entry.spec).name for entry in CATALOGUE if entry.hub}
     default = "timm" if text.startswith("timm/") else "transformers"
     return Call(by_hub_name.get(text, default), (text,))
+
+
+def full_encoder_call(text: str) -> Call:
+    """The call that a spec, a short name, a hub name or a folder stands for.
+
+    >>> str(full_encoder_call("clip-l14-336(layer=-2)"))
+    "transformers('openai/clip-vit-large-patch14-336', layer=-2)"
+    """
+    call = encoder_call(text)
+    return expand("encoder", parse_one(call) if isinstance(call, str) else call)
+
+
+def absent_encoder(text: str) -> CatalogueEntry | None:
+    """The entry of an encoder of the hub none of whose files is here; None of any other encoder."""
+    hubs = full_encoder_call(text).args
+    for entry in CATALOGUE:
+        if entry.hub and entry.hub in hubs and availability(entry.hub) == "no":
+            return entry
+    return None
 
 
 def encoder_of_checkpoint(folder: Path) -> str:

@@ -18,9 +18,10 @@ again. Unknown keys are refused, with the nearest known name::
     [inference.tokenizer]         # what changes between training and answering
     regions = "merge(k=124) | sort('random', seed=42)"
 
-`extends = "_base.toml"` (or a list) stands first: files beside this one, read before it, the later
-over the earlier and this one over all. Tables are merged key by key; lists, `[[stage]]` too, are
-replaced. `name`, `what`, `[source]` and `[expect]` are a file's own, and a base extends nothing.
+`extends = "_base.toml"` (or a list) stands first: files beside this one, or shipped recipes by name
+(`extends = "train/colour"`), read before it, the later over the earlier and this one over all.
+Tables are merged key by key; lists, `[[stage]]` too, are replaced. `name`, `what`, `[source]` and
+`[expect]` are a file's own.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from pydantic import Field, ValidationError
 from regiontok.settings.base import Settings
 from regiontok.settings.checks import check_specs, first_problem
 from regiontok.settings.pretrain_recipe import Pretrain
+from regiontok.settings.shipped import find_recipe
 from regiontok.settings.tables import SCALES as SCALES
 from regiontok.settings.tables import RecipeError as RecipeError
 from regiontok.settings.tables import (
@@ -245,20 +247,25 @@ class Recipe(Settings):
         return self.inference.tokenizer if self.inference else self.tokenizer
 
 
-def load_recipe(path: str | Path, *, scale: str = "mini", overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    recipe: str | Path, *, scale: str = "mini", overrides: Sequence[str] = ()
+) -> Recipe:
     """Read a recipe at a scale.
 
     Args:
-        path: the TOML file.
+        recipe: a TOML file, or the name of a recipe that comes with the package.
         scale: "mini", "small" or "paper".
         overrides: changes of single keys, such as ``"tokenizer.pool=attend"``.
 
     Raises:
         RecipeError: If the file is missing or no TOML, a key is unknown, a value has the wrong
-            type, a spec names an unknown method, or the recipe extends a file that is missing or
-            itself extends another.
+            type, a spec names an unknown method, or the recipe extends a file that is missing.
+        ValueError: If there is no recipe of that name; the nearest is named.
+
+    >>> load_recipe("quick/cluster", overrides=["tokenizer.seed=7"]).tokenizer.seed
+    7
     """
-    path = Path(path)
+    path = find_recipe(recipe)
     return resolve(read_table(path), name=path.stem, scale=scale, overrides=overrides)
 
 

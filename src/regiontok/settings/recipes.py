@@ -1,40 +1,9 @@
-"""The recipes that come with the package, by name."""
+"""What the recipes that come with the package reproduce, table by table."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from regiontok.settings.recipe import load_recipe
-from regiontok.system.choices import nearest
-
-FOLDER = Path(__file__).parents[1] / "recipes"
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The file of each recipe by its name, such as "study/table1_clip_cluster_rms".
-
-    A file whose name begins with an underscore is a base of others and has no name of its own.
-    """
-    files = (path for path in sorted(FOLDER.rglob("*.toml")) if not path.name.startswith("_"))
-    return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in files}
-
-
-def find_recipe(text: str) -> Path:
-    """The file of a recipe, which is named or given by its path.
-
-    Raises:
-        ValueError: If the text is neither a known name nor ends in .toml; the nearest known name
-            is in the message.
-    """
-    known = shipped_recipes()
-    if text in known:
-        return known[text]
-    if Path(text).suffix == ".toml":
-        return Path(text)
-    raise ValueError(
-        f"unknown recipe {text!r}{nearest(text, known)}; `regiontok ls recipes` lists them; "
-        "a path ends in .toml"
-    )
+from regiontok.settings.shipped import shipped_recipes
 
 
 def recipes_by_table() -> dict[str, dict[str, str]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from regiontok.settings.shipped import shipped_recipes
 from regiontok.system.choices import nearest
 from regiontok.system.errors import RegiontokError
 
@@ -28,36 +29,46 @@ def read_table(path: Path) -> Table:
     """The table of a recipe file, over those that it extends.
 
     Raises:
-        RecipeError: If the file or one that it extends is missing or no TOML, or if a file that is
-            extended itself extends another.
+        RecipeError: If the file or one that it extends is missing or no TOML, or if a file extends
+            itself, be it through others.
     """
+    return _read_table(path, ())
+
+
+def _read_table(path: Path, extended_by: tuple[Path, ...]) -> Table:
+    """The table of a file; `extended_by` are the files on the way to it."""
+    if path.resolve() in extended_by:
+        names = " -> ".join(file.name for file in (*extended_by, path))
+        raise RecipeError(f"{path}: it extends itself ({names})")
     table = _read_toml(path)
     value = table.pop("extends", [])
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise RecipeError(
-            f"{path}: extends is a file beside this one, or a list of such, not {value!r}"
+            f"{path}: extends is a file beside this one or the name of a shipped recipe, or a list "
+            f"of such, not {value!r}"
         )
-    bases = [_read_base(path, name) for name in names]
+    bases = []
+    for name in names:
+        base = _read_table(_base_path(path, name), (*extended_by, path.resolve()))
+        bases.append({key: value for key, value in base.items() if key not in OWN_KEYS})
     return merged(*bases, table)
 
 
-def _read_base(path: Path, name: str) -> Table:
+def _base_path(path: Path, name: str) -> Path:
+    """The file that a recipe extends: one beside it, or else a recipe of the package."""
     base_path = path.parent / name
-    if not base_path.is_file():
-        siblings = base_path.parent.glob("*.toml")
-        others = [sibling.name for sibling in siblings if sibling.name != path.name]
-        raise RecipeError(
-            f"{path}: it extends {name!r}, and there is no such file"
-            f"{nearest(base_path.name, others)}"
-        )
-    base = _read_toml(base_path)
-    if "extends" in base:
-        raise RecipeError(
-            f"{path}: it extends {name!r}, which itself extends {base['extends']!r}; "
-            "a base extends nothing: name both in a list"
-        )
-    return {key: value for key, value in base.items() if key not in OWN_KEYS}
+    if base_path.is_file():
+        return base_path
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name]
+    siblings = base_path.parent.glob("*.toml")
+    others = [sibling.name for sibling in siblings if sibling.name != path.name]
+    raise RecipeError(
+        f"{path}: it extends {name!r}, and there is no such file beside it and no such shipped "
+        f"recipe{nearest(name, [*others, *shipped])}"
+    )
 
 
 def _read_toml(path: Path) -> Table:

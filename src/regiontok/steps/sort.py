@@ -56,7 +56,7 @@ class Sort(RegionStep):
             return regions
         first = regions.patch[regions.starts].cpu().numpy()
         if self.order == "random":
-            digest = hashlib.sha256(f"{self.seed} {grid.key} {grid.draw}".encode()).digest()
+            digest = hashlib.sha256(f"{self.seed} {grid.identity} {grid.draw}".encode()).digest()
             generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
             order = generator.permutation(len(regions))
         elif self.order == "com":

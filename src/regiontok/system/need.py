@@ -1,4 +1,8 @@
-"""The only way to import an optional package: a missing one is one error that names the extra."""
+"""Optional packages: a missing one is one error, which names the extra of regiontok that brings it.
+
+`need` imports one inside a function. Modules that cannot do without one import it at their top; who
+imports such a module for a user turns the error into the same one by `named_extra`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,22 @@ import importlib
 from types import ModuleType
 
 from regiontok.system.errors import RegiontokError
+
+# What optional packages are imported as, and the extra that brings each.
+EXTRAS = {
+    "transformers": "hub",
+    "huggingface_hub": "hub",
+    "accelerate": "train",
+    "peft": "train",
+    "matplotlib": "plot",
+    "pyarrow": "store",
+    "av": "video",
+    "tensorboard": "log",
+    "trackio": "trackio",
+    "wandb": "wandb",
+    "sklearn": "sklearn",
+    "cuml": "cuml",
+}
 
 
 class MissingPackage(RegiontokError, ImportError):
@@ -34,7 +54,23 @@ def need(module: str, *, extra: str) -> ModuleType:
             raise
         # A submodule, if the package is installed but too old to have it.
         missing = error.name or module
-        raise MissingPackage(
-            f"this needs {missing}, which is not installed: pip install 'regiontok[{extra}]'",
-            name=missing,
-        ) from None
+        raise _missing(missing, extra) from None
+
+
+def named_extra(error: ImportError) -> ImportError:
+    """The error that names the extra, if an optional package is missing; any other as it is.
+
+    >>> named_extra(ModuleNotFoundError("No module named 'peft'", name="peft"))
+    MissingPackage("this needs peft, which is not installed: pip install 'regiontok[train]'")
+    """
+    extra = EXTRAS.get((error.name or "").split(".")[0])
+    if extra is None or not isinstance(error, ModuleNotFoundError):
+        return error
+    return _missing(str(error.name), extra)
+
+
+def _missing(module: str, extra: str) -> MissingPackage:
+    return MissingPackage(
+        f"this needs {module}, which is not installed: pip install 'regiontok[{extra}]'",
+        name=module,
+    )

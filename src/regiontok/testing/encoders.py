@@ -49,7 +49,11 @@ def grids_that_fit_their_frames(encoder: Encoder) -> None:
         )
         expect(grid.features.is_floating_point(), f"features are {grid.features.dtype}")
         expect(not grid.features.requires_grad, "features of a frozen encoder have no gradient")
-        expect(grid.key == picture.key, "the grid must have the picture's key")
+        expect(
+            grid.key == picture.key,
+            "the grid must have the picture's key: PatchGrid(..., key=picture.key), not "
+            f"{grid.key!r}",
+        )
 
 
 def no_pictures(encoder: Encoder) -> None:

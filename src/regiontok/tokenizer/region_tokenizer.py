@@ -192,7 +192,11 @@ class RegionTokenizer(nn.Module):
     def from_recipe(
         cls, recipe: Recipe | str | Path, *, scale: str = "mini", device: str = "cpu"
     ) -> RegionTokenizer:
-        """The region tokenizer of a recipe, which is given or named by its path."""
+        """The region tokenizer of a recipe: the recipe itself, its name, or its path.
+
+        >>> RegionTokenizer.from_recipe("quick/patches").regionizer.spec
+        'patches'
+        """
         recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, scale=scale)
         return cls(**recipe.tokenizer.model_dump(), device=device)
 

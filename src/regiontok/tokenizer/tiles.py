@@ -25,6 +25,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.tile_frames import canvas_frame, unpadded_patches, window_frame
 from regiontok.core.tiling import Tiling
 from regiontok.methods import Encoder
+from regiontok.tokenizer.clips import encode_pictures
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped
@@ -122,11 +123,11 @@ def _encoded(
 ) -> tuple[list[PatchGrid], list[list[PatchGrid]]]:
     """The base view of each picture, and the grids of its tiles."""
     if encoder.standardises:  # over all tiles of a picture, as if they were the frames of a clip
-        return encoder.encode(pictures), [
+        return encode_pictures(encoder, pictures), [
             _frames_apart(encoder.encode_clip(picture.tiles), picture) for picture in tiled_pictures
         ]
     tiles = [tile for picture in tiled_pictures for tile in picture.tiles]
-    grids = encoder.encode([*pictures, *tiles])
+    grids = encode_pictures(encoder, [*pictures, *tiles])
     tile_grids = iter(grids[len(pictures) :])
     return grids[: len(pictures)], [
         [next(tile_grids) for _ in picture.tiles] for picture in tiled_pictures

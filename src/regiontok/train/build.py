@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -23,8 +22,10 @@ from regiontok.model.delimiters import delimiter_token
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings import registry, spec
+from regiontok.settings.catalogue import absent_encoder
 from regiontok.settings.recipe import ModelSettings, Recipe, Stage, TokenizerSettings
 from regiontok.tokenizer.regionizer import build_encoder
+from regiontok.train.assumed import language_model_config
 from regiontok.train.parts import is_divided_by_launcher
 
 IMAGE = "<image>"
@@ -217,16 +218,16 @@ def loads_bfloat16(recipe: Recipe, *, cuda: bool | None = None) -> bool:
 def meta_model(recipe: Recipe) -> RegionVLM:
     """The recipe's model on torch's meta device: shapes and counts without weights.
 
-    Of a hub model only the config is read.
+    Of a hub model only the config is read, and not even that if its sizes are published and known.
     """
     check_stages(recipe)
     settings = model_settings(recipe)
     text_config = (
         _mini(settings).config
         if _is_mini(settings)
-        else AutoConfig.from_pretrained(settings.language_model)
+        else language_model_config(settings.language_model)
     )
-    encoder = build_encoder(recipe.tokenizer.encoder)
+    encoder = absent_encoder(recipe.tokenizer.encoder) or build_encoder(recipe.tokenizer.encoder)
     config = RegionVLMConfig(
         text_config=text_config,
         visual=recipe.tokenizer.model_dump(),

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from regiontok.data.sampler import EpochOrder, record_pools
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Recipe, Stage
 from regiontok.system.hardware import MFU, Hardware
+from regiontok.train.assumed import assumed_samples
 from regiontok.train.batching import Division, divide_batch
 from regiontok.train.build import (
     check_stages,
@@ -66,6 +68,7 @@ class StagePlan:
         uses: which of the two the stage takes, "memory" or "checkpointed".
         fits: whether that is below nine tenths of the device's memory.
         hours: duration on the hardware.
+        assumed: what was assumed of data and models that are not here, in words.
     """
 
     name: str
@@ -84,6 +87,7 @@ class StagePlan:
     uses: str
     fits: bool
     hours: float
+    assumed: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values for JSON, with the sums of both memories."""
@@ -95,6 +99,8 @@ def plan_run(
     recipe: Recipe, options: TrainOptions, hardware: Hardware, *, samples: int = 256
 ) -> list[StagePlan]:
     """The plan of every stage.
+
+    Of data and models that are not here the published sizes are taken, and named in the plan.
 
     Args:
         recipe: the recipe as it would train.
@@ -108,37 +114,40 @@ def plan_run(
         ValueError: If the recipe cannot be trained, or records cannot be read.
     """
     check_stages(recipe)
-    model, tokenizer = meta_model(recipe), load_tokenizer(model_settings(recipe))
+    model = meta_model(recipe)
+    tokenizer = cache(lambda: load_tokenizer(model_settings(recipe)))
     half = loads_bfloat16(recipe, cuda=True)
     plans = []
     for stage in recipe.stage:
-        labeller = Labeller(
-            tokenizer, stage_template(recipe, stage), placeholder=image_token_id(tokenizer)
-        )
-        # an upper bound where only some samples go without masks
-        visual = LargestVisualTokens.of(
-            stage_tokenizer(recipe, stage), mask_free=stage.mask_free > 0
-        )
-        records = read(stage.data, check_images=False)
-        measured = measure(
-            _evenly_spaced(records, samples),
-            labeller,
-            visual,
-            max_length=stage.max_length,
-            overflow=stage.overflow,
-        )
-        model = set_trainable(model, stage)
-        plans.append(
-            _plan_stage(
-                model,
-                stage,
-                records=records,
-                measured=measured,
-                options=options,
-                hardware=hardware,
-                half=half,
+        assumed = assumed_samples(recipe, stage)
+        if assumed:
+            records, measured = assumed.records, assumed.measure
+        else:
+            labeller = Labeller(
+                tokenizer(), stage_template(recipe, stage), placeholder=image_token_id(tokenizer())
             )
+            records = read(stage.data, check_images=False)
+            measured = measure(
+                _evenly_spaced(records, samples),
+                labeller,
+                # an upper bound where only some samples go without masks
+                LargestVisualTokens.of(
+                    stage_tokenizer(recipe, stage), mask_free=stage.mask_free > 0
+                ),
+                max_length=stage.max_length,
+                overflow=stage.overflow,
+            )
+        model = set_trainable(model, stage)
+        plan = _plan_stage(
+            model,
+            stage,
+            records=records,
+            measured=measured,
+            options=options,
+            hardware=hardware,
+            half=half,
         )
+        plans.append(replace(plan, measured=0, assumed=assumed.notes) if assumed else plan)
         model = merge_lora(model)
     return plans
 

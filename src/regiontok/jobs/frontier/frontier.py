@@ -16,15 +16,18 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from regiontok.core.picture import Picture
+from regiontok.core.picture import Picture, PictureError
 from regiontok.data.collect import NamedPath
 from regiontok.draw.plot import Line, Panel, draw_panels
 from regiontok.jobs.frontier.comparison import SourceComparison, SourcePoint
-from regiontok.jobs.frontier.sources import DOWNSAMPLED
+from regiontok.jobs.frontier.sources import DOWNSAMPLED, SOURCES
 from regiontok.jobs.human_segmentations import read_human_segmentations
 from regiontok.measures.covering import dataset_scores
+
+TRIED = 4  # images that a dry run tries
 
 
 def frontier(
@@ -53,6 +56,57 @@ def frontier(
         points_by_image.append(comparison.measure(Picture.of(image.path), segmentations))
         tick()
     return [_row(points) for points in zip(*points_by_image, strict=True)]
+
+
+def try_budgets(
+    comparison: SourceComparison, images: Sequence[NamedPath], count: int = TRIED
+) -> list[dict[str, Any]]:
+    """The budgets that a source does not meet exactly, of a few images.
+
+    Args:
+        comparison: the encoder, the sources and the budgets.
+        images: where the images lie.
+        count: how many of them are tried, evenly spaced over all.
+
+    Returns:
+        A dictionary for each source and budget that is missed: "source", "budget", how many images
+        were "tried", by how many it is "missed", their "share", and an "error" if there was one.
+    """
+    budgets = {
+        (name, budget): 0
+        for name in comparison.names
+        if name == DOWNSAMPLED or SOURCES[name].has_budget
+        for budget in comparison.budgets
+    }
+    errors = dict.fromkeys(budgets, "")
+    indices = np.unique(np.linspace(0, len(images) - 1, count).round().astype(int)).tolist()
+    tried = 0
+    for index in indices:
+        try:
+            picture = Picture.of(images[index].path)
+        except PictureError:
+            continue  # the run itself names it
+        tried += 1
+        try:
+            tokens = {
+                (point.source, point.budget): point.tokens for point in comparison.measure(picture)
+            }
+        except ValueError as error:
+            tokens, errors = {}, dict.fromkeys(budgets, str(error))
+        for key in budgets:
+            budgets[key] += tokens.get(key) != key[1]
+    return [
+        {
+            "source": source,
+            "budget": budget,
+            "tried": tried,
+            "missed": missed,
+            "share": round(missed / tried, 4),
+            "error": errors[source, budget],
+        }
+        for (source, budget), missed in budgets.items()
+        if missed
+    ]
 
 
 def _row(points: Sequence[SourcePoint]) -> dict[str, Any]:

@@ -201,7 +201,7 @@ class _Start:
             if k > regions:
                 raise ValueError(
                     f"k={k} regions cannot be reached: the start has {regions}, and merging makes "
-                    "fewer"
+                    f"fewer; split(least={k}) in front of it splits regions further"
                 )
             spare = regions - k
         by_first_patch = np.where(start == -1, -1, first[inverse])

@@ -1,0 +1,198 @@
+"""What a plan assumes of data and models that are not on this machine: their published sizes.
+
+A --dry-run of a paper's recipe is asked for before anything is downloaded, on a machine without a
+network, or before a gated model is granted. Sizes of language models are those of their config.json
+on the hub; grids and widths of encoders stand in `regiontok.settings.catalogue`.
+
+After: LLaVA-1.5 (558,128 and 665,298 records); Cambrian-1 ("Cambrian-7M").
+Differs: lengths of texts are assumed, one for all samples but the longest, which fills the longest
+row that a stage allows: captions of 25 tokens, conversations of 390 (LLaVA-665k under Vicuna's
+template). Cambrian's number of records is rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoConfig, PretrainedConfig
+
+from regiontok.data.generated import is_generated
+from regiontok.data.lengths import Measure
+from regiontok.data.records import Records, RecordSource
+from regiontok.settings import registry
+from regiontok.settings.catalogue import CATALOGUE, absent_encoder, full_encoder_call
+from regiontok.settings.recipe import Recipe, Stage, TokenizerSettings
+from regiontok.settings.spec import parse_one
+from regiontok.system.hub import availability
+
+# hub name -> the sizes in its config.json
+LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
+    "lmsys/vicuna-7b-v1.5": {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "intermediate_size": 11008,
+        "vocab_size": 32000,
+    },
+    "meta-llama/Llama-3.1-8B-Instruct": {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 14336,
+        "vocab_size": 128256,
+    },
+    "meta-llama/Llama-3.2-3B-Instruct": {
+        "model_type": "llama",
+        "hidden_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 24,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 8192,
+        "vocab_size": 128256,
+        "tie_word_embeddings": True,
+    },
+    "Qwen/Qwen3-8B": {
+        "model_type": "qwen3",
+        "hidden_size": 4096,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 12288,
+        "vocab_size": 151936,
+    },
+    "Qwen/Qwen3-0.6B": {
+        "model_type": "qwen3",
+        "hidden_size": 1024,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 3072,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    },
+}
+# name of a file of records -> their number, and the tokens of text of one
+RECORDS = {
+    "blip_laion_cc_sbu_558k.json": (558_128, 25),
+    "llava_v1_5_mix665k.json": (665_298, 390),
+    "Cambrian7M_withsystemprompt.jsonl": (7_000_000, 390),
+}
+ASSUMED = 100  # lengths that stand for those of all records
+
+
+def language_model_config(name: str) -> PretrainedConfig:
+    """The config of a language model; of one whose sizes are published the hub is not asked.
+
+    A model on this machine always speaks for itself.
+    """
+    sizes = LANGUAGE_MODELS.get(name)
+    if sizes is None or availability(name) != "no":
+        config: PretrainedConfig = AutoConfig.from_pretrained(name)
+        return config
+    return AutoConfig.for_model(**sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class AssumedSamples:
+    """What stands for the records of a stage that cannot be measured.
+
+    Attributes:
+        records: as many records as there would be; none of them can be read.
+        measure: lengths that stand for theirs.
+        notes: what was assumed, in words.
+    """
+
+    records: Records
+    measure: Measure
+    notes: tuple[str, ...]
+
+
+def assumed_samples(recipe: Recipe, stage: Stage) -> AssumedSamples | None:
+    """What is assumed of a stage whose records are not here; None if all of them are.
+
+    None, too, if there are records of which nothing is known: reading them says what is missing.
+    """
+    sources = [(data, Path(data.records)) for data in stage.data]
+    absent = [
+        path for data, path in sources if not is_generated(data.records) and not path.exists()
+    ]
+    if not absent or any(path.name not in RECORDS for _, path in sources):
+        return None
+    ranges: list[RecordSource] = []
+    for data, path in sources:
+        start = ranges[-1].stop if ranges else 0
+        count, _ = RECORDS[path.name]
+        ranges.append(RecordSource(data.records, data.weight, start, start + count))
+    text = round(np.mean([RECORDS[path.name][1] for _, path in sources]))
+    visual, origin = assumed_visual_tokens(recipe)
+    notes = [
+        f"{path} is not here: {RECORDS[path.name][0]:,} records of {RECORDS[path.name][1]} tokens "
+        "of text are assumed"
+        for path in absent
+    ]
+    return AssumedSamples(
+        Records([], ranges, []),
+        _measure(text, visual, stage),
+        (*notes, f"{visual} visual tokens an image: {origin}"),
+    )
+
+
+def _measure(text: int, visual: int, stage: Stage) -> Measure:
+    """Lengths of which all but the longest are alike."""
+    texts = np.full(ASSUMED, text)
+    texts[-1] = max(text, stage.max_length - visual)
+    visuals = np.full(ASSUMED, visual)
+    return Measure(
+        text=texts,
+        visual=visuals,
+        reasons={},
+        images=np.ones(ASSUMED, np.int64),
+        image_tokens=visuals,
+        limit=stage.max_length,
+    )
+
+
+def assumed_visual_tokens(recipe: Recipe) -> tuple[int, str]:
+    """Visual tokens of an image, and where the number comes from.
+
+    It is what the recipe's table gives, or else what its steps make, or else every patch.
+    """
+    if "tokens" in recipe.figures:
+        return round(recipe.figures["tokens"]), "the recipe's [expect]"
+    settings = recipe.tokenizer
+    patches = _patches(settings)
+    if not registry.build("pool", settings.pool).one_token:
+        return patches, "its patches; masks that overlap make more"
+    count, origin = patches, "its patches"
+    for step in registry.build_pipeline("step", settings.regions):
+        if step.exact_count is not None:
+            count, origin = step.exact_count, "what its steps make"
+        elif not step.keeps_count:
+            count, origin = patches, "at most its patches"
+    return count + settings.whole + settings.cls, origin
+
+
+def _patches(settings: TokenizerSettings) -> int:
+    """Patches of an encoder's grid, read off the catalogue if its weights are not here."""
+    call, entry = full_encoder_call(settings.encoder), absent_encoder(settings.encoder)
+    if entry is None:
+        height, width = registry.build("encoder", call).frame((64, 64)).grid
+        return height * width
+    size = dict(call.kwargs).get("size")
+    for other in CATALOGUE:
+        other_size = dict(parse_one(other.spec).kwargs).get("size")
+        if other.hub == entry.hub and other.grid and other_size == size:
+            return other.grid[0] * other.grid[1]
+    raise ValueError(
+        f"{entry.hub} is not here, and the catalogue does not know its grid at size={size}"
+    )
