@@ -1,4 +1,4 @@
-"""Which columns of a cache of keys and values hold tokens, so that a later call goes on behind them.
+"""Which columns of a cache of keys and values hold tokens, for a call that goes on behind them.
 
 Rows are laid anew when they are spliced, so a cache's columns are not those of the ids. What they
 are is noted on the cache itself; a copy of it, the beginning of it (`crop`) and rows that are
@@ -156,7 +156,7 @@ def _past_of(
             )
     expected = ", ".join(map(str, sorted(widths)))
     raise ValueError(
-        f"the attention mask has {mask.shape[1]} columns; with this cache it has one of {expected}: "
+        f"the attention mask has {mask.shape[1]} columns; with this cache it may have {expected}: "
         f"the {new} new ids, the {length} columns of the cache and these, or the ids of all calls"
     )
 

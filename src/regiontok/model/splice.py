@@ -202,8 +202,8 @@ def check_length(spliced: Spliced, most: int | None, new: int = 0) -> None:
     in_cache = f", behind {cached} in the cache" if cached else ""
     raise ValueError(
         f"row {row} has {length - visual} text and {visual} visual "
-        f"tokens{in_cache}{to_come}; the language model takes {most}: shorten the text, show fewer images, "
-        "or take fewer regions (merge(k=...))"
+        f"tokens{in_cache}{to_come}; the language model takes {most}: shorten the text, show fewer "
+        "images, or take fewer regions (merge(k=...))"
     )
 
 
