@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from regiontok.core.sizes import ShownBySizes
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
 _NOTE = "regiontok_rows"  # the attribute of a cache that holds its `CachedRows`
 
 
-@dataclass(frozen=True, eq=False)
-class CachedRows:
+@dataclass(frozen=True, eq=False, repr=False)
+class CachedRows(ShownBySizes):
     """The rows of a cache.
 
     Attributes:
@@ -41,8 +43,8 @@ class CachedRows:
         return self.columns.sum(1)
 
 
-@dataclass(frozen=True, eq=False)
-class Continued:
+@dataclass(frozen=True, eq=False, repr=False)
+class Continued(ShownBySizes):
     """What a call goes on from.
 
     Attributes:

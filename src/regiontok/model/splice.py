@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from regiontok.core.sizes import ShownBySizes
 from regiontok.core.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ IGNORE = -100
 Side = Literal["left", "right"]
 
 
-@dataclass(frozen=True, eq=False)
-class Spliced:
+@dataclass(frozen=True, eq=False, repr=False)
+class Spliced(ShownBySizes):
     """Rows of text and visual tokens, padded to one length s.
 
     Attributes:
