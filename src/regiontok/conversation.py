@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from regiontok.core.frame import Frame
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
+from regiontok.core.sizes import ShownBySizes
 from regiontok.core.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 Message = Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class PictureTokens:
+@dataclass(frozen=True, eq=False, repr=False)
+class PictureTokens(ShownBySizes):
     """One picture as a language model gets it.
 
     Attributes:
@@ -40,8 +41,8 @@ class PictureTokens:
     regions: tuple[Regions, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedConversation:
+@dataclass(frozen=True, eq=False, repr=False)
+class PreparedConversation(ShownBySizes):
     """A conversation ready to be answered.
 
     Attributes:

@@ -30,7 +30,7 @@ def test_a_choice_has_options(options):
 
 
 def test_an_unknown_style_is_refused():
-    with pytest.raises(ValueError, match="'study' or 'cvbench', not 'cvbnch'"):
+    with pytest.raises(ValueError, match=r"not 'cvbnch' \(did you mean 'cvbench'\?\)"):
         ask_choice("How many?", ["1", "2"], style="cvbnch")
 
 
@@ -39,6 +39,13 @@ def test_cv_benchs_own_prompt(data):
     for record in records:
         asked = ask_choice(record["question"], record["choices"], style="cvbench")
         assert asked == record["prompt"]
+
+
+def test_a_choice_as_vlmevalkit_asks():
+    assert ask_choice("How many?", ["{one}", "two"], hint="Look.", style="vlmevalkit") == (
+        "Hint: Look.\nQuestion: How many?\nOptions:\nA. {one}\nB. two\n"
+        "Please select the correct answer from the options above."
+    )
 
 
 def test_captions_as_og_llava_asks(data):

@@ -3,8 +3,10 @@
 After: diagnostic study, section 4 (row D14): greedy answers; a short answer is the question and
 "Answer the question using a single word or phrase.", a choice is the question, its options and
 "Answer with the option's letter from the given choices directly."; both are LLaVA-1.5's. CV-Bench's
-prompt is aligned with the others. OG-LLaVA's are those of its evaluation code at commit 43039ac.
-Differs: nothing known. The picture stands in front of the text; it is no part of it.
+prompt is aligned with the others. OG-LLaVA's are those of its evaluation code at commit 43039ac,
+VLMEvalKit's those of its `image_mcq.py`.
+Differs: the space and line end behind VLMEvalKit's last line are left out. The picture stands in
+front of the text; it is no part of it.
 """
 
 from __future__ import annotations
@@ -73,6 +75,12 @@ def _cv_bench(question: str, options: Sequence[str], *, hint: str = "") -> str:
     return choice(stem, options, hint=hint, option="({letter}) {text}", ending="")
 
 
+def _vlmevalkit(question: str, options: Sequence[str], *, hint: str = "") -> str:
+    stem = f"Question: {question.strip()}\nOptions:"
+    ending = "Please select the correct answer from the options above."
+    return choice(stem, options, hint=f"Hint: {hint}" if hint else "", ending=ending)
+
+
 def caption_choice(captions: Sequence[str]) -> str:
     """Which caption describes the picture, as OG-LLaVA's evaluation of ARO asks.
 
@@ -102,7 +110,11 @@ def _in_words(words: Sequence[str], last: str) -> str:
 
 
 # how a choice is asked, by name
-CHOICE_STYLES: Mapping[str, Callable[..., str]] = {"study": choice, "cvbench": _cv_bench}
+CHOICE_STYLES: Mapping[str, Callable[..., str]] = {
+    "study": choice,
+    "cvbench": _cv_bench,
+    "vlmevalkit": _vlmevalkit,
+}
 # what ends a question with a short answer, by name
 SHORT_ENDINGS: Mapping[str, str] = {
     "study": SHORT,
@@ -118,8 +130,8 @@ def ask_choice(
 
     Args:
         question, options, hint: see `choice`.
-        style: one of `CHOICE_STYLES`: "study" (row D14), or "cvbench" (what stands in that
-            benchmark's own column `prompt`).
+        style: one of `CHOICE_STYLES`: "study" (row D14), "cvbench" (what stands in that
+            benchmark's own column `prompt`) or "vlmevalkit".
 
     Raises:
         ValueError: If the style is unknown, or the number of options is none of a choice.

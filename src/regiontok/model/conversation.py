@@ -16,9 +16,9 @@ from regiontok.conversation import (
 )
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import cat
-from regiontok.model.chat_templates import NAMED
 from regiontok.model.config import RegionVLMConfig
-from regiontok.model.processor import RegionVLMProcessor, load_processor
+from regiontok.model.processor import RegionVLMProcessor
+from regiontok.model.saved_processor import load_processor
 from regiontok.model.visual import UsedSettings
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.conversation import ReleasedConversationModel
@@ -47,21 +47,14 @@ class TrainedConversationModel:
         *,
         settings: UsedSettings = "answering",
     ) -> None:
-        if processor.image_token_id != model.config.image_token_id:
-            raise ValueError(
-                f"the processor's {processor.image_token} has the id {processor.image_token_id}, "
-                f"the model's placeholder {model.config.image_token_id}: it is another model's "
-                "processor"
-            )
-        if not processor.chat_template:
-            raise ValueError(
-                "the tokenizer has no chat template: name one "
-                f"(template = {', '.join(map(repr, NAMED))}), or save one with it "
-                "(tokenizer.chat_template = ...)"
-            )
+        processor.check_model(model.config.image_token_id)
+        processor.check_template()
         self.settings = model.settings_of(settings)
         self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
         self._picture_tokens: dict[str, PictureTokens] = {}  # by the picture's key
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
 
     def prepare(
         self, messages: Sequence[Message], pictures: Sequence[Picture]
@@ -74,7 +67,7 @@ class TrainedConversationModel:
         spliced = self.model.spliced(ids, None, tokens, side="left")
 
         def generate(**options: Any) -> Any:
-            return self.model.generate(ids, None, tokens, **options)
+            return self.model.generate(ids, torch.ones_like(ids), tokens, **options)
 
         return PreparedConversation(
             pictures=picture_tokens,

@@ -12,26 +12,23 @@ and a line break where a picture stands (LLaVA's "<image>\\n").
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
-from transformers.image_utils import load_image
+from jinja2 import TemplateError
+from transformers import BatchFeature, ProcessorMixin
 
-from regiontok.core.clip import Clip
-from regiontok.core.picture import Picture
-from regiontok.model.chat_templates import begin_token, named_template
+from regiontok.model.chat_templates import NAMED, begin_token, named_template
 from regiontok.model.pieces import PieceTokenizer
-from regiontok.system.errors import first_line
+from regiontok.model.processor_inputs import check_counts, is_nested, rows_of, tokenizer_options
+from regiontok.released.messages import IMAGE_KEYS as IMAGE_KEYS
+from regiontok.released.messages import (
+    as_text,
+    conversations_of,
+    decode_image,
+    with_pictures,
+)
 
 KEPT = ("input_ids", "attention_mask", "offset_mapping", "special_tokens_mask")
-IMAGE_KEYS = ("image", "url", "path", "base64")
-# what this processor answers for itself, and the tokenizer does not get
-_PROCESSOR_OPTIONS = (
-    "return_tensors",
-    "return_text_replacement_offsets",
-    "return_mm_token_type_ids",
-)
 
 
 class RegionVLMProcessor(ProcessorMixin):
@@ -41,7 +38,8 @@ class RegionVLMProcessor(ProcessorMixin):
         tokenizer: tokenizer of the language model. If it does not know `image_token`, it learns it:
             the id lies behind its vocabulary, and no embedding is needed for it.
         image_token: the placeholder of one picture.
-        chat_template: a chat template; None takes the tokenizer's own.
+        chat_template: a chat template as jinja text, or the name of one ("vicuna_v1", "plain");
+            None takes the tokenizer's own.
 
     >>> from PIL import Image
     >>> from regiontok.model.mini import mini_tokenizer
@@ -59,7 +57,49 @@ class RegionVLMProcessor(ProcessorMixin):
             tokenizer.add_tokens([image_token], special_tokens=True)
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
         self._pieces: PieceTokenizer | None = None
-        super().__init__(tokenizer, chat_template=chat_template or tokenizer.chat_template)
+        template = self._template_text(tokenizer, chat_template) or tokenizer.chat_template
+        super().__init__(tokenizer, chat_template=template)
+
+    @staticmethod
+    def _template_text(tokenizer: Any, template: str | None) -> str | None:
+        """A template as jinja text, also where it is given by its name."""
+        return named_template(tokenizer, template) if template in NAMED else template
+
+    def __repr__(self) -> str:
+        kind = type(self.tokenizer).__name__
+        template = "a chat template" if self.chat_template else "no chat template"
+        return (
+            f"{type(self).__name__}({kind} of {len(self.tokenizer)} tokens, "
+            f"{self.image_token} = {self.image_token_id}, {template})"
+        )
+
+    def check_model(self, image_token_id: int) -> None:
+        """Raise if this is the processor of another model.
+
+        Args:
+            image_token_id: the model's placeholder.
+
+        Raises:
+            ValueError: If it is another one than here.
+        """
+        if self.image_token_id != image_token_id:
+            raise ValueError(
+                f"the processor's {self.image_token} has the id {self.image_token_id}, "
+                f"the model's placeholder {image_token_id}: it is another model's processor"
+            )
+
+    def check_template(self) -> None:
+        """Raise if there is no chat template.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if not self.chat_template:
+            raise ValueError(
+                "the tokenizer has no chat template: name one "
+                f"(template = {', '.join(map(repr, NAMED))}), or save one with it "
+                "(tokenizer.chat_template = ...)"
+            )
 
     @property
     def model_input_names(self) -> list[str]:
@@ -94,17 +134,17 @@ class RegionVLMProcessor(ProcessorMixin):
             raise ValueError(
                 "this processor takes text, and images beside it; no video and no audio"
             )
-        options = _tokenizer_options(kwargs)
+        options = tokenizer_options(kwargs)
         prompts = [text] if isinstance(text, str) else list(text)
-        images_by_row = _by_row(images)
-        pictures = [_decode(image) for row in images_by_row for image in row]
+        images_by_row = rows_of(images)
+        pictures = [decode_image(image) for row in images_by_row for image in row]
         encoding = self._encoded(prompts, **options)
         counts = [
             int(sum(token_id == self.image_token_id for token_id in ids))
             for ids in encoding["input_ids"]
         ]
-        by_row = _is_nested(images) and len(images_by_row) == len(prompts)
-        _check_counts(counts, [len(row) for row in images_by_row], by_row)
+        by_row = is_nested(images) and len(images_by_row) == len(prompts)
+        check_counts(counts, [len(row) for row in images_by_row], by_row)
         inputs = {key: encoding[key] for key in KEPT if key in encoding}
         if pictures:
             inputs["pictures"] = pictures
@@ -112,12 +152,13 @@ class RegionVLMProcessor(ProcessorMixin):
             inputs, tensor_type=kwargs.get("return_tensors"), skip_tensor_conversion=["pictures"]
         )
 
-    def prompt_ids(self, conversation: Sequence[dict[str, Any]]) -> list[int]:
+    def prompt_ids(self, conversation: Sequence[Any], *, template: str = "") -> list[int]:
         r"""The ids of a conversation whose next answer is to be written, as they were trained.
 
         Args:
             conversation: messages as chat templates of transformers take them; the last one is the
                 user's.
+            template: name of a template in place of the processor's own.
 
         >>> from regiontok.model.mini import mini_tokenizer
         >>> processor = RegionVLMProcessor(mini_tokenizer())
@@ -125,18 +166,49 @@ class RegionVLMProcessor(ProcessorMixin):
         >>> processor.tokenizer.decode(ids).rstrip()
         '<s>user: What?\nassistant:'
         """
-        text = self.apply_chat_template(list(conversation), add_generation_prompt=True)
+        options = {"add_generation_prompt": True, "chat_template": template or None}
+        text = self.apply_chat_template(list(conversation), **options)
         answers = [
             index for index, message in enumerate(conversation) if message["role"] == "assistant"
         ]
         # where the model began to write an earlier answer no token reaches over
         beginnings = [
-            self.apply_chat_template(list(conversation[:index]), add_generation_prompt=True)
-            for index in answers
+            self.apply_chat_template(list(conversation[:index]), **options) for index in answers
         ]
         places = [len(beginning) for beginning in beginnings if text.startswith(beginning)]
         ids, _ = self.pieces.untorn(text, places)
         return ids
+
+    def conversation_batch(
+        self, messages: Sequence[Any], images: Any = None, *, template: str = ""
+    ) -> BatchFeature:
+        """What `RegionVLM.generate` takes for one conversation or several, padded on the left.
+
+        Args:
+            messages: a conversation or a list of them, pictures inside.
+            images: the pictures of image parts that name none, one or many.
+            template: name of a template in place of the processor's own.
+
+        Raises:
+            ValueError: If there is no template, it does not take a conversation, or there are more
+                or fewer pictures than parts for them.
+            PictureError: If a picture cannot be decoded.
+        """
+        beside = [image for row in rows_of(images) for image in row]
+        conversations, pictures = with_pictures(
+            conversations_of(messages), beside, image_token=self.image_token
+        )
+        rows = [self.prompt_ids(conversation, template=template) for conversation in conversations]
+        check_counts(
+            [row.count(self.image_token_id) for row in rows], list(map(len, pictures)), by_row=True
+        )
+        batch = self.tokenizer.pad(
+            {"input_ids": rows}, padding=len(rows) > 1, padding_side="left", return_tensors="pt"
+        )
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        if any(pictures):
+            inputs["pictures"] = [picture for row in pictures for picture in row]
+        return BatchFeature(inputs)
 
     @property
     def pieces(self) -> PieceTokenizer:
@@ -175,10 +247,20 @@ class RegionVLMProcessor(ProcessorMixin):
             encoding["offset_mapping"] = [offsets for _, offsets in rows]
         return encoding
 
-    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+    def apply_chat_template(
+        self, conversation: Any, chat_template: str | None = None, **kwargs: Any
+    ) -> Any:
         """As transformers has it, for any chat template.
 
         A message's parts become one text first, so that templates which know only text take them.
+
+        Args:
+            conversation: messages, or a list of conversations.
+            chat_template: a template as jinja text or by its name; None takes the processor's own.
+            **kwargs: see transformers.
+
+        Raises:
+            ValueError: If there is no template, or it does not take the conversation.
 
         >>> from regiontok.model.mini import mini_tokenizer
         >>> processor = RegionVLMProcessor(mini_tokenizer())
@@ -191,129 +273,21 @@ class RegionVLMProcessor(ProcessorMixin):
                 "sanitize_control_tokens would take placeholders for a user's words: give pictures "
                 "as parts without it"
             )
+        kwargs["chat_template"] = self._template_text(self.tokenizer, chat_template)
+        if not kwargs["chat_template"]:
+            self.check_template()
         many = bool(conversation) and isinstance(conversation[0], list | tuple)
         conversations = conversation if many else [conversation]
-        as_text, images = zip(*map(self._as_text, conversations), strict=True)
+        messages, images = zip(
+            *(as_text(each, self.image_token) for each in conversations), strict=True
+        )
         if kwargs.get("tokenize"):
             options = dict(kwargs.get("processor_kwargs") or {})
             if any(images):
                 options["images"] = list(images) if many else images[0]
             kwargs["processor_kwargs"] = options
-        return super().apply_chat_template(list(as_text) if many else as_text[0], *args, **kwargs)
-
-    def _as_text(
-        self, conversation: Sequence[dict[str, Any]]
-    ) -> tuple[list[dict[str, Any]], list[Any]]:
-        """The conversation with text alone, and its pictures."""
-        images: list[Any] = []
-        messages = []
-        for message in conversation:
-            content = message.get("content")
-            if isinstance(content, list | tuple):
-                message = {**message, "content": self._joined(content, images)}
-            messages.append(message)
-        return messages, images
-
-    def _joined(self, parts: Sequence[dict[str, Any]], images: list[Any]) -> str:
-        """The parts of one message as one text; their pictures are appended to `images`."""
-        text = ""
-        for content in parts:
-            kind = content.get("type")
-            if kind == "text":
-                words = content["text"]
-                behind_image = text.endswith(self.image_token) and not words[:1].isspace()
-                text += ("\n" if behind_image else "") + words
-            elif kind in ("image", "image_url"):
-                images += _images_of(content)
-                text += self.image_token
-            else:
-                raise ValueError(f"a message's parts are of type 'text' or 'image', got {kind!r}")
-        return text
-
-
-def load_processor(folder: Path, template: str = "") -> RegionVLMProcessor:
-    """The processor of a model's folder; without one, a processor around its tokenizer.
-
-    Args:
-        folder: the model's folder.
-        template: name of a template that takes the place of the saved one; "" takes that.
-
-    Raises:
-        ValueError: If there is neither, or it cannot be read, or the template is unknown.
-    """
-    processor = _read_processor(folder)
-    if template:
-        processor.chat_template = named_template(processor.tokenizer, template)
-    return processor
-
-
-def _read_processor(folder: Path) -> RegionVLMProcessor:
-    try:
-        if (folder / "processor_config.json").is_file():
-            return RegionVLMProcessor.from_pretrained(folder)
-        return RegionVLMProcessor(AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    # transformers promises no kind of error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{folder} has no processor or tokenizer that can be read ({first_line(error)}); save "
-            "one there: save_pretrained"
-        ) from None
-
-
-def _images_of(content: dict[str, Any]) -> list[Any]:
-    """The picture that a part of a message names, under whatever key."""
-    nested = content.get("image_url")
-    address = nested if isinstance(nested, dict) else {"url": nested} if nested else {}
-    sources = {**content, **address}
-    return [sources[key] for key in IMAGE_KEYS if key in sources]
-
-
-def _tokenizer_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The options that the tokenizer gets."""
-    options = {key: value for key, value in kwargs.items() if not key.endswith("_kwargs")}
-    options |= dict(kwargs.get("text_kwargs") or {})
-    options = {key: value for key, value in options.items() if key not in _PROCESSOR_OPTIONS}
-    if options.get("truncation"):
-        raise ValueError(
-            "text is never cut here, and a picture's tokens are not counted yet: shorten the text, "
-            "not by truncation=True"
-        )
-    if kwargs.get("return_tensors"):
-        options.setdefault("padding", True)
-    return options
-
-
-def _check_counts(placeholders: list[int], images: list[int], by_row: bool) -> None:
-    """Refuse another number of images than of placeholders, row by row if they came so."""
-    if sum(placeholders) != sum(images) or (by_row and placeholders != images):
-        image_rows = f" (by row: {images})" if by_row else ""
-        raise ValueError(
-            f"the prompts hold {sum(placeholders)} image placeholders (by row: {placeholders}), "
-            f"but {sum(images)} images were given{image_rows}"
-        )
-
-
-def _is_nested(images: Any) -> bool:
-    return isinstance(images, list | tuple) and any(
-        isinstance(image, list | tuple) for image in images
-    )
-
-
-def _by_row(images: Any) -> list[list[Any]]:
-    """Images by row; without rows, all in one."""
-    if images is None:
-        return []
-    if _is_nested(images):
-        return [
-            list(row) if isinstance(row, list | tuple) else [] if row is None else [row]
-            for row in images
-        ]
-    return [list(images)] if isinstance(images, list | tuple) else [[images]]
-
-
-def _decode(image: Any) -> Picture | Clip:
-    if isinstance(image, Clip):
-        return image
-    if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
-        return Picture.of(load_image(image), image[:60])
-    return Picture.of(image)
+        messages = list(messages) if many else messages[0]
+        try:
+            return super().apply_chat_template(messages, **kwargs)
+        except TemplateError as error:
+            raise ValueError(f"the chat template refuses this conversation: {error}") from None

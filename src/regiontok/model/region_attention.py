@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from regiontok.core.sizes import ShownBySizes
 from regiontok.core.tokens import CLS, REGION, WHOLE, Tokens
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-@dataclass(frozen=True, eq=False)
-class RegionAttention:
+@dataclass(frozen=True, eq=False, repr=False)
+class RegionAttention(ShownBySizes):
     """Shares of all attention of an answer: means over its rows, heads and layers.
 
     Attributes:

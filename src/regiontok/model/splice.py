@@ -9,12 +9,13 @@ a pad. Labels of visual tokens are `IGNORE`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
+from regiontok.core.sizes import ShownBySizes
 from regiontok.core.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ IGNORE = -100
 Side = Literal["left", "right"]
 
 
-@dataclass(frozen=True, eq=False)
-class Spliced:
+@dataclass(frozen=True, eq=False, repr=False)
+class Spliced(ShownBySizes):
     """Rows of text and visual tokens, padded to one length s.
 
     Attributes:
@@ -51,10 +52,40 @@ class Spliced:
     segments: Int[Tensor, "b s"] | None = None
     shared_positions: Int[Tensor, "b s"] | None = None
 
+    @classmethod
+    def of_embeds(
+        cls, embeds: Float[Tensor, "b s e"], mask: Tensor | None, labels: Tensor | None = None
+    ) -> Spliced:
+        """Rows that are spliced already; where their columns came from is not known.
+
+        Args:
+            embeds: the rows.
+            mask: 1 for a token and 0 for padding; None if there is no padding.
+            labels: ids to predict.
+        """
+        is_token = torch.ones_like(embeds[..., 0], dtype=torch.bool)
+        is_token = is_token if mask is None else mask.to(embeds.device).bool()
+        unknown = torch.full_like(is_token, -1, dtype=torch.int64)
+        positions = _positions(is_token, None)
+        return cls(embeds, is_token, positions, visual=unknown, text=unknown, labels=labels)
+
     @property
     def lengths(self) -> Int[Tensor, "b"]:
         """Tokens of each row."""
         return self.mask.sum(1)
+
+    def behind(self, lengths: Int[Tensor, "b"]) -> Spliced:
+        """The same rows with positions that go on behind so many tokens of each.
+
+        Args:
+            lengths: tokens in front of each row.
+        """
+        shared, first = self.shared_positions, lengths[:, None]
+        return replace(
+            self,
+            positions=(self.positions + first).masked_fill(~self.mask, 0),
+            shared_positions=None if shared is None else shared + first,
+        )
 
 
 def splice(
@@ -166,12 +197,14 @@ def check_length(spliced: Spliced, most: int | None, new: int = 0) -> None:
     if not bool((needed > most).any()):
         return
     row = int(needed.argmax())
-    visual = int((spliced.visual[row] >= 0).sum())
+    visual, length = int((spliced.visual[row] >= 0).sum()), int(spliced.lengths[row])
     to_come = f", and {new} to come" if new else ""
+    cached = 0 if spliced.segments is not None else int(needed[row]) - new - length
+    in_cache = f", behind {cached} in the cache" if cached else ""
     raise ValueError(
-        f"row {row} has {int(spliced.lengths[row]) - visual} text and {visual} visual "
-        f"tokens{to_come}; the language model takes {most}: shorten the text, show fewer images, "
-        "or take fewer regions (merge(k=...))"
+        f"row {row} has {length - visual} text and {visual} visual "
+        f"tokens{in_cache}{to_come}; the language model takes {most}: shorten the text, show fewer "
+        "images, or take fewer regions (merge(k=...))"
     )
 
 

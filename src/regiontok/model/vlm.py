@@ -13,12 +13,10 @@ cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -27,23 +25,15 @@ from transformers import (
     GenerationMixin,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from regiontok.core.tokens import Tokens
+from regiontok.core.sizes import parameters_text
+from regiontok.model.answering import Answering
 from regiontok.model.checkpoints import check_loading_report, check_saved_model_type
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import check_delimiter
-from regiontok.model.generation import generate_behind, suppressing
-from regiontok.model.limits import limit_tokens
-from regiontok.model.packed import packed_mask
-from regiontok.model.picture_reader import PictureReader
-from regiontok.model.positions import check_first, check_rotary, segment_positions
+from regiontok.model.positions import check_rotary
 from regiontok.model.processor import RegionVLMProcessor
-from regiontok.model.splice import Side, Spliced, check_length, splice
 from regiontok.model.visual import (
-    OtherSteps,
-    UsedSettings,
-    VisualInput,
     build_head,
     build_tunable_encoder,
 )
@@ -51,12 +41,10 @@ from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.regionizer import build_encoder
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
-
     from regiontok.released.vlm import ReleasedVLM
 
 
-class RegionVLM(PictureReader, GenerationMixin):
+class RegionVLM(Answering, GenerationMixin):
     """A language model that reads pictures as region tokens.
 
     Attributes:
@@ -180,151 +168,13 @@ class RegionVLM(PictureReader, GenerationMixin):
 
         return from_vlm(model, processor, **settings)
 
-    def spliced(
-        self,
-        input_ids: Int[Tensor, "b l"],
-        attention_mask: Tensor | None = None,
-        pictures: Sequence[VisualInput] | Tokens | None = None,
-        *,
-        draw: int = 0,
-        regions: OtherSteps = None,
-        settings: UsedSettings = "trained",
-        limits: Sequence[int | None] | None = None,
-        labels: Int[Tensor, "b l"] | None = None,
-        segments: Int[Tensor, "b l"] | None = None,
-        side: Side = "right",
-    ) -> Spliced:
-        """The sequence that the language model gets.
-
-        Args:
-            input_ids, attention_mask, labels, segments, side: see `splice`.
-            pictures, draw, regions, limits: see `forward`.
-            settings: see `see`.
-        """
-        tokens: Tokens | None = None
-        if isinstance(pictures, Tokens):
-            tokens = pictures
-        elif pictures:
-            tokens = self.see(pictures, draw=draw, regions=regions, settings=settings)
-        if tokens is not None and limits is not None:
-            tokens = limit_tokens(tokens, limits)
-        spliced = splice(
-            input_ids,
-            attention_mask,
-            tokens,
-            placeholder=self.config.image_token_id,
-            embed=self.get_input_embeddings(),
-            labels=labels,
-            segments=segments,
-            side=side,
+    def __repr__(self) -> str:
+        settings = self.config.settings
+        language_model = type(self.language_model).__name__
+        return (
+            f"RegionVLM({settings.encoder}, regions={settings.regions!r}, pool={settings.pool}, "
+            f"{language_model}, {parameters_text(self)})"
         )
-        if self.config.positions == "plain":
-            return spliced
-        spliced = replace(spliced, shared_positions=segment_positions(spliced, tokens))
-        check_first(spliced, self.language_model.config._attn_implementation)
-        return spliced
-
-    def forward(
-        self,
-        input_ids: Int[Tensor, "b l"] | None = None,
-        attention_mask: Int[Tensor, "b l"] | None = None,
-        pictures: Sequence[VisualInput] | Tokens | None = None,
-        labels: Int[Tensor, "b l"] | None = None,
-        segments: Int[Tensor, "b l"] | None = None,
-        inputs_embeds: Tensor | None = None,
-        draw: int = 0,
-        regions: OtherSteps = None,
-        limits: Sequence[int | None] | None = None,
-        **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
-        """Logits `[b s c]` over the spliced rows, and the loss if there are labels.
-
-        The rows are longer than the ids.
-
-        Args:
-            input_ids: one placeholder a picture.
-            attention_mask: 1 for a token and 0 for padding.
-            pictures: the pictures of the whole batch, in the order of their placeholders; or their
-                tokens.
-            labels: ids to predict, -100 where nothing is supervised.
-            segments: the sample of each token, in packed rows.
-            inputs_embeds: rows that are already spliced; then nothing else of a picture is taken.
-            draw: the epoch: seeded steps draw anew in each, of cached features too.
-            regions: other steps than the model's own, "" for every patch without masks: see `see`.
-            limits: most visual tokens of each picture, None for all of them: of rows that are cut.
-            **kwargs: for the language model.
-        """
-        if inputs_embeds is None:
-            if input_ids is None:
-                raise ValueError("give input_ids (and pictures), or inputs_embeds")
-            spliced = self.spliced(
-                input_ids,
-                attention_mask,
-                pictures,
-                labels=labels,
-                segments=segments,
-                draw=draw,
-                regions=regions,
-                limits=limits,
-            )
-            check_length(spliced, self._longest)
-            inputs_embeds, labels, attention_mask = spliced.embeds, spliced.labels, spliced.mask
-            if self.training and not spliced.visual.ge(0).any():
-                inputs_embeds = inputs_embeds + self.zero_through_head()
-            shared = spliced.shared_positions
-            kwargs.setdefault("position_ids", spliced.positions if shared is None else shared)
-            if segments is not None:
-                attention_mask = packed_mask(spliced, self.language_model.config)
-                kwargs["use_cache"] = False  # nothing is decoded from packed rows
-        output: CausalLMOutputWithPast = self.language_model(
-            inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs
-        )
-        return output
-
-    @property
-    def _longest(self) -> int | None:
-        """Positions that the language model has, if it says so."""
-        return getattr(self.config.language_config, "max_position_embeddings", None)
-
-    @torch.no_grad()
-    def generate(  # type: ignore[override]  # pictures stand beside the ids
-        self,
-        input_ids: Int[Tensor, "b l"],
-        attention_mask: Tensor | None = None,
-        pictures: Sequence[VisualInput] | Tokens | None = None,
-        *,
-        regions: OtherSteps = None,
-        settings: UsedSettings | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Answers `[b l + new]`: the prompts as they came, then what was generated.
-
-        The prompts keep their placeholders, and none is ever generated.
-
-        Args:
-            input_ids, attention_mask, pictures: see `forward`.
-            regions: other steps on the settings of training; `""` answers without masks: see `see`.
-            settings: how pictures are read; None reads them as the model is to be asked
-                ("answering", what the recipe's `[inference.tokenizer]` says), or as in training
-                where `regions` are given.
-            **kwargs: see transformers' `generate`.
-        """
-        if settings is None:
-            settings = "answering" if regions is None else "trained"
-        spliced = self.spliced(
-            input_ids,
-            attention_mask,
-            pictures,
-            side="left",
-            regions=regions,
-            settings=settings,
-        )
-        check_length(spliced, self._longest, new=1)
-        # one for both: what was loaded with this model
-        self.language_model.generation_config = self.generation_config
-        if 0 <= self.config.image_token_id < self.config.language_config.vocab_size:
-            kwargs = suppressing(self.config.image_token_id, self.device, kwargs)
-        return generate_behind(spliced, self.language_model, input_ids, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's input embeddings."""

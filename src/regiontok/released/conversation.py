@@ -13,6 +13,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.core.tokens import REGION, Tokens
 from regiontok.released.family import ImageTokens
+from regiontok.released.messages import check_chat_template
 from regiontok.released.vlm import ReleasedVLM, TokenCache
 
 
@@ -30,12 +31,12 @@ class ReleasedConversationModel:
     """
 
     def __init__(self, model: ReleasedVLM) -> None:
-        if not getattr(model.processor, "chat_template", None):
-            raise ValueError(
-                "the model's processor has no chat template, so it is no model to chat with"
-            )
+        check_chat_template(model.processor)
         self.model, self.tokenizer = model, model.processor.tokenizer
         self._token_cache: TokenCache = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
 
     def prepare(
         self, messages: Sequence[Message], pictures: Sequence[Picture]

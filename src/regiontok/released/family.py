@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.core.sizes import ShownBySizes
 from regiontok.settings import registry
 from regiontok.system.choices import nearest
 
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 Cut = Literal["stitched", "tile"]
 
 
-@dataclass(frozen=True, eq=False)
-class View:
+@dataclass(frozen=True, eq=False, repr=False)
+class View(ShownBySizes):
     """One view of an image: the whole of it, one tile, or all tiles stitched to one grid.
 
     A "patch" of the grid is what the projector takes as one row: a patch of the tower, or a cell of
@@ -78,8 +79,8 @@ class View:
         return cls(grid, (projector_inputs,), (projector_outputs,))
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
+@dataclass(frozen=True, eq=False, repr=False)
+class EncodedImage(ShownBySizes):
     """One image as the model's own tower and projector encoded it.
 
     Attributes:
@@ -97,8 +98,8 @@ class EncodedImage:
     token_positions: Float[Tensor, "t 2"] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class ImageTokens:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageTokens(ShownBySizes):
     """The visual tokens of one image, ready for the language model.
 
     Attributes:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from regiontok.core.sizes import ShownBySizes
 from regiontok.released.family import ImageTokens
 from regiontok.released.ready_tokens import visual_outputs
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedPrompts:
+@dataclass(frozen=True, eq=False, repr=False)
+class PreparedPrompts(ShownBySizes):
     """Prompts with one placeholder a visual token, and the tokens that take their place.
 
     Attributes:

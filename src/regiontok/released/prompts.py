@@ -9,13 +9,14 @@ from typing import Any
 
 from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
+from regiontok.core.sizes import ShownBySizes
 from regiontok.released.family import ImageTokens
 from regiontok.released.ready_tokens import with_placeholders
 from regiontok.tokenizer.images import decode_images
 
 
-@dataclass(frozen=True, eq=False)
-class PromptImages:
+@dataclass(frozen=True, eq=False, repr=False)
+class PromptImages(ShownBySizes):
     """The pictures of a batch of prompts.
 
     Attributes:

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from regiontok.core.picture import Picture
+from regiontok.core.sizes import parameters_text
 from regiontok.methods import Pool, RegionStep, Segmenter, Transform
 from regiontok.released.family import Cut, ImageTokens, family_of
+from regiontok.released.messages import Asked, rendered
 from regiontok.released.pooling import PoolStage, models_own_tokens, region_tokens
 from regiontok.released.prepared import PreparedPrompts
 from regiontok.released.prompts import PromptImages, expanding_processor
@@ -69,11 +71,11 @@ class ReleasedVLM(nn.Module):
         self.pool = registry.resolve("pool", pool)
         _check_learns_nothing(self.pool)
 
-    def extra_repr(self) -> str:
-        """What `repr` says beside the model's layers: its type, regions and pool."""
+    def __repr__(self) -> str:
         return (
-            f"{self.model.config.model_type}, regions={self.pipeline.spec!r}, "
-            f"pool={label_of(self.pool)}, pool_stage={self.pool_stage!r}, cut={self.cut!r}"
+            f"ReleasedVLM({self.model.config.model_type}, regions={self.pipeline.spec!r}, "
+            f"pool={label_of(self.pool)}, pool_stage={self.pool_stage!r}, cut={self.cut!r}, "
+            f"{parameters_text(self.model)})"
         )
 
     def prepare(
@@ -116,6 +118,9 @@ class ReleasedVLM(nn.Module):
                 pillow_images, prompt_images.counts, prompt_images.by_prompt
             )
         options = {"padding": True, "padding_side": side, "return_tensors": "pt"}
+        begin = self.processor.tokenizer.bos_token
+        if begin and all(text.startswith(begin) for text in texts):
+            options["add_special_tokens"] = False  # the template wrote it already
         outputs = processor(images=arranged, text=texts, **options)
         return self._prepared(outputs, cache[prompt_images.key] if prompt_images.pictures else [])
 
@@ -227,9 +232,36 @@ class ReleasedVLM(nn.Module):
             options.setdefault("suppress_tokens", [self.image_token_id])
         return self.model.generate(**{**ready.inputs(), **options})
 
-    def answer(self, images: Any, prompts: str | Sequence[str], **options: Any) -> list[str]:
-        """The new text of each prompt, special tokens left out. Options go to `generate`."""
-        prepared = self.prepare(images, prompts)
+    def answer(
+        self,
+        images: Any = None,
+        prompts: str | Sequence[str] | None = None,
+        *,
+        messages: Sequence[Any] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """The new text of each prompt or conversation, special tokens left out.
+
+        `answer(messages)` is asked by the model's own chat template.
+
+        Args:
+            images: see `prepare`. Beside messages, the pictures of image parts that name none.
+            prompts: see `prepare`.
+            messages: a conversation in place of prompts, or several: messages of `role` and
+                `content`, pictures inside as `{"type": "image", "image": ...}` (a Pillow image, a
+                path, an address), or under `path`, `url`, `base64`, `image_url`.
+            **options: options of `generate`.
+
+        Raises:
+            ValueError: If there are both prompts and messages or neither, more or fewer pictures
+                than places for them, or the processor has no chat template.
+            PictureError: If an image cannot be decoded.
+        """
+        asked = Asked.of(images, prompts, messages)
+        if asked.messages is None:
+            prepared = self.prepare(asked.images, asked.prompts or [])
+        else:
+            prepared = self.prepare(*rendered(self.processor, asked.messages, asked.images))
         new_ids = self.generate(prepared, **options)[:, prepared.input_ids.shape[1] :]
         texts: list[str] = self.processor.batch_decode(new_ids, skip_special_tokens=True)
         return texts
