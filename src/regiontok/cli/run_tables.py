@@ -86,6 +86,8 @@ def _cost_cells(plan: StagePlan) -> list[str]:
 def training_line(entry: dict[str, Any]) -> str:
     """One entry of the log as a line for a terminal."""
     kind = entry["kind"]
+    if kind == "note":
+        return str(entry["text"])
     if kind == "stage":
         return _training_stage_line(entry)
     if kind == "step":
@@ -148,6 +150,8 @@ def pretraining_tables(plans: Sequence[PretrainPlan], on: str) -> list[Table]:
 
 def pretraining_line(entry: dict[str, Any]) -> str:
     """One entry of the log as a line for a terminal."""
+    if entry["kind"] == "note":
+        return str(entry["text"])
     if entry["kind"] == "stage":
         return _pretraining_stage_line(entry)
     if entry["kind"] == "step":

@@ -13,7 +13,7 @@ from typing import Any
 
 from regiontok.pretrain.batches import source_folder
 from regiontok.pretrain.build import build_learner, class_heads, vit_config
-from regiontok.pretrain.checkpoint import Checkpoints, without_group_warnings
+from regiontok.pretrain.checkpoint import Checkpoints
 from regiontok.pretrain.folder import PretrainFolder
 from regiontok.pretrain.loop import Loop
 from regiontok.pretrain.options import PretrainOptions
@@ -66,9 +66,11 @@ def pretrain(
     options.check_device()
     folder, timeline = PretrainFolder(Path(out)), Timeline(table.stage)
     shapes = _shapes(table)
-    with without_group_warnings(), join_ranks(options.device) as ranks:
+    with join_ranks(options.device) as ranks:
+        damaged: list[str] = []
         if ranks.is_first:  # the others would meet what it has just written
             folder.begin(recipe, recipe_text, resume=resume, decisive_options=options.decisive)
+            damaged = folder.checkpoints().set_aside_damaged()
         ranks.wait()
         learner = build_learner(
             table, ranks, shard=options.shard, compile_blocks=options.compile_blocks
@@ -80,6 +82,10 @@ def pretrain(
             _write_sources(table, cache)
             folder.add_start(_provenance(recipe, ranks, start))
             folder.rewind_to(start)
+            for text in damaged:
+                note = {"kind": "note", "step": start, "text": text}
+                folder.record(note)
+                tell(note)
         ranks.wait()
         # a terminal and torchrun both signal every rank, so several of them mean no more than one
         with interruptible(insist=ranks.world == 1) as flag:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,7 +24,9 @@ from regiontok.runs.errors import RunStopped
 from regiontok.runs.folder import recent_loss
 from regiontok.runs.trackers import tensorboard_writer
 from regiontok.settings.recipe import Recipe
+from regiontok.system.errors import first_line
 from regiontok.system.files import replacing
+from regiontok.system.weights import tensors_only
 from regiontok.train.batching import BatchOrder, Division, divide_batch
 from regiontok.train.build import BuiltModel, load_tokenizer, loads_bfloat16, model_settings
 from regiontok.train.estimate import most_samples
@@ -88,10 +91,12 @@ class StageRun:
         # a stage may have another precision than the one before
         for state in (AcceleratorState, GradientState):
             state._reset_state()
+        damaged = self.checkpoints.set_aside_damaged() if self.is_first else []
+        PartialState().wait_for_everyone()
         checkpoints = self.checkpoints.by_step()
         step = max(checkpoints, default=0)
         set_trainable(self.built.model, self.stage)
-        self._begin_log(step)
+        self._begin_log(step, damaged)
         trainer = self._trainer(step, stop)
         if trainer.is_divided and self.stage.lora and self._learns_delimiter:
             raise ValueError(
@@ -150,8 +155,13 @@ class StageRun:
             half=loads_bfloat16(self.recipe),
         )
 
-    def _begin_log(self, step: int) -> None:
-        """Forget what was logged after the checkpoint, and log the start of the stage."""
+    def _begin_log(self, step: int, notes: Sequence[str]) -> None:
+        """Forget what was logged after the checkpoint, and log the start of the stage.
+
+        Args:
+            step: steps of the stage that were taken.
+            notes: what is to be said at its start.
+        """
         entry = {
             "kind": "stage",
             "step": step,
@@ -165,6 +175,8 @@ class StageRun:
         }
         if self.is_first:
             self.folder.rewind_to(self.index, step)
+        for text in notes:
+            self._record({"kind": "note", "step": step, "text": text})
         self._record(entry)
 
     def _trainer(self, step: int, stop: StopAfter) -> StageTrainer:
@@ -209,7 +221,15 @@ class StageRun:
 
     def _run_trainer(self, trainer: StageTrainer, checkpoint: Path | None) -> None:
         try:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            with tensors_only():
+                trainer.train(
+                    resume_from_checkpoint=None if checkpoint is None else str(checkpoint)
+                )
+        except UnpicklingError as error:
+            raise RunStopped(
+                f"{checkpoint} was not read: it holds more than tensors and numbers, which could "
+                f"be code ({first_line(error)}). Delete {checkpoint}, and say --resume again"
+            ) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
