@@ -83,6 +83,18 @@ def _cost_cells(plan: StagePlan) -> list[str]:
     ]
 
 
+def training_warnings(plans: Sequence[StagePlan]) -> list[str]:
+    """What a plan warns of: regions that cannot be made of the measured pictures."""
+    return [
+        f"stage {plan.name}: the regions of {plan.without_regions:.1%} of the measured samples "
+        f"with pictures cannot be made; they are set aside: {reason}"
+        for plan in plans
+        if plan.without_regions
+        for reason in plan.set_aside
+        if "regions cannot be made" in reason
+    ]
+
+
 def training_line(entry: dict[str, Any]) -> str:
     """One entry of the log as a line for a terminal."""
     kind = entry["kind"]

@@ -18,9 +18,11 @@ from regiontok.core.picture import Picture, PictureError
 from regiontok.data.generated import is_generated
 from regiontok.data.records import open_picture
 from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.errors import first_line
 from regiontok.system.files import replacing_shared
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
+NO_REGIONS = "picture: its regions cannot be made"  # how the reason begins
 # Sizes of the grey pictures that tell whether the count depends on the picture: a frame that pads
 # or keeps ratios gives them different grids.
 _PROBE_SIZES = ((64, 64), (48, 512), (512, 48))
@@ -70,7 +72,7 @@ class VisualTokens:
         self._counts: dict[str, int] = read_json(self._path)
 
     def __call__(self, images: Sequence[str], *, batch: int = 16) -> list[int | str]:
-        """Number of tokens of each image, or the reason why it cannot be decoded."""
+        """Number of tokens of each image, or the reason why it has none."""
         if self.fixed is not None:
             return [self.fixed] * len(images)
         keys = [_content_key(image) for image in images]
@@ -83,8 +85,8 @@ class VisualTokens:
                 except PictureError as error:
                     failures[key] = str(error).replace(f"{image}: ", "picture: ", 1)
             if len(waiting) >= batch:
-                self._count(waiting)
-        self._count(waiting)
+                failures |= self._count(waiting)
+        failures |= self._count(waiting)
         return [failures.get(key) or self._counts[key] for key in keys]
 
     def save(self) -> None:
@@ -92,11 +94,26 @@ class VisualTokens:
         if self.fixed is None:
             write_json(self._path, self._counts)
 
-    def _count(self, waiting: dict[str, Picture]) -> None:
-        if waiting:
-            counts = self.tokenizer.run(list(waiting.values())).tokens.counts.tolist()
-            self._counts.update(zip(list(waiting), counts, strict=True))
-            waiting.clear()
+    def _count(self, waiting: dict[str, Picture]) -> dict[str, str]:
+        """Count the tokens of the pictures that wait; returns why some of them have none."""
+        failures: dict[str, str] = {}
+        try:
+            counts = self._token_counts(list(waiting.values()))
+            self._counts.update(zip(waiting, counts, strict=True))
+        except ValueError:  # of one picture: the others are counted without it
+            for key, picture in waiting.items():
+                try:
+                    (self._counts[key],) = self._token_counts([picture])
+                except ValueError as error:
+                    failures[key] = no_regions(error)
+        waiting.clear()
+        return failures
+
+    def _token_counts(self, pictures: list[Picture]) -> list[int]:
+        if not pictures:
+            return []
+        counts: list[int] = self.tokenizer.run(pictures).tokens.counts.tolist()
+        return counts
 
     def _fixed_count(self) -> int | None:
         """The number of tokens of any picture; None if it depends on the picture.
@@ -115,6 +132,17 @@ class VisualTokens:
         same_grid = len({grid.grid for grid in run.grids}) == 1
         unpadded = all(bool(grid.valid.all()) for grid in run.grids)
         return counts[0] if same_grid and unpadded and len(set(counts)) == 1 else None
+
+
+def no_regions(error: ValueError) -> str:
+    """The reason for which a picture whose regions cannot be made is counted.
+
+    What stands behind a colon differs from picture to picture.
+
+    >>> no_regions(ValueError("k=144 regions cannot be reached: the start has 33"))
+    'picture: its regions cannot be made (k=144 regions cannot be reached)'
+    """
+    return f"{NO_REGIONS} ({first_line(error).partition(': ')[0]})"
 
 
 def _content_key(image: str) -> str:

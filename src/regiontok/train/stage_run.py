@@ -160,7 +160,7 @@ class StageRun:
 
         Args:
             step: steps of the stage that were taken.
-            notes: what is to be said at its start.
+            notes: what is to be said at its start, before what its data has to say.
         """
         entry = {
             "kind": "stage",
@@ -175,7 +175,7 @@ class StageRun:
         }
         if self.is_first:
             self.folder.rewind_to(self.index, step)
-        for text in notes:
+        for text in [*notes, *self.data.notes]:
             self._record({"kind": "note", "step": step, "text": text})
         self._record(entry)
 

@@ -121,14 +121,35 @@ class StageTrainer(Trainer):
             values = {name: value for name, value in logs.items() if name != "epoch"}
             self.record({"kind": kind, "step": self.state.global_step, **values})
 
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One forward and backward pass.
+
+        Raises:
+            RunStopped: If the regions of a picture cannot be made; the message names the picture
+                and the records of the batch.
+        """
+        try:
+            loss: torch.Tensor = super().training_step(*args, **kwargs)
+            return loss
+        except ValueError as error:
+            raise RunStopped(
+                f"stage {self.stage.name!r}, step {self.state.global_step + 1}: {error}"
+                f"{_failing_pictures(self._plain_model, args[1].get('pictures', ()))}; "
+                f"{self.checkpoints.last_good()}. The batch: {self._batch_names()}. Leave the "
+                "record out, or take steps that make regions of every picture"
+            ) from error
+
+    def _batch_names(self, step: int | None = None) -> str:
+        """The rows of a step's batch, the running one's if none is named."""
+        batch = self.order.rows_of_step(self.state.global_step if step is None else step)
+        names = ", ".join(self.row_name(row) for row in batch[:NAMED_ROWS])
+        return f"{names}{' ...' if len(batch) > NAMED_ROWS else ''}"
+
     def _stop_at_bad_loss(self, loss: float) -> None:
         step = self.state.global_step
-        batch = self.order.rows_of_step(step - 1)
-        names = ", ".join(self.row_name(row) for row in batch[:NAMED_ROWS])
-        ellipsis = " ..." if len(batch) > NAMED_ROWS else ""
         raise RunStopped(
             f"stage {self.stage.name!r}, step {step}: the loss is {loss} or its gradient is not "
-            f"finite; {self.checkpoints.last_good()}. The batch: {names}{ellipsis}. "
+            f"finite; {self.checkpoints.last_good()}. The batch: {self._batch_names(step - 1)}. "
             f"Lower learning_rate ({self.stage.learning_rate}), raise warmup "
             "or set precision = 'fp32'"
         )
@@ -209,6 +230,18 @@ class StageTrainer(Trainer):
         with torch.no_grad():
             for name, parameter in learning.items():
                 parameter.copy_(saved[name])
+
+
+def _failing_pictures(model: Any, pictures: Sequence[Any]) -> str:
+    """Which pictures of a batch have no regions, for a message; "" if all of them have some."""
+    names = []
+    for picture in pictures:
+        try:
+            with torch.no_grad():
+                model.see([picture])
+        except ValueError:
+            names.append(str(getattr(picture, "name", "a cached picture")))
+    return f" ({', '.join(names[:NAMED_ROWS])})" if names else ""
 
 
 def training_arguments(
