@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.runs.errors import NoWholeCheckpoint
+from regiontok.system.files import flush, flush_entry
 
 MANIFEST = "files.json"
 DAMAGED = "damaged-"  # the first part of the name under which a damaged checkpoint is set aside
@@ -101,13 +101,12 @@ class CheckpointFolder:
         manifest = {name: _entry(staged / name) for name in _file_names(staged)}
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         (staged / MANIFEST).write_text(text, encoding="utf-8")
-        for path in staged.rglob("*"):
-            _flush(path)
+        flush(staged)
         target = self.path / f"{self.prefix}-{step}"
         if target.exists():
             shutil.rmtree(target)
         staged.rename(target)
-        _flush(self.path)
+        flush_entry(self.path)
         for path in list(self.by_step().values())[: -self.keep]:
             # removed under another name: a half-removed folder is no checkpoint either
             path.rename(self.staging / f"removed-{path.name}")
@@ -150,12 +149,3 @@ def _entry(path: Path) -> dict[str, Any]:
             "bytes": path.stat().st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
         }
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

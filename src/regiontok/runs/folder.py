@@ -23,6 +23,7 @@ from typing import Any
 from regiontok.runs.errors import OtherRun
 from regiontok.settings.recipe import Recipe, to_toml
 from regiontok.system.files import replacing
+from regiontok.system.lease import LEASE
 
 RECENT = 20  # steps whose losses are averaged for a run's result
 
@@ -120,7 +121,7 @@ class RunFolder:
     def _refuse_foreign_files(self) -> None:
         """Raise if the folder holds files that no start of a run has left."""
         names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
-        leftovers = ("recipe.toml", "options.json")
+        leftovers = ("recipe.toml", "options.json", LEASE)
         if any(name not in leftovers and not name.endswith(".part") for name in names):
             raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
 
