@@ -25,6 +25,7 @@ from regiontok.rice.classes import RowGradient
 from regiontok.runs.errors import NoWholeCheckpoint, OtherRun, RunStopped
 from regiontok.settings.recipe import load_recipe
 from regiontok.shards.tar import ShardError
+from regiontok.system.lease import FolderInUse, folder_lease
 from samples.pretraining import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -239,6 +240,10 @@ class TestRefusals:
         with pytest.raises(ValueError, match="holds a run already: go on with --resume"):
             train(shared, plain)
 
+    def test_a_folder_in_which_another_process_pretrains_is_refused(self, shared, tmp_path):
+        with folder_lease(tmp_path / "run"), pytest.raises(FolderInUse, match="being written by"):
+            train(shared, tmp_path / "run", resume=True)
+
     def test_a_start_that_failed_before_a_step_is_no_run(self, shared, tmp_path):
         with pytest.raises(ShardError, match="nowhere: no shard"):
             train(shared, tmp_path / "run", "pretrain.data=[{shards='nowhere'}]")
@@ -280,7 +285,7 @@ class TestCheckpoints:
         elif harm == "zeroed":
             file.write_bytes(content[:-8] + bytes(8))
         else:
-            file.write_bytes(pickle.dumps(Executed(tmp_path / "executed")))
+            file.write_bytes(pickle.dumps(Executed(tmp_path / "executed"), 2))
         told: list[dict] = []
         options = PretrainOptions(device="cpu", cache=str(shared / "cache"), save_every=3)
         pretrain(
@@ -302,7 +307,7 @@ class TestCheckpoints:
         for folder in (out / "checkpoints").iterdir():
             (folder / "files.json").unlink()
             (folder / "rank-0.safetensors").unlink()
-            (folder / ".metadata").write_bytes(pickle.dumps(Executed(tmp_path / "executed")))
+            (folder / ".metadata").write_bytes(pickle.dumps(Executed(tmp_path / "executed"), 2))
         with pytest.raises(NoWholeCheckpoint, match=r"it has no files\.json .an older version"):
             train(shared, out, resume=True)
         assert not (tmp_path / "executed").exists()

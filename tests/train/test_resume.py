@@ -104,7 +104,7 @@ def test_code_in_a_checkpoint_is_refused_and_never_run(half, tmp_path, name):
     staged = checkpoints.staging / "checkpoint-3"
     shutil.copytree(checkpoints.by_step()[3], staged)
     (staged / "files.json").unlink()
-    (staged / name).write_bytes(pickle.dumps(Executed(tmp_path / "executed")))
+    (staged / name).write_bytes(pickle.dumps(Executed(tmp_path / "executed"), 2))
     checkpoints.publish(staged, 3)
     with pytest.raises(RunStopped, match=r"checkpoint-3 was not read: .*checkpoint-3.*and say"):
         run_recipe(toy_recipe(ALIGN), out, held_out=2, resume=True)
@@ -113,7 +113,7 @@ def test_code_in_a_checkpoint_is_refused_and_never_run(half, tmp_path, name):
 
 def test_no_library_unpickles_a_checkpoint(tmp_path):
     """DeepSpeed loads with weights_only=False."""
-    (tmp_path / "state.pt").write_bytes(pickle.dumps(Executed(tmp_path / "executed")))
+    (tmp_path / "state.pt").write_bytes(pickle.dumps(Executed(tmp_path / "executed"), 2))
     with tensors_only(), pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "state.pt", weights_only=False)
     assert not (tmp_path / "executed").exists()

@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from regiontok.cli.run_tables import training_warnings
 from regiontok.data.visual_tokens import VisualTokens
 from regiontok.runs.errors import RunStopped
 from regiontok.system.hardware import hardware
+from regiontok.system.lease import FolderInUse, folder_lease
+from regiontok.train import trainer
 from regiontok.train.build import build_model
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
@@ -105,6 +110,33 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(tmp_path, mo
     ):
         run_recipe(toy_recipe(ALIGN), tmp_path / "run")
     assert list(TrainFolder(tmp_path / "run").checkpoints(0, "align").by_step()) == [3]
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
+    with folder_lease(tmp_path / "run"), pytest.raises(FolderInUse, match="is being written by"):
+        run_recipe(toy_recipe(ALIGN), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        (0, r"step 3 is not saved: .*no space is left on the disk; there is no checkpoint before"),
+        (1, r"step 4 is not saved: .*no space .*the last good checkpoint is .*checkpoint-3\. Go"),
+    ],
+)
+def test_a_full_disk_ends_the_run_in_one_sentence(tmp_path, monkeypatch, saved, message):
+    calls = iter(range(9))
+
+    def save(tensors, path):
+        if next(calls) == saved:
+            Path(path).write_bytes(b"half")
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+        save_file(tensors, path)
+
+    monkeypatch.setattr(trainer, "save_file", save)
+    with pytest.raises(RunStopped, match=message):
+        run_recipe(toy_recipe({**ALIGN, "steps": 5}), tmp_path / "run", stop_after=4)
+    assert not TrainFolder(tmp_path / "run").checkpoints(0, "align").staging.exists()
 
 
 def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):

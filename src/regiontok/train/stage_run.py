@@ -27,6 +27,7 @@ from regiontok.settings.recipe import Recipe
 from regiontok.system.errors import first_line
 from regiontok.system.files import replacing
 from regiontok.system.weights import tensors_only
+from regiontok.system.writing import clear_write_errors
 from regiontok.train.batching import BatchOrder, Division, divide_batch
 from regiontok.train.build import BuiltModel, load_tokenizer, loads_bfloat16, model_settings
 from regiontok.train.estimate import most_samples
@@ -269,7 +270,8 @@ class StageRun:
         self.built.model.requires_grad_(True)
         if self.is_first:
             self.folder.add_metrics(self.stage.name, metrics)
-            with replacing(self.folder.stage_model(self.index, self.stage.name)) as temporary:
+            saved = self.folder.stage_model(self.index, self.stage.name)
+            with clear_write_errors(saved), replacing(saved) as temporary:
                 model.save_pretrained(temporary, state_dict=state)
                 RegionVLMProcessor(self.built.tokenizer).save_pretrained(temporary)
             shutil.rmtree(self.checkpoints.path, ignore_errors=True)

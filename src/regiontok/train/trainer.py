@@ -23,6 +23,7 @@ from regiontok.runs.checkpoints import CheckpointFolder
 from regiontok.runs.errors import RunStopped
 from regiontok.settings.recipe import Stage
 from regiontok.system.interrupt import ignore_stop_signals
+from regiontok.system.writing import clear_write_errors
 from regiontok.train.batching import BatchOrder
 from regiontok.train.parts import parameter_groups
 
@@ -178,19 +179,31 @@ class StageTrainer(Trainer):
         return super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint aside, by all processes; the first one then publishes it."""
+        """Write a checkpoint aside, by all processes; the first one then publishes it.
+
+        Raises:
+            RunStopped: If it cannot be written, say because the disk is full.
+        """
         if self.is_world_process_zero():
             self.checkpoints.clear_staging()
         self.accelerator.wait_for_everyone()
+        step = self.state.global_step
+        staged = self.checkpoints.staging / f"checkpoint-{step}"
         self._is_staging = True
         try:
-            super()._save_checkpoint(model, trial)
+            with clear_write_errors(staged):
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if self.is_world_process_zero():
+                    self.checkpoints.publish(staged, step)
+        except OSError as error:
+            self.checkpoints.clear_staging()
+            raise RunStopped(
+                f"stage {self.stage.name!r}: the checkpoint of step {step} is not saved: {error}; "
+                f"{self.checkpoints.last_good()}. Go on with --resume"
+            ) from error
         finally:
             self._is_staging = False
-        self.accelerator.wait_for_everyone()
-        if self.is_world_process_zero():
-            step = self.state.global_step
-            self.checkpoints.publish(self.checkpoints.staging / f"checkpoint-{step}", step)
         self.accelerator.wait_for_everyone()
 
     def _save(
