@@ -22,6 +22,7 @@ from regiontok.model.vlm import RegionVLM
 from regiontok.released.conversation import ReleasedConversationModel
 from regiontok.released.loading import from_vlm
 from regiontok.system.checkpoint import read_json
+from regiontok.system.devices import resolve_device
 from regiontok.system.pretrained import quiet_transformers
 
 
@@ -126,7 +127,7 @@ def open_conversation_model(
         processor = load_processor(folder)
         with quiet_transformers():
             model = RegionVLM.from_pretrained(folder)
-        return TrainedConversationModel(model.to(device).eval(), processor)
+        return TrainedConversationModel(model.to(resolve_device(device)).eval(), processor)
     released = from_vlm(name, regions=regions, segmenter=segmenter or None, device=device)
     return ReleasedConversationModel(released)
 

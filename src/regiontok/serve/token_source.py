@@ -16,6 +16,7 @@ from regiontok.model.vlm import RegionVLM
 from regiontok.released.loading import from_vlm
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.checkpoint import locate, read_json
+from regiontok.system.devices import resolve_device
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -87,7 +88,7 @@ def open_token_source(
 
 
 def _of_trained(name: str, regions: str, segmenter: str, *, device: str, dtype: str) -> TokenSource:
-    model = RegionVLM.from_pretrained(name, dtype=dtype).to(device).eval()
+    model = RegionVLM.from_pretrained(name, dtype=dtype).to(resolve_device(device)).eval()
     replaced = {key: text for key, text in (("regions", regions), ("segmenter", segmenter)) if text}
     if replaced:
         settings = TokenizerSettings.model_validate({**model.config.visual, **replaced})
