@@ -8,6 +8,8 @@ Differs: LoRA is merged at the end of its stage, so that every stage's folder ho
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -82,6 +84,34 @@ def _add_lora(model: RegionVLM, stage: Stage) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stage.seed)
         model.language_model = peft.get_peft_model(model.language_model, config)
+
+
+@contextmanager
+def training_mode(model: RegionVLM, *, checkpointing: bool) -> Iterator[None]:
+    """Gradient checkpointing if the stage asks for it, and no cache of keys and values.
+
+    Training never reads that cache.
+    """
+    config = model.language_model.config
+    use_cache = getattr(config, "use_cache", None)
+    config.use_cache = False
+    # some versions of transformers name these methods after activations
+    enable = (
+        getattr(model, "activation_checkpointing_enable", None)
+        or model.gradient_checkpointing_enable
+    )
+    disable = (
+        getattr(model, "activation_checkpointing_disable", None)
+        or model.gradient_checkpointing_disable
+    )
+    if checkpointing:
+        enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if checkpointing:
+            disable()
+        config.use_cache = use_cache
 
 
 def merge_lora(model: RegionVLM) -> RegionVLM:

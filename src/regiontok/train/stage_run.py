@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +27,20 @@ from regiontok.system.errors import first_line
 from regiontok.system.files import replacing
 from regiontok.system.weights import tensors_only
 from regiontok.system.writing import clear_write_errors
+from regiontok.train.arguments import idle_gpus_note
 from regiontok.train.batching import BatchOrder, Division, divide_batch
 from regiontok.train.build import BuiltModel, load_tokenizer, loads_bfloat16, model_settings
 from regiontok.train.estimate import most_samples
 from regiontok.train.evaluate import evaluate_vlm
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
-from regiontok.train.parts import merge_lora, merge_lora_state, parameter_counts, set_trainable
+from regiontok.train.parts import (
+    merge_lora,
+    merge_lora_state,
+    parameter_counts,
+    set_trainable,
+    training_mode,
+)
 from regiontok.train.stage_data import StageData, load_stage_data
 from regiontok.train.stopping import StopAfter, is_out_of_memory, memory_advice
 from regiontok.train.trainer import StageTrainer
@@ -104,7 +110,7 @@ class StageRun:
                 f"stage {self.stage.name!r}: a delimiter of the vocabulary under LoRA cannot learn "
                 "in a divided model: take ddp.yaml"
             )
-        with _training_mode(self.built.model, checkpointing=self.stage.checkpointing):
+        with training_mode(self.built.model, checkpointing=self.stage.checkpointing):
             self._run_trainer(trainer, checkpoints.get(step))
         if stop.stopped:
             return {"step": trainer.state.global_step}
@@ -176,7 +182,8 @@ class StageRun:
         }
         if self.is_first:
             self.folder.rewind_to(self.index, step)
-        for text in [*notes, *self.data.notes]:
+        idle = idle_gpus_note(self.options.device)
+        for text in filter(None, [*notes, idle, *self.data.notes]):
             self._record({"kind": "note", "step": step, "text": text})
         self._record(entry)
 
@@ -284,31 +291,3 @@ class StageRun:
             entry = {"stage": self.index + 1, **entry}
             self.folder.record(entry)
             self.tell(entry)
-
-
-@contextmanager
-def _training_mode(model: RegionVLM, *, checkpointing: bool) -> Iterator[None]:
-    """Gradient checkpointing if the stage asks for it, and no cache of keys and values.
-
-    Training never reads that cache.
-    """
-    config = model.language_model.config
-    use_cache = getattr(config, "use_cache", None)
-    config.use_cache = False
-    # some versions of transformers name these methods after activations
-    enable = (
-        getattr(model, "activation_checkpointing_enable", None)
-        or model.gradient_checkpointing_enable
-    )
-    disable = (
-        getattr(model, "activation_checkpointing_disable", None)
-        or model.gradient_checkpointing_disable
-    )
-    if checkpointing:
-        enable({"use_reentrant": False})
-    try:
-        yield
-    finally:
-        if checkpointing:
-            disable()
-        config.use_cache = use_cache

@@ -17,13 +17,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from regiontok.runs.checkpoints import CheckpointFolder
 from regiontok.runs.errors import RunStopped
 from regiontok.settings.recipe import Stage
 from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.writing import clear_write_errors
+from regiontok.train.arguments import training_arguments
 from regiontok.train.batching import BatchOrder
 from regiontok.train.parts import parameter_groups
 
@@ -255,46 +256,3 @@ def _failing_pictures(model: Any, pictures: Sequence[Any]) -> str:
         except ValueError:
             names.append(str(getattr(picture, "name", "a cached picture")))
     return f" ({', '.join(names[:NAMED_ROWS])})" if names else ""
-
-
-def training_arguments(
-    stage: Stage, order: BatchOrder, folder: Path, **arguments: Any
-) -> TrainingArguments:
-    """A stage as transformers' arguments.
-
-    Args:
-        stage: the stage of the recipe.
-        order: which knows the division of a batch and the number of steps.
-        folder: the output folder.
-        arguments: further fields.
-    """
-    bf16 = (
-        stage.precision == "bf16" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    )
-    schedules = {"constant": "constant_with_warmup"}
-    return TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=order.division.per_device,
-        gradient_accumulation_steps=order.division.accumulate,
-        num_train_epochs=1,
-        max_steps=order.steps,
-        learning_rate=stage.learning_rate,
-        lr_scheduler_type=schedules.get(stage.schedule, stage.schedule),
-        warmup_steps=math.ceil(stage.warmup * order.steps),
-        weight_decay=stage.weight_decay,
-        max_grad_norm=stage.max_grad_norm,
-        optim="adamw_torch",
-        bf16=bf16,
-        seed=stage.seed,
-        data_seed=stage.seed,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        logging_strategy="steps",
-        remove_unused_columns=False,
-        label_names=["labels"],
-        ignore_data_skip=True,
-        disable_tqdm=True,
-        save_total_limit=None,
-        ddp_find_unused_parameters=False,
-        **arguments,
-    )
