@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor, nn
 
 from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
@@ -24,8 +25,22 @@ VisualInput = Picture | Clip | PatchGrid
 OtherSteps = str | Sequence[str | None] | None
 
 
-def build_head(config: RegionVLMConfig) -> VisualHead:
-    """The head of a model: norm, pool, places and connector, freshly initialised."""
+def embedding_width(language_model: nn.Module) -> int:
+    """e, the width of a language model's input embeddings.
+
+    It may be narrower than its layers, as in OPT-350m: 512 and 1,024.
+    """
+    weight: Tensor = language_model.get_input_embeddings().weight  # type: ignore[operator]
+    return weight.shape[1]
+
+
+def build_head(config: RegionVLMConfig, out: int) -> VisualHead:
+    """The head of a model: norm, pool, places and connector, freshly initialised.
+
+    Args:
+        config: config of the model.
+        out: e, the width of the language model's input embeddings.
+    """
     settings = config.settings
     return VisualHead(
         config.visual_width,
@@ -40,7 +55,7 @@ def build_head(config: RegionVLMConfig) -> VisualHead:
         newline=bool(settings.tiles)
         and settings.cut == "stitched"
         and not spec.parse(settings.regions),
-        out=config.language_config.hidden_size,
+        out=out,
     )
 
 

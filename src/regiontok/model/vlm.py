@@ -39,7 +39,13 @@ from regiontok.model.picture_reader import PictureReader
 from regiontok.model.positions import check_first, check_rotary, segment_positions
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.splice import Side, Spliced, check_length, splice
-from regiontok.model.visual import OtherSteps, VisualInput, build_head, build_tunable_encoder
+from regiontok.model.visual import (
+    OtherSteps,
+    VisualInput,
+    build_head,
+    build_tunable_encoder,
+    embedding_width,
+)
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.regionizer import build_encoder
 
@@ -76,8 +82,9 @@ class RegionVLM(PictureReader, GenerationMixin):
         check_delimiter(
             config.settings, config.delimiter_token_id, config.language_config.vocab_size
         )
-        self.head = build_head(config)
-        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.head = build_head(config, embedding_width(language_model))
+        self.language_model = language_model
         if config.positions == "segment":
             check_rotary(self.language_model)
         if config.tune_encoder:
@@ -131,7 +138,8 @@ class RegionVLM(PictureReader, GenerationMixin):
             with torch.device("meta"):
                 model = cls(config)
             torch.manual_seed(visual.seed)
-            model.head = build_head(config).to(language_model.device, language_model.dtype)
+            head = build_head(config, embedding_width(language_model))
+            model.head = head.to(language_model.device, language_model.dtype)
         model.language_model = language_model
         if tune_encoder:
             model.vision = encoder.tunable(language_model.dtype).to(language_model.device)

@@ -12,6 +12,7 @@ import torch
 
 from regiontok.core.picture import Picture
 from regiontok.model.config import RegionVLMConfig
+from regiontok.model.visual import embedding_width
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.loading import from_vlm
 from regiontok.settings.recipe import TokenizerSettings
@@ -103,7 +104,7 @@ def _of_trained(name: str, regions: str, segmenter: str, *, device: str, dtype: 
     return TokenSource(
         name=name,
         model_type=model.config.model_type,
-        width=text_config.hidden_size,
+        width=embedding_width(model),
         identity=json.dumps(
             [model.config.visual, model.config.visual_identity, _hash_of_learned(model)]
         ),

@@ -35,6 +35,7 @@ from regiontok.train.evaluate import evaluate_vlm
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
 from regiontok.train.parts import (
+    adapts_matrices_only,
     merge_lora,
     merge_lora_state,
     parameter_counts,
@@ -44,6 +45,7 @@ from regiontok.train.parts import (
 from regiontok.train.stage_data import StageData, load_stage_data
 from regiontok.train.stopping import StopAfter, is_out_of_memory, memory_advice
 from regiontok.train.trainer import StageTrainer
+from regiontok.train.trial import try_stage
 
 CPU_SAMPLES = 16  # of one pass at most, where no formula says what fits
 
@@ -105,11 +107,11 @@ class StageRun:
         set_trainable(self.built.model, self.stage)
         self._begin_log(step, damaged)
         trainer = self._trainer(step, stop)
-        if trainer.is_divided and self.stage.lora and self._learns_delimiter:
-            raise ValueError(
-                f"stage {self.stage.name!r}: a delimiter of the vocabulary under LoRA cannot learn "
-                "in a divided model: take ddp.yaml"
-            )
+        if trainer.is_divided and self.stage.lora:
+            self._check_divided_lora()
+        if self.is_first and not step:
+            answers = bool(self.options.held_out and self.options.answers)
+            try_stage(self.built.model, self.stage, answers=answers and not trainer.is_divided)
         with training_mode(self.built.model, checkpointing=self.stage.checkpointing):
             self._run_trainer(trainer, checkpoints.get(step))
         if stop.stopped:
@@ -146,9 +148,15 @@ class StageRun:
             most_per_device=self.options.per_device or self._most_per_device(),
         )
 
-    @property
-    def _learns_delimiter(self) -> bool:
-        return self.built.model.config.delimiter_token_id >= 0
+    def _check_divided_lora(self) -> None:
+        """Raise if what LoRA adapts cannot be merged in a divided model."""
+        if self.built.model.config.delimiter_token_id >= 0:
+            subject = "a delimiter of the vocabulary under LoRA cannot learn"
+        elif not adapts_matrices_only(self.built.model):
+            subject = "adapters of stacked experts cannot be merged"
+        else:
+            return
+        raise ValueError(f"stage {self.stage.name!r}: {subject} in a divided model: take ddp.yaml")
 
     def _most_per_device(self) -> int:
         """Samples of one pass that fit on a device, by the formulas."""
