@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from importlib.metadata import version
 
+import pytest
 import typer
 
 from regiontok.cli.app import app
@@ -73,6 +74,43 @@ def test_a_shared_flag_has_one_help_text_in_all_commands():
                 if flag != "--device" or name not in ("train", "pretrain"):
                     texts[flag].add(parameter.help)
     assert {flag: len(texts[flag]) for flag in SHARED_FLAGS} == dict.fromkeys(SHARED_FLAGS, 1)
+
+
+# Words that a command cannot do without, for those that have --device.
+NEEDED = {
+    "demo": (),
+    "tokenize": ("photo.jpg",),
+    "frontier": ("photo.jpg",),
+    "diagnose measure": ("lite", "--images", "photos"),
+    "diagnose figure": ("photo.jpg",),
+    "train": ("train/colour",),
+    "pretrain": ("rice/pretrain_b16",),
+    "chat": ("model",),
+    "export": ("model", "photo.jpg"),
+    "check": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("banana", "regiontok: unknown device 'banana'; known: auto, cpu, cuda, mps, xpu"),
+        ("cuda", "regiontok: device 'cuda': torch finds no GPU here; choose 'cpu' or 'auto'"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line_of_every_command(monkeypatch, device, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    having = {
+        name
+        for name, command in commands().items()
+        if any("--device" in parameter.opts for parameter in command.params)
+    }
+    assert having == set(NEEDED)
+    for name in having:
+        result = regiontok(*name.split(), *NEEDED[name], "--device", device)
+        assert (result.exit_code, result.stdout) == (2, ""), name
+        assert result.stderr.startswith(message), name
+        assert result.stderr.count("\n") == 1, name
 
 
 def test_version_is_that_of_the_package():

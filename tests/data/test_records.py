@@ -16,7 +16,7 @@ from PIL import Image
 from regiontok.core.picture import PictureError
 from regiontok.data.generated import QUESTIONS, Miniworld
 from regiontok.data.record import Record, RecordError
-from regiontok.data.records import open_picture, read, split
+from regiontok.data.records import open_picture, read, set_aside_notes, split
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings.recipe import Data
 
@@ -67,6 +67,44 @@ BAD = [
     ({"id": "v"}, "not an object with a list of conversations"),
     ({"id": "w", "conversations": [{"value": 3}]}, "a message without from and value"),
     ([1, 2], "not an object with a list of conversations"),
+    (
+        {"id": "A", "video": "clip.mp4", "conversations": talk("<video>\nWhat?", "a dog")},
+        "it has video, which is not trained on: name frames of it under images",
+    ),
+    (
+        {"id": "B", "videos": ["a.mp4"], "conversations": talk("<image>\nWhat?", "a dog")},
+        "it has video, which is not trained on",
+    ),
+    (
+        {"id": "C", "audio": "a.wav", "conversations": talk("<audio>\nWhat?", "a word")},
+        "it has audio, which is not trained on: write down what is said",
+    ),
+    (
+        {"id": "D", "conversations": talk("<video> What?", "a dog")},
+        "it begins with <video>, which is not trained on",
+    ),
+    (
+        {"id": "E", "img": "one.png", "conversations": talk("What?", "red")},
+        "'img' names a file that is not read: images stand under image",
+    ),
+    (
+        {"id": "F", "clips": ["x.MOV"], "conversations": talk("What?", "red")},
+        "'clips' names a file that is not read",
+    ),
+    (
+        {"id": "G", "image": "one.png", "images": ["one.png"], "conversations": talk("Hi", "x")},
+        "both image and images: name all of them under one",
+    ),
+    (
+        {"id": "H", "conversations": [{"from": "human", "value": "Hi", "images": ["one.png"]}]},
+        "a message names images of its own",
+    ),
+    ({"id": "I", "conversations": talk("look \ud83d", "a dog")}, "half a character"),
+    ({"id": "J", "conversations": talk("look", "a \udc00 dog")}, "half a character"),
+    (
+        {"id": "K", "image": "\ud83d.png", "conversations": talk("<image>", "x")},
+        "image path is no file name",
+    ),
 ]
 
 
@@ -91,7 +129,7 @@ def test_published_files_are_read_and_what_does_not_fit_is_counted(folder, lines
     assert len(records) + len(records.set_aside) == len(rows)
     for (_, reason), refusal in zip(BAD, records.set_aside, strict=True):
         assert refusal.reason.startswith(reason)
-    assert [refusal.number for refusal in records.set_aside] == list(range(4, 16))
+    assert [refusal.number for refusal in records.set_aside] == list(range(4, 4 + len(BAD)))
     assert records.counts["not an object with a list of conversations"] == 2
 
 
@@ -100,6 +138,31 @@ def test_one_picture_stands_in_front_several_stay_where_they_are(folder):
     records = read([Data(records=str(folder / "data.json"))])
     assert records[3].turns[0].text == "<image>\nWhat is it?"
     assert records[1].turns[0].text == "<image> or <image>?"
+
+
+def test_images_may_stand_under_images(folder):
+    row = {"images": ["one.png", "two.png"], "conversations": talk("<image> or <image>?", "two")}
+    record = Record.of(row, folder=folder)
+    assert record.images == (str(folder / "one.png"), str(folder / "two.png"))
+    assert Record.of({"images": [], "conversations": talk("Hi", "x")}).images == ()
+
+
+def test_what_is_set_aside_is_told_by_reason_with_the_first_record_of_each(folder):
+    video, half = (
+        next(row for row, _ in BAD if isinstance(row, dict) and row["id"] == name) for name in "AI"
+    )
+    (folder / "data.json").write_text(json.dumps([GOOD[0], half, video, video]), encoding="utf-8")
+    records = read([Data(records=str(folder / "data.json"))])
+    first, second = set_aside_notes(records.set_aside)
+    assert first.startswith(f"2 records of {folder / 'data.json'} set aside: it has video, ")
+    assert first.endswith("the first is 'A' (number 2)")
+    assert second.endswith("the first is 'I' (number 1)")
+    assert set_aside_notes(records.set_aside, most=1)[1] == (
+        "1 more records are set aside for 1 other reasons"
+    )
+    (folder / "data.json").write_text(json.dumps([video]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no record that can be trained on: 1 record .*'A'"):
+        read([Data(records=str(folder / "data.json"))])
 
 
 def test_a_line_that_is_no_json_is_set_aside(folder):

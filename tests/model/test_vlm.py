@@ -21,7 +21,7 @@ from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from samples.models import padded, tiny_sizes
+from samples.models import other_vlm, padded, tiny_sizes
 from samples.pictures import colour_blocks
 
 hub = pytest.importorskip("transformers")
@@ -223,6 +223,17 @@ def test_streamer_gets_every_new_token():
     )
     assert streamer.ids == answer[0, ids.shape[1] :].tolist()
     assert streamer.ended
+
+
+def test_embeddings_narrower_than_the_layers_as_in_opt_350m(tmp_path):
+    model = other_vlm("opt-350m")
+    assert model.language_model.config.hidden_size == 32
+    batch = {"input_ids": torch.tensor([ROWS[0]]), "pictures": PICTURES[:1]}
+    assert model.see(PICTURES[:1]).values.shape == (2, 16)
+    logits = model(**batch).logits
+    model.save_pretrained(tmp_path)
+    assert torch.equal(RegionVLM.from_pretrained(tmp_path)(**batch).logits, logits)
+    assert model.generate(**batch, max_new_tokens=2, min_new_tokens=2).shape == (1, 6)
 
 
 def test_bfloat16(tmp_path):

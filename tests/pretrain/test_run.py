@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +13,19 @@ import pytest
 import torch
 
 from regiontok.core.picture import Picture
-from regiontok.pretrain import build, loop
+from regiontok.pretrain import build, checkpoint, loop
 from regiontok.pretrain.build import build_learner
-from regiontok.pretrain.checkpoint import OtherCheckpoint, check_shapes
+from regiontok.pretrain.checkpoint import check_shapes
 from regiontok.pretrain.evaluate import distances
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.run import pretrain
+from regiontok.pretrain.state_files import OtherCheckpoint
 from regiontok.rice.classes import RowGradient
-from regiontok.runs.errors import OtherRun, RunStopped
+from regiontok.runs.errors import NoWholeCheckpoint, OtherRun, RunStopped
 from regiontok.settings.recipe import load_recipe
 from regiontok.shards.tar import ShardError
+from regiontok.system.lease import FolderInUse, folder_lease
 from samples.pretraining import RECIPE, interrupt_after, kill_after, recipe_file, run, steps_of
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -53,6 +57,14 @@ def plain(shared, tmp_path_factory) -> Path:
     """A run from beginning to end."""
     out = tmp_path_factory.mktemp("runs") / "plain"
     train(shared, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def stopped(shared, tmp_path_factory) -> Path:
+    """A run with checkpoints of steps 3 and 4."""
+    out = tmp_path_factory.mktemp("runs") / "stopped"
+    train(shared, out, stop_after=4)
     return out
 
 
@@ -228,6 +240,10 @@ class TestRefusals:
         with pytest.raises(ValueError, match="holds a run already: go on with --resume"):
             train(shared, plain)
 
+    def test_a_folder_in_which_another_process_pretrains_is_refused(self, shared, tmp_path):
+        with folder_lease(tmp_path / "run"), pytest.raises(FolderInUse, match="being written by"):
+            train(shared, tmp_path / "run", resume=True)
+
     def test_a_start_that_failed_before_a_step_is_no_run(self, shared, tmp_path):
         with pytest.raises(ShardError, match="nowhere: no shard"):
             train(shared, tmp_path / "run", "pretrain.data=[{shards='nowhere'}]")
@@ -238,6 +254,80 @@ class TestRefusals:
         for resume in (False, True):
             with pytest.raises(ValueError, match="is not empty and holds no run"):
                 train(shared, tmp_path, resume=resume)
+
+
+class Executed:
+    """Pickled, it is code that makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+class TestCheckpoints:
+    def test_nothing_of_a_checkpoint_is_pickled(self, stopped):
+        names = {path.name for path in (stopped / "checkpoints" / "step-4").iterdir()}
+        assert names == {"about.json", "files.json", "rank-0.safetensors"}
+
+    @pytest.mark.parametrize("harm", ["cut", "missing", "zeroed", "pickled"])
+    def test_a_damaged_checkpoint_is_set_aside_aloud_and_the_one_before_it_taken(
+        self, shared, plain, stopped, tmp_path, harm
+    ):
+        out = shutil.copytree(stopped, tmp_path / "run")
+        file = out / "checkpoints" / "step-4" / "rank-0.safetensors"
+        content = file.read_bytes()
+        if harm == "cut":
+            file.write_bytes(content[:-1])
+        elif harm == "missing":
+            file.unlink()
+        elif harm == "zeroed":
+            file.write_bytes(content[:-8] + bytes(8))
+        else:
+            file.write_bytes(pickle.dumps(Executed(tmp_path / "executed"), 2))
+        told: list[dict] = []
+        options = PretrainOptions(device="cpu", cache=str(shared / "cache"), save_every=3)
+        pretrain(
+            load_recipe(shared / "small.toml"),
+            out,
+            options=options,
+            resume=True,
+            recipe_text=RECIPE,
+            tell=told.append,
+        )
+        (note,) = [entry["text"] for entry in told if entry["kind"] == "note"]
+        assert "step-4 is no whole checkpoint: rank-0.safetensors" in note
+        assert (out / "checkpoints" / "damaged-step-4").is_dir()
+        assert steps_of(out) == steps_of(plain)
+        assert not (tmp_path / "executed").exists()
+
+    def test_what_an_older_version_pickled_is_refused_and_not_run(self, shared, stopped, tmp_path):
+        out = shutil.copytree(stopped, tmp_path / "run")
+        for folder in (out / "checkpoints").iterdir():
+            (folder / "files.json").unlink()
+            (folder / "rank-0.safetensors").unlink()
+            (folder / ".metadata").write_bytes(pickle.dumps(Executed(tmp_path / "executed"), 2))
+        with pytest.raises(NoWholeCheckpoint, match=r"it has no files\.json .an older version"):
+            train(shared, out, resume=True)
+        assert not (tmp_path / "executed").exists()
+
+    def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_one_sentence(
+        self, shared, tmp_path, monkeypatch
+    ):
+        write_share = checkpoint.write_share
+
+        def full(folder, rank, share):
+            if folder.name == "step-6":
+                (folder / "rank-0.safetensors").write_bytes(b"half")
+                raise OSError("no space is left on the disk")
+            write_share(folder, rank, share)
+
+        monkeypatch.setattr(checkpoint, "write_share", full)
+        with pytest.raises(RunStopped, match=r"step 6 is not saved: no space .*step-3\. Go on"):
+            train(shared, tmp_path / "run")
+        names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+        assert names == ["step-3"]
 
 
 class TestParts:

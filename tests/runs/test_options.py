@@ -19,7 +19,8 @@ from regiontok.train.options import TrainOptions
         ({"save_every": 0}, "save_every is at least 1"),
         ({"keep": 0}, "keep is at least 1"),
         ({"stop_after": 0}, "stop_after is at least 1"),
-        ({"device": "cud"}, r"device must be 'auto' or 'cpu' or 'cuda', not 'cud' \(did you mean"),
+        ({"device": "cud"}, r"unknown device 'cud' \(did you mean"),
+        ({"device": "cuda:1"}, "a run takes device 'auto', 'cpu' or 'cuda', not 'cuda:1'; one"),
     ],
 )
 def test_a_number_out_of_its_range_or_an_unknown_device_is_refused(kind, options, message):

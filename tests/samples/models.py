@@ -35,6 +35,55 @@ def tiny_sizes(**changes: Any) -> dict[str, Any]:
     return sizes | changes
 
 
+_IDS = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+# One language model of a family each, whose shape, attention or matrices are unlike a Llama's.
+OTHER_FAMILIES = {
+    "bert": lambda: hub.BertLMHeadModel(
+        hub.BertConfig(
+            **_IDS,
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            intermediate_size=48,
+        )
+    ),
+    "bloom": lambda: hub.BloomForCausalLM(
+        hub.BloomConfig(**_IDS, hidden_size=32, n_layer=2, n_head=4)
+    ),
+    "ctrl": lambda: hub.CTRLLMHeadModel(
+        hub.CTRLConfig(**_IDS, n_embd=32, dff=48, n_layer=1, n_head=4)
+    ),
+    "gpt2": lambda: hub.GPT2LMHeadModel(hub.GPT2Config(**_IDS, n_embd=32, n_layer=2, n_head=4)),
+    "mamba": lambda: hub.MambaForCausalLM(
+        hub.MambaConfig(**_IDS, hidden_size=32, num_hidden_layers=1, state_size=4)
+    ),
+    "mpt": lambda: hub.MptForCausalLM(hub.MptConfig(**_IDS, d_model=32, n_layers=1, n_heads=4)),
+    "opt-350m": lambda: hub.OPTForCausalLM(
+        hub.OPTConfig(
+            **_IDS,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            ffn_dim=48,
+            word_embed_proj_dim=16,
+        )
+    ),
+    "rwkv": lambda: hub.RwkvForCausalLM(
+        hub.RwkvConfig(
+            **_IDS, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32, context_length=64
+        )
+    ),
+}
+
+
+def other_vlm(family: str) -> RegionVLM:
+    """Region tokens before a tiny language model of another family, which has random weights."""
+    torch.manual_seed(0)
+    visual = TokenizerSettings(encoder="filters(size=56)", regions="windows(2)", norm="rms")
+    model = OTHER_FAMILIES[family]()
+    return RegionVLM.from_parts(model, visual, image_token_id=IMAGE).eval()
+
+
 def mini_vlm(visual: TokenizerSettings, **options: Any) -> RegionVLM:
     """These region tokens before the project's own mini language model."""
     language_model = mini_language_model(width=24, layers=2, heads=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from regiontok.system.files import replacing, replacing_shared
@@ -56,3 +58,23 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
         temporary.mkdir()
     assert names(tmp_path) == ["tokens"]
     assert names(tmp_path / "tokens") == []
+
+
+def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(handle: int) -> None:
+        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    def note_replace(source: os.PathLike[str], target: os.PathLike[str]) -> None:
+        events.append("renamed")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    with replacing(tmp_path / "tokens") as temporary:
+        temporary.mkdir()
+        (temporary / "one.txt").write_text("one")
+    assert events == ["one.txt", ".tokens.part", "renamed", tmp_path.name]

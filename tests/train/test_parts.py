@@ -8,9 +8,15 @@ import pytest
 import torch
 
 from regiontok.model.vlm import RegionVLM
-from regiontok.settings.recipe import resolve
+from regiontok.settings.recipe import Stage, resolve
 from regiontok.train.build import build_model
-from regiontok.train.parts import merge_lora, merge_lora_state, set_trainable
+from regiontok.train.parts import (
+    adapts_matrices_only,
+    merge_lora,
+    merge_lora_state,
+    set_trainable,
+)
+from samples.models import other_vlm
 
 STAGE = {
     "name": "tune",
@@ -52,6 +58,22 @@ def test_the_state_is_that_of_the_merged_model(adapted):
     assert not changed  # what was not adapted stays to the bit ...
     adapted_weights = [name for name in before if ".base_layer.weight" in name]
     assert len(adapted_weights) == 14  # ... and seven matrices in each of two layers were adapted
+
+
+def test_matrices_of_gpt2_which_lie_the_other_way_round_are_adapted_and_merged():
+    model = set_trainable(other_vlm("gpt2"), Stage(**STAGE)).eval()  # no dropout
+    torch.manual_seed(0)
+    up = {name: value for name, value in model.named_parameters() if "lora_B" in name}
+    assert len(up) == 8  # four matrices in each of two layers; the last one is not adapted
+    for value in up.values():
+        torch.nn.init.normal_(value.data)
+    assert adapts_matrices_only(model)
+    ids = torch.tensor([[5, 6, 7]])
+    state, logits = merge_lora_state(model, model.state_dict()), model(input_ids=ids).logits
+    merged = merge_lora(model)
+    torch.testing.assert_close(merged(input_ids=ids).logits, logits, atol=1e-4, rtol=1e-4)
+    for name, value in merged.state_dict().items():
+        torch.testing.assert_close(state[name], value, atol=1e-6, rtol=1e-6)
 
 
 def test_a_plain_skeleton_saves_it_and_loads_as_any_stage_does(adapted, tmp_path):

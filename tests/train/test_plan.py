@@ -28,6 +28,7 @@ from regiontok.train.options import TrainOptions
 from regiontok.train.parts import merge_lora, parameter_counts, parameter_groups, set_trainable
 from regiontok.train.plan import plan_run
 from regiontok.train.stage_data import load_stage_data
+from samples.models import OTHER_FAMILIES
 
 STAGE = {
     "name": "one",
@@ -46,6 +47,15 @@ def recipe(*stages, **model):
         "stage": [{**STAGE, **changes} for changes in stages or ({},)],
     }
     return resolve(table, name="toy")
+
+
+@pytest.mark.parametrize(
+    ("family", "feed_forward"),
+    [("bloom", 128), ("ctrl", 48), ("gpt2", 128), ("mamba", 64), ("mpt", 128), ("opt-350m", 48)],
+)
+def test_the_sizes_of_other_families(family, feed_forward):
+    shape = Shape.of(OTHER_FAMILIES[family]().config)
+    assert (shape.width, shape.queries, shape.feed_forward) == (32, 32, feed_forward)
 
 
 def test_a_meta_model_has_the_parameters_of_the_model_and_no_weights():

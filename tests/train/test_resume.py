@@ -4,6 +4,8 @@ is refused."""
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,9 @@ import time
 import pytest
 import torch
 
-from regiontok.runs.errors import OtherRun
+from regiontok.runs.errors import OtherRun, RunStopped
 from regiontok.settings.recipe import to_toml
+from regiontok.system.weights import tensors_only
 from regiontok.train.folder import TrainFolder
 from samples.training import ALIGN, TUNE, losses, run_recipe, toy_recipe, weights
 
@@ -22,6 +25,15 @@ from samples.training import ALIGN, TUNE, losses, run_recipe, toy_recipe, weight
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     run_recipe(toy_recipe(), out, held_out=2)
+    return out
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A run of one stage with checkpoints of steps 2 and 3 of 4."""
+    out = tmp_path_factory.mktemp("half") / "run"
+    run_recipe(toy_recipe(ALIGN), out, held_out=2, stop_after=2)
+    run_recipe(toy_recipe(ALIGN), out, held_out=2, stop_after=1, resume=True)
     return out
 
 
@@ -56,6 +68,55 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
     assert list(checkpoints.by_step()) == [3]
     run_recipe(toy_recipe(), out, held_out=2, resume=True)
     assert losses(out) == losses(whole)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "files.json"]
+)
+def test_without_one_of_its_files_a_checkpoint_is_set_aside_and_the_one_before_it_taken(
+    whole, half, tmp_path, name
+):
+    out = shutil.copytree(half, tmp_path / "run")
+    (out / ".checkpoints" / "1_align" / "checkpoint-3" / name).unlink()
+    run_recipe(toy_recipe(ALIGN), out, held_out=2, resume=True)
+    (note,) = [entry for entry in TrainFolder(out).entries() if entry["kind"] == "note"]
+    assert "checkpoint-3 is no whole checkpoint" in note["text"]
+    assert note["step"] == 2
+    first, second = weights(whole / "1_align"), weights(out / "1_align")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Executed:
+    """Pickled, it is code that makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return type(self.path).touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_code_in_a_checkpoint_is_refused_and_never_run(half, tmp_path, name):
+    """Whoever can write the checkpoint can write its list of files, too."""
+    out = shutil.copytree(half, tmp_path / "run")
+    checkpoints = TrainFolder(out).checkpoints(0, "align")
+    staged = checkpoints.staging / "checkpoint-3"
+    shutil.copytree(checkpoints.by_step()[3], staged)
+    (staged / "files.json").unlink()
+    (staged / name).write_bytes(pickle.dumps(Executed(tmp_path / "executed"), 2))
+    checkpoints.publish(staged, 3)
+    with pytest.raises(RunStopped, match=r"checkpoint-3 was not read: .*checkpoint-3.*and say"):
+        run_recipe(toy_recipe(ALIGN), out, held_out=2, resume=True)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_no_library_unpickles_a_checkpoint(tmp_path):
+    """DeepSpeed loads with weights_only=False."""
+    (tmp_path / "state.pt").write_bytes(pickle.dumps(Executed(tmp_path / "executed"), 2))
+    with tensors_only(), pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "state.pt", weights_only=False)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):

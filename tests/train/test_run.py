@@ -5,21 +5,31 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
+from regiontok.cli.run_tables import training_warnings
 from regiontok.core.picture import Picture
 from regiontok.data.labels import Labeller
 from regiontok.data.record import Turn
+from regiontok.data.visual_tokens import VisualTokens
 from regiontok.miniworld.scenes import make_scene
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.runs.errors import RunStopped
+from regiontok.system.hardware import hardware
+from regiontok.system.lease import FolderInUse, folder_lease
+from regiontok.train import trainer
 from regiontok.train.build import build_model
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
+from regiontok.train.plan import plan_run
 from regiontok.train.run import train
 from regiontok.train.trainer import StageTrainer
 from samples.training import ALIGN, DATA, losses, run_recipe, toy_recipe, weights
@@ -108,6 +118,33 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(tmp_path, mo
     assert list(TrainFolder(tmp_path / "run").checkpoints(0, "align").by_step()) == [3]
 
 
+def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
+    with folder_lease(tmp_path / "run"), pytest.raises(FolderInUse, match="is being written by"):
+        run_recipe(toy_recipe(ALIGN), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        (0, r"step 3 is not saved: .*no space is left on the disk; there is no checkpoint before"),
+        (1, r"step 4 is not saved: .*no space .*the last good checkpoint is .*checkpoint-3\. Go"),
+    ],
+)
+def test_a_full_disk_ends_the_run_in_one_sentence(tmp_path, monkeypatch, saved, message):
+    calls = iter(range(9))
+
+    def save(tensors, path):
+        if next(calls) == saved:
+            Path(path).write_bytes(b"half")
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+        save_file(tensors, path)
+
+    monkeypatch.setattr(trainer, "save_file", save)
+    with pytest.raises(RunStopped, match=message):
+        run_recipe(toy_recipe({**ALIGN, "steps": 5}), tmp_path / "run", stop_after=4)
+    assert not TrainFolder(tmp_path / "run").checkpoints(0, "align").staging.exists()
+
+
 def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
     def full(self, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -118,6 +155,54 @@ def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
         match=r"at step 1.*--per-device 2 \(now 4.*checkpointing=true.*max_length \(now 512\)",
     ):
         run_recipe(toy_recipe(ALIGN), tmp_path / "run")
+
+
+@pytest.fixture
+def blank(tmp_path):
+    """A source of four pictures with a record each, the third picture blank."""
+    blocks = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    photo = np.kron(blocks, np.ones((20, 20, 1), np.uint8))
+    rows = []
+    for number in range(4):
+        pixels = np.full_like(photo, 255) if number == 2 else photo
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        turns = [("human", "<image>\nWhat?"), ("gpt", "ok")]
+        conversation = [{"from": speaker, "value": text} for speaker, text in turns]
+        rows.append({"id": f"r{number}", "image": f"{number}.png", "conversations": conversation})
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    return {
+        "stage": {**ALIGN, "data": [{"records": str(tmp_path / "rows.json")}], "batch": 1},
+        "tokenizer": {
+            "encoder": "filters(size=112)",
+            "segmenter": "felzenszwalb",
+            "regions": "segments(0.07, resolve='smallest') | cover('rest') | split() | merge(k=3)",
+        },
+    }
+
+
+def test_a_picture_whose_regions_cannot_be_made_is_set_aside_and_named(blank, tmp_path):
+    recipe = toy_recipe({**blank["stage"], "steps": 1}, tokenizer=blank["tokenizer"])
+    run_recipe(recipe, tmp_path / "run")
+    note, stage, *_ = TrainFolder(tmp_path / "run").entries()
+    reason = "picture: its regions cannot be made (k=3 regions cannot be reached)"
+    assert stage["set_aside"] == {reason: 1}
+    assert note["text"].endswith(f"set aside: {reason}; the first is 'r2' (number 2)")
+    (plan,) = plan_run(recipe, TrainOptions(), hardware("h100"))
+    assert (plan.without_regions, plan.set_aside) == (0.25, {reason: 1})
+    assert training_warnings([plan]) == [
+        "stage align: the regions of 25.0% of the measured samples with pictures cannot be made; "
+        f"they are set aside: {reason}"
+    ]
+
+
+def test_regions_that_fail_in_training_name_picture_and_record(blank, tmp_path, monkeypatch):
+    """As steps may that draw anew in each epoch."""
+    monkeypatch.setattr(VisualTokens, "_token_counts", lambda self, pictures: [3] * len(pictures))
+    recipe = toy_recipe({**blank["stage"], "steps": 4}, tokenizer=blank["tokenizer"])
+    with pytest.raises(
+        RunStopped, match=r"k=3 regions cannot be reached.*2\.png\);.* The batch: r2\. Leave"
+    ):
+        run_recipe(recipe, tmp_path / "run")
 
 
 def test_packed_rows_and_cached_features_train(tmp_path):
@@ -264,7 +349,7 @@ def test_tensorboard_gets_the_curve(tmp_path):
         ({"save_every": 0}, "save_every is at least 1"),
         ({"held_out": -1}, "held_out is 0 or more"),
         ({"stop_after": 0}, "stop_after is at least 1"),
-        ({"device": "banana"}, "device must be 'auto' or 'cpu' or 'cuda', not 'banana'"),
+        ({"device": "banana"}, "unknown device 'banana'"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -57,6 +57,9 @@ class CommandGroup(TyperGroup):
         return super().main(*args, **kwargs)
 
 
+from regiontok.cli.terminal import clear_errors
+
+
 def command_group(help_text: str, **settings: Any) -> typer.Typer:
     """A Typer app, or a group of sub-commands, in the style of this command line."""
     return typer.Typer(
@@ -133,7 +136,25 @@ RegionSpecs = Annotated[list[str] | None, _REGIONS]  # may be given several time
 
 # how and where a command runs
 
-Device = Annotated[str, typer.Option("--device", help="Device: cpu, cuda, cuda:1 or mps.")]
+
+def _device(name: str) -> str:
+    """The device that was named, if it is in this machine."""
+    if name == "cpu":  # torch is not imported only to hear that
+        return name
+    with clear_errors():
+        from regiontok.system.devices import resolve_device
+
+        return resolve_device(name)
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        callback=_device,
+        help="Device: cpu, cuda, cuda:1, mps, or auto for a GPU where there is one.",
+    ),
+]
 Batch = Annotated[
     int, typer.Option("--batch", min=1, help="Images that go through a model together.")
 ]

@@ -25,7 +25,6 @@ PerDevice = Annotated[
     int,
     typer.Option(
         "--per-device",
-        "--device",
         min=0,
         help="Samples of one pass on a device; 0: as many as the command sees fit.",
     ),

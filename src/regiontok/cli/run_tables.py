@@ -85,9 +85,23 @@ def _cost_cells(plan: StagePlan) -> list[str]:
     ]
 
 
+def training_warnings(plans: Sequence[StagePlan]) -> list[str]:
+    """What a plan warns of: regions that cannot be made of the measured pictures."""
+    return [
+        f"stage {plan.name}: the regions of {plan.without_regions:.1%} of the measured samples "
+        f"with pictures cannot be made; they are set aside: {reason}"
+        for plan in plans
+        if plan.without_regions
+        for reason in plan.set_aside
+        if "regions cannot be made" in reason
+    ]
+
+
 def training_line(entry: dict[str, Any]) -> str:
     """One entry of the log as a line for a terminal."""
     kind = entry["kind"]
+    if kind == "note":
+        return str(entry["text"])
     if kind == "stage":
         return _training_stage_line(entry)
     if kind == "step":
@@ -152,6 +166,8 @@ def pretraining_tables(plans: Sequence[PretrainPlan], on: str) -> list[Table]:
 
 def pretraining_line(entry: dict[str, Any]) -> str:
     """One entry of the log as a line for a terminal."""
+    if entry["kind"] == "note":
+        return str(entry["text"])
     if entry["kind"] == "stage":
         return _pretraining_stage_line(entry)
     if entry["kind"] == "step":

@@ -11,7 +11,7 @@ import typer
 
 from regiontok.cli import run_flags
 from regiontok.cli.options import DryRun, Out, Overrides, Resume, Scale
-from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, stderr
+from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, stderr, warn
 
 
 def train(
@@ -54,7 +54,7 @@ def train(
     """
     with clear_errors():
         from regiontok.cli.progress import follow, progress
-        from regiontok.cli.run_tables import training_line, training_tables
+        from regiontok.cli.run_tables import training_line, training_tables, training_warnings
         from regiontok.jobs import train as job
         from regiontok.train.options import TrainOptions
 
@@ -82,6 +82,8 @@ def train(
                 on=hardware,
                 samples=samples,
             )
+            for line in training_warnings(plans):
+                warn(line)
             _print_plan("train", training_tables(plans, hardware), plans)
             return
         with progress(stderr()) as bar:

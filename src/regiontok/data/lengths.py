@@ -143,9 +143,9 @@ def measure(
             records, text_counts, visual_counts, max_length, raises=overflow == "error"
         )
     if len(reasons) == len(records):
-        raise ValueError(
-            f"no record is left to train on: {Counter(reasons.values()).most_common(3)}"
-        )
+        counts = Counter(reasons.values()).most_common(3)
+        causes = "; ".join(f"{count} set aside: {reason}" for reason, count in counts)
+        raise ValueError(f"no record is left to train on: of {len(records)}, {causes}")
     measured = Measure(
         text=text_counts,
         visual=visual_counts,

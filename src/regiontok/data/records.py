@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -22,7 +22,7 @@ import numpy as np
 
 from regiontok.core.picture import Picture
 from regiontok.data.generated import Miniworld, is_generated, picture_of
-from regiontok.data.record import Record, RecordError, Turn
+from regiontok.data.record import Record, RecordError, Turn, record_id
 from regiontok.settings.recipe import Data
 
 
@@ -98,6 +98,11 @@ class Records(Sequence[Record]):
     def source_of(self, index: int) -> RecordSource:
         """The source of a record."""
         return next(source for source in self.sources if index < source.stop)
+
+    def as_set_aside(self, index: int, reason: str) -> SetAsideRecord:
+        """A record that is set aside after reading, for a reason."""
+        source = self.source_of(index)
+        return SetAsideRecord(source.name, index - source.start, self[index].id, reason)
 
     @cached_property
     def digest(self) -> str:
@@ -202,6 +207,27 @@ def split(records: Records, held_out: int, *, seed: int = 0) -> tuple[np.ndarray
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
+def set_aside_notes(set_aside: Sequence[SetAsideRecord], *, most: int = 8) -> list[str]:
+    """A line for each reason for which records are set aside, with the first of them.
+
+    Args:
+        set_aside: the records.
+        most: reasons that are written out, those of most records first.
+    """
+    by_reason: dict[tuple[str, str], list[SetAsideRecord]] = {}
+    for record in set_aside:
+        by_reason.setdefault((record.source, record.reason), []).append(record)
+    groups = sorted(by_reason.values(), key=len, reverse=True)
+    notes = [
+        f"{len(group)} {'record' if len(group) == 1 else 'records'} of {group[0].source} set "
+        f"aside: {group[0].reason}; the first is {group[0].id!r} (number {group[0].number})"
+        for group in groups[:most]
+    ]
+    if rest := sum(map(len, groups[most:])):
+        notes.append(f"{rest} more records are set aside for {len(groups) - most} other reasons")
+    return notes
+
+
 def _read_file(data: Data, check_images: bool, set_aside: list[SetAsideRecord]) -> RecordBuffer:
     """The records of a file; those that do not fit are added to `set_aside`."""
     path = Path(data.records)
@@ -209,7 +235,7 @@ def _read_file(data: Data, check_images: bool, set_aside: list[SetAsideRecord]) 
     if data.images and not folder.is_dir():
         raise ValueError(f"{folder}: no such folder of images (for {path})")
     records: list[Record] = []
-    reasons: Counter[str] = Counter()
+    before = len(set_aside)
     for number, row in enumerate(_rows(path)):
         try:
             if isinstance(row, RecordError):
@@ -219,11 +245,11 @@ def _read_file(data: Data, check_images: bool, set_aside: list[SetAsideRecord]) 
                 raise RecordError("image file is missing")
             records.append(record)
         except RecordError as error:
-            name = str(row.get("id", number)) if isinstance(row, Mapping) else str(number)
-            set_aside.append(SetAsideRecord(data.records, number, name, str(error)))
-            reasons[str(error)] += 1
+            set_aside.append(
+                SetAsideRecord(data.records, number, record_id(row, number), str(error))
+            )
     if not records:
-        cause = reasons.most_common(3) or "it is empty"
+        cause = "; ".join(set_aside_notes(set_aside[before:])) or "it is empty"
         raise ValueError(f"{path} has no record that can be trained on: {cause}")
     return RecordBuffer(records)
 

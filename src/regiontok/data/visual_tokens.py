@@ -7,7 +7,7 @@ Differs: nothing known.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +21,11 @@ from regiontok.data.generated import is_generated
 from regiontok.data.records import open_picture
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.errors import first_line
 from regiontok.system.files import replacing_shared
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
+NO_REGIONS = "picture: its regions cannot be made"  # how the reason begins
 # Sizes of the grey pictures that tell whether the count depends on the picture: a frame that pads
 # or keeps ratios gives them different grids.
 _PROBE_SIZES = ((64, 64), (48, 512), (512, 48))
@@ -91,7 +93,7 @@ class VisualTokens:
         self._met = set[str]()  # keys of the images of this process, which may be fewer
 
     def __call__(self, images: Sequence[str], *, batch: int = 16) -> list[int | str]:
-        """Number of tokens of each image, or the reason why it cannot be decoded."""
+        """Number of tokens of each image, or the reason why it has none."""
         if self.fixed is not None:
             return [self.fixed] * len(images)
         keys = [_content_key(image) for image in images]
@@ -105,8 +107,8 @@ class VisualTokens:
                 except PictureError as error:
                     failures[key] = str(error).replace(f"{image}: ", "picture: ", 1)
             if len(waiting) >= batch:
-                self._count(waiting)
-        self._count(waiting)
+                failures |= self._count(waiting)
+        failures |= self._count(waiting)
         return [failures.get(key) or self._counts[key] for key in keys]
 
     @property
@@ -142,19 +144,33 @@ class VisualTokens:
             }
             write_json(self._path, stored)
 
-    def _count(self, waiting: dict[str, Picture]) -> None:
-        if waiting:
-            run = self.tokenizer.run(list(waiting.values()))
-            self._counts.update(zip(list(waiting), run.tokens.counts.tolist(), strict=True))
-            base_views = [grid for grid in run.grids if grid.view == 0]
-            for key, grid in zip(waiting, base_views, strict=True):
-                if grid.masks is not None and not len(grid.masks):
-                    self._unmasked.add(key)
-            if self._most_masks is not None:
-                regions = zip(waiting, _regions_by_image(run.tokens), strict=True)
-                # patches in place of masks are the regions of no mask
-                self._masks |= {key: 0 if key in self._unmasked else n for key, n in regions}
-            waiting.clear()
+    def _count(self, waiting: dict[str, Picture]) -> dict[str, str]:
+        """Count the tokens of the pictures that wait; returns why some of them have none."""
+        failures: dict[str, str] = {}
+        try:
+            self._count_together(waiting)
+        except ValueError:  # of one picture: the others are counted without it
+            for key, picture in waiting.items():
+                try:
+                    self._count_together({key: picture})
+                except ValueError as error:
+                    failures[key] = no_regions(error)
+        waiting.clear()
+        return failures
+
+    def _count_together(self, waiting: Mapping[str, Picture]) -> None:
+        if not waiting:
+            return
+        run = self.tokenizer.run(list(waiting.values()))
+        self._counts.update(zip(waiting, run.tokens.counts.tolist(), strict=True))
+        base_views = [grid for grid in run.grids if grid.view == 0]
+        for key, grid in zip(waiting, base_views, strict=True):
+            if grid.masks is not None and not len(grid.masks):
+                self._unmasked.add(key)
+        if self._most_masks is not None:
+            regions = zip(waiting, _regions_by_image(run.tokens), strict=True)
+            # patches in place of masks are the regions of no mask
+            self._masks |= {key: 0 if key in self._unmasked else n for key, n in regions}
 
     def _fixed_count(self) -> int | None:
         """The number of tokens of any picture; None if it depends on the picture.
@@ -180,6 +196,17 @@ def _regions_by_image(tokens: Tokens) -> list[int]:
     rows = tokens.kind == REGION
     pairs = torch.stack([tokens.image[rows], tokens.view[rows], tokens.region[rows]]).unique(dim=1)
     return torch.bincount(pairs[0], minlength=tokens.images).tolist()
+
+
+def no_regions(error: ValueError) -> str:
+    """The reason for which a picture whose regions cannot be made is counted.
+
+    What stands behind a colon differs from picture to picture.
+
+    >>> no_regions(ValueError("k=144 regions cannot be reached: the start has 33"))
+    'picture: its regions cannot be made (k=144 regions cannot be reached)'
+    """
+    return f"{NO_REGIONS} ({first_line(error).partition(': ')[0]})"
 
 
 def _content_key(image: str) -> str:

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
+from regiontok.system.devices import resolve_device
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -66,7 +68,7 @@ def lite_network(device: str, *, edge_padded: bool) -> Any:
         for parent, name, child in children:
             if isinstance(child, nn.Conv2d) and child.kernel_size != (1, 1):
                 setattr(parent, name, EdgePadded(child))
-    return network.to(device).eval().requires_grad_(False)
+    return network.to(resolve_device(device)).eval().requires_grad_(False)
 
 
 def weights_file() -> Path:

@@ -37,6 +37,7 @@ from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.methods import CanvasEncoder
+from regiontok.system.devices import resolve_device
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
@@ -173,7 +174,7 @@ class Filters(CanvasEncoder):
         standardised *= noticed(numbers, valid)[..., None]
         fixed = (doubled - centre) / spread
         features, values = (
-            torch.from_numpy(self._with_waves(scaled * weight)).to(self.device)
+            torch.from_numpy(self._with_waves(scaled * weight)).to(resolve_device(self.device))
             for scaled in (standardised, fixed)
         )
         return PatchGrid(features, frame, values=values, key=key)

@@ -45,6 +45,7 @@ from regiontok.encoders._lite_network import (
 )
 from regiontok.encoders._lite_network import EdgePadded as EdgePadded  # benches build it
 from regiontok.methods import CanvasEncoder
+from regiontok.system.devices import resolve_device
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -217,7 +218,7 @@ class Lite(CanvasEncoder):
             canvases([picture], [frame], fill=mean_fill(picture, frame), shuffle=self.shuffle)
             for picture, frame in zip(pictures, frames, strict=True)
         ]
-        return (torch.cat(laid).to(self.device).float() - 127) / 128
+        return (torch.cat(laid).to(resolve_device(self.device)).float() - 127) / 128
 
     def _levels(self, pictures: Sequence[Picture]) -> Iterator[list[Float[Tensor, "h w d"]]]:
         """Each picture's stages on the patch grid, before anything is standardised."""

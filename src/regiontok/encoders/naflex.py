@@ -37,6 +37,7 @@ from regiontok.core.picture import RESAMPLE, Picture
 from regiontok.core.preprocess import Preprocess, image_processor
 from regiontok.encoders._hidden_states import Dtype, HiddenStateEncoder
 from regiontok.system.checkpoint import fingerprint, locate, read_json
+from regiontok.system.devices import resolve_device
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, shared_model
 
@@ -135,7 +136,8 @@ class Naflex(HiddenStateEncoder):
     def _hidden_state(self, pixels: UInt8[Tensor, "3 H W"], grid: Pair) -> Float[Tensor, "n d"]:
         self.check_layer()
         (h, w), patch = grid, self._config.patch_size
-        values = self._preprocess.values(pixels[None], self.device, getattr(torch, self.dtype))[0]
+        device, dtype = resolve_device(self.device), getattr(torch, self.dtype)
+        values = self._preprocess.values(pixels[None], device, dtype)[0]
         # a patch is (row, column, channel)
         patches = values.reshape(3, h, patch, w, patch).permute(1, 3, 2, 4, 0)
         output = self._module(
@@ -229,7 +231,7 @@ class Naflex(HiddenStateEncoder):
             config=self._config,
             dtype=getattr(torch, self.dtype),
         )
-        return module.to(self.device).eval().requires_grad_(False)
+        return module.to(resolve_device(self.device)).eval().requires_grad_(False)
 
 
 def canvas_of(image: Pair, patch: int, patches: int) -> Pair:

@@ -53,6 +53,7 @@ from regiontok.encoders._radio_checkpoint import RadioCheckpoint, load_tower, re
 from regiontok.encoders._radio_tower import RadioTower
 from regiontok.encoders._token_encoder import TokenEncoder
 from regiontok.system.checkpoint import fingerprint, locate
+from regiontok.system.devices import resolve_device
 from regiontok.system.pretrained import shared_model
 
 if TYPE_CHECKING:
@@ -190,6 +191,6 @@ class Radio(TokenEncoder):
     def _tower(self) -> RadioTower:
         def load() -> RadioTower:
             tower = load_tower(self._checkpoint, getattr(torch, self.dtype))
-            return tower.to(self.device).eval().requires_grad_(False)
+            return tower.to(resolve_device(self.device)).eval().requires_grad_(False)
 
         return shared_model(self._folder, ("radio", self.dtype, self.device), load)

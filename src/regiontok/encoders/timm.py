@@ -51,6 +51,7 @@ from regiontok.encoders._hidden_states import Dtype
 from regiontok.encoders._token_encoder import TokenEncoder
 from regiontok.system.checkpoint import checkpoint_tensors, fingerprint, locate, read_json
 from regiontok.system.choices import nearest
+from regiontok.system.devices import resolve_device
 from regiontok.system.errors import first_line
 from regiontok.system.pretrained import refuse_missing, shared_model
 
@@ -173,7 +174,8 @@ class Timm(TokenEncoder):
         self.check_layer()
         if self._flexible:
             pixels = pixels[..., : frame.grid[0] * frame.patch[0], : frame.grid[1] * frame.patch[1]]
-        values = self._preprocess.values(pixels, self.device, getattr(torch, self.dtype))
+        device = resolve_device(self.device)
+        values = self._preprocess.values(pixels, device, getattr(torch, self.dtype))
         if self.blocks_passed == 0:
             return self._embeddings(values)
         output = self._block_output(values, self.blocks_passed - 1)
@@ -268,7 +270,8 @@ class Timm(TokenEncoder):
     def _module(self) -> Any:
         def load() -> nn.Module:
             module = self._random() if self.is_untrained else self._pretrained()
-            return module.to(self.device, getattr(torch, self.dtype)).eval().requires_grad_(False)
+            module = module.to(resolve_device(self.device), getattr(torch, self.dtype))
+            return module.eval().requires_grad_(False)
 
         if self.is_untrained:
             settings = ("timm", self._timm_name, self.seed, self.dtype, self.device)

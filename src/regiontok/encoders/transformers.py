@@ -60,6 +60,7 @@ from regiontok.encoders._hidden_states import Dtype
 from regiontok.encoders._token_encoder import TokenEncoder
 from regiontok.encoders._transformers_families import FAMILIES, READ_ELSEWHERE, TowerFamily
 from regiontok.system.checkpoint import fingerprint, locate, read_json
+from regiontok.system.devices import resolve_device
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, shared_model
 
@@ -163,7 +164,7 @@ class Transformers(TokenEncoder):
 
         It has the checkpoint's weights, of type `dtype`.
         """
-        return self._load(dtype).to(self.device).requires_grad_(True)
+        return self._load(dtype).to(resolve_device(self.device)).requires_grad_(True)
 
     def tuned(self, module: nn.Module) -> Transformers:
         """This encoder with the weights of `module`, on its device and in its type."""
@@ -329,7 +330,7 @@ class Transformers(TokenEncoder):
         return shared_model(
             self._folder,
             settings,
-            lambda: self._load().to(self.device).eval().requires_grad_(False),
+            lambda: self._load().to(resolve_device(self.device)).eval().requires_grad_(False),
         )
 
     def _load(self, dtype: torch.dtype | None = None) -> nn.Module:

@@ -25,6 +25,7 @@ from regiontok.released.conversation import ReleasedConversationModel
 from regiontok.released.loading import from_vlm
 from regiontok.settings.recipe import changed
 from regiontok.system.checkpoint import read_json
+from regiontok.system.devices import resolve_device
 from regiontok.system.pretrained import quiet_transformers
 
 
@@ -139,7 +140,7 @@ def open_conversation_model(
         with quiet_transformers():
             model = RegionVLM.from_pretrained(folder)
         return TrainedConversationModel(
-            model.to(device).eval(),
+            model.to(resolve_device(device)).eval(),
             processor,
             settings=changed(model.settings_of(settings), changes),
         )

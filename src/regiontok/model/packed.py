@@ -9,10 +9,68 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.masking_utils import create_masks_for_generate
 
 from regiontok.model.splice import Spliced
+from regiontok.system.errors import first_line
+
+
+def check_packing(model: Any) -> None:
+    """Raise unless a language model computes each sample of a packed row as if it were alone.
+
+    Two samples of a few ids are asked, once with another first one: families differ in the masks
+    and positions that they take, and models with a state carry it from sample to sample.
+
+    Args:
+        model: a `RegionVLM` with weights; it is left in the mode it came in.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    kind = f"a language model of type {model.config.language_config.model_type!r}"
+    advice = "train without packing: pack = false"
+    was_training = model.training
+    model.eval()
+    try:
+        alone, packed, beside_another = _logits_of_a_sample(model)
+    # a family that does not take such a mask may raise anything
+    except (ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:
+        raise ValueError(f"{kind} takes no packed rows ({first_line(error)}); {advice}") from error
+    finally:
+        model.train(was_training)
+    scale = float(alone.abs().max())
+    in_float32 = alone.dtype == torch.float32
+    if float((packed - beside_another).abs().max()) > (1e-5 if in_float32 else 1e-2) * scale:
+        raise ValueError(f"{kind} lets the samples of a packed row see each other; {advice}")
+    if float((packed - alone).abs().max()) > (1e-3 if in_float32 else 5e-2) * scale:
+        raise ValueError(f"{kind} does not begin anew with each sample of a packed row; {advice}")
+
+
+@torch.no_grad()
+def _logits_of_a_sample(model: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of a sample alone, and of the same one packed behind either of two others."""
+    ids = text_ids(model, 13)
+    sample, neighbours = ids[:, :5], (ids[:, 5:9], ids[:, 9:])
+    segments = torch.tensor([[0] * 4 + [1] * 5], device=ids.device)
+    alone = model(input_ids=sample, use_cache=False).logits
+    packed = [
+        model(input_ids=torch.cat([neighbour, sample], 1), segments=segments).logits[:, 4:]
+        for neighbour in neighbours
+    ]
+    return alone, packed[0], packed[1]
+
+
+def text_ids(model: Any, count: int) -> Tensor:
+    """`[1 count]` ids of text for a `RegionVLM`, on its device: for trying out what it takes."""
+    vocabulary = model.config.language_config.vocab_size
+    usable = [number for number in range(min(vocabulary, 64)) if number != _placeholder(model)]
+    return torch.tensor([usable * count], device=model.device)[:, -count:]
+
+
+def _placeholder(model: Any) -> int:
+    return int(model.config.image_token_id)
 
 
 def packed_mask(spliced: Spliced, config: Any) -> Any:

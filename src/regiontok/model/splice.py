@@ -174,9 +174,15 @@ def _counts(tokens: Tokens | None, device: torch.device) -> Int[Tensor, "images"
 def _check_counts(is_placeholder: Bool[Tensor, "b l"], counts: Int[Tensor, "images"]) -> None:
     if int(is_placeholder.sum()) != len(counts):
         by_row = is_placeholder.sum(1).tolist()
+        hint = ""
+        if 0 < sum(by_row) < len(counts):
+            hint = (
+                "; if nn.DataParallel has divided the ids, which it cannot do with pictures, start "
+                "one process a GPU (accelerate launch, or torchrun)"
+            )
         raise ValueError(
             f"the prompts hold {sum(by_row)} image placeholders (by row: {by_row}), but "
-            f"{len(counts)} images were given"
+            f"{len(counts)} images were given{hint}"
         )
 
 

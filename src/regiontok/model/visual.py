@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
@@ -30,8 +31,22 @@ UsedSettings = Literal["trained", "answering"] | TokenizerSettings
 FEATURE_KEYS = ("encoder", "transforms", "padding", "tiles", "cut")
 
 
-def build_head(config: RegionVLMConfig) -> VisualHead:
-    """The head of a model: norm, pool, places and connector, freshly initialised."""
+def embedding_width(language_model: nn.Module) -> int:
+    """e, the width of a language model's input embeddings.
+
+    It may be narrower than its layers, as in OPT-350m: 512 and 1,024.
+    """
+    weight: Tensor = language_model.get_input_embeddings().weight  # type: ignore[operator]
+    return weight.shape[1]
+
+
+def build_head(config: RegionVLMConfig, out: int) -> VisualHead:
+    """The head of a model: norm, pool, places and connector, freshly initialised.
+
+    Args:
+        config: config of the model.
+        out: e, the width of the language model's input embeddings.
+    """
     settings = config.settings
     return VisualHead(
         config.visual_width,
@@ -46,7 +61,7 @@ def build_head(config: RegionVLMConfig) -> VisualHead:
         newline=bool(settings.tiles)
         and settings.cut == "stitched"
         and not spec.parse(settings.regions),
-        out=config.language_config.hidden_size,
+        out=out,
     )
 
 

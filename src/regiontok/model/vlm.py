@@ -36,6 +36,7 @@ from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.visual import (
     build_head,
     build_tunable_encoder,
+    embedding_width,
 )
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.regionizer import build_encoder
@@ -71,8 +72,9 @@ class RegionVLM(Answering, GenerationMixin):
         check_delimiter(
             config.settings, config.delimiter_token_id, config.language_config.vocab_size
         )
-        self.head = build_head(config)
-        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.head = build_head(config, embedding_width(language_model))
+        self.language_model = language_model
         if config.positions == "segment":
             check_rotary(self.language_model)
         if config.tune_encoder:
@@ -129,7 +131,8 @@ class RegionVLM(Answering, GenerationMixin):
             with torch.device("meta"):
                 model = cls(config)
             torch.manual_seed(visual.seed)
-            model.head = build_head(config).to(language_model.device, language_model.dtype)
+            head = build_head(config, embedding_width(language_model))
+            model.head = head.to(language_model.device, language_model.dtype)
         model.language_model = language_model
         if tune_encoder:
             model.vision = encoder.tunable(language_model.dtype).to(language_model.device)

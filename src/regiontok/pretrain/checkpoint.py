@@ -1,33 +1,27 @@
 """Checkpoints of all ranks: written beside training, loaded on any number of ranks.
 
 After: torch.distributed.checkpoint.
-Differs: a checkpoint is whole or absent (see `regiontok.runs.checkpoints`); shapes that must fit
-are in a JSON file beside the tensors and are compared before anything is loaded.
+Differs: a checkpoint is whole or absent (see `regiontok.runs.checkpoints`), and nothing of it is
+pickled (see `regiontok.pretrain.state_files`); shapes that must fit are in a JSON file beside the
+tensors and are compared before anything is loaded.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
 
 from regiontok.pretrain.ranks import Ranks
+from regiontok.pretrain.state_files import OtherCheckpoint, local_share, read_state, write_share
 from regiontok.runs.checkpoints import CheckpointFolder
-from regiontok.system.errors import RegiontokError
+from regiontok.runs.errors import RunStopped
+from regiontok.system.writing import clear_write_errors
 
 SHAPES = "about.json"
-
-
-class OtherCheckpoint(RegiontokError, ValueError):
-    """A checkpoint of other classes, or of another encoder."""
 
 
 class Checkpoints:
@@ -41,7 +35,8 @@ class Checkpoints:
 
     def __init__(self, folder: CheckpointFolder, ranks: Ranks, shapes: dict[str, Any]) -> None:
         self.folder, self.ranks, self.shapes = folder, ranks, shapes
-        self._running: tuple[Future, Path, int] | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._running: tuple[Future[None], Path, int] | None = None
 
     def save(self, step: int, state: dict[str, Tensor], *, wait: bool = False) -> None:
         """Copy the state and write it beside training.
@@ -50,23 +45,14 @@ class Checkpoints:
             step: steps that were taken.
             state: the tensors by name.
             wait: return only when the checkpoint is there.
+
+        Raises:
+            RunStopped: If the checkpoint before could not be written, or this one under `wait`.
         """
         self.finish()
         staged = self.folder.staging / f"step-{step}"
-        if self.ranks.is_first:
-            self.folder.clear_staging()
-            staged.mkdir(parents=True)
-            text = json.dumps(self.shapes, indent=1, sort_keys=True) + "\n"
-            (staged / SHAPES).write_text(text, encoding="utf-8")
-        self.ranks.wait()
-        future = dcp.async_save(
-            state,
-            storage_writer=FileSystemWriter(staged, overwrite=True),
-            process_group=self.ranks.checkpoint_group,
-            no_dist=self.ranks.mesh is None,
-        )
-        assert isinstance(future, Future)
-        self._running = (future, staged, step)
+        share = local_share(state, is_first=self.ranks.is_first)
+        self._running = self._writer.submit(self._write, staged, share), staged, step
         if wait:
             self.finish()
 
@@ -76,14 +62,51 @@ class Checkpoints:
             self.finish()
 
     def finish(self) -> None:
-        """Wait for the checkpoint that is being written, if any, and publish it."""
+        """Wait for the checkpoint that is being written, if any, and publish it.
+
+        Raises:
+            RunStopped: If some rank could not write it; the checkpoints before it stay.
+        """
         if self._running is None:
             return
         (future, staged, step), self._running = self._running, None
-        # all ranks have written when the first one's is done: it writes the metadata last
-        future.result()
-        if self.ranks.is_first:
-            self.folder.publish(staged, step)
+        try:
+            future.result()
+            if self.ranks.is_first:
+                with clear_write_errors(staged):
+                    self.folder.publish(staged, step)
+        except OSError as error:
+            if self.ranks.is_first:
+                self.folder.clear_staging()
+            raise RunStopped(
+                f"the checkpoint of step {step} is not saved: {error}; {self.folder.last_good()}. "
+                "Go on with --resume"
+            ) from error
+
+    def _write(self, staged: Path, share: dict[str, tuple[Tensor, int]]) -> None:
+        """Write this rank's share, in a thread; returns when all ranks have written theirs.
+
+        Raises:
+            OSError: If this rank, or another one, could not write.
+        """
+        failure: Exception | None = None
+        try:
+            if self.ranks.is_first:
+                self.folder.clear_staging()
+                with clear_write_errors(staged):
+                    staged.mkdir(parents=True)
+                    text = json.dumps(self.shapes, indent=1, sort_keys=True) + "\n"
+                    (staged / SHAPES).write_text(text, encoding="utf-8")
+        except OSError as error:
+            failure = error
+        if self.ranks.all_written(failure is None):
+            try:
+                write_share(staged, self.ranks.rank, share)
+            except OSError as error:
+                failure = error
+            if self.ranks.all_written(failure is None):
+                return
+        raise failure or OSError("another process could not write its share of it")
 
     def load_last(self, state: dict[str, Tensor]) -> int:
         """Write the last checkpoint's values into tensors.
@@ -102,12 +125,7 @@ class Checkpoints:
             return 0
         step, path = max(by_step.items())
         check_shapes(path, self.shapes)
-        dcp.load(
-            state,
-            storage_reader=FileSystemReader(path),
-            process_group=self.ranks.checkpoint_group,
-            no_dist=self.ranks.mesh is None,
-        )
+        read_state(path, state)
         return step
 
 
@@ -128,14 +146,3 @@ def check_shapes(path: Path, shapes: dict[str, Any]) -> None:
                 "its centres and weights do not fit. "
                 "Take the recipe it was made with, or another --out"
             )
-
-
-@contextmanager
-def without_group_warnings() -> Iterator[None]:
-    """Silence torch's warning about writing without a process group, around a whole run.
-
-    One process writes so on purpose, and torch warns of it each time, in a thread of its own.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield

@@ -49,6 +49,14 @@ class Ranks:
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag > 0)
 
+    def all_written(self, written: bool) -> bool:
+        """True on every rank if all of them have written; asked in the thread that writes."""
+        if self.checkpoint_group is None:
+            return written
+        flag = torch.tensor(float(written))
+        dist.all_reduce(flag, dist.ReduceOp.MIN, group=self.checkpoint_group)
+        return bool(flag > 0)
+
 
 @contextmanager
 def join_ranks(device: str = "auto") -> Iterator[Ranks]:

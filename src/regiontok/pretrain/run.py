@@ -13,7 +13,7 @@ from typing import Any
 
 from regiontok.pretrain.batches import source_folder
 from regiontok.pretrain.build import build_learner, class_heads, vit_config
-from regiontok.pretrain.checkpoint import Checkpoints, without_group_warnings
+from regiontok.pretrain.checkpoint import Checkpoints
 from regiontok.pretrain.folder import PretrainFolder
 from regiontok.pretrain.loop import Loop
 from regiontok.pretrain.options import PretrainOptions
@@ -23,6 +23,7 @@ from regiontok.runs.provenance import provenance
 from regiontok.settings.pretrain_recipe import Pretrain
 from regiontok.settings.recipe import Recipe
 from regiontok.system.interrupt import interruptible
+from regiontok.system.lease import folder_lease
 
 
 def pretrain(
@@ -53,7 +54,8 @@ def pretrain(
     Raises:
         ValueError: If the recipe has no `[pretrain]` or cannot be trained, the folder holds another
             run, or the device is not there.
-        RunStopped: If the loss is not finite.
+        FolderInUse: If another process pretrains in the folder.
+        RunStopped: If the loss is not finite, or the disk is full.
         ShardError: If a shard is missing or damaged, and `options.skip` is not set.
     """
     table = recipe.pretrain
@@ -64,38 +66,66 @@ def pretrain(
         )
     options = options or PretrainOptions()
     options.check_device()
-    folder, timeline = PretrainFolder(Path(out)), Timeline(table.stage)
-    shapes = _shapes(table)
-    with without_group_warnings(), join_ranks(options.device) as ranks:
-        if ranks.is_first:  # the others would meet what it has just written
-            folder.begin(recipe, recipe_text, resume=resume, decisive_options=options.decisive)
-        ranks.wait()
-        learner = build_learner(
-            table, ranks, shard=options.shard, compile_blocks=options.compile_blocks
+    with join_ranks(options.device) as ranks, folder_lease(Path(out), rank=ranks.rank):
+        return _pretrain_in(
+            PretrainFolder(Path(out)),
+            recipe,
+            ranks=ranks,
+            options=options,
+            resume=resume,
+            recipe_text=recipe_text,
+            tell=tell,
         )
-        checkpoints = Checkpoints(folder.checkpoints(keep=options.keep), ranks, shapes)
-        start = checkpoints.load_last(learner.state()) if resume else 0
-        cache = Path(options.cache) if options.cache else folder.path / "data"
-        if ranks.is_first:
-            _write_sources(table, cache)
-            folder.add_start(_provenance(recipe, ranks, start))
-            folder.rewind_to(start)
-        ranks.wait()
-        # a terminal and torchrun both signal every rank, so several of them mean no more than one
-        with interruptible(insist=ranks.world == 1) as flag:
-            loop = Loop(
-                table=table,
-                folder=folder,
-                options=options,
-                ranks=ranks,
-                learner=learner,
-                checkpoints=checkpoints,
-                timeline=timeline,
-                cache=cache,
-                tell=tell,
-                flag=flag,
-            )
-            return loop.run(start)
+
+
+def _pretrain_in(
+    folder: PretrainFolder,
+    recipe: Recipe,
+    *,
+    ranks: Ranks,
+    options: PretrainOptions,
+    resume: bool,
+    recipe_text: str,
+    tell: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """`pretrain` in a folder in which no other run pretrains."""
+    table = recipe.pretrain
+    assert table is not None
+    damaged: list[str] = []
+    if ranks.is_first:  # the others would meet what it has just written
+        folder.begin(recipe, recipe_text, resume=resume, decisive_options=options.decisive)
+        damaged = folder.checkpoints().set_aside_damaged()
+    ranks.wait()
+    learner = build_learner(
+        table, ranks, shard=options.shard, compile_blocks=options.compile_blocks
+    )
+    checkpoints = Checkpoints(folder.checkpoints(keep=options.keep), ranks, _shapes(table))
+    start = checkpoints.load_last(learner.state()) if resume else 0
+    cache = Path(options.cache) if options.cache else folder.path / "data"
+    if ranks.is_first:
+        _write_sources(table, cache)
+        folder.add_start(_provenance(recipe, ranks, start))
+        folder.rewind_to(start)
+        for text in damaged:
+            note = {"kind": "note", "step": start, "text": text}
+            folder.record(note)
+            tell(note)
+    ranks.wait()
+    # a terminal and torchrun both signal every rank, so several of them mean no more than one
+    with interruptible(insist=ranks.world == 1) as flag:
+        loop = Loop(
+            table=table,
+            folder=folder,
+            options=options,
+            ranks=ranks,
+            learner=learner,
+            checkpoints=checkpoints,
+            timeline=Timeline(table.stage),
+            cache=cache,
+            tell=tell,
+            flag=flag,
+        )
+        return loop.run(start)
 
 
 def _shapes(table: Pretrain) -> dict[str, Any]:

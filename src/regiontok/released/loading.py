@@ -17,6 +17,7 @@ from regiontok.released.pooling import PoolStage
 from regiontok.released.vlm import ReleasedVLM
 from regiontok.settings import registry
 from regiontok.system.checkpoint import locate, weight_files
+from regiontok.system.devices import resolve_device
 from regiontok.system.errors import first_line
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, quiet_transformers
@@ -133,7 +134,7 @@ def load_model_and_processor(
         ) from None
     options = {} if attention is None else {"attn_implementation": attention}
     model = load_pretrained(AutoModelForImageTextToText, folder, name, dtype=dtype, **options)
-    return model.to(device).eval(), processor
+    return model.to(resolve_device(device)).eval(), processor
 
 
 def _with_tokenizer(name: str, folder: Path, revision: str | None) -> Path:

@@ -114,8 +114,8 @@ class ClassCentres(nn.Module):
 
     After backward, `gradients` holds each head's `RowGradient`. The centres are no part of
     autograd's graph and need `RowAdam`. Keep this module outside DDP and FSDP, which would average
-    or re-shard what ranks hold apart; its state dict holds DTensors, which
-    `torch.distributed.checkpoint` loads on any number of ranks.
+    or re-shard what ranks hold apart; its state dict holds DTensors, whose rows
+    any number of ranks can read.
 
     Args:
         heads: the heads, in the order of the reports.

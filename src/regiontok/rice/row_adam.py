@@ -118,8 +118,7 @@ class RowAdam:
     def state_dict(self) -> dict[str, Float[Tensor, "K d"] | Int[Tensor, "K"]]:
         """The moments and steps of every head, as DTensors where there is a mesh.
 
-        They share memory with the state, so that `torch.distributed.checkpoint.load` into them is
-        all that loading needs.
+        They share memory with the state, so that copying into them is all that loading needs.
         """
         return {
             f"{head.name}.{kind}": sharded(value, head.classes, self.centres.mesh)

@@ -11,3 +11,7 @@ class OtherRun(RegiontokError, ValueError):
 
 class RunStopped(RegiontokError, ValueError):
     """A run ended before its last step; the message says why, and how to go on."""
+
+
+class NoWholeCheckpoint(RegiontokError, ValueError):
+    """A run has checkpoints, and all of them are damaged; the message says how each is."""

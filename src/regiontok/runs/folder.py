@@ -23,6 +23,8 @@ from typing import Any
 from regiontok.runs.errors import OtherRun
 from regiontok.settings.recipe import Recipe, to_toml
 from regiontok.system.files import replacing
+from regiontok.system.lease import LEASE
+from regiontok.system.writing import clear_write_errors
 
 RECENT = 20  # steps whose losses are averaged for a run's result
 
@@ -93,7 +95,7 @@ class RunFolder:
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the log; it is handed to the system before this returns."""
-        with self.log.open("a", encoding="utf-8") as file:
+        with clear_write_errors(self.log), self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def entries(self) -> list[dict[str, Any]]:
@@ -120,7 +122,7 @@ class RunFolder:
     def _refuse_foreign_files(self) -> None:
         """Raise if the folder holds files that no start of a run has left."""
         names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
-        leftovers = ("recipe.toml", "options.json")
+        leftovers = ("recipe.toml", "options.json", LEASE)
         if any(name not in leftovers and not name.endswith(".part") for name in names):
             raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
 
@@ -138,7 +140,8 @@ class RunFolder:
         )
 
     def _write(self, name: str, text: str) -> None:
-        with replacing(self.path / name) as temporary:
+        path = self.path / name
+        with clear_write_errors(path), replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

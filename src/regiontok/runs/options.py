@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from regiontok.system.choices import check_choice
+from regiontok.system.devices import device_kind, resolve_device
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -42,7 +40,11 @@ class RunOptions:
     def __post_init__(self) -> None:
         self._require_at_least(0, "per_device", "workers")
         self._require_at_least(1, "save_every", "keep", "stop_after")
-        check_choice("device", self.device, DEVICES)
+        if device_kind(self.device) not in DEVICES or ":" in self.device:
+            raise ValueError(
+                f"a run takes device 'auto', 'cpu' or 'cuda', not {self.device!r}; one GPU of "
+                "several is chosen by CUDA_VISIBLE_DEVICES=1, and several by the launcher"
+            )
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -53,10 +55,9 @@ class RunOptions:
         """Raise if the device is not there.
 
         Raises:
-            ValueError: If a GPU is asked for by name and torch finds none.
+            NoDevice: If a GPU is asked for by name and torch finds none.
         """
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device 'cuda': torch finds no GPU here; choose 'cpu' or 'auto'")
+        resolve_device(self.device)
 
     def _require_at_least(self, least: int, *names: str) -> None:
         for name in names:

@@ -12,10 +12,12 @@ import torch
 
 from regiontok.core.picture import Picture
 from regiontok.model.config import RegionVLMConfig
+from regiontok.model.visual import embedding_width
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.loading import from_vlm
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.checkpoint import locate, read_json
+from regiontok.system.devices import resolve_device
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -87,7 +89,7 @@ def open_token_source(
 
 
 def _of_trained(name: str, regions: str, segmenter: str, *, device: str, dtype: str) -> TokenSource:
-    model = RegionVLM.from_pretrained(name, dtype=dtype).to(device).eval()
+    model = RegionVLM.from_pretrained(name, dtype=dtype).to(resolve_device(device)).eval()
     replaced = {key: text for key, text in (("regions", regions), ("segmenter", segmenter)) if text}
     settings = model.config.answering_settings
     if replaced:
@@ -102,7 +104,7 @@ def _of_trained(name: str, regions: str, segmenter: str, *, device: str, dtype: 
     return TokenSource(
         name=name,
         model_type=model.config.model_type,
-        width=text_config.hidden_size,
+        width=embedding_width(model),
         identity=json.dumps(
             [settings.model_dump(), model.config.visual_identity, _hash_of_learned(model)]
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,16 +15,20 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
     The block may write a file there or make a folder; a folder takes the place of the one that
-    stood at `path`. If the block fails, nothing stays. What a killed process left behind is cleared
-    away by the next one that writes the same path; two processes must not do so at once.
+    stood at `path`. Its bytes are on the disk before it is renamed, so that a power cut leaves no
+    empty file under the final name. If the block fails, nothing stays. What a killed process left
+    behind is cleared away by the next one that writes the same path; two processes must not do so
+    at once.
     """
     temporary = path.with_name(f".{path.name}.part")
     _remove(temporary)
     try:
         yield temporary
+        flush(temporary)
         if temporary.is_dir() and path.exists():
             _remove(path)
         os.replace(temporary, path)
+        flush_entry(path.parent)
     finally:
         _remove(temporary)
 
@@ -38,6 +43,34 @@ def replacing_shared(path: Path) -> Iterator[Path]:
     with replacing(private_path) as temporary:
         yield temporary
     os.replace(private_path, path)
+    flush_entry(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                flush_entry(Path(folder, name))
+            flush_entry(Path(folder))
+    else:
+        flush_entry(path)
+
+
+def flush_entry(path: Path) -> None:
+    """Wait until a file's bytes, or the names in a folder, are on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except (PermissionError, FileNotFoundError):  # a folder on Windows, or a link to nothing
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # some file systems cannot flush a folder, or a file that is open for reading
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS):
+            raise
+    finally:
+        os.close(handle)
 
 
 def _remove(path: Path) -> None:

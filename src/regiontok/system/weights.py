@@ -7,8 +7,12 @@ command that converts the file.
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +73,40 @@ def _pickled_tensors(path: Path, converted: Path) -> dict[str, Tensor]:
     )
     tensors: dict[str, Tensor] = content
     return tensors
+
+
+@contextmanager
+def tensors_only() -> Iterator[None]:
+    """Make every `torch.load` of this process, in whatever library, one with `weights_only=True`.
+
+    DeepSpeed asks for the opposite when it goes on from a checkpoint. The classes of its own that
+    its checkpoints hold, numbers of the loss scaler, are let through.
+    """
+    forced, released = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    before = {name: os.environ.pop(name, None) for name in (forced, released)}
+    os.environ[forced] = "1"
+    try:
+        with torch.serialization.safe_globals(_deepspeed_classes()):
+            yield
+    finally:
+        del os.environ[forced]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def _deepspeed_classes() -> list[Any]:
+    """The classes that DeepSpeed's checkpoints of the optimiser hold, if it is in use."""
+    names = {
+        "deepspeed.runtime.fp16.loss_scaler": ("LossScaler", "DynamicLossScaler"),
+        "deepspeed.runtime.zero.config": ("ZeroStageEnum",),
+        "deepspeed.utils.tensor_fragment": ("fragment_address",),
+    }
+    return [
+        getattr(module, name)
+        for module_name, class_names in names.items()
+        if (module := sys.modules.get(module_name))
+        for name in class_names
+        if hasattr(module, name)
+    ]
 
 
 def _is_tensors_by_name(content: Any) -> bool:

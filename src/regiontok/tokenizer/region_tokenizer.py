@@ -22,6 +22,7 @@ from regiontok.core.tokens import Tokens
 from regiontok.methods import Encoder, Place, Pool, RegionStep, Segmenter, Transform
 from regiontok.settings import registry
 from regiontok.settings.recipe import Recipe, TokenizerSettings, load_recipe, to_toml
+from regiontok.system.devices import resolve_device
 from regiontok.system.files import replacing
 from regiontok.tokenizer.clock import Clock
 from regiontok.tokenizer.head import VisualHead
@@ -80,6 +81,7 @@ class RegionTokenizer(nn.Module):
         device: str = "cpu",
     ) -> None:
         super().__init__()
+        device = resolve_device(device)
         self.regionizer = Regionizer(
             resolve_encoder(encoder).on(device),
             segmenter=segmenter,

@@ -31,6 +31,7 @@ Time is operations over (devices * peak * `hardware.MFU`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Stage
 from regiontok.train.parts import parameter_counts
 
+# What families call the width of the feed-forward layer; those that do not say take 4 h.
+_FEED_FORWARD = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "dff")
 USABLE = 0.9  # of a device's memory: the allocator and the library need the rest
 
 
@@ -72,17 +75,24 @@ class Shape:
         >>> shape.feed_forward, shape.vocabulary
         (11008, 32000)
         """
-        heads = config.num_attention_heads
-        head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        key_heads = getattr(config, "num_key_value_heads", None) or heads
+        width = config.hidden_size
+        heads = _first_of(config, ("num_attention_heads",), 1)  # a state-space model has none
+        head_width = _first_of(config, ("head_dim",), width // heads)
+        key_heads = _first_of(config, ("num_key_value_heads",), heads)
         return cls(
             layers=config.num_hidden_layers,
-            width=config.hidden_size,
+            width=width,
             queries=heads * head_width,
             keys=key_heads * head_width,
-            feed_forward=config.intermediate_size,
+            feed_forward=_first_of(config, _FEED_FORWARD, 4 * width),
             vocabulary=config.vocab_size,
         )
+
+
+def _first_of(config: Any, names: Sequence[str], default: int) -> int:
+    """The first of some fields of a config that is there and a number; families name them apart."""
+    values = (getattr(config, name, None) for name in names)
+    return next((value for value in values if isinstance(value, int) and value), default)
 
 
 @dataclass(frozen=True)

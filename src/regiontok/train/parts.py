@@ -8,13 +8,17 @@ Differs: LoRA is merged at the end of its stage, so that every stage's folder ho
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Stage
+from regiontok.system.errors import first_line
 from regiontok.system.need import need
 
 # A part's parameters by the start of their name.
@@ -57,12 +61,20 @@ def set_trainable(model: RegionVLM, stage: Stage) -> RegionVLM:
 
 
 def _add_lora(model: RegionVLM, stage: Stage) -> None:
-    """Wrap the language model in fresh adapters around all of its matrices but the last one."""
+    """Wrap the language model in fresh adapters around all of its matrices but the last one.
+
+    Raises:
+        ValueError: If there are no adapters for this kind of language model.
+    """
     assert stage.lora is not None
     peft = need("peft", extra="train")
     modules = dict(model.language_model.named_modules())
+    last = model.get_output_embeddings()
+    # GPT-2's matrices are a class of their own, and lie the other way round
     matrices = {
-        name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)
+        name: module
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear | Conv1D) and module is not last
     }
     embedding = next(
         name for name, module in modules.items() if module is model.get_input_embeddings()
@@ -72,7 +84,8 @@ def _add_lora(model: RegionVLM, stage: Stage) -> None:
         r=stage.lora.rank,
         lora_alpha=stage.lora.alpha,
         lora_dropout=stage.lora.dropout,
-        target_modules=sorted(matrices - {"lm_head"}),
+        target_modules=sorted({name.rpartition(".")[2] for name in matrices}),
+        fan_in_fan_out=all(isinstance(module, Conv1D) for module in matrices.values()),
         # a delimiter of the vocabulary learns: one row of the embedding, in full
         trainable_token_indices=(
             {embedding.rpartition(".")[2]: [delimiter]} if delimiter >= 0 else None
@@ -81,7 +94,43 @@ def _add_lora(model: RegionVLM, stage: Stage) -> None:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stage.seed)
-        model.language_model = peft.get_peft_model(model.language_model, config)
+        try:
+            model.language_model = peft.get_peft_model(model.language_model, config)
+        except ValueError as error:  # peft refuses some matrices of state-space models
+            raise ValueError(
+                f"stage {stage.name!r}: no LoRA for {type(model.language_model).__name__} "
+                f"({first_line(error)}); train it without lora"
+            ) from error
+
+
+@contextmanager
+def training_mode(model: RegionVLM, stage: Stage) -> Iterator[None]:
+    """The stage's framing and gradient checkpointing, and no cache of keys and values.
+
+    Training never reads that cache.
+    """
+    config = model.language_model.config
+    use_cache = getattr(config, "use_cache", None)
+    config.use_cache = False
+    # some versions of transformers name these methods after activations
+    enable = (
+        getattr(model, "activation_checkpointing_enable", None)
+        or model.gradient_checkpointing_enable
+    )
+    disable = (
+        getattr(model, "activation_checkpointing_disable", None)
+        or model.gradient_checkpointing_disable
+    )
+    model.framing = stage.framing
+    if stage.checkpointing:
+        enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if stage.checkpointing:
+            disable()
+        model.framing = None
+        config.use_cache = use_cache
 
 
 def merge_lora(model: RegionVLM) -> RegionVLM:
@@ -91,20 +140,24 @@ def merge_lora(model: RegionVLM) -> RegionVLM:
     return model
 
 
+def adapts_matrices_only(model: nn.Module) -> bool:
+    """True if every adapter is around one matrix; peft also adapts experts that are stacked."""
+    adapters: list[Any] = [module for module in model.modules() if hasattr(module, "lora_A")]
+    return all(isinstance(adapter.base_layer, nn.Linear | Conv1D) for adapter in adapters)
+
+
 def merge_lora_state(model: RegionVLM, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """`merge_lora` for a gathered state dict, where no process holds the whole model.
 
     Args:
-        model: the wrapped model, which knows each adapter's scale.
+        model: the wrapped model, which knows each adapter's scale and which way its matrix lies.
         state: its gathered state dict.
 
     Returns:
         A state dict with LoRA's products added and the names of the plain model.
     """
-    scales = {
-        name: module.scaling["default"]
-        for name, module in model.named_modules()
-        if hasattr(module, "lora_A")
+    adapters: dict[str, Any] = {
+        name: module for name, module in model.named_modules() if hasattr(module, "lora_A")
     }
     merged = {}
     for key, value in state.items():
@@ -113,7 +166,10 @@ def merge_lora_state(model: RegionVLM, state: dict[str, Tensor]) -> dict[str, Te
         layer, is_adapted, suffix = key.partition(".base_layer.")
         if is_adapted and suffix == "weight":
             up, down = (state[f"{layer}.lora_{letter}.default.weight"].float() for letter in "BA")
-            value = (value.float() + scales[layer] * (up @ down)).to(value.dtype)
+            adapter = adapters[layer]
+            product = adapter.scaling["default"] * (up @ down)
+            product = product.T if adapter.fan_in_fan_out else product
+            value = (value.float() + product).to(value.dtype)
         plain = f"{layer}.{suffix}" if is_adapted else key
         merged[plain.replace("language_model.base_model.model.", "language_model.", 1)] = value
     return merged

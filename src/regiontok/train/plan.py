@@ -22,6 +22,7 @@ from regiontok.data.lengths import Measure, measure
 from regiontok.data.mask_free import LargestVisualTokens
 from regiontok.data.records import RecordBuffer, Records, RecordSource, read, split
 from regiontok.data.sampler import EpochOrder, record_pools
+from regiontok.data.visual_tokens import NO_REGIONS
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Recipe, Stage
 from regiontok.system.hardware import MFU, Hardware
@@ -61,6 +62,8 @@ class StagePlan:
         tokens: least, quartiles, 95 %, most and mean of the measured samples' tokens, visual ones
             included.
         visual: mean number of visual tokens of a sample.
+        without_regions: share of the measured samples with pictures whose regions cannot be made,
+            say because a budget asks for more regions than there are; they are set aside.
         steps: optimiser steps.
         division: how a step's batch is divided.
         memory: bytes on one device without gradient checkpointing.
@@ -80,6 +83,7 @@ class StagePlan:
     without_masks: int
     tokens: dict[str, float]
     visual: float
+    without_regions: float
     steps: int
     division: Division
     memory: Memory
@@ -203,6 +207,7 @@ def _plan_stage(
         without_masks=measured.images_without_masks,
         tokens=spread(lengths),
         visual=float(measured.visual[measured.keep].mean()),
+        without_regions=_share_without_regions(measured),
         steps=steps,
         division=division,
         memory=plain,
@@ -211,6 +216,11 @@ def _plan_stage(
         fits=used.total < USABLE * hardware.memory,
         hours=_hours(model, stage, hardware, steps=steps, row=row, mean=float(lengths.mean())),
     )
+
+
+def _share_without_regions(measured: Measure) -> float:
+    failing = sum(reason.startswith(NO_REGIONS) for reason in measured.reasons.values())
+    return failing / max(int(measured.with_images.sum()), 1)
 
 
 def _hours(

@@ -17,6 +17,7 @@ from regiontok.runs.provenance import provenance
 from regiontok.runs.trackers import check_tracker
 from regiontok.settings.recipe import Recipe
 from regiontok.system.interrupt import interruptible
+from regiontok.system.lease import folder_lease
 from regiontok.train.build import BuiltModel, build_model, check_stages, model_settings
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
@@ -51,13 +52,35 @@ def train(
     Raises:
         ValueError: If the recipe cannot be trained, the folder holds another run, or the device is
             not there.
-        RunStopped: If the loss is not finite, or memory is out.
+        FolderInUse: If another process trains in the folder.
+        RunStopped: If the loss is not finite, memory is out, or the disk is full.
     """
     options = options or TrainOptions()
     check_stages(recipe)
     _check_options(options)
-    is_first = PartialState(cpu=options.device == "cpu").is_main_process
-    folder = TrainFolder(Path(out))
+    rank = PartialState(cpu=options.device == "cpu").process_index
+    with folder_lease(Path(out), rank=rank):
+        return _train_in(
+            TrainFolder(Path(out)),
+            recipe,
+            options=options,
+            resume=resume,
+            recipe_text=recipe_text,
+            tell=tell,
+        )
+
+
+def _train_in(
+    folder: TrainFolder,
+    recipe: Recipe,
+    *,
+    options: TrainOptions,
+    resume: bool,
+    recipe_text: str,
+    tell: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """`train` in a folder in which no other process trains."""
+    is_first = PartialState().is_main_process
     if is_first:  # the others would meet what it has just written
         folder.begin(recipe, recipe_text, resume=resume, decisive_options=options.decisive)
     PartialState().wait_for_everyone()

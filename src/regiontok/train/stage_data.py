@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from regiontok.data.labels import Labeller
 from regiontok.data.lengths import Measure, measure
 from regiontok.data.mask_free import LargestVisualTokens, MaskFree
 from regiontok.data.record import RecordError
-from regiontok.data.records import Records, read, split
+from regiontok.data.records import Records, read, set_aside_notes, split
 from regiontok.data.sampler import EpochOrder, Row, record_pools
 from regiontok.model.visual import features_serve
 from regiontok.settings.recipe import Recipe, Stage
@@ -44,6 +44,7 @@ class StageData:
         held_out: a function that reads the examples kept for evaluation anew.
         samples: how many records are trained on.
         set_aside: how many records are not, by reason.
+        notes: what is to be said of the records that are set aside, the first of each reason named.
         measure: true lengths of all records.
         longest: tokens of the longest row.
     """
@@ -57,6 +58,7 @@ class StageData:
     held_out: Callable[[], list[Example]]
     samples: int
     set_aside: dict[str, int]
+    notes: list[str]
     measure: Measure
     longest: int
 
@@ -131,9 +133,20 @@ def load_stage_data(
         held_out=partial(_readable_examples, strict, held_indices),
         samples=int(measured.keep.sum()),
         set_aside=dict(Counter(reasons.values()) + records.counts),
+        notes=_notes(records, reasons),
         measure=measured,
         longest=stage.max_length if stage.pack else int(measured.lengths[measured.keep].max()),
     )
+
+
+def _notes(records: Records, reasons: Mapping[int, str]) -> list[str]:
+    """A line for each reason for which records are set aside, but for those held out."""
+    measured = [
+        records.as_set_aside(index, reason)
+        for index, reason in sorted(reasons.items())
+        if reason != HELD_OUT
+    ]
+    return set_aside_notes([*records.set_aside, *measured])
 
 
 def _order(records: Records, measured: Measure, stage: Stage, train: np.ndarray) -> EpochOrder:

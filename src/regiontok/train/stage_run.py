@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,18 +23,30 @@ from regiontok.model.vlm import RegionVLM
 from regiontok.runs.errors import RunStopped
 from regiontok.runs.folder import recent_loss
 from regiontok.runs.trackers import tensorboard_writer
-from regiontok.settings.recipe import Recipe, Stage
+from regiontok.settings.recipe import Recipe
+from regiontok.system.errors import first_line
 from regiontok.system.files import replacing
+from regiontok.system.weights import tensors_only
+from regiontok.system.writing import clear_write_errors
+from regiontok.train.arguments import idle_gpus_note
 from regiontok.train.batching import BatchOrder, Division, divide_batch
 from regiontok.train.build import BuiltModel, load_tokenizer, loads_bfloat16, model_settings
 from regiontok.train.estimate import most_samples
 from regiontok.train.evaluate import evaluate_vlm
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
-from regiontok.train.parts import merge_lora, merge_lora_state, parameter_counts, set_trainable
+from regiontok.train.parts import (
+    adapts_matrices_only,
+    merge_lora,
+    merge_lora_state,
+    parameter_counts,
+    set_trainable,
+    training_mode,
+)
 from regiontok.train.stage_data import StageData, load_stage_data
 from regiontok.train.stopping import StopAfter, is_out_of_memory, memory_advice
 from regiontok.train.trainer import StageTrainer
+from regiontok.train.trial import try_stage
 
 CPU_SAMPLES = 16  # of one pass at most, where no formula says what fits
 
@@ -89,17 +101,19 @@ class StageRun:
         # a stage may have another precision than the one before
         for state in (AcceleratorState, GradientState):
             state._reset_state()
+        damaged = self.checkpoints.set_aside_damaged() if self.is_first else []
+        PartialState().wait_for_everyone()
         checkpoints = self.checkpoints.by_step()
         step = max(checkpoints, default=0)
         set_trainable(self.built.model, self.stage)
-        self._begin_log(step)
+        self._begin_log(step, damaged)
         trainer = self._trainer(step, stop)
-        if trainer.is_divided and self.stage.lora and self._learns_delimiter:
-            raise ValueError(
-                f"stage {self.stage.name!r}: a delimiter of the vocabulary under LoRA cannot learn "
-                "in a divided model: take ddp.yaml"
-            )
-        with _training_mode(self.built.model, self.stage):
+        if trainer.is_divided and self.stage.lora:
+            self._check_divided_lora()
+        if self.is_first and not step:
+            answers = bool(self.options.held_out and self.options.answers)
+            try_stage(self.built.model, self.stage, answers=answers and not trainer.is_divided)
+        with training_mode(self.built.model, self.stage):
             self._run_trainer(trainer, checkpoints.get(step))
         if stop.stopped:
             return {"step": trainer.state.global_step}
@@ -135,9 +149,15 @@ class StageRun:
             most_per_device=self.options.per_device or self._most_per_device(),
         )
 
-    @property
-    def _learns_delimiter(self) -> bool:
-        return self.built.model.config.delimiter_token_id >= 0
+    def _check_divided_lora(self) -> None:
+        """Raise if what LoRA adapts cannot be merged in a divided model."""
+        if self.built.model.config.delimiter_token_id >= 0:
+            subject = "a delimiter of the vocabulary under LoRA cannot learn"
+        elif not adapts_matrices_only(self.built.model):
+            subject = "adapters of stacked experts cannot be merged"
+        else:
+            return
+        raise ValueError(f"stage {self.stage.name!r}: {subject} in a divided model: take ddp.yaml")
 
     def _most_per_device(self) -> int:
         """Samples of one pass that fit on a device, by the formulas."""
@@ -151,8 +171,13 @@ class StageRun:
             half=loads_bfloat16(self.recipe),
         )
 
-    def _begin_log(self, step: int) -> None:
-        """Forget what was logged after the checkpoint, and log the start of the stage."""
+    def _begin_log(self, step: int, notes: Sequence[str]) -> None:
+        """Forget what was logged after the checkpoint, and log the start of the stage.
+
+        Args:
+            step: steps of the stage that were taken.
+            notes: what is to be said at its start, before what its data has to say.
+        """
         entry = {
             "kind": "stage",
             "step": step,
@@ -167,6 +192,9 @@ class StageRun:
         }
         if self.is_first:
             self.folder.rewind_to(self.index, step)
+        idle = idle_gpus_note(self.options.device)
+        for text in filter(None, [*notes, idle, *self.data.notes]):
+            self._record({"kind": "note", "step": step, "text": text})
         self._record(entry)
 
     def _trainer(self, step: int, stop: StopAfter) -> StageTrainer:
@@ -212,7 +240,15 @@ class StageRun:
 
     def _run_trainer(self, trainer: StageTrainer, checkpoint: Path | None) -> None:
         try:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            with tensors_only():
+                trainer.train(
+                    resume_from_checkpoint=None if checkpoint is None else str(checkpoint)
+                )
+        except UnpicklingError as error:
+            raise RunStopped(
+                f"{checkpoint} was not read: it holds more than tensors and numbers, which could "
+                f"be code ({first_line(error)}). Delete {checkpoint}, and say --resume again"
+            ) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -252,7 +288,8 @@ class StageRun:
         self.built.model.requires_grad_(True)
         if self.is_first:
             self.folder.add_metrics(self.stage.name, metrics)
-            with replacing(self.folder.stage_model(self.index, self.stage.name)) as temporary:
+            saved = self.folder.stage_model(self.index, self.stage.name)
+            with clear_write_errors(saved), replacing(saved) as temporary:
                 model.save_pretrained(temporary, state_dict=state)
                 self._processor().save_pretrained(temporary)
             shutil.rmtree(self.checkpoints.path, ignore_errors=True)
@@ -274,33 +311,3 @@ class StageRun:
             entry = {"stage": self.index + 1, **entry}
             self.folder.record(entry)
             self.tell(entry)
-
-
-@contextmanager
-def _training_mode(model: RegionVLM, stage: Stage) -> Iterator[None]:
-    """The stage's framing and gradient checkpointing, and no cache of keys and values.
-
-    Training never reads that cache.
-    """
-    config = model.language_model.config
-    use_cache = getattr(config, "use_cache", None)
-    config.use_cache = False
-    # some versions of transformers name these methods after activations
-    enable = (
-        getattr(model, "activation_checkpointing_enable", None)
-        or model.gradient_checkpointing_enable
-    )
-    disable = (
-        getattr(model, "activation_checkpointing_disable", None)
-        or model.gradient_checkpointing_disable
-    )
-    model.framing = stage.framing
-    if stage.checkpointing:
-        enable({"use_reentrant": False})
-    try:
-        yield
-    finally:
-        if stage.checkpointing:
-            disable()
-        model.framing = None
-        config.use_cache = use_cache

@@ -17,13 +17,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from regiontok.runs.checkpoints import CheckpointFolder
 from regiontok.runs.errors import RunStopped
 from regiontok.settings.recipe import Stage
 from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.logs import module_logger
+from regiontok.system.writing import clear_write_errors
+from regiontok.train.arguments import training_arguments
 from regiontok.train.batching import BatchOrder
 from regiontok.train.parts import parameter_groups
 
@@ -113,6 +115,10 @@ class StageTrainer(Trainer):
 
         A step whose answers are all cut away has loss 0 and teaches nothing: without a supervised
         token the mean would be 0 / 0.
+
+        Raises:
+            RunStopped: If the regions of a picture cannot be made; the message names the picture
+                and the records of the batch.
         """
         step = self.state.global_step
         if num_items_in_batch is not None and int(num_items_in_batch) == 0:
@@ -124,9 +130,17 @@ class StageTrainer(Trainer):
                 self.stage.max_length,
             )
             num_items_in_batch = num_items_in_batch + 1
-        return super().training_step(
-            model, inputs | {"draw": self.epoch_of_step(step)}, num_items_in_batch
-        )
+        inputs = inputs | {"draw": self.epoch_of_step(step)}
+        try:
+            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return loss
+        except ValueError as error:
+            raise RunStopped(
+                f"stage {self.stage.name!r}, step {step + 1}: {error}"
+                f"{_failing_pictures(self._plain_model, inputs.get('pictures', ()))}; "
+                f"{self.checkpoints.last_good()}. The batch: {self._batch_names()}. Leave the "
+                "record out, or take steps that make regions of every picture"
+            ) from error
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with a learning rate for each part."""
@@ -151,14 +165,17 @@ class StageTrainer(Trainer):
             values = {name: value for name, value in logs.items() if name != "epoch"}
             self.record({"kind": kind, "step": self.state.global_step, **values})
 
+    def _batch_names(self, step: int | None = None) -> str:
+        """The rows of a step's batch, the running one's if none is named."""
+        batch = self.order.rows_of_step(self.state.global_step if step is None else step)
+        names = ", ".join(self.row_name(row) for row in batch[:NAMED_ROWS])
+        return f"{names}{' ...' if len(batch) > NAMED_ROWS else ''}"
+
     def _stop_at_bad_loss(self, loss: float) -> None:
         step = self.state.global_step
-        batch = self.order.rows_of_step(step - 1)
-        names = ", ".join(self.row_name(row) for row in batch[:NAMED_ROWS])
-        ellipsis = " ..." if len(batch) > NAMED_ROWS else ""
         raise RunStopped(
             f"stage {self.stage.name!r}, step {step}: the loss is {loss} or its gradient is not "
-            f"finite; {self.checkpoints.last_good()}. The batch: {names}{ellipsis}. "
+            f"finite; {self.checkpoints.last_good()}. The batch: {self._batch_names(step - 1)}. "
             f"Lower learning_rate ({self.stage.learning_rate}), raise warmup "
             "or set precision = 'fp32'"
         )
@@ -187,19 +204,31 @@ class StageTrainer(Trainer):
         return super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint aside, by all processes; the first one then publishes it."""
+        """Write a checkpoint aside, by all processes; the first one then publishes it.
+
+        Raises:
+            RunStopped: If it cannot be written, say because the disk is full.
+        """
         if self.is_world_process_zero():
             self.checkpoints.clear_staging()
         self.accelerator.wait_for_everyone()
+        step = self.state.global_step
+        staged = self.checkpoints.staging / f"checkpoint-{step}"
         self._is_staging = True
         try:
-            super()._save_checkpoint(model, trial)
+            with clear_write_errors(staged):
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if self.is_world_process_zero():
+                    self.checkpoints.publish(staged, step)
+        except OSError as error:
+            self.checkpoints.clear_staging()
+            raise RunStopped(
+                f"stage {self.stage.name!r}: the checkpoint of step {step} is not saved: {error}; "
+                f"{self.checkpoints.last_good()}. Go on with --resume"
+            ) from error
         finally:
             self._is_staging = False
-        self.accelerator.wait_for_everyone()
-        if self.is_world_process_zero():
-            step = self.state.global_step
-            self.checkpoints.publish(self.checkpoints.staging / f"checkpoint-{step}", step)
         self.accelerator.wait_for_everyone()
 
     def _save(
@@ -241,44 +270,13 @@ class StageTrainer(Trainer):
                 parameter.copy_(saved[name])
 
 
-def training_arguments(
-    stage: Stage, order: BatchOrder, folder: Path, **arguments: Any
-) -> TrainingArguments:
-    """A stage as transformers' arguments.
-
-    Args:
-        stage: the stage of the recipe.
-        order: which knows the division of a batch and the number of steps.
-        folder: the output folder.
-        arguments: further fields.
-    """
-    bf16 = (
-        stage.precision == "bf16" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    )
-    schedules = {"constant": "constant_with_warmup"}
-    return TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=order.division.per_device,
-        gradient_accumulation_steps=order.division.accumulate,
-        num_train_epochs=1,
-        max_steps=order.steps,
-        learning_rate=stage.learning_rate,
-        lr_scheduler_type=schedules.get(stage.schedule, stage.schedule),
-        warmup_steps=math.ceil(stage.warmup * order.steps),
-        weight_decay=stage.weight_decay,
-        max_grad_norm=stage.max_grad_norm,
-        optim="adamw_torch",
-        bf16=bf16,
-        seed=stage.seed,
-        data_seed=stage.seed,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        logging_strategy="steps",
-        remove_unused_columns=False,
-        label_names=["labels"],
-        ignore_data_skip=True,
-        disable_tqdm=True,
-        save_total_limit=None,
-        ddp_find_unused_parameters=False,
-        **arguments,
-    )
+def _failing_pictures(model: Any, pictures: Sequence[Any]) -> str:
+    """Which pictures of a batch have no regions, for a message; "" if all of them have some."""
+    names = []
+    for picture in pictures:
+        try:
+            with torch.no_grad():
+                model.see([picture])
+        except ValueError:
+            names.append(str(getattr(picture, "name", "a cached picture")))
+    return f" ({', '.join(names[:NAMED_ROWS])})" if names else ""

@@ -14,6 +14,7 @@ from torch import Tensor
 from regiontok.core.picture import Picture
 from regiontok.segment.prompted.everything import CanvasPlacement
 from regiontok.system.checkpoint import read_json
+from regiontok.system.devices import resolve_device
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, quiet_transformers
 
@@ -77,7 +78,7 @@ class Promptable:
             positions = deepcopy(module.prompt_encoder.shared_embedding)
             module = module.to(dtype)
             module.prompt_encoder.shared_embedding = positions
-        module = module.to(device).eval().requires_grad_(False)
+        module = module.to(resolve_device(device)).eval().requires_grad_(False)
         if compiled:
             # Apart, as the prompt encoder between them takes no time. The granularities' prompts
             # fill batches of 64, so that shapes stay.
