@@ -86,6 +86,7 @@ NEEDED = {
     "train": ("train/colour",),
     "pretrain": ("rice/pretrain_b16",),
     "chat": ("model",),
+    "compare": ("model", "--images", "photo.jpg", "--ask", "What?"),
     "export": ("model", "photo.jpg"),
     "check": (),
 }

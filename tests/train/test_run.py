@@ -197,7 +197,11 @@ def test_a_picture_whose_regions_cannot_be_made_is_set_aside_and_named(blank, tm
 
 def test_regions_that_fail_in_training_name_picture_and_record(blank, tmp_path, monkeypatch):
     """As steps may that draw anew in each epoch."""
-    monkeypatch.setattr(VisualTokens, "_token_counts", lambda self, pictures: [3] * len(pictures))
+    monkeypatch.setattr(
+        VisualTokens,
+        "_count_together",
+        lambda self, pictures: self._counts.update(dict.fromkeys(pictures, 3)),
+    )
     recipe = toy_recipe({**blank["stage"], "steps": 4}, tokenizer=blank["tokenizer"])
     with pytest.raises(
         RunStopped, match=r"k=3 regions cannot be reached.*2\.png\);.* The batch: r2\. Leave"

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from regiontok.cli import completion
-from regiontok.cli.terminal import json_alone
+from regiontok.cli.terminal import clear_errors, json_alone
 
 JsonFlag = Annotated[
     bool,
@@ -55,9 +55,6 @@ class CommandGroup(TyperGroup):
         if not sys.stderr.isatty():
             self.rich_markup_mode = None  # no boxes of 80 columns, in which paths are wrapped
         return super().main(*args, **kwargs)
-
-
-from regiontok.cli.terminal import clear_errors
 
 
 def command_group(help_text: str, **settings: Any) -> typer.Typer:

@@ -174,7 +174,8 @@ class SequenceReader(PictureReader):
             check_gaps(before.past.columns, spliced.mask, self.language_model)
             mask = torch.cat([before.past.columns, spliced.mask], 1)
         output = self._read(embeds, mask, spliced.labels, kwargs)
-        note_rows(output.past_key_values, before.with_new(spliced.mask))
+        cache = getattr(output, "past_key_values", None)  # RWKV keeps a state of its own
+        note_rows(cache, before.with_new(spliced.mask))
         return output
 
     def _read(
