@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from regiontok.core.picture import Picture, PictureError
-from regiontok.released.messages import Asked, as_text, conversations_of, with_pictures
+from regiontok.released.messages import Request, as_text, conversations_of, with_pictures
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8))
 PIXELS = np.asarray(PHOTO)
@@ -87,8 +87,8 @@ def test_what_is_no_message_is_refused():
 
 def test_prompts_or_messages_and_not_both():
     good = [{"role": "user", "content": "What?"}]
-    assert Asked.of(good, None, None).messages == good
-    assert Asked.of(None, "What?", None).prompts == ["What?"]
+    assert Request.of(good, None, None).messages == good
+    assert Request.of(None, "What?", None).prompts == ["What?"]
     for prompts, messages in ((None, None), ("What?", good)):
         with pytest.raises(ValueError, match="give prompts"):
-            Asked.of(None, prompts, messages)
+            Request.of(None, prompts, messages)

@@ -12,7 +12,7 @@ from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.saved_processor import load_processor
 from regiontok.model.sequences import SequenceReader
 from regiontok.model.visual import OtherSteps, UsedSettings
-from regiontok.released.messages import Asked
+from regiontok.released.messages import Request
 
 
 class Answering(SequenceReader):
@@ -92,18 +92,18 @@ class Answering(SequenceReader):
         >>> len(model.answer([question], max_new_tokens=2))
         1
         """
-        asked = Asked.of(images, prompts, messages)
-        if asked.messages is None:
+        request = Request.of(images, prompts, messages)
+        if request.messages is None:
             batch = self.processor(
-                images=asked.images,
-                text=asked.prompts,
+                images=request.images,
+                text=request.prompts,
                 padding=True,
                 padding_side="left",
                 return_tensors="pt",
             )
         else:
             batch = self.processor.conversation_batch(
-                asked.messages, asked.images, template=template
+                request.messages, request.images, template=template
             )
         ids = batch["input_ids"].to(self.device)
         output = self.generate(

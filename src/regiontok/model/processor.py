@@ -166,7 +166,10 @@ class RegionVLMProcessor(ProcessorMixin):
         >>> processor.tokenizer.decode(ids).rstrip()
         '<s>user: What?\nassistant:'
         """
-        options = {"add_generation_prompt": True, "chat_template": template or None}
+        options: dict[str, Any] = {
+            "add_generation_prompt": True,
+            "chat_template": template or None,
+        }
         text = self.apply_chat_template(list(conversation), **options)
         answers = [
             index for index, message in enumerate(conversation) if message["role"] == "assistant"
@@ -247,7 +250,7 @@ class RegionVLMProcessor(ProcessorMixin):
             encoding["offset_mapping"] = [offsets for _, offsets in rows]
         return encoding
 
-    def apply_chat_template(
+    def apply_chat_template(  # type: ignore[override]  # its other options are in kwargs
         self, conversation: Any, chat_template: str | None = None, **kwargs: Any
     ) -> Any:
         """As transformers has it, for any chat template.

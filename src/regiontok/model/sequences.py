@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from regiontok.core.tokens import Tokens
@@ -41,7 +41,7 @@ class SequenceReader(PictureReader):
         language_model: any causal language model.
     """
 
-    language_model: nn.Module
+    language_model: Any
 
     def spliced(
         self,
@@ -133,11 +133,13 @@ class SequenceReader(PictureReader):
         if inputs_embeds is not None and getattr(attention_mask, "ndim", 2) != 2:
             # a mask in the form that the attention function takes says everything
             return self._read(inputs_embeds, attention_mask, labels, kwargs)
-        rows = inputs_embeds[..., 0] if input_ids is None else input_ids
-        before = continued(kwargs.get("past_key_values"), attention_mask, rows)
-        if input_ids is None:
+        cache = kwargs.get("past_key_values")
+        if inputs_embeds is not None:
+            before = continued(cache, attention_mask, inputs_embeds[..., 0])
             spliced = Spliced.of_embeds(inputs_embeds, before.mask, labels)
         else:
+            assert input_ids is not None
+            before = continued(cache, attention_mask, input_ids)
             spliced = self.spliced(
                 input_ids,
                 before.mask,
@@ -192,7 +194,7 @@ class SequenceReader(PictureReader):
         return getattr(self.config.language_config, "max_position_embeddings", None)
 
     @torch.no_grad()
-    def generate(  # type: ignore[override]  # pictures stand beside the ids
+    def generate(
         self,
         input_ids: Int[Tensor, "b l"] | None = None,
         attention_mask: Tensor | None = None,

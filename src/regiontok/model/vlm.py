@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from regiontok.released.vlm import ReleasedVLM
 
 
-class RegionVLM(Answering, GenerationMixin):
+class RegionVLM(Answering, GenerationMixin):  # type: ignore[misc]  # pictures beside the ids
     """A language model that reads pictures as region tokens.
 
     Attributes:

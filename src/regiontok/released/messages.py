@@ -58,7 +58,7 @@ def conversations_of(messages: Sequence[Any]) -> list[list[Message]]:
 def _check_message(message: Any, number: int) -> None:
     content = message.get("content") if isinstance(message, Mapping) else None
     are_parts = isinstance(content, list | tuple) and all(
-        isinstance(part, Mapping) for part in content
+        isinstance(each, Mapping) for each in content
     )
     if not isinstance(message, Mapping) or "role" not in message:
         raise ValueError(f"message {number} is no {{'role': ..., 'content': ...}}")
@@ -70,7 +70,7 @@ def _check_message(message: Any, number: int) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Request:
     """What a model is asked: prompts or messages, and images beside them.
 
     Attributes:
@@ -84,7 +84,7 @@ class Asked:
     messages: Sequence[Any] | None
 
     @classmethod
-    def of(cls, images: Any, prompts: str | Sequence[str] | None, messages: Any) -> Asked:
+    def of(cls, images: Any, prompts: str | Sequence[str] | None, messages: Any) -> Request:
         """What is asked; messages may have come in the first place.
 
         Raises:
@@ -94,9 +94,9 @@ class Asked:
             images, messages = None, images
         if (prompts is None) == (messages is None):
             raise ValueError("give prompts (and images), or messages")
-        return cls(
-            images, [prompts] if isinstance(prompts, str) else prompts and list(prompts), messages
-        )
+        if prompts is None:
+            return cls(images, None, messages)
+        return cls(images, [prompts] if isinstance(prompts, str) else list(prompts), None)
 
 
 def check_chat_template(processor: Any) -> None:
@@ -111,15 +111,15 @@ def check_chat_template(processor: Any) -> None:
         )
 
 
-def image_sources(part: Mapping[str, Any]) -> list[Any]:
+def image_sources(content_part: Mapping[str, Any]) -> list[Any]:
     """The picture that a part of a message names, under whatever key; none if it names none.
 
     >>> image_sources({"type": "image", "path": "a.png"}), image_sources({"type": "image"})
     (['a.png'], [])
     """
-    nested = part.get("image_url")
+    nested = content_part.get("image_url")
     address = nested if isinstance(nested, Mapping) else {"url": nested} if nested else {}
-    sources = {**part, **address}
+    sources = {**content_part, **address}
     key = next((key for key in IMAGE_KEYS if sources.get(key) is not None), None)
     if key is None:
         return []
@@ -167,9 +167,9 @@ def with_pictures(
         for number, message in enumerate(conversation):
             content = message.get("content")
             if isinstance(content, list | tuple):
-                for part in content:
-                    sources += _sources_of(part, number, remaining, image_token)
-                message = {**message, "content": [_without_source(part) for part in content]}
+                for content_part in content:
+                    sources += _sources_of(content_part, number, remaining, image_token)
+                message = {**message, "content": list(map(_without_source, content))}
             else:
                 sources += islice(remaining, str(content).count(image_token))
             messages.append(message)
@@ -235,14 +235,14 @@ def as_text(
 def _joined(parts: Sequence[Mapping[str, Any]], image_token: str, sources: list[Any]) -> str:
     """The parts of one message as one text; their pictures are appended to `sources`."""
     text = ""
-    for part in parts:
-        kind = part.get("type")
+    for content_part in parts:
+        kind = content_part.get("type")
         if kind == "text":
-            words = part["text"]
+            words = content_part["text"]
             behind_image = text.endswith(image_token) and not words[:1].isspace()
             text += ("\n" if behind_image else "") + words
         elif kind in IMAGE_TYPES:
-            sources += image_sources(part)
+            sources += image_sources(content_part)
             text += image_token
         else:
             raise ValueError(f"a message's parts are of type 'text' or 'image', got {kind!r}")
@@ -250,12 +250,12 @@ def _joined(parts: Sequence[Mapping[str, Any]], image_token: str, sources: list[
 
 
 def _sources_of(
-    part: Mapping[str, Any], number: int, remaining: Iterator[Any], image_token: str
+    content_part: Mapping[str, Any], number: int, remaining: Iterator[Any], image_token: str
 ) -> list[Any]:
     """The pictures of one part of a message."""
-    if part.get("type") not in IMAGE_TYPES:
-        return list(islice(remaining, str(part.get("text")).count(image_token)))
-    sources = image_sources(part) or list(islice(remaining, 1))
+    if content_part.get("type") not in IMAGE_TYPES:
+        return list(islice(remaining, str(content_part.get("text")).count(image_token)))
+    sources = image_sources(content_part) or list(islice(remaining, 1))
     if not sources:
         raise ValueError(
             f"an image part of message {number} names no picture: give it one of "
@@ -264,8 +264,8 @@ def _sources_of(
     return sources
 
 
-def _without_source(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"type": "image"} if part.get("type") in IMAGE_TYPES else part
+def _without_source(content_part: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "image"} if content_part.get("type") in IMAGE_TYPES else content_part
 
 
 def _still(picture: Picture | Clip) -> Picture:

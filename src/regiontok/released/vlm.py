@@ -21,7 +21,7 @@ from regiontok.core.picture import Picture
 from regiontok.core.sizes import parameters_text
 from regiontok.methods import Pool, RegionStep, Segmenter, Transform
 from regiontok.released.family import Cut, ImageTokens, family_of
-from regiontok.released.messages import Asked, rendered
+from regiontok.released.messages import Request, rendered
 from regiontok.released.pooling import PoolStage, models_own_tokens, region_tokens
 from regiontok.released.prepared import PreparedPrompts
 from regiontok.released.prompts import PromptImages, expanding_processor
@@ -257,11 +257,11 @@ class ReleasedVLM(nn.Module):
                 than places for them, or the processor has no chat template.
             PictureError: If an image cannot be decoded.
         """
-        asked = Asked.of(images, prompts, messages)
-        if asked.messages is None:
-            prepared = self.prepare(asked.images, asked.prompts or [])
+        request = Request.of(images, prompts, messages)
+        if request.messages is None:
+            prepared = self.prepare(request.images, request.prompts or [])
         else:
-            prepared = self.prepare(*rendered(self.processor, asked.messages, asked.images))
+            prepared = self.prepare(*rendered(self.processor, request.messages, request.images))
         new_ids = self.generate(prepared, **options)[:, prepared.input_ids.shape[1] :]
         texts: list[str] = self.processor.batch_decode(new_ids, skip_special_tokens=True)
         return texts

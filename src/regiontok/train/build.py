@@ -172,6 +172,9 @@ def build_model(recipe: Recipe) -> BuiltModel:
         delimiter_token_id=delimiter_token_id(recipe, tokenizer),
         answering=recipe.answering if recipe.inference else None,
     )
+    if model.generation_config.pad_token_id is None:
+        # by it, prompts that come without a mask are told from their padding
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.head.float()  # what learns stays exact
     return BuiltModel(model, tokenizer)
 
