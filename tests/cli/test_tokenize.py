@@ -72,7 +72,7 @@ class TestOutput:
         words = ["--encoder", "filters", "--regions", "merge(k=6)", "--out", tmp_path]
         result = regiontok("tokenize", photos / "a.png", *words)
         assert result.exit_code == 0, result.output
-        with Image.open(tmp_path / "a.png" / "regions.png") as drawing:
+        with Image.open(tmp_path / "a.png" / "regions.webp") as drawing:
             assert drawing.width > 1.5 * drawing.height
 
     def test_regions_are_named(self, photos, tmp_path):

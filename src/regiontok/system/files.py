@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,42 @@ def replacing_shared(path: Path) -> Iterator[Path]:
         yield temporary
     os.replace(private_path, path)
     flush_entry(path.parent)
+
+
+@contextmanager
+def adding(folder: Path, *, last: str, stale: Iterable[str] = ()) -> Iterator[Path]:
+    """A temporary folder whose files are moved into `folder` when the block ends without an error.
+
+    A folder that was not there before appears whole. In one that is there, files of the same names
+    are replaced, and all others stay. If the block fails, nothing is moved.
+
+    Args:
+        folder: where the files go.
+        last: the name of the file that speaks for the others: it is moved when they are on the
+            disk.
+        stale: names of files in `folder` that are removed before, `last` first.
+    """
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            yield temporary
+        return
+    temporary = folder / ".part"
+    _remove(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        flush(temporary)
+        for name in sorted(stale, key=lambda name: name != last):
+            (folder / name).unlink(missing_ok=True)
+        for name in sorted(os.listdir(temporary), key=lambda name: (name == last, name)):
+            if name == last:
+                flush_entry(folder)
+            os.replace(temporary / name, folder / name)
+        flush_entry(folder)
+    finally:
+        _remove(temporary)
 
 
 def flush(path: Path) -> None:

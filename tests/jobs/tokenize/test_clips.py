@@ -16,6 +16,7 @@ from regiontok.core.tokens import Tokens
 from regiontok.data.collect import NamedPath, NoImages
 from regiontok.jobs.show import show_output
 from regiontok.jobs.tokenize.clips import Sampling, separate_clips, tokenize_clips
+from regiontok.jobs.tokenize.earlier import Writing
 from regiontok.jobs.tokenize.images import tokenize_images
 from regiontok.jobs.tokenize.report import summarise
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
@@ -69,7 +70,7 @@ def write_animation(path, count):
 def run(tokenizers, path, out, sampling=EVERY_FRAME, **options):
     """What becomes of one clip."""
     clips = [NamedPath(path, path.name)]
-    (outcome,) = tokenize_clips(tokenizers, clips, out, sampling, **options)
+    (outcome,) = tokenize_clips(tokenizers, clips, out, sampling, writing=Writing(**options))
     return outcome
 
 
@@ -132,7 +133,7 @@ def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
         "merge-k-3.regions.json",
         "merge-k-3.safetensors",
-        "regions.png",
+        "regions.webp",
         "report.json",
         "windows-2.regions.json",
         "windows-2.safetensors",
@@ -144,14 +145,14 @@ def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
     assert (report["size"], report["grid"], report["patches"]) == ([64, 96], [4, 8, 8], 256)
     assert [entry["tokens"] for entry in report["settings"]] == [3, 2]
     assert len(Tokens.from_tensors(load_file(folder / "merge-k-3.safetensors"))) == 3
-    with Image.open(folder / "regions.png") as drawing:
+    with Image.open(folder / "regions.webp") as drawing:
         assert drawing.width > drawing.height
 
 
 def test_a_region_says_where_it_is_on_each_frame(tokenizers, frames, tmp_path):
-    run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), rle=True, picture=False)
+    run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), rle=True, picture="")
     folder = tmp_path / "out" / "walk"
-    assert not (folder / "regions.png").exists()
+    assert not (folder / "regions.webp").exists()
     windows = table_of(folder, "windows-2")
     # bands of the raster over time: frames 0 and 1, frames 2 and 3
     first, second = windows["regions"]
@@ -175,7 +176,7 @@ def test_a_video_and_its_frames_in_a_folder_give_the_same_tokens(tokenizers, tmp
     for number in range(0, 8, 2):
         Image.fromarray(grey(number)).save(folder / f"{number}.png")
     reports = [
-        run(tokenizers, path, tmp_path / "out", Sampling(fps=4), picture=False).report
+        run(tokenizers, path, tmp_path / "out", Sampling(fps=4), picture="").report
         for path in (video, folder)
     ]
     assert reports[0]["times"] == reports[1]["times"] == [0, 0.25, 0.5, 0.75]
@@ -226,13 +227,13 @@ def test_a_cut_video_is_set_aside_or_kept_with_a_note(tokenizers, tmp_path):
     path = write_video(tmp_path / "a.mkv")
     path.write_bytes(path.read_bytes()[:-300])
     assert "cut off or damaged" in run(tokenizers, path, tmp_path / "out").error
-    report = run(tokenizers, path, tmp_path / "out", Sampling(cut="keep"), picture=False).report
+    report = run(tokenizers, path, tmp_path / "out", Sampling(cut="keep"), picture="").report
     assert report["frames"] < 8
     assert "promised" in report["damage"]
 
 
 def test_summary_and_show_read_a_clip_as_they_read_an_image(tokenizers, frames, tmp_path):
-    outcome = run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), picture=False)
+    outcome = run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), picture="")
     assert summarise([outcome.report])[0]["tokens"] == 3
     (entry, regions), _ = show_output(tmp_path / "out" / "walk")
     assert entry["spec"] == SPEC
@@ -242,6 +243,6 @@ def test_summary_and_show_read_a_clip_as_they_read_an_image(tokenizers, frames, 
 def test_regions_of_a_clip_are_named(frames, tmp_path):
     settings = TokenizerSettings(encoder="lite(size=128, patch=16)")
     tokenizers = TokenizerSet(settings, [SPEC], name_regions=True)
-    run(tokenizers, frames, tmp_path / "out", picture=False)
+    run(tokenizers, frames, tmp_path / "out", picture="")
     regions = table_of(tmp_path / "out" / "walk", "merge-k-3")["regions"]
     assert all(region["name"] in tokenizers.encoder.classes for region in regions)
