@@ -194,7 +194,8 @@ def test_an_image_with_another_number_of_tokens_is_set_aside(photos, tmp_path):
     )
     assert not (tmp_path / "b.png.pt").exists()
     counts = iter([5, 4, 5])
-    assert [entry["image"] for entry in exported(source, photos, tmp_path, k=4)[0].entries] == [
+    other = tmp_path / "other"
+    assert [entry["image"] for entry in exported(source, photos, other, k=4)[0].entries] == [
         str(photos / "b.png")
     ]
 
@@ -247,7 +248,6 @@ def test_a_picture_that_spoils_its_batch_is_found(photos, tmp_path):
 
 def test_a_run_that_did_not_end_leaves_no_manifest(photos, tmp_path):
     source = source_of(lambda pictures: [torch.ones(3, 8) for _ in pictures])
-    exported(source, photos, tmp_path)
     next(run := Export(source, tmp_path, batch=1).run(collect([str(photos)])))
     run.close()
     with pytest.raises(

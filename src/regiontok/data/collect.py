@@ -57,6 +57,31 @@ def collect(words: Sequence[str], stdin: TextIO | None = None) -> list[NamedPath
     return list(by_path.values())
 
 
+def separate_names(
+    sources: Sequence[NamedPath], *earlier: NamedPath
+) -> tuple[list[NamedPath], list[tuple[NamedPath, str]]]:
+    """The sources whose name no one before them has, and the others with the reason.
+
+    Args:
+        sources: images or clips.
+        earlier: others that go to the same output folder.
+    """
+    taken = {source.name: source.path for source in earlier}
+    separate, others = [], []
+    for source in sources:
+        first = taken.setdefault(source.name, source.path)
+        if first == source.path:
+            separate.append(source)
+        else:
+            reason = (
+                f"{source.path}: its output has the same name, {source.name}, as that of {first}; "
+                "name the folder above both, whose structure is kept, or choose another --out for "
+                "one of them"
+            )
+            others.append((source, reason))
+    return separate, others
+
+
 def expand_stdin(words: Sequence[str], stdin: TextIO | None) -> Iterator[str]:
     """The words, with the lines of `stdin` in the place of "-"."""
     for word in words:

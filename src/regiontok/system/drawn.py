@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 MARK = "drawn by regiontok"
 
 _SOFTWARE = 0x0131  # the EXIF tag of the program that wrote a picture
-# In PNG and JPEG the mark stands behind the header, in WebP at the end.
+# In PNG, JPEG and SVG the mark stands near the beginning, in WebP at the end.
 _SEARCHED = 1024
 
 
@@ -43,3 +43,16 @@ def is_drawn(path: Path) -> bool:
     except OSError:
         return False
     return MARK.encode() in ends
+
+
+def check_drawing_place(path: Path) -> None:
+    """Refuse to replace a file that this project did not draw: a photo, say.
+
+    Raises:
+        ValueError: If there is such a file.
+    """
+    if path.is_file() and not is_drawn(path):
+        raise ValueError(
+            f"{path} is there and was not drawn by regiontok (or by an older release): move it "
+            "away, or choose another --out"
+        )

@@ -40,9 +40,12 @@ def replacing_shared(path: Path) -> Iterator[Path]:
     Each process writes a file of its own; the one that is renamed last stays.
     """
     private_path = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    with replacing(private_path) as temporary:
-        yield temporary
-    os.replace(private_path, path)
+    try:
+        with replacing(private_path) as temporary:
+            yield temporary
+        os.replace(private_path, path)
+    finally:
+        _remove(private_path)
     flush_entry(path.parent)
 
 

@@ -80,9 +80,7 @@ def test_a_run_that_is_left_early_leaves_whole_folders_and_no_thread(photos, tok
     run.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
     assert [path.name for path in out.iterdir()] == ["0.png"]
-    again = tokenize_images(
-        tokenizers, images, out, workers=2, writing=RESUMED
-    )
+    again = tokenize_images(tokenizers, images, out, workers=2, writing=RESUMED)
     assert len(without_times(again)) == 7
 
 

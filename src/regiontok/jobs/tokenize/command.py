@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from regiontok.data.collect import NamedPath
+from regiontok.data.collect import NamedPath, separate_names
 from regiontok.jobs.tokenize.clips import ALL_FRAMES, Sampling, tokenize_clips
 from regiontok.jobs.tokenize.earlier import USUAL, Writing
 from regiontok.jobs.tokenize.images import TokenizeOutcome, tokenize_images
@@ -49,12 +49,12 @@ def tokenize(
     out.mkdir(parents=True, exist_ok=True)
     with folder_lease(out):
         index = RunIndex(out)
-        taken: dict[str, Path] = {}
-        separate_clips, refused_clips = _separated(clips, taken)
-        separate_images, refused_images = _separated(images, taken)
+        separate_clips, same_name = separate_names(clips)
+        separate_images, others = separate_names(images, *separate_clips)
 
         def outcomes() -> Iterator[TokenizeOutcome]:
-            yield from (*refused_clips, *refused_images)
+            for source, reason in (*same_name, *others):
+                yield TokenizeOutcome(source, error=reason)
             yield from tokenize_clips(tokenizers, separate_clips, out, sampling, writing=writing)
             yield from tokenize_images(
                 tokenizers, separate_images, out, batch=batch, workers=workers, writing=writing
@@ -67,21 +67,3 @@ def tokenize(
                     yield outcome
         finally:
             index.write()
-
-
-def _separated(
-    sources: Sequence[NamedPath], taken: dict[str, Path]
-) -> tuple[list[NamedPath], list[TokenizeOutcome]]:
-    """The sources whose folder is free, and outcomes of those whose folder another one has."""
-    separate, refused = [], []
-    for source in sources:
-        other = taken.setdefault(source.name, source.path)
-        if other == source.path:
-            separate.append(source)
-        else:
-            reason = (
-                f"{source.path}: goes to the same folder, {source.name}, as {other}; name the "
-                "folder above both, whose structure is kept, or give each another --out"
-            )
-            refused.append(TokenizeOutcome(source, error=reason))
-    return separate, refused
