@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from regiontok.core.tokens import Tokens
 from regiontok.data.collect import NamedPath, NoImages
 from regiontok.jobs.show import show_output
 from regiontok.jobs.tokenize.clips import Sampling, separate_clips, tokenize_clips
+from regiontok.jobs.tokenize.command import tokenize
 from regiontok.jobs.tokenize.earlier import Writing
 from regiontok.jobs.tokenize.images import tokenize_images
 from regiontok.jobs.tokenize.report import summarise
@@ -24,6 +26,7 @@ from regiontok.settings.recipe import TokenizerSettings
 
 SPEC = "merge(k=3)"
 EVERY_FRAME = Sampling()
+UNDRAWN = Writing(picture="")
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +120,15 @@ def test_a_word_that_leads_nowhere(tmp_path):
         separate_clips([str(tmp_path / "gone")], all_clips=True)
 
 
-def test_clips_of_one_name_get_folders_of_their_own(tmp_path):
-    for parent in ("one", "two"):
-        (tmp_path / parent / "frames").mkdir(parents=True)
-    words = [str(tmp_path / parent / "frames") for parent in ("one", "two")]
-    clips, _ = separate_clips(words, all_clips=True)
-    assert len({clip.name for clip in clips}) == 2
-    assert all(clip.name.startswith("frames~") for clip in clips)
+def test_clips_of_one_name_never_share_a_folder(tokenizers, frames, tmp_path):
+    other = tmp_path / "more" / "walk"
+    shutil.copytree(frames, other)
+    clips, _ = separate_clips([str(frames), str(other)], all_clips=True)
+    outcomes = list(tokenize(tokenizers, [], tmp_path / "out", clips=clips, writing=UNDRAWN))
+    assert {str(outcome.source.path): bool(outcome.error) for outcome in outcomes} == {
+        str(frames): False,
+        str(other): True,
+    }
 
 
 def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
@@ -191,9 +196,14 @@ def test_resume_skips_what_was_done_with_the_same_settings(tokenizers, frames, t
     out, slower = tmp_path / "out", Sampling(fps=2)
     run(tokenizers, frames, out, Sampling(fps=4))
     assert run(tokenizers, frames, out, Sampling(fps=4), resume=True).resumed
-    assert not run(tokenizers, frames, out, slower, resume=True).resumed
+    assert run(tokenizers, frames, out, Sampling(fps=4, most=99), resume=True).resumed
+    other = run(tokenizers, frames, out, slower, resume=True).error
+    assert "was made with other settings: clip {'fps': 4" in other
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(frames / "8.png")
-    assert not run(tokenizers, frames, out, slower, resume=True).resumed
+    other = run(tokenizers, frames, out, Sampling(fps=4), resume=True).error
+    assert "holds the tokens of another picture" in other
+    assert not run(tokenizers, frames, out, slower, resume=True, overwrite=True).resumed
+    assert run(tokenizers, frames, out, slower, resume=True).resumed
 
 
 def test_a_bad_clip_is_set_aside_and_the_others_are_done(tokenizers, frames, tmp_path):
