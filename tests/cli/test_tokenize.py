@@ -239,7 +239,7 @@ class TestResume:
         result = regiontok(*words)
         assert result.exit_code == 130
         assert "stopped: 1 of 3 images are done; go on with --resume" in result.stderr
-        assert sorted(os.listdir(tmp_path / "out")) == ["a.png", "index.jsonl"]
+        assert sorted(os.listdir(tmp_path / "out")) == [".index.jsonl", "a.png"]
         monkeypatch.undo()
         assert regiontok(*words, "--resume").report["resumed"] == 1
 

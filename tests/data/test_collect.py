@@ -71,7 +71,7 @@ def test_what_this_project_wrote_is_left_out_unless_it_is_named(photos):
         save_image(Image.new("RGB", (400, 300)), photos / name)
     # the folder of an image as older releases wrote it: nothing marks its picture
     (photos / "out" / "a.jpg").mkdir(parents=True)
-    for name in ("report.json", "merge-0.5.regions.json"):
+    for name in ("report.json", "merge-0.5.regions.json", "merge-0.5.safetensors"):
         (photos / "out" / "a.jpg" / name).write_text("{}")
     Image.new("RGB", (2, 2)).save(photos / "out" / "a.jpg" / "regions.png")
     assert names(photos) == before

@@ -292,6 +292,7 @@ def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -
     """Show progress, then the tables; return how many images were set aside."""
     from regiontok.cli.progress import tally
     from regiontok.cli.tables import set_aside_tables, tokenize_tables
+    from regiontok.jobs.tokenize.index import INDEX
     from regiontok.jobs.tokenize.report import summarise
 
     reports: list[dict[str, Any]] = []
@@ -311,7 +312,7 @@ def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -
     print_tables(set_aside_tables(count.failed))
     say(
         f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
-        f"aside; written under {out}"
+        f"aside; written under {out}, with an index in {out / INDEX}"
     )
     closing_json(
         {
@@ -322,6 +323,7 @@ def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -
             "settings": summarise(reports),
             "failed": count.failed,
             "out": str(out),
+            "index": str(out / INDEX),
         }
     )
     return len(count.failed)

@@ -170,7 +170,9 @@ def _input_paths(root: Path, *, must_have_some: bool = True) -> list[Path]:
 
 def _is_output_folder(names: Sequence[str]) -> bool:
     """True for the file names of a folder that `tokenize` wrote for an image, also long ago."""
-    return "report.json" in names and any(name.endswith(".regions.json") for name in names)
+    endings = {".regions.json", ".safetensors"}
+    written = {ending for ending in endings for name in names if name.endswith(ending)}
+    return "report.json" in names and written == endings
 
 
 def _is_output(path: Path) -> bool:

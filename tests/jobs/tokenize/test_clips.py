@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from safetensors.torch import load_file
 
+from regiontok.core.clip import Clip
 from regiontok.core.tokens import Tokens
 from regiontok.data.collect import NamedPath, NoImages
 from regiontok.jobs.show import show_output
@@ -145,6 +146,8 @@ def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
     ]
     report = json.loads((folder / "report.json").read_text())
     assert report == outcome.report
+    shutil.copy(folder / "regions.webp", frames / "0.webp")  # a drawing is no frame
+    assert Clip.of(frames).key == report["key"]
     assert (report["frames"], report["fps"], report["damage"]) == (4, 4, "")
     assert report["times"] == [0, 0.25, 0.5, 0.75]
     assert (report["size"], report["grid"], report["patches"]) == ([64, 96], [4, 8, 8], 256)

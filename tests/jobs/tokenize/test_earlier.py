@@ -97,7 +97,7 @@ def test_the_picture_shows_all_specs_and_is_drawn_without_computing(photo, tmp_p
     [
         (
             {"encoder": "filters(size=70)"},
-            r"was made with other settings: encoder 'filters\(size=56",
+            r"was made with other settings: encoder .filters\(size=56",
         ),
         ({"padding": "keep"}, "was made with other settings: padding 'drop', now 'keep'"),
         ({"pool": "select"}, r"has windows\(4\) with other settings: pool 'mean"),
@@ -249,7 +249,7 @@ def test_the_index_has_every_image_of_all_runs(tmp_path):
     (folder / "bad.png").write_bytes(b"no picture")
     for specs in ([FOUR], [NINE]):
         list(tokenize(tokenizers(*specs), collect([str(folder)]), out, writing=UNDRAWN))
-    entries = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (out / ".index.jsonl").read_text().splitlines()]
     assert [entry["folder"] for entry in entries] == ["a.png", "b.png", "bad.png"]
     assert entries[0] == {
         "image": str(folder / "a.png"),
@@ -262,12 +262,12 @@ def test_the_index_has_every_image_of_all_runs(tmp_path):
     assert "bad.png" in entries[2]["error"]
     shutil.rmtree(out / "b.png")
     run(tokenizers(FOUR), folder / "a.png", out)
-    lines = (out / "index.jsonl").read_text().splitlines()
+    lines = (out / ".index.jsonl").read_text().splitlines()
     assert [json.loads(line)["folder"] for line in lines] == ["a.png", "bad.png"]
 
 
 def test_a_foreign_file_of_the_indexs_name_is_refused(photo, tmp_path):
-    (tmp_path / "index.jsonl").write_text("mine\n")
-    with pytest.raises(ValueError, match=r"index\.jsonl is there and is no index of tokenize"):
+    (tmp_path / ".index.jsonl").write_text("mine\n")
+    with pytest.raises(ValueError, match=r"\.index\.jsonl is there and is no index of tokenize"):
         run(tokenizers(FOUR), photo, tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["index.jsonl", "photos"]
+    assert sorted(os.listdir(tmp_path)) == [".index.jsonl", "photos"]

@@ -30,7 +30,7 @@ def tokenize(
     """Tokenize clips, then images, and yield each when its folder is written.
 
     Bad ones are set aside with their reason, and so is an image that would go to the folder of
-    another one of this call. `index.jsonl` is written at the end, also if the run is stopped.
+    another one of this call. `.index.jsonl` is written at the end, also if the run is stopped.
 
     Args:
         tokenizers: one for each region spec.

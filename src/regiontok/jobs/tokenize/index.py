@@ -11,7 +11,7 @@ from regiontok.jobs.tokenize.output import json_line
 from regiontok.jobs.tokenize.report import REPORT, is_report, read_report
 from regiontok.system.files import replacing
 
-INDEX = "index.jsonl"
+INDEX = ".index.jsonl"  # hidden, so that all one sees in an output folder are its images
 
 
 class RunIndex:

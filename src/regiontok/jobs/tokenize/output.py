@@ -65,15 +65,15 @@ def write_output(
     """
     report = _joined_report(task, wanted, head, outputs)
     try:
-        with adding(folder, last=REPORT, stale=_stale_files(task, wanted)) as part:
+        with adding(folder, last=REPORT, stale=_stale_files(task, wanted)) as staging:
             for output in outputs:
-                _write_spec(part, output, head["key"], wanted)
+                _write_spec(staging, output, head["key"], wanted)
             if task.draw:
                 tables = _tables_of(folder, report, outputs)
-                save_image(draw(tables, report), part / wanted.drawing)
+                save_image(draw(tables, report), staging / wanted.drawing)
                 report["drawn"] = [table["spec"] for table in tables]
-            report["files"] |= {path.name: file_entry(path) for path in sorted(part.iterdir())}
-            write_json(part / REPORT, report)
+            report["files"] |= {path.name: file_entry(path) for path in sorted(staging.iterdir())}
+            write_json(staging / REPORT, report)
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         obstacle = error.filename2 or error.filename
         raise OtherOutput(
@@ -82,15 +82,15 @@ def write_output(
     return report
 
 
-def _write_spec(part: Path, output: SpecOutput, key: str, wanted: Wanted) -> None:
+def _write_spec(staging: Path, output: SpecOutput, key: str, wanted: Wanted) -> None:
     """Write the two files of a spec; each says what made it."""
     spec = output.table["spec"]
     tokens_name, regions_name = spec_names(spec)
     provenance = {"key": key, **wanted.shared, **wanted.by_spec[spec]}
     text = json.dumps(provenance, ensure_ascii=False, sort_keys=True)
     tensors = output.tokens.to("cpu").to_tensors()
-    save_file(tensors, part / tokens_name, metadata={"regiontok": text})
-    write_json(part / regions_name, {**output.table, "made_by": provenance})
+    save_file(tensors, staging / tokens_name, metadata={"regiontok": text})
+    write_json(staging / regions_name, {**output.table, "made_by": provenance})
 
 
 def _joined_report(
