@@ -179,9 +179,7 @@ def frame_files(folder: Path) -> list[Path]:
     paths = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and not is_drawn(path)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not is_drawn(path)
     ]
     return sorted(paths, key=lambda path: (natural_key(path.name), path.name))
 
