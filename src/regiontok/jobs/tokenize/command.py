@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def tokenize(
         separate_clips, same_name = separate_names(clips)
         separate_images, others = separate_names(images, *separate_clips)
 
-        def outcomes() -> Iterator[TokenizeOutcome]:
+        def outcomes() -> Generator[TokenizeOutcome, None, None]:
             for source, reason in (*same_name, *others):
                 yield TokenizeOutcome(source, error=reason)
             yield from tokenize_clips(tokenizers, separate_clips, out, sampling, writing=writing)
