@@ -50,7 +50,7 @@ def earlier_export(
     if not path.exists():
         return None
     manifest = read_json(path)
-    if not {"dtype", "k", "made_by", "images"} <= manifest.keys():
+    if not _is_manifest(manifest):
         raise OtherExport(f"{path} is no manifest of an export: choose another --out")
     other = _difference(manifest, settings)
     if not other:
@@ -67,6 +67,17 @@ def earlier_export(
             tensors.unlink()
             tensors.with_name(tensors.name.removesuffix(TENSORS) + TORCH).unlink(missing_ok=True)
     return None
+
+
+def _is_manifest(content: Mapping[str, Any]) -> bool:
+    """True if a file's content is the manifest of an export, of this or an older release."""
+    images = content.get("images")
+    return (
+        {"dtype", "k", "made_by"} <= content.keys()
+        and isinstance(content.get("settings", {}), dict)
+        and isinstance(images, list)
+        and all(isinstance(e, dict) and isinstance(e.get("safetensors"), str) for e in images)
+    )
 
 
 def _difference(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from regiontok.data.collect import NamedPath, collect
 from regiontok.jobs.show import show_output
 from regiontok.jobs.tokenize.command import tokenize
-from regiontok.jobs.tokenize.earlier import Writing
+from regiontok.jobs.tokenize.earlier import Writing, wanted_of
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.drawn import is_drawn
@@ -188,7 +189,12 @@ def test_folders_that_nest_keep_one_another(tmp_path, order):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("notes.txt", "mine"), ("report.json", '{"title": "mine"}'), ("report.json", "[1]")],
+    [
+        ("notes.txt", "mine"),
+        ("report.json", '{"title": "mine"}'),
+        ("report.json", "[1]"),
+        ("report.json", '{"key": 1, "settings": [{"spec": "a", "made_by": 1}], "made_by": {}}'),
+    ],
 )
 def test_a_folder_of_other_files_is_refused_also_with_overwrite(photo, tmp_path, name, content):
     folder = tmp_path / "out" / "a.png"
@@ -219,6 +225,14 @@ def test_an_output_of_an_older_release_is_refused_and_replaced_whole(photo, tmp_
         "windows-4.regions.json",
         "windows-4.safetensors",
     ]
+
+
+def test_two_specs_whose_files_would_have_one_name_are_refused():
+    contrived = SimpleNamespace(specs=["a('b')", "a | b"])
+    with pytest.raises(
+        ValueError, match=r"the files of a\('b'\) and of a \| b would have one name"
+    ):
+        wanted_of(contrived, UNDRAWN)
 
 
 def test_what_made_it_is_in_every_file(photo, tmp_path):
@@ -267,7 +281,8 @@ def test_the_index_has_every_image_of_all_runs(tmp_path):
 
 
 def test_a_foreign_file_of_the_indexs_name_is_refused(photo, tmp_path):
-    (tmp_path / ".index.jsonl").write_text("mine\n")
-    with pytest.raises(ValueError, match=r"\.index\.jsonl is there and is no index of tokenize"):
-        run(tokenizers(FOUR), photo, tmp_path)
+    for content in ("mine\n", "[1]\n", '{"folder": 1}\n'):
+        (tmp_path / ".index.jsonl").write_text(content)
+        with pytest.raises(ValueError, match=r"\.index\.jsonl is there and is no index of tok"):
+            run(tokenizers(FOUR), photo, tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".index.jsonl", "photos"]

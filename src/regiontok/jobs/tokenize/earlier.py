@@ -108,7 +108,17 @@ def wanted_of(
         tokenizers: one for each region spec.
         writing: how it is written.
         clip_sampling: which frames of a source make the clip; None for images.
+
+    Raises:
+        ValueError: If two of the specs would have files of one name.
     """
+    spec_by_slug: dict[str, str] = {}
+    for spec in tokenizers.specs:
+        if (first := spec_by_slug.setdefault(slug(spec), spec)) != spec:
+            raise ValueError(
+                f"the files of {first} and of {spec} would have one name, {slug(spec)}: run them "
+                "with an --out each"
+            )
     settings = {
         tokenizer.regionizer.spec: made_by(tokenizer, clip_sampling)
         for tokenizer in tokenizers.tokenizers
@@ -234,7 +244,7 @@ def _is_drawn(folder: Path, report: Mapping[str, Any], wanted: Wanted) -> bool:
 
 def is_as_written(folder: Path, report: Mapping[str, Any], name: str) -> bool:
     """True if a file has the size and the hash that the report says."""
-    entry = report.get("files", {}).get(name)
+    entry = report["files"].get(name)
     try:
         return bool(entry) and entry == file_entry(folder / name, entry["bytes"])
     except (OSError, TypeError, KeyError):

@@ -75,9 +75,9 @@ def _earlier_entries(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if all({"image", "folder", "error"} <= entry.keys() for entry in entries):
-            return entries
-    except (ValueError, AttributeError, IsADirectoryError, RecursionError):
+        if all(isinstance(entry[key], str) for entry in entries for key in ("image", "folder")):
+            return [{"error": None, **entry} for entry in entries]
+    except (ValueError, TypeError, KeyError, IndexError, IsADirectoryError, RecursionError):
         pass
     raise ValueError(
         f"{path} is there and is no index of tokenize: move it away, or choose another --out"

@@ -32,9 +32,14 @@ def is_report(content: Any) -> bool:
     """True if a file's content is a report that `tokenize` wrote, of this or an older release."""
     if not isinstance(content, dict) or not isinstance(content.get("settings"), list):
         return False
-    keys = {"spec", "made_by", "extras"} if "made_by" in content else {"spec"}
+    types = {"spec": str, "made_by": dict, "extras": list}
+    if "made_by" not in content:  # an older release did not say what made it
+        types = {"spec": str}
+    elif not all(isinstance(content.get(key), dict) for key in ("made_by", "files")):
+        return False
     return "key" in content and all(
-        isinstance(entry, dict) and keys <= entry.keys() for entry in content["settings"]
+        isinstance(entry, dict) and all(isinstance(entry.get(k), t) for k, t in types.items())
+        for entry in content["settings"]
     )
 
 
