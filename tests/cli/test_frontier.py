@@ -24,3 +24,16 @@ def test_chosen_sources_at_chosen_budgets(photos):
     rows = [(row["source"], row["budget"], row["images"]) for row in result.report["rows"]]
     assert rows == [("merge", 4, 3), ("merge", 16, 3), ("random", 4, 3), ("random", 16, 3)]
     assert result.report["plot"] is None
+
+
+def test_its_own_picture_is_no_input_and_no_other_picture_is_replaced(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    words = ["--encoder", "filters(size=56)", "--source", "merge", "--budget", "4"]
+    for name in ("frontier.png", "curves.jpg"):
+        (row,) = regiontok("frontier", ".", *words, "--out", name).report["rows"]
+        assert row["images"] == 3
+    photo = (photos / "a.png").read_bytes()
+    result = regiontok("frontier", ".", *words, "--out", "a.png")
+    assert result.exit_code == 2
+    assert "a.png is there and was not drawn by regiontok" in result.stderr
+    assert (photos / "a.png").read_bytes() == photo

@@ -16,9 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
 from regiontok.core.tokens import Tokens
 from regiontok.jobs.tokenize import output
 from regiontok.miniworld.scenes import make_scene
+from regiontok.system.lease import folder_lease
 from samples.command_line import regiontok
 
 PLAIN = ["--encoder", "filters", "--no-picture"]
@@ -72,8 +75,11 @@ class TestOutput:
         words = ["--encoder", "filters", "--regions", "merge(k=6)", "--out", tmp_path]
         result = regiontok("tokenize", photos / "a.png", *words)
         assert result.exit_code == 0, result.output
-        with Image.open(tmp_path / "a.png" / "regions.png") as drawing:
+        with Image.open(tmp_path / "a.png" / "regions.webp") as drawing:
             assert drawing.width > 1.5 * drawing.height
+        again = regiontok("tokenize", photos / "a.png", *words, "--picture-format", "png")
+        assert again.exit_code == 0
+        assert {path.name for path in (tmp_path / "a.png").glob("regions.*")} == {"regions.png"}
 
     def test_regions_are_named(self, photos, tmp_path):
         words = ["--regions", "merge(k=3)", "--name", "--no-picture", "--out", tmp_path]
@@ -113,18 +119,74 @@ class TestOutput:
         matched = regiontok("tokenize", photos / "*.png", *FAST, "--out", tmp_path / "2")
         assert (matched.exit_code, matched.report["images"]) == (0, 1)
 
-    def test_two_images_of_one_name_get_two_folders(self, photos, tmp_path):
-        (photos / "more" / "a.png").write_bytes((photos / "a.png").read_bytes())
-        words = [photos / "a.png", photos / "more" / "a.png", *FAST, "--out", tmp_path / "out"]
-        assert regiontok("tokenize", *words).exit_code == 0
-        names = [path.name for path in (tmp_path / "out").iterdir()]
-        assert len([name for name in names if name.startswith("a.png~")]) == 2
+    def test_two_images_of_one_name_never_share_a_folder(self, photos, tmp_path):
+        other = photos / "more" / "a.png"
+        other.write_bytes((photos / "b.jpg").read_bytes())
+        words = [photos / "a.png", other, *FAST, "--out", tmp_path / "out", "--overwrite"]
+        result = regiontok("tokenize", *words)
+        assert (result.exit_code, result.report["images"]) == (1, 1)
+        reason = result.report["failed"][0]["error"]
+        assert reason.startswith(f"{other}: its output has the same name, a.png, as that of")
+        report = json.loads((tmp_path / "out" / "a.png" / "report.json").read_text())
+        assert report["key"] == Picture.of(photos / "a.png").key
+        # the folder above both keeps them apart
+        result = regiontok("tokenize", photos, *FAST, "--out", tmp_path / "out")
+        assert (result.exit_code, result.report["images"]) == (0, 4)
 
     def test_tokens_of_a_stored_file_are_safe_to_load(self, photos, tmp_path):
         regiontok("tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out")
         tensors = load_file(tmp_path / "out" / "a.png" / "windows-4.safetensors")
         assert set(tensors) == {"values", "image", "view", "region", "patch", "kind", "images"}
         assert tensors["values"].dtype == torch.float32
+
+    def test_own_outputs_are_no_inputs(self, photos, monkeypatch):
+        monkeypatch.chdir(photos)
+        words = ["tokenize", ".", "--encoder", "filters(size=56)", "--regions", "windows(4)"]
+        for turn in range(2):
+            report = regiontok(*words, "--resume").report
+            assert (report["images"], report["resumed"]) == (3, 3 * turn)
+        regiontok(*words[2:], "--picture-format", "jpg")
+        for turn in range(2):
+            report = regiontok("masks", ".", "--segmenter", "slic(4)", "--out", "store").report
+            assert (report["named"], report["resumed"]) == (3, 3 * turn)
+
+    def test_a_folder_that_another_process_writes_is_one_line_and_status_2(self, photos, tmp_path):
+        with folder_lease(tmp_path / "out"):
+            result = regiontok("tokenize", photos, *FAST, "--out", tmp_path / "out")
+        assert result.exit_code == 2
+        assert f"out is being written by process {os.getpid()} on " in result.stderr
+
+    def test_names_and_scores_of_masks_reach_the_table_and_show(self, photos, tmp_path):
+        left = np.zeros((80, 100), np.uint8)
+        left[:, :50] = 1
+        masks = PixelMasks.from_dense(np.stack([left, 1 - left])).to_coco()
+        names = [(mask, 0.75 - 0.5 * index) for index, mask in enumerate(masks)]
+        coco = {
+            "images": [{"id": 1, "file_name": "a.png", "height": 80, "width": 100}],
+            "categories": [{"id": 1, "name": "zebra"}, {"id": 2, "name": "grass"}],
+            "annotations": [
+                {
+                    "id": index,
+                    "image_id": 1,
+                    "category_id": index + 1,
+                    "segmentation": mask,
+                    "score": score,
+                    "area": 4000,
+                    "bbox": [0, 0, 50, 80],
+                    "iscrowd": 0,
+                }
+                for index, (mask, score) in enumerate(names)
+            ],
+        }
+        (tmp_path / "coco.json").write_text(json.dumps(coco))
+        words = ["--segmenter", f"stored({str(tmp_path / 'coco.json')!r})", "--out", tmp_path]
+        words += ["--encoder", "filters(size=56)", "--regions", "segments(0.5)"]
+        result = regiontok("tokenize", photos / "a.png", *words)
+        assert result.exit_code == 0, result.output
+        table = json.loads((tmp_path / "a.png" / "segments-0.5.regions.json").read_text())
+        named = [(row["mask_name"], row.get("mask_score")) for row in table["regions"]]
+        assert named == [("zebra", 0.75), ("grass", 0.25)]
+        assert "zebra 0.75" in regiontok("show", tmp_path / "a.png").stdout
 
 
 class TestResume:
@@ -137,12 +199,18 @@ class TestResume:
         assert (again["resumed"], again["images"]) == (3, 3)
         assert report.stat().st_mtime_ns == written
 
-    def test_other_settings_or_other_bytes_are_done_again(self, photos, tmp_path):
+    def test_another_spec_stands_beside_and_other_bytes_are_refused(self, photos, tmp_path):
         words = ["tokenize", photos, *PLAIN, "--out", tmp_path / "out", "--resume", "--regions"]
         regiontok(*words, "windows(4)")
-        Image.fromarray(make_scene(9, (80, 100)).pixels).save(photos / "a.png")
-        assert regiontok(*words, "windows(4)").report["resumed"] == 2
         assert regiontok(*words, "windows(5)").report["resumed"] == 0
+        Image.fromarray(make_scene(9, (80, 100)).pixels).save(photos / "a.png")
+        changed = regiontok(*words, "windows(4)")
+        assert (changed.report["resumed"], changed.report["set_aside"]) == (2, 1)
+        reason = changed.report["failed"][0]["error"]
+        assert "a.png holds the tokens of another picture" in reason
+        assert "replace it with --overwrite, or choose another --out" in reason
+        replaced = regiontok(*words, "windows(4)", "--overwrite")
+        assert (replaced.report["resumed"], replaced.report["images"]) == (2, 3)
 
     def test_what_a_run_did_not_write_is_written_when_it_is_asked_for(self, photos, tmp_path):
         words = ["tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out", "--resume"]
@@ -171,7 +239,7 @@ class TestResume:
         result = regiontok(*words)
         assert result.exit_code == 130
         assert "stopped: 1 of 3 images are done; go on with --resume" in result.stderr
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+        assert sorted(os.listdir(tmp_path / "out")) == [".index.jsonl", "a.png"]
         monkeypatch.undo()
         assert regiontok(*words, "--resume").report["resumed"] == 1
 
@@ -263,6 +331,7 @@ class TestBadInput:
             (["{photos}", "--pool", "meen"], "did you mean 'mean'?"),
             (["{photos}", "--segmenter", "slik"], "did you mean 'slic'?"),
             (["{photos}", "--padding", "drap"], "padding"),
+            (["{photos}", "--picture-format", "gif"], "a drawing is written as .png"),
             (["{empty}"], "no images in this folder"),
         ],
     )

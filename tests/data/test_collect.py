@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from regiontok.data import collect as module
-from regiontok.data.collect import NoImages, collect
+from regiontok.data.collect import NoImages, collect, separate_names
+from regiontok.draw.sheet import save_image
 
 
 @pytest.fixture
@@ -45,13 +46,42 @@ def test_a_list_takes_the_place_of_the_dash(photos):
     assert names("-", stdin=lines) == ["b.png", "c.png"]
 
 
-def test_names_that_two_images_share_get_a_hash(photos):
+def test_a_name_never_depends_on_what_else_is_given(photos):
     (photos / "more" / "b.png").write_bytes((photos / "b.png").read_bytes())
-    first, second, other = names(photos / "b.png", photos / "more" / "b.png", photos / "a.jpg")
-    assert first.startswith("b.png~")
-    assert second.startswith("b.png~")
-    assert first != second
-    assert other == "a.jpg"
+    words = [photos / "b.png", photos / "more" / "b.png", photos / "a.jpg"]
+    assert names(*words) == [names(word)[0] for word in words] == ["b.png", "b.png", "a.jpg"]
+    separate, others = separate_names(collect([str(word) for word in words]))
+    assert [source.path for source in separate] == [words[0], words[2]]
+    ((other, reason),) = others
+    assert other.path == words[1]
+    assert reason.startswith(f"{words[1]}: its output has the same name, b.png, as that of")
+
+
+def test_a_glob_names_its_images_below_the_part_without_wildcards(photos):
+    (photos / "left").mkdir()
+    (photos / "left" / "c.png").write_bytes((photos / "b.png").read_bytes())
+    assert names(photos / "*" / "c.png") == ["left/c.png", "more/c.png"]
+    assert names(photos / "[lm]*") == ["left/c.png", "more/c.png"]
+    assert names(photos / "*.png") == ["b.png"]
+
+
+def test_what_this_project_wrote_is_left_out_unless_it_is_named(photos):
+    before = names(photos)
+    for name in ("frontier.png", "more/curves.jpg", "chart.webp"):
+        save_image(Image.new("RGB", (400, 300)), photos / name)
+    # the folder of an image as older releases wrote it: nothing marks its picture
+    (photos / "out" / "a.jpg").mkdir(parents=True)
+    for name in ("report.json", "merge-0.5.regions.json", "merge-0.5.safetensors"):
+        (photos / "out" / "a.jpg" / name).write_text("{}")
+    Image.new("RGB", (2, 2)).save(photos / "out" / "a.jpg" / "regions.png")
+    assert names(photos) == before
+    assert names(photos / "*.png") == ["b.png"]
+    assert set(names(photos / "**")) == {*before, "notes.txt"}
+    assert names(photos / "frontier.png") == ["frontier.png"]
+    with pytest.raises(NoImages, match=r"no images .*; 1 that regiontok wrote are left out"):
+        collect([str(photos / "out")])
+    with pytest.raises(NoImages, match="matches only what regiontok wrote"):
+        collect([str(photos / "front*.png")])
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from regiontok.serve.export import (
 from regiontok.serve.llava import write_llava
 from regiontok.serve.token_source import TokenSource, open_token_source
 from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.tensor_files import read_metadata
 
 transformers = pytest.importorskip("transformers", minversion="5.18")
 
@@ -194,7 +195,8 @@ def test_an_image_with_another_number_of_tokens_is_set_aside(photos, tmp_path):
     )
     assert not (tmp_path / "b.png.pt").exists()
     counts = iter([5, 4, 5])
-    assert [entry["image"] for entry in exported(source, photos, tmp_path, k=4)[0].entries] == [
+    other = tmp_path / "other"
+    assert [entry["image"] for entry in exported(source, photos, other, k=4)[0].entries] == [
         str(photos / "b.png")
     ]
 
@@ -247,7 +249,6 @@ def test_a_picture_that_spoils_its_batch_is_found(photos, tmp_path):
 
 def test_a_run_that_did_not_end_leaves_no_manifest(photos, tmp_path):
     source = source_of(lambda pictures: [torch.ones(3, 8) for _ in pictures])
-    exported(source, photos, tmp_path)
     next(run := Export(source, tmp_path, batch=1).run(collect([str(photos)])))
     run.close()
     with pytest.raises(
@@ -363,3 +364,80 @@ def test_a_folder_without_tokenizer_is_no_llava(tmp_path):
     with pytest.raises(ValueError, match="has no tokenizer that can be read"):
         write_llava(str(tmp_path / "bare"), tmp_path / "llava")
     assert not (tmp_path / "llava").exists()
+
+
+def bytes_below(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_export_goes_on_and_its_bytes_are_the_same_in_every_run(photos, tmp_path):
+    source = source_of(lambda pictures: [torch.ones(3, 8) for _ in pictures])
+    exported(source, photos, tmp_path / "whole")
+    for turn in range(4):  # of two entries, the library's own order is another one in half of them
+        exported(source, photos, tmp_path / str(turn))
+        assert bytes_below(tmp_path / str(turn)) == bytes_below(tmp_path / "whole")
+    pieces = tmp_path / "pieces"
+    exported(source, photos / "a.png", pieces)
+    exported(source, photos, pieces)
+    assert bytes_below(pieces) == bytes_below(tmp_path / "whole")
+
+
+def test_another_export_at_the_same_place_is_refused_unless_it_may_overwrite(photos, tmp_path):
+    def source(identity):
+        return TokenSource(
+            name="m",
+            model_type="llava",
+            width=8,
+            identity=identity,
+            tokens_of=lambda pictures: [torch.ones(3, 8) for _ in pictures],
+            settings={"regions": identity},
+        )
+
+    exported(source("merge(k=3)"), photos, tmp_path)
+    (tmp_path / "a.png.notes").write_text("mine")
+    before = bytes_below(tmp_path)
+    with pytest.raises(ValueError, match=r"regions 'merge\(k=3\)', now 'windows\(3\)'; .*--overw"):
+        exported(source("windows(3)"), photos, tmp_path)
+    with pytest.raises(ValueError, match=r"dtype 'bfloat16', now 'float32'; .*--overwrite"):
+        exported(source("merge(k=3)"), photos, tmp_path, dtype="float32")
+    assert bytes_below(tmp_path) == before
+    exported(source("windows(3)"), photos / "a.png", tmp_path, overwrite=True)
+    assert sorted(bytes_below(tmp_path)) == [
+        "a.png.notes",
+        "a.png.pt",
+        "a.png.safetensors",
+        "manifest.json",
+    ]
+
+
+def test_another_picture_or_a_foreign_file_at_the_same_place_is_set_aside(photos, tmp_path):
+    source = source_of(lambda pictures: [torch.ones(3, 8) for _ in pictures])
+    exported(source, photos, tmp_path)
+    (photos / "a.png").write_bytes((photos / "b.png").read_bytes())
+    run, _ = exported(source, photos / "a.png", tmp_path)
+    assert "a.png.safetensors holds the tokens of another picture" in run.failed[0]["error"]
+    run, _ = exported(source, photos / "a.png", tmp_path, overwrite=True)
+    assert len(run.entries) == 1
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.png.pt").write_bytes(b"mine")
+    run, _ = exported(source, photos / "a.png", other, overwrite=True)
+    assert "a.png.pt is there and is no export" in run.failed[0]["error"]
+    assert (other / "a.png.pt").read_bytes() == b"mine"
+
+
+def test_what_made_an_export_is_in_its_files(photos, tmp_path, trained):
+    source = open_token_source(str(trained), regions="merge(k=6)")
+    run, _ = exported(source, photos / "a.png", tmp_path)
+    metadata = json.loads(read_metadata(tmp_path / "a.png.safetensors")["regiontok"])
+    assert metadata["settings"]["regions"] == "merge(k=6)"
+    assert metadata["settings"]["encoder"] == run.manifest["settings"]["encoder"]
+    assert metadata["key"] == Picture.of(photos / "a.png").key
+    assert metadata["made_by"] == run.manifest["made_by"]
+
+
+def test_a_llava_checkpoint_replaces_no_folder_of_other_files(trained, tmp_path):
+    (tmp_path / "thesis.odt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds 'thesis\.odt', which is no part of a checkpoint"):
+        write_llava(str(trained), tmp_path)
+    assert (tmp_path / "thesis.odt").read_text() == "mine"

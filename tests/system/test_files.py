@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from regiontok.system.files import replacing, replacing_shared
+from regiontok.system.files import adding, replacing, replacing_shared
 
 
 def names(folder) -> list[str]:
@@ -77,4 +77,45 @@ def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_p
     with replacing(tmp_path / "tokens") as temporary:
         temporary.mkdir()
         (temporary / "one.txt").write_text("one")
-    assert events == ["one.txt", ".tokens.part", "renamed", tmp_path.name]
+    assert set(events[:2]) == {"one.txt", ".tokens.part"}
+    assert events[2:] == ["renamed", tmp_path.name]
+
+
+def test_files_are_added_to_a_folder_and_the_one_that_speaks_for_them_comes_last(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "cat.jpg"
+    moved: list[str] = []
+    replace = os.replace
+
+    def note_replace(source: os.PathLike[str], target: os.PathLike[str]) -> None:
+        moved.append(os.path.basename(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", note_replace)
+    with adding(folder, last="a.json") as temporary:
+        (temporary / "a.json").write_text("of b and c")
+        (temporary / "b.txt").write_text("old")
+        (temporary / "c.txt").write_text("old")
+    assert moved == ["cat.jpg"]  # a new folder appears whole
+    (folder / "notes.txt").write_text("mine")
+    with adding(folder, last="a.json", stale=["b.txt", "gone.txt"]) as temporary:
+        (temporary / "a.json").write_text("of c and d")
+        (temporary / "d.txt").write_text("new")
+        assert names(folder) == [".part", "a.json", "b.txt", "c.txt", "notes.txt"]
+    assert moved[1:] == ["d.txt", "a.json"]
+    assert names(folder) == ["a.json", "c.txt", "d.txt", "notes.txt"]
+
+
+def test_an_error_adds_nothing(tmp_path):
+    (tmp_path / "b.txt").write_text("old")
+
+    def fail_half_way() -> None:
+        with adding(tmp_path, last="a.json", stale=["b.txt"]) as temporary:
+            (temporary / "b.txt").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert names(tmp_path) == ["b.txt"]
+    assert (tmp_path / "b.txt").read_text() == "old"

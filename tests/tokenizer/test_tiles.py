@@ -22,6 +22,7 @@ from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import CLS, NEWLINE, REGION, WHOLE
 from regiontok.data.collect import collect
+from regiontok.jobs.tokenize.earlier import Writing
 from regiontok.jobs.tokenize.images import tokenize_images
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.methods import CanvasEncoder
@@ -489,7 +490,7 @@ class TestTokenizeCommand:
             TokenizerSettings(encoder="filters(size=56)", **settings), ["merge(k=3)", "patches"]
         )
         images = collect([str(tmp_path / "a.png")])
-        (done,) = tokenize_images(job, images, tmp_path / "out", rle=True)
+        (done,) = tokenize_images(job, images, tmp_path / "out", writing=Writing(rle=True))
         assert done.error is None
         return done.report, tmp_path / "out" / "a.png"
 
@@ -505,7 +506,7 @@ class TestTokenizeCommand:
         assert [row["view"] for row in content["regions"]] == [0, 0, 0, 1, 1, 1]
         assert [view["grid"] for view in content["views"]] == [[4, 4], [4, 8]]
         assert len(content["masks"]) == 6
-        assert (folder / "regions.png").is_file()
+        assert (folder / "regions.webp").is_file()
 
     def test_one_view_is_told_as_ever(self, tmp_path):
         report, folder = self.run(tmp_path)

@@ -62,7 +62,9 @@ def compare(
         from regiontok.data.collect import collect
         from regiontok.jobs.chat import comparison as job
         from regiontok.jobs.diagnose.figure import save_figure
+        from regiontok.system.drawn import check_drawing_place
 
+        check_drawing_place(out)
         compared = [job.ComparedModel.of(model) for model in models]
         pictures = [Picture.of(photo.path) for photo in collect(images, sys.stdin)]
         questions = job.questions_about(pictures, ask, expected or [])

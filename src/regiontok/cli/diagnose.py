@@ -12,6 +12,7 @@ from regiontok.cli.options import (
     Device,
     Humans,
     Out,
+    Overwrite,
     Photos,
     Resume,
     Segmenter,
@@ -56,6 +57,7 @@ def diagnose_measure(
     about: Annotated[str, typer.Option(help="What the photos are, in words, for the page.")] = "",
     out: Out = Path("diagnosis"),
     resume: Resume = False,
+    overwrite: Overwrite = False,
     device: Device = "cpu",
 ) -> None:
     """Measure encoders on photos: norms, smoothness, locality, clustering, and what remedies do.
@@ -81,6 +83,7 @@ def diagnose_measure(
         from regiontok.jobs.diagnose.page import page
         from regiontok.jobs.diagnose.subjects import subjects
         from regiontok.system.files import replacing
+        from regiontok.system.lease import folder_lease
 
         photos = collect(images, sys.stdin)
         options = Options(
@@ -91,15 +94,17 @@ def diagnose_measure(
             sample=sample,
             seed=seed,
             resume=resume,
+            overwrite=overwrite,
             date=date.today().isoformat(),
             about=about,
         )
         networks = subjects(encoders, layers, control=control, device=device)
-        diagnosis = Diagnosis(networks, photos, options)
-        with counting("photos", diagnosis.total) as tick:
-            results = diagnosis.run(tick)
-        with replacing(out / "page.html") as path:
-            path.write_text(page(results), encoding="utf-8")
+        with folder_lease(out):
+            diagnosis = Diagnosis(networks, photos, options)
+            with counting("photos", diagnosis.total) as tick:
+                results = diagnosis.run(tick)
+            with replacing(out / "page.html") as path:
+                path.write_text(page(results), encoding="utf-8")
         print_tables(terminal_tables(results))
         print_tables(set_aside_tables(results["failed"]))
         look_at(out / "page.html")
@@ -168,7 +173,9 @@ def diagnose_figure(
         from regiontok.core.picture import Picture
         from regiontok.data.collect import collect
         from regiontok.jobs.diagnose import figure as job
+        from regiontok.system.drawn import check_drawing_place
 
+        check_drawing_place(out)
         options = job.Options(
             joint=not per_image,
             foreground=foreground,

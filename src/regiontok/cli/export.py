@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from regiontok.cli.options import Batch, Device, ImagePaths, Out, RegionSpec, Segmenter
+from regiontok.cli.options import Batch, Device, ImagePaths, Out, Overwrite, RegionSpec, Segmenter
 from regiontok.cli.terminal import clear_errors, closing_json, print_tables
 
 
@@ -38,6 +38,7 @@ def export(
         ),
     ] = None,
     out: Out = Path("tokens"),
+    overwrite: Overwrite = False,
     batch: Batch = 8,
     device: Device = "cpu",
 ) -> None:
@@ -58,7 +59,14 @@ def export(
         tensor_type = check_dtype(dtype)
         images = collect(paths, sys.stdin)
         source = open_token_source(model, regions=regions, segmenter=segmenter, device=device)
-        run = Export(source=source, out=out, k=tokens, dtype=tensor_type, batch=batch)
+        run = Export(
+            source=source,
+            out=out,
+            k=tokens,
+            dtype=tensor_type,
+            batch=batch,
+            overwrite=overwrite,
+        )
         with counting("images", len(images)) as tick:
             for _ in run.run(images):
                 tick()

@@ -54,10 +54,12 @@ def frontier(
         from regiontok.draw.sheet import save_image
         from regiontok.jobs.frontier import frontier as job
         from regiontok.jobs.frontier.comparison import SourceComparison
+        from regiontok.system.drawn import check_drawing_place
         from regiontok.system.need import need
 
         if plot:
             need("matplotlib.figure", extra="plot")  # before the work, not after it
+            check_drawing_place(out)
         images, budgets = collect(paths, sys.stdin), parse_budgets(budget)
         comparison = SourceComparison(
             encoder, segmenter, budgets=budgets, only=source or (), device=device

@@ -149,13 +149,13 @@ def _method_text(method: dict[str, Any]) -> str:
 
 def _say_regions(entry: dict[str, Any], regions: list[dict[str, Any]]) -> None:
     """Print what one region spec made of an image: its counts, and its largest regions."""
+    from regiontok.jobs.tokenize.tables import label_of
+
     steps = " -> ".join(f"{step['step']} {step['regions']}" for step in entry["steps"])
     say(f"{entry['spec']}: {entry['tokens']} tokens ({steps})", style="bold")
     for region in regions[:SHOWN_REGIONS]:
-        name = ""
-        if "name" in region:
-            name = f"  {region['name']} ({100 * region['name_share']:.0f} %)"
         box = " ".join(f"{side:.0f}" for side in region["box"])
-        say(f"  {len(region['patches']):4d} patches  box {box}{name}")
+        labelled = f"{len(region['patches']):4d} patches  box {box}  {label_of(region)}"
+        say(f"  {labelled.rstrip()}")
     if len(regions) > SHOWN_REGIONS:
         say(f"  ... and {len(regions) - SHOWN_REGIONS} smaller")

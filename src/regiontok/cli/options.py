@@ -162,6 +162,14 @@ Resume = Annotated[
         help="Go on where a run with the same settings stopped: what is done is not done again.",
     ),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace what was made of another picture or with other settings at the same place; "
+        "without it that is an error. Other files are never touched.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 Out = Annotated[Path, typer.Option("--out", help="Where the results go.")]
 StoreOut = Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from regiontok.cli.options import (
     DryRun,
     Encoder,
     Out,
+    Overwrite,
     RegionSpecs,
     Resume,
     Scale,
@@ -141,16 +141,21 @@ def tokenize(
         bool, typer.Option("--rle", help="Also write each region's pixels as COCO run lengths.")
     ] = False,
     picture: Annotated[bool, typer.Option(help="Draw the regions of each image.")] = True,
+    picture_format: Annotated[
+        str, typer.Option(help="Format of the drawings: webp and jpg are small, png is exact.")
+    ] = "webp",
     out: Out = Path("out"),
     resume: Resume = False,
+    overwrite: Overwrite = False,
     batch: Batch = 8,
     device: Device = "cpu",
     dry_run: DryRun = False,
 ) -> None:
     """Turn images into region tokens, with a picture and a table.
 
-    Each image gets a folder under --out. A bad image is set aside, named and counted (exit status
-    1), and the others are done.
+    Each image gets a folder under --out, where the tokens of several region specs stand beside one
+    another. A bad image is set aside, named and counted (exit status 1), and the others are done.
+    So is an image whose folder has the tokens of another picture or encoder; see --overwrite.
 
     Examples:
 
@@ -170,7 +175,7 @@ def tokenize(
     """
     with clear_errors():
         from regiontok.data.collect import collect
-        from regiontok.jobs.tokenize.clips import Sampling, separate_clips, tokenize_clips
+        from regiontok.jobs.tokenize.clips import Sampling, separate_clips
 
         clips, other_words = separate_clips(paths, all_clips=clip, stdin=sys.stdin)
         images = collect(other_words, sys.stdin) if other_words or not clips else []
@@ -187,7 +192,8 @@ def tokenize(
             "cls": cls,
         }
         settings = _settings(recipe, scale, {name: flags[name] for name in _typed(ctx, flags)})
-        from regiontok.jobs.tokenize.images import tokenize_images
+        from regiontok.jobs.tokenize import command as job
+        from regiontok.jobs.tokenize.earlier import Writing
         from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 
         inputs = [*clips, *images]
@@ -198,10 +204,18 @@ def tokenize(
             _say_plan(tokenizers, inputs, images, out)
             return
         sampling = Sampling(fps=fps, rate=rate, most=most, cut="keep" if keep_cut else "error")
-        writing: dict[str, bool] = {"resume": resume, "rle": rle, "picture": picture}
-        outcomes = chain(
-            tokenize_clips(tokenizers, clips, out, sampling, **writing),
-            tokenize_images(tokenizers, images, out, batch=batch, **writing),
+        ending = f".{picture_format.removeprefix('.').lower()}"
+        writing = Writing(
+            rle=rle, picture=ending if picture else "", resume=resume, overwrite=overwrite
+        )
+        outcomes = job.tokenize(
+            tokenizers,
+            images,
+            out,
+            clips=clips,
+            sampling=sampling,
+            batch=batch,
+            writing=writing,
         )
         failed = _show_outcomes(outcomes, len(inputs), out)
     raise typer.Exit(1 if failed else 0)
@@ -278,6 +292,7 @@ def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -
     """Show progress, then the tables; return how many images were set aside."""
     from regiontok.cli.progress import tally
     from regiontok.cli.tables import set_aside_tables, tokenize_tables
+    from regiontok.jobs.tokenize.index import INDEX
     from regiontok.jobs.tokenize.report import summarise
 
     reports: list[dict[str, Any]] = []
@@ -297,7 +312,7 @@ def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -
     print_tables(set_aside_tables(count.failed))
     say(
         f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
-        f"aside; written under {out}"
+        f"aside; written under {out}, with an index in {out / INDEX}"
     )
     closing_json(
         {
@@ -308,6 +323,7 @@ def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -
             "settings": summarise(reports),
             "failed": count.failed,
             "out": str(out),
+            "index": str(out / INDEX),
         }
     )
     return len(count.failed)

@@ -26,6 +26,7 @@ from regiontok.core.picture import SUFFIXES, ImageSource, Picture
 from regiontok.core.sampling import is_sampled
 from regiontok.core.sizes import counted, shape_text
 from regiontok.core.video import Video
+from regiontok.system.drawn import is_drawn
 from regiontok.system.errors import RegiontokError
 
 if TYPE_CHECKING:
@@ -174,11 +175,11 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The images that lie directly in a folder, in natural order."""
+    """The images that lie directly in a folder, in natural order; none that this project drew."""
     paths = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not is_drawn(path)
     ]
     return sorted(paths, key=lambda path: (natural_key(path.name), path.name))
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from regiontok.core.picture import SUFFIXES
+from regiontok.system.drawn import is_drawn
 from regiontok.system.errors import RegiontokError
 
 
@@ -36,8 +35,13 @@ def collect(words: Sequence[str], stdin: TextIO | None = None) -> list[NamedPath
     """The images behind the words of a command line, each path once.
 
     A folder is walked to the bottom and gives its files with an image's suffix, sorted; so does a
-    glob. A file that is named by itself is taken whatever its suffix. "-" reads one path a line
-    from `stdin`. The names keep the structure below the folder that was given.
+    glob. Both leave out what this project wrote: pictures that it drew, and the folders of its
+    outputs. A file that is named by itself is taken whatever its suffix and whoever wrote it. "-"
+    reads one path a line from `stdin`.
+
+    The name of an image is its path below the folder that was given, or below the part of a glob
+    without wildcards; of a file that is named by itself, the last part of its path. So it never
+    depends on what else is given, and two images may have one name.
 
     Raises:
         NoImages: If a word leads to nothing, a folder has no images, or it cannot be read.
@@ -50,7 +54,32 @@ def collect(words: Sequence[str], stdin: TextIO | None = None) -> list[NamedPath
         raise NoImages(
             "no image given: name files, folders, globs, or - for a list on standard input"
         )
-    return with_distinct_names(by_path.values())
+    return list(by_path.values())
+
+
+def separate_names(
+    sources: Sequence[NamedPath], *earlier: NamedPath
+) -> tuple[list[NamedPath], list[tuple[NamedPath, str]]]:
+    """The sources whose name no one before them has, and the others with the reason.
+
+    Args:
+        sources: images or clips.
+        earlier: others that go to the same output folder.
+    """
+    taken = {source.name: source.path for source in earlier}
+    separate, others = [], []
+    for source in sources:
+        first = taken.setdefault(source.name, source.path)
+        if first == source.path:
+            separate.append(source)
+        else:
+            reason = (
+                f"{source.path}: its output has the same name, {source.name}, as that of {first}; "
+                "name the folder above both, whose structure is kept, or choose another --out for "
+                "one of them"
+            )
+            others.append((source, reason))
+    return separate, others
 
 
 def expand_stdin(words: Sequence[str], stdin: TextIO | None) -> Iterator[str]:
@@ -62,21 +91,6 @@ def expand_stdin(words: Sequence[str], stdin: TextIO | None) -> Iterator[str]:
             yield word
 
 
-def with_distinct_names(paths: Iterable[NamedPath]) -> list[NamedPath]:
-    """The same paths, none with the name of another, so that no result overwrites another.
-
-    A name that two paths share gets a piece of the path's hash behind it.
-    """
-    paths = list(paths)
-    counts = Counter(path.name for path in paths)
-    return [path if counts[path.name] == 1 else _with_hash(path) for path in paths]
-
-
-def _with_hash(named: NamedPath) -> NamedPath:
-    digest = hashlib.sha256(str(named.path.resolve()).encode()).hexdigest()
-    return replace(named, name=f"{named.name}~{digest[:8]}")
-
-
 def _images_of(word: str) -> list[NamedPath]:
     path = Path(word)
     if path.is_dir():
@@ -84,26 +98,86 @@ def _images_of(word: str) -> list[NamedPath]:
     if path.exists() or path.is_symlink():
         return [NamedPath(path, path.name)]
     if glob.has_magic(word):
-        matches = sorted(glob.glob(word, recursive=True))
-        if not matches:
-            raise NoImages(f"{word}: no file matches")
-        return [image for match in matches for image in _images_of(match)]
+        return _images_matching(word)
     raise NoImages(f"{word}: no such file or folder")
 
 
+def _images_matching(pattern: str) -> list[NamedPath]:
+    """The images that a glob matches, and those below the folders that it matches."""
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    if not matches:
+        raise NoImages(f"{pattern}: no file matches")
+    paths: list[Path] = []
+    for path in matches:
+        if path.is_dir():
+            paths += _input_paths(path, must_have_some=False)
+        elif not _is_output(path):
+            paths.append(path)
+    if not paths:
+        raise NoImages(f"{pattern}: matches only what regiontok wrote, which is left out")
+    root = _fixed_folder(pattern)
+    return [NamedPath(path, path.relative_to(root).as_posix()) for path in paths]
+
+
+def _fixed_folder(pattern: str) -> Path:
+    """The folder in front of the first wildcard of a glob.
+
+    >>> _fixed_folder("photos/*/left.jpg").as_posix()
+    'photos'
+    """
+    folder = Path()
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        folder /= part
+    return folder
+
+
 def _images_below(root: Path) -> list[NamedPath]:
+    paths = _input_paths(root)
+    return [NamedPath(path, path.relative_to(root).as_posix()) for path in paths]
+
+
+def _input_paths(root: Path, *, must_have_some: bool = True) -> list[Path]:
+    """The images below a folder, without those that this project wrote.
+
+    Args:
+        root: the folder.
+        must_have_some: False also takes a folder where this project wrote all images.
+
+    Raises:
+        NoImages: If there are none, or a folder cannot be read.
+    """
+
     def refuse(error: OSError) -> None:
         raise NoImages(f"{error.filename}: cannot be read ({error.strerror})")
 
-    paths: list[Path] = []
+    inputs: list[Path] = []
+    outputs = 0
     for folder, subfolders, files in os.walk(root, onerror=refuse):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        paths += [Path(folder) / name for name in sorted(files) if _is_image(name)]
-    if not paths:
-        raise NoImages(
-            f"{root}: no images in this folder (looked for {' '.join(sorted(SUFFIXES))})"
-        )
-    return [NamedPath(path, path.relative_to(root).as_posix()) for path in paths]
+        images = [Path(folder) / name for name in sorted(files) if _is_image(name)]
+        is_output = _is_output_folder(files)
+        taken = [path for path in images if not is_output and not is_drawn(path)]
+        inputs += taken
+        outputs += len(images) - len(taken)
+    if not inputs and (must_have_some or not outputs):
+        left_out = f"; {outputs} that regiontok wrote are left out" if outputs else ""
+        suffixes = " ".join(sorted(SUFFIXES))
+        raise NoImages(f"{root}: no images in this folder (looked for {suffixes}){left_out}")
+    return inputs
+
+
+def _is_output_folder(names: Sequence[str]) -> bool:
+    """True for the file names of a folder that `tokenize` wrote for an image, also long ago."""
+    endings = {".regions.json", ".safetensors"}
+    written = {ending for ending in endings for name in names if name.endswith(ending)}
+    return "report.json" in names and written == endings
+
+
+def _is_output(path: Path) -> bool:
+    """True for a picture that this project drew, and for an image in the folder of an output."""
+    return is_drawn(path) or _is_output_folder(os.listdir(path.parent))
 
 
 def _is_image(name: str) -> bool:

@@ -17,6 +17,7 @@ from PIL import Image
 from regiontok.draw._marks import FONT, even_ticks, shares, strokes, text_lines
 from regiontok.draw.maps import Line, Scale
 from regiontok.draw.sheet import GREY, INK, PAPER, RULE
+from regiontok.system.drawn import MARK
 from regiontok.system.need import need
 
 WIDTH = 1600  # pixels at most; on a page of 860 letters are then 10 pixels high
@@ -122,10 +123,10 @@ def draw_svg(figure: Figure) -> str:
 
     Panels are groups with the ids panel-0, panel-1, ..., colour scales scale-0, scale-1, ....
     """
-    return _saved(figure, "svg", {"Date": None, "Creator": None}).decode()
+    return _saved(figure, "svg", {"Date": None, "Creator": MARK}).decode()
 
 
-def _saved(figure: Figure, suffix: str, metadata: dict[str, None]) -> bytes:
+def _saved(figure: Figure, suffix: str, metadata: dict[str, str | None]) -> bytes:
     file = io.BytesIO()
     with need("matplotlib", extra="plot").rc_context(STYLE):
         lay_out(figure).savefig(file, format=suffix, facecolor=shares(PAPER), metadata=metadata)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from regiontok.draw._text import measure, printable, text_width, write
 from regiontok.draw._wrap import shortened, wrapped
-from regiontok.system.files import replacing
+from regiontok.system.drawn import mark_options
+from regiontok.system.files import replacing_shared
 
 WIDTH = 2000  # a contact sheet's width in pixels
 MARGIN, GUTTER, ROW_GAP = 60, 20, 34
@@ -25,7 +26,8 @@ FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".jpg": JPEG,
     ".jpeg": JPEG,
-    ".webp": {"format": "WEBP", "quality": 90},
+    # 0.08 MB for a photo beside its regions, where PNG takes 0.71 and twice the time
+    ".webp": {"format": "WEBP", "quality": 80},
 }
 
 
@@ -207,7 +209,8 @@ def _write_upwards(strip: Image.Image, top: int, height: int, title: str) -> Non
 def save_image(image: Image.Image, path: str | Path) -> Path:
     """Write the image whole or not at all, in the format that its suffix names.
 
-    The suffixes are .png, .jpg, .jpeg and .webp. An older file is replaced.
+    The suffixes are .png, .jpg, .jpeg and .webp. An older file is replaced. The picture carries a
+    mark by which walks over images know it for no input; see `regiontok.system.drawn`.
 
     Raises:
         ValueError: If the suffix is another.
@@ -222,9 +225,9 @@ def save_image(image: Image.Image, path: str | Path) -> Path:
             f"{path.suffix or 'no suffix'}"
         )
     file = io.BytesIO()
-    image.convert("RGB").save(file, **options)
+    image.convert("RGB").save(file, **options, **mark_options(options["format"]))
     try:
-        with replacing(path) as part:
+        with replacing_shared(path) as part:
             part.write_bytes(file.getbuffer())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

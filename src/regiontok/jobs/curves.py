@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from regiontok.draw.plot import Line, Panel, draw_panels
+from regiontok.draw.sheet import save_image
 from regiontok.runs.folder import RunFolder
-from regiontok.system.files import replacing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,10 +31,7 @@ def write_curves(run: str | Path) -> Path:
     """
     run = Path(run)
     picture = curves(_entries(run), run.resolve().name)
-    path = run / "curves.png"
-    with replacing(path) as temporary:
-        picture.save(temporary, format="png")
-    return path
+    return save_image(picture, run / "curves.png")
 
 
 def curves(entries: Sequence[dict[str, Any]], name: str) -> Image.Image:

@@ -10,12 +10,15 @@ from typing import Any
 import skimage.data
 
 from regiontok.core.picture import Picture
-from regiontok.draw.sheet import column_width, contact_sheet, save_image
-from regiontok.jobs.tokenize.output import write_image
+from regiontok.draw.sheet import column_width, contact_sheet, save_image, side_by_side
+from regiontok.jobs.tokenize.earlier import Wanted, Writing, task_for, wanted_of
+from regiontok.jobs.tokenize.output import SpecOutput, write_output
 from regiontok.jobs.tokenize.panels import panels
-from regiontok.jobs.tokenize.report import image_report
+from regiontok.jobs.tokenize.report import image_sizes, only_specs, spec_entry
+from regiontok.jobs.tokenize.tables import image_table
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.lease import folder_lease
 
 # Photos that lie inside scikit-image's own package: nothing is fetched.
 PHOTOS: dict[str, Callable[[], Any]] = {
@@ -59,20 +62,39 @@ def demo(
     pictures = [Picture.of(load(), name=name) for name, load in PHOTOS.items()]
     tokenizers.warm_up()
     titles = ("photo", *SPECS)
+    wanted = wanted_of(tokenizers, Writing(overwrite=True))
     reports, rows = [], []
-    for picture in pictures:
-        results = tokenizers.with_names(tokenizers.run([picture]), 0)
-        report = {
-            "name": picture.name,
-            "key": picture.key,
-            "fingerprint": tokenizers.fingerprint(),
-            **image_report(results, 0),
-        }
-        write_image(out / picture.name, results, 0, report, rle=False, picture=True)
-        row = panels(results, 0, longest=column_width(len(titles)))
-        rows.append([replace(panel, title=title) for panel, title in zip(row, titles, strict=True)])
-        reports.append(report)
-        tick()
-    sheet = contact_sheet(rows, title=TITLE, subtitle=SUBTITLE, row_titles=list(PHOTOS))
-    save_image(sheet, out / "contact_sheet.png")
+    out.mkdir(parents=True, exist_ok=True)
+    with folder_lease(out):
+        for picture in pictures:
+            report, tables = _tokenize(tokenizers, picture, out / picture.name, wanted)
+            row = panels(picture, tables, report, longest=column_width(len(titles)))
+            titled = zip(row, titles, strict=True)
+            rows.append([replace(panel, title=title) for panel, title in titled])
+            reports.append({"name": picture.name, **report})
+            tick()
+        sheet = contact_sheet(rows, title=TITLE, subtitle=SUBTITLE, row_titles=list(PHOTOS))
+        save_image(sheet, out / "contact_sheet.png")
     return reports
+
+
+def _tokenize(
+    tokenizers: TokenizerSet, picture: Picture, folder: Path, wanted: Wanted
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Write the folder of one photo; the report, and the regions of each spec."""
+    results = tokenizers.with_names(tokenizers.run([picture]), 0)
+    outputs = [
+        SpecOutput(result.run.tokens[0], image_table(result, 0, rle=False), spec_entry(result, 0))
+        for result in results
+    ]
+    task = task_for(folder, picture.name, picture.key, wanted)
+    head = {"image": picture.name, "key": picture.key, **image_sizes(results, 0)}
+    report = write_output(
+        folder,
+        task,
+        wanted,
+        head,
+        outputs,
+        lambda tables, report: side_by_side(panels(picture, tables, report)),
+    )
+    return only_specs(report, tokenizers.specs), [output.table for output in outputs]

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from regiontok.jobs.tokenize.report import REPORT, read_report
+from regiontok.jobs.tokenize.report import REPORT, is_report, read_report
 from regiontok.settings import registry
 from regiontok.settings.catalogue import CATALOGUE, SPECS
 from regiontok.settings.recipe import Recipe, load_recipe
@@ -80,7 +80,7 @@ def show_output(folder: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]
         ValueError: If the folder has no report.
     """
     report = read_report(folder)
-    if report is None:
+    if not is_report(report):
         raise ValueError(
             f"{folder}: no {REPORT} in it; expected the folder of one image under the --out of "
             "`regiontok tokenize`"

@@ -11,26 +11,29 @@ an export have one k.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
-from safetensors.torch import save_file
 
 from regiontok.core.picture import Picture
-from regiontok.data.collect import NamedPath
+from regiontok.data.collect import NamedPath, separate_names
+from regiontok.serve.earlier import MANIFEST, TENSORS, TORCH, earlier_export, obstacle
+from regiontok.serve.earlier import read_manifest as read_manifest
 from regiontok.serve.token_source import TokenSource
-from regiontok.system.checkpoint import read_json
 from regiontok.system.files import replacing
+from regiontok.system.lease import folder_lease
+from regiontok.system.tensor_files import save_file
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-MANIFEST = "manifest.json"
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 
@@ -54,6 +57,7 @@ class Export:
         k: tokens every image must have; None: as many as the first one has.
         dtype: type of the tensors that are written.
         batch: number of pictures encoded together.
+        overwrite: replace what other settings made, or what was made of another picture.
     """
 
     source: TokenSource
@@ -61,31 +65,54 @@ class Export:
     k: int | None = None
     dtype: Dtype = "bfloat16"
     batch: int = 8
+    overwrite: bool = False
     entries: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
+    # entries of an earlier export in the folder, by the name of their file
+    _earlier: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
 
     def run(self, items: Sequence[NamedPath]) -> Iterator[ExportedImage]:
         """Each image when its files are written; the manifest is written last.
 
-        A bad image is set aside and the others go on.
+        A bad image is set aside and the others go on. Images that an earlier export with the same
+        settings wrote stay, and stay in the manifest.
+
+        Raises:
+            FolderInUse: If another process writes into the folder.
+            ValueError: If the folder holds an export with other settings.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / MANIFEST).unlink(missing_ok=True)  # a manifest speaks of a whole run
-        self.entries, self.failed = [], []
-        for start in range(0, len(items), self.batch):
-            for image in self._export_batch(items[start : start + self.batch]):
-                if image.entry:
-                    self.entries.append(image.entry)
-                else:
-                    self.failed.append({"image": str(image.item.path), "error": str(image.error)})
-                yield image
-        with replacing(self.out / MANIFEST) as path:
-            path.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
+        with folder_lease(self.out):
+            self.entries, self.failed, self._earlier = [], [], {}
+            if manifest := earlier_export(self.out, self.manifest, overwrite=self.overwrite):
+                self.k = self.k or manifest["k"]
+                self._earlier = {entry["safetensors"]: entry for entry in manifest["images"]}
+            separate, same_name = separate_names(items)
+            for item, reason in same_name:
+                yield self._entered(ExportedImage(item, error=reason))
+            for start in range(0, len(separate), self.batch):
+                for image in self._export_batch(separate[start : start + self.batch]):
+                    yield self._entered(image)
+            with replacing(self.out / MANIFEST) as path:
+                path.write_bytes(_json_text(self.manifest))
+
+    def _entered(self, image: ExportedImage) -> ExportedImage:
+        """The same image, entered among those of this run."""
+        if image.entry:
+            self.entries.append(image.entry)
+        else:
+            self.failed.append({"image": str(image.item.path), "error": str(image.error)})
+        return image
+
+    @property
+    def _made_by(self) -> str:
+        return hashlib.sha256(self.source.identity.encode()).hexdigest()[:32]
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What a server must know before it sees a tensor, and one entry an image."""
         source = self.source
+        entries = self._earlier | {entry["safetensors"]: entry for entry in self.entries}
         return {
             "model": source.name,
             "model_type": source.model_type,
@@ -93,8 +120,10 @@ class Export:
             "hidden_size": source.width,
             "dtype": self.dtype,
             "longest": source.longest,
-            "made_by": hashlib.sha256(source.identity.encode()).hexdigest()[:32],
-            "images": self.entries,
+            "made_by": self._made_by,
+            "regiontok": version("regiontok"),
+            "settings": dict(source.settings),
+            "images": list(entries.values()),
             "failed": self.failed,
         }
 
@@ -132,15 +161,25 @@ class Export:
             self.k = len(values)
         values = values.detach().to("cpu", getattr(torch, self.dtype)).contiguous()
         if error := self._problem(values):
-            return ExportedImage(item, error=error)
-        tensors, torch_file = (
-            self.out / f"{item.name}{suffix}" for suffix in (".safetensors", ".pt")
-        )
+            return ExportedImage(item, error=f"{item.path}: {error}")
+        tensors, torch_file = (self.out / f"{item.name}{suffix}" for suffix in (TENSORS, TORCH))
+        if reason := obstacle(tensors, picture.key, self._made_by, overwrite=self.overwrite):
+            return ExportedImage(item, error=f"{item.path}: {reason}")
         tensors.parent.mkdir(parents=True, exist_ok=True)
+        provenance = {
+            "key": picture.key,
+            "made_by": self._made_by,
+            "model": self.source.name,
+            "regiontok": version("regiontok"),
+            "settings": dict(self.source.settings),
+        }
+        metadata = {"format": "pt", "regiontok": json.dumps(provenance, sort_keys=True)}
         with replacing(tensors) as path:
-            save_file({"image_embeds": values}, path, metadata={"format": "pt", "key": picture.key})
+            save_file({"image_embeds": values}, path, metadata=metadata)
+        archive = io.BytesIO()  # the bytes do not name the file, as those of a path would
+        torch.save(values.clone(), archive)
         with replacing(torch_file) as path:
-            torch.save(values.clone(), path)
+            path.write_bytes(archive.getbuffer())
         entry = {
             "image": str(item.path),
             "key": picture.key,
@@ -162,6 +201,12 @@ class Export:
         return None
 
 
+def _json_text(value: Any) -> bytes:
+    """JSON as a file; bytes of a path that are no UTF-8 are escaped as JSON has it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
 def check_dtype(text: str) -> Dtype:
     """The type itself.
 
@@ -171,18 +216,6 @@ def check_dtype(text: str) -> Dtype:
     if text not in get_args(Dtype):
         raise ValueError(f"dtype must be {', '.join(get_args(Dtype))}, not {text!r}")
     return cast(Dtype, text)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an export.
-
-    Raises:
-        ValueError: If there is none: the run did not end, or it is no export.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ValueError(f"{folder} has no {MANIFEST}: it is no export, or the run did not end")
-    return read_json(path)
 
 
 def serving(

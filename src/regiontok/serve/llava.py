@@ -52,9 +52,10 @@ def write_llava(name: str, out: Path, *, dtype: str = "bfloat16") -> int:
         dtype: type of the weights.
 
     Raises:
-        ValueError: If there is no RegionVLM, no tokenizer beside it, or its language model has no
-            `model` and `lm_head`.
+        ValueError: If there is no RegionVLM, no tokenizer beside it, its language model has no
+            `model` and `lm_head`, or the folder to write holds something else than a checkpoint.
     """
+    _check_place(out)
     model = RegionVLM.from_pretrained(name, dtype=dtype)
     language_model, image_token_id = model.language_model, int(model.config.image_token_id)
     for module in ("model", "lm_head"):
@@ -71,6 +72,18 @@ def write_llava(name: str, out: Path, *, dtype: str = "bfloat16") -> int:
         llava.save_pretrained(part_folder)
         processor.save_pretrained(part_folder)
     return image_token_id
+
+
+def _check_place(out: Path) -> None:
+    """Refuse to replace a folder that is no checkpoint of a LLaVA."""
+    entries = list(out.iterdir()) if out.exists() else []
+    known = [".json", ".safetensors", ".jinja", ".txt", ".model"]
+    foreign = [path.name for path in entries if path.is_dir() or path.suffix not in known]
+    if entries and (foreign or not (out / "config.json").is_file()):
+        raise ValueError(
+            f"{out} is there and holds {min(foreign, default=entries[0].name)!r}, which is no part "
+            "of a checkpoint: name a new folder"
+        )
 
 
 def _tokenizer(name: str) -> Any:

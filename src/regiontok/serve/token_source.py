@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,7 +16,7 @@ from regiontok.model.visual import embedding_width
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.loading import from_vlm
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.system.checkpoint import locate, read_json
+from regiontok.system.checkpoint import fingerprint, locate, read_json
 from regiontok.system.devices import resolve_device
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class TokenSource:
             weights where a trained model keeps them.
         tokens_of: `[k e]` of each picture.
         longest: positions of the language model; None where it does not say.
+        settings: what made the tokens, for people: specs, and hashes of the weights.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TokenSource:
     identity: str
     tokens_of: Callable[[Sequence[Picture]], Sequence[Float[Tensor, "k e"]]]
     longest: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_token_source(
@@ -78,13 +80,20 @@ def open_token_source(
         return [image.values for image in prepared.tokens]
 
     text_config = vlm.model.config.get_text_config()
+    settings = {
+        "model": name,
+        "weights": fingerprint(locate(name)),
+        "regions": regions,
+        "segmenter": segmenter,
+    }
     return TokenSource(
         name=name,
         model_type=model_type,
         width=text_config.hidden_size,
-        identity=json.dumps([name, regions, segmenter, vlm.model.config.to_json_string()]),
+        identity=json.dumps([settings, vlm.model.config.to_json_string()]),
         tokens_of=tokens_of,
         longest=getattr(text_config, "max_position_embeddings", None),
+        settings=settings,
     )
 
 
@@ -101,15 +110,20 @@ def _of_trained(name: str, regions: str, segmenter: str, *, device: str, dtype: 
         return split
 
     text_config = model.config.language_config
+    learned = _hash_of_learned(model)
     return TokenSource(
         name=name,
         model_type=model.config.model_type,
         width=embedding_width(model),
-        identity=json.dumps(
-            [settings.model_dump(), model.config.visual_identity, _hash_of_learned(model)]
-        ),
+        identity=json.dumps([settings.model_dump(), model.config.visual_identity, learned]),
         tokens_of=tokens_of,
         longest=getattr(text_config, "max_position_embeddings", None),
+        settings={
+            "model": name,
+            "weights": learned,
+            "encoder_weights": model.config.visual_identity,
+            **settings.model_dump(),
+        },
     )
 
 

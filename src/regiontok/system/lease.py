@@ -96,7 +96,7 @@ def _locked_file(folder: Path) -> TextIO | None:
             path.unlink(missing_ok=True)
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
                 raise
-            _warn(folder, error.strerror)
+            _warn(folder, error.strerror or str(error))
             return None
         if _is_file_at(path, file):
             return file

@@ -190,11 +190,11 @@ def test_resume_measures_nothing_again_and_other_settings_everything(folder, tmp
     _, again = run(folder, tmp_path, resume=True)
     assert encoded == []
     assert again == first
-    _, seeded = run(folder, tmp_path, resume=True, seed=1)
+    _, seeded = run(folder, tmp_path, resume=True, seed=1, overwrite=True)
     assert sum(encoded) == 2 * 3  # other blocks; position is of the same photos
     assert seeded["rows"][0]["metrics"]["leak"] != first["rows"][0]["metrics"]["leak"]
     encoded.clear()
-    _, afresh = run(folder, tmp_path)
+    _, afresh = run(folder, tmp_path, overwrite=True)
     assert sum(encoded) == 12
     assert afresh == first
 
@@ -292,7 +292,9 @@ def test_a_photo_that_the_encoder_refuses_is_set_aside(folder, tmp_path, monkeyp
         match="global_ could be measured on none of 3 photos; the first: features are NaN",
     ):
         Diagnosis(
-            [Subject(Field("global_"), "global_")], photos(folder, 3), Options(out=tmp_path)
+            [Subject(Field("global_"), "global_")],
+            photos(folder, 3),
+            Options(out=tmp_path / "other"),
         ).run()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ from PIL import Image
 from pycocotools import mask as coco
 from safetensors.torch import load_file
 
+from regiontok.core.clip import Clip
 from regiontok.core.tokens import Tokens
 from regiontok.data.collect import NamedPath, NoImages
 from regiontok.jobs.show import show_output
 from regiontok.jobs.tokenize.clips import Sampling, separate_clips, tokenize_clips
+from regiontok.jobs.tokenize.command import tokenize
+from regiontok.jobs.tokenize.earlier import Writing
 from regiontok.jobs.tokenize.images import tokenize_images
 from regiontok.jobs.tokenize.report import summarise
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
@@ -23,6 +27,7 @@ from regiontok.settings.recipe import TokenizerSettings
 
 SPEC = "merge(k=3)"
 EVERY_FRAME = Sampling()
+UNDRAWN = Writing(picture="")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def write_animation(path, count):
 def run(tokenizers, path, out, sampling=EVERY_FRAME, **options):
     """What becomes of one clip."""
     clips = [NamedPath(path, path.name)]
-    (outcome,) = tokenize_clips(tokenizers, clips, out, sampling, **options)
+    (outcome,) = tokenize_clips(tokenizers, clips, out, sampling, writing=Writing(**options))
     return outcome
 
 
@@ -116,13 +121,15 @@ def test_a_word_that_leads_nowhere(tmp_path):
         separate_clips([str(tmp_path / "gone")], all_clips=True)
 
 
-def test_clips_of_one_name_get_folders_of_their_own(tmp_path):
-    for parent in ("one", "two"):
-        (tmp_path / parent / "frames").mkdir(parents=True)
-    words = [str(tmp_path / parent / "frames") for parent in ("one", "two")]
-    clips, _ = separate_clips(words, all_clips=True)
-    assert len({clip.name for clip in clips}) == 2
-    assert all(clip.name.startswith("frames~") for clip in clips)
+def test_clips_of_one_name_never_share_a_folder(tokenizers, frames, tmp_path):
+    other = tmp_path / "more" / "walk"
+    shutil.copytree(frames, other)
+    clips, _ = separate_clips([str(frames), str(other)], all_clips=True)
+    outcomes = list(tokenize(tokenizers, [], tmp_path / "out", clips=clips, writing=UNDRAWN))
+    assert {str(outcome.source.path): bool(outcome.error) for outcome in outcomes} == {
+        str(frames): False,
+        str(other): True,
+    }
 
 
 def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
@@ -132,26 +139,28 @@ def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
         "merge-k-3.regions.json",
         "merge-k-3.safetensors",
-        "regions.png",
+        "regions.webp",
         "report.json",
         "windows-2.regions.json",
         "windows-2.safetensors",
     ]
     report = json.loads((folder / "report.json").read_text())
     assert report == outcome.report
+    shutil.copy(folder / "regions.webp", frames / "0.webp")  # a drawing is no frame
+    assert Clip.of(frames).key == report["key"]
     assert (report["frames"], report["fps"], report["damage"]) == (4, 4, "")
     assert report["times"] == [0, 0.25, 0.5, 0.75]
     assert (report["size"], report["grid"], report["patches"]) == ([64, 96], [4, 8, 8], 256)
     assert [entry["tokens"] for entry in report["settings"]] == [3, 2]
     assert len(Tokens.from_tensors(load_file(folder / "merge-k-3.safetensors"))) == 3
-    with Image.open(folder / "regions.png") as drawing:
+    with Image.open(folder / "regions.webp") as drawing:
         assert drawing.width > drawing.height
 
 
 def test_a_region_says_where_it_is_on_each_frame(tokenizers, frames, tmp_path):
-    run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), rle=True, picture=False)
+    run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), rle=True, picture="")
     folder = tmp_path / "out" / "walk"
-    assert not (folder / "regions.png").exists()
+    assert not (folder / "regions.webp").exists()
     windows = table_of(folder, "windows-2")
     # bands of the raster over time: frames 0 and 1, frames 2 and 3
     first, second = windows["regions"]
@@ -175,7 +184,7 @@ def test_a_video_and_its_frames_in_a_folder_give_the_same_tokens(tokenizers, tmp
     for number in range(0, 8, 2):
         Image.fromarray(grey(number)).save(folder / f"{number}.png")
     reports = [
-        run(tokenizers, path, tmp_path / "out", Sampling(fps=4), picture=False).report
+        run(tokenizers, path, tmp_path / "out", Sampling(fps=4), picture="").report
         for path in (video, folder)
     ]
     assert reports[0]["times"] == reports[1]["times"] == [0, 0.25, 0.5, 0.75]
@@ -190,9 +199,14 @@ def test_resume_skips_what_was_done_with_the_same_settings(tokenizers, frames, t
     out, slower = tmp_path / "out", Sampling(fps=2)
     run(tokenizers, frames, out, Sampling(fps=4))
     assert run(tokenizers, frames, out, Sampling(fps=4), resume=True).resumed
-    assert not run(tokenizers, frames, out, slower, resume=True).resumed
+    assert run(tokenizers, frames, out, Sampling(fps=4, most=99), resume=True).resumed
+    other = run(tokenizers, frames, out, slower, resume=True).error
+    assert "was made with other settings: clip {'fps': 4" in other
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(frames / "8.png")
-    assert not run(tokenizers, frames, out, slower, resume=True).resumed
+    other = run(tokenizers, frames, out, Sampling(fps=4), resume=True).error
+    assert "holds the tokens of another picture" in other
+    assert not run(tokenizers, frames, out, slower, resume=True, overwrite=True).resumed
+    assert run(tokenizers, frames, out, slower, resume=True).resumed
 
 
 def test_a_bad_clip_is_set_aside_and_the_others_are_done(tokenizers, frames, tmp_path):
@@ -226,13 +240,13 @@ def test_a_cut_video_is_set_aside_or_kept_with_a_note(tokenizers, tmp_path):
     path = write_video(tmp_path / "a.mkv")
     path.write_bytes(path.read_bytes()[:-300])
     assert "cut off or damaged" in run(tokenizers, path, tmp_path / "out").error
-    report = run(tokenizers, path, tmp_path / "out", Sampling(cut="keep"), picture=False).report
+    report = run(tokenizers, path, tmp_path / "out", Sampling(cut="keep"), picture="").report
     assert report["frames"] < 8
     assert "promised" in report["damage"]
 
 
 def test_summary_and_show_read_a_clip_as_they_read_an_image(tokenizers, frames, tmp_path):
-    outcome = run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), picture=False)
+    outcome = run(tokenizers, frames, tmp_path / "out", Sampling(fps=4), picture="")
     assert summarise([outcome.report])[0]["tokens"] == 3
     (entry, regions), _ = show_output(tmp_path / "out" / "walk")
     assert entry["spec"] == SPEC
@@ -242,6 +256,6 @@ def test_summary_and_show_read_a_clip_as_they_read_an_image(tokenizers, frames, 
 def test_regions_of_a_clip_are_named(frames, tmp_path):
     settings = TokenizerSettings(encoder="lite(size=128, patch=16)")
     tokenizers = TokenizerSet(settings, [SPEC], name_regions=True)
-    run(tokenizers, frames, tmp_path / "out", picture=False)
+    run(tokenizers, frames, tmp_path / "out", picture="")
     regions = table_of(tmp_path / "out" / "walk", "merge-k-3")["regions"]
     assert all(region["name"] in tokenizers.encoder.classes for region in regions)

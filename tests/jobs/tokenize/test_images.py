@@ -11,9 +11,12 @@ from PIL import Image
 
 from regiontok.core.picture import Picture
 from regiontok.data.collect import collect
+from regiontok.jobs.tokenize.earlier import Writing
 from regiontok.jobs.tokenize.images import tokenize_images
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.settings.recipe import TokenizerSettings
+
+UNDRAWN, RESUMED = Writing(picture=""), Writing(picture="", resume=True)
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_workers_change_nothing_but_the_time(photos, tokenizers, tmp_path, worke
     def run(out, workers):
         return without_times(
             tokenize_images(
-                tokenizers, images, tmp_path / out, batch=batch, workers=workers, picture=False
+                tokenizers, images, tmp_path / out, batch=batch, workers=workers, writing=UNDRAWN
             )
         )
 
@@ -72,12 +75,12 @@ def test_workers_change_nothing_but_the_time(photos, tokenizers, tmp_path, worke
 
 def test_a_run_that_is_left_early_leaves_whole_folders_and_no_thread(photos, tokenizers, tmp_path):
     images, out = collect([str(photos)]), tmp_path / "out"
-    run = tokenize_images(tokenizers, images, out, batch=2, workers=2, picture=False)
+    run = tokenize_images(tokenizers, images, out, batch=2, workers=2, writing=UNDRAWN)
     assert next(run).source.name == "0.png"
     run.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
     assert [path.name for path in out.iterdir()] == ["0.png"]
-    again = tokenize_images(tokenizers, images, out, workers=2, resume=True, picture=False)
+    again = tokenize_images(tokenizers, images, out, workers=2, writing=RESUMED)
     assert len(without_times(again)) == 7
 
 
@@ -88,7 +91,7 @@ def test_the_report_counts_what_a_budget_leaves_out(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     images = collect([str(tmp_path / "a.png")])
-    (outcome,) = tokenize_images(tokenizers, images, tmp_path / "out", picture=False)
+    (outcome,) = tokenize_images(tokenizers, images, tmp_path / "out", writing=UNDRAWN)
     whole, cut = outcome.report["settings"]
     assert cut["tokens"] == 9
     step = next(step for step in cut["steps"] if step["step"].startswith("budget"))

@@ -13,7 +13,7 @@ from rich.table import Table
 from regiontok.draw.attention import draw_attention, percent
 from regiontok.draw.sheet import save_image
 from regiontok.jobs.chat.session import Chat, ChatAnswer, PictureAttention, ranked
-from regiontok.jobs.tokenize.output import slug
+from regiontok.jobs.tokenize.names import slug
 from regiontok.model.region_attention import RegionAttention
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
@@ -70,7 +70,7 @@ def draw_answer(answer: ChatAnswer, folder: Path, number: int) -> list[Path]:
     for index, attention in enumerate(answer.attention):
         shown = attention.picture
         picture_index = [str(index)] if len(answer.attention) > 1 else []
-        stem = [str(number), *picture_index, slug(Path(shown.picture.name).stem)]
+        stem = [str(number), *picture_index, slug(Path(shown.picture.name).stem, always_plain=True)]
         for view, (shares, regions) in enumerate(zip(attention.views, shown.regions, strict=True)):
             image = draw_attention(
                 shown.picture,

@@ -18,7 +18,7 @@ from regiontok.conversation import (
 )
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import KINDS
-from regiontok.jobs.tokenize.output import grid_boxes
+from regiontok.jobs.tokenize.tables import grid_boxes
 from regiontok.model.attention import watch
 from regiontok.model.conversation import open_conversation_model
 from regiontok.model.region_attention import RegionAttention, region_attention

@@ -29,6 +29,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.data.collect import NamedPath
 from regiontok.jobs.diagnose.artifact import estimate_artifacts, saved_artifacts
+from regiontok.jobs.diagnose.earlier import RESULTS, check_results
 from regiontok.jobs.diagnose.journal import Journal, key_of
 from regiontok.jobs.diagnose.photo import (
     MEASURES,
@@ -72,6 +73,7 @@ class Options:
         sample: the number of photos that position is read out of.
         seed: the seed of the grey blocks and of the sample.
         resume: whether to go on where a run with the same settings stopped.
+        overwrite: whether the results of another diagnosis may be replaced.
         date: the date that the results carry; the command line gives today's.
         about: a description of the photos in words, for the page and the leaderboard.
 
@@ -86,6 +88,7 @@ class Options:
     sample: int = 16
     seed: int = 0
     resume: bool = False
+    overwrite: bool = False
     date: str = ""
     about: str = ""
 
@@ -118,6 +121,7 @@ class Diagnosis:
 
     Raises:
         ValueError: If no photo can be read.
+        OtherDiagnosis: If `out` holds another diagnosis, which may not be overwritten.
     """
 
     def __init__(
@@ -129,6 +133,13 @@ class Diagnosis:
         passes = 2 if DENOISE in options.variants else 1
         self.total = len(self._subjects) * len(self.photos) * passes
         self._sample = self._set.sample(options.sample, options.seed)
+        check_results(
+            options.out,
+            [subject.fingerprint for subject in self._subjects],
+            None if options.resume else self._photos_hash(),
+            self._settings(),
+            overwrite=options.overwrite,
+        )
         self._journal = Journal(options.out / "measured.jsonl", resume=options.resume)
 
     def run(self, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -150,20 +161,29 @@ class Diagnosis:
             "photos": {
                 "count": len(self.photos),
                 "about": options.about,
-                "hash": key_of(sorted(photo.key for photo in self.photos)),
+                "hash": self._photos_hash(),
                 "names": [photo.item.name for photo in self.photos],
                 "position_sample": len(self._sample),
                 "with_humans": self._set.with_humans,
             },
-            "settings": {**MEASURES, "seed": options.seed, "segmenter": options.segmenter},
+            "settings": self._settings(),
             "failed": self.failed,
             "rows": rows,
             "pictures": [_thumbnail(photo) for photo in self._sample[:EXAMPLES]],
             "shown": examples,
         }
-        with replacing(options.out / "results.json") as part:
+        with replacing(options.out / RESULTS) as part:
             part.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         return results
+
+    def _photos_hash(self) -> str:
+        return key_of(sorted(photo.key for photo in self.photos))
+
+    def _settings(self) -> dict[str, Any]:
+        options = self._options
+        settings = {**MEASURES, "seed": options.seed, "segmenter": options.segmenter}
+        stored: dict[str, Any] = json.loads(json.dumps(settings))  # as they are read back
+        return stored
 
     def _subject(
         self, subject: Subject, tick: Callable[[], None]

@@ -1,4 +1,4 @@
-"""`regiontok tokenize` on videos and folders of frames: a clip becomes regions in space and time.
+"""Videos and folders of frames: a clip becomes regions in space and time.
 
 Each clip gets the folder that an image gets; its drawing is a strip of frames.
 """
@@ -6,8 +6,9 @@ Each clip gets the folder that an image gets; its drawing is a strip of frames.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,20 +19,16 @@ from regiontok.core.animation import SUFFIXES, is_animated
 from regiontok.core.clip import MOST, Clip, Cut
 from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
-from regiontok.data.collect import NamedPath, NoImages, expand_stdin, with_distinct_names
+from regiontok.data.collect import NamedPath, NoImages, expand_stdin
 from regiontok.draw.regions import Style
 from regiontok.draw.sheet import Panel, column_width, contact_sheet
 from regiontok.draw.strip import FRAMES, draw_strip, frame_title, spread_frames
-from regiontok.jobs.tokenize.images import TokenizeOutcome, finished_report
-from regiontok.jobs.tokenize.output import (
-    check_target,
-    grid_boxes,
-    pixel_masks,
-    regions_table,
-    write_folder,
-)
+from regiontok.jobs.tokenize.earlier import USUAL, Wanted, Writing, task_for, wanted_of
+from regiontok.jobs.tokenize.images import TokenizeOutcome
+from regiontok.jobs.tokenize.output import SpecOutput, write_output
 from regiontok.jobs.tokenize.panels import COLOURED, caption, scaled
-from regiontok.jobs.tokenize.report import image_report
+from regiontok.jobs.tokenize.report import image_sizes, only_specs, sizes_of, spec_entry
+from regiontok.jobs.tokenize.tables import grid_boxes, pixel_masks, regions_table, views_of
 from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet
 
 NUMBERED = 40  # regions of a strip: up to so many with numbers, which are small there
@@ -52,6 +49,9 @@ class Sampling:
     rate: float | None = None
     most: int = MOST
     cut: Cut = "error"
+
+
+ALL_FRAMES = Sampling()
 
 
 def separate_clips(
@@ -76,7 +76,7 @@ def separate_clips(
         if not Path(word).exists():
             raise NoImages(f"{word}: no such file or folder")
     by_path = {Path(word): NamedPath(Path(word), Path(word).resolve().name) for word in clips}
-    return with_distinct_names(by_path.values()), [word for word in words if word not in clips]
+    return list(by_path.values()), [word for word in words if word not in clips]
 
 
 def _is_video(path: Path) -> bool:
@@ -89,107 +89,102 @@ def tokenize_clips(
     tokenizers: TokenizerSet,
     clips: Sequence[NamedPath],
     out: Path,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling = ALL_FRAMES,
     *,
-    resume: bool = False,
-    rle: bool = False,
-    picture: bool = True,
+    writing: Writing = USUAL,
 ) -> Iterator[TokenizeOutcome]:
     """Tokenize clips one by one, and yield each when its folder is written.
 
-    A bad clip is set aside with its reason, and the others go on.
+    A bad clip is set aside with its reason, and the others go on. Nothing else may write below
+    `out` meanwhile; `regiontok.jobs.tokenize.command` holds the lease for it.
 
     Args:
         tokenizers: one for each region spec.
         clips: where the clips lie, and the names of their folders below `out`.
         out: folder of the results.
         sampling: which frames make a clip.
-        resume: skip a clip whose report says the same settings and the same frames.
-        rle: also write each region's pixels on each frame as COCO run lengths.
-        picture: also draw a strip of frames.
+        writing: how the folders are written.
     """
-    fingerprint = tokenizers.fingerprint(rle, picture, asdict(sampling))
+    decisive = {key: value for key, value in asdict(sampling).items() if key != "most"}
+    wanted = wanted_of(tokenizers, writing, decisive)
     for source in clips:
-        start = time.perf_counter()
         try:
-            check_target(out / source.name)
-            clip = Clip.of(source.path, **asdict(sampling))
-            decode_seconds = time.perf_counter() - start
-            report = finished_report(out / source.name, fingerprint, clip.key) if resume else None
-            if report:
-                yield TokenizeOutcome(source, report=report, resumed=True)
-                continue
-            tokenizers.warm_up()
-            results = tokenizers.with_names(tokenizers.run([clip]), 0)
+            yield _tokenize_clip(tokenizers, source, out, sampling, wanted)
         except ValueError as error:
             yield TokenizeOutcome(source, error=str(error))
-            continue
-        report = {
-            "image": str(source.path),
-            "key": clip.key,
-            "fingerprint": fingerprint,
-            **_frames_entry(clip),
-            **image_report(results, 0, decode_seconds),
-        }
-        write_clip(out / source.name, results, report, rle=rle, picture=picture)
-        yield TokenizeOutcome(source, report=report)
 
 
-def _frames_entry(clip: Clip) -> dict[str, Any]:
-    return {
+def _tokenize_clip(
+    tokenizers: TokenizerSet, source: NamedPath, out: Path, sampling: Sampling, wanted: Wanted
+) -> TokenizeOutcome:
+    """One clip, when its folder is written.
+
+    Raises:
+        ValueError: If it cannot be read, or its regions cannot be made.
+    """
+    start = time.perf_counter()
+    clip = Clip.of(source.path, **asdict(sampling))
+    task = task_for(out / source.name, str(source.path), clip.key, wanted)
+    decode_seconds = time.perf_counter() - start
+    if task.is_done:
+        report = only_specs(task.report, list(wanted.by_spec))
+        return TokenizeOutcome(source, report=report, resumed=True)
+    results = _results_of(tokenizers.only(task.specs), clip)
+    head = {
+        "image": str(source.path),
+        "key": clip.key,
         "frames": len(clip),
         "fps": clip.fps,
         "times": [round(seconds, 4) for seconds in clip.times],
         "damage": clip.damage,
+        **(image_sizes(results, 0) if results else sizes_of(task.report)),
     }
+    outputs = [
+        SpecOutput(
+            result.run.tokens[0],
+            _clip_table(result, rle="rle" in wanted.extras),
+            spec_entry(result, 0, decode_seconds),
+        )
+        for result in results
+    ]
+    report = write_output(out / source.name, task, wanted, head, outputs, partial(strip, clip))
+    return TokenizeOutcome(source, report=only_specs(report, list(wanted.by_spec)))
 
 
-def write_clip(
-    folder: Path, results: Sequence[SpecResult], report: dict[str, Any], *, rle: bool, picture: bool
-) -> None:
-    """Write the folder of one clip: whole, or not at all.
-
-    It has what an image's folder has, and for each region its place on each frame.
-
-    Args:
-        folder: the folder of this clip.
-        results: one result a region spec, over this clip alone.
-        report: what `report.json` holds.
-        rle: also write each region's pixels as COCO run lengths, a list a region with one entry a
-            frame (null where the region is not).
-        picture: also draw the strip.
-    """
-    write_folder(
-        folder,
-        tokens=[result.run.tokens[0] for result in results],
-        tables=[_clip_table(result, rle) for result in results],
-        drawing=strip(results) if picture else None,
-        report=report,
-    )
+def _results_of(tokenizers: TokenizerSet, clip: Clip) -> list[SpecResult]:
+    if not tokenizers.tokenizers:
+        return []
+    tokenizers.warm_up()
+    return tokenizers.with_names(tokenizers.run([clip]), 0)
 
 
-def strip(results: Sequence[SpecResult], most: int = FRAMES) -> Image.Image:
+def strip(
+    clip: Clip,
+    tables: Sequence[Mapping[str, Any]],
+    report: Mapping[str, Any],
+    most: int = FRAMES,
+) -> Image.Image:
     """Frames from left to right; under the photos one row a region spec, each region in one colour.
 
     Args:
-        results: one result a region spec, over one clip.
+        clip: the clip.
+        tables: the regions of each spec, see `regiontok.jobs.tokenize.tables`.
+        report: the counts of each spec, see `regiontok.jobs.tokenize.report`.
         most: frames on the strip at most.
     """
-    clip = results[0].run.pictures[0]
-    assert isinstance(clip, Clip)
-    frame = results[0].run.grids[0].frame
     photos = [
         Panel(scaled(clip.frames[index], column_width(FRAMES)), frame_title(clip, index))
         for index in spread_frames(len(clip), most)
     ]
     rows = [photos]
-    for result in results:
-        regions = result.run.regions[0]
+    for table in tables:
+        ((frame, regions, _),) = views_of(table)
         style: Style = "colours" if len(regions) <= COLOURED * len(clip) else "borders"
         first, *others = draw_strip(
             clip, frame, regions, style=style, numbers=len(regions) <= NUMBERED, most=most
         )
-        rows.append([replace(first, caption=f"{result.spec}: {caption(result, 0)}"), *others])
+        text = f"{table['spec']}: {caption(report, table['spec'])}"
+        rows.append([replace(first, caption=text), *others])
     rate = f" · {clip.fps:g} frames a second" if clip.fps else ""
     return contact_sheet(
         rows,
@@ -198,10 +193,14 @@ def strip(results: Sequence[SpecResult], most: int = FRAMES) -> Image.Image:
     )
 
 
-def _clip_table(result: SpecResult, rle: bool) -> dict[str, Any]:
-    """The regions of one clip, as they stand in its JSON."""
-    regions, frame = result.run.regions[0].to("cpu"), result.run.grids[0].frame
-    table = regions_table(result, regions, frame)
+def _clip_table(result: SpecResult, *, rle: bool) -> dict[str, Any]:
+    """The regions of one clip, as they stand in its JSON.
+
+    With `rle`, each region has a list with one entry a frame, null where it is not.
+    """
+    regions, grid = result.run.regions[0].to("cpu"), result.run.grids[0]
+    frame = grid.frame
+    table = regions_table(result, regions, grid)
     for row, boxes in zip(table["regions"], _boxes_by_frame(regions, frame), strict=True):
         row["boxes"] = boxes
     if rle:

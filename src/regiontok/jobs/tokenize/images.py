@@ -1,4 +1,4 @@
-"""`regiontok tokenize`: images become region tokens, regions and a drawing, a folder for each.
+"""Images become region tokens, regions and a drawing, a folder for each.
 
 A run over many images survives bad images and Ctrl-C.
 """
@@ -16,9 +16,21 @@ from typing import Any
 
 from regiontok.core.picture import Picture
 from regiontok.data.collect import NamedPath
-from regiontok.jobs.tokenize.output import check_target, write_image
-from regiontok.jobs.tokenize.report import image_report, read_report
-from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
+from regiontok.draw.sheet import side_by_side
+from regiontok.jobs.tokenize.earlier import (
+    USUAL,
+    OtherOutput,
+    Task,
+    Wanted,
+    Writing,
+    task_for,
+    wanted_of,
+)
+from regiontok.jobs.tokenize.output import SpecOutput, write_output
+from regiontok.jobs.tokenize.panels import panels
+from regiontok.jobs.tokenize.report import image_sizes, only_specs, sizes_of, spec_entry
+from regiontok.jobs.tokenize.tables import image_table
+from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet
 from regiontok.system.prefetch import WORKERS, map_ahead
 
 
@@ -46,13 +58,12 @@ def tokenize_images(
     *,
     batch: int = 8,
     workers: int = WORKERS,
-    resume: bool = False,
-    rle: bool = False,
-    picture: bool = True,
+    writing: Writing = USUAL,
 ) -> Iterator[TokenizeOutcome]:
     """Tokenize images batch by batch, and yield each when its folder is written.
 
-    A bad image is set aside with its reason, and the others go on.
+    A bad image is set aside with its reason, and the others go on. Nothing else may write below
+    `out` meanwhile; `regiontok.jobs.tokenize.command` holds the lease for it.
 
     Args:
         tokenizers: one for each region spec.
@@ -61,34 +72,33 @@ def tokenize_images(
         batch: images that are encoded together.
         workers: threads that decode the next batch meanwhile, and lay its pictures on the encoder's
             canvas; 0 decodes in this one.
-        resume: skip an image whose report says the same settings and the same bytes.
-        rle: also write each region's pixels as COCO run lengths.
-        picture: also draw the regions.
+        writing: how the folders are written.
     """
-    fingerprint = tokenizers.fingerprint(rle, picture)
+    wanted = wanted_of(tokenizers, writing)
     decode = partial(
         _decode,
         out=out,
-        done_as=fingerprint if resume else None,
+        wanted=wanted,
         prepare=tokenizers.encoder.prepare if workers else None,
     )
     with closing(map_ahead(decode, images, workers=workers, most=batch)) as decoding:
         while chunk := list(islice(decoding, batch)):
             yield from (outcome for outcome in chunk if isinstance(outcome, TokenizeOutcome))
             decoded = [image for image in chunk if isinstance(image, _Decoded)]
-            if decoded:
-                tokenizers.warm_up()
-            yield from _tokenize_batch(
-                tokenizers, decoded, out, fingerprint, rle=rle, picture=picture
-            )
+            for specs in dict.fromkeys(image.task.specs for image in decoded):
+                if specs:
+                    tokenizers.warm_up()
+                batch_images = [image for image in decoded if image.task.specs == specs]
+                yield from _tokenize_batch(tokenizers.only(specs), batch_images, out, wanted)
 
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """A decoded image, and the seconds that decoding took."""
+    """A decoded image, what is to be made of it, and the seconds that decoding took."""
 
     source: NamedPath
     picture: Picture
+    task: Task
     seconds: float
 
 
@@ -96,57 +106,66 @@ def _decode(
     source: NamedPath,
     *,
     out: Path,
-    done_as: str | None,
+    wanted: Wanted,
     prepare: Callable[[Picture], None] | None = None,
 ) -> _Decoded | TokenizeOutcome:
-    """One decoded image, or its outcome if it is bad or was done with the fingerprint `done_as`."""
-    start, folder = time.perf_counter(), out / source.name
+    """One decoded image, or its outcome if it is bad or was done before."""
+    start = time.perf_counter()
     try:
-        check_target(folder)
         picture = Picture.of(source.path)
+        task = task_for(out / source.name, str(source.path), picture.key, wanted)
     except ValueError as error:
         return TokenizeOutcome(source, error=str(error))
-    report = finished_report(folder, done_as, picture.key) if done_as else None
-    if report:
+    if task.is_done:
+        report = only_specs(task.report, list(wanted.by_spec))
         return TokenizeOutcome(source, report=report, resumed=True)
-    if prepare:
+    if prepare and task.specs:
         prepare(picture)
-    return _Decoded(source, picture, time.perf_counter() - start)
-
-
-def finished_report(folder: Path, fingerprint: str, key: str) -> dict[str, Any] | None:
-    """The report of an image or clip of that key, if it was done with that fingerprint."""
-    report = read_report(folder)
-    if report and report.get("fingerprint") == fingerprint and report.get("key") == key:
-        return report
-    return None
+    return _Decoded(source, picture, task, time.perf_counter() - start)
 
 
 def _tokenize_batch(
-    tokenizers: TokenizerSet,
-    images: Sequence[_Decoded],
-    out: Path,
-    fingerprint: str,
-    **writing: bool,
+    tokenizers: TokenizerSet, images: Sequence[_Decoded], out: Path, wanted: Wanted
 ) -> Iterator[TokenizeOutcome]:
-    if not images:
-        return
+    """Tokenize images of which the same specs are to be made, which may be none."""
     try:
-        results = tokenizers.run([image.picture for image in images])
+        pictures = [image.picture for image in images]
+        results = tokenizers.run(pictures) if tokenizers.tokenizers else []
     except ValueError as error:
         if len(images) == 1:
             yield TokenizeOutcome(images[0].source, error=str(error))
             return
         for image in images:  # find the picture that spoils its batch
-            yield from _tokenize_batch(tokenizers, [image], out, fingerprint, **writing)
+            yield from _tokenize_batch(tokenizers, [image], out, wanted)
         return
     for index, image in enumerate(images):
-        named = tokenizers.with_names(results, index)
-        report = {
-            "image": str(image.source.path),
-            "key": image.picture.key,
-            "fingerprint": fingerprint,
-            **image_report(named, index, image.seconds),
-        }
-        write_image(out / image.source.name, named, index, report, **writing)
-        yield TokenizeOutcome(image.source, report=report)
+        try:
+            named = tokenizers.with_names(results, index)
+            yield _write_image(image, named, index, out, wanted)
+        except OtherOutput as error:
+            yield TokenizeOutcome(image.source, error=str(error))
+
+
+def _write_image(
+    image: _Decoded, results: Sequence[SpecResult], index: int, out: Path, wanted: Wanted
+) -> TokenizeOutcome:
+    """Write the folder of one image of a batch."""
+    head = {"image": str(image.source.path), "key": image.picture.key}
+    head |= image_sizes(results, index) if results else sizes_of(image.task.report)
+    outputs = [
+        SpecOutput(
+            result.run.tokens[index],
+            image_table(result, index, rle="rle" in wanted.extras),
+            spec_entry(result, index, image.seconds),
+        )
+        for result in results
+    ]
+    report = write_output(
+        out / image.source.name,
+        image.task,
+        wanted,
+        head,
+        outputs,
+        lambda tables, report: side_by_side(panels(image.picture, tables, report)),
+    )
+    return TokenizeOutcome(image.source, report=only_specs(report, list(wanted.by_spec)))

@@ -1,190 +1,159 @@
 """The folder that `tokenize` writes for one image: tokens, regions, a drawing, and a report.
 
-The report is written last, so that a folder with a report is whole.
+The report is written last, and says what files there are: what it does not list does not count.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
-from regiontok.core.frame import Frame
-from regiontok.core.masks import PixelMasks
-from regiontok.core.regions import Regions
 from regiontok.core.tokens import Tokens
-from regiontok.draw.sheet import save_image, side_by_side
-from regiontok.jobs.tokenize.panels import panels
+from regiontok.draw.sheet import save_image
+from regiontok.jobs.tokenize.earlier import OtherOutput, Task, Wanted, file_entry
+from regiontok.jobs.tokenize.names import slug, spec_names
 from regiontok.jobs.tokenize.report import REPORT
-from regiontok.jobs.tokenize.tokenizer_set import SpecResult
-from regiontok.system.files import replacing
+from regiontok.system.files import adding
+from regiontok.system.tensor_files import save_file
+
+Table = dict[str, Any]  # the regions of one spec, see `regiontok.jobs.tokenize.tables`
 
 
-def slug(text: str) -> str:
-    """A file name for a spec.
+@dataclass(frozen=True, eq=False)
+class SpecOutput:
+    """What is written for one region spec of one image.
 
-    >>> slug("merge(k=64) | sort('com')")
-    'merge-k-64-sort-com'
+    Attributes:
+        tokens: its tokens.
+        table: its regions, see `regiontok.jobs.tokenize.tables`.
+        entry: its counts and times, see `regiontok.jobs.tokenize.report`.
     """
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")[:80] or "patches"
+
+    tokens: Tokens
+    table: Table
+    entry: dict[str, Any]
 
 
-def distinct_slugs(specs: Sequence[str]) -> list[str]:
-    """A file name for each spec; names that would be the same get a piece of their spec's hash.
-
-    >>> distinct_slugs(["merge(0.5)", "merge(-0.5)", "patches"])
-    ['merge-0.5~862c1727', 'merge-0.5~64007873', 'patches']
-    """
-    names = [slug(text) for text in specs]
-    hashes = [hashlib.sha256(text.encode()).hexdigest()[:8] for text in specs]
-    return [
-        f"{name}~{digest}" if names.count(name) > 1 else name
-        for name, digest in zip(names, hashes, strict=True)
-    ]
-
-
-def write_image(
+def write_output(
     folder: Path,
-    results: Sequence[SpecResult],
-    index: int,
-    report: dict[str, Any],
-    *,
-    rle: bool,
-    picture: bool,
-) -> None:
-    """Write the folder of one image: whole, or not at all.
+    task: Task,
+    wanted: Wanted,
+    head: Mapping[str, Any],
+    outputs: Sequence[SpecOutput],
+    draw: Callable[[Sequence[Table], Mapping[str, Any]], Image.Image],
+) -> dict[str, Any]:
+    """Write what was made of one image beside what stands in its folder.
 
     Args:
         folder: the folder of this image.
-        results: one result a region spec, over the same batch of pictures.
-        index: place of the image in the batch.
-        report: what `report.json` holds.
-        rle: also write each region's pixels as COCO run lengths, which the `stored` segmenter reads
-            back.
-        picture: also draw the regions.
-    """
-    write_folder(
-        folder,
-        tokens=[result.run.tokens[index] for result in results],
-        tables=[_image_table(result, index, rle) for result in results],
-        drawing=side_by_side(panels(results, index)) if picture else None,
-        report=report,
-    )
+        task: what was to be made.
+        wanted: what the run wants of each image.
+        head: the image, its key and its sizes, as the report has them.
+        outputs: one for each spec of the task.
+        draw: draws the tables of all specs in the folder; it gets the report as well.
 
-
-def write_folder(
-    folder: Path,
-    *,
-    tokens: Sequence[Tokens],
-    tables: Sequence[dict[str, Any]],
-    drawing: Image.Image | None,
-    report: dict[str, Any],
-) -> None:
-    """Write one output folder: whole, or not at all.
-
-    Args:
-        folder: what it becomes; an earlier output there is replaced.
-        tokens: the tokens of each region spec.
-        tables: the regions of each region spec, see `regions_table`.
-        drawing: a picture of the regions; None writes none.
-        report: what `report.json` holds.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    names = distinct_slugs([table["spec"] for table in tables])
-    with replacing(folder) as part:
-        part.mkdir()
-        for spec_tokens, table, name in zip(tokens, tables, names, strict=True):
-            save_file(spec_tokens.to("cpu").to_tensors(), part / f"{name}.safetensors")
-            write_json(part / f"{name}.regions.json", table)
-        if drawing is not None:
-            save_image(drawing, part / "regions.png")
-        write_json(part / REPORT, report)
-
-
-def check_target(folder: Path) -> None:
-    """Refuse to replace what is no earlier output: the image, say, or the frames themselves.
+    Returns:
+        What `report.json` holds.
 
     Raises:
-        ValueError: If something else is there.
+        OtherOutput: If a file stands where a folder must be, or the other way round.
     """
-    if folder.exists() and not (folder / REPORT).is_file():
-        raise ValueError(
-            f"{folder} is there and is no output of tokenize; choose another output folder"
-        )
+    report = _joined_report(task, wanted, head, outputs)
+    try:
+        with adding(folder, last=REPORT, stale=_stale_files(task, wanted)) as staging:
+            for output in outputs:
+                _write_spec(staging, output, head["key"], wanted)
+            if task.draw:
+                tables = _tables_of(folder, report, outputs)
+                save_image(draw(tables, report), staging / wanted.drawing)
+                report["drawn"] = [table["spec"] for table in tables]
+            report["files"] |= {path.name: file_entry(path) for path in sorted(staging.iterdir())}
+            write_json(staging / REPORT, report)
+    except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        obstacle = error.filename2 or error.filename
+        raise OtherOutput(
+            f"{head['image']}: {obstacle} is in the way of its output; choose another --out"
+        ) from None
+    return report
 
 
-def _image_table(result: SpecResult, index: int, rle: bool) -> dict[str, Any]:
-    """The regions of one image as its JSON has them; of several views, each with its view."""
-    run = result.run
-    views = [(run.regions[view].to("cpu"), run.grids[view].frame) for view in run.views(index)]
-    tables = [regions_table(result, regions, frame) for regions, frame in views]
-    table = tables[0]
-    if len(views) > 1:
-        rows = [
-            {"view": index, **row} for index, view in enumerate(tables) for row in view["regions"]
-        ]
-        layouts = [{"grid": view["grid"], "frame": view["frame"]} for view in tables]
-        table |= {"views": layouts, "regions": rows}
-    if rle:
-        masks = [mask for view in views for mask in pixel_masks(*view).to_coco()]
-        table |= {"size": list(views[0][1].image), "masks": masks}
-    return table
+def _write_spec(staging: Path, output: SpecOutput, key: str, wanted: Wanted) -> None:
+    """Write the two files of a spec; each says what made it."""
+    spec = output.table["spec"]
+    tokens_name, regions_name = spec_names(spec)
+    provenance = {"key": key, **wanted.shared, **wanted.by_spec[spec]}
+    text = json.dumps(provenance, ensure_ascii=False, sort_keys=True)
+    tensors = output.tokens.to("cpu").to_tensors()
+    save_file(tensors, staging / tokens_name, metadata={"regiontok": text})
+    write_json(staging / regions_name, {**output.table, "made_by": provenance})
 
 
-def regions_table(result: SpecResult, regions: Regions, frame: Frame) -> dict[str, Any]:
-    """Regions of an image or a clip as JSON has them: patches, box, source, and a name if any.
-
-    Args:
-        result: whose spec and names are written.
-        regions: the regions of one view.
-        frame: how the image lies under their grid.
-    """
-    boxes = frame.boxes_to_pixels(grid_boxes(regions)).tolist()
-    rows = []
-    for index, patches in enumerate(regions.patch.split(regions.sizes.tolist())):
-        row: dict[str, Any] = {
-            "patches": patches.tolist(),
-            "box": [round(side, 2) for side in boxes[index]],
-            "source": int(regions.source[index]),
+def _joined_report(
+    task: Task, wanted: Wanted, head: Mapping[str, Any], outputs: Sequence[SpecOutput]
+) -> dict[str, Any]:
+    """The report that stands, with the entries of what was made now."""
+    entries: dict[str, dict[str, Any]] = {}
+    for entry in task.report.get("settings", ()):
+        entries[slug(entry["spec"])] = entry
+    for output in outputs:
+        spec = output.table["spec"]
+        entries[slug(spec)] = {
+            **output.entry,
+            "file": slug(spec),
+            "extras": sorted(wanted.extras),
+            "made_by": dict(wanted.by_spec[spec]),
         }
-        if result.names:
-            naming = result.names[index]
-            row |= {"name": naming.name, "name_share": round(naming.share, 4)}
-        rows.append(row)
     return {
-        "spec": result.spec,
-        "grid": list(regions.grid),
-        "frame": asdict(frame),
-        "regions": rows,
+        **head,
+        "made_by": dict(wanted.shared),
+        "settings": list(entries.values()),
+        "drawn": task.report.get("drawn", []),
+        "files": {
+            name: entry
+            for name, entry in task.report.get("files", {}).items()
+            if name not in _stale_files(task, wanted)
+        },
     }
 
 
-def grid_boxes(regions: Regions) -> torch.Tensor:
-    """The box of each region, `[k 4]` xyxy in patches; a clip's over all its frames."""
-    position = torch.stack(torch.unravel_index(regions.patch, regions.grid), 1)[:, -2:].double()
-    region = regions.region[:, None].expand(-1, 2)
-    bound = torch.full((len(regions), 2), torch.inf, dtype=torch.float64)
-    lowest = bound.scatter_reduce(0, region, position, "amin")
-    highest = (-bound).scatter_reduce(0, region, position + 1, "amax")
-    return torch.cat([lowest.flip(1), highest.flip(1)], 1)
-
-
-def pixel_masks(regions: Regions, frame: Frame) -> PixelMasks:
-    """The pixels of each region of one view."""
-    coded = [
-        PixelMasks.from_dense(frame.to_pixels(chunk)).counts for chunk in regions.masks.split(32)
+def _stale_files(task: Task, wanted: Wanted) -> tuple[str, ...]:
+    """Files that are removed: those of another output, and a picture in another format."""
+    drawings = [
+        name
+        for name in task.report.get("files", {})
+        if task.draw and Path(name).stem == Path(wanted.drawing).stem and name != wanted.drawing
     ]
-    return PixelMasks(frame.image, tuple(code for chunk in coded for code in chunk))
+    return (*task.stale, *drawings)
+
+
+def _tables_of(
+    folder: Path, report: Mapping[str, Any], outputs: Sequence[SpecOutput]
+) -> list[Table]:
+    """The tables of all specs of a report: those that were made now, and those on disk."""
+    by_spec = {output.table["spec"]: output.table for output in outputs}
+    tables = []
+    for entry in report["settings"]:
+        spec = entry["spec"]
+        if spec not in by_spec:
+            try:
+                by_spec[spec] = json.loads((folder / spec_names(spec)[1]).read_text("utf-8"))
+            except (OSError, ValueError):
+                continue  # it was damaged meanwhile: the next run that wants it makes it anew
+        tables.append(by_spec[spec])
+    return tables
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write one line of strict JSON."""
-    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_bytes(json_line(value))
+
+
+def json_line(value: Any) -> bytes:
+    """One line of strict JSON; bytes of a path that are no UTF-8 are escaped as JSON has it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")

@@ -2,69 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
 
 from PIL import Image
 
 from regiontok.core.picture import Picture
-from regiontok.core.regions import Regions
 from regiontok.draw.regions import draw_regions
 from regiontok.draw.sheet import Panel
-from regiontok.jobs.tokenize.tokenizer_set import SpecResult
-from regiontok.measures.naming import Naming
+from regiontok.jobs.tokenize.tables import label_of, views_of
 
 COLOURED = 300  # up to so many regions are drawn in colours, more of them as borders
 NUMBERED = 150  # up to so many regions have their numbers
 NAMED = 8  # so many of the largest regions have their names
-# A name is drawn from this probability on: 20 times what a blind classifier gives each of 1,000
-# classes. The JSON has all names.
+# A classifier's name is drawn from this probability on: 20 times what a blind one gives each of
+# 1,000 classes. The JSON has all names.
 SURE = 0.02
 
 
-def panels(results: Sequence[SpecResult], index: int, *, longest: int = 640) -> list[Panel]:
+def panels(
+    photo: Picture,
+    tables: Sequence[Mapping[str, Any]],
+    report: Mapping[str, Any],
+    *,
+    longest: int = 640,
+) -> list[Panel]:
     """The photo, and a panel for each view of each region spec.
 
     Args:
-        results: one result a region spec, over the same batch of pictures.
-        index: place of the image in the batch.
+        photo: the picture.
+        tables: the regions of each spec, see `regiontok.jobs.tokenize.tables`.
+        report: the counts of each spec, see `regiontok.jobs.tokenize.report`.
         longest: pixels along the longer side of each panel.
     """
-    photo = _photo(results[0], index)
     height, width = photo.size
     drawn = [Panel(scaled(photo, longest), "photo", f"{width} × {height} px")]
-    for result in results:
-        for view in result.run.views(index):
-            drawn.append(_view_panel(result, index, view, longest))
+    for table in tables:
+        drawn += _spec_panels(photo, table, caption(report, table["spec"]), longest)
     return drawn
 
 
-def _photo(result: SpecResult, index: int) -> Picture:
-    photo = result.run.pictures[index]
-    assert isinstance(photo, Picture)  # a clip has a strip of frames
-    return photo
+def _spec_panels(
+    photo: Picture, table: Mapping[str, Any], first_caption: str, longest: int
+) -> list[Panel]:
+    """A panel for each view of one region spec."""
+    drawn = []
+    for number, (frame, regions, rows) in enumerate(views_of(table)):
+        labels = _labels_to_draw(rows)
+        drawing = draw_regions(
+            photo,
+            frame,
+            regions,
+            style="colours" if len(regions) <= COLOURED else "borders",
+            names=labels,
+            numbers=labels is None and len(regions) <= NUMBERED,
+            longest=longest,
+        )
+        counts = f"view {number} · {len(regions)} regions of {prod(frame.grid)}"
+        drawn.append(Panel(drawing, table["spec"], counts if number else first_caption))
+    return drawn
 
 
-def _view_panel(result: SpecResult, index: int, view: int, longest: int) -> Panel:
-    grid, regions = result.run.grids[view], result.run.regions[view]
-    names = _names_to_draw(result.names, regions) if result.names else None
-    drawing = draw_regions(
-        _photo(result, index),
-        grid.frame,
-        regions,
-        style="colours" if len(regions) <= COLOURED else "borders",
-        names=names,
-        numbers=names is None and len(regions) <= NUMBERED,
-        longest=longest,
-    )
-    counts = f"view {grid.view} · {len(regions)} regions of {grid.patches}"
-    return Panel(drawing, result.spec, counts if grid.view else caption(result, index))
+def _labels_to_draw(rows: Sequence[Mapping[str, Any]]) -> list[str | None] | None:
+    """Names of the largest regions that have one; more would hide the picture.
+
+    A classifier's guesses below `SURE` are left out. None if regions have no names at all.
+    """
+    if not any("name" in row or "mask_name" in row for row in rows):
+        return None
+    largest_first = sorted(range(len(rows)), key=lambda index: -len(rows[index]["patches"]))
+    sure = [index for index in largest_first if rows[index].get("name_share", 1) >= SURE]
+    chosen = set([index for index in sure if label_of(rows[index])][:NAMED])
+    return [_drawn_label(row) if index in chosen else None for index, row in enumerate(rows)]
 
 
-def _names_to_draw(namings: Sequence[Naming], regions: Regions) -> list[str | None]:
-    """Names of the largest regions whose name is more than a guess; more would hide the picture."""
-    largest_first = regions.sizes.argsort(descending=True, stable=True).tolist()
-    chosen = [region for region in largest_first if namings[region].share >= SURE][:NAMED]
-    return [naming.name if region in chosen else None for region, naming in enumerate(namings)]
+def _drawn_label(row: Mapping[str, Any]) -> str:
+    """A classifier's name alone, and a mask's name with its score: the score was given with it."""
+    return str(row["name"]) if "name" in row else label_of(row)
 
 
 def scaled(picture: Picture, longest: int) -> Image.Image:
@@ -75,13 +90,10 @@ def scaled(picture: Picture, longest: int) -> Image.Image:
     return Image.fromarray(picture.resized(size, (0, 0, height, width), "bicubic"))
 
 
-def caption(result: SpecResult, index: int) -> str:
+def caption(report: Mapping[str, Any], spec: str) -> str:
     """The text under a drawing: regions, tokens, and their share of the patches."""
-    run = result.run
-    views = run.views(index)
-    tokens = int(run.tokens.counts[index])
-    patches = sum(run.grids[view].patches for view in views)
-    regions = sum(len(run.regions[view]) for view in views)
+    entry = next(entry for entry in report["settings"] if entry["spec"] == spec)
+    regions, tokens, patches = entry["regions"], entry["tokens"], report["patches"]
     if regions == tokens == patches:
         return f"{patches} patches, a token each"
     return f"{regions} regions · {tokens} tokens · {100 * tokens / patches:.0f} % of {patches}"

@@ -20,25 +20,44 @@ from regiontok.tokenizer.clock import STAGES
 REPORT = "report.json"
 
 
-def read_report(folder: Path) -> dict[str, Any] | None:
-    """The report of an image that was done before; None if there is none that can be read."""
+def read_report(folder: Path) -> Any:
+    """What an image's report holds; None if there is none that can be read."""
     try:
-        report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return report
 
 
-def image_report(
-    results: Sequence[SpecResult], index: int, decode_seconds: float = 0.0
-) -> dict[str, Any]:
-    """The sizes of one image, and for each region spec its counts and times.
+def is_report(content: Any) -> bool:
+    """True if a file's content is a report that `tokenize` wrote, of this or an older release."""
+    if not isinstance(content, dict) or not isinstance(content.get("settings"), list):
+        return False
+    types = {"spec": str, "made_by": dict, "extras": list}
+    if "made_by" not in content:  # an older release did not say what made it
+        types = {"spec": str}
+    elif not all(isinstance(content.get(key), dict) for key in ("made_by", "files")):
+        return False
+    return "key" in content and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(k), t) for k, t in types.items())
+        for entry in content["settings"]
+    )
+
+
+def only_specs(report: dict[str, Any], specs: Sequence[str]) -> dict[str, Any]:
+    """The report with the entries of some region specs alone, in their order."""
+    by_spec = {entry["spec"]: entry for entry in report["settings"]}
+    return {**report, "settings": [by_spec[spec] for spec in specs]}
+
+
+_SIZES = ("size", "grid", "views", "patches")
+
+
+def image_sizes(results: Sequence[SpecResult], index: int) -> dict[str, Any]:
+    """The sizes of one image, which are the same for all region specs of an encoder.
 
     Args:
         results: one result a region spec, over the same batch of pictures.
         index: place of the image in the batch.
-        decode_seconds: seconds that decoding this image took. Those of other stages are shared
-            evenly among the images of the batch.
     """
     run = results[0].run
     grids = [run.grids[view] for view in run.views(index)]
@@ -48,11 +67,23 @@ def image_report(
         "grid": list(grids[0].grid),
         **views,
         "patches": sum(grid.patches for grid in grids),
-        "settings": [_spec_entry(result, index, decode_seconds) for result in results],
     }
 
 
-def _spec_entry(result: SpecResult, index: int, decode_seconds: float) -> dict[str, Any]:
+def sizes_of(report: dict[str, Any]) -> dict[str, Any]:
+    """The sizes of an image that was done before."""
+    return {key: report[key] for key in _SIZES if key in report}
+
+
+def spec_entry(result: SpecResult, index: int, decode_seconds: float = 0.0) -> dict[str, Any]:
+    """The counts of one region spec on one image, and its times.
+
+    Args:
+        result: the result of the spec on a batch.
+        index: place of the image in the batch.
+        decode_seconds: seconds that decoding this image took. Those of other stages are shared
+            evenly among the images of the batch.
+    """
     run, views = result.run, result.run.views(index)
     grids = [run.grids[view] for view in views]
     trails = [run.trails[view] for view in views]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -94,17 +93,13 @@ class TokenizerSet:
         """The region specs as they are shown."""
         return [tokenizer.regionizer.spec for tokenizer in self.tokenizers]
 
-    def fingerprint(self, *options: Any) -> str:
-        """32 hex digits of everything that decides the output, `options` of writing among it.
-
-        A resumed run keeps only what has the same fingerprint.
-        """
-        settings = [
-            tokenizer.regionizer.fingerprint + tokenizer.settings.model_dump_json()
-            for tokenizer in self.tokenizers
+    def only(self, specs: Collection[str]) -> TokenizerSet:
+        """The tokenizers of some of the specs; they share the encoder and the segmenter of all."""
+        chosen = copy(self)
+        chosen.tokenizers = [
+            tokenizer for tokenizer in self.tokenizers if tokenizer.regionizer.spec in specs
         ]
-        text = json.dumps([settings, self.name_regions, options])
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return chosen
 
     @torch.no_grad()
     def run(self, pictures: Sequence[Picture | Clip]) -> list[SpecResult]:
@@ -140,7 +135,7 @@ class TokenizerSet:
 
     def with_names(self, results: Sequence[SpecResult], index: int) -> list[SpecResult]:
         """The results with names for the regions of picture `index`, if regions are to be named."""
-        if not self.name_regions:
+        if not self.name_regions or not results:
             return list(results)
         logits = self._logits(results[0].run.pictures[index])
         classes = self.encoder.classes
