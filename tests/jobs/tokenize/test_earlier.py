@@ -274,6 +274,10 @@ def test_the_index_has_every_image_of_all_runs(tmp_path):
         "tokens": {FOUR: 4, NINE: 9},
     }
     assert "bad.png" in entries[2]["error"]
+    run(tokenizers(FOUR, encoder="filters(size=70)"), folder / "a.png", out)
+    refused = json.loads((out / ".index.jsonl").read_text().splitlines()[0])
+    assert refused["tokens"] == entries[0]["tokens"]
+    assert "--overwrite" in refused["error"]
     shutil.rmtree(out / "b.png")
     run(tokenizers(FOUR), folder / "a.png", out)
     lines = (out / ".index.jsonl").read_text().splitlines()

@@ -30,21 +30,20 @@ class RunIndex:
         self._has_changed = False
 
     def add(self, outcome: TokenizeOutcome) -> None:
-        """Enter what became of an image, in the place of what an earlier run said of it."""
+        """Enter what became of an image, in the place of what an earlier run said of it.
+
+        Tokens of earlier runs stay in the entry, also if this one set the image aside.
+        """
+        image = str(outcome.source.path)
         entry: dict[str, Any] = {
-            "image": str(outcome.source.path),
+            "image": image,
             "folder": outcome.source.name,
             "error": outcome.error,
         }
-        if outcome.report:
-            # of the disk: the outcome speaks of this run's specs alone
-            report = read_report(self._out / outcome.source.name)
-            specs = report["settings"] if is_report(report) else outcome.report["settings"]
-            entry |= {
-                "key": outcome.report["key"],
-                "size": outcome.report["size"],
-                "tokens": {spec["spec"]: spec["tokens"] for spec in specs},
-            }
+        report = read_report(self._out / outcome.source.name)
+        if is_report(report) and (outcome.report or report.get("image") == image):
+            tokens = {spec["spec"]: spec.get("tokens") for spec in report["settings"]}
+            entry |= {"key": report["key"], "size": report.get("size"), "tokens": tokens}
         self._entries[_place(entry)] = entry
         self._has_changed = True
 
