@@ -37,3 +37,12 @@ def test_its_own_picture_is_no_input_and_no_other_picture_is_replaced(photos, mo
     assert result.exit_code == 2
     assert "a.png is there and was not drawn by regiontok" in result.stderr
     assert (photos / "a.png").read_bytes() == photo
+
+
+def test_a_broken_image_is_set_aside_and_every_line_is_json(photos):
+    (photos / "broken.png").write_bytes(b"broken")
+    words = ["--encoder", "filters(size=56)", "--source", "merge", "--budget", "4", "--no-plot"]
+    result = regiontok("frontier", photos, *words)
+    assert result.exit_code == 1
+    assert (result.report["set_aside"], result.report["rows"][0]["images"]) == (1, 3)
+    assert result.report["failed"][0]["image"].endswith("broken.png")

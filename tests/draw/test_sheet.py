@@ -122,7 +122,7 @@ def test_side_by_side_keeps_every_picture_as_it_is():
         ]
     )
     assert pictures(sheet).sum() == 2 * 640 * 427 + 640
-    assert sheet.width == 2 * MARGIN + 3 * 640 + 2 * 20
+    assert sheet.width == 2 * MARGIN + 2 * 640 + 200 + 2 * 20, "a narrow photo leaves no gap"
 
 
 def test_other_modes_are_shown_too():

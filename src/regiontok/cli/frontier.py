@@ -39,7 +39,8 @@ def frontier(
 ) -> None:
     """Compare every way to fewer tokens at the same budgets: what it keeps, and what it costs.
 
-    With --humans the table also says how well regions follow what people draw.
+    With --humans the table also says how well regions follow what people draw. A bad image is set
+    aside, named and counted (exit status 1), and the others are measured.
 
     Examples:
 
@@ -49,7 +50,7 @@ def frontier(
     """
     with clear_errors():
         from regiontok.cli.progress import counting
-        from regiontok.cli.tables import frontier_table
+        from regiontok.cli.tables import frontier_table, set_aside_tables
         from regiontok.data.collect import collect
         from regiontok.draw.sheet import save_image
         from regiontok.jobs.frontier import frontier as job
@@ -68,8 +69,10 @@ def frontier(
             _say_plan(job.try_budgets(comparison, images), comparison, len(images))
             return
         with counting("images", len(images)) as tick:
-            rows = job.frontier(comparison, images, humans, tick=tick)
-        print_tables([frontier_table(rows)])
+            rows, failed = job.frontier(comparison, images, humans, tick=tick)
+        print_tables([frontier_table(rows), *set_aside_tables(failed)])
+        if uniform := rows[0]["uniform"]:
+            say(f"{uniform} images are uniform: no share of variance can be told of them")
         if plot:
             save_image(job.plot_frontier(rows, encoder), out)
             look_at(out)
@@ -78,9 +81,12 @@ def frontier(
                 "command": "frontier",
                 "encoder": encoder,
                 "rows": rows,
+                "failed": failed,
+                "set_aside": len(failed),
                 "plot": str(out) if plot else None,
             }
         )
+    raise typer.Exit(1 if failed else 0)
 
 
 def _say_plan(misses: list[dict[str, Any]], comparison: SourceComparison, images: int) -> None:

@@ -62,7 +62,7 @@ def ls(
         if rows:
             from regiontok.system.hub import cache_folder
 
-            print_tables([encoder_table(rows, str(cache_folder()))])
+            print_tables([encoder_table(rows, str(cache_folder()), stdout().width)])
         elif word is None:
             say("encoders by name: regiontok ls encoders; recipes by table: regiontok ls recipes")
         if json_is_wanted():

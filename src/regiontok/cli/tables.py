@@ -71,26 +71,34 @@ def set_aside_tables(failed: Sequence[dict[str, str]]) -> Iterator[Table]:
         yield table
 
 
+WIDE = 110  # columns of a terminal in which long specs have room
+
+
 def frontier_table(rows: Sequence[dict[str, Any]]) -> Table:
     """One row a source and budget; a star marks a budget that not every image met exactly."""
     table = _table(f"{rows[0]['images']} images: means; median ms")
+    if any(_is_inexact(row) for row in rows):
+        table.caption = "* not every image has exactly the budget's number of tokens"
     table.add_column("source")
     for head in ("budget", "tokens", "explained", "covering", "ms", "encode ms"):
         table.add_column(head, justify="right", no_wrap=True)
     previous = ""
     for row in rows:
-        inexact = not row["exact"] and row["budget"] is not None
         table.add_row(
             "" if row["source"] == previous else row["source"],
             str(row["budget"] or "free"),
-            f"{row['tokens']:g}{' *' if inexact else ''}",
-            f"{row['explained']:.3f}",
+            f"{row['tokens']:g}{' *' if _is_inexact(row) else ''}",
+            "-" if row["explained"] is None else f"{row['explained']:.3f}",
             "-" if row["covering"] is None else f"{row['covering']:.3f}",
             f"{row['ms']:.1f}",
             f"{row['encode_ms']:.1f}",
         )
         previous = row["source"]
     return table
+
+
+def _is_inexact(row: dict[str, Any]) -> bool:
+    return row["budget"] is not None and not row["exact"]
 
 
 def name_tables(groups: Mapping[str, Mapping[str, str]]) -> Iterator[Table]:
@@ -104,15 +112,24 @@ def name_tables(groups: Mapping[str, Mapping[str, str]]) -> Iterator[Table]:
         yield table
 
 
-def encoder_table(rows: Sequence[dict[str, Any]], cache: str) -> Table:
-    """The encoders that have a short name; `cache` is where their weights are looked for."""
+def encoder_table(rows: Sequence[dict[str, Any]], cache: str, width: int = WIDE) -> Table:
+    """The encoders that have a short name.
+
+    Args:
+        rows: what is known of each.
+        cache: where their weights are looked for.
+        width: columns of the terminal; what a name stands for is left out where it has no room.
+    """
     table = _table(f"encoders by name (here: in {escape(cache)})", pad_edge=False)
     table.add_column("name", no_wrap=True, style="cyan")
     for head in ("grid", "width", "tokens"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("here", no_wrap=True)
     table.add_column("weights' licence", overflow="fold", max_width=22)
-    table.add_column("stands for", overflow="fold")
+    if width >= WIDE:
+        table.add_column("stands for", overflow="fold")
+    else:
+        table.caption = "regiontok show NAME says what a name stands for"
     for row in rows:
         grid, tokens = row["grid"], row["tokens"]
         patches = f"{grid[0] * grid[1]}+" if grid else "-"
@@ -123,7 +140,7 @@ def encoder_table(rows: Sequence[dict[str, Any]], cache: str) -> Table:
             str(tokens or patches),
             row["here"],
             escape(row["licence"]),
-            escape(row["spec"]),
+            *([escape(row["spec"])] if width >= WIDE else []),
         )
     return table
 

@@ -6,7 +6,6 @@ whatever the environment says of colours: what is piped is data.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +16,7 @@ import typer
 
 from regiontok.system.errors import RegiontokError
 from regiontok.system.need import named_extra
+from regiontok.system.strict_json import strict_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,4 +138,4 @@ def print_tables(tables: Iterable[Table]) -> None:
 
 def closing_json(report: dict[str, Any]) -> None:
     """Print the last line of a command that measures: one JSON object."""
-    print(json.dumps(report, ensure_ascii=False), file=_JSON_STREAM.get() or sys.stdout)
+    print(strict_json(report, ensure_ascii=False), file=_JSON_STREAM.get() or sys.stdout)

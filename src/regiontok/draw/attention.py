@@ -4,8 +4,9 @@ Tokens that are no region (the whole image, CLS) are letters in the top left cor
 
 After: diagnostic study, figures 1 and 8 (row D18): attention over regions with the global token as
 the letter G.
-Differs: the tint is that of a region's share of attention against the largest share, letters
-included; the numbers stand beside it.
+Differs: the tint is that of a region's share of attention by its area, against the largest of all
+regions: a region of half the photo is not strong because it is large. Letters are tinted by their
+share against the largest share. The numbers stand beside it, and are shares.
 """
 
 from __future__ import annotations
@@ -45,13 +46,14 @@ def draw_attention(
     named: int = 3,
     longest: int = USUAL,
 ) -> Image.Image:
-    """The photo in grey, RGB, with its regions in orange as strong as their shares.
+    """The photo in grey, RGB, with its regions in orange as strong as their shares by area.
 
     Args:
         picture: the decoded photo.
         frame: how the photo lies under the grid.
-        regions: the regions; where several overlap, the largest share shows.
-        shares: the attention of each region, 0 or more; only the ratios matter for the tint.
+        regions: the regions; where several overlap, the strongest shows.
+        shares: the attention of each region, 0 or more; by area, only the ratios matter for the
+            tint.
         letters: shares of tokens that are no region: {"G": 0.2, "CLS": 0.1}.
         named: so many regions with the largest shares get their index and share written on them,
             where there is room.
@@ -70,11 +72,12 @@ def draw_attention(
     letters = dict(letters or {})
     shares = _checked(frame, regions, shares, letters)
     highest = max([*shares.tolist(), *letters.values()], default=0) or 1
+    densities = shares / np.maximum(regions.sizes.cpu().numpy(), 1)
     photo, patch = laid_out(picture, frame, longest)
     grey = DIMMED * (photo @ np.array([0.299, 0.587, 0.114], np.float32))
     members = members_of(regions).reshape(regions.patches, -1)
     # Member -1, no region, reads the share 0 at the end.
-    strength = np.append(shares, 0)[members].max(1) / highest
+    strength = np.append(densities, 0)[members].max(1) / (densities.max(initial=0) or 1)
     opacity = STRONGEST * np.append(strength, 0)[patch][..., None].astype(np.float32)
     pixels = (1 - opacity) * grey[..., None] + opacity * INK
     image = Image.fromarray(np.round(pixels).astype(np.uint8))

@@ -17,6 +17,7 @@ from regiontok.system.files import replacing_shared
 
 WIDTH = 2000  # a contact sheet's width in pixels
 MARGIN, GUTTER, ROW_GAP = 60, 20, 34
+NARROWEST = 200  # pixels of a column at least: a caption has room
 TITLE, SUBTITLE, HEAD, CAPTION = 40, 20, 22, 17  # letters in pixels
 LEADING = 1.4  # from one base line to the next, in letter sizes
 PAPER, INK, GREY, RULE = (252, 252, 250), (24, 26, 30), (104, 108, 116), (222, 222, 218)
@@ -105,8 +106,8 @@ def _sheet(
     row_titles: Sequence[str],
 ) -> Image.Image:
     """All strips from top to bottom, on paper as high as they need."""
-    columns = max(len(row) for row in rows)
-    room = columns * side + (columns - 1) * GUTTER
+    widths = _column_widths(rows, side)
+    room = sum(widths) + (len(widths) - 1) * GUTTER
     strips = [_heading(title, subtitle, room)] if title or subtitle else []
     titles_above: list[str] = []
     for row, row_title in zip(rows, row_titles, strict=True):
@@ -114,7 +115,7 @@ def _sheet(
         heads = [
             "" if titles_above[i : i + 1] == [title] else title for i, title in enumerate(titles)
         ]
-        strips.append(_row(row, heads, row_title, side, room))
+        strips.append(_row(row, heads, row_title, side, widths))
         titles_above = titles
     height = sum(strip.height for strip in strips) + ROW_GAP * (len(strips) - 1) + 2 * MARGIN
     sheet = Image.new("RGB", (room + 2 * MARGIN, height), PAPER)
@@ -123,6 +124,14 @@ def _sheet(
         sheet.paste(strip, (0, y))
         y += strip.height + ROW_GAP
     return sheet
+
+
+def _column_widths(rows: Sequence[Sequence[Panel]], side: int) -> list[int]:
+    """Pixels of each column: its widest picture, so that upright photos leave no gaps."""
+    columns = max(len(row) for row in rows)
+    narrowest = min(NARROWEST, side)
+    pictures = [[row[i].image for row in rows if i < len(row)] for i in range(columns)]
+    return [max(narrowest, *(_fitted_size(p, side)[0] for p in column)) for column in pictures]
 
 
 def _heading(title: str, subtitle: str, room: int) -> Image.Image:
@@ -136,22 +145,29 @@ def _heading(title: str, subtitle: str, room: int) -> Image.Image:
 
 
 def _row(
-    row: Sequence[Panel], heads: Sequence[str], title: str, side: int, room: int
+    row: Sequence[Panel], heads: Sequence[str], title: str, side: int, widths: Sequence[int]
 ) -> Image.Image:
+    """One row of panels; `side` is that of its pictures, `widths` those of all columns."""
+    room = sum(widths) + (len(widths) - 1) * GUTTER
     pictures = [_fitted(panel.image, side) for panel in row]
-    captions = [_printable_lines(panel.caption, CAPTION, side) for panel in row]
+    captions = [
+        _printable_lines(panel.caption, CAPTION, width)
+        for panel, width in zip(row, widths, strict=False)
+    ]
     top = 1 + (_text_height(HEAD, 1) if any(heads) else 0)  # one pixel for the frame
     height = max((picture.height for picture in pictures), default=0)
     most_lines = max((len(lines) for lines in captions), default=0)
     caption_height = _text_height(CAPTION, most_lines) + CAPTION // 3 if most_lines else 0
     strip = _strip(room, top + height + 1 + caption_height)
-    for i, (picture, head, lines) in enumerate(zip(pictures, heads, captions, strict=True)):
-        x = MARGIN + i * (side + GUTTER)
-        head = shortened(printable(head), side, measure(HEAD, bold=True))
+    x = MARGIN
+    panels = zip(pictures, heads, captions, widths, strict=False)
+    for picture, head, lines, width in panels:
+        head = shortened(printable(head), width, measure(HEAD, bold=True))
         _write_lines(strip, (x, 0), [head], HEAD, INK, bold=True)
         strip.paste(RULE, (x - 1, top - 1, x + picture.width + 1, top + picture.height + 1))
         strip.paste(picture, (x, top))
         _write_lines(strip, (x, top + height + CAPTION // 3), lines, CAPTION, GREY)
+        x += width + GUTTER
     if title:
         _write_upwards(strip, top, height, title)
     return strip
@@ -164,11 +180,15 @@ def _strip(room: int, height: int) -> Image.Image:
 def _fitted(image: Image.Image, side: int) -> Image.Image:
     """The picture, made smaller if its longer side is more than `side`."""
     image = image.convert("RGB")
-    scale = side / max(image.size)
-    if scale >= 1:
-        return image
+    size = _fitted_size(image, side)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _fitted_size(image: Image.Image, side: int) -> tuple[int, int]:
+    """(width, height) of a picture whose longer side is at most `side`."""
+    scale = min(1.0, side / max(image.size))
     width, height = (max(1, round(length * scale)) for length in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    return width, height
 
 
 def _printable_lines(text: str, size: int, room: int, *, bold: bool = False) -> list[str]:

@@ -15,6 +15,7 @@ After: the R^2 of a k-means clustering; in no paper of ours.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +25,10 @@ from regiontok.core.regions import Regions
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+
+# The spread, against the patches' own squares, below which they are the same but for rounding: a
+# blank picture through an encoder is some 1e-13 (float32).
+EQUAL = 1e-11
 
 
 def variance_explained(
@@ -41,6 +46,10 @@ def variance_explained(
             selection of patches grow them first, say with `cover('nearest')`: a patch left out then
             counts as the nearest one that was selected.
         valid: patches that count; None counts all.
+
+    Returns:
+        The share; NaN if all patches are the same, as those of a blank picture, since there is no
+        variance to explain.
 
     Raises:
         ValueError: If shapes do not fit, or no token stands for some valid patch.
@@ -73,6 +82,6 @@ def variance_explained(
     patches, restored = flat[valid.flatten()], restored[valid.flatten()]
     error = float((patches - restored).square().sum())
     spread = float((patches - patches.mean(0)).square().sum())
-    if spread == 0:
-        return 1.0 if error == 0 else -torch.inf
+    if spread <= EQUAL * float(patches.square().sum()):
+        return math.nan
     return 1 - error / spread

@@ -24,6 +24,7 @@ from regiontok.runs.errors import OtherRun
 from regiontok.settings.recipe import Recipe, to_toml
 from regiontok.system.files import replacing
 from regiontok.system.lease import LEASE
+from regiontok.system.strict_json import strict_json
 from regiontok.system.writing import clear_write_errors
 
 RECENT = 20  # steps whose losses are averaged for a run's result
@@ -96,7 +97,7 @@ class RunFolder:
     def record(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the log; it is handed to the system before this returns."""
         with clear_write_errors(self.log), self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(strict_json(entry) + "\n")
 
     def entries(self) -> list[dict[str, Any]]:
         """The entries of the log; a last line that a kill cut off is not one of them."""
@@ -107,7 +108,7 @@ class RunFolder:
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the log entries that `keep` refuses: steps after a checkpoint are taken again."""
-        lines = [json.dumps(entry) + "\n" for entry in self.entries() if keep(entry)]
+        lines = [strict_json(entry) + "\n" for entry in self.entries() if keep(entry)]
         self._write("log.jsonl", "".join(lines))
 
     def read_json(self, name: str, default: Any) -> Any:
@@ -117,7 +118,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file in the folder, whole or not at all."""
-        self._write(name, json.dumps(content, indent=1) + "\n")
+        self._write(name, strict_json(content, indent=1) + "\n")
 
     def _refuse_foreign_files(self) -> None:
         """Raise if the folder holds files that no start of a run has left."""

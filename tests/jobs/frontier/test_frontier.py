@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +39,11 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(folder):
     images = collect([str(path) for path in folder.glob("*.png")])
-    return frontier(SourceComparison(ENCODER, budgets=(32, 4, 16)), images, folder / "humans")
+    rows, failed = frontier(
+        SourceComparison(ENCODER, budgets=(32, 4, 16)), images, folder / "humans"
+    )
+    assert failed == []
+    return rows
 
 
 def curve(rows, source, key):
@@ -89,7 +94,7 @@ def test_down_sampling_costs_nothing_beyond_the_encoder(rows):
 
 def test_without_humans_there_is_no_covering_and_chosen_sources_are_alone(folder):
     comparison = SourceComparison(ENCODER, budgets=[8], only=["merge", "random"])
-    rows = frontier(comparison, collect([str(folder / "0.png")]))
+    rows, _ = frontier(comparison, collect([str(folder / "0.png")]))
     assert [(row["source"], row["covering"]) for row in rows] == [("merge", None), ("random", None)]
 
 
@@ -112,7 +117,7 @@ def test_sources_that_choose_by_attention(folder, tmp_path):
     without = f"transformers({str(tmp_path)!r}, framing='stretch')"
     encoder = f"transformers({str(tmp_path)!r}, framing='stretch', cls_attention=True)"
     comparison = SourceComparison(encoder, budgets=[4, 16], only=[*attending, DOWNSAMPLED])
-    rows = frontier(comparison, collect([str(folder / "0.png")]), folder / "humans")
+    rows, _ = frontier(comparison, collect([str(folder / "0.png")]), folder / "humans")
     assert [row["tokens"] for row in rows] == [4, 16] * 3
     # PruMerge's regions overlap
     uncovered = {row["source"] for row in rows if row["covering"] is None}
@@ -131,3 +136,24 @@ def test_plot_of_the_rows(rows):
     down_sampling = [row for row in rows if row["source"] == DOWNSAMPLED]
     assert with_covering.width > without.width
     assert with_covering.width > plot_frontier(down_sampling, "filters").width
+
+
+def test_blank_and_broken_pictures_spoil_nothing(folder, tmp_path):
+    scene = tmp_path / "scene.png"
+    scene.write_bytes((folder / "0.png").read_bytes())
+    comparison = SourceComparison(ENCODER, budgets=(4,), only=("merge", "grid pooling"))
+    alone, _ = frontier(comparison, collect([str(scene)]))
+    Image.new("RGB", (96, 64), "white").save(tmp_path / "blank.png")
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    rows, failed = frontier(comparison, collect([str(tmp_path)]))
+    assert [row["explained"] for row in rows] == [row["explained"] for row in alone]
+    assert [(row["images"], row["uniform"]) for row in rows] == [(2, 1), (2, 1)]
+    assert [Path(image["image"]).name for image in failed] == ["broken.png"]
+    assert "not an image" in failed[0]["error"]
+    rows, _ = frontier(comparison, collect([str(tmp_path / "blank.png")]))
+    assert rows[0]["explained"] is None
+    plot_frontier(rows, "filters")
+    with pytest.raises(
+        ValueError, match=r"none of 1 images could be measured; the first, .*broken"
+    ):
+        frontier(comparison, collect([str(tmp_path / "broken.png")]))

@@ -24,6 +24,7 @@ from regiontok.jobs.tokenize.images import tokenize_images
 from regiontok.jobs.tokenize.report import summarise
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.drawn import is_drawn
 
 SPEC = "merge(k=3)"
 EVERY_FRAME = Sampling()
@@ -139,6 +140,7 @@ def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
         "merge-k-3.regions.json",
         "merge-k-3.safetensors",
+        "regions-video.webp",
         "regions.webp",
         "report.json",
         "windows-2.regions.json",
@@ -155,6 +157,9 @@ def test_what_is_written_for_a_folder_of_frames(tokenizers, frames, tmp_path):
     assert len(Tokens.from_tensors(load_file(folder / "merge-k-3.safetensors"))) == 3
     with Image.open(folder / "regions.webp") as drawing:
         assert drawing.width > drawing.height
+    with Image.open(folder / "regions-video.webp") as video:
+        assert video.n_frames == 4
+    assert is_drawn(folder / "regions-video.webp"), "no walk takes it for a clip"
 
 
 def test_a_region_says_where_it_is_on_each_frame(tokenizers, frames, tmp_path):

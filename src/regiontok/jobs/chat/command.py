@@ -10,10 +10,12 @@ from typing import Any, TextIO
 
 from rich.table import Table
 
+from regiontok.core.regions import Regions
 from regiontok.draw.attention import draw_attention, percent
-from regiontok.draw.sheet import save_image
+from regiontok.draw.sheet import Panel, save_image, side_by_side
 from regiontok.jobs.chat.session import Chat, ChatAnswer, PictureAttention, ranked
 from regiontok.jobs.tokenize.names import slug
+from regiontok.jobs.tokenize.panels import scaled
 from regiontok.model.region_attention import RegionAttention
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
@@ -79,9 +81,24 @@ def draw_answer(answer: ChatAnswer, folder: Path, number: int) -> list[Path]:
                 shares.regions.numpy(),
                 letters=letters_of(shares),
             )
+            photo = Panel(scaled(shown.picture, max(image.size)), "photo", answer.question)
+            beside = Panel(image, "attention by area", _scale_text(shares, regions))
             view_index = [str(view)] if len(attention.views) > 1 else []
-            paths.append(save_image(image, folder / f"{'-'.join([*stem, *view_index])}.png"))
+            drawing = side_by_side([photo, beside])
+            paths.append(save_image(drawing, folder / f"{'-'.join([*stem, *view_index])}.png"))
     return paths
+
+
+def _scale_text(shares: RegionAttention, regions: Regions) -> str:
+    """What the strongest tint means, and how much of the attention is on the picture at all."""
+    by_patch = shares.regions / regions.sizes.clamp(min=1)
+    strongest = float(by_patch.max()) if len(by_patch) else 0.0
+    patches = int(regions.sizes.sum())
+    even = shares.visual / max(patches, 1)
+    times = f", {strongest / even:.1f} times as much as if all were looked at alike" if even else ""
+    return (
+        f"grey: none; full orange: {100 * strongest:.2g} % of the answer's attention a patch{times}"
+    )
 
 
 @dataclass(frozen=True)

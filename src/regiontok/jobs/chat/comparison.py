@@ -220,7 +220,7 @@ def attention_figure(comparison: Comparison, *, letters: bool = False) -> Figure
             titles.append(row)
     note = (
         "Orange: a region's share of the answer's attention (mean over answer tokens, heads and "
-        "layers), against the largest share of the picture. G: the token of the whole image."
+        "layers) by its area, against the largest of the picture. G: the token of the whole image."
     )
     return Figure(panels, ["photo", *names], titles, note=note, letters=letters)
 

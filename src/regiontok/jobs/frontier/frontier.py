@@ -11,6 +11,7 @@ The sources stand in `sources.py`; how they are treated alike, in `comparison.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median
@@ -35,27 +36,40 @@ def frontier(
     images: Sequence[NamedPath],
     humans: Path | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Measure all images; one row a source and budget.
 
-    A row holds means over images, median milliseconds, and the covering of the whole set.
+    A row holds means over images, median milliseconds, and the covering of the whole set. An image
+    that cannot be read or measured, or whose human segmentation cannot, is set aside.
 
     Args:
         comparison: the encoder, the sources and the budgets.
         images: where the images lie.
         humans: folder of human segmentations; None measures no covering.
-        tick: called when an image is done.
+        tick: called when an image is done or set aside.
+
+    Returns:
+        The rows, and "image" and "error" of each image that was set aside.
 
     Raises:
-        ValueError: If an image or a human segmentation cannot be read, or a budget is above the
-            number of patches.
+        ValueError: If no image is left.
     """
     points_by_image = []
+    failed = []
     for image in images:
-        segmentations = read_human_segmentations(humans, image.path) if humans else ()
-        points_by_image.append(comparison.measure(Picture.of(image.path), segmentations))
+        try:
+            segmentations = read_human_segmentations(humans, image.path) if humans else ()
+            points_by_image.append(comparison.measure(Picture.of(image.path), segmentations))
+        except ValueError as error:
+            reason = str(error).removeprefix(f"{image.path}: ")
+            failed.append({"image": str(image.path), "error": reason})
         tick()
-    return [_row(points) for points in zip(*points_by_image, strict=True)]
+    if not points_by_image:
+        raise ValueError(
+            f"none of {len(images)} images could be measured; the first, {failed[0]['image']}: "
+            f"{failed[0]['error']}"
+        )
+    return [_row(points) for points in zip(*points_by_image, strict=True)], failed
 
 
 def try_budgets(
@@ -114,6 +128,8 @@ def _row(points: Sequence[SourcePoint]) -> dict[str, Any]:
     source, budget = points[0].source, points[0].budget
     tokens = [point.tokens for point in points]
     scores = [point.scores for point in points if point.scores is not None]
+    # of a picture whose patches are all alike no share of variance can be told
+    explained = [point.explained for point in points if not math.isnan(point.explained)]
     covering = None
     if len(scores) == len(points):
         covering = float(dataset_scores([[score] for score in scores]).covering[0])
@@ -122,7 +138,8 @@ def _row(points: Sequence[SourcePoint]) -> dict[str, Any]:
         "budget": budget or None,
         "tokens": round(mean(tokens), 1),
         "exact": budget > 0 and set(tokens) == {budget},
-        "explained": round(mean(point.explained for point in points), 4),
+        "explained": round(mean(explained), 4) if explained else None,
+        "uniform": len(points) - len(explained),
         "covering": None if covering is None else round(covering, 4),
         "ms": round(median(point.ms for point in points), 2),
         "encode_ms": round(median(point.encode_ms for point in points), 2),

@@ -21,7 +21,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
 from regiontok.data.collect import NamedPath, NoImages, expand_stdin
 from regiontok.draw.regions import Style
-from regiontok.draw.sheet import Panel, column_width, contact_sheet
+from regiontok.draw.sheet import Panel, column_width, contact_sheet, side_by_side
 from regiontok.draw.strip import FRAMES, draw_strip, frame_title, spread_frames
 from regiontok.jobs.tokenize.earlier import USUAL, Wanted, Writing, task_for, wanted_of
 from regiontok.jobs.tokenize.images import TokenizeOutcome
@@ -30,6 +30,7 @@ from regiontok.jobs.tokenize.panels import COLOURED, caption, scaled
 from regiontok.jobs.tokenize.report import image_sizes, only_specs, sizes_of, spec_entry
 from regiontok.jobs.tokenize.tables import grid_boxes, pixel_masks, regions_table, views_of
 from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet
+from regiontok.system.drawn import mark_options
 
 NUMBERED = 40  # regions of a strip: up to so many with numbers, which are small there
 
@@ -147,7 +148,15 @@ def _tokenize_clip(
         )
         for result in results
     ]
-    report = write_output(out / source.name, task, wanted, head, outputs, partial(strip, clip))
+    report = write_output(
+        out / source.name,
+        task,
+        wanted,
+        head,
+        outputs,
+        partial(strip, clip),
+        partial(save_video, clip),
+    )
     return TokenizeOutcome(source, report=only_specs(report, list(wanted.by_spec)))
 
 
@@ -189,8 +198,52 @@ def strip(
     return contact_sheet(
         rows,
         title=Path(clip.name).name,
-        subtitle=f"{len(clip)} frames{rate} · a region has one colour on all frames",
+        subtitle=f"{len(clip)} frames{rate} · a region has one colour on all frames"
+        + _left_out(len(clip), spread_frames(len(clip), most)),
     )
+
+
+def _left_out(count: int, shown: Sequence[int]) -> str:
+    """Which frames a strip does not show, in words; "" if it shows all of them."""
+    runs: list[list[int]] = []
+    for index in sorted(set(range(count)) - set(shown)):
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    names = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    if not names:
+        return ""
+    return f" · {count - len(shown)} frames are left out here: {', '.join(names)}"
+
+
+def save_video(clip: Clip, tables: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write all frames as an animated WebP: the photo, and beside it the regions of each spec.
+
+    It is as long as the clip; one without times shows four frames a second.
+
+    Args:
+        clip: the clip.
+        tables: the regions of each spec, see `regiontok.jobs.tokenize.tables`.
+        path: the file.
+    """
+    strips = []
+    for table in tables:
+        ((frame, regions, _),) = views_of(table)
+        style: Style = "colours" if len(regions) <= COLOURED * len(clip) else "borders"
+        panels = draw_strip(clip, frame, regions, style=style, most=len(clip))
+        strips.append([panel.image for panel in panels])
+    drawn = []
+    for index, photo in enumerate(clip.frames):
+        images = [scaled(photo, column_width(FRAMES)), *(frames[index] for frames in strips)]
+        drawn.append(side_by_side([Panel(image, "") for image in images]))
+    ends = [*clip.times[1:], clip.times[-1] + 1 / (clip.fps or 4)] if clip.times else []
+    milliseconds = [
+        max(20, round(1000 * (end - start))) for start, end in zip(clip.times, ends, strict=True)
+    ] or [250] * len(drawn)
+    first, *others = drawn
+    options = {"duration": milliseconds, "quality": 70, **mark_options("WEBP")}
+    first.save(path, "WEBP", save_all=True, append_images=others, **options)
 
 
 def _clip_table(result: SpecResult, *, rle: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 
 TOKENS, REGIONS = ".safetensors", ".regions.json"  # endings of a spec's two files
 DRAWING = "regions"  # stem of the picture
+VIDEO = "regions-video.webp"  # a clip's frames with their regions, one after the other
 
 _LONGEST = 80
 # Specs of these characters keep apart when all others become dashes, but for contrived ones.

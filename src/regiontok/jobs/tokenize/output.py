@@ -16,7 +16,7 @@ from PIL import Image
 from regiontok.core.tokens import Tokens
 from regiontok.draw.sheet import save_image
 from regiontok.jobs.tokenize.earlier import OtherOutput, Task, Wanted, file_entry
-from regiontok.jobs.tokenize.names import slug, spec_names
+from regiontok.jobs.tokenize.names import VIDEO, slug, spec_names
 from regiontok.jobs.tokenize.report import REPORT
 from regiontok.system.files import adding
 from regiontok.system.tensor_files import save_file
@@ -46,6 +46,7 @@ def write_output(
     head: Mapping[str, Any],
     outputs: Sequence[SpecOutput],
     draw: Callable[[Sequence[Table], Mapping[str, Any]], Image.Image],
+    animate: Callable[[Sequence[Table], Path], None] | None = None,
 ) -> dict[str, Any]:
     """Write what was made of one image beside what stands in its folder.
 
@@ -56,6 +57,7 @@ def write_output(
         head: the image, its key and its sizes, as the report has them.
         outputs: one for each spec of the task.
         draw: draws the tables of all specs in the folder; it gets the report as well.
+        animate: writes them as a video to a path; None for a picture that does not move.
 
     Returns:
         What `report.json` holds.
@@ -71,6 +73,8 @@ def write_output(
             if task.draw:
                 tables = _tables_of(folder, report, outputs)
                 save_image(draw(tables, report), staging / wanted.drawing)
+                if animate:
+                    animate(tables, staging / VIDEO)
                 report["drawn"] = [table["spec"] for table in tables]
             report["files"] |= {path.name: file_entry(path) for path in sorted(staging.iterdir())}
             write_json(staging / REPORT, report)

@@ -1,0 +1,31 @@
+"""JSON that every reader takes: numbers that are not finite become null."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def strict_json(value: Any, **options: Any) -> str:
+    """A value as JSON text; NaN and infinities, for which JSON has no word, become null.
+
+    Args:
+        value: what `json.dumps` takes.
+        **options: options of `json.dumps`.
+
+    >>> strict_json({"loss": float("nan"), "rows": [1.5, float("-inf")]})
+    '{"loss": null, "rows": [1.5, null]}'
+    """
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
