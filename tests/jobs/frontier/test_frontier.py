@@ -154,6 +154,6 @@ def test_blank_and_broken_pictures_spoil_nothing(folder, tmp_path):
     assert rows[0]["explained"] is None
     plot_frontier(rows, "filters")
     with pytest.raises(
-        ValueError, match=r"none of 1 images could be measured; the first, .*broken"
+        ValueError, match="none of 1 images could be measured"
     ):
         frontier(comparison, collect([str(tmp_path / "broken.png")]))
