@@ -124,9 +124,9 @@ def open_conversation_model(
             raise ValueError(
                 f"{name} was trained with its own regions: leave out --regions and --segmenter"
             )
-        processor = load_processor(folder)
         with quiet_transformers():
             model = RegionVLM.from_pretrained(folder)
+            processor = load_processor(folder)
         return TrainedConversationModel(model.to(resolve_device(device)).eval(), processor)
     released = from_vlm(name, regions=regions, segmenter=segmenter or None, device=device)
     return ReleasedConversationModel(released)

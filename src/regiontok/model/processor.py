@@ -21,6 +21,8 @@ from transformers.image_utils import load_image
 from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
 from regiontok.system.errors import first_line
+from regiontok.system.loading import clear_model_errors
+from regiontok.system.rendering import rendering
 
 KEPT = ("input_ids", "attention_mask", "offset_mapping", "special_tokens_mask")
 IMAGE_KEYS = ("image", "url", "path", "base64")
@@ -133,7 +135,11 @@ class RegionVLMProcessor(ProcessorMixin):
             if any(images):
                 options["images"] = list(images) if many else images[0]
             kwargs["processor_kwargs"] = options
-        return super().apply_chat_template(list(as_text) if many else as_text[0], *args, **kwargs)
+        # with pictures it decodes them, too, and tokenizes
+        with rendering(patience=12 if kwargs.get("tokenize") else 1):
+            return super().apply_chat_template(
+                list(as_text) if many else as_text[0], *args, **kwargs
+            )
 
     def _as_text(
         self, conversation: Sequence[dict[str, Any]]
@@ -172,11 +178,11 @@ def load_processor(folder: Path) -> RegionVLMProcessor:
         ValueError: If there is neither, or it cannot be read.
     """
     try:
-        if (folder / "processor_config.json").is_file():
-            return RegionVLMProcessor.from_pretrained(folder)
-        return RegionVLMProcessor(AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    # transformers promises no kind of error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with clear_model_errors(str(folder)):
+            if (folder / "processor_config.json").is_file():
+                return RegionVLMProcessor.from_pretrained(folder)
+            return RegionVLMProcessor(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    except ValueError as error:
         raise ValueError(
             f"{folder} has no processor or tokenizer that can be read ({first_line(error)}); save "
             "one there: save_pretrained"
