@@ -90,14 +90,14 @@ RECORDS = {
 ASSUMED = 100  # lengths that stand for those of all records
 
 
-def language_model_config(name: str) -> PretrainedConfig:
+def language_model_config(name: str, revision: str = "main") -> PretrainedConfig:
     """The config of a language model; of one whose sizes are published the hub is not asked.
 
     A model on this machine always speaks for itself.
     """
     sizes = LANGUAGE_MODELS.get(name)
     if sizes is None or availability(name) != "no":
-        config: PretrainedConfig = AutoConfig.from_pretrained(name)
+        config: PretrainedConfig = AutoConfig.from_pretrained(name, revision=revision)
         return config
     return AutoConfig.for_model(**sizes)
 

@@ -153,7 +153,5 @@ def test_blank_and_broken_pictures_spoil_nothing(folder, tmp_path):
     rows, _ = frontier(comparison, collect([str(tmp_path / "blank.png")]))
     assert rows[0]["explained"] is None
     plot_frontier(rows, "filters")
-    with pytest.raises(
-        ValueError, match="none of 1 images could be measured"
-    ):
+    with pytest.raises(ValueError, match="none of 1 images could be measured"):
         frontier(comparison, collect([str(tmp_path / "broken.png")]))
