@@ -44,8 +44,8 @@ class KnnScore:
     bank: int
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledRegions:
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelledRegions(ShownBySizes):
     """Features of regions from any encoder.
 
     Attributes:
