@@ -37,3 +37,17 @@ def test_its_own_picture_is_no_input_and_no_other_picture_is_replaced(photos, mo
     assert result.exit_code == 2
     assert "a.png is there and was not drawn by regiontok" in result.stderr
     assert (photos / "a.png").read_bytes() == photo
+
+
+def test_a_dry_run_names_the_budgets_that_are_not_met(photos, tmp_path):
+    words = ["--encoder", "filters(size=112)", "--source", "merge", "--source", "SLIC"]
+    out = tmp_path / "frontier.png"
+    result = regiontok("frontier", photos, *words, "--budget", "4,63", "--dry-run", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert result.report["sources"] == ["merge", "SLIC"]
+    assert {miss["source"] for miss in result.report["not_met"]} == {"SLIC"}
+    assert all(miss["tried"] == 3 for miss in result.report["not_met"])
+    assert "SLIC at 63: not met by 3 of 3 images tried (100%)" in result.stdout
+    too_many = regiontok("frontier", photos, *words, "--budget", "65", "--dry-run", "--out", out)
+    assert "budget 65 is above the 64 patches" in too_many.stdout
+    assert not out.exists()

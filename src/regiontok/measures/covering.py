@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regiontok.core.sizes import ShownBySizes
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 

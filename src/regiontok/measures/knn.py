@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from regiontok.core.sizes import ShownBySizes
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
