@@ -89,7 +89,6 @@ NEEDED = {
     "compare": ("model", "--images", "photo.jpg", "--ask", "What?"),
     "export": ("model", "photo.jpg"),
     "check": (),
-    "compare": ("model", "--images", "photos", "--ask", "what"),
 }
 
 

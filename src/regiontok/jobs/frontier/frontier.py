@@ -33,7 +33,7 @@ TRIED = 4  # images that a dry run tries
 def frontier(
     comparison: SourceComparison,
     images: Sequence[NamedPath],
-    humans: Path | None = None,
+    humans: str | Path | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Measure all images; one row a source and budget.
@@ -52,7 +52,7 @@ def frontier(
     """
     points_by_image = []
     for image in images:
-        segmentations = read_human_segmentations(humans, image.path) if humans else ()
+        segmentations = read_human_segmentations(Path(humans), image.path) if humans else ()
         points_by_image.append(comparison.measure(Picture.of(image.path), segmentations))
         tick()
     return [_row(points) for points in zip(*points_by_image, strict=True)]
