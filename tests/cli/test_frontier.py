@@ -46,3 +46,17 @@ def test_a_broken_image_is_set_aside_and_every_line_is_json(photos):
     assert result.exit_code == 1
     assert (result.report["set_aside"], result.report["rows"][0]["images"]) == (1, 3)
     assert result.report["failed"][0]["image"].endswith("broken.png")
+
+
+def test_a_dry_run_names_the_budgets_that_are_not_met(photos, tmp_path):
+    words = ["--encoder", "filters(size=112)", "--source", "merge", "--source", "SLIC"]
+    out = tmp_path / "frontier.png"
+    result = regiontok("frontier", photos, *words, "--budget", "4,63", "--dry-run", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert result.report["sources"] == ["merge", "SLIC"]
+    assert {miss["source"] for miss in result.report["not_met"]} == {"SLIC"}
+    assert all(miss["tried"] == 3 for miss in result.report["not_met"])
+    assert "SLIC at 63: not met by 3 of 3 images tried (100%)" in result.stdout
+    too_many = regiontok("frontier", photos, *words, "--budget", "65", "--dry-run", "--out", out)
+    assert "budget 65 is above the 64 patches" in too_many.stdout
+    assert not out.exists()

@@ -382,3 +382,75 @@ def test_demo_writes_a_contact_sheet_and_names_the_cat(tmp_path):
     assert len(result.report["settings"]) == 4
     regions = json.loads((tmp_path / "cat" / "patches.regions.json").read_text())["regions"]
     assert any("cat" in region["name"] or "tabby" in region["name"] for region in regions)
+
+
+class TestSettings:
+    def test_a_recipe_and_what_flags_change_of_it(self, photos, tmp_path):
+        mine = tmp_path / "mine.toml"
+        mine.write_text(
+            'extends = "quick/budget"\nwhat = "Mine"\n[tokenizer]\nencoder = "filters"\n'
+            'regions = "merge(k=7)"\npool = "select"'
+        )
+        words = ["tokenize", photos / "a.png", "--recipe", mine, "--no-picture", "--out", tmp_path]
+        (entry,) = regiontok(*words).report["settings"]
+        assert (entry["spec"], entry["regions"], entry["tokens"]) == ("merge(k=7)", 7, 576)
+        (entry,) = regiontok(*words, "--pool", "mean", "--regions", "merge(k=3)").report["settings"]
+        assert (entry["spec"], entry["tokens"]) == ("merge(k=3)", 3)
+
+    def test_a_shipped_recipe(self, photos):
+        result = regiontok("tokenize", photos, "--recipe", "quick/budget", "--dry-run")
+        assert result.report["specs"] == ["merge(k=64) | sort"]
+        assert result.report["budgets"][0]["failed"] == 0
+        unknown = regiontok("tokenize", photos, "--recipe", "quick/budgt", "--dry-run")
+        assert unknown.exit_code == 2
+        assert "did you mean 'quick/budget'" in unknown.stderr
+        assert "name one with --recipe" in regiontok("tokenize", photos, "--scale", "paper").stderr
+
+    def test_transforms(self, photos, tmp_path):
+        words = ["tokenize", photos / "a.png", *FAST, "--out", tmp_path]
+        assert regiontok(*words, "--transforms", "rms").exit_code == 0
+        wrong = regiontok(*words, "--transforms", "fill_outlier")
+        assert wrong.exit_code == 2
+        assert "did you mean 'fill_outliers'" in wrong.stderr
+
+    def test_a_wrong_value_is_told_by_its_flag(self, photos):
+        result = regiontok("tokenize", photos, "--norm", "rsm")
+        assert result.exit_code == 2
+        assert result.stderr == "regiontok: --norm: Input should be 'none' or 'rms', got 'rsm'\n"
+
+    def test_a_dry_run_without_the_encoder_says_what_is_known(self, photos, tmp_path, monkeypatch):
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        name = "study/table1_clip_cluster_rms"
+        result = regiontok("tokenize", photos, "--recipe", name, "--scale", "paper", "--dry-run")
+        assert result.exit_code == 0, result.stderr
+        assert result.report["absent"] == "openai/clip-vit-large-patch14-336"
+        assert "576 patches of width 1024" in result.stdout
+
+
+def test_a_dry_run_says_of_how_many_images_a_budget_cannot_be_met(photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"no image")
+    specs = [
+        f"segments(0.07, resolve='smallest') | cover('rest') | split{end}"
+        for end in (" | merge(k=300)", "(least=300) | merge(k=300)")
+    ]
+    words = [word for spec in specs for word in ("--regions", spec)]
+    result = regiontok(
+        "tokenize",
+        photos,
+        *PLAIN,
+        "--segmenter",
+        "slic(9)",
+        *words,
+        "--regions",
+        "windows(4)",
+        "--dry-run",
+        "--out",
+        tmp_path / "out",
+    )
+    assert result.exit_code == 0, result.output
+    missed, met, windows = result.report["budgets"]
+    assert (missed["tried"], missed["failed"], missed["share"]) == (3, 3, 1.0)
+    assert (met["failed"], met["fewest"], met["most"]) == (0, 300, 300)
+    assert windows["failed"] == 0
+    assert "3 of 3 images tried (100%) would be set aside: k=300 regions cannot be" in result.stderr
+    assert not (tmp_path / "out").exists()

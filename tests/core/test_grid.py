@@ -71,3 +71,12 @@ def test_a_grid_is_frozen():
         grid.key = "x"
     assert grid.but(key="x", draw=3).draw == 3
     assert grid.draw == 0
+
+
+def test_grids_without_a_key_are_told_apart_by_their_features():
+    first, second = (PatchGrid(torch.full((4, 4, 3), value), FRAME) for value in (0.0, 1.0))
+    assert first.identity != second.identity
+    assert first.identity == PatchGrid(torch.zeros(4, 4, 3), FRAME).identity
+    assert first.but(key="photo").identity == "photo"
+    for dtype in (torch.bfloat16, torch.float64):
+        assert first.but(features=first.features.to(dtype)).identity

@@ -56,6 +56,23 @@ def test_indexing_gives_the_tokens_of_one_image():
         Tokens.empty(2)[0]
 
 
+def test_slices_of_a_batch():
+    batch = tokens([0, 0, 2], images=4)
+    middle = batch[1:3]
+    assert (middle.images, middle.image.tolist()) == (2, [1])
+    assert same(middle, cat([batch[1], batch[2]]))
+    assert batch[::-1].counts.tolist() == [0, 1, 0, 2]
+    nothing = batch[4:]
+    assert (nothing.images, len(nothing), nothing.width) == (0, 0, 2)
+
+
+def test_batches_are_joined_by_the_class():
+    batch = tokens([0, 0, 2], images=4)
+    assert same(Tokens.cat([batch[:2], batch[2:]]), batch)
+    with pytest.raises(ValueError, match=r"must have one width, got \[2, 3\]"):
+        Tokens.cat([Tokens.empty(2), Tokens.empty(3)])
+
+
 def test_iteration_goes_image_by_image():
     batch = tokens([0, 0, 2], images=4)
     assert [len(of_image) for of_image in batch] == [2, 0, 1, 0]

@@ -404,23 +404,38 @@ class TestExtends:
         assert "extends" not in alone.read_text()
         assert load_recipe(alone) == recipe
 
+    def test_a_base_may_extend_another(self, write, tmp_path):
+        (tmp_path / "_deep.toml").write_text('extends = "_base.toml"\n[tokenizer]\nseed = 3')
+        tokenizer = load_recipe(write('extends = "_deep.toml"\nwhat = "A row"')).tokenizer
+        assert (tokenizer.norm, tokenizer.seed) == ("rms", 3)
+
+    def test_a_shipped_recipe_is_extended_by_its_name_from_anywhere(self, write, monkeypatch):
+        monkeypatch.setattr(registry, "_REGISTERED", {kind: {} for kind in registry.KINDS})
+        changes = '[tokenizer]\npool = "attend"\n[every_stage]\nbatch = 8'
+        for base in ("train/colour", "study/table1_clip_cluster_rms"):
+            recipe = load_recipe(write(f'extends = "{base}"\nwhat = "Mine"\n{changes}'))
+            whole = load_recipe(base)
+            assert (recipe.name, recipe.what, recipe.expect) == ("row", "Mine", {})
+            assert recipe.tokenizer.pool == "attend"
+            assert recipe.tokenizer.encoder == whole.tokenizer.encoder
+            assert [stage.name for stage in recipe.stage] == [stage.name for stage in whole.stage]
+
     def test_mistakes_are_told(self, write, tmp_path):
         with pytest.raises(
             RecipeError,
-            match=r"row.toml: it extends '_bse.toml', and there is no such file "
-            r"\(did you mean '_base.toml'\?\)",
+            match=r"row.toml: it extends '_bse.toml', and there is no such file beside it and no "
+            r"such shipped recipe \(did you mean '_base.toml'\?\)",
         ):
             load_recipe(write('extends = "_bse.toml"\nwhat = "A row"'))
         for wrong in ("1", "[1]", '""', "{ a = 1 }"):
             with pytest.raises(
-                RecipeError, match="extends is a file beside this one, or a list of such"
+                RecipeError, match="extends is a file beside this one or the name of a shipped"
             ):
                 load_recipe(write(f'extends = {wrong}\nwhat = "A row"'))
-        (tmp_path / "_deep.toml").write_text('extends = "_base.toml"')
-        with pytest.raises(
-            RecipeError,
-            match=r"which itself extends '_base.toml'; a base extends nothing: name both in a list",
-        ):
+        with pytest.raises(RecipeError, match=r"did you mean 'quick/cluster'"):
+            load_recipe(write('extends = "quick/clustr"\nwhat = "A row"'))
+        (tmp_path / "_deep.toml").write_text('extends = "row.toml"')
+        with pytest.raises(RecipeError, match=r"extends itself \(row.toml -> _deep.toml -> row"):
             load_recipe(write('extends = "_deep.toml"\nwhat = "A row"'))
         (tmp_path / "_wrong.toml").write_text("[tokenizer]\nnrm = 1")
         with pytest.raises(RecipeError, match=r"unknown key 'tokenizer.nrm' \(did you mean 'norm'"):

@@ -1,23 +1,11 @@
-"""The recipes that come with the package, by name."""
+"""What the shipped recipes reproduce, table by table."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from regiontok.settings.recipes import find_recipe, recipes_by_table, shipped_recipes
+from regiontok.settings.recipes import recipes_by_table
+from regiontok.settings.shipped import shipped_recipes
 
 
-def test_names_are_paths_below_the_folder_and_bases_have_none():
-    known = shipped_recipes()
-    assert known["quick/cluster"].name == "cluster.toml"
-    assert not any(name.split("/")[-1].startswith("_") for name in known)
-    assert {name for group in recipes_by_table().values() for name in group} == set(known)
-
-
-def test_a_recipe_is_named_or_given_by_its_path():
-    assert find_recipe("quick/cluster") == shipped_recipes()["quick/cluster"]
-    assert find_recipe("my/recipe.toml") == Path("my/recipe.toml")
-    with pytest.raises(ValueError, match="did you mean 'quick/cluster'"):
-        find_recipe("quick/clustr")
+def test_every_recipe_stands_under_its_table():
+    names = [name for group in recipes_by_table().values() for name in group]
+    assert sorted(names) == sorted(shipped_recipes())

@@ -17,8 +17,10 @@ from sklearn.preprocessing import normalize
 from regiontok.core.regions import Regions
 from regiontok.settings.registry import build, render
 from regiontok.settings.spec import SpecError
+from regiontok.steps.merge import Merge
 from regiontok.steps.split import Split
 from regiontok.system.need import MissingPackage
+from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 from samples.grids import grid_of, patches_of
 
 
@@ -243,3 +245,39 @@ def test_settings_out_of_range(wrong):
         match=r"eps must be positive and counts at least 1, got eps=.*min_samples=.*min_patches=",
     ):
         Split(**wrong)
+
+
+def test_least_splits_on_until_there_are_enough():
+    grid = angles(*[0] * 6, *[60, 61, 62, 63, 64, 65])
+    coarse = Split().one(whole(grid), grid)
+    assert len(coarse) == 2
+    assert patches_of(Split(least=2).one(whole(grid), grid)) == patches_of(coarse)
+    finer = Split(least=4).one(whole(grid), grid)
+    assert patches_of(finer)[0] == list(range(6))  # nothing varies in it
+    assert len(finer) == 4
+    assert finer.is_partition()
+    assert len(Split(least=12).one(whole(grid), grid)) == 12
+    with pytest.raises(ValueError, match="12 patches cannot become 13 regions"):
+        Split(least=13).one(whole(grid), grid)
+
+
+def test_least_splits_small_regions_and_keeps_overlap_and_sources():
+    grid = angles(0, 40, 80, 120)
+    masks = torch.tensor([[[1, 1, 1, 0]], [[0, 1, 1, 1]]])
+    regions = Regions.from_masks(masks.float(), source=torch.tensor([5, 7]))
+    parts = Split(least=6).one(regions, grid)
+    assert patches_of(parts) == [[0], [1], [2], [1], [2], [3]]
+    assert parts.source.tolist() == [5, 5, 5, 7, 7, 7]
+
+
+@pytest.mark.parametrize("segmenter", ["felzenszwalb", "slic"])
+def test_the_documented_budget_is_met_on_a_photo(cat, segmenter):
+    steps = "segments(0.07, resolve='smallest') | cover('rest') | split(least=144) | merge(k=144)"
+    tokenizer = RegionTokenizer("filters", steps, segmenter=segmenter)
+    assert len(tokenizer(cat)) == 144
+
+
+def test_a_budget_that_cannot_be_met_names_the_remedy():
+    grid = angles(*[0] * 12)
+    with pytest.raises(ValueError, match=r"merging makes fewer; split\(least=5\) in front of it"):
+        Merge(k=5).one(Split().one(whole(grid), grid), grid)

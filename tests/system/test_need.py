@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from regiontok.system.need import MissingPackage, need
+import regiontok
+from regiontok.system.need import EXTRAS, MissingPackage, named_extra, need
+from samples.command_line import regiontok as command_line
 
 
 def test_what_is_there():
@@ -50,3 +54,38 @@ def test_a_package_that_breaks_is_told_as_it_is(folder):
     with pytest.raises(ImportError, match="another version") as caught:
         need("broken", extra="ocr")
     assert not isinstance(caught.value, MissingPackage)
+
+
+def test_every_optional_package_has_an_extra_of_the_project():
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = pyproject["project"]["optional-dependencies"]
+    names = {"huggingface_hub": "transformers", "sklearn": "scikit-learn"}  # brought by, called
+    for package, extra in EXTRAS.items():
+        required = " ".join(extras[extra])
+        assert names.get(package, package) in required, (package, extra)
+
+
+def test_only_a_missing_optional_package_is_told_of_an_extra():
+    missing = ModuleNotFoundError("No module named 'peft.tuners'", name="peft.tuners")
+    assert "pip install 'regiontok[train]'" in str(named_extra(missing))
+    for error in (
+        ImportError("cannot import name 'x' from 'peft'", name="peft"),
+        ModuleNotFoundError("No module named 'mine'", name="mine"),
+        ImportError("no name"),
+    ):
+        assert named_extra(error) is error
+
+
+def test_modules_that_cannot_do_without_one_name_its_extra(monkeypatch):
+    def without_transformers(*words, **more):
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    monkeypatch.delitem(vars(regiontok), "RegionVLM", raising=False)
+    monkeypatch.setattr("importlib.import_module", without_transformers)
+    with pytest.raises(MissingPackage, match=r"pip install 'regiontok\[hub\]'"):
+        regiontok.RegionVLM  # noqa: B018
+    monkeypatch.undo()
+    monkeypatch.setattr("regiontok.jobs.show.load_recipe", without_transformers)
+    result = command_line("show", "quick/budget")
+    assert result.exit_code == 2
+    assert "pip install 'regiontok[hub]'" in result.stderr

@@ -20,6 +20,7 @@ from regiontok.methods import CanvasEncoder, Segmenter
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import load_recipe
+from regiontok.steps.merge import merge_tree
 from regiontok.tokenizer.clock import STAGES
 from regiontok.tokenizer.images import decode_images
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
@@ -436,3 +437,69 @@ def test_a_transform_that_reads_masks_brings_the_segmenter_in():
     ).reads_masks
     with pytest.raises(ValueError, match="needs pixel masks"):
         Regionizer("filters", transforms="globalfilter(regions='masks')")
+
+
+@dataclass(frozen=True)
+class Keyless(Tiny):
+    """An encoder that forgets the pictures' keys, or has one for all."""
+
+    key: str = ""
+
+    def encode(self, seen):
+        return [grid.but(key=self.key) for grid in super().encode(seen)]
+
+
+@pytest.mark.parametrize("key", ["", "the same"])
+@pytest.mark.parametrize("tiles", ["", "1x2"])
+def test_an_encoder_without_keys_draws_anew_for_each_picture(key, tiles):
+    photos = [scene(seed) for seed in (1, 2)]
+    drawn = {}
+    for encoder in (Tiny(), Keyless(key=key)):
+        tokens = RegionTokenizer(encoder, "random(9)", pool="select", tiles=tiles)(photos)
+        drawn[type(encoder)] = [tokens[image].patch.tolist() for image in (0, 1)]
+        assert drawn[type(encoder)][0] != drawn[type(encoder)][1]
+    assert drawn[Keyless] == drawn[Tiny]
+
+
+def test_an_encoder_must_give_a_grid_for_each_picture():
+    class Short(Tiny):
+        def encode(self, seen):
+            return super().encode(seen)[:1]
+
+    with pytest.raises(ValueError, match="gives 1 grids for 2 pictures"):
+        RegionTokenizer(Short())([scene(1), scene(2)])
+
+
+def test_the_regionizer_takes_what_the_tokenizer_takes(tmp_path):
+    regionizer = Regionizer(Tiny(), steps="merge(k=5)")
+    path = tmp_path / "scene.png"
+    Image.fromarray(scene()).save(path)
+    expected, members = regionizer([Picture.of(scene())])
+    for images in (path, str(path), [str(path)], scene(), Picture.of(scene())):
+        (grid,) = regionizer.see(images)
+        assert torch.equal(grid.features, expected[0].features)
+        assert torch.equal(regionizer(images)[1].region, members.region)
+
+
+def test_objects_show_themselves_in_a_line(tmp_path):
+    tokenizer = RegionTokenizer(Tiny(), "merge(k=5)")
+    run = tokenizer.run(scene())
+    tree = merge_tree(run.trails[0][0], run.grids[0])
+    shown = [tokenizer, tokenizer.regionizer, run, run.tokens, run.grids[0], run.regions[0]]
+    shown += [run.pictures[0], run.grids[0].frame, tree, tree.sequence, make_scene(0)]
+    for value in shown:
+        assert "\n" not in repr(value)
+        assert len(repr(value)) < 500, type(value)
+    assert repr(tokenizer) == (
+        "RegionTokenizer(encoder=test_region_tokenizer, regions='merge(k=5)', pool=mean)"
+    )
+
+
+@pytest.mark.parametrize("name", ["quick/budget", "quick/segment"])
+def test_a_shipped_recipe_by_its_name(name):
+    tokenizer = RegionTokenizer.from_recipe(name)
+    assert (
+        tokenizer.settings == RegionTokenizer(**load_recipe(name).tokenizer.model_dump()).settings
+    )
+    with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+        RegionTokenizer.from_recipe(name[:-1])

@@ -18,7 +18,9 @@ Recipe = Annotated[
 HardwareName = Annotated[
     str,
     typer.Option(
-        "--hardware", help="What a --dry-run plans for: h100x4, h200, a100x8, rtx4090 ..."
+        "--hardware",
+        help="What a --dry-run plans for: h100x4, h200, a100x8, rtx4090 ... Without it, h100, and "
+        "h100x64 for pretraining at the paper's scale.",
     ),
 ]
 PerDevice = Annotated[

@@ -108,7 +108,7 @@ def pretrain(
     scale: Scale = "mini",
     resume: Resume = False,
     dry_run: DryRun = False,
-    hardware: run_flags.HardwareName = "h100x64",
+    hardware: run_flags.HardwareName = "",
     skip: Annotated[
         bool, typer.Option("--skip", help="Pass over damaged shards and images.")
     ] = False,
@@ -147,10 +147,12 @@ def pretrain(
         )
         changes = tuple(overrides or ())
         if dry_run:
+            # the paper's batches are for many devices, those of the smaller scales for one
+            on = hardware or ("h100x64" if scale == "paper" else "h100")
             plans = job.plan_pretraining(
-                recipe, scale=scale, overrides=changes, options=options, on=hardware
+                recipe, scale=scale, overrides=changes, options=options, on=on
             )
-            _print_plan("pretrain", pretraining_tables(plans, hardware), plans)
+            _print_plan("pretrain", pretraining_tables(plans, on), plans)
             return
         with progress(stderr()) as bar:
             result = job.pretrain(

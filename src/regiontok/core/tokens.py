@@ -69,6 +69,18 @@ class Tokens:
         none = torch.zeros(0, dtype=torch.int64)
         return cls(torch.zeros(0, width), **dict.fromkeys(_IDS, none), images=images)
 
+    @staticmethod
+    def cat(batches: Sequence[Tokens]) -> Tokens:
+        """Batches of different images one after the other; image ids go on counting.
+
+        Raises:
+            ValueError: If there is no batch, or widths differ.
+
+        >>> Tokens.cat([Tokens.empty(4, images=2), Tokens.empty(4, images=3)])
+        Tokens(0 tokens of 5 images, width 4, float32, cpu)
+        """
+        return cat(batches)
+
     @classmethod
     def of_regions(
         cls, values: Float[Tensor, "k d"], members: Members, kind: int = REGION
@@ -123,12 +135,18 @@ class Tokens:
         more = f"<p>and {hidden} more images</p>" if hidden else ""
         return f"<p>{self!r}</p><table><tr>{heads}</tr>{''.join(rows)}</table>{more}"
 
-    def __getitem__(self, index: int) -> Tokens:
-        """The tokens of one image, as a batch of one.
+    def __getitem__(self, index: int | slice) -> Tokens:
+        """The tokens of one image, as a batch of one, or of a slice of the images.
 
         Raises:
             IndexError: If the batch has no such image.
+
+        >>> Tokens.empty(4, images=5)[1:3]
+        Tokens(0 tokens of 2 images, width 4, float32, cpu)
         """
+        if isinstance(index, slice):
+            chosen = [self[image] for image in range(self.images)[index]]
+            return cat(chosen) if chosen else replace(self.take(self.image < 0), images=0)
         if not -self.images <= index < self.images:
             raise IndexError(f"image {index} of a batch of {self.images}")
         tokens = self.take(self.image == index % self.images)
@@ -248,9 +266,12 @@ class Tokens:
 
 
 def cat(batches: Sequence[Tokens]) -> Tokens:
-    """Batches of different images one after the other; image ids go on counting."""
+    """See `Tokens.cat`."""
     if not batches:
         raise ValueError("nothing to join")
+    widths = sorted({tokens.width for tokens in batches})
+    if len(widths) > 1:
+        raise ValueError(f"tokens to be joined must have one width, got {widths}")
     shifted, images = [], 0
     for tokens in batches:
         shifted.append(replace(tokens, image=tokens.image + images))

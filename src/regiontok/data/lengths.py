@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from regiontok.core.sizes import ShownBySizes
 from regiontok.data.labels import Labeller
 from regiontok.data.record import RecordError
 from regiontok.data.records import Records
@@ -30,8 +31,8 @@ Overflow = Literal["error", "skip", "cut"]
 _LOG = module_logger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Measure:
+@dataclass(frozen=True, eq=False, repr=False)
+class Measure(ShownBySizes):
     """What is known of every record before training.
 
     Attributes:

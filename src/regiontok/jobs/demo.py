@@ -44,7 +44,7 @@ SPECS = {
 
 
 def demo(
-    out: Path, *, device: str = "cpu", tick: Callable[[], None] = lambda: None
+    out: str | Path, *, device: str = "cpu", tick: Callable[[], None] = lambda: None
 ) -> list[dict[str, Any]]:
     """Write a folder for each photo, and one contact sheet of all; return the photos' reports.
 
@@ -57,6 +57,7 @@ def demo(
         device: where the encoder runs.
         tick: called when a photo is done.
     """
+    out = Path(out)
     settings = TokenizerSettings(encoder="lite", segmenter="felzenszwalb")
     tokenizers = TokenizerSet(settings, list(SPECS.values()), name_regions=True, device=device)
     pictures = [Picture.of(load(), name=name) for name, load in PHOTOS.items()]

@@ -21,7 +21,7 @@ from regiontok.system.hardware import hardware, peak_of
 
 def pretrain(
     recipe_name: str,
-    out: Path,
+    out: str | Path,
     *,
     scale: str = "mini",
     overrides: Sequence[str] = (),
@@ -40,7 +40,7 @@ def pretrain(
         options = replace(options, peak=peak_of(torch.cuda.get_device_name()))
     return run.pretrain(
         load_recipe(path, scale=scale, overrides=overrides),
-        out,
+        Path(out),
         options=options,
         resume=resume,
         recipe_text=path.read_text(encoding="utf-8"),
@@ -73,7 +73,7 @@ def plan_pretraining(
     )
 
 
-def draw_run(out: Path, steps: int) -> str:
+def draw_run(out: str | Path, steps: int) -> str:
     """Draw a run's log anew.
 
     Args:

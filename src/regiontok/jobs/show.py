@@ -72,13 +72,14 @@ def show_recipe(text: str, *, scale: str = "mini", overrides: tuple[str, ...] = 
     return load_recipe(text, scale=scale, overrides=overrides)
 
 
-def show_output(folder: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def show_output(folder: str | Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """What `tokenize` wrote for one image: for each region spec its entry in the report, and the
     regions, the largest first.
 
     Raises:
         ValueError: If the folder has no report.
     """
+    folder = Path(folder)
     report = read_report(folder)
     if not is_report(report):
         raise ValueError(

@@ -17,7 +17,7 @@ from regiontok.train.plan import StagePlan, plan_run
 
 def train(
     recipe_name: str,
-    out: Path,
+    out: str | Path,
     *,
     scale: str = "mini",
     overrides: Sequence[str] = (),
@@ -35,7 +35,7 @@ def train(
     path = find_recipe(recipe_name)
     return run.train(
         load_recipe(path, scale=scale, overrides=overrides),
-        out,
+        Path(out),
         options=options,
         resume=resume,
         recipe_text=path.read_text(encoding="utf-8"),

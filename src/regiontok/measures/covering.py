@@ -26,12 +26,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regiontok.core.sizes import ShownBySizes
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
-@dataclass(frozen=True, eq=False)
-class Covering:
+@dataclass(frozen=True, eq=False, repr=False)
+class Covering(ShownBySizes):
     """How well regions are covered, region by region.
 
     It is not one number: annotators, photos and settings are joined by their numerators and

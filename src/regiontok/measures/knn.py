@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from regiontok.core.sizes import ShownBySizes
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
@@ -44,8 +46,8 @@ class KnnScore:
     bank: int
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledRegions:
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelledRegions(ShownBySizes):
     """Features of regions from any encoder.
 
     Attributes:

@@ -18,6 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
+from regiontok.core.sizes import ShownBySizes
 from regiontok.miniworld import _raster, _sample
 
 # Raise it with every change of a single byte: recorded scores and trained models name it.
@@ -64,8 +65,8 @@ class SceneObject:
         return self.visible / self.area
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scene(ShownBySizes):
     """A picture of the generated world and the truth about it.
 
     Attributes:

@@ -61,7 +61,7 @@ class Export:
     """
 
     source: TokenSource
-    out: Path
+    out: Path  # text becomes one
     k: int | None = None
     dtype: Dtype = "bfloat16"
     batch: int = 8
@@ -70,6 +70,9 @@ class Export:
     failed: list[dict[str, str]] = field(default_factory=list)
     # entries of an earlier export in the folder, by the name of their file
     _earlier: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.out = Path(self.out)
 
     def run(self, items: Sequence[NamedPath]) -> Iterator[ExportedImage]:
         """Each image when its files are written; the manifest is written last.

@@ -39,7 +39,7 @@ BLANK_TOWER: dict[str, Any] = {
 }
 
 
-def write_llava(name: str, out: Path, *, dtype: str = "bfloat16") -> int:
+def write_llava(name: str, out: str | Path, *, dtype: str = "bfloat16") -> int:
     """Write the checkpoint and its tokenizer; gives the id of the placeholder `<image>`.
 
     A placeholder outside the vocabulary gets a row of its own (servers look every id up before they
@@ -55,6 +55,7 @@ def write_llava(name: str, out: Path, *, dtype: str = "bfloat16") -> int:
         ValueError: If there is no RegionVLM, no tokenizer beside it, its language model has no
             `model` and `lm_head`, or the folder to write holds something else than a checkpoint.
     """
+    out = Path(out)
     _check_place(out)
     model = RegionVLM.from_pretrained(name, dtype=dtype)
     language_model, image_token_id = model.language_model, int(model.config.image_token_id)

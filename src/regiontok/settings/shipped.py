@@ -31,7 +31,7 @@ def find_recipe(recipe: str | Path) -> Path:
     name, known = str(recipe), shipped_recipes()
     if name in known:
         return known[name]
-    if Path(recipe).suffix == ".toml" or Path(recipe).is_file():
+    if Path(recipe).suffix == ".toml" or Path(recipe).exists():
         return Path(recipe)
     raise ValueError(
         f"unknown recipe {name!r}{nearest(name, known, most=3)}; `regiontok ls recipes` lists "

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
+from regiontok.core.sizes import ShownBySizes
 from regiontok.methods import RegionStep
 from regiontok.steps.kernels.sequence import (
     MergeSequence,
@@ -86,8 +87,8 @@ class Merge(RegionStep):
         return [tree.cut(self.threshold, k=self.k) for tree in trees]
 
 
-@dataclass(frozen=True, eq=False)
-class MergeTree:
+@dataclass(frozen=True, eq=False, repr=False)
+class MergeTree(ShownBySizes):
     """All merges of one view: each threshold and each number of regions is a cut of the tree.
 
     Attributes:

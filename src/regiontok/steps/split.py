@@ -9,9 +9,8 @@ in float64; the clusters are those of scikit-learn's DBSCAN, which `by="sklearn"
 study took cuML where it is installed: that is `by="cuml"`, checked against its signature only; with
 it, a patch near two clusters and core of neither may go to the other one. Patches of zeros stay
 zeros: their distance is 0 to each other and 1 to any other patch. `least` is ours: where DBSCAN
-leaves fewer regions than a budget asks for (33 to 98 on five photos, where the study's budgets go
-up to 159), the regions of largest scatter are halved on (`kernels/bisect.py`), down to single
-patches.
+leaves fewer regions than a budget asks for (33 to 98 on five photos, and the study's counts go up
+to 159), the regions of largest scatter are halved on (`kernels/bisect.py`), down to single patches.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class VisualHead(nn.Module):
         tokens = interleave(token_groups) if len(token_groups) > 1 else token_groups[0]
         for place in self.place_features:
             tokens = place(tokens, grids)
-        values = self.connector(tokens.values)
+        values = self._connected(tokens.values)
         if self.newline is not None:
             is_newline = (tokens.kind == NEWLINE)[:, None]
             values = torch.where(is_newline, self.newline.to(values.dtype), values)
@@ -139,6 +139,18 @@ class VisualHead(nn.Module):
         for place in self.place_tokens:
             tokens = place(tokens, grids)
         return tokens
+
+    def _connected(self, values: Float[Tensor, "t d"]) -> Float[Tensor, "t e"]:
+        """Values through the connector, in its own type where theirs is another; theirs come out.
+
+        Features in bfloat16 go so through a connector in float32, as norms and pools take them.
+        """
+        weight = next(self.connector.parameters(), None)
+        if weight is None or not weight.is_floating_point() or weight.dtype == values.dtype:
+            connected: Tensor = self.connector(values)
+            return connected
+        connected = self.connector(values.to(weight.dtype))
+        return connected.to(values.dtype)
 
     def _cls_tokens(self, grids: Sequence[PatchGrid]) -> Tokens:
         bases = [grid for grid in grids if grid.view == 0]

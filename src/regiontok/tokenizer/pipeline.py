@@ -48,6 +48,10 @@ class RegionPipeline:
         self.padding = padding
         self._check()
 
+    def __repr__(self) -> str:
+        segmenter = f", segmenter={label_of(self.segmenter)}" if self.segmenter else ""
+        return f"RegionPipeline(steps={self.spec!r}{segmenter})"
+
     def _check(self) -> None:
         for step in self.steps[1:]:
             if step.source:

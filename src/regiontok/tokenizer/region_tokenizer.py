@@ -114,11 +114,11 @@ class RegionTokenizer(nn.Module):
                 place_tokens=self.place_tokens,
             ).to(device)
 
-    def extra_repr(self) -> str:
-        """What `repr` says beside the head: encoder, regions and pool."""
+    def __repr__(self) -> str:
+        """One line; `tokenizer.head` shows the modules that learn."""
         return (
-            f"encoder={label_of(self.regionizer.encoder)}, regions={self.regionizer.spec!r}, "
-            f"pool={label_of(self.pool)}"
+            f"RegionTokenizer(encoder={label_of(self.regionizer.encoder)}, "
+            f"regions={self.regionizer.spec!r}, pool={label_of(self.pool)})"
         )
 
     def forward(self, images: Any) -> Tokens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -20,7 +21,8 @@ from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.choices import check_choice
 from regiontok.tokenizer import clips
 from regiontok.tokenizer.clock import Clock
-from regiontok.tokenizer.pipeline import RegionPipeline, last_members
+from regiontok.tokenizer.images import decode_images
+from regiontok.tokenizer.pipeline import RegionPipeline, label_of, last_members
 from regiontok.tokenizer.tiles import views_of
 
 
@@ -95,6 +97,10 @@ class Regionizer(RegionPipeline):
         for transform in self.transforms:
             transform.check(self.encoder)
 
+    def __repr__(self) -> str:
+        segmenter = f", segmenter={label_of(self.segmenter)}" if self.segmenter else ""
+        return f"Regionizer(encoder={label_of(self.encoder)}, steps={self.spec!r}{segmenter})"
+
     @property
     def newline(self) -> bool:
         """True if a token ends each row of the stitched tiles, as in LLaVA-NeXT.
@@ -126,18 +132,19 @@ class Regionizer(RegionPipeline):
 
     def see(
         self,
-        pictures: Sequence[Picture | Clip],
+        images: Any,
         *,
         masks: bool | None = None,
         draw: int = 0,
         clock: Clock | None = None,
     ) -> list[PatchGrid]:
-        """Segment and encode: the views of each picture, picture by picture.
+        """Segment and encode: the views of each image, image by image.
 
         Masks are those of the whole picture; they reach each view through its own frame.
 
         Args:
-            pictures: pictures as decoded, and clips.
+            images: one image or many, as `RegionTokenizer` takes them: paths, pictures, clips,
+                arrays, tensors.
             masks: True segments, False does not; None segments if a transform or step reads masks.
             draw: the epoch in training: steps with a seed draw anew in each.
             clock: takes the seconds of the stages "segment" and "encode".
@@ -146,6 +153,7 @@ class Regionizer(RegionPipeline):
             ValueError: If masks or tiles are asked of a clip.
         """
         clock = clock or Clock()
+        pictures = decode_images(images)
         with clock("segment"):
             masks_by_image = self.masks(pictures, wanted=masks)
         with clock("encode"):
@@ -156,10 +164,10 @@ class Regionizer(RegionPipeline):
             return clips.encode(self.encoder, pictures)
         return views_of(self.encoder, pictures, self.tiling, cut=self.cut, padding=self.padding)
 
-    def __call__(self, pictures: Sequence[Picture | Clip]) -> tuple[list[PatchGrid], Members]:
-        """The grids of the pictures, and the regions of the batch laid flat."""
+    def __call__(self, images: Any) -> tuple[list[PatchGrid], Members]:
+        """The grids of one image or many, and the regions of the batch laid flat."""
         with torch.no_grad():
-            grids = self.see(pictures)
+            grids = self.see(images)
             return grids, last_members(self.trails(grids), grids)
 
 

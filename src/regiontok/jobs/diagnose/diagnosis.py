@@ -93,6 +93,9 @@ class Options:
     about: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))  # text becomes a path
+        if self.humans is not None:
+            object.__setattr__(self, "humans", Path(self.humans))
         for name in self.variants:
             if name not in VARIANTS:
                 raise ValueError(

@@ -34,7 +34,7 @@ TRIED = 4  # images that a dry run tries
 def frontier(
     comparison: SourceComparison,
     images: Sequence[NamedPath],
-    humans: Path | None = None,
+    humans: str | Path | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Measure all images; one row a source and budget.
@@ -58,7 +58,7 @@ def frontier(
     failed = []
     for image in images:
         try:
-            segmentations = read_human_segmentations(humans, image.path) if humans else ()
+            segmentations = read_human_segmentations(Path(humans), image.path) if humans else ()
             points_by_image.append(comparison.measure(Picture.of(image.path), segmentations))
         except ValueError as error:
             reason = str(error).removeprefix(f"{image.path}: ")

@@ -47,7 +47,12 @@ class MaskOutcome:
 
 
 def build_store(
-    segmenter: str, images: Sequence[ImageSource], out: Path, *, workers: int = 1, batch: int = 8
+    segmenter: str,
+    images: Sequence[ImageSource],
+    out: str | Path,
+    *,
+    workers: int = 1,
+    batch: int = 8,
 ) -> Iterator[MaskOutcome]:
     """Compute the masks that a store does not have, and yield each image when that is settled.
 
@@ -67,7 +72,7 @@ def build_store(
             corrupt file.
         OSError: If a worker process dies.
     """
-    built = registry.build("segmenter", segmenter)
+    out, built = Path(out), registry.build("segmenter", segmenter)
     record = SegmenterRecord.of(built)
     failed: dict[str, str] = {}
     with (
@@ -84,13 +89,13 @@ def build_store(
     write_set_aside(out, failed, (source.name for source in images))
 
 
-def plan_store(segmenter: str, images: Sequence[ImageSource], out: Path) -> dict[str, Any]:
+def plan_store(segmenter: str, images: Sequence[ImageSource], out: str | Path) -> dict[str, Any]:
     """What `build_store` would do: how many images were named, and how many the store has.
 
     Raises:
         ValueError: If the spec cannot be built, or the store is of another segmenter.
     """
-    record = SegmenterRecord.of(registry.build("segmenter", segmenter))
+    out, record = Path(out), SegmenterRecord.of(registry.build("segmenter", segmenter))
     stored = len(MaskStore(out, segmenter=record)) if is_store(out) else 0
     return {
         "images": len(images),

@@ -61,7 +61,7 @@ class ImageSource:
 
 
 def image_sources(
-    words: Sequence[str], root: Path | None = None, stdin: TextIO | None = None
+    words: Sequence[str], root: str | Path | None = None, stdin: TextIO | None = None
 ) -> list[ImageSource]:
     """The images behind the words of a command line, each once, in their order.
 
@@ -88,7 +88,7 @@ def image_sources(
         path = Path(word)
         tars = _tars_below(path) if path.is_dir() else []
         if word in json_files:
-            sources += llava_images(path, root)
+            sources += llava_images(path, None if root is None else Path(root))
         elif path.suffix.lower() == ".tar" and path.is_file():
             sources += webdataset_images(path)
         elif tars:

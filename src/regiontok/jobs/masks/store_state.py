@@ -16,12 +16,13 @@ from regiontok.system.files import replacing
 SET_ASIDE = "set_aside.json"
 
 
-def store_info(root: Path) -> dict[str, Any]:
+def store_info(root: str | Path) -> dict[str, Any]:
     """Whose masks a store holds, how many images and files, and how many bytes; no mask is read.
 
     Raises:
         ValueError: If there is no store.
     """
+    root = Path(root)
     store = MaskStore(root)
     shards, parts = shard_files(store.folder), part_files(store.folder)
     size = sum(path.stat().st_size for path in [*shards, *parts])

@@ -63,7 +63,7 @@ class MigrateOutcome:
 
 
 def migrate_og_llava(
-    root: Path, images: Path, out: Path, *, order: Order = "number"
+    root: str | Path, images: str | Path, out: str | Path, *, order: Order = "number"
 ) -> Iterator[MigrateOutcome]:
     """Read the masks that the store does not have, and yield each image when that is settled.
 
@@ -82,6 +82,7 @@ def migrate_og_llava(
     pictures = PicturesByName(images)
     failed: dict[str, str] = {}
     tried: list[str] = []
+    root, images, out = Path(root), Path(images), Path(out)
     with MaskWriter(out, mask_maker(order)) as writer:
         store = MaskStore(out, segmenter=mask_maker(order))
         added: set[str] = set()
@@ -106,13 +107,14 @@ def migrate_og_llava(
 
 
 def plan_og_llava(
-    root: Path, images: Path, out: Path, *, order: Order = "number"
+    root: str | Path, images: str | Path, out: str | Path, *, order: Order = "number"
 ) -> dict[str, Any]:
     """What `migrate_og_llava` would read: counts of images and files, and bytes; no array is read.
 
     Raises:
         ValueError: If there are no masks, no folder of images, or the store holds other masks.
     """
+    root, images, out = Path(root), Path(images), Path(out)
     pictures, folders = PicturesByName(images), list(mask_folders(root, order))
     return {
         "images": len(folders),

@@ -19,7 +19,7 @@ from regiontok.system.prefetch import WORKERS
 def tokenize(
     tokenizers: TokenizerSet,
     images: Sequence[NamedPath],
-    out: Path,
+    out: str | Path,
     *,
     clips: Sequence[NamedPath] = (),
     sampling: Sampling = ALL_FRAMES,
@@ -46,6 +46,7 @@ def tokenize(
         FolderInUse: If another process writes into the folder.
         ValueError: If the folder has a file of the index's name that is no index.
     """
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lease(out):
         index = RunIndex(out)

@@ -13,6 +13,7 @@ import torch
 
 from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
+from regiontok.core.sizes import ShownBySizes
 from regiontok.measures import naming
 from regiontok.methods import RegionStep
 from regiontok.settings import registry
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-@dataclass(frozen=True, eq=False)
-class SpecResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class SpecResult(ShownBySizes):
     """What one region spec made of a batch of pictures.
 
     Attributes:

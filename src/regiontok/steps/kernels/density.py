@@ -144,9 +144,8 @@ def density_clusters(points: Points, eps: float, min_samples: int) -> Int[Tensor
     for block in points.blocks():
         close = _close(block, eps) & core[block.others]
         # what is one component already needs no edge
-        close &= (label[block.points, None] != label[None, block.others]) | ~core[
-            block.points, None
-        ]
+        apart = label[block.points, None] != label[None, block.others]
+        close &= apart | ~core[block.points, None]
         point, other = close.nonzero().T
         point, other = point + block.points.start, other + block.others.start
         linked = core[point]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from regiontok.core.sizes import ShownBySizes
 from regiontok.steps.kernels.greedy import BITS, LAST, MASK, NOTHING, ONE, merge
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class MergeSequence:
+@dataclass(frozen=True, eq=False, repr=False)
+class MergeSequence(ShownBySizes):
     """Every merge in the order in which it was made; a cut of it is a partition.
 
     Heights are not monotone: a merge can bring its mean nearer to a third region than any pair was
