@@ -15,6 +15,7 @@ from regiontok.cli.terminal import (
     json_is_wanted,
     print_tables,
     say,
+    stdout,
 )
 
 SHOWN_REGIONS = 10  # of one region spec

@@ -38,7 +38,7 @@ def listed(text: str) -> str:
     >>> listed("step"), listed("recipes")
     ('steps', 'recipes')
     """
-    words = {**{word: word for word in LISTS}, **{kind: word for word, kind in LISTS.items()}}
+    words = {word: word for word in LISTS} | {kind: word for word, kind in LISTS.items() if kind}
     words["recipe"] = "recipes"
     if text not in words:
         raise ValueError(

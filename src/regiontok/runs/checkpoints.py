@@ -58,7 +58,7 @@ class CheckpointFolder:
         Raises:
             NoWholeCheckpoint: If there were checkpoints, and none of them is whole.
         """
-        messages = []
+        messages: list[str] = []
         by_step = self.by_step()
         for path in reversed(by_step.values()):
             damage = damage_of(path)

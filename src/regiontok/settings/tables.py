@@ -38,8 +38,8 @@ def read_table(path: Path) -> Table:
 def _read_table(path: Path, extended_by: tuple[Path, ...]) -> Table:
     """The table of a file; `extended_by` are the files on the way to it."""
     if path.resolve() in extended_by:
-        names = " -> ".join(file.name for file in (*extended_by, path))
-        raise RecipeError(f"{path}: it extends itself ({names})")
+        circle = " -> ".join(file.name for file in (*extended_by, path))
+        raise RecipeError(f"{path}: it extends itself ({circle})")
     table = _read_toml(path)
     value = table.pop("extends", [])
     names = [value] if isinstance(value, str) else value

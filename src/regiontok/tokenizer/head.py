@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import CLS, NEWLINE, WHOLE, Tokens, interleave
 from regiontok.methods import Connector, Place, Pool
 from regiontok.system.choices import check_choice
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class RMSNorm(nn.RMSNorm):

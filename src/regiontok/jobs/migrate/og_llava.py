@@ -79,10 +79,10 @@ def migrate_og_llava(
     Raises:
         ValueError: If there are no masks, no folder of images, or the store holds other masks.
     """
+    root, images, out = Path(root), Path(images), Path(out)
     pictures = PicturesByName(images)
     failed: dict[str, str] = {}
     tried: list[str] = []
-    root, images, out = Path(root), Path(images), Path(out)
     with MaskWriter(out, mask_maker(order)) as writer:
         store = MaskStore(out, segmenter=mask_maker(order))
         added: set[str] = set()
