@@ -59,6 +59,14 @@ def test_errors_in_a_pipe_are_not_wrapped(words, message):
     assert "│" not in result.stderr
 
 
+def test_help_in_a_pipe_is_plain():
+    for words in ([], ["tokenize"], ["masks", "build"]):
+        text = regiontok(*words, "--help").stdout
+        assert text.startswith("Usage: ")
+        assert "\x1b" not in text
+        assert "│" not in text
+
+
 def commands(group=None, prefix=()):
     for word, command in (group or typer.main.get_command(app)).commands.items():
         if hasattr(command, "commands"):

@@ -48,13 +48,26 @@ def with_json(function: Callable[..., None]) -> Callable[..., None]:
 
 
 class CommandGroup(TyperGroup):
-    """A group of commands whose errors of usage are plain lines where nobody sees a terminal."""
+    """A group of commands whose help and errors of usage are plain text without a terminal.
+
+    On one they stand in boxes of its width, in which long paths are wrapped.
+    """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command that the words name."""
         if not sys.stderr.isatty():
-            self.rich_markup_mode = None  # no boxes of 80 columns, in which paths are wrapped
+            self.rich_markup_mode = None
+        if not sys.stdout.isatty():
+            _without_boxes(self)
         return super().main(*args, **kwargs)
+
+
+def _without_boxes(group: Any) -> None:
+    """Let a group's commands, and those of its groups, print their help as plain text."""
+    for command in group.commands.values():
+        command.rich_markup_mode = None
+        if hasattr(command, "commands"):
+            _without_boxes(command)
 
 
 def command_group(help_text: str, **settings: Any) -> typer.Typer:
