@@ -180,3 +180,33 @@ def test_a_template_that_asks_otherwise_than_it_trains_is_named(caplog):
     assert "is not what is trained" in caplog.text
     rendered = template.render(TALK)
     assert template.prompt(TALK[:-1]).text == rendered.text[: rendered.spans[-1].start]
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes"),
+        ("{{ 9 ** 999999999 }}", "it takes more than 0.1 s of processor time"),
+        ("{% for a in range(10 ** 12) %}{% endfor %}", "Range too big"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{{ 1 // 0 }}", "by zero"),
+        ("{{ messages[7].role.name }}", "no element 7"),
+        ("{{ messages + 5 }}", "can only concatenate"),
+        ("{% for", "unexpected"),
+    ],
+)
+def test_templates_that_fail_or_never_end_are_one_clear_error(monkeypatch, template, reason):
+    monkeypatch.setattr("regiontok.system.rendering.RENDER_SECONDS", 0.1)
+    tokenizer = mini_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(ValueError, match=rf"cannot give the spans of answers: .*{reason}.* Name a"):
+        Template(tokenizer)
+    with pytest.raises(ValueError, match=rf"the chat template refuses it .*{reason}"):
+        RegionVLMProcessor(tokenizer).apply_chat_template([{"role": "user", "content": "Hi"}])
+
+
+def test_a_template_that_is_no_text_is_refused():
+    tokenizer = mini_tokenizer()
+    tokenizer.chat_template = ["{{ messages }}"]
+    with pytest.raises(ValueError, match="is no text but list"):
+        Template(tokenizer)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from regiontok.core.tokens import Tokens
+from regiontok.model.conversation import open_conversation_model
 from regiontok.model.mini import mini_language_model
 from regiontok.model.packed import packed_mask
 from regiontok.model.processor import RegionVLMProcessor
@@ -458,6 +459,31 @@ def test_counts_of_placeholders_and_pictures_are_both_named():
         match=r"the prompts hold 2 image placeholders \(by row: \[2\]\), but 1 images were given",
     ):
         tiny_vlm()(torch.tensor([ROWS[1]]), None, PICTURES[:1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_config": {"num_attention_heads": "4"}}, "cannot be loaded: .*num_attention_heads"),
+        ({"text_config": {"num_attention_heads": 0}}, "cannot be loaded: .*ZeroDivisionError"),
+        ({"text_config": {"hidden_act": "banana"}}, "cannot be loaded: .*KeyError: 'banana'"),
+        ({"text_config": {"num_hidden_layers": 10**9}}, "num_hidden_layers = 1000000000, and no"),
+        ({"text_config": {"vocab_size": 10**11}}, "vocab_size = 100000000000, but the weights"),
+        ({"visual": "x"}, "cannot be loaded"),
+        ({"image_token_id": "x"}, "image_token_id must be a whole number, not 'x'"),
+    ],
+)
+def test_configs_of_wrong_types_and_sizes_are_one_error(tmp_path, changes, message):
+    tiny_vlm().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name, value in changes.items():
+        config[name] = config[name] | value if isinstance(value, dict) else value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message) as caught:
+        RegionVLM.from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        open_conversation_model(str(tmp_path))
 
 
 def test_checkpoints_of_something_else_are_refused(tmp_path):

@@ -20,13 +20,15 @@ from regiontok.data.labels import Labeller
 from regiontok.data.record import Turn
 from regiontok.data.visual_tokens import VisualTokens
 from regiontok.miniworld.scenes import make_scene
+from regiontok.model.mini import mini_tokenizer
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.runs.errors import RunStopped
+from regiontok.settings.recipe import to_toml
 from regiontok.system.hardware import hardware
 from regiontok.system.lease import FolderInUse, folder_lease
 from regiontok.train import trainer
-from regiontok.train.build import build_model
+from regiontok.train.build import build_model, language_model_commit
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
 from regiontok.train.plan import plan_run
@@ -372,3 +374,30 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="device 'cuda': torch finds no GPU here"):
         train(toy_recipe(ALIGN), tmp_path / "run", options=TrainOptions(device="cuda"))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_commit_of_a_hub_model_is_in_the_provenance(tmp_path, monkeypatch):
+    folder = tmp_path / "models--owner--name" / "snapshots" / "0123abc"
+    folder.mkdir(parents=True)
+    (folder.parent.parent / "refs").mkdir()
+    (folder.parent.parent / "refs" / "v1").write_text("0123abc")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    recipe = toy_recipe(model={"language_model": "owner/name", "revision": "v1"})
+    assert language_model_commit(recipe) == "0123abc"
+    assert language_model_commit(toy_recipe()) == ""
+    assert 'revision = "v1"' in to_toml(recipe)
+    assert "revision" not in to_toml(toy_recipe())
+
+
+def test_a_language_model_that_is_damaged_is_one_error(tmp_path):
+    language_model = build_model(toy_recipe()).model.language_model
+    mini_tokenizer().save_pretrained(tmp_path / "lm")
+    language_model.save_pretrained(tmp_path / "lm")
+    file = tmp_path / "lm" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    recipe = toy_recipe(ALIGN, model={"language_model": str(tmp_path / "lm")})
+    with pytest.raises(ValueError, match=r"lm: damaged, or of other shapes .*model\.safetensors"):
+        run_recipe(recipe, tmp_path / "run")
+    file.unlink()
+    with pytest.raises(ValueError, match=r"has no model\.safetensors"):
+        run_recipe(recipe, tmp_path / "run")  # the start that failed blocks nothing

@@ -19,14 +19,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from regiontok.data.record import IMAGE, RecordError, Turn
 from regiontok.model.chat_templates import NAMED, named_template, own_template
 from regiontok.system.logs import module_logger
+from regiontok.system.rendering import TemplateRefusal, rendering
 
 _LOG = module_logger(__name__)
+LONGEST_TEXT = 100_000_000  # characters of one conversation
 _PROBE = (
     Turn("user", f"{IMAGE}\nZqa one?"),
     Turn("assistant", "Zqb two."),
@@ -161,18 +162,19 @@ class Template:
         conversation = [{"role": turn.role, "content": turn.text} for turn in turns]
         variables = getattr(self.tokenizer, "special_tokens_map", {})
         try:
-            rendered: Any = render_jinja_template(
-                [conversation],
-                chat_template=self.chat_template,
-                return_assistant_tokens_mask=marks,
-                add_generation_prompt=prompt,
-                **variables,
-            )
-        # a template that takes content as a list of parts, say, raises a TypeError
-        except (TemplateError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else error
-            raise RecordError(f"the chat template refuses it ({reason})") from None
+            with rendering():
+                rendered: Any = render_jinja_template(
+                    [conversation],
+                    chat_template=self.chat_template,
+                    return_assistant_tokens_mask=marks,
+                    add_generation_prompt=prompt,
+                    **variables,
+                )
+        except TemplateRefusal as error:
+            raise RecordError(str(error)) from None
         texts, stretches_by_text = rendered
+        if len(texts[0]) > LONGEST_TEXT:
+            raise RecordError(f"the chat template makes a text of {len(texts[0]):,} characters")
         if not marks:
             return texts[0], []
         return texts[0], [(int(start), int(stop)) for start, stop in stretches_by_text[0]]

@@ -18,6 +18,7 @@ from regiontok.core.preprocess import Preprocess
 from regiontok.encoders._radio_tower import RadioTower
 from regiontok.system.checkpoint import read_json, weight_files
 from regiontok.system.errors import first_line
+from regiontok.system.loading import clear_model_errors
 from regiontok.system.need import need
 
 # NVlabs' names -> those of transformers' RadioModel. save_pretrained of transformers 5 writes a
@@ -116,9 +117,10 @@ def read_checkpoint(folder: Path, name: str) -> RadioCheckpoint:
             "among its weights; E-RADIO and RADIOv2.5-g are other networks, which are not read"
         )
     if not is_released:
-        radio_config = need("transformers", extra="hub").RadioConfig.from_pretrained(
-            str(folder), local_files_only=True
-        )
+        with clear_model_errors(name):
+            radio_config = need("transformers", extra="hub").RadioConfig.from_pretrained(
+                str(folder), local_files_only=True
+            )
         side = radio_config.image_size
         preprocess = _preprocess((side, side), headers.mean)
         return RadioCheckpoint(name, radio_config, headers.names, preprocess, align_corners=False)

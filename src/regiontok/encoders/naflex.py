@@ -38,6 +38,7 @@ from regiontok.core.preprocess import Preprocess, image_processor
 from regiontok.encoders._hidden_states import Dtype, HiddenStateEncoder
 from regiontok.system.checkpoint import fingerprint, locate, read_json
 from regiontok.system.devices import resolve_device
+from regiontok.system.loading import clear_model_errors
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, shared_model
 
@@ -175,9 +176,10 @@ class Naflex(HiddenStateEncoder):
                 f"{self.model}: expected model_type siglip2 or siglip2_vision_model (NaFlex), "
                 f"got {model_type!r}{fixed}"
             )
-        config = library.AutoConfig.from_pretrained(
-            str(self._folder), trust_remote_code=False, local_files_only=True
-        )
+        with clear_model_errors(self.model):
+            config = library.AutoConfig.from_pretrained(
+                str(self._folder), trust_remote_code=False, local_files_only=True
+            )
         return getattr(config, "vision_config", config)
 
     @cached_property

@@ -61,6 +61,7 @@ from regiontok.encoders._token_encoder import TokenEncoder
 from regiontok.encoders._transformers_families import FAMILIES, READ_ELSEWHERE, TowerFamily
 from regiontok.system.checkpoint import fingerprint, locate, read_json
 from regiontok.system.devices import resolve_device
+from regiontok.system.loading import clear_model_errors
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, shared_model
 
@@ -312,9 +313,10 @@ class Transformers(TokenEncoder):
             model_type = f"{model_type}_vision_model"
             options = {key: value for key, value in config.items() if key != "model_type"}
             return FAMILIES[model_type], library.AutoConfig.for_model(model_type, **options)
-        return family, library.AutoConfig.from_pretrained(
-            str(self._folder), trust_remote_code=False, local_files_only=True
-        )
+        with clear_model_errors(self.model):
+            return family, library.AutoConfig.from_pretrained(
+                str(self._folder), trust_remote_code=False, local_files_only=True
+            )
 
     @cached_property
     def _preprocess(self) -> Preprocess:

@@ -94,6 +94,11 @@ def own_template(tokenizer: Any) -> str:
     """
     template = getattr(tokenizer, "chat_template", None)
     template = template.get("default") if isinstance(template, dict) else template
+    if template and not isinstance(template, str):
+        raise ValueError(
+            f"the chat template of this tokenizer is no text but {type(template).__name__}: "
+            f"name one of {', '.join(NAMED)} (template = ... in the recipe)"
+        )
     if not template:
         raise ValueError(
             "this tokenizer has no chat template: "

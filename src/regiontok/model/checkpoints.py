@@ -5,24 +5,30 @@ transformers would go on with random weights and a line in a report.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from regiontok.system.checkpoint import read_json
+from regiontok.system.loading import check_folder
 
-def check_saved_model_type(folder: str, expected: str) -> None:
-    """Raise if a folder holds another type of model; a hub name is left to its weights.
+
+def check_saved_model(folder: str, expected: str) -> None:
+    """Raise if a folder holds another type of model, or none that can be loaded.
+
+    A hub name is left to its weights.
 
     Raises:
-        ValueError: If the folder's config.json names another `model_type`.
+        ValueError: If the folder's config.json names another `model_type`, or describes another
+            model than its weights are; if these are damaged.
     """
     config_file = Path(folder) / "config.json"
     if not config_file.is_file():
         return
-    model_type = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
+    model_type = read_json(config_file).get("model_type")
     if model_type != expected:
         raise ValueError(f"{folder} holds a {model_type!r} model, not a {expected!r} one")
+    check_folder(Path(folder), folder)
 
 
 def check_loading_report(report: Mapping[str, Any], name: str) -> None:

@@ -60,6 +60,13 @@ class RegionVLMConfig(PretrainedConfig):
             model_type = text_config.get("model_type", "llama")
             text_config = AutoConfig.for_model(**{**text_config, "model_type": model_type})
         self.text_config = text_config if text_config is not None else AutoConfig.for_model("llama")
+        for name, value in (
+            ("visual_width", visual_width),
+            ("image_token_id", image_token_id),
+            ("delimiter_token_id", delimiter_token_id),
+        ):
+            if not isinstance(value, int):
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
         self.visual = _settings(visual or {}).model_dump()
         self.visual_width, self.visual_identity = visual_width, visual_identity
         self.connector, self.image_token_id = connector, image_token_id

@@ -136,9 +136,9 @@ def open_conversation_model(
             raise ValueError(
                 f"{name} was trained with its own regions: leave out --regions and --segmenter"
             )
-        processor = load_processor(folder, template)
         with quiet_transformers():
             model = RegionVLM.from_pretrained(folder)
+            processor = load_processor(folder, template)
         return TrainedConversationModel(
             model.to(resolve_device(device)).eval(),
             processor,

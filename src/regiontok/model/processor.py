@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import BatchFeature, ProcessorMixin
 
 from regiontok.model.chat_templates import NAMED, begin_token, named_template
@@ -27,6 +26,7 @@ from regiontok.released.messages import (
     decode_image,
     with_pictures,
 )
+from regiontok.system.rendering import rendering
 
 KEPT = ("input_ids", "attention_mask", "offset_mapping", "special_tokens_mask")
 
@@ -290,7 +290,6 @@ class RegionVLMProcessor(ProcessorMixin):
                 options["images"] = list(images) if many else images[0]
             kwargs["processor_kwargs"] = options
         messages = list(messages) if many else messages[0]
-        try:
+        # with pictures it decodes them, too, and tokenizes
+        with rendering(patience=12 if kwargs.get("tokenize") else 1):
             return super().apply_chat_template(messages, **kwargs)
-        except TemplateError as error:
-            raise ValueError(f"the chat template refuses this conversation: {error}") from None

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 from regiontok.model.chat_templates import named_template
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.system.errors import first_line
+from regiontok.system.loading import clear_model_errors
 
 
 def load_processor(folder: Path, template: str = "") -> RegionVLMProcessor:
@@ -29,11 +30,11 @@ def load_processor(folder: Path, template: str = "") -> RegionVLMProcessor:
 
 def _read_processor(folder: Path) -> RegionVLMProcessor:
     try:
-        if (folder / "processor_config.json").is_file():
-            return RegionVLMProcessor.from_pretrained(folder)
-        return RegionVLMProcessor(AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    # transformers promises no kind of error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with clear_model_errors(str(folder)):
+            if (folder / "processor_config.json").is_file():
+                return RegionVLMProcessor.from_pretrained(folder)
+            return RegionVLMProcessor(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    except ValueError as error:
         raise ValueError(
             f"{folder} has no processor or tokenizer that can be read ({first_line(error)}); save "
             "one there: save_pretrained"

@@ -40,12 +40,12 @@ def embedding_width(language_model: nn.Module) -> int:
     return weight.shape[1]
 
 
-def build_head(config: RegionVLMConfig, out: int) -> VisualHead:
+def build_head(config: RegionVLMConfig, language_model: nn.Module) -> VisualHead:
     """The head of a model: norm, pool, places and connector, freshly initialised.
 
     Args:
         config: config of the model.
-        out: e, the width of the language model's input embeddings.
+        language_model: the language model, whose input embeddings decide the tokens' width.
     """
     settings = config.settings
     return VisualHead(
@@ -61,7 +61,7 @@ def build_head(config: RegionVLMConfig, out: int) -> VisualHead:
         newline=bool(settings.tiles)
         and settings.cut == "stitched"
         and not spec.parse(settings.regions),
-        out=out,
+        out=embedding_width(language_model),
     )
 
 

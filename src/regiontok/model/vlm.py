@@ -28,17 +28,14 @@ from transformers import (
 
 from regiontok.core.sizes import parameters_text
 from regiontok.model.answering import Answering
-from regiontok.model.checkpoints import check_loading_report, check_saved_model_type
+from regiontok.model.checkpoints import check_loading_report, check_saved_model
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import check_delimiter
 from regiontok.model.positions import check_rotary
 from regiontok.model.processor import RegionVLMProcessor
-from regiontok.model.visual import (
-    build_head,
-    build_tunable_encoder,
-    embedding_width,
-)
+from regiontok.model.visual import build_head, build_tunable_encoder
 from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.loading import clear_model_errors
 from regiontok.tokenizer.regionizer import build_encoder
 
 if TYPE_CHECKING:
@@ -73,7 +70,7 @@ class RegionVLM(Answering, GenerationMixin):  # type: ignore[misc]  # pictures b
             config.settings, config.delimiter_token_id, config.language_config.vocab_size
         )
         language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self.head = build_head(config, embedding_width(language_model))
+        self.head = build_head(config, language_model)
         self.language_model = language_model
         if config.positions == "segment":
             check_rotary(self.language_model)
@@ -131,7 +128,7 @@ class RegionVLM(Answering, GenerationMixin):  # type: ignore[misc]  # pictures b
             with torch.device("meta"):
                 model = cls(config)
             torch.manual_seed(visual.seed)
-            head = build_head(config, embedding_width(language_model))
+            head = build_head(config, language_model)
             model.head = head.to(language_model.device, language_model.dtype)
         model.language_model = language_model
         if tune_encoder:
@@ -150,12 +147,13 @@ class RegionVLM(Answering, GenerationMixin):  # type: ignore[misc]  # pictures b
                 that its settings ask for.
         """
         name = str(pretrained_model_name_or_path)
-        check_saved_model_type(name, cls.config_class.model_type)
+        check_saved_model(name, cls.config_class.model_type)
         with_report = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("ignore_mismatched_sizes", True)  # raised below by name, not by a table
-        loaded: Any = super().from_pretrained(
-            pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
-        )
+        with clear_model_errors(name):
+            loaded: Any = super().from_pretrained(
+                pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+            )
         model, report = loaded
         check_loading_report(report, name)
         return (model, report) if with_report else model

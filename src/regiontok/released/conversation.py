@@ -15,6 +15,7 @@ from regiontok.core.tokens import REGION, Tokens
 from regiontok.released.family import ImageTokens
 from regiontok.released.messages import check_chat_template
 from regiontok.released.vlm import ReleasedVLM, TokenCache
+from regiontok.system.rendering import rendering
 
 
 class ReleasedConversationModel:
@@ -43,9 +44,10 @@ class ReleasedConversationModel:
     ) -> PreparedConversation:
         """See `ConversationModel.prepare`."""
         start = perf_counter()
-        text = self.model.processor.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
+        with rendering():
+            text = self.model.processor.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
         prepared = self.model.prepare(list(pictures) or None, text, cache=self._token_cache)
         columns = (prepared.input_ids[0] == self.model.image_token_id).nonzero()[:, 0]
 

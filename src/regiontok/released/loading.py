@@ -19,6 +19,7 @@ from regiontok.settings import registry
 from regiontok.system.checkpoint import locate, weight_files
 from regiontok.system.devices import resolve_device
 from regiontok.system.errors import first_line
+from regiontok.system.loading import clear_model_errors
 from regiontok.system.need import need
 from regiontok.system.pretrained import load_pretrained, quiet_transformers
 
@@ -123,15 +124,11 @@ def load_model_and_processor(
             f"{name} has pickled weights only ({weights.name}): convert them to safetensors first"
         )
     rules = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(str(folder), **rules)
-            check_model_type(config.model_type, model_types)
-            processor = AutoProcessor.from_pretrained(str(folder), **rules)
-    except OSError as error:
-        raise ValueError(
-            f"{name}: config, tokenizer or processor cannot be read ({first_line(error)})"
-        ) from None
+    with clear_model_errors(name), quiet_transformers():
+        config = AutoConfig.from_pretrained(str(folder), **rules)
+    check_model_type(config.model_type, model_types)
+    with clear_model_errors(name), quiet_transformers():
+        processor = AutoProcessor.from_pretrained(str(folder), **rules)
     options = {} if attention is None else {"attn_implementation": attention}
     model = load_pretrained(AutoModelForImageTextToText, folder, name, dtype=dtype, **options)
     return model.to(resolve_device(device)).eval(), processor

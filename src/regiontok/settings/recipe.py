@@ -91,6 +91,7 @@ class ModelSettings(Settings):
     Attributes:
         language_model: hub name or folder of a causal language model; "mini" is a small one that is
             made on the spot, with a byte tokenizer.
+        revision: branch, tag or commit of a hub name; without one it is the main branch of the day.
         connector: spec of the connector.
         template: how a conversation becomes text: the name of a template of ours, or "" for the
             model's own chat template.
@@ -99,6 +100,7 @@ class ModelSettings(Settings):
     """
 
     language_model: str = "mini"
+    revision: str | None = None
     connector: str = "mlp"
     template: str = ""
     positions: Literal["plain", "segment"] = "plain"

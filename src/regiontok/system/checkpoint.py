@@ -53,7 +53,7 @@ def locate(model: str, revision: str | None = None) -> Path:
     if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:  # no hub name
         raise ValueError(f"{model}: no such folder")
     hub = need("huggingface_hub", extra="hub")
-    patterns = [*CONFIGS, INDEX, WEIGHTS, "model-*.safetensors"]
+    patterns = [*CONFIGS, "generation_config.json", INDEX, WEIGHTS, "model-*.safetensors"]
     _LOG.info("asking the hub or its cache for %s", model)
     try:
         folder = Path(hub.snapshot_download(model, revision=revision, allow_patterns=patterns))
@@ -136,7 +136,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not json: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {type(content).__name__} where an object was expected")

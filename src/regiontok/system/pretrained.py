@@ -16,6 +16,7 @@ from torch import nn
 
 from regiontok.system.checkpoint import checkpoint_tensors, weight_files
 from regiontok.system.errors import first_line
+from regiontok.system.loading import check_folder, clear_model_errors
 from regiontok.system.logs import module_logger
 from regiontok.system.need import need
 
@@ -37,12 +38,13 @@ def load_pretrained(cls: Any, folder: Path, model: str, *, within: str = "", **o
         ValueError: If the checkpoint is damaged, its tensors have other shapes than its config.json
             says, or some of the weights are missing and would be random.
     """
+    check_folder(folder, model)
     source: str | None = str(folder)
     if weight_files(folder)[0].suffix != ".safetensors":
         cls, options = _with_tensors(cls, folder, options)
         source = None
-    try:
-        with quiet_transformers():
+    with clear_model_errors(model), quiet_transformers():
+        try:
             module, report = cls.from_pretrained(
                 source,
                 use_safetensors=True,
@@ -53,10 +55,10 @@ def load_pretrained(cls: Any, folder: Path, model: str, *, within: str = "", **o
                 ignore_mismatched_sizes=True,
                 **options,
             )
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(
-            f"{model}: damaged, or of other shapes than config.json says ({first_line(error)})"
-        ) from error
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise ValueError(
+                f"{model}: damaged, or of other shapes than config.json says ({first_line(error)})"
+            ) from error
     tower = getattr(module, within) if within else module
     _check_report(report, tower, within, model)
     return tower

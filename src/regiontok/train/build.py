@@ -7,6 +7,7 @@ Differs: nothing known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,10 @@ from regiontok.model.vlm import RegionVLM
 from regiontok.settings import registry, spec
 from regiontok.settings.catalogue import absent_encoder
 from regiontok.settings.recipe import ModelSettings, Recipe, Stage, TokenizerSettings
+from regiontok.system.checkpoint import locate
+from regiontok.system.hub import cached_folder
+from regiontok.system.loading import clear_model_errors
+from regiontok.system.pretrained import load_pretrained
 from regiontok.tokenizer.regionizer import build_encoder
 from regiontok.train.assumed import language_model_config
 from regiontok.train.parts import is_divided_by_launcher
@@ -119,7 +124,10 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     """
     if _is_mini(settings):
         return mini_tokenizer()
-    tokenizer = AutoTokenizer.from_pretrained(settings.language_model)
+    with clear_model_errors(settings.language_model):
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            settings.language_model, revision=settings.revision or "main"
+        )
     if IMAGE not in tokenizer.get_vocab():
         tokenizer.add_tokens([IMAGE], special_tokens=True)
     if tokenizer.pad_token_id is None:
@@ -161,7 +169,12 @@ def build_model(recipe: Recipe) -> BuiltModel:
         language_model: PreTrainedModel = _mini(settings, recipe.tokenizer.seed)
     else:
         dtype = torch.bfloat16 if loads_bfloat16(recipe) else torch.float32
-        language_model = AutoModelForCausalLM.from_pretrained(settings.language_model, dtype=dtype)
+        language_model = load_pretrained(
+            AutoModelForCausalLM,
+            locate(settings.language_model, settings.revision),
+            settings.language_model,
+            dtype=dtype,
+        )
     model = RegionVLM.from_parts(
         language_model,
         recipe.tokenizer,
@@ -228,7 +241,7 @@ def meta_model(recipe: Recipe) -> RegionVLM:
     text_config = (
         _mini(settings).config
         if _is_mini(settings)
-        else language_model_config(settings.language_model)
+        else language_model_config(settings.language_model, settings.revision)
     )
     encoder = absent_encoder(recipe.tokenizer.encoder) or build_encoder(recipe.tokenizer.encoder)
     config = RegionVLMConfig(
@@ -241,5 +254,14 @@ def meta_model(recipe: Recipe) -> RegionVLM:
         positions=settings.positions,
         delimiter_token_id=0 if delimiter_token(recipe.tokenizer) else -1,
     )
-    with torch.device("meta"):
+    with clear_model_errors(settings.language_model), torch.device("meta"):
         return RegionVLM(config)
+
+
+def language_model_commit(recipe: Recipe) -> str:
+    """The hub's commit of the language model that is loaded; "" of a folder and of the mini one."""
+    settings = model_settings(recipe)
+    if _is_mini(settings) or Path(settings.language_model).expanduser().is_dir():
+        return ""
+    folder = cached_folder(settings.language_model, settings.revision or "main")
+    return folder.name if folder else ""

@@ -18,7 +18,13 @@ from regiontok.runs.trackers import check_tracker
 from regiontok.settings.recipe import Recipe
 from regiontok.system.interrupt import interruptible
 from regiontok.system.lease import folder_lease
-from regiontok.train.build import BuiltModel, build_model, check_stages, model_settings
+from regiontok.train.build import (
+    BuiltModel,
+    build_model,
+    check_stages,
+    language_model_commit,
+    model_settings,
+)
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
 from regiontok.train.parts import is_divided_by_launcher
@@ -156,5 +162,7 @@ def _provenance(recipe: Recipe, built: BuiltModel) -> dict[str, Any]:
         weights={
             "encoder": built.model.config.visual_identity,
             "language_model": model_settings(recipe).language_model,
+            "revision": model_settings(recipe).revision or "",
+            "commit": language_model_commit(recipe),
         },
     )

@@ -111,8 +111,8 @@ class StageRun:
         if trainer.is_divided and self.stage.lora:
             self._check_divided_lora()
         if self.is_first and not step:
-            answers = bool(self.options.held_out and self.options.answers)
-            try_stage(self.built.model, self.stage, answers=answers and not trainer.is_divided)
+            asks = self.options.held_out and self.options.answers and not trainer.is_divided
+            try_stage(self.built.model, self.stage, answers=bool(asks))
         with training_mode(self.built.model, self.stage):
             self._run_trainer(trainer, checkpoints.get(step))
         if stop.stopped:
