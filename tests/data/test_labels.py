@@ -256,7 +256,7 @@ def test_the_given_tokenizer_stays_as_it_is_and_the_placeholder_may_be_another_i
             "%}{% endfor %}",
             "marks 4 stretches",
         ),
-        ("{{ raise_exception('not you') }}", "refuses it .not you"),
+        ("{{ raise_exception('not you') }}", "refuses this conversation: not you"),
     ],
 )
 def test_a_template_that_gives_no_spans_is_refused_by_name(template, message):

@@ -201,7 +201,7 @@ def test_templates_that_fail_or_never_end_are_one_clear_error(monkeypatch, templ
     tokenizer.chat_template = template
     with pytest.raises(ValueError, match=rf"cannot give the spans of answers: .*{reason}.* Name a"):
         Template(tokenizer)
-    with pytest.raises(ValueError, match=rf"the chat template refuses it .*{reason}"):
+    with pytest.raises(ValueError, match=rf"refuses this conversation: .*{reason}"):
         RegionVLMProcessor(tokenizer).apply_chat_template([{"role": "user", "content": "Hi"}])
 
 

@@ -33,10 +33,7 @@ from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import check_delimiter
 from regiontok.model.positions import check_rotary
 from regiontok.model.processor import RegionVLMProcessor
-from regiontok.model.visual import (
-    build_head,
-    build_tunable_encoder,
-)
+from regiontok.model.visual import build_head, build_tunable_encoder
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.loading import clear_model_errors
 from regiontok.tokenizer.regionizer import build_encoder

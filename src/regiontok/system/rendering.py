@@ -80,4 +80,6 @@ def rendering(*, patience: float = 1.0) -> Iterator[None]:
         with time_limit(patience * RENDER_SECONDS, "it takes"):
             yield
     except _REFUSALS as error:
-        raise TemplateRefusal(f"the chat template refuses it ({first_line(error)})") from error
+        raise TemplateRefusal(
+            f"the chat template refuses this conversation: {first_line(error)}"
+        ) from error

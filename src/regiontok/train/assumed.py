@@ -27,6 +27,7 @@ from regiontok.settings.catalogue import CATALOGUE, absent_encoder, full_encoder
 from regiontok.settings.recipe import Recipe, Stage, TokenizerSettings
 from regiontok.settings.spec import parse_one
 from regiontok.system.hub import availability
+from regiontok.system.loading import check_layers, clear_model_errors
 
 # hub name -> the sizes in its config.json
 LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
@@ -90,14 +91,23 @@ RECORDS = {
 ASSUMED = 100  # lengths that stand for those of all records
 
 
-def language_model_config(name: str, revision: str = "main") -> PretrainedConfig:
+def language_model_config(name: str, revision: str | None = None) -> PretrainedConfig:
     """The config of a language model; of one whose sizes are published the hub is not asked.
 
     A model on this machine always speaks for itself.
+
+    Args:
+        name: hub name or folder.
+        revision: branch, tag or commit of a hub name; None is its main branch.
+
+    Raises:
+        ValueError: If its config cannot be read, or says an absurd number of layers.
     """
     sizes = LANGUAGE_MODELS.get(name)
     if sizes is None or availability(name) != "no":
-        config: PretrainedConfig = AutoConfig.from_pretrained(name, revision=revision)
+        with clear_model_errors(name):
+            config: PretrainedConfig = AutoConfig.from_pretrained(name, revision=revision or "main")
+        check_layers(config.to_dict(), name)
         return config
     return AutoConfig.for_model(**sizes)
 

@@ -27,7 +27,7 @@ from regiontok.settings.catalogue import absent_encoder
 from regiontok.settings.recipe import ModelSettings, Recipe, Stage, TokenizerSettings
 from regiontok.system.checkpoint import locate
 from regiontok.system.hub import cached_folder
-from regiontok.system.loading import check_layers, clear_model_errors
+from regiontok.system.loading import clear_model_errors
 from regiontok.system.pretrained import load_pretrained
 from regiontok.tokenizer.regionizer import build_encoder
 from regiontok.train.assumed import language_model_config
@@ -238,7 +238,11 @@ def meta_model(recipe: Recipe) -> RegionVLM:
     """
     check_stages(recipe)
     settings = model_settings(recipe)
-    text_config = _mini(settings).config if _is_mini(settings) else _text_config(settings)
+    text_config = (
+        _mini(settings).config
+        if _is_mini(settings)
+        else language_model_config(settings.language_model, settings.revision)
+    )
     encoder = absent_encoder(recipe.tokenizer.encoder) or build_encoder(recipe.tokenizer.encoder)
     config = RegionVLMConfig(
         text_config=text_config,
@@ -252,14 +256,6 @@ def meta_model(recipe: Recipe) -> RegionVLM:
     )
     with clear_model_errors(settings.language_model), torch.device("meta"):
         return RegionVLM(config)
-
-
-def _text_config(settings: ModelSettings) -> Any:
-    """The config of a language model that is named."""
-    with clear_model_errors(settings.language_model):
-        config = language_model_config(settings.language_model, settings.revision or "main")
-        check_layers(config.to_dict(), settings.language_model)
-        return config
 
 
 def language_model_commit(recipe: Recipe) -> str:
