@@ -37,7 +37,7 @@ def test_endless_work_is_ended_in_the_middle():
 )
 def test_whatever_a_template_raises_is_one_kind_of_error(error):
     with (
-        pytest.raises(TemplateRefusal, match="^the chat template refuses this conv.*no"),
+        pytest.raises(TemplateRefusal, match=r"^the chat template refuses this conv.*no"),
         rendering(),
     ):
         raise error
