@@ -17,7 +17,7 @@ from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import RankPositions, Timeline
 from regiontok.rice.export import MEAN, STD
-from regiontok.rice.region_attention import Visible
+from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.sources import ShardSource
 from regiontok.shards.stream import ShardViews, collate

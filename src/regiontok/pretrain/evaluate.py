@@ -24,7 +24,8 @@ from torch.nn.functional import normalize
 from regiontok.measures.knn import LabelledRegions, region_knn
 from regiontok.measures.smoothness import smoothness_metrics
 from regiontok.pretrain.batches import ANY_CLASS, Batch
-from regiontok.rice.region_attention import RegionTransformer, Visible
+from regiontok.rice.region_attention import RegionTransformer
+from regiontok.rice.visible import Visible
 from regiontok.shards.sources import ShardSource
 from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import LabelSpace, View, ViewSettings
