@@ -16,7 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from regiontok.pretrain.ranks import Ranks
 from regiontok.rice import export
-from regiontok.rice.classes import ClassCentres, ClassHead
+from regiontok.rice.class_head import ClassHead
+from regiontok.rice.classes import ClassCentres
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.negatives import Negatives
 from regiontok.rice.region_attention import RegionLayer, RegionTransformer

@@ -108,6 +108,16 @@ class Visible:
         return cls.from_masks([of_image.masks for of_image in regions])
 
     @classmethod
+    def joined(cls, images: Sequence[Visible]) -> Visible:
+        """One after the other those of some images or batches, all on one grid."""
+        rows = [
+            mask[:count]
+            for visible in images
+            for mask, count in zip(visible.mask, visible.counts, strict=True)
+        ]
+        return cls._padded(rows, images[0].grid)
+
+    @classmethod
     def _padded(cls, rows: Sequence[Bool[Tensor, "k n"]], grid: tuple[int, int]) -> Visible:
         if not rows:
             raise ValueError("expected the regions of at least one image")

@@ -78,7 +78,8 @@ class TextHead(Settings):
     Attributes:
         tokenizer: "bytes" (256 classes), or folder or hub name of a tokenizer of transformers.
         classes: size of its vocabulary.
-        positives: M, how many distinct tokens of a text count, from the first on.
+        positives: M, how many distinct tokens of a text are its labels; of more, M are drawn at
+            random, and the others are no negatives of it either.
         weight: weight of the head's loss.
     """
 
@@ -192,6 +193,7 @@ class Pretrain(Settings):
         regions: N, regions of an image (row R3).
         crop: smallest share of an image's area that a training crop has; 1 takes no random crop.
         flip: probability that an image is mirrored.
+        masks: False takes the boxes of regions also where they have masks.
         precision: type in which the encoder is computed.
         checkpointing: True computes activations again in the backward pass, which saves memory.
         seed: seed of weights, order, crops, regions and negatives.
@@ -208,6 +210,7 @@ class Pretrain(Settings):
     regions: Positive = 10
     crop: Share = 0.5
     flip: Share = 0.5
+    masks: bool = True
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpointing: bool = False
     seed: int = 0
