@@ -34,7 +34,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from regiontok.rice.classes import ClassCentres, ClassHead
+from regiontok.rice.class_head import ClassHead
+from regiontok.rice.classes import ClassCentres
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.negatives import Negatives
 

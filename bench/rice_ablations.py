@@ -1,13 +1,14 @@
 """RICE's ablations in small: Table 5, its loss against a margin softmax, regions against images.
 
     python bench/rice_ablations.py runs/ablations
-    python bench/rice_ablations.py runs/ablations --steps 600 --seeds 0 1 2 --only loss rho
+    python bench/rice_ablations.py runs/ablations --steps 300 --seeds 0 1 2 --only loss rho
     python bench/rice_ablations.py runs/ablations --table
 
-Table 5's settings are N, K, rho and M. The data are generated scenes, the encoder is small, and
-each run takes about two minutes on one core. Labels are k-means clusters of `lite`'s region
-features (the table `labels` compares them with true attributes). The exported encoder is judged on
-scenes that were not trained on: region k-NN (k = 10, neighbours in other scenes) over colour,
+Table 5's settings are N, K, rho and M; the table `region` varies how regions become rows. The data
+are generated scenes, the encoder is small, and each run takes about a minute on one core. Labels
+are k-means clusters of `lite`'s region features (the table `labels` compares them with true
+attributes). The exported encoder is judged on scenes that were not trained on, by its region rows
+and by the means of its patch tokens: region k-NN (k = 10, neighbours in other scenes) over colour,
 texture, size and shape of objects, and over the words in the scenes, which are text regions. A run
 that is done is not done again; one that was stopped goes on from its last checkpoint. `--table`
 prints the tables of the runs that are done.
@@ -36,11 +37,12 @@ from regiontok.pretrain.batches import Batch
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.scenes import ATTRIBUTES, WORDS, Scenes, draw_word
 from regiontok.rice import export
-from regiontok.rice.region_attention import RegionTransformer, Visible
+from regiontok.rice.region_attention import RegionTransformer
+from regiontok.rice.visible import Visible
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.system.files import replacing
 
-SIZE, OBJECTS, LAYERS, BATCH = 96, (4, 10), 2, 32
+SIZE, OBJECTS, BATCH = 96, (4, 10), 32
 DATA = (
     f"scenes(2048, size={SIZE}, fewest={OBJECTS[0]}, most={OBJECTS[1]}, words=True, "
     "kmeans={k}{more})"
@@ -49,10 +51,27 @@ JUDGED, SEED = 400, 1_000_000
 # So few clusters that a tenth of them are six negatives: hence rho = 1 where nothing else is said.
 K = 64
 KINDS = (*ATTRIBUTES, "word")
+# What is judged: every kind of word by region rows and by exported patches.
+COLUMNS = [(kind, subject) for kind in KINDS for subject in ("rows", "patches")]
 # Table -> setting -> (clusters, further options of the scenes, overrides). The first setting of a
 # table is the one that the others change.
 BASE: tuple[int, str, list[str]] = (K, "", [])
+
+
+def _region(form: str, layers: int) -> tuple[int, str, list[str]]:
+    """A setting with region layers; as of old, without a projection."""
+    changed = (f"region='{form}'", f"region_layers={layers}", "projection=0")
+    return K, "", [f"pretrain.model.{change}" for change in changed]
+
+
 TABLES: dict[str, dict[str, tuple[int, str, list[str]]]] = {
+    "region": {
+        "pool": BASE,
+        "pool, not projected": (K, "", ["pretrain.model.projection=0"]),
+        "1 block on top": _region("blocks", 1),
+        "1 shared block": _region("shared", 1),
+        "2 shared blocks": _region("shared", 2),
+    },
     "N": {"N = 10": BASE} | {f"N = {n}": (K, "", [f"pretrain.regions={n}"]) for n in (1, 5, 20)},
     "K": {f"K = {K}": BASE} | {f"K = {k}": (k, "", []) for k in (16, 32, 128, 256)},
     "rho": {"rho = 1": BASE}
@@ -72,7 +91,6 @@ def changes(clusters: int, more: str, overrides: list[str], seed: int, steps: in
     return [
         f"pretrain.data=[{{shards='{source}'}}]",
         f"pretrain.object.classes={Scenes.of(source).classes}",
-        f"pretrain.model.region_layers={LAYERS}",
         f"pretrain.stage=[{{{stage}}}]",
         "pretrain.checkpointing=false",
         "pretrain.loss.rho=1.0",
@@ -94,7 +112,7 @@ def scores_of(root: Path, words: list[str]) -> dict:
         result = pretrain(
             "rice/pretrain_b16", out, overrides=words, options=options, resume=out.exists()
         )
-        scores = judged(export.load(out / "encoder", dtype=torch.float32))
+        scores = judged(export.load_regions(out / "encoder", dtype=torch.float32))
         with replacing(scores_file) as path:
             path.write_text(json.dumps(scores | {"loss": result["loss"]}))
     return json.loads(scores_file.read_text())
@@ -130,19 +148,23 @@ def held_out() -> list[tuple[torch.Tensor, torch.Tensor, list[dict[str, str]]]]:
 
 
 @torch.no_grad()
-def judged(vit: ViT) -> dict[str, float]:
-    """Region k-NN of an encoder by kind of word, and what a blind neighbour scores."""
-    model, scenes = RegionTransformer(vit, LAYERS).eval(), held_out()
-    features, owners, words_by_region = [], [], []
+def judged(model: RegionTransformer) -> dict[str, float]:
+    """Region k-NN of an encoder by kind of word, and what a blind neighbour scores.
+
+    "rows" are the model's region rows, "patches" the mean of a region's patch tokens as the encoder
+    exports them.
+    """
+    model, scenes = model.eval(), held_out()
+    rows, means, owners, words_by_region = [], [], [], []
     for start in range(0, len(scenes), 20):
         chunk = scenes[start : start + 20]
-        batch = Batch(
-            torch.stack([scene[0] for scene in chunk]),
-            Visible.from_masks([scene[1] for scene in chunk]),
-            {},
-            (),
-        )
-        features.append(model(batch.normalised(torch.device("cpu")), batch.visible).regions)
+        visible = Visible.from_masks([scene[1] for scene in chunk])
+        batch = Batch(torch.stack([scene[0] for scene in chunk]), visible, {}, ())
+        output = model(batch.normalised(torch.device("cpu")), visible)
+        rows.append(output.regions)
+        weights = visible.mask.float()
+        pooled = weights @ output.tokens[:, 1:] / weights.sum(-1, keepdim=True)
+        means.append(visible.flat(pooled))
         for number, (_, _, regions) in enumerate(chunk, start):
             owners += [number] * len(regions)
             words_by_region += regions
@@ -152,16 +174,19 @@ def judged(vit: ViT) -> dict[str, float]:
         labels = torch.tensor(
             [words.index(region[kind]) if kind in region else -1 for region in words_by_region]
         )
-        score = region_knn(LabelledRegions(torch.cat(features), labels, torch.tensor(owners)))
-        scores |= {kind: score.accuracy, f"{kind}_chance": score.chance}
+        for subject, features in (("rows", rows), ("patches", means)):
+            score = region_knn(LabelledRegions(torch.cat(features), labels, torch.tensor(owners)))
+            scores |= {f"{kind}_{subject}": score.accuracy, f"{kind}_chance": score.chance}
     return scores
 
 
 def lines(root: Path, steps: int, seeds: Sequence[int], only: Sequence[str]) -> list[str]:
     """The tables in Markdown of the runs that are done; each number with its spread over seeds."""
-    untrained = [judged(ViT(ViTConfig.named("mini"), seed=seed)) for seed in seeds]
-    blind = {kind: untrained[0][f"{kind}_chance"] for kind in KINDS} | {"loss": float("nan")}
-    heads = ("setting", *KINDS, "loss", "seeds")
+    untrained = [
+        judged(RegionTransformer(ViT(ViTConfig.named("mini"), seed=seed))) for seed in seeds
+    ]
+    blind = {f"{kind}_{subject}": untrained[0][f"{kind}_chance"] for kind, subject in COLUMNS}
+    heads = ("setting", *(f"{kind}, {subject}" for kind, subject in COLUMNS), "loss", "seeds")
     opening = ["", _row(heads), _row(["---"] * len(heads))]
     rows = []
     for table in only:
@@ -182,10 +207,8 @@ def lines(root: Path, steps: int, seeds: Sequence[int], only: Sequence[str]) -> 
 
 def _spread(runs: Sequence[dict[str, float]]) -> list[str]:
     cells = []
-    for kind in (*KINDS, "loss"):
-        values = [
-            100 * run[kind] if kind != "loss" else run.get(kind, float("nan")) for run in runs
-        ]
+    for name in (*map("_".join, COLUMNS), "loss"):
+        values = [run.get(name, math.nan) * (1 if name == "loss" else 100) for run in runs]
         if any(map(math.isnan, values)):
             cells.append("")
             continue
@@ -204,7 +227,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("root", type=Path)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--table", action="store_true")
@@ -214,7 +237,8 @@ def main() -> None:
         for table in options.only:
             for name, setting in TABLES[table].items():
                 scores = scores_of(options.root, changes(*setting, seed, options.steps))
-                text = ", ".join(f"{kind} {scores[kind]:.3f}" for kind in KINDS)
+                names = map("_".join, COLUMNS)
+                text = ", ".join(f"{name} {scores[name]:.3f}" for name in names)
                 text += f", loss {scores['loss']:.2f}"
                 print(f"{table}: {name}, seed {seed}: {text}", file=sys.stderr)
     print("\n".join(lines(options.root, options.steps, options.seeds, options.only)))

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regiontok.rice.region_attention import Visible
+from regiontok.rice.visible import Visible
 from regiontok.rice.vit import ViT, ViTConfig, rotate
 
 GOAL = 1.10

@@ -21,7 +21,7 @@ from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.run import pretrain
 from regiontok.pretrain.state_files import OtherCheckpoint
-from regiontok.rice.classes import RowGradient
+from regiontok.rice.class_head import RowGradient
 from regiontok.runs.errors import NoWholeCheckpoint, OtherRun, RunStopped
 from regiontok.settings.recipe import load_recipe
 from regiontok.shards.tar import ShardError

@@ -15,8 +15,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.nn import functional as F
 
-from regiontok.rice import discriminate
-from regiontok.rice.classes import ClassCentres, ClassHead
+from regiontok.rice import rank_share
+from regiontok.rice.class_head import ClassHead
+from regiontok.rice.classes import ClassCentres
 from regiontok.rice.initial_centres import centred
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.negatives import Negatives
@@ -37,26 +38,34 @@ def batch(regions: int = 9, slots: int = 3, seed: int = 0) -> tuple[torch.Tensor
     return x, labels
 
 
-def plain(x, w, labels, chosen, loss):
+def plain(x, w, labels, chosen, loss, excluded=()):
     """The mean loss over regions with a label, straight from the equations.
 
-    `chosen` [K] are the step's negatives.
+    `chosen` [K] are the step's negatives; a region's row of `excluded` are none of it.
     """
     cosines = F.normalize(x, dim=1) @ F.normalize(w, dim=1).T
     losses = []
-    for cosine, positive_classes in zip(cosines, labels, strict=True):
+    for number, (cosine, positive_classes) in enumerate(zip(cosines, labels, strict=True)):
         positive_classes = positive_classes[positive_classes >= 0].unique()
         if len(positive_classes) == 0:
             continue
         against = chosen.clone()
         against[positive_classes] = False
-        negatives, positives = (loss.scale * cosine[against]).exp().sum(), cosine[positive_classes]
+        if len(excluded):
+            against[excluded[number][excluded[number] >= 0]] = False
+        as_negative = torch.where(cosine > loss.filter, 0.0, cosine) if loss.filter else cosine
+        terms = (loss.scale * as_negative).exp()
+        negatives, positives = terms[against].sum(), cosine[positive_classes]
         positives = (
             torch.cos(torch.acos(positives) + loss.margin)
             if loss.angular
             else positives - loss.margin
         )
-        if loss.kind == "softmax":
+        if loss.kind == "softmax_rivals":
+            rivals = terms[positive_classes].sum() - terms[positive_classes]
+            scores = (loss.scale * positives).exp()
+            losses.append((1 + (negatives + rivals) / scores).log().mean())
+        elif loss.kind == "softmax":
             losses.append((1 + negatives * (-loss.scale * positives).exp()).log().mean())
         else:
             losses.append((1 + (-loss.scale * positives).exp().sum()).log() + (1 + negatives).log())
@@ -81,13 +90,17 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
         RegionLoss(scale=100.0),
         RegionLoss(angular=True, scale=8.0),
         RegionLoss("softmax", angular=True, margin=0.2),
+        RegionLoss(filter=0.4),
+        RegionLoss("softmax_rivals", scale=8.0, filter=0.2),
     ],
-    ids=lambda loss: f"{loss.kind}-{loss.scale:.0f}{'-angular' * loss.angular}",
+    ids=lambda loss: (
+        f"{loss.kind}-{loss.scale:.0f}{'-angular' * loss.angular}{'-filter' * (loss.filter > 0)}"
+    ),
 )
 def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept_logits, monkeypatch):
-    monkeypatch.setitem(discriminate._KEPT_LOGITS, "cpu", kept_logits)
-    monkeypatch.setitem(discriminate._CHUNK_LOGITS, "cpu", 1)  # the smallest chunks, ...
-    monkeypatch.setattr(discriminate, "_SMALLEST_CHUNK", 5)  # ... several of them
+    monkeypatch.setitem(rank_share._KEPT_LOGITS, "cpu", kept_logits)
+    monkeypatch.setitem(rank_share._CHUNK_LOGITS, "cpu", 1)  # the smallest chunks, ...
+    monkeypatch.setattr(rank_share, "_SMALLEST_CHUNK", 5)  # ... several of them
     head = ClassHead("object", K, loss, Negatives(kind, rho=0.4, seed=2))
     centres = ClassCentres([head], WIDTH, dtype=torch.float64)
     # the length must not matter
@@ -108,6 +121,50 @@ def test_value_and_gradients_are_those_of_plain_autograd(loss, kind, kept_logits
     report = result.heads["object"]
     assert report.regions == 8
     assert report.rho.item() == pytest.approx(chosen.double().mean().item())
+
+
+@pytest.mark.parametrize("kind", ["uniform", "both"])
+def test_the_other_tokens_of_a_text_are_no_negatives_of_it(kind):
+    head = ClassHead("text", K, negatives=Negatives(kind, rho=0.6, seed=2))
+    centres = ClassCentres([head], WIDTH, dtype=torch.float64)
+    x, labels = batch()
+    excluded = torch.randint(-1, K, (9, 20), generator=torch.Generator().manual_seed(5))
+    w = centres.local("text").clone().requires_grad_()
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    result = centres(ours, {"text": labels}, 3, {"text": excluded})
+    chosen = head.negatives.chosen(3, 0, K, labels[labels >= 0], "text")
+    expected = plain(theirs, w, labels, chosen, head.loss, excluded)
+    result.loss.backward()
+    expected.backward()
+    assert expected < plain(x, w, labels, chosen, head.loss) - 0.1  # some of them were drawn
+    torch.testing.assert_close(result.loss, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(dense(centres, "text"), w.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_heads_of_disjoint_regions_hold_each_region_once(monkeypatch):
+    """Objects and texts are a partition of the regions: no head copies its own."""
+    lengths = []
+    saved = rank_share.RankShare.forward
+    monkeypatch.setattr(
+        rank_share.RankShare,
+        "forward",
+        lambda share, x: (lengths.append((len(x), x._is_view())), saved(share, x))[1],
+    )
+    heads = [ClassHead("object", K), ClassHead("text", K)]
+    x, labels = batch()
+    is_text = torch.arange(9)[:, None] % 2 == 0
+    tables = {
+        "object": torch.where(is_text, -1, labels),
+        "text": torch.where(is_text, labels, -1),
+    }
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ClassCentres(heads, WIDTH, dtype=torch.float64)(ours, tables, 1).loss.backward()
+    assert lengths == [(4, True), (4, True)]  # one text has no label
+    for head in heads:
+        alone = ClassCentres([head], WIDTH, dtype=torch.float64)
+        alone(theirs, {head.name: tables[head.name]}, 1).loss.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-12, atol=1e-14)
 
 
 def test_all_classes_take_the_path_without_gathering(monkeypatch):
@@ -305,7 +362,8 @@ WORKER = """
 import sys
 import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
 from torch.nn.parallel import DistributedDataParallel
-from regiontok.rice.classes import ClassCentres, ClassHead
+from regiontok.rice.class_head import ClassHead
+from regiontok.rice.classes import ClassCentres
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.row_adam import RowAdam
 from regiontok.rice.negatives import Negatives
@@ -343,9 +401,13 @@ for step in range(first, first + steps):
     x = torch.randn(12, 5, dtype=torch.float64, generator=draw)
     labels = {"object": torch.randint(0, 1003, (12,), generator=draw)}
     labels["ocr"] = torch.randint(-1, 4, (12, 2), generator=draw)
+    # one more a region: ranks bring tables of different widths
+    excluded = torch.randint(0, 1003, (12, 12), generator=draw).tril(-1) - torch.ones(12, 12).triu()
     local = slice(rank * 12 // ranks, (rank + 1) * 12 // ranks)
+    own = excluded.long()[local, : local.stop]
     sgd.zero_grad()
-    result = centres(wrapped(x[local]), {name: ids[local] for name, ids in labels.items()}, step)
+    labels = {name: ids[local] for name, ids in labels.items()}
+    result = centres(wrapped(x[local]), labels, step, {"object": own})
     result.loss.backward()
     results[f"{step} loss"] = result.loss.detach()
     results[f"{step} trunk"] = trunk.weight.grad.clone()

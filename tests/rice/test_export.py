@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from regiontok.core.picture import Picture
 from regiontok.rice.export import load, load_regions, mlcd_key, save
-from regiontok.rice.region_attention import RegionTransformer, Visible
+from regiontok.rice.region_attention import RegionLayer, RegionTransformer
+from regiontok.rice.visible import Visible
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.settings.registry import build
 from samples.vits import mini_vit
@@ -80,20 +81,28 @@ def test_the_released_layout_is_read(tmp_path):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     edit(folder, model_type="mlcd", rope_parameters=None, projection_dim=1024)
     assert same(load(folder), vit)
-    with pytest.raises(
-        ValueError, match="does not say how many region layers there are; give layers="
-    ):
-        load_regions(folder)
-    assert load_regions(folder, layers=3).layers == 3
+    assert load_regions(folder).layer == RegionLayer()
+    shared = RegionLayer(form="shared", layers=3)
+    assert load_regions(folder, shared).layer == shared
+    edit(folder, region_layers=2, region_query="cls")  # as earlier versions exported
+    assert load_regions(folder).layer == RegionLayer(form="shared", layers=2)
 
 
-@pytest.mark.parametrize("query", ["cls", "learned"])
-def test_a_region_transformer_comes_back_whole_and_is_a_plain_encoder_to_others(tmp_path, query):
-    model = RegionTransformer(mini_vit(), layers=2, query=query)
+LAYERS = [
+    RegionLayer(),
+    RegionLayer(projection=24),
+    RegionLayer(form="shared", layers=2),
+    RegionLayer(form="shared", layers=2, query="learned", projection=24),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.form}-{layer.projection}")
+def test_a_region_transformer_comes_back_whole_and_is_a_plain_encoder_to_others(tmp_path, layer):
+    model = RegionTransformer(mini_vit(), layer)
     folder = save(model, tmp_path / "saved")
     loaded = load_regions(folder)
     assert same(loaded, model)
-    assert (loaded.layers, loaded.query is None) == (2, query == "cls")
+    assert loaded.layer == layer
     assert same(load(folder), model.vit)
     images, visibility = (
         torch.randn(1, 3, 64, 64),
@@ -105,9 +114,18 @@ def test_a_region_transformer_comes_back_whole_and_is_a_plain_encoder_to_others(
         torch.testing.assert_close(other, model.vit(images), rtol=0, atol=1e-5)
 
 
+def test_blocks_on_top_are_left_out_and_the_encoder_pools_instead(tmp_path):
+    layer = RegionLayer(form="blocks", layers=1)
+    model = RegionTransformer(mini_vit(), layer)
+    folder = save(model, tmp_path / "saved")
+    assert same(load_regions(folder), RegionTransformer(model.vit))
+    with pytest.raises(ValueError, match="weights of RegionTransformer are not in the checkpoint"):
+        load_regions(folder, layer)
+
+
 def test_a_saved_folder_is_an_encoder_of_this_project(tmp_path):
     vit = mini_vit()
-    folder = save(RegionTransformer(vit, layers=1), tmp_path / "saved")
+    folder = save(RegionTransformer(vit, RegionLayer(projection=8)), tmp_path / "saved")
     encoder = build("encoder", f"transformers({str(folder)!r})")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     [grid] = encoder.encode([Picture.of(pixels)])

@@ -64,7 +64,40 @@ def test_softmax_of_several_positives_is_the_mean_of_one_each():
     assert several.item() == pytest.approx(sum(single) / 2, rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["twosided", "softmax"])
+def authors_softmaxes(logits, labels, margin, threshold, scale=64.0):
+    """The loss of the authors' released code, restated: a softmax for each of a region's labels.
+
+    Of each, the margin is taken off its own logit; other logits above the threshold are set to 0.
+    """
+    losses = []
+    for label in labels:
+        is_own = torch.arange(len(logits)) == label
+        kept = torch.where((logits > threshold) & ~is_own, 0.0, logits) if threshold else logits
+        probabilities = (scale * (kept - margin * is_own.double())).softmax(0)
+        losses.append(-probabilities[label].log())
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.75])
+def test_softmax_rivals_is_the_authors_code_where_all_classes_are_drawn(threshold):
+    logits = torch.tensor([0.9, 0.1, 0.8, 0.76, -0.4, 0.7, 0.2], dtype=torch.float64)
+    labels = [0, 3, 1]
+    loss = RegionLoss("softmax_rivals", filter=threshold)
+    others = [logits[row] for row in range(len(logits)) if row not in labels]
+    negatives = torch.stack([torch.where(c > (threshold or 2), 0.0, c) for c in others])
+    ours = loss(*cosines([0.9, 0.76, 0.1, -9]), (64 * negatives).logsumexp(0)[None])
+    expected = authors_softmaxes(logits, labels, 0.3, threshold)
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_softmax_drops_the_rivals_that_softmax_rivals_keeps():
+    arguments = (*cosines([0.9, 0.1]), logs(1e-9))
+    dropped, kept = (RegionLoss(kind)(*arguments) for kind in ("softmax", "softmax_rivals"))
+    assert dropped.item() == pytest.approx(0, abs=1e-3)
+    assert kept.item() == pytest.approx(64 * (0.9 - (0.1 - 0.3)) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["twosided", "softmax", "softmax_rivals"])
 def test_extremes_and_no_negatives_are_finite_with_gradients(kind):
     cosine = torch.tensor([[1.0], [-1.0], [1.0]], requires_grad=True)
     negative = torch.tensor([64 + math.log(1e6), 64 + math.log(1e6), -math.inf], requires_grad=True)
@@ -99,6 +132,7 @@ def test_angular_margin_never_rewards_a_worse_positive():
         ({"margin": -0.1}, "margin"),
         ({"scale": 0}, "scale"),
         ({"scale": 1e3}, "scale"),
+        ({"filter": 1.5}, "filter is a cosine"),
     ],
 )
 def test_wrong_arguments_are_named(wrong, message):

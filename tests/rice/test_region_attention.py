@@ -4,16 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from regiontok.core.frame import Frame
-from regiontok.core.grid import PatchGrid
-from regiontok.core.regions import Regions
-from regiontok.rice.region_attention import RegionPool, RegionTransformer, Visible
-from regiontok.rice.vit import rotate
+from regiontok.rice.region_attention import RegionLayer, RegionTransformer
+from regiontok.rice.visible import Visible
+from regiontok.rice.vit import ViT, ViTConfig, rotate
 from samples.vits import mini_vit, pixels
 
 
-def mini(layers: int = 2, dtype: torch.dtype = torch.float32, **options) -> RegionTransformer:
-    return RegionTransformer(mini_vit(), layers=layers, **options).to(dtype)
+def mini(
+    layers: int = 2, dtype: torch.dtype = torch.float32, form: str = "shared", **options
+) -> RegionTransformer:
+    layer = RegionLayer(form=form, layers=layers, **options)
+    return RegionTransformer(mini_vit(), layer).to(dtype)
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> torch.Tensor:
@@ -26,61 +27,6 @@ WIDE = (32, 64)  # pixels of a 4 x 8 grid
 
 def visible(dtype: torch.dtype = torch.float32) -> Visible:
     return Visible.from_boxes([rows.to(dtype) for rows in RAGGED], (4, 8))
-
-
-def drawn(visibility: Visible, image: int, row: int) -> list[str]:
-    return [
-        "".join(".#"[int(cell)] for cell in line)
-        for line in visibility.mask[image, row].view(visibility.grid)
-    ]
-
-
-def test_a_box_sees_the_patches_whose_centres_it_holds():
-    visibility = Visible.from_boxes(
-        [boxes((1, 0, 3, 2), (0.6, 1.4, 3.6, 2.9), (3.1, 2.1, 3.2, 2.2), (0, 1.6, 4, 1.7))], (3, 4)
-    )
-    assert drawn(visibility, 0, 0) == [".##.", ".##.", "...."]
-    assert drawn(visibility, 0, 1) == ["....", ".###", ".###"]
-    # smaller than a patch: the one under its centre
-    assert drawn(visibility, 0, 2) == [
-        "....",
-        "....",
-        "...#",
-    ]
-    assert drawn(visibility, 0, 3) == ["....", "####", "...."]  # thin: the line under its middle
-
-
-def test_every_box_sees_the_patch_under_its_centre_and_no_patch_it_does_not_touch():
-    draw = torch.rand(
-        500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    ) * torch.tensor([8, 4, 8, 4])
-    start, end = draw[:, :2].minimum(draw[:, 2:]), draw[:, :2].maximum(draw[:, 2:])
-    visibility = Visible.from_boxes([torch.cat([start, end], 1)], (4, 8)).mask[0]
-    x, y = ((start + end) / 2).long().unbind(1)
-    assert visibility[torch.arange(500), y * 8 + x].all()
-    corner = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(4), indexing="xy"), -1).view(
-        -1, 2
-    )
-    touched = ((start[:, None] < corner + 1) & (end[:, None] > corner)).all(-1)
-    assert not (visibility & ~touched).any()
-
-
-def test_a_box_is_cut_to_the_grid():
-    visibility = Visible.from_boxes([boxes((-3, -3, 1, 1), (3, 2, 99, 99))], (3, 4))
-    assert drawn(visibility, 0, 0) == ["#...", "....", "...."]
-    assert drawn(visibility, 0, 1) == ["....", "....", "...#"]
-
-
-def test_a_mask_sees_half_covered_patches_or_the_one_it_covers_most():
-    shares = torch.tensor([[[0.5, 0.49, 1.0], [0, 0, 0.6]], [[0, 0.1, 0.3], [0, 0, 0]]])
-    visibility = Visible.from_masks([shares])
-    assert drawn(visibility, 0, 0) == ["#.#", "..#"]
-    assert drawn(visibility, 0, 1) == ["..#", "..."]
-    ring = torch.ones(1, 3, 3, dtype=torch.bool)
-    ring[0, 1, 1] = False
-    assert drawn(Visible.from_masks([ring]), 0, 0) == ["###", "#.#", "###"]
-    again = Visible.from_regions([Regions.from_masks(ring)])
-    assert torch.equal(again.mask, Visible.from_masks([ring]).mask)
 
 
 def test_regions_change_no_image_token_and_without_any_it_is_the_plain_vit():
@@ -137,7 +83,7 @@ def repeated(model: RegionTransformer, images: torch.Tensor, visibility: Visible
         t = x.shape[1]
         row = None
         for number, block in enumerate(vit.blocks):
-            if number == vit.config.depth - model.layers:
+            if number == vit.config.depth - model.layer.layers:
                 row = x[:, :1] if model.query is None else model.query.expand(count, 1, -1)
                 x = torch.cat([x, row], 1)
                 rotary = tuple(torch.cat([table, table[:1]]) for table in rotary)
@@ -195,48 +141,77 @@ def test_padded_rows_pass_no_gradient():
     assert images.grad[1].abs().sum() == 0
 
 
-def test_pooling_is_softmax_over_the_regions_patches_by_cls():
-    tokens = torch.randn(2, 33, 64, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    pooled = RegionPool()(tokens, visible(torch.float64))
-    inside = visible().mask[0, 1].nonzero()[:, 0] + 1
-    weights = (tokens[0, inside] @ tokens[0, 0] / 8).softmax(0)
-    torch.testing.assert_close(pooled[0, 1], weights @ tokens[0, inside])
-    assert not list(RegionPool().parameters())
-    assert torch.allclose(pooled[1, 0], tokens[1, 1 + 1 * 8 + 5])  # one patch: itself
+def authors_region_rows(model: RegionTransformer, images: torch.Tensor) -> torch.Tensor:
+    """The region branch of the authors' code, restated region by region and head by head.
+
+    Behind the last norm CLS asks as it is; a patch is turned by its angle, as key and as value; the
+    softmax runs over the patches of the region; heads are joined and projected.
+    """
+    vit, rows = model.vit, []
+    (cos, sin), width = vit.rotary((4, 8)), vit.config.width // vit.config.heads
+    visibility = visible()
+    normed = vit.norm_out(vit(images))
+    for tokens, masks, count in zip(normed, visibility.mask, visibility.counts, strict=True):
+        for mask in masks[:count]:
+            heads = []
+            for head in tokens.unflatten(1, (vit.config.heads, width)).unbind(1):
+                left, right = head.chunk(2, 1)
+                turned = head * cos + torch.cat([-right, left], 1) * sin
+                inside = turned[1:][mask]
+                weights = (inside @ head[0] / width**0.5).softmax(0)
+                heads.append(weights @ inside)
+            rows.append(torch.cat(heads) @ model.projection)
+    return torch.stack(rows)
 
 
-def test_without_region_layers_regions_are_pooled_after_the_last_block():
-    model = mini(layers=0)
+def test_pooled_regions_are_those_of_the_authors_code():
+    model = mini(0, torch.float64, form="pool", projection=48)
+    images = pixels(*WIDE, dtype=torch.float64)
+    ours, theirs = model(images, visible()).regions, authors_region_rows(model, images)
+    assert ours.shape == (4, 48)
+    assert model.width == 48
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    parameters = list(model.parameters())
+    pairs = zip(
+        torch.autograd.grad(ours.square().sum(), parameters),
+        torch.autograd.grad(theirs.square().sum(), parameters),
+        strict=True,
+    )
+    for ours_gradient, theirs_gradient in pairs:
+        torch.testing.assert_close(ours_gradient, theirs_gradient, rtol=1e-9, atol=1e-10)
+
+
+def last_block_gradient(**options) -> float:
+    """The gradient that the last block of the exported encoder gets through its patch tokens."""
+    model = mini(options.pop("layers", 1), **options)
+    outputs = {}
+    model.vit.blocks[-1].register_forward_hook(lambda block, args, out: outputs.update(x=out[0]))
+    regions = model(pixels(*WIDE), visible()).regions
+    [gradient] = torch.autograd.grad(regions[:, :9].sum(), outputs["x"], allow_unused=True)
+    return 0.0 if gradient is None else float(gradient[:, 1:].abs().sum())
+
+
+def test_exported_patches_learn_from_regions_but_not_where_the_last_block_is_shared():
+    assert last_block_gradient(form="pool", layers=0) > 0.1
+    assert last_block_gradient(form="blocks") > 0.1
+    assert last_block_gradient(form="shared") == 0
+
+
+def test_blocks_on_top_are_those_of_a_deeper_shared_encoder():
+    """Blocks of their own on top of 3 are 4 blocks of which the last is shared."""
+    deep = mini(1)
+    model = RegionTransformer(
+        ViT(ViTConfig.named("mini", depth=3)), RegionLayer(form="blocks", layers=1)
+    )
+    weights = {
+        key.replace("vit.blocks.3.", "region_blocks.0."): value
+        for key, value in deep.state_dict().items()
+    }
+    model.load_state_dict(weights)
     with torch.no_grad():
-        features = model(pixels(*WIDE), visible())
-        expected = model.vit.norm_out(
-            visible().flat(RegionPool()(model.vit(pixels(*WIDE)), visible()))
-        )
-    assert torch.equal(features.regions, expected)
-
-
-def test_pooling_takes_any_encoders_grids_of_any_sizes():
-    def grid(h: int, w: int, **fields) -> PatchGrid:
-        frame = Frame.stretch((h * 8, w * 8), (h * 8, w * 8), (8, 8))
-        values = torch.randn(h, w, 16, generator=torch.Generator().manual_seed(h))
-        return PatchGrid(values, frame, prefix=torch.ones(2, 16), summaries=1, **fields)
-
-    grids = [grid(2, 3), grid(4, 4), grid(3, 3)]
-    none = Regions.from_masks(torch.zeros(0, 3, 3, dtype=torch.bool))
-    regions = [
-        Regions.from_labels(torch.tensor([[0, 0, 1], [0, -1, 1]])),
-        Regions.singletons((4, 4)),
-        none,
-    ]
-    pooled = RegionPool().of_grids(grids, regions)
-    assert [len(rows) for rows in pooled] == [2, 16, 0]
-    features = grids[0].features[[0, 1], [2, 2]]
-    torch.testing.assert_close(pooled[0][1], (features.sum(1) / 4).softmax(0) @ features)
-    torch.testing.assert_close(pooled[1], grids[1].features.flatten(0, 1))
-    with pytest.raises(ValueError, match="asks by the CLS token, and this encoder has none"):
-        RegionPool().of_grids([grids[0].but(prefix=None, summaries=0)], regions[:1])
-    with pytest.raises(ValueError, match=r"regions on the grid \(2, 3\), features on \(4, 4\)"):
-        RegionPool().of_grids(grids[1:2], regions[:1])
+        features, expected = model(pixels(*WIDE), visible()), deep(pixels(*WIDE), visible())
+        assert torch.equal(features.regions, expected.regions)
+        assert torch.equal(features.tokens, model.vit(pixels(*WIDE)))
 
 
 def test_region_blocks_compile_without_a_break():
@@ -258,33 +233,15 @@ def test_regions_in_bfloat16_are_near():
         assert F.cosine_similarity(other.float(), exact).min() > 0.999
 
 
-OFF = [
-    torch.tensor([[9.0, 0.0, 10.0, 2.0]]),
-    torch.tensor([[0.0, 0.0, 0.0, 2.0]]),
-    torch.full((1, 4), torch.nan),
-]
-
-
-@pytest.mark.parametrize("box", OFF)
-def test_a_box_that_covers_nothing_is_named(box):
-    with pytest.raises(ValueError, match=r"image 1: box \[.*\] covers nothing of the 4 x 8 grid"):
-        Visible.from_boxes([boxes((0, 0, 1, 1)), box], (4, 8))
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Visible.from_masks([torch.zeros(1, 2, 2)]), "image 0: mask 0 covers nothing"),
-        (
-            lambda: Visible.from_masks([torch.ones(1, 2, 2), torch.ones(1, 2, 3)]),
-            r"expected masks \[k 2 2\]",
-        ),
-        (lambda: Visible.from_masks([]), "at least one image"),
-        (lambda: Visible.from_boxes([], (2, 2)), "at least one image"),
-        (lambda: Visible.from_boxes([torch.ones(4)], (2, 2)), r"expected boxes \[k 4\]"),
-        (lambda: mini(layers=5), r"0 \(attention pooling after the last block\) to 4, got 5"),
+        (lambda: mini(5), "takes 1 to 4 of the encoder's blocks, got 5"),
+        (lambda: mini(0), "'shared' needs region_layers of 1 or more"),
         (lambda: mini(query="mean"), "'cls' or 'learned', got 'mean'"),
-        (lambda: mini(layers=0, query="learned"), "needs a region layer"),
+        (lambda: mini(2, form="pool"), "'pool' has no region layers and asks by CLS"),
+        (lambda: mini(0, form="pool", query="learned"), "belong to 'blocks' and 'shared'"),
+        (lambda: mini(form="mean"), "one of pool, blocks, shared, got 'mean'"),
         # height and width exchanged, the classic bug
         (
             lambda: mini()(pixels(*WIDE), Visible.from_boxes([boxes((0, 0, 2, 2))] * 2, (8, 4))),
@@ -294,7 +251,6 @@ def test_a_box_that_covers_nothing_is_named(box):
             lambda: mini()(pixels(*WIDE, images=3), visible()),
             "regions of 2 images on 4 x 8 patches, but 3 images",
         ),
-        (lambda: RegionPool()(torch.zeros(2, 30, 64), visible()), "2 images on 29 patches"),
     ],
 )
 def test_bad_input_is_named(make, message):

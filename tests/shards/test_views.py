@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from regiontok.shards.decode import decode_crop, decoding_divisor
 from regiontok.shards.random_view import draw_view
 from regiontok.shards.shares import mask_shares
 from regiontok.shards.sidecar import ImageRegions
+from regiontok.shards.stream import collate
 from regiontok.shards.tar import ShardError
 from regiontok.shards.views import LabelSpace, NoRegion, ViewSettings, to_view
 
@@ -206,15 +208,37 @@ def test_text_is_never_flipped_and_never_cut():
     assert not only_objects.flipped
 
 
-def test_m_positives_without_replacement_and_unsure_text_is_left_out():
+def test_m_positives_at_random_the_other_tokens_beside_them_and_unsure_text_left_out():
     row = ImageRegions(
-        0, "a", (60, 80), boxes(2), texts=["abcdefghij", "zz"], confidences=[0.9, 0.6]
+        0, "a", (60, 80), boxes(2), texts=["abcdefghij", "zz"], confidences=[0.9, 0.7]
     )
     settings = ViewSettings((32, 32), regions=3, positives=4, scale=None)
     drawn = [draw(row, settings=settings, labels=TEXT, seed=seed) for seed in range(5)]
-    assert all(view.regions.tolist() == [0, 0, 0] for view in drawn)
-    assert all(len(set(view.labels[0].tolist())) == 4 and view.labels.min() >= 97 for view in drawn)
+    assert {tuple(view.regions.tolist()) for view in drawn} == {(0, 0, 0)}  # above .7 alone is sure
+    for view in drawn:
+        labels, others = view.labels[0].tolist(), view.excluded[0].tolist()
+        assert len(labels) == 4
+        assert sorted(labels + others) == list(range(97, 107))
     assert len({tuple(view.labels[0].tolist()) for view in drawn}) > 1
+    both = draw(row_of(2, labels=[-1, 5], texts=["abcdef", ""]), settings=settings, labels=TEXT)
+    assert both.excluded[both.kinds == 0].tolist() == [[-1, -1]]
+    assert collate([both, drawn[0]]).excluded.shape == (2, 3, 6)
+
+
+def test_a_region_says_whether_its_shares_are_of_a_mask():
+    dense = np.zeros((1, 60, 80), bool)
+    dense[0, 10:20, 10:20] = True
+    code = PixelMasks.from_dense(dense).counts[0]
+    row = ImageRegions(
+        0, "a", (60, 80), [[0, 0, 40, 40], [40, 40, 60, 60]], labels=[1, 2], masks=[code, b""]
+    )
+    settings = ViewSettings((48, 64), regions=2, patch=16, scale=None)
+    view = draw(row, settings=settings)
+    assert view.has_mask.tolist() == [region == 0 for region in view.regions]
+    by_box = draw(row, settings=replace(settings, masks=False))
+    assert not by_box.has_mask.any()
+    place = by_box.regions.tolist().index(0)
+    assert by_box.shares[place].sum() == 4 > view.shares[view.regions.tolist().index(0)].sum()
 
 
 def test_the_policy_for_an_image_without_regions():

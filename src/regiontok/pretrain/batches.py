@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import RankPositions, Timeline
 from regiontok.rice.export import MEAN, STD
-from regiontok.rice.region_attention import Visible
+from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.sources import ShardSource
 from regiontok.shards.stream import ShardViews, collate
@@ -40,6 +40,7 @@ class Batch:
         pixels: `[b 3 H W]` uint8.
         visible: which patches each of the N regions of an image sees.
         labels: head -> `[b N m]`, -1 for none.
+        excluded: head -> `[b N e]`, classes that are no negatives of a region beside its labels.
         images: a name for each image, "00012 image 7".
         skipped: images that were passed over, with reasons.
     """
@@ -48,18 +49,18 @@ class Batch:
     visible: Visible
     labels: dict[str, Int[Tensor, "b n m"]]
     images: tuple[str, ...]
+    excluded: dict[str, Int[Tensor, "b n e"]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def select(self, images: slice) -> Batch:
-        """The batch of some of the images."""
+        """Some of the images, without their labels."""
         visible = replace(
             self.visible, mask=self.visible.mask[images], counts=self.visible.counts[images]
         )
-        labels = {name: values[images] for name, values in self.labels.items()}
-        return Batch(self.pixels[images], visible, labels, self.images[images])
+        return Batch(self.pixels[images], visible, {}, self.images[images])
 
     def normalised(self, device: torch.device) -> Float[Tensor, "b 3 H W"]:
         """The pixels as the encoder expects them."""
@@ -96,9 +97,11 @@ class CollateViews:
 
     Attributes:
         heads: names of the heads that labels are needed for.
+        patch: side of a patch in pixels.
     """
 
     heads: tuple[str, ...]
+    patch: int
 
     def __call__(self, views: Sequence[View]) -> Batch:
         collated = collate(views)
@@ -110,8 +113,11 @@ class CollateViews:
         }
         return Batch(
             pixels=collated.pixels,
-            visible=Visible.from_masks(list(collated.shares)),
+            visible=Visible.from_views(
+                collated.boxes / self.patch, collated.shares, collated.has_mask
+            ),
             labels={name: labels[name] for name in self.heads},
+            excluded={name: collated.excluded for name in self.heads if name == "text"},
             images=tuple(f"{shard} image {index}" for shard, index in collated.images),
             skipped=collated.skipped,
         )
@@ -164,6 +170,7 @@ def stage_views(
         flip=table.flip,
         positives=text.positives if text else 1,
         patch=patch,
+        masks=table.masks,
     )
     return ShardViews(sources, settings, labels, seed=table.seed, skip=skip)
 
@@ -209,7 +216,7 @@ def rank_batches(
     loader = DataLoader(
         views,
         batch_sampler=positions,  # type: ignore[arg-type]
-        collate_fn=CollateViews(head_names(table)),
+        collate_fn=CollateViews(head_names(table), views.settings.patch or 1),
         num_workers=workers,
         worker_init_fn=ignore_stop_signals,
         generator=torch.Generator(),  # nothing is drawn from the state of training

@@ -16,10 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from regiontok.pretrain.ranks import Ranks
 from regiontok.rice import export
-from regiontok.rice.classes import ClassCentres, ClassHead
+from regiontok.rice.class_head import ClassHead
+from regiontok.rice.classes import ClassCentres
 from regiontok.rice.loss import RegionLoss
 from regiontok.rice.negatives import Negatives
-from regiontok.rice.region_attention import RegionTransformer
+from regiontok.rice.region_attention import RegionLayer, RegionTransformer
 from regiontok.rice.row_adam import RowAdam
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.settings.pretrain_recipe import ObjectHead, Pretrain, TextHead
@@ -135,7 +136,22 @@ def build_transformer(table: Pretrain) -> RegionTransformer:
     else:
         vit = ViT(config, seed=table.seed)
     vit.checkpointing = table.checkpointing
-    return RegionTransformer(vit, table.model.region_layers, table.model.query, seed=table.seed)
+    return RegionTransformer(vit, region_layer(table), seed=table.seed)
+
+
+def region_layer(table: Pretrain) -> RegionLayer:
+    """How the recipe's regions become rows.
+
+    Raises:
+        ValueError: If its settings do not go together.
+    """
+    model = table.model
+    return RegionLayer(
+        form=model.region,
+        layers=model.region_layers,
+        query=model.query,
+        projection=model.projection,
+    )
 
 
 def build_learner(
@@ -152,7 +168,7 @@ def build_learner(
     heads = class_heads(table)
     transformer = build_transformer(table).to(ranks.device)
     if compile_blocks:
-        for block in transformer.vit.blocks:
+        for block in transformer.blocks:
             block.compile()  # in place: names stay
     in_bfloat16 = computes_in_bfloat16(table, ranks)
     model: nn.Module = transformer
@@ -162,7 +178,7 @@ def build_learner(
         model = DistributedDataParallel(transformer, gradient_as_bucket_view=True)
     centres = ClassCentres(
         heads,
-        transformer.vit.config.width,
+        transformer.width,
         seed=table.seed,
         mesh=ranks.mesh,
         products=torch.bfloat16 if in_bfloat16 else None,
@@ -190,7 +206,7 @@ def _shard(transformer: RegionTransformer, ranks: Ranks, *, in_bfloat16: bool) -
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )
-    for module in (*transformer.vit.blocks, transformer):
+    for module in (*transformer.blocks, transformer):
         fully_shard(module, mesh=ranks.mesh, mp_policy=policy)
 
 

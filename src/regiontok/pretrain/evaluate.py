@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from torch.nn.functional import normalize
 
 from regiontok.measures.knn import LabelledRegions, region_knn
 from regiontok.measures.smoothness import smoothness_metrics
-from regiontok.pretrain.batches import ANY_CLASS, Batch
-from regiontok.rice.region_attention import RegionTransformer, Visible
+from regiontok.pretrain.batches import ANY_CLASS, Batch, CollateViews
+from regiontok.rice.region_attention import RegionTransformer
+from regiontok.rice.visible import Visible
 from regiontok.shards.sources import ShardSource
 from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import LabelSpace, View, ViewSettings
@@ -45,12 +46,12 @@ class HeldOutImage:
     Attributes:
         view: the image and its regions, some of them several times.
         labels: `[k]` label of each region once, -1 for none.
-        shares: `[k h w]` share of each patch that a region covers.
+        visible: `[1 k n]`, the patches of each region once.
     """
 
     view: View
     labels: Int[np.ndarray, "k"]
-    shares: Float[np.ndarray, "k h w"]
+    visible: Visible
 
 
 def load_held_out(
@@ -74,9 +75,12 @@ def load_held_out(
     images = []
     for position in range(min(most, views.order.samples)):
         view = views[position]
-        assert view.shares is not None
         _, first_rows = np.unique(view.regions, return_index=True)
-        images.append(HeldOutImage(view, view.labels[first_rows, 0], view.shares[first_rows]))
+        batch = CollateViews((), patch)([view])
+        visible = replace(
+            batch.visible, mask=batch.visible.mask[:, first_rows], counts=(len(first_rows),)
+        )
+        images.append(HeldOutImage(view, view.labels[first_rows, 0], visible))
     return images
 
 
@@ -146,6 +150,6 @@ def _passes(images: Sequence[HeldOutImage]) -> Iterator[tuple[int, Batch]]:
     for first in range(0, len(images), PER_PASS):
         chunk = images[first : first + PER_PASS]
         pixels = torch.from_numpy(np.stack([image.view.pixels for image in chunk]))
-        visible = Visible.from_masks([torch.from_numpy(image.shares.copy()) for image in chunk])
+        visible = Visible.joined([image.visible for image in chunk])
         names = tuple(image.view.shard for image in chunk)
         yield first, Batch(pixels.permute(0, 3, 1, 2), visible, {}, names)

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from regiontok.pretrain.batches import Batch
 from regiontok.pretrain.build import Learner
-from regiontok.rice.classes import DiscriminationLoss
+from regiontok.rice.class_head import DiscriminationLoss
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -42,18 +42,22 @@ def compute_gradients(
         device: the device of this rank.
         in_bfloat16: whether products are computed in bfloat16.
     """
-    labels = {name: values.flatten(0, 1).to(device) for name, values in batch.labels.items()}
+    labels, excluded = (
+        {name: values.flatten(0, 1).to(device) for name, values in tables.items()}
+        for tables in (batch.labels, batch.excluded)
+    )
     size = per_pass or len(batch)
     passes = [batch.select(slice(first, first + size)) for first in range(0, len(batch), size)]
     in_bfloat16 = in_bfloat16 and not learner.is_sharded  # FSDP2 casts by itself
     if len(passes) == 1:
-        result = learner.centres(embed(learner.model, batch, device, in_bfloat16), labels, step)
+        regions = embed(learner.model, batch, device, in_bfloat16)
+        result = learner.centres(regions, labels, step, excluded)
         result.loss.backward()
         return result
     with torch.no_grad():
         embedded = [embed(learner.transformer, images, device, in_bfloat16) for images in passes]
     regions = torch.cat(embedded).requires_grad_()
-    result = learner.centres(regions, labels, step)
+    result = learner.centres(regions, labels, step, excluded)
     result.loss.backward()
     assert regions.grad is not None
     gradients = regions.grad.split([len(rows) for rows in embedded])

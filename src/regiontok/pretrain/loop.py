@@ -28,7 +28,7 @@ from regiontok.pretrain.plan import image_operations
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.schedule import Timeline
 from regiontok.rice import export
-from regiontok.rice.classes import DiscriminationLoss
+from regiontok.rice.class_head import DiscriminationLoss
 from regiontok.runs.errors import RunStopped
 from regiontok.runs.folder import recent_loss
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage

@@ -45,7 +45,7 @@ from typing import Any
 
 import torch
 
-from regiontok.pretrain.build import class_heads, vit_config
+from regiontok.pretrain.build import class_heads, region_layer, vit_config
 from regiontok.pretrain.schedule import Timeline
 from regiontok.rice.negatives import Negatives
 from regiontok.rice.region_attention import RegionTransformer
@@ -116,9 +116,7 @@ def plan_stages(
     """
     Timeline(table.stage)
     with torch.device("meta"):
-        transformer = RegionTransformer(
-            ViT(vit_config(table)), table.model.region_layers, table.model.query
-        )
+        transformer = RegionTransformer(ViT(vit_config(table)), region_layer(table))
     parameters = sum(parameter.numel() for parameter in transformer.parameters())
     return [
         _plan_stage(
@@ -196,15 +194,19 @@ def image_operations(
     """
     h, w = config.grid(stage.sides)
     n, d, f, depth = h * w, config.width, config.mlp, config.depth
-    layers = table.model.region_layers
+    layer = region_layer(table)
+    depth += layer.layers if layer.form == "blocks" else 0
+    p = layer.projection or d
     patches = 2 * n * 3 * config.patch**2 * d
     blocks = depth * (n + 1) * (8 * d * d + 4 * d * f) + depth * 4 * (n + 1) ** 2 * d
-    rows = layers * table.regions * (4 * d * d + 4 * d * f + 4 * n * d)
+    attention = 4 * n * d
+    row = layer.layers * (4 * d * d + 4 * d * f + attention) or attention
+    rows = table.regions * (row + 2 * d * layer.projection)
     forward = patches + blocks + rows
     if passes == 1:
         return float(forward)
     classes = sum(
-        8 * table.regions * drawn_share(table, stage, head.classes) * head.classes * d
+        8 * table.regions * drawn_share(table, stage, head.classes) * head.classes * p
         for head in class_heads(table)
     )
     again = blocks + rows if table.checkpointing else 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.pretrain.batches import source_folder
-from regiontok.pretrain.build import build_learner, class_heads, vit_config
+from regiontok.pretrain.build import build_learner, class_heads, region_layer, vit_config
 from regiontok.pretrain.checkpoint import Checkpoints
 from regiontok.pretrain.folder import PretrainFolder
 from regiontok.pretrain.loop import Loop
@@ -132,8 +132,7 @@ def _shapes(table: Pretrain) -> dict[str, Any]:
     """What must be the same for a checkpoint to fit."""
     return {
         "vit": asdict(vit_config(table)),
-        "region_layers": table.model.region_layers,
-        "query": table.model.query,
+        "region": asdict(region_layer(table)),
         **{f"classes of {head.name}": head.classes for head in class_heads(table)},
     }
 

@@ -12,7 +12,6 @@ rounding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,91 +21,14 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
-from regiontok.rice.discriminate import Discriminate, RankShare
+from regiontok.rice.class_head import ClassHead, DiscriminationLoss, HeadReport, RowGradient
+from regiontok.rice.discriminate import Discriminate
 from regiontok.rice.initial_centres import centred, random_centres
-from regiontok.rice.loss import RegionLoss
-from regiontok.rice.negatives import Negatives
-from regiontok.rice.ranks import gathered, sharded
+from regiontok.rice.rank_share import RankShare
+from regiontok.rice.ranks import gathered, largest, sharded
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-
-
-@dataclass(frozen=True)
-class ClassHead:
-    """One set of classes: objects (one label a region) or OCR tokens (several labels).
-
-    Attributes:
-        name: an identifier; it names the centres in checkpoints.
-        classes: number of classes, K.
-        loss: how cosines become the loss of a region.
-        negatives: which centres are negatives in a step.
-        weight: weight of this head's mean loss in the sum over heads.
-
-    Raises:
-        ValueError: If the name is no identifier, or there is no class.
-    """
-
-    name: str
-    classes: int
-    loss: RegionLoss = field(default_factory=RegionLoss)
-    negatives: Negatives = field(default_factory=Negatives)
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise ValueError(f"a head's name is an identifier such as 'object', got {self.name!r}")
-        if self.classes < 1:
-            raise ValueError(f"head {self.name!r} needs at least one class, got {self.classes}")
-
-
-@dataclass(frozen=True, eq=False)
-class RowGradient:
-    """The gradient of a rank's centres, for those rows that a step has touched.
-
-    Attributes:
-        rows: `[r]`, counted from the rank's first row, in any order, none twice.
-        values: `[r d]`, the gradient of each.
-    """
-
-    rows: Int[Tensor, "r"]
-    values: Float[Tensor, "r d"]
-
-    def __add__(self, other: RowGradient) -> RowGradient:
-        rows, place = torch.cat([self.rows, other.rows]).unique(return_inverse=True)
-        values = self.values.new_zeros(len(rows), self.values.shape[1])
-        values.index_add_(0, place, torch.cat([self.values, other.values]))
-        return RowGradient(rows, values)
-
-
-@dataclass(frozen=True, eq=False)
-class HeadReport:
-    """What one head did in a step, over all ranks.
-
-    Attributes:
-        loss: mean over the head's regions, without weight and gradient; 0 without regions.
-        regions: number of regions that have a label of this head.
-        rho: the effective rate: distinct classes used as negatives, over K.
-        positive: mean cosine of regions with their positives, before the margin.
-    """
-
-    loss: Tensor
-    regions: int
-    rho: Tensor
-    positive: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class DiscriminationLoss:
-    """The result of a step.
-
-    Attributes:
-        loss: the weighted sum over heads, to call backward on; the same on every rank.
-        heads: the report of each head, by name.
-    """
-
-    loss: Tensor
-    heads: dict[str, HeadReport]
 
 
 class ClassCentres(nn.Module):
@@ -220,7 +142,11 @@ class ClassCentres(nn.Module):
         self.local(name).copy_(centred(centroids)[start:stop])
 
     def forward(
-        self, regions: Float[Tensor, "n d"], labels: Mapping[str, Int[Tensor, "n m"]], step: int
+        self,
+        regions: Float[Tensor, "n d"],
+        labels: Mapping[str, Int[Tensor, "n m"]],
+        step: int,
+        excluded: Mapping[str, Int[Tensor, "n e"]] | None = None,
     ) -> DiscriminationLoss:
         """The loss of a batch.
 
@@ -230,24 +156,32 @@ class ClassCentres(nn.Module):
                 that comes twice counts once); every rank brings as many a region. A region without
                 any label takes no part in that head.
             step: step of the training; with the seed it decides which negatives are drawn.
+            excluded: for some heads classes that are no negatives of a region beside its labels,
+                -1 for none: the other tokens of a text of which M are labels. Ranks may bring
+                tables of different widths.
 
         Raises:
             ValueError: If shapes do not fit, heads are missing or unknown, or labels lie outside
                 the classes.
         """
-        labels_by_head = self._gathered_labels(regions, labels)
+        tables = self._tables(regions, labels, excluded or {})
+        labels_by_head, excluded_by_head = tables[::2], tables[1::2]
         shares = [
             RankShare.of(
                 centres=self.local(head.name),
                 start=self.span(head.name)[0],
                 labels=head_labels,
+                excluded=head_excluded,
                 negatives=head.negatives,
                 step=step,
                 name=head.name,
                 scale=head.loss.scale,
+                filter=head.loss.filter,
                 products=self.products,
             )
-            for head, head_labels in zip(self.heads, labels_by_head, strict=True)
+            for head, head_labels, head_excluded in zip(
+                self.heads, labels_by_head, excluded_by_head, strict=True
+            )
         ]
         unit = F.normalize(regions.to(self.local(self.heads[0].name).dtype), dim=1)
         *results, counts = Discriminate.apply(
@@ -267,32 +201,45 @@ class ClassCentres(nn.Module):
             )
         return DiscriminationLoss(loss, reports)
 
-    def _gathered_labels(
-        self, regions: Float[Tensor, "n d"], labels: Mapping[str, Int[Tensor, "n m"]]
+    def _tables(
+        self,
+        regions: Float[Tensor, "n d"],
+        labels: Mapping[str, Int[Tensor, "n m"]],
+        excluded: Mapping[str, Int[Tensor, "n e"]],
     ) -> list[Int[Tensor, "N m"]]:
-        """The labels of all ranks, by head; a label that repeats in a region is -1.
+        """For each head the labels of all ranks, and then what regions exclude.
 
-        They are checked after gathering, so that all ranks raise alike.
+        A label that repeats in a region is -1. Labels are checked after gathering, so that all
+        ranks raise alike.
         """
         if regions.ndim != 2 or regions.shape[1] != self.width:
             raise ValueError(f"regions are [n {self.width}], got {list(regions.shape)}")
-        if set(labels) != {head.name for head in self.heads}:
-            raise ValueError(
-                f"labels are for {sorted(labels)}, heads are "
-                f"{sorted(head.name for head in self.heads)}"
-            )
-        local = [labels[head.name].long().view(len(labels[head.name]), -1) for head in self.heads]
-        for head, head_labels in zip(self.heads, local, strict=True):
-            if len(head_labels) != len(regions):
+        names = sorted(head.name for head in self.heads)
+        if sorted(labels) != names or not set(excluded) <= set(names):
+            raise ValueError(f"labels are for {sorted({*labels, *excluded})}, heads are {names}")
+        none = torch.full((len(regions), 0), -1)
+        local = [
+            table.long().view(len(table), -1).to(regions.device)
+            for head in self.heads
+            for table in (labels[head.name], excluded.get(head.name, none))
+        ]
+        for number, table in enumerate(local):
+            if len(table) != len(regions):
                 raise ValueError(
-                    f"head {head.name!r}: labels of {len(head_labels)} regions for "
+                    f"head {self.heads[number // 2].name!r}: labels of {len(table)} regions for "
                     f"{len(regions)} regions"
                 )
-        whole = gathered(torch.cat(local, dim=1).to(regions.device), self.mesh)
-        by_head = whole.split([head_labels.shape[1] for head_labels in local], dim=1)
+        widths = [table.shape[1] for table in local]
+        if excluded:  # as wide as the longest text of any rank
+            widths = largest(torch.tensor(widths, device=regions.device), self.mesh).tolist()
+        filled = [
+            F.pad(table, (0, width - table.shape[1]), value=-1)
+            for table, width in zip(local, widths, strict=True)
+        ]
+        gathered_tables = gathered(torch.cat(filled, dim=1), self.mesh).split(widths, dim=1)
         return [
-            _distinct(head_labels, head)
-            for head, head_labels in zip(self.heads, by_head, strict=True)
+            _distinct(table, self.heads[number // 2])
+            for number, table in enumerate(gathered_tables)
         ]
 
     def _add_gradient(self, shares: list[RankShare], index: int, values: Tensor) -> None:

@@ -7,14 +7,16 @@ After: RICE's released weights (`DeepGlint-AI/rice-vit-large-patch14-560`), whic
 as `MLCDVisionModel`; keys with and without `vision_model.` in front, `model_type` `mlcd` or
 `mlcd_vision_model`.
 Differs: nothing known. What a region transformer has beyond a ViT is in the same files
-(`region_layers` in config.json, and for a learned query the tensor `region_query`), where
-transformers passes it over: as a plain encoder it needs neither.
+(`region_layer` in config.json, and the tensors `region_projection` and `region_query`), where
+transformers passes it over: as a plain encoder it needs none of it. Region blocks of their own
+(`region = "blocks"`) are left out.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from regiontok.rice.region_attention import Query, RegionTransformer
+from regiontok.rice.region_attention import RegionLayer, RegionTransformer
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.system.checkpoint import checkpoint_tensors, locate, read_json
 from regiontok.system.files import replacing
@@ -32,6 +34,8 @@ from regiontok.system.weights import WEIGHTS
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's: the family's pixels are normalised by them
 STD = (0.26862954, 0.26130258, 0.27577711)
 QUERY = "region_query"
+PROJECTION = "region_projection"
+LAYER = "region_layer"  # in config.json: the fields of `RegionLayer`
 # What our names begin with -> MLCD's, whose `pre_layrnorm` is spelt so.
 _BEGINNINGS = {
     "patches.": "embeddings.patch_embedding.",
@@ -52,6 +56,7 @@ _INSIDES = {
     ".mlp.up.": ".mlp.fc1.",
     ".mlp.down.": ".mlp.fc2.",
 }
+_REGION_KEYS = {"query": QUERY, "projection": PROJECTION}
 _CONSTANTS = ("vision_rotary_embedding.", "embeddings.position_ids")  # of older files; no weights
 # Fields of `ViTConfig` -> those of config.json.
 _FIELDS = {
@@ -74,44 +79,33 @@ def load(model: str | Path, *, dtype: torch.dtype | None = None) -> ViT:
         ValueError: If it is no MLCD, or differs from its config.json: weights are missing, unknown
             or of another shape.
     """
-    return load_regions(model, dtype=dtype, layers=0, query="cls").vit
+    return load_regions(model, RegionLayer(), dtype=dtype).vit
 
 
 def load_regions(
-    model: str | Path,
-    *,
-    layers: int | None = None,
-    query: Query | None = None,
-    dtype: torch.dtype | None = None,
+    model: str | Path, layer: RegionLayer | None = None, *, dtype: torch.dtype | None = None
 ) -> RegionTransformer:
     """The region transformer of a folder or hub name.
 
     Args:
         model: folder or hub name.
-        layers: number of region layers. Released weights do not say how many they had, so they need
-            it; None takes that of config.json.
-        query: what a region's row starts from; None takes that of config.json, or "cls".
+        layer: how regions become rows; None takes what config.json says. Where that says nothing,
+            as released weights do, regions are pooled.
         dtype: type of the weights; None takes that of the file.
 
     Raises:
-        ValueError: If `load` would raise, or `layers` is neither given nor in config.json.
+        ValueError: If `load` would raise, or the file lacks a weight of the region layer: those of
+            "blocks" are not exported.
     """
     folder = locate(str(model))
     fields = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     config = read_config(fields, str(model))
-    if layers is None:
-        layers = fields.get("region_layers")
-    if layers is None:
-        raise ValueError(
-            f"{model}: config.json does not say how many region layers there are; give layers=, "
-            "1 say"
-        )
     weights = {
         key.removeprefix("vision_model."): value
         for key, value in checkpoint_tensors(folder).items()
     }
     with torch.device("meta"):
-        transformer = RegionTransformer(ViT(config), int(layers), query or fields.get(QUERY, "cls"))
+        transformer = RegionTransformer(ViT(config), layer or _read_layer(fields))
     state = _state_of(transformer, weights, str(model))
     # Copies: a mapped file's tensors lie at any address, and products of unaligned weights differ
     # in their last bits.
@@ -128,11 +122,13 @@ def save(model: ViT | RegionTransformer, folder: str | Path) -> Path:
     vit = model.vit if isinstance(model, RegionTransformer) else model
     weights = {mlcd_key(key): _mlcd_shape(key, value) for key, value in vit.state_dict().items()}
     config = write_config(vit.config, vit.cls.dtype)
-    if isinstance(model, RegionTransformer):
-        config["region_layers"] = model.layers
-        config[QUERY] = "cls" if model.query is None else "learned"
-        if model.query is not None:
-            weights[QUERY] = model.query.detach()
+    if isinstance(model, RegionTransformer) and model.layer.form != "blocks":
+        config[LAYER] = asdict(model.layer)
+        weights |= {
+            key: value.detach()
+            for key, value in ((QUERY, model.query), (PROJECTION, model.projection))
+            if value is not None
+        }
     weights = {key: value.cpu().contiguous() for key, value in weights.items()}
     files = {"config.json": config, "preprocessor_config.json": _processor(vit.config)}
     folder = Path(folder)
@@ -203,6 +199,15 @@ def read_config(fields: Mapping[str, Any], model: str = "config.json") -> ViTCon
     return ViTConfig(**shape, theta=float(rope.get("rope_theta", 10_000.0)))
 
 
+def _read_layer(fields: Mapping[str, Any]) -> RegionLayer:
+    """The region layer of a config.json; earlier versions wrote the last blocks' number alone."""
+    if LAYER in fields:
+        return RegionLayer(**fields[LAYER])
+    if layers := fields.get("region_layers"):
+        return RegionLayer(form="shared", layers=layers, query=fields.get(QUERY, "cls"))
+    return RegionLayer()
+
+
 def _square(value: int | list[int], name: str) -> int:
     """The side of a square that is written as one number, or as one for each side."""
     sides = {value} if isinstance(value, int) else set(value)
@@ -219,7 +224,7 @@ def _state_of(
     missing, used = [], set()
     for key, empty in transformer.state_dict().items():
         ours = key.removeprefix("vit.")
-        theirs = QUERY if key == "query" else mlcd_key(ours)
+        theirs = _REGION_KEYS.get(key) or (mlcd_key(ours) if key.startswith("vit.") else key)
         if theirs not in weights:
             missing.append(theirs)
             continue
@@ -234,7 +239,7 @@ def _state_of(
             )
         state[key] = value
     unknown = {
-        key for key in weights.keys() - used if not key.startswith(_CONSTANTS) and key != QUERY
+        key for key in weights.keys() - used - {QUERY, PROJECTION} if not key.startswith(_CONSTANTS)
     }
     refuse_missing(missing, unknown, transformer, model)
     if unknown:

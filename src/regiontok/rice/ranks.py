@@ -42,6 +42,13 @@ def summed(values: Tensor, mesh: DeviceMesh | None) -> Tensor:
     return values
 
 
+def largest(values: Tensor, mesh: DeviceMesh | None) -> Tensor:
+    """The largest of the values of all ranks, each by itself, in place."""
+    if mesh is not None:
+        dist.all_reduce(values, dist.ReduceOp.MAX, group=mesh.get_group())
+    return values
+
+
 def scattered(values: Float[Tensor, "N d"], mesh: DeviceMesh | None) -> Float[Tensor, "n d"]:
     """This rank's part of the sum over all ranks, in the order in which `gathered` lays them."""
     if mesh is None:

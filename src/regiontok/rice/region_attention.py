@@ -2,12 +2,18 @@
 
 All regions of a batch go through in one pass.
 
-After: RICE, section 3.2, eq. 2 and figure 3 (row R4). The text leaves open which of two things a
-Region Transformer layer is, so both are here:
+After: RICE, section 3.2, eq. 2 and figure 3 (row R4), and the region branch of the authors' code
+(OneVision-Encoder, `model_factory/vit_rice.py`). Text and code differ, so `REGION_FORMS` has both:
 
-- `layers=L`: the last L blocks run on patches and N region rows (the text: "standard Transformer
-  layers, then Region Transformer layers"; how many is not said).
-- `layers=0`: parameter-free attention pooling by the CLS query after the last block.
+- `pool`, the code, and the default: all blocks are plain. Behind the last norm one attention
+  without parameters: the image's CLS asks, unrotated, and the patches are keys and values, both
+  turned by their 2-D positions; heads are those of the encoder.
+- `blocks`, the text ("standard Transformer layers, then Region Transformer layers"): L blocks of
+  their own on top of the encoder run on patches and region rows. They are no part of the exported
+  encoder.
+- `shared`: the last L blocks of the encoder itself also run region rows. The patch tokens that the
+  encoder exports then get no gradient from the last of them: they are better region rows, and
+  worse patches (docs/measurements/pretrain.md).
 
 Keys: "The Key and Value matrices include all tokens of the original image", so a region row sees
 the patches of its region, and neither itself, nor other rows, nor CLS, which lies in no region.
@@ -15,10 +21,8 @@ Image tokens see all image tokens, and no row.
 Query: a row starts as a copy of the CLS state in front of the first region layer and turns by CLS's
 rotary row, so that a trained encoder needs no weight that a plain ViT has not; `query="learned"`
 starts from a parameter instead.
-Visible patches: a patch is in a box if its centre is, and in a mask if at least half of it is
-covered. A box too small for that keeps the patch under its centre (which a larger box contains in
-any case; one that is thin in one direction only, the line of patches under its middle), and a mask
-the patch that it covers most.
+Projection: a matrix without bias behind region rows, into whose space the class centres lie (in the
+authors' code to 1,024 channels for B and L).
 Differs: the image is never repeated N times ("batch size scales with N"): the numbers and gradients
 are the same (tested). A region layer costs 1.05 of a plain one, the repeated form 11 (24 x 24
 patches, N = 10, d = 768, one core: `bench/rice_regions.py`).
@@ -26,147 +30,58 @@ patches, N = 10, d = 768, one core: `bench/rice_regions.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regiontok.core.grid import PatchGrid
-from regiontok.core.regions import Regions
-from regiontok.rice.vit import ViT
+from regiontok.rice.visible import Visible
+from regiontok.rice.vit import Block, Rotary, ViT, draw_block_weights, rotate
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Float
 
 Query = Literal["cls", "learned"]
+RegionForm = Literal["pool", "blocks", "shared"]
+REGION_FORMS: tuple[str, ...] = get_args(RegionForm)
 
 
-@dataclass(frozen=True, eq=False)
-class Visible:
-    """Which patches each region of a batch sees: the visibility mask.
+@dataclass(frozen=True, kw_only=True)
+class RegionLayer:
+    """How regions become rows.
 
     Attributes:
-        mask: `[b r n]`, where r is the largest number of regions of an image; every row sees a
-            patch, and rows that stand for no region see all.
-        counts: number of regions of each image; their rows come first.
-        grid: (h, w), h * w = n.
+        form: "pool", "blocks" or "shared"; see the module.
+        layers: L, number of region layers of "blocks" and "shared"; 0 for "pool".
+        query: what a row of "blocks" and "shared" starts from: "cls", the state of CLS, or
+            "learned", a parameter.
+        projection: width behind the projection; 0 projects nothing.
 
-    >>> boxes = torch.tensor([[0.0, 0.0, 2.0, 1.0], [2.2, 1.2, 2.4, 1.4]])
-    >>> visible = Visible.from_boxes([boxes, torch.zeros(0, 4)], grid=(2, 3))
-    >>> visible.mask[0].int().tolist(), visible.counts
-    ([[1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], (2, 0))
+    Raises:
+        ValueError: If the form or query is unknown, or the layers do not go with the form.
     """
 
-    mask: Bool[Tensor, "b r n"]
-    counts: tuple[int, ...]
-    grid: tuple[int, int]
+    form: RegionForm = "pool"
+    layers: int = 0
+    query: Query = "cls"
+    projection: int = 0
 
-    @classmethod
-    def from_boxes(
-        cls, boxes: Sequence[Float[Tensor, "k 4"]] | Float[Tensor, "b k 4"], grid: tuple[int, int]
-    ) -> Visible:
-        """From the boxes `[k 4]` of each image, xyxy in patches.
-
-        That is pixels of the canvas divided by the patch's side.
-
-        Raises:
-            ValueError: If a box has no area, or lies wholly outside the grid.
-        """
-        return cls._padded(
-            [_patches_in_boxes(image, of_image, grid) for image, of_image in enumerate(boxes)], grid
-        )
-
-    @classmethod
-    def from_masks(
-        cls,
-        masks: Sequence[Bool[Tensor, "k h w"] | Float[Tensor, "k h w"]],
-        share: float = 0.5,
-    ) -> Visible:
-        """From the masks of each image on the grid.
-
-        Args:
-            masks: bool, or the share of each patch that a mask covers (`Frame.to_grid`).
-            share: share of a patch that a mask must cover.
-
-        Raises:
-            ValueError: If there is no image, grids differ, or a mask covers nothing.
-        """
-        if not len(masks):
-            raise ValueError("expected the masks [k h w] of at least one image")
-        grid = (masks[0].shape[-2], masks[0].shape[-1])
-        rows = []
-        for image, of_image in enumerate(masks):
-            if of_image.ndim != 3 or tuple(of_image.shape[1:]) != grid:
-                raise ValueError(
-                    f"expected masks [k {grid[0]} {grid[1]}] of every image, got "
-                    f"{list(of_image.shape)}"
-                )
-            covered = of_image.flatten(1).to(torch.promote_types(of_image.dtype, torch.float32))
-            if not len(covered):
-                rows.append(covered >= share)
-                continue
-            empty = (covered.amax(1) <= 0).nonzero()[:, 0].tolist()
-            if empty:
-                raise ValueError(
-                    f"image {image}: mask {empty[0]} covers nothing of the grid; drop regions that "
-                    "lie outside the crop"
-                )
-            enough = covered >= share
-            best_patch = F.one_hot(covered.argmax(1), covered.shape[1]).bool()
-            rows.append(torch.where(enough.any(1, keepdim=True), enough, best_patch))
-        return cls._padded(rows, grid)
-
-    @classmethod
-    def from_regions(cls, regions: Sequence[Regions]) -> Visible:
-        """From the regions of each image, all on one grid."""
-        return cls.from_masks([of_image.masks for of_image in regions])
-
-    @classmethod
-    def _padded(cls, rows: Sequence[Bool[Tensor, "k n"]], grid: tuple[int, int]) -> Visible:
-        if not rows:
-            raise ValueError("expected the regions of at least one image")
-        mask = nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=True)
-        return cls(mask, tuple(map(len, rows)), grid)
-
-    def flat(self, rows: Float[Tensor, "b r d"]) -> Float[Tensor, "k d"]:
-        """The rows that stand for a region, image after image."""
-        if min(self.counts) == rows.shape[1]:
-            return rows.flatten(0, 1)
-        return torch.cat([row[:count] for row, count in zip(rows, self.counts, strict=True)])
-
-    def to(self, device: torch.device | str) -> Visible:
-        """The same on another device."""
-        return replace(self, mask=self.mask.to(device, non_blocking=True))
-
-
-def _patches_in_boxes(
-    image: int, boxes: Float[Tensor, "k 4"], grid: tuple[int, int]
-) -> Bool[Tensor, "k n"]:
-    """The patches that each box of an image contains."""
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"expected boxes [k 4] as xyxy in patches, got {list(boxes.shape)}")
-    h, w = grid
-    bounds = torch.tensor([w, h, w, h], dtype=boxes.dtype, device=boxes.device)
-    clipped = boxes.clamp(min=0).minimum(bounds)
-    lower, upper = clipped[:, :2], clipped[:, 2:]
-    empty = (~(lower < upper).all(-1)).nonzero()[:, 0].tolist()
-    if empty:
-        raise ValueError(
-            f"image {image}: box {boxes[empty[0]].tolist()} covers nothing of the {h} x {w} grid "
-            "(xyxy, in patches); drop regions that lie outside the crop"
-        )
-    inside = []
-    for axis, side in ((1, h), (0, w)):
-        middle = ((lower[:, axis] + upper[:, axis]) / 2).long().clamp(max=side - 1)
-        index = torch.arange(side, device=boxes.device)
-        holds_centre = (index + 0.5 >= lower[:, axis, None]) & (index + 0.5 <= upper[:, axis, None])
-        # By axis: a box that is thin one way and long the other keeps a whole line of patches.
-        inside.append(holds_centre | (index == middle[:, None]))
-    in_rows, in_columns = inside
-    return (in_rows[:, :, None] & in_columns[:, None, :]).flatten(1)
+    def __post_init__(self) -> None:
+        if self.form not in REGION_FORMS:
+            raise ValueError(f"region is one of {', '.join(REGION_FORMS)}, got {self.form!r}")
+        if self.query not in ("cls", "learned"):
+            raise ValueError(f"query must be 'cls' or 'learned', got {self.query!r}")
+        if self.form == "pool" and (self.layers or self.query == "learned"):
+            raise ValueError(
+                "region = 'pool' has no region layers and asks by CLS; region_layers and a learned "
+                "query belong to 'blocks' and 'shared'"
+            )
+        if self.form != "pool" and self.layers < 1:
+            raise ValueError(f"region = {self.form!r} needs region_layers of 1 or more")
+        if self.projection < 0:
+            raise ValueError(f"a projection has a width, or 0 for none; got {self.projection}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,107 +90,87 @@ class RegionFeatures:
 
     Attributes:
         tokens: `[b 1+n d]`, CLS first, as the plain ViT gives them.
-        regions: `[k d]`, through the last norm, image after image; no row without regions.
+        regions: `[k p]`, through the last norm and the projection (without one p = d), image after
+            image; no row without regions.
     """
 
     tokens: Float[Tensor, "b t d"]
-    regions: Float[Tensor, "k d"]
+    regions: Float[Tensor, "k p"]
 
 
-class RegionPool(nn.Module):
-    """Attention pooling without parameters (eq. 2): softmax(q K^T / sqrt(d) + mask) K.
+def pool_regions(
+    tokens: Float[Tensor, "b t d"], rotary: Rotary, visible: Visible, heads: int
+) -> Float[Tensor, "b r d"]:
+    """Pool the patches of each region by the first token: attention without parameters.
 
-    K are the patches of the image, of which a region sees its own, and q is the image's CLS.
+    With q the first token and x_i the patches of a region, each turned by its position, a head
+    gives sum_i softmax_i(q x_i / sqrt(e)) x_i. Rows beyond an image's `counts` stand for no region.
+
+    Args:
+        tokens: the image's tokens, CLS first, behind the last norm.
+        rotary: cosines and sines of their angles.
+        visible: the patches of each region.
+        heads: number of heads.
     """
-
-    def forward(self, tokens: Float[Tensor, "b t d"], visible: Visible) -> Float[Tensor, "b r d"]:
-        """Pool the patches of each region by the first token.
-
-        Rows beyond an image's `counts` stand for no region.
-        """
-        _check(visible, len(tokens), tokens.shape[1] - 1, tokens.device)
-        patches = tokens[:, None, 1:]
-        query = tokens[:, None, :1].expand(-1, -1, visible.mask.shape[1], -1)
-        pooled = F.scaled_dot_product_attention(
-            query, patches, patches, attn_mask=visible.mask[:, None]
-        )
-        return pooled[:, 0]
-
-    def of_grids(
-        self, grids: Sequence[PatchGrid], regions: Sequence[Regions]
-    ) -> list[Float[Tensor, "k d"]]:
-        """Region features of any frozen encoder's grids, of whatever sizes.
-
-        The query is the first summary token.
-
-        Raises:
-            ValueError: If the encoder has no CLS or summary token, or regions lie on another grid.
-        """
-        pooled = []
-        for grid, of_view in zip(grids, regions, strict=True):
-            if grid.prefix is None or not grid.summaries:
-                raise ValueError(
-                    "RegionPool asks by the CLS token, and this encoder has none; pool by `mean` "
-                    "instead"
-                )
-            tokens = torch.cat([grid.prefix[:1], grid.pooled.flatten(0, -2)])
-            if not len(of_view):
-                pooled.append(tokens[:0])
-                continue
-            if of_view.grid != grid.grid:
-                raise ValueError(f"regions on the grid {of_view.grid}, features on {grid.grid}")
-            mask = of_view.masks.flatten(1)[None].to(tokens.device)
-            visible = Visible(mask, (len(of_view),), (1, mask.shape[2]))
-            pooled.append(self(tokens[None], visible)[0])
-        return pooled
+    split: Tensor = tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
+    patches = rotate(split[:, :, 1:], (rotary[0][1:], rotary[1][1:]))
+    query = split[:, :, :1].expand(-1, -1, visible.mask.shape[1], -1)
+    pooled = F.scaled_dot_product_attention(
+        query, patches, patches, attn_mask=visible.mask[:, None]
+    )
+    return pooled.transpose(1, 2).flatten(2)
 
 
 class RegionTransformer(nn.Module):
-    """A ViT whose last `layers` blocks also run region rows.
-
-    Without regions it is the plain ViT, to the last bit.
+    """A ViT that also gives region rows; without regions it is the plain ViT, to the last bit.
 
     Args:
         vit: the vision transformer.
-        layers: number of blocks that run region rows; 0 pools by attention after the last one.
-        query: what a row starts from: "cls", the state of CLS, or "learned", a parameter.
-        seed: seed of a learned query.
+        layer: how regions become rows.
+        seed: seed of the weights that the ViT has not.
 
     Raises:
-        ValueError: If the ViT has fewer blocks, the query is another one, or a learned query comes
-            without a region layer.
+        ValueError: If `shared` wants more blocks than the ViT has.
 
     >>> from regiontok.rice.vit import ViTConfig
-    >>> model = RegionTransformer(ViT(ViTConfig.named("mini")), layers=2)
+    >>> model = RegionTransformer(ViT(ViTConfig.named("mini")), RegionLayer(projection=48))
     >>> first, second = [[0.0, 0.0, 4.0, 4.0]], [[1.0, 0.0, 3.0, 2.0], [0.0, 0.0, 8.0, 4.0]]
     >>> visible = Visible.from_boxes([torch.tensor(first), torch.tensor(second)], grid=(4, 8))
     >>> features = model(torch.zeros(2, 3, 32, 64), visible)
     >>> features.tokens.shape, features.regions.shape
-    (torch.Size([2, 33, 64]), torch.Size([3, 64]))
+    (torch.Size([2, 33, 64]), torch.Size([3, 48]))
     """
 
     query: nn.Parameter | None
+    projection: nn.Parameter | None
 
-    def __init__(self, vit: ViT, layers: int = 1, query: Query = "cls", seed: int = 0) -> None:
+    def __init__(self, vit: ViT, layer: RegionLayer | None = None, seed: int = 0) -> None:
         super().__init__()
-        if not 0 <= layers <= vit.config.depth:
+        layer = layer or RegionLayer()
+        if layer.form == "shared" and layer.layers > vit.config.depth:
             raise ValueError(
-                "region layers must be 0 (attention pooling after the last block) to "
-                f"{vit.config.depth}, got {layers}"
+                f"region = 'shared' takes 1 to {vit.config.depth} of the encoder's blocks, got "
+                f"{layer.layers}"
             )
-        if query not in ("cls", "learned"):
-            raise ValueError(f"query must be 'cls' or 'learned', got {query!r}")
-        if query == "learned" and not layers:
-            raise ValueError(
-                "a learned query needs a region layer: attention pooling (layers=0) asks by CLS"
-            )
-        self.vit, self.layers, self.pool = vit, layers, RegionPool()
+        self.vit, self.layer = vit, layer
+        self.region_blocks = _drawn_blocks(vit, layer, seed)
         self.register_parameter("query", None)
-        if query == "learned":
-            self.query = nn.Parameter(torch.empty_like(vit.cls))
-            if not self.query.is_meta:
-                generator = torch.Generator(self.query.device).manual_seed(seed)
-                nn.init.normal_(self.query, 0, vit.config.width**-0.5, generator=generator)
+        self.register_parameter("projection", None)
+        if layer.query == "learned":
+            self.query = _drawn(vit.cls, (vit.config.width,), seed)
+        if layer.projection:
+            shape = (vit.config.width, layer.projection)
+            self.projection = _drawn(vit.cls, shape, seed + 1)
+
+    @property
+    def width(self) -> int:
+        """The width of a region's row."""
+        return self.layer.projection or self.vit.config.width
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of the encoder and those on top of it."""
+        return [*self.vit.blocks, *self.region_blocks]
 
     def forward(
         self, pixels: Float[Tensor, "b 3 H W"], visible: Visible | None = None
@@ -285,42 +180,60 @@ class RegionTransformer(nn.Module):
         Raises:
             ValueError: If the regions are of another batch, grid or device than the pixels.
         """
-        vit = self.vit
+        vit, layer = self.vit, self.layer
         x, rotary = vit.embed(pixels)
-        if visible is None or not visible.mask.shape[1]:
-            for block in vit.blocks:
-                x, _ = vit.run_block(block, x, rotary)
-            return RegionFeatures(x, vit.norm_out(x[0, :0]))
-        grid = vit.config.grid((pixels.shape[2], pixels.shape[3]))
-        _check(visible, len(x), x.shape[1] - 1, x.device, grid)
-        rows: Tensor | None = None
+        is_plain = visible is None or not visible.mask.shape[1]
+        shared = layer.layers if layer.form == "shared" and not is_plain else 0
+        for block in vit.blocks[: vit.config.depth - shared]:
+            x, _ = vit.run_block(block, x, rotary)
+        if visible is None or is_plain:
+            return RegionFeatures(x, self._projected(vit.norm_out(x[0, :0])))
+        _check(visible, x, vit.config.grid((pixels.shape[2], pixels.shape[3])))
+        if layer.form == "pool":
+            rows = pool_regions(vit.norm_out(x), rotary, visible, vit.config.heads)
+            return RegionFeatures(x, self._projected(visible.flat(rows)))
+        first = x[:, :1] if self.query is None else self.query.to(x.dtype)
         mask = visible.mask[:, None]
-        for number, block in enumerate(vit.blocks):
-            if number == vit.config.depth - self.layers:
-                first = x[:, :1] if self.query is None else self.query.to(x.dtype)
-                rows = first.expand(len(x), mask.shape[2], -1)
-            x, rows = vit.run_block(block, x, rotary, rows, None if rows is None else mask)
-        if rows is None:
-            rows = self.pool(x, visible)
-        return RegionFeatures(x, vit.norm_out(visible.flat(rows)))
+        tokens, rows = x, first.expand(len(x), mask.shape[2], -1)
+        for block in self.blocks[-layer.layers :]:
+            tokens, rows = vit.run_block(block, tokens, rotary, rows, mask)
+        rows = self._projected(vit.norm_out(visible.flat(rows)))
+        return RegionFeatures(tokens if shared else x, rows)
+
+    def _projected(self, rows: Float[Tensor, "k d"]) -> Float[Tensor, "k p"]:
+        return rows if self.projection is None else rows @ self.projection
 
 
-def _check(
-    visible: Visible,
-    images: int,
-    patches: int,
-    device: torch.device,
-    grid: tuple[int, int] | None = None,
-) -> None:
+def _drawn_blocks(vit: ViT, layer: RegionLayer, seed: int) -> nn.ModuleList:
+    """The blocks on top of the encoder, which only the form "blocks" has."""
+    with torch.random.fork_rng(devices=[]):
+        layers = layer.layers if layer.form == "blocks" else 0
+        blocks = nn.ModuleList(Block(vit.config) for _ in range(layers))
+    if not vit.cls.is_meta:
+        blocks.to(vit.cls.device)
+        generator = torch.Generator(vit.cls.device).manual_seed(seed)
+        draw_block_weights(blocks, vit.config, generator)
+    return blocks
+
+
+def _drawn(like: Tensor, shape: tuple[int, ...], seed: int) -> nn.Parameter:
+    """A parameter that is spread as CLS is, on the device and of the type of `like`."""
+    parameter = nn.Parameter(like.new_empty(shape))
+    if not parameter.is_meta:
+        generator = torch.Generator(parameter.device).manual_seed(seed)
+        nn.init.normal_(parameter, 0, shape[0] ** -0.5, generator=generator)
+    return parameter
+
+
+def _check(visible: Visible, tokens: Float[Tensor, "b t d"], grid: tuple[int, int]) -> None:
     """Raise if regions do not belong to these tokens."""
     b, _, n = visible.mask.shape
-    if (b, n) != (images, patches) or (grid is not None and visible.grid != grid):
-        expected = f"{patches} patches" if grid is None else f"a grid of {grid[0]} x {grid[1]}"
+    if b != len(tokens) or n != tokens.shape[1] - 1 or visible.grid != grid:
         raise ValueError(
             f"regions of {b} images on {visible.grid[0]} x {visible.grid[1]} patches, but "
-            f"{images} images on {expected}"
+            f"{len(tokens)} images on a grid of {grid[0]} x {grid[1]}"
         )
-    if visible.mask.device != device:
+    if visible.mask.device != tokens.device:
         raise ValueError(
-            f"regions lie on {visible.mask.device}, tokens on {device}: move them with .to()"
+            f"regions lie on {visible.mask.device}, tokens on {tokens.device}: move them with .to()"
         )

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from regiontok.rice.classes import ClassCentres, RowGradient
+from regiontok.rice.class_head import RowGradient
+from regiontok.rice.classes import ClassCentres
 from regiontok.rice.ranks import sharded, summed
 
 if TYPE_CHECKING:

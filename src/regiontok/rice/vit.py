@@ -213,6 +213,27 @@ class Block(nn.Module):
         return x, rows
 
 
+@torch.no_grad()
+def draw_block_weights(blocks: nn.Module, config: ViTConfig, generator: torch.Generator) -> None:
+    """Draw the weights of blocks, spread as CLIP's are; biases are 0, norms 1."""
+    width = config.width
+    inward = width**-0.5 * (2 * config.depth) ** -0.5
+    spread = {
+        "query": inward,
+        "key": inward,
+        "value": inward,
+        "out": width**-0.5,
+        "up": (2 * width) ** -0.5,
+        "down": inward,
+    }
+    for name, module in blocks.named_modules():
+        if isinstance(module, nn.Linear):
+            module.weight.normal_(0, spread[name.split(".")[-1]], generator=generator)
+            module.bias.zero_()
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+
+
 class ViT(nn.Module):
     """`[b 3 H W]` normalised pixels -> `[b 1+n d]` tokens, CLS first.
 
@@ -253,23 +274,11 @@ class ViT(nn.Module):
         """
         if self.cls.is_meta:
             return
-        width, depth, heads = self.config.width, self.config.depth, self.config.heads
+        width, heads = self.config.width, self.config.heads
         generator = torch.Generator(self.cls.device).manual_seed(seed)
-        inward = width**-0.5 * (2 * depth) ** -0.5
-        spread = {
-            "query": inward,
-            "key": inward,
-            "value": inward,
-            "out": width**-0.5,
-            "up": (2 * width) ** -0.5,
-            "down": inward,
-        }
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                module.weight.normal_(0, spread[name.split(".")[-1]], generator=generator)
-                module.bias.zero_()
-            elif isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
+        for norm in (self.norm_in, self.norm_out):
+            norm.reset_parameters()
+        draw_block_weights(self.blocks, self.config, generator)
         self.patches.weight.normal_(0, 0.02, generator=generator)
         self.cls.normal_(0, width**-0.5, generator=generator)
         self.cls_angle.normal_(0, (width // heads // 2) ** -0.5, generator=generator)

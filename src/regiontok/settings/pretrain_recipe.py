@@ -7,9 +7,9 @@ Differs: nothing known beyond that.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from regiontok.settings.base import NotNegative, Positive, Settings, Share
 
@@ -21,15 +21,30 @@ class PretrainModel(Settings):
         vit: name of a size of `regiontok.rice.vit`.
         start: folder or hub name of an encoder in MLCD's layout to start from, in place of random
             weights.
-        region_layers: number of last blocks that also run region rows; with 0 there is attention
-            pooling after the last block.
-        query: what a region row starts from.
+        region: how regions become rows: "pool", attention without parameters behind the last
+            block, as the authors' code has it; "blocks", `region_layers` blocks of their own on top
+            of the encoder, as the text has it; or "shared", the encoder's last blocks themselves.
+        region_layers: number of region layers of "blocks" and "shared". Alone, as in recipes that
+            know no `region`, it means "shared".
+        query: what a region row of "blocks" and "shared" starts from.
+        projection: width into which region rows are projected, where class centres lie; 0 projects
+            nothing.
     """
 
     vit: str = "mini"
     start: str = ""
-    region_layers: NotNegative = 1
+    region: Literal["pool", "blocks", "shared"] = "pool"
+    region_layers: NotNegative = 0
     query: Literal["cls", "learned"] = "cls"
+    projection: NotNegative = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_layers_alone(cls, values: Any) -> Any:
+        """Region layers without a form are the encoder's own last blocks."""
+        if isinstance(values, dict) and values.get("region_layers") and "region" not in values:
+            return {**values, "region": "shared"}
+        return values
 
 
 class PretrainData(Settings):
@@ -63,7 +78,8 @@ class TextHead(Settings):
     Attributes:
         tokenizer: "bytes" (256 classes), or folder or hub name of a tokenizer of transformers.
         classes: size of its vocabulary.
-        positives: M, how many distinct tokens of a text count, from the first on.
+        positives: M, how many distinct tokens of a text are its labels; of more, M are drawn at
+            random, and the others are no negatives of it either.
         weight: weight of the head's loss.
     """
 
@@ -177,6 +193,7 @@ class Pretrain(Settings):
         regions: N, regions of an image (row R3).
         crop: smallest share of an image's area that a training crop has; 1 takes no random crop.
         flip: probability that an image is mirrored.
+        masks: False takes the boxes of regions also where they have masks.
         precision: type in which the encoder is computed.
         checkpointing: True computes activations again in the backward pass, which saves memory.
         seed: seed of weights, order, crops, regions and negatives.
@@ -193,6 +210,7 @@ class Pretrain(Settings):
     regions: Positive = 10
     crop: Share = 0.5
     flip: Share = 0.5
+    masks: bool = True
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpointing: bool = False
     seed: int = 0

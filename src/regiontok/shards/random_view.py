@@ -4,7 +4,8 @@ After: RICE, section 3.2, "Region Sampling" (row R3: N regions without replaceme
 kept and resampled up to N).
 Differs: the paper names no augmentation. Here: a random resized crop (a crop without a region is
 drawn anew, ten times, then the whole image is taken); a flip, but never of an image with text; text
-that the crop cuts off is left out, half a word has another label.
+that the crop cuts off is left out, half a word has another label. Of a text with more than M tokens
+M are drawn at random for each view.
 """
 
 from __future__ import annotations
@@ -72,8 +73,10 @@ def draw_view(
         boxes=boxes,
         kinds=drawn.kinds,
         labels=drawn.labels,
+        excluded=drawn.excluded,
         regions=drawn.regions,
         shares=shares,
+        has_mask=drawn.has_mask,
         crop=crop,
         flipped=flipped,
         dropped=len(usable) - len(visible) + drawn.dropped,
@@ -89,8 +92,10 @@ class _DrawnRegions:
     boxes: np.ndarray
     kinds: np.ndarray
     labels: np.ndarray
+    excluded: np.ndarray
     regions: np.ndarray
     shares: np.ndarray | None
+    has_mask: np.ndarray
     dropped: int
 
 
@@ -125,7 +130,7 @@ class _Drawing:
             )
         usable = row.labels >= 0
         if is_text.any():
-            confident = row.confidences >= self.settings.min_confidence
+            confident = row.confidences > self.settings.min_confidence
             usable = np.where(is_text, confident & (self.labels.tokenize is not None), usable)
         if kind is not None:
             usable = usable & (row.kinds == KINDS.index(kind))
@@ -183,15 +188,15 @@ class _Drawing:
         order = self.rng.permutation(visible)
         chunks: list[np.ndarray] = []
         shares_of_chunks: list[np.ndarray] = []
-        token_ids: dict[int, np.ndarray] = {}
+        token_ids: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for start in range(0, max(len(order), 1), count):
             chunk = order[start : start + count]
             fits = np.ones(len(chunk), bool)
             for place in (row.kinds[chunk] == 1).nonzero()[0].tolist():
                 region = int(chunk[place])
                 token_ids[region] = self._token_ids(region)
-                fits[place] = len(token_ids[region]) > 0
-            if self.settings.patch or any(row.masks[region] for region in chunk.tolist()):
+                fits[place] = len(token_ids[region][0]) > 0
+            if self.settings.patch or any(self._codes(chunk)):
                 shares = self._shares(chunk, crop)
                 fits &= shares.any((1, 2))
                 shares_of_chunks.append(shares[fits])
@@ -207,25 +212,34 @@ class _Drawing:
             picks[len(chosen) :] = self.rng.integers(len(chosen), size=count - len(chosen))
         regions = chosen[picks]
         shares_on_patches = np.concatenate(shares_of_chunks)[picks] if self.settings.patch else None
+        labels, excluded = self._label_tables(regions, token_ids)
         return _DrawnRegions(
             boxes=to_view(row.boxes[regions], crop, self.settings.size),
             kinds=row.kinds[regions],
-            labels=self._label_table(regions, token_ids),
+            labels=labels,
+            excluded=excluded,
             regions=regions,
             shares=shares_on_patches,
+            has_mask=np.array([bool(code) for code in self._codes(regions)]),
             dropped=dropped,
         )
 
-    def _label_table(
-        self, regions: Int[np.ndarray, "N"], token_ids: dict[int, np.ndarray]
-    ) -> Int[np.ndarray, "N M"]:
+    def _label_tables(
+        self,
+        regions: Int[np.ndarray, "N"],
+        token_ids: dict[int, tuple[Int[np.ndarray, "m"], Int[np.ndarray, "e"]]],
+    ) -> tuple[Int[np.ndarray, "N M"], Int[np.ndarray, "N E"]]:
+        """The labels of some regions, and the token ids of theirs that are no labels."""
+        widest = max((len(others) for _, others in token_ids.values()), default=0)
         table = np.full((len(regions), self.settings.positives), -1, np.int64)
+        excluded = np.full((len(regions), widest), -1, np.int64)
         table[:, 0] = self.row.labels[regions]
         for place in (self.row.kinds[regions] == 1).nonzero()[0].tolist():
-            ids = token_ids[int(regions[place])]
+            ids, others = token_ids[int(regions[place])]
             table[place] = -1
             table[place, : len(ids)] = ids
-        return table
+            excluded[place, : len(others)] = others
+        return table, excluded
 
     def _no_regions(self, dropped: int) -> _DrawnRegions:
         settings = self.settings
@@ -237,13 +251,15 @@ class _Drawing:
             boxes=np.tile(whole_view, (count, 1)),
             kinds=np.zeros(count, np.int8),
             labels=np.full((count, settings.positives), -1, np.int64),
+            excluded=np.full((count, 0), -1, np.int64),
             regions=np.full(count, -1, np.int64),
             shares=np.ones((count, *settings.grid), np.float32) if settings.patch else None,
+            has_mask=np.zeros(count, bool),
             dropped=dropped,
         )
 
-    def _token_ids(self, region: int) -> Int[np.ndarray, "m"]:
-        """Up to M different token ids of a text, in its order."""
+    def _token_ids(self, region: int) -> tuple[Int[np.ndarray, "m"], Int[np.ndarray, "e"]]:
+        """Up to M different token ids of a text, drawn at random from more, and the others."""
         labels, most = self.labels, self.settings.positives
         assert labels.tokenize is not None
         ids = np.array(list(dict.fromkeys(labels.tokenize(self.row.texts[region]))), np.int64)
@@ -252,14 +268,20 @@ class _Drawing:
                 f"{self.name}: the text of region {region} has token ids {ids.tolist()}, "
                 f"expected 0..{labels.vocabulary - 1}"
             )
-        if len(ids) > most:
-            ids = ids[np.sort(self.rng.choice(len(ids), most, replace=False))]
-        return ids
+        if len(ids) <= most:
+            return ids, ids[:0]
+        chosen = np.sort(self.rng.choice(len(ids), most, replace=False))
+        return ids[chosen], np.delete(ids, chosen)
+
+    def _codes(self, regions: Int[np.ndarray, "k"]) -> list[bytes]:
+        """The masks of some regions, b"" for none."""
+        masks = self.row.masks
+        return [masks[region] if self.settings.masks else b"" for region in regions.tolist()]
 
     def _shares(self, regions: Int[np.ndarray, "k"], crop: Crop) -> Float[np.ndarray, "k h w"]:
         """Share of each patch that a region covers."""
         row, grid = self.row, self.settings.grid
-        codes = [row.masks[region] for region in regions.tolist()]
+        codes = self._codes(regions)
         if codes and all(codes):
             return mask_shares(codes, row.size, crop, grid)
         x0, y0, x1, y1 = to_view(row.boxes[regions], crop, grid).T[..., None]

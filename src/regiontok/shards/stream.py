@@ -27,7 +27,7 @@ from regiontok.shards.tar import ShardError, TarIndex, open_index
 from regiontok.shards.views import LabelSpace, NoRegion, View, ViewSettings
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Bool, Float, Int, UInt8
 
 MOST_SKIPPED = 100  # images in a row that may be passed over; more is a broken source
 
@@ -177,6 +177,8 @@ class RegionBatch:
         boxes: `[b N 4]` float32, xyxy in pixels of the view.
         kinds: `[b N]` int8: 0 for an object, 1 for text.
         labels: `[b N M]` int64, -1 for none.
+        excluded: `[b N E]` int64, a text's other token ids, -1 for none.
+        has_mask: `[b N]` bool: True where the shares are of a mask, not of a box.
         shares: `[b N h w]` float32, share of each patch inside a region; or None.
         images: (shard, index) of each view.
         dropped: number of regions that crops left outside.
@@ -187,6 +189,8 @@ class RegionBatch:
     boxes: Float[Tensor, "b N 4"]
     kinds: Int[Tensor, "b N"]
     labels: Int[Tensor, "b N M"]
+    excluded: Int[Tensor, "b N E"]
+    has_mask: Bool[Tensor, "b N"]
     shares: Float[Tensor, "b N h w"] | None
     images: tuple[tuple[str, int], ...]
     dropped: int
@@ -205,7 +209,8 @@ class RegionBatch:
 
     def _mapped(self, function: Callable[[Tensor], Tensor]) -> RegionBatch:
         tensors = {
-            name: getattr(self, name) for name in ("pixels", "boxes", "kinds", "labels", "shares")
+            name: getattr(self, name)
+            for name in ("pixels", "boxes", "kinds", "labels", "excluded", "has_mask", "shares")
         }
         mapped: dict[str, Any] = {
             name: function(tensor) for name, tensor in tensors.items() if tensor is not None
@@ -224,11 +229,22 @@ def collate(views: Sequence[View]) -> RegionBatch:
         boxes=stacked("boxes"),
         kinds=stacked("kinds"),
         labels=stacked("labels"),
+        excluded=_excluded([view.excluded for view in views]),
+        has_mask=stacked("has_mask"),
         shares=None if views[0].shares is None else stacked("shares"),
         images=tuple((view.shard, view.index) for view in views),
         dropped=sum(view.dropped for view in views),
         skipped=tuple(reason for view in views for reason in view.skipped),
     )
+
+
+def _excluded(tables: Sequence[np.ndarray]) -> Tensor:
+    """Tables `[N E]` of different widths as one `[b N E]`, filled up with -1."""
+    widest = max(table.shape[1] for table in tables)
+    stacked = np.full((len(tables), len(tables[0]), widest), -1, np.int64)
+    for rows, table in zip(stacked, tables, strict=True):
+        rows[:, : table.shape[1]] = table
+    return torch.from_numpy(stacked)
 
 
 def _planes(pixels: Sequence[np.ndarray]) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from regiontok.shards.tar import ShardError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Bool, Float, Int, UInt8
 
 Kind = Literal["object", "text"]
 Crop = tuple[int, int, int, int]
@@ -30,10 +30,11 @@ class ViewSettings:
         flip: probability that an image without text is mirrored.
         positives: number M of token ids that a text region has at most; objects have one label.
         patch: side of the patches on which `View.shares` lies; None leaves it out.
-        min_confidence: least confidence of text that is used (R2: 0.7).
+        min_confidence: text that is used has a confidence above it (R2: 0.7).
         text_visible: share of a text box that must lie within the crop.
         empty: what becomes of an image without a region in view: "next" passes over it, "ignore"
             gives it N times the whole view with label -1, "error" is an error.
+        masks: False takes the boxes of regions also where they have masks.
 
     Raises:
         ValueError: If the patch does not divide the size, or a value is out of its range.
@@ -49,6 +50,7 @@ class ViewSettings:
     min_confidence: float = 0.7
     text_visible: float = 0.8
     empty: Literal["next", "ignore", "error"] = "next"
+    masks: bool = True
 
     def __post_init__(self) -> None:
         if min(*self.size, self.regions, self.positives) < 1:
@@ -102,11 +104,15 @@ class View:
         pixels: `[H W 3]` uint8.
         boxes: `[N 4]` float32, xyxy in pixels of the view, cut to it.
         kinds: `[N]` int8: 0 for an object, 1 for text.
-        labels: `[N M]` int64: an object's class first, a text's token ids; -1 for none.
+        labels: `[N M]` int64: an object's class first; up to M of a text's token ids, at random
+            where it has more; -1 for none.
+        excluded: `[N E]` int64: a text's other token ids, which are no negatives of it either; -1
+            for none; E is as large as this view needs.
         regions: `[N]` int64, the region's number in the image; a number that comes twice was
             resampled; -1 under `empty="ignore"`.
         shares: `[N h w]` float32, share of each patch that the region's mask (its box, if it has
             none) covers; or None.
+        has_mask: `[N]` bool: True where it is a mask that they are of.
         crop: (y0, x0, y1, x1) of the image in its pixels.
         flipped: True if left is right.
         dropped: number of regions that are left out: outside the crop, without a pixel of their
@@ -121,8 +127,10 @@ class View:
     boxes: Float[np.ndarray, "N 4"]
     kinds: Int[np.ndarray, "N"]
     labels: Int[np.ndarray, "N M"]
+    excluded: Int[np.ndarray, "N E"]
     regions: Int[np.ndarray, "N"]
     shares: Float[np.ndarray, "N h w"] | None
+    has_mask: Bool[np.ndarray, "N"]
     crop: Crop
     flipped: bool
     dropped: int
