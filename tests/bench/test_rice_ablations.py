@@ -49,6 +49,6 @@ def test_a_row_is_the_mean_and_the_deviation_of_what_is_done(few, tmp_path):
         }
         (folder / "judged.json").write_text(json.dumps(scores | {"loss": 3.0}))
     lines = bench.lines(tmp_path, 600, (0, 1, 2), ["N"])
-    assert f"| N = 10 |{' 30.0 ± 14.1 |' * 5} 3.0 ± 0.0 | 2 |" in lines
+    assert f"| N = 10 |{' 30.0 ± 14.1 |' * len(bench.KINDS)} 3.0 ± 0.0 | 2 |" in lines
     assert not any(line.startswith("| N = 5") for line in lines)
     assert any(line.startswith("| untrained | ") for line in lines)
