@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from regiontok.rice.region_attention import RegionTransformer
 from regiontok.rice.vit import ViT, ViTConfig
 from samples import benches
 
@@ -32,9 +33,9 @@ def test_what_the_tables_share_is_one_run(tmp_path):
 
 @pytest.mark.slow
 def test_a_random_encoder_knows_colours_by_their_pixels_and_no_words(few):
-    scores = bench.judged(ViT(ViTConfig.named("mini"), seed=0))
-    assert scores["colour"] > 3 * scores["colour_chance"]
-    assert scores["word"] < 0.4
+    scores = bench.judged(RegionTransformer(ViT(ViTConfig.named("mini"), seed=0)))
+    assert scores["colour_rows"] > 3 * scores["colour_chance"]
+    assert scores["word_rows"] < 0.4
     assert all(0 <= value <= 1 for value in scores.values())
 
 
@@ -45,10 +46,14 @@ def test_a_row_is_the_mean_and_the_deviation_of_what_is_done(few, tmp_path):
         scores = {
             key: value
             for kind in bench.KINDS
-            for key, value in ((kind, right), (f"{kind}_chance", 0.1))
+            for key, value in (
+                (f"{kind}_rows", right),
+                (f"{kind}_patches", right),
+                (f"{kind}_chance", 0.1),
+            )
         }
         (folder / "judged.json").write_text(json.dumps(scores | {"loss": 3.0}))
     lines = bench.lines(tmp_path, 600, (0, 1, 2), ["N"])
-    assert f"| N = 10 |{' 30.0 ± 14.1 |' * len(bench.KINDS)} 3.0 ± 0.0 | 2 |" in lines
+    assert f"| N = 10 |{' 30.0 ± 14.1 |' * len(bench.COLUMNS)} 3.0 ± 0.0 | 2 |" in lines
     assert not any(line.startswith("| N = 5") for line in lines)
     assert any(line.startswith("| untrained | ") for line in lines)
