@@ -79,3 +79,20 @@ def test_folders_that_hold_no_model_are_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is not json"):
         open_conversation_model(str(tmp_path))
+
+
+def test_a_revision_goes_to_the_hub_and_is_refused_of_a_folder(tmp_path, monkeypatch):
+    asked = []
+
+    def from_hub(name, **options):
+        asked.append((name, options["revision"]))
+        raise ValueError("no network")
+
+    monkeypatch.setattr("regiontok.model.conversation.from_vlm", from_hub)
+    for revision in ("v1", ""):
+        with pytest.raises(ValueError, match="no network"):
+            open_conversation_model("owner/name", revision=revision)
+    assert asked == [("owner/name", "v1"), ("owner/name", None)]
+    (tmp_path / "config.json").write_text('{"model_type": "regiontok_vlm"}')
+    with pytest.raises(ValueError, match="revision='v1' belongs to a hub name"):
+        open_conversation_model(str(tmp_path), revision="v1")

@@ -19,13 +19,27 @@ from regiontok.system.need import MissingPackage
         (ValueError("no such\nkey"), r"\(no such key\)$"),
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
         (RecursionError("too deep"), "RecursionError: too deep"),
-        (OSError("a" * 400), r"a{300} \.\.\.\)$"),
+        (KeyError("a" * 400), r"KeyError: 'a{289} \.\.\.\)$"),
     ],
 )
 def test_whatever_fails_is_one_error_that_names_the_model(error, reason):
     message = f"^a/model cannot be loaded: .*{reason}"
     with pytest.raises(ValueError, match=message), clear_model_errors("a/model"):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("no network"), r"^a/model cannot be read \(no network\)$"),
+        (MemoryError(), "^a/model: not enough memory to load it"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory to load"),
+    ],
+)
+def test_no_network_and_no_memory_are_not_called_damage(error, message):
+    with pytest.raises(ValueError, match=message) as caught, clear_model_errors("a/model"):
+        raise error
+    assert "damaged" not in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [ValueError("a/model: other"), MissingPackage("peft is not")])

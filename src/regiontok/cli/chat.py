@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from regiontok.cli.options import Device, Out, RegionSpec, Segmenter
+from regiontok.cli.options import Device, Out, RegionSpec, Revision, Segmenter
 from regiontok.cli.terminal import clear_errors, closing_json, stdout
 
 
@@ -53,6 +53,7 @@ def chat(
             "regions=\"sort('random')\"; may be given several times.",
         ),
     ] = None,
+    revision: Revision = "",
     longest: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 256,
     out: Out = Path("chat"),
     device: Device = "cpu",
@@ -85,6 +86,7 @@ def chat(
             template=template,
             as_trained=as_trained,
             changes=changes or (),
+            revision=revision,
             longest=longest,
             device=device,
         )

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from regiontok.cli.options import Batch, Device, ImagePaths, Out, Overwrite, RegionSpec, Segmenter
+from regiontok.cli.options import (
+    Batch,
+    Device,
+    ImagePaths,
+    Out,
+    Overwrite,
+    RegionSpec,
+    Revision,
+    Segmenter,
+)
 from regiontok.cli.terminal import clear_errors, closing_json, print_tables
 
 
@@ -37,6 +46,7 @@ def export(
             help="Also write a trained model's language model as a LLaVA checkpoint to this folder."
         ),
     ] = None,
+    revision: Revision = "",
     out: Out = Path("tokens"),
     overwrite: Overwrite = False,
     batch: Batch = 8,
@@ -58,7 +68,9 @@ def export(
 
         tensor_type = check_dtype(dtype)
         images = collect(paths, sys.stdin)
-        source = open_token_source(model, regions=regions, segmenter=segmenter, device=device)
+        source = open_token_source(
+            model, regions=regions, segmenter=segmenter, revision=revision, device=device
+        )
         run = Export(
             source=source,
             out=out,

@@ -144,6 +144,10 @@ _REGIONS = typer.Option(
 RegionSpec = Annotated[str, _REGIONS]
 RegionSpecs = Annotated[list[str] | None, _REGIONS]  # may be given several times
 
+Revision = Annotated[
+    str, typer.Option("--revision", help="Branch, tag or commit of a model that is a hub name.")
+]
+
 # how and where a command runs
 
 

@@ -24,7 +24,7 @@ from regiontok.model.vlm import RegionVLM
 from regiontok.released.conversation import ReleasedConversationModel
 from regiontok.released.loading import from_vlm
 from regiontok.settings.recipe import changed
-from regiontok.system.checkpoint import read_json
+from regiontok.system.checkpoint import check_no_revision, read_json
 from regiontok.system.devices import resolve_device
 from regiontok.system.pretrained import quiet_transformers
 
@@ -107,6 +107,7 @@ def open_conversation_model(
     template: str = "",
     settings: UsedSettings = "answering",
     changes: Sequence[str] = (),
+    revision: str = "",
     device: str = "cpu",
 ) -> ConversationModel:
     """A trained `RegionVLM` by its folder, or a released model by hub name or folder.
@@ -119,6 +120,7 @@ def open_conversation_model(
             as it was trained ("trained").
         changes: for a trained model, changes of single keys of these settings, such as
             ``"encoder=filters(shuffle=0)"``.
+        revision: branch, tag or commit of a hub name; "" is its main branch.
         device: where it runs.
 
     Raises:
@@ -132,6 +134,7 @@ def open_conversation_model(
             "name"
         )
     if folder.is_dir() and _model_type(folder) == RegionVLMConfig.model_type:
+        check_no_revision(name, revision)
         if regions or segmenter:
             raise ValueError(
                 f"{name} was trained with its own regions: leave out --regions and --segmenter"
@@ -149,7 +152,13 @@ def open_conversation_model(
             f"{name} is a released model, which has its own template and settings: a template, "
             "the settings of training and changes of them are for trained models"
         )
-    released = from_vlm(name, regions=regions, segmenter=segmenter or None, device=device)
+    released = from_vlm(
+        name,
+        regions=regions,
+        segmenter=segmenter or None,
+        device=device,
+        revision=revision or None,
+    )
     return ReleasedConversationModel(released)
 
 

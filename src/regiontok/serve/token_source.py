@@ -49,7 +49,13 @@ class TokenSource:
 
 
 def open_token_source(
-    name: str, *, regions: str = "", segmenter: str = "", device: str = "cpu", dtype: str = "auto"
+    name: str,
+    *,
+    regions: str = "",
+    segmenter: str = "",
+    revision: str = "",
+    device: str = "cpu",
+    dtype: str = "auto",
 ) -> TokenSource:
     """The visual side of a `RegionVLM` folder or of a released LLaVA-1.5.
 
@@ -58,21 +64,32 @@ def open_token_source(
         regions: spec, say "merge(k=144) | sort('com')"; "" is a trained model's own, and a released
             model's own tokens.
         segmenter: spec, for regions that read masks.
+        revision: branch, tag or commit of a hub name; "" is its main branch.
         device, dtype: where and in what type the model computes.
 
     Raises:
         ValueError: If there is no such model, or a released one is no LLaVA-1.5: other models of
             vLLM want more beside their tokens.
     """
-    model_type = str(read_json(locate(name) / "config.json").get("model_type"))
+    folder = locate(name, revision or None)
+    model_type = str(read_json(folder / "config.json").get("model_type"))
     if model_type == RegionVLMConfig.model_type:
-        return _of_trained(name, regions, segmenter, device=device, dtype=dtype)
+        return _of_trained(
+            name, regions, segmenter, revision=revision or "main", device=device, dtype=dtype
+        )
     if model_type != "llava":
         raise ValueError(
             f"{name} is a {model_type!r}: vLLM takes bare image tokens in its LLaVA-1.5 ('llava') "
             "only; give one, or a RegionVLM's folder"
         )
-    vlm = from_vlm(name, regions=regions, segmenter=segmenter or None, device=device, dtype=dtype)
+    vlm = from_vlm(
+        name,
+        regions=regions,
+        segmenter=segmenter or None,
+        revision=revision or None,
+        device=device,
+        dtype=dtype,
+    )
     placeholder = vlm.processor.image_token
 
     def tokens_of(pictures: Sequence[Picture]) -> list[Tensor]:
@@ -82,7 +99,7 @@ def open_token_source(
     text_config = vlm.model.config.get_text_config()
     settings = {
         "model": name,
-        "weights": fingerprint(locate(name)),
+        "weights": fingerprint(folder),
         "regions": regions,
         "segmenter": segmenter,
     }
@@ -97,8 +114,11 @@ def open_token_source(
     )
 
 
-def _of_trained(name: str, regions: str, segmenter: str, *, device: str, dtype: str) -> TokenSource:
-    model = RegionVLM.from_pretrained(name, dtype=dtype).to(resolve_device(device)).eval()
+def _of_trained(
+    name: str, regions: str, segmenter: str, *, revision: str, device: str, dtype: str
+) -> TokenSource:
+    model = RegionVLM.from_pretrained(name, revision=revision, dtype=dtype)
+    model = model.to(resolve_device(device)).eval()
     replaced = {key: text for key, text in (("regions", regions), ("segmenter", segmenter)) if text}
     settings = model.config.answering_settings
     if replaced:

@@ -45,10 +45,7 @@ def locate(model: str, revision: str | None = None) -> Path:
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
-        if revision is not None:
-            raise ValueError(
-                f"revision={revision!r} belongs to a hub name, but {model} is a folder"
-            )
+        check_no_revision(model, revision)
         return folder
     if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:  # no hub name
         raise ValueError(f"{model}: no such folder")
@@ -68,6 +65,16 @@ def locate(model: str, revision: str | None = None) -> Path:
             f"({first_line(error)}); without a network, run 'hf download {model}' on a machine "
             "that has one, and give the folder"
         ) from None
+
+
+def check_no_revision(folder: str, revision: str | None) -> None:
+    """Raise if a revision of a folder is asked for: only hub names have some.
+
+    Raises:
+        ValueError: If one is.
+    """
+    if revision:
+        raise ValueError(f"revision={revision!r} belongs to a hub name, but {folder} is a folder")
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -21,3 +21,15 @@ def first_line(error: BaseException) -> str:
     'KeyError'
     """
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if a device or the host had no memory left, by what torch and Python say then.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    True
+    """
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in message for words in ("out of memory", "can't allocate memory")
+    )

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from regiontok.system.checkpoint import read_json, weight_files
-from regiontok.system.errors import RegiontokError, first_line
+from regiontok.system.errors import RegiontokError, first_line, is_out_of_memory
 
 MOST_LAYERS = 10_000
 LONGEST_REASON = 300  # characters of another library's message that are quoted
@@ -51,6 +51,10 @@ def clear_model_errors(model: str) -> Iterator[None]:
         reason = " ".join(f"{kind}{error}".split())
         if len(reason) > LONGEST_REASON:
             reason = f"{reason[:LONGEST_REASON]} ..."
+        if is_out_of_memory(error):
+            raise ValueError(f"{model}: not enough memory to load it ({reason})") from error
+        if isinstance(error, OSError):  # no such model, no network, no right to read it
+            raise ValueError(f"{model} cannot be read ({reason})") from error
         raise ValueError(
             f"{model} cannot be loaded: a file of it is damaged, or its config.json says what is "
             f"not so ({reason})"

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from regiontok.system.checkpoint import checkpoint_tensors, weight_files
-from regiontok.system.errors import first_line
+from regiontok.system.errors import first_line, is_out_of_memory
 from regiontok.system.loading import check_folder, clear_model_errors
 from regiontok.system.logs import module_logger
 from regiontok.system.need import need
@@ -56,6 +56,8 @@ def load_pretrained(cls: Any, folder: Path, model: str, *, within: str = "", **o
                 **options,
             )
         except (OSError, RuntimeError, SafetensorError) as error:
+            if is_out_of_memory(error):
+                raise  # no damage
             raise ValueError(
                 f"{model}: damaged, or of other shapes than config.json says ({first_line(error)})"
             ) from error

@@ -146,6 +146,21 @@ def adapts_matrices_only(model: nn.Module) -> bool:
     return all(isinstance(adapter.base_layer, nn.Linear | Conv1D) for adapter in adapters)
 
 
+def check_divided_lora(model: RegionVLM, stage: Stage) -> None:
+    """Raise if what LoRA adapts cannot be merged in a model that is divided among processes.
+
+    Raises:
+        ValueError: If a delimiter learns, or stacked experts are adapted.
+    """
+    if model.config.delimiter_token_id >= 0:
+        subject = "a delimiter of the vocabulary under LoRA cannot learn"
+    elif not adapts_matrices_only(model):
+        subject = "adapters of stacked experts cannot be merged"
+    else:
+        return
+    raise ValueError(f"stage {stage.name!r}: {subject} in a divided model: take ddp.yaml")
+
+
 def merge_lora_state(model: RegionVLM, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """`merge_lora` for a gathered state dict, where no process holds the whole model.
 

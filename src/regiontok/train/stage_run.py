@@ -24,7 +24,7 @@ from regiontok.runs.errors import RunStopped
 from regiontok.runs.folder import recent_loss
 from regiontok.runs.trackers import tensorboard_writer
 from regiontok.settings.recipe import Recipe
-from regiontok.system.errors import first_line
+from regiontok.system.errors import first_line, is_out_of_memory
 from regiontok.system.files import replacing
 from regiontok.system.weights import tensors_only
 from regiontok.system.writing import clear_write_errors
@@ -36,7 +36,7 @@ from regiontok.train.evaluate import evaluate_vlm
 from regiontok.train.folder import TrainFolder
 from regiontok.train.options import TrainOptions
 from regiontok.train.parts import (
-    adapts_matrices_only,
+    check_divided_lora,
     merge_lora,
     merge_lora_state,
     parameter_counts,
@@ -44,7 +44,7 @@ from regiontok.train.parts import (
     training_mode,
 )
 from regiontok.train.stage_data import StageData, load_stage_data
-from regiontok.train.stopping import StopAfter, is_out_of_memory, memory_advice
+from regiontok.train.stopping import StopAfter, memory_advice
 from regiontok.train.trainer import StageTrainer
 from regiontok.train.trial import try_stage
 
@@ -109,7 +109,7 @@ class StageRun:
         self._begin_log(step, damaged)
         trainer = self._trainer(step, stop)
         if trainer.is_divided and self.stage.lora:
-            self._check_divided_lora()
+            check_divided_lora(self.built.model, self.stage)
         if self.is_first and not step:
             asks = self.options.held_out and self.options.answers and not trainer.is_divided
             try_stage(self.built.model, self.stage, answers=bool(asks))
@@ -148,16 +148,6 @@ class StageRun:
             processes=PartialState().num_processes,
             most_per_device=self.options.per_device or self._most_per_device(),
         )
-
-    def _check_divided_lora(self) -> None:
-        """Raise if what LoRA adapts cannot be merged in a divided model."""
-        if self.built.model.config.delimiter_token_id >= 0:
-            subject = "a delimiter of the vocabulary under LoRA cannot learn"
-        elif not adapts_matrices_only(self.built.model):
-            subject = "adapters of stacked experts cannot be merged"
-        else:
-            return
-        raise ValueError(f"stage {self.stage.name!r}: {subject} in a divided model: take ddp.yaml")
 
     def _most_per_device(self) -> int:
         """Samples of one pass that fit on a device, by the formulas."""

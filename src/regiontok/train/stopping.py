@@ -50,13 +50,6 @@ def _in_any_process(condition: bool) -> bool:
     return bool(reduce(torch.tensor(float(condition), device=state.device), "sum") > 0)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """True if a device or the host had no memory left."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "out of memory" in str(error).lower()
-
-
 def memory_advice(stage: Stage, division: Division) -> str:
     """What a user can lower when memory is out, cheapest first."""
     ways = []

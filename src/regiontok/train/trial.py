@@ -14,8 +14,7 @@ from torch import Tensor
 from regiontok.model.packed import check_packing, text_ids
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Stage
-from regiontok.system.errors import first_line
-from regiontok.train.stopping import is_out_of_memory
+from regiontok.system.errors import first_line, is_out_of_memory
 
 LENGTH = 6  # ids of the text that is tried
 # What a model of transformers may raise at arguments that its family does not take.

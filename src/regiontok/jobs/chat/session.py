@@ -299,13 +299,15 @@ def open_chat(
     template: str = "",
     as_trained: bool = False,
     changes: Sequence[str] = (),
+    revision: str = "",
     longest: int = 256,
     device: str = "cpu",
 ) -> Chat:
     """A chat with a model about pictures.
 
     Args:
-        name, regions, segmenter, template, changes, device: see `open_conversation_model`.
+        name, regions, segmenter, template, changes, revision, device: see
+            `open_conversation_model`.
         as_trained: whether a trained model reads pictures as in training, and not as it is to be
             asked.
         images: pictures for the first question.
@@ -323,6 +325,7 @@ def open_chat(
         template=template,
         settings="trained" if as_trained else "answering",
         changes=changes,
+        revision=revision,
         device=device,
     )
     session = Chat(model, longest)
