@@ -196,7 +196,9 @@ class RegionTransformer(nn.Module):
         mask = visible.mask[:, None]
         tokens, rows = x, first.expand(len(x), mask.shape[2], -1)
         for block in self.blocks[-layer.layers :]:
-            tokens, rows = vit.run_block(block, tokens, rotary, rows, mask)
+            tokens, block_rows = vit.run_block(block, tokens, rotary, rows, mask)
+            assert block_rows is not None  # rows come out where rows go in
+            rows = block_rows
         rows = self._projected(vit.norm_out(visible.flat(rows)))
         return RegionFeatures(tokens if shared else x, rows)
 
