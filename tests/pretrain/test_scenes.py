@@ -92,9 +92,9 @@ def test_whole_pictures_are_one_region(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("scenes(3, hue=2)", "unknown hue; scenes takes n, start"),
-        ("scenes(size=64)", "say how many"),
-        ("scenes(3, size='x')", "size is a whole number"),
+        ("scenes(3, hue=2)", "has no parameter 'hue' .*it has: n, start"),
+        ("scenes(size=64)", "missing a required argument: 'n'"),
+        ("scenes(3, size='x')", "size must be int, not 'x'"),
         (
             "scenes(3, labels='colour+hue')",
             "unknown 'hue' in labels; they are of shape, colour, texture, size",

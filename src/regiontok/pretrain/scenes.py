@@ -12,7 +12,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from regiontok.core.picture import Picture
 from regiontok.encoders.lite import Lite
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
-from regiontok.settings import spec
+from regiontok.settings.binding import from_text
 from regiontok.shards.report import report_path
 from regiontok.shards.sidecar import ImageRegions, write_sidecar
 from regiontok.shards.tar import write_tar
@@ -42,8 +42,6 @@ PER_SHARD = 256  # images of a shard
 NO_LABEL = -1
 
 Box = tuple[float, float, float, float]
-
-_TYPE_WORDS = {"int": "a whole number", "bool": "True or False", "str": "text"}
 
 
 def is_scenes(text: str) -> bool:
@@ -102,21 +100,10 @@ class Scenes:
         """The scenes of a text such as "scenes(400, size=96)".
 
         Raises:
-            ValueError: If the text has another form, or an argument that scenes do not take.
+            SpecError: If the text has another form, or an argument that scenes do not take.
+            ValueError: See `Scenes`.
         """
-        (call,) = spec.parse(text)
-        types = {field.name: str(field.type) for field in fields(cls)}
-        arguments = dict(zip(types, call.args, strict=False)) | dict(call.kwargs)
-        if unknown := sorted(set(arguments) - set(types)):
-            raise ValueError(
-                f"{text}: unknown {', '.join(unknown)}; scenes takes {', '.join(types)}"
-            )
-        for name, value in arguments.items():
-            if type(value).__name__ != types[name]:
-                raise ValueError(f"{text}: {name} is {_TYPE_WORDS[types[name]]}")
-        if "n" not in arguments:
-            raise ValueError(f"{text}: say how many, scenes(400)")
-        return cls(**arguments)  # type: ignore[arg-type]
+        return from_text(cls, text, "source")
 
     @property
     def classes(self) -> int:
