@@ -65,6 +65,8 @@ def test_a_config_that_its_weights_bear_out_passes(folder):
     check_folder(
         folder(num_hidden_layers=2, hidden_size=20, rope_theta=10**9, text={"n_layer": 1}), "m"
     )
+    composed = folder(vocab_size=257_152, text_config={"vocab_size": 12})
+    check_folder(composed, "m")  # as PaliGemma's: the text's own size counts
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,15 @@ def _header(path: Path, model: str) -> dict[str, list[int]]:
 
 
 def _integers(config: Any) -> Iterator[tuple[str, int]]:
-    """The whole numbers of a config by their names, nested configs included."""
+    """The whole numbers of a config by their names, nested configs included.
+
+    A number that a nested config has too is that one's: what a composed model says beside it sizes
+    nothing (PaliGemma's own `vocab_size` is 257,152 whatever its language model's is).
+    """
+    nested = [value for value in config.values() if isinstance(value, Mapping)]
+    inner = {name for value in nested for name, _ in _integers(value)}
+    for value in nested:
+        yield from _integers(value)
     for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _integers(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and name not in inner:
             yield str(name), value
