@@ -73,7 +73,7 @@ def shards(
             masks=masks,
         )
         files, tars = files_and_tars(images, out)
-        total = len(files) + images_of_tars(tars)
+        total = len(files) + images_of_tars(tars, out)
         new_tars = -(-len(files) // images_per_shard)
         plan = {"images": total, "shards": new_tars + len(tars), "out": str(out)}
         builder = ShardBuilder(out, options)

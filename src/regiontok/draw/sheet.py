@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from regiontok.core.picture import Picture
 from regiontok.draw._text import measure, printable, text_width, write
 from regiontok.draw._wrap import shortened, wrapped
 from regiontok.system.drawn import mark_options
@@ -224,6 +225,14 @@ def _write_upwards(strip: Image.Image, top: int, height: int, title: str) -> Non
     write(line, ((height - text_width(text, CAPTION)) // 2, CAPTION), text, CAPTION, GREY)
     turned = line.transpose(Image.Transpose.ROTATE_90)
     strip.paste(turned, (MARGIN - turned.width - CAPTION // 2, top))
+
+
+def scaled(picture: Picture, longest: int) -> Image.Image:
+    """The picture with its longer side at `longest` pixels."""
+    height, width = picture.size
+    scale = longest / max(height, width)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return Image.fromarray(picture.resized(size, (0, 0, height, width), "bicubic"))
 
 
 def save_image(image: Image.Image, path: str | Path) -> Path:

@@ -58,7 +58,7 @@ class PictureReader(PreTrainedModel):
     vision: nn.Module
     framing: Framing | None = None  # takes the place of the encoder's own while a stage is trained
     # regionizers by settings and framing, and the device they are on
-    _frozen: dict[tuple[str, Framing | None], Regionizer]
+    _frozen: dict[tuple[TokenizerSettings, Framing | None], Regionizer]
     _frozen_on: torch.device
 
     @property
@@ -82,7 +82,7 @@ class PictureReader(PreTrainedModel):
         if self._frozen and self._frozen_on != self.device:
             self._frozen.clear()
         self._frozen_on = self.device
-        key = (settings.model_dump_json(), framing)
+        key = (settings, framing)
         if key not in self._frozen:
             self._frozen[key] = self._build_regionizer(settings, framing)
         regionizer = self._frozen[key]

@@ -139,6 +139,11 @@ def test_tars_stay_and_get_a_sidecar(photos, table, tmp_path):
     assert [row.key for row in rows] == ["a", "c"]
     assert [(error.index, error.key) for error in report.errors] == [(1, "bad")]
     assert all(image.resumed for image in built([], tmp_path / "out", tars, boxes=table))
+    words = ("shards", tmp_path / "tars", "--boxes", table)
+    assert regiontok(*words, "--out", tmp_path / "new", "--dry-run").report["images"] == 3
+    assert not (tmp_path / "new").exists()
+    assert regiontok(*words, "--out", tmp_path / "new").exit_code == 1
+    assert [path.name for path in (tmp_path / "tars").iterdir()] == ["00.tar"]
 
 
 def test_the_command_says_what_it_made(photos, table, tmp_path):

@@ -12,10 +12,9 @@ from rich.table import Table
 
 from regiontok.core.regions import Regions
 from regiontok.draw.attention import draw_attention, percent
-from regiontok.draw.sheet import Panel, save_image, side_by_side
+from regiontok.draw.sheet import Panel, save_image, scaled, side_by_side
 from regiontok.jobs.chat.session import Chat, ChatAnswer, PictureAttention, ranked
 from regiontok.jobs.tokenize.names import slug
-from regiontok.jobs.tokenize.panels import scaled
 from regiontok.model.region_attention import RegionAttention
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from regiontok.core.picture import Picture
 from regiontok.draw.attention import draw_attention
 from regiontok.draw.figure import Figure, Panel, panel_side
+from regiontok.draw.sheet import scaled
 from regiontok.jobs.chat.command import letters_of
 from regiontok.jobs.chat.session import Chat, ChatAnswer
 from regiontok.model.conversation import open_conversation_model
@@ -208,7 +207,7 @@ def attention_figure(comparison: Comparison, *, letters: bool = False) -> Figure
             chosen = [place.get((row, name)) for name in names]
             panels.append(
                 [
-                    Panel(_photo(asked.picture, side), caption=asked.question),
+                    Panel(scaled(asked.picture, side), caption=asked.question),
                     *(
                         None
                         if index is None
@@ -236,7 +235,7 @@ def answers_figure(comparison: Comparison, *, columns: int = 4, letters: bool = 
     columns = min(columns, len(comparison.questions))
     side = panel_side(columns)
     panels: list[Panel | None] = [
-        Panel(_photo(asked.picture, side), caption=_answers_caption(comparison, number))
+        Panel(scaled(asked.picture, side), caption=_answers_caption(comparison, number))
         for number, asked in enumerate(comparison.questions)
     ]
     panels += [None] * (-len(panels) % columns)
@@ -271,13 +270,6 @@ def _attention_panel(answer: ChatAnswer, asked: AskedQuestion, side: int) -> Pan
         longest=side,
     )
     return Panel(image, caption=f"{answer.text or '(nothing)'} {asked.mark(answer.text)}".strip())
-
-
-def _photo(picture: Picture, side: int) -> Image.Image:
-    height, width = picture.size
-    scale = side / max(height, width)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    return Image.fromarray(picture.resized(size, (0, 0, height, width), "bicubic"))
 
 
 def _plain(text: str) -> str:

@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.draw.figure import Figure, Panel, draw_png, draw_svg, panel_side
 from regiontok.draw.maps import Scale, borders, draw_colours, draw_scalar, draw_tints
-from regiontok.draw.sheet import save_image
+from regiontok.draw.sheet import save_image, scaled
 from regiontok.jobs.diagnose.plans import FIGURES, TRAINED, UNTRAINED
 from regiontok.measures.norms import norm_map
 from regiontok.measures.pca import pca_rgb
@@ -172,7 +171,7 @@ class EncoderPanels:
         """One panel of picture `index`, `side` pixels on its longer side."""
         picture, grid = self.pictures[index], self.grids[index]
         if kind == "photo":
-            return Panel(_photo(picture, side), caption=Path(picture.name).stem)
+            return Panel(scaled(picture, side), caption=Path(picture.name).stem)
         if kind == "pca":
             return Panel(draw_colours(picture, grid.frame, self.pca[index], longest=side))
         if kind in ("segments", "clusters", "combined"):
@@ -289,13 +288,6 @@ def label(spec: str) -> str:
     match = re.fullmatch(r"\w+\(\s*['\"]([^'\"]+)['\"]\s*,?\s*(.*)\)", spec)
     model, arguments = match.groups() if match else (spec, "")
     return f"{Path(model).name or model} {arguments}".strip()
-
-
-def _photo(picture: Picture, side: int) -> Image.Image:
-    height, width = picture.size
-    scale = side / max(height, width)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    return Image.fromarray(picture.resized(size, (0, 0, height, width), "bicubic"))
 
 
 def _unpadded(grid: PatchGrid, values: torch.Tensor) -> torch.Tensor:

@@ -86,7 +86,7 @@ def image_sources(
     other_words: list[str] = []
     for word in words:
         path = Path(word)
-        tars = _tars_below(path) if path.is_dir() else []
+        tars = tars_below(path) if path.is_dir() else []
         if word in json_files:
             sources += llava_images(path, None if root is None else Path(root))
         elif path.suffix.lower() == ".tar" and path.is_file():
@@ -105,7 +105,8 @@ def image_sources(
     return list(by_place.values())
 
 
-def _tars_below(folder: Path) -> list[Path]:
+def tars_below(folder: Path) -> list[Path]:
+    """The tars below a folder, sorted; hidden ones are left out."""
     return sorted(path for path in folder.rglob("*.tar") if not path.name.startswith("."))
 
 

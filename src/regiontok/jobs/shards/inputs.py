@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from regiontok.data.collect import collect
+from regiontok.jobs.masks.image_sources import tars_below
 from regiontok.shards.tar import open_index
 
 
@@ -26,8 +27,8 @@ def files_and_tars(words: Sequence[str], out: Path) -> tuple[list[Path], list[Pa
     others: list[str] = []
     for word in words:
         path = Path(word)
-        below = sorted(path.rglob("*.tar")) if path.is_dir() else []
-        below = [tar for tar in below if not tar.name.startswith(".") and not _is_in(tar, out)]
+        folder_tars = tars_below(path) if path.is_dir() else []
+        below = [tar for tar in folder_tars if not _is_in(tar, out)]
         if path.suffix.lower() == ".tar" and path.is_file():
             tars[path] = None
         elif below:
@@ -42,10 +43,13 @@ def _is_in(path: Path, folder: Path) -> bool:
     return folder.resolve() in path.resolve().parents
 
 
-def images_of_tars(tars: Sequence[Path]) -> int:
+def images_of_tars(tars: Sequence[Path], out: Path) -> int:
     """How many images tars hold.
+
+    Their indexes are kept in the folder that is written, where the shards' builder looks for them,
+    if it is there; nothing is written beside the tars.
 
     Raises:
         ShardError: If a tar cannot be read.
     """
-    return sum(len(open_index(tar, tar.parent)) for tar in tars)
+    return sum(len(open_index(tar, out)) for tar in tars)

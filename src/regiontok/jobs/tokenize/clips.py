@@ -21,12 +21,12 @@ from regiontok.core.frame import Frame
 from regiontok.core.regions import Regions
 from regiontok.data.collect import NamedPath, NoImages, expand_stdin
 from regiontok.draw.regions import Style
-from regiontok.draw.sheet import Panel, column_width, contact_sheet, side_by_side
+from regiontok.draw.sheet import Panel, column_width, contact_sheet, scaled, side_by_side
 from regiontok.draw.strip import FRAMES, draw_strip, frame_title, spread_frames
 from regiontok.jobs.tokenize.earlier import USUAL, Wanted, Writing, task_for, wanted_of
 from regiontok.jobs.tokenize.images import TokenizeOutcome
 from regiontok.jobs.tokenize.output import SpecOutput, write_output
-from regiontok.jobs.tokenize.panels import COLOURED, caption, scaled
+from regiontok.jobs.tokenize.panels import COLOURED, caption
 from regiontok.jobs.tokenize.report import image_sizes, only_specs, sizes_of, spec_entry
 from regiontok.jobs.tokenize.tables import grid_boxes, pixel_masks, regions_table, views_of
 from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet

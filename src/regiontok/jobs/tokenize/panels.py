@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
-from PIL import Image
-
 from regiontok.core.picture import Picture
 from regiontok.draw.regions import draw_regions
-from regiontok.draw.sheet import Panel
+from regiontok.draw.sheet import Panel, scaled
 from regiontok.jobs.tokenize.tables import label_of, views_of
 
 COLOURED = 300  # up to so many regions are drawn in colours, more of them as borders
@@ -80,14 +78,6 @@ def _labels_to_draw(rows: Sequence[Mapping[str, Any]]) -> list[str | None] | Non
 def _drawn_label(row: Mapping[str, Any]) -> str:
     """A classifier's name alone, and a mask's name with its score: the score was given with it."""
     return str(row["name"]) if "name" in row else label_of(row)
-
-
-def scaled(picture: Picture, longest: int) -> Image.Image:
-    """The picture with its longer side at `longest` pixels."""
-    height, width = picture.size
-    scale = longest / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return Image.fromarray(picture.resized(size, (0, 0, height, width), "bicubic"))
 
 
 def caption(report: Mapping[str, Any], spec: str) -> str:
