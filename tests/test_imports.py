@@ -49,5 +49,6 @@ def test_loads_nothing_heavy(code, allowed):
     assert heavy_after(code) <= allowed
 
 
+@pytest.mark.slow
 def test_a_name_is_loaded_when_it_is_used():
     assert "torch" in heavy_after("import regiontok; regiontok.Regions")

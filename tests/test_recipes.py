@@ -53,12 +53,12 @@ FAST = {"train/colour"}  # the others with the slow tests: they take 3 to 6 seco
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", RECIPES)
-def test_loads(name, scale):
-    recipe = load(name, scale)
-    assert recipe.scale == scale
-    assert recipe.what
-    assert (recipe.source is None) == (name.split("/")[0] in OURS)
+def test_each_loads(scale):
+    for name in RECIPES:
+        recipe = load(name, scale)
+        assert recipe.scale == scale, name
+        assert recipe.what, name
+        assert (recipe.source is None) == (name.split("/")[0] in OURS), name
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -109,6 +109,7 @@ def test_builds_runs_and_steps_twice(name):
         assert len(tokenizer(images)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED_ONCE],
@@ -262,6 +263,7 @@ class TestStudy:
         specs = {load(name, "paper").tokenizer.encoder for name in STUDY if "_clip_" in name}
         assert all("layer=-2" in spec for spec in specs)
 
+    @pytest.mark.slow
     def test_masks_of_the_papers_are_sam_s_own(self):
         for name in RECIPES:
             settings = load(name, "paper").tokenizer

@@ -39,6 +39,7 @@ def test_a_random_encoder_knows_colours_by_their_pixels_and_no_words(few):
     assert all(0 <= value <= 1 for value in scores.values())
 
 
+@pytest.mark.slow
 def test_a_row_is_the_mean_and_the_deviation_of_what_is_done(few, tmp_path):
     for seed, right in enumerate((0.2, 0.4)):
         folder = bench.run_of(tmp_path, bench.changes(*bench.BASE, seed, 600))

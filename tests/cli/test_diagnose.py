@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from PIL import Image
 
 from samples.command_line import regiontok
@@ -11,6 +12,7 @@ from samples.command_line import regiontok
 ENCODER = "filters(size=56, patch=14)"
 
 
+@pytest.mark.slow
 def test_measure_writes_results_and_a_page_and_goes_on(photos, tmp_path):
     words = ["diagnose", "measure", ENCODER, "--images", photos, "--variant", "raw", "--sample", 2]
     out = tmp_path / "diagnosis"

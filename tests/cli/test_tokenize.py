@@ -427,6 +427,7 @@ class TestSettings:
         assert "576 patches of width 1024" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_of_how_many_images_a_budget_cannot_be_met(photos, tmp_path):
     (photos / "bad.png").write_bytes(b"no image")
     specs = [

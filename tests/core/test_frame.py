@@ -174,6 +174,7 @@ def test_extreme_pictures(framing, image):
 # --- masks on the grid
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(frames(), st.randoms(use_true_random=False))
 def test_shares_are_areas(frame, random):

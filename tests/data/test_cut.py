@@ -179,6 +179,7 @@ def test_an_answer_that_is_lost_is_not_supervised(records):
     assert example.pictures == ()
 
 
+@pytest.mark.slow
 def test_a_stage_that_cuts_trains_and_logs_how_many(tmp_path):
     scenes = "miniworld(24, size=64, fewest=1, most=3, questions='colour,count')"
     stage = {

@@ -127,6 +127,7 @@ def fed(share: float):
     )
 
 
+@pytest.mark.slow
 def test_a_length_is_the_larger_of_both_ways():
     bare, with_masks, both = (fed(share).measure.visual for share in (1.0, 0.0, 0.25))
     assert np.array_equal(bare, both)
@@ -134,6 +135,7 @@ def test_a_length_is_the_larger_of_both_ways():
     assert (with_masks != 16).any()
 
 
+@pytest.mark.slow
 def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
     stage_data = fed(0.5)
     row = next(row for row in flat(stage_data.rows_of_step(0)) if row >= 24)

@@ -123,6 +123,7 @@ def test_the_bar_runs_from_the_lowest_colour_to_the_highest():
     assert middle[round(bar.x1) - 2].tolist() == pytest.approx(VIRIDIS[-1].tolist(), abs=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [1, 16])
 @pytest.mark.parametrize("ends", [(3, 24), (0.012, 0.031), (0, 2_000_000)])
 def test_numbers_of_a_scale_stand_apart_and_within_their_column(columns, ends):
@@ -148,6 +149,7 @@ def test_a_border_is_white_in_the_middle_of_its_panel():
     assert (row[66:119] == RED).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [1, 3, 8])
 def test_words_and_panels_lie_on_the_page_and_not_on_one_another(columns):
     side = panel_side(columns)

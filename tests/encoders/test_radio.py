@@ -143,7 +143,10 @@ ORDER = [0, 2, 1, 3, 4]  # the two summary tokens, the other CLS token, the regi
 
 @pytest.mark.parametrize("name", ["released", "saved", "bare"])
 @pytest.mark.parametrize("layer", [-1, -2, 0, 1, 2])
-@pytest.mark.parametrize("size", [48, 64, (64, 32), (16, 80), 88])
+@pytest.mark.parametrize(
+    "size",
+    [(64, 32), *(pytest.param(size, marks=pytest.mark.slow) for size in (48, 64, (16, 80), 88))],
+)
 def test_features_equal_transformers_own_forward(model, folders, name, layer, size):
     image = noise(50, 70)
     read = encoder(folders[name], f", size={size}, layer={layer}, align_corners=False")

@@ -122,6 +122,7 @@ def test_the_output_equals_timms_own_forward(checkpoints, name):
     torch.testing.assert_close(tokens(grid), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @FAMILIES
 @pytest.mark.parametrize(("layer", "block"), [(2, 1), (1, 0), (-2, 0), (0, None), (-3, None)])
 def test_layers_are_the_blocks_outputs_without_the_norm(checkpoints, name, layer, block):
@@ -157,6 +158,7 @@ def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
     assert torch.equal(blocks.features, last.features) is not CASES[name].norm
 
 
+@pytest.mark.slow
 @FAMILIES
 @pytest.mark.parametrize(
     "size", [(72, 72), (28, 56), (70, 35)]
@@ -252,6 +254,7 @@ FRAMINGS = {
 
 
 @FAMILIES
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_bright_square_lights_its_own_patches(checkpoints, name, framing):
     (height, width), size, (top, left) = FRAMINGS[framing]
@@ -286,6 +289,7 @@ def test_a_model_of_one_size_takes_that_alone():
 # ---- pixels -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(300, 450), (98, 203), (450, 300), (224, 224), (64, 600)])
 @pytest.mark.parametrize(
     "model", ["vit_base_patch16_clip_224.openai", "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"]

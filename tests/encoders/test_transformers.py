@@ -334,8 +334,10 @@ def at_size(path: Path, pixels: torch.Tensor, asks: bool) -> torch.Tensor:
 
 @FAMILIES
 @pytest.mark.parametrize(
-    "size", [(72, 72), (28, 56), (70, 35)]
-)  # 70 of the 72 pixels; 2:1 and 1:2 show height and width swapped
+    # 70 of the 72 pixels; 2:1 and 1:2 show height and width swapped
+    "size",
+    [pytest.param((72, 72), marks=pytest.mark.slow), (28, 56), (70, 35)],
+)
 def test_another_size_interpolates_positions_as_the_library_does(checkpoints, name, size):
     path, image = checkpoints[name], waves(*size)
     read = encoder(path, f", size={size}, framing='stretch'")
@@ -393,6 +395,7 @@ FRAMINGS = {
 
 
 @FAMILIES
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_bright_square_lights_its_own_patches(checkpoints, name, framing):
     (height, width), size, (top, left) = FRAMINGS[framing]

@@ -44,6 +44,7 @@ def regiontok(*words: str, environment: dict[str, str], folder: Path) -> str:
     return python(code, environment, folder)
 
 
+@pytest.mark.slow
 def test_its_methods_are_listed_and_built(environment):
     code = """
 from regiontok.settings import registry

@@ -36,6 +36,7 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("scenes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RICE]
 )

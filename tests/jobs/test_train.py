@@ -17,6 +17,7 @@ from regiontok.train.options import TrainOptions
 FEW = ["every_stage.steps=2", "every_stage.batch=2"]
 
 
+@pytest.mark.slow
 def test_a_shipped_recipe_trains_by_its_name(tmp_path):
     entries = []
     result = train(

@@ -52,6 +52,7 @@ def test_many_images_across_groups_and_shards(tmp_path, monkeypatch):
     assert key_of(120) not in store
 
 
+@pytest.mark.slow
 def test_masks_of_real_photos(data, tmp_path):
     photos = [Picture.of(path) for path in sorted((data / "coco" / "images").glob("*.jpg"))[:3]]
     segments = Felzenszwalb(min_size=100)(photos)

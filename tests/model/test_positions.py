@@ -190,6 +190,7 @@ def decoded(model: RegionVLM, items: list[Any], steps: int) -> list[int]:
     return new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_every_decode_step_goes_on_at_the_length_of_the_row(family, side):

@@ -69,6 +69,7 @@ def same_state(first: torch.nn.Module, second: torch.nn.Module) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("tied", [True, False])
 def test_saved_and_loaded_it_is_the_same_to_the_last_bit(tmp_path, family, tied):
@@ -295,6 +296,7 @@ def test_text_alone_gives_the_head_a_zero_gradient_and_not_none(visual):
     assert torch.equal(model(ids, mask).logits, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", ["llama", "qwen3", "windowed"])
 @pytest.mark.parametrize("mode", ["eval", "train", "checkpointed"])

@@ -134,6 +134,7 @@ class TestOneProcess:
         assert not train(shared, tmp_path / "run", resume=True)["stopped"]
         assert steps_of(tmp_path / "run") == steps_of(plain)
 
+    @pytest.mark.slow
     def test_several_passes_are_one_batch(self, shared, plain, tmp_path):
         train(shared, tmp_path / "run", per_device=5)
         for whole, parts in zip(steps_of(plain), steps_of(tmp_path / "run"), strict=True):
@@ -161,6 +162,7 @@ class TestOneProcess:
         train(shared, tmp_path / "run", workers=1, stop_after=4)
         assert steps_of(tmp_path / "run") == steps_of(plain)[:6]
 
+    @pytest.mark.slow
     def test_resuming_what_is_done_does_nothing(self, shared, plain):
         before = (plain / "log.jsonl").read_text()
         assert train(shared, plain, resume=True) == {
@@ -271,6 +273,7 @@ class TestCheckpoints:
         names = {path.name for path in (stopped / "checkpoints" / "step-4").iterdir()}
         assert names == {"about.json", "files.json", "rank-0.safetensors"}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("harm", ["cut", "missing", "zeroed", "pickled"])
     def test_a_damaged_checkpoint_is_set_aside_aloud_and_the_one_before_it_taken(
         self, shared, plain, stopped, tmp_path, harm

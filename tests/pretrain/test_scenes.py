@@ -48,6 +48,7 @@ def test_a_word_is_a_region_with_its_text(tmp_path):
     assert len(set(texts)) > 1
 
 
+@pytest.mark.slow
 def test_clusters_are_below_k_and_gather_what_looks_alike(tmp_path):
     scenes = Scenes(24, size=64, kmeans=6)
     data = whole(scenes.shards(tmp_path))
@@ -58,6 +59,7 @@ def test_clusters_are_below_k_and_gather_what_looks_alike(tmp_path):
     assert Scenes(3, labels="shape+colour+size").classes == 192
 
 
+@pytest.mark.slow
 def test_region_features_are_made_once_for_all_numbers_of_clusters(tmp_path, monkeypatch):
     Scenes(24, size=64, kmeans=6).shards(tmp_path)
     monkeypatch.setattr("regiontok.pretrain.scenes.region_features", None)  # calling it would raise

@@ -77,6 +77,7 @@ def untouched_inputs(side: str):
     return processor(images=BY_PROMPT, text=list(TEXTS), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool_stage", ["before", "after"])
 @pytest.mark.parametrize("images", [PHOTOS, BY_PROMPT], ids=["flat", "by prompt"])
 def test_the_empty_pipeline_is_the_untouched_model(images, pool_stage: str):

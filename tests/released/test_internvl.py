@@ -86,6 +86,7 @@ def side_of(view, place: str):
     return (view.projector_inputs if place == "before" else view.projector_outputs)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [-1, -2])
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_the_empty_pipeline_is_the_untouched_model(place: str, layer: int):

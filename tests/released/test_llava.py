@@ -235,6 +235,7 @@ def test_onevision_gives_images_of_one_prompt_one_view_each_if_they_come_by_prom
         assert torch.equal(vlm(prompts).logits, model(**inputs).logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)

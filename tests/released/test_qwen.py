@@ -186,6 +186,7 @@ def test_positions_of_the_empty_pipeline_are_the_models_own(kind: str, side: str
     assert torch.equal(model.model.rope_deltas, deltas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_empty_pipeline_is_the_untouched_model(kind: str, place: str):

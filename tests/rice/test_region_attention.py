@@ -214,6 +214,7 @@ def test_blocks_on_top_are_those_of_a_deeper_shared_encoder():
         assert torch.equal(features.tokens, model.vit(pixels(*WIDE)))
 
 
+@pytest.mark.slow
 def test_region_blocks_compile_without_a_break():
     model = mini()
     expected = model(pixels(*WIDE), visible()).regions

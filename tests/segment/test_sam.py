@@ -232,6 +232,7 @@ def prompts_given(module: Any, run: Any) -> list[torch.Tensor]:
 # ---- against transformers -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_exact_is_the_pipeline_on_square_pictures(name, checkpoints, local, pipelines):
     (masks,) = sam(checkpoints[name], exact=True)([SQUARE])
@@ -254,6 +255,7 @@ def test_exact_on_a_picture_smaller_than_the_canvas_with_prompts_that_fill_no_ba
     assert overlap(masks.dense(), other.masks).min() > 0.999
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_the_fast_path_finds_most_of_what_the_exact_one_finds(name, checkpoints, local):
     exact, fast = (sam(checkpoints[name], exact=exact)([SQUARE])[0] for exact in (True, False))
@@ -350,6 +352,7 @@ def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, che
         np.testing.assert_allclose((x, y), middle, atol=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "axis", "share"), [("3:2", 1, 2 / 3), ("2:3", 0, 2 / 3), ("4:1", 1, 1 / 4)]
 )
@@ -460,6 +463,7 @@ def test_a_picture_is_encoded_once_and_each_picture_searches_for_itself(
 # ---- batches, sizes, types ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sam", "sam_hq", "sam2"])
 def test_batches_of_pictures_and_of_prompts_change_nothing(name, checkpoints, local):
     photos = [SQUARE, coffee(*SHAPES["3:2"]), coffee(*SHAPES["4:1"])]
@@ -523,6 +527,7 @@ def test_half_precision_keeps_prompts_whole(checkpoints, local):
     torch.testing.assert_close(scores, others, atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_half_precision_from_picture_to_masks(name, checkpoints, local):
     half = sam(checkpoints[name], dtype="bfloat16")
@@ -668,6 +673,7 @@ def test_identity_follows_the_weights_and_loads_no_model(checkpoints, copied):
     assert sam(copied).identity != first.identity
 
 
+@pytest.mark.slow
 def test_one_model_in_memory_for_all_settings(checkpoints):
     first, second = sam(checkpoints["sam2"]), sam(checkpoints["sam2"], "study", exact=True)
     assert first._model is second._model

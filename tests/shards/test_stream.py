@@ -235,6 +235,7 @@ def test_every_view_is_of_its_image(tmp_path):
     assert sorted(seen) == sorted(set(range(300, 450)) - {301, 377})
 
 
+@pytest.mark.slow
 def test_ranks_and_workers_see_the_same_samples_and_any_step_resumes(tmp_path):
     make(tmp_path / "a", "s-0", range(13))
     make(tmp_path / "b", "t-0", range(100, 109))

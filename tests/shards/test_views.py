@@ -327,6 +327,7 @@ def test_settings_are_checked():
             ViewSettings(**bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "step"), [((60, 80), 1), ((200, 280), 4), ((1000, 1400), 8)])
 def test_crops_have_whole_pixels_at_the_fraction_they_are_decoded_at(size, step):
     row = ImageRegions(0, "a", size, np.array([[0, 0, size[1], size[0]]]), labels=np.array([3]))

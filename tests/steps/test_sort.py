@@ -138,6 +138,7 @@ def test_seed_image_and_epoch_are_not_run_together():
     )
 
 
+@pytest.mark.slow
 def test_random_is_the_same_in_another_process():
     code = (
         "import torch\n"

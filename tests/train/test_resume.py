@@ -37,6 +37,7 @@ def half(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "steps", [6, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 3, 4, 7))]
 )
@@ -70,6 +71,7 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(whole, tmp_path):
     assert losses(out) == losses(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "files.json"]
 )

@@ -87,6 +87,7 @@ def test_a_stage_changes_its_parts_only_and_carries_on_the_one_before(whole):
     assert torch.equal(first[untouched], second[untouched])
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):
     """A mean over the supervised tokens of the batch, not of means of passes: answers have
     different lengths."""
@@ -99,6 +100,7 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(whole, tmp_path):
         assert norm == pytest.approx(other_norm, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing(whole, tmp_path):
     run_recipe(toy_recipe(ALIGN), tmp_path / "run", held_out=2, workers=2)
     assert losses(tmp_path / "run") == [row for row in losses(whole[0]) if row[0] == 1]
@@ -276,6 +278,7 @@ def photos_stage(folder, **changes):
     return {**ALIGN, "data": data, "steps": 1, **changes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_stage_has_its_own_framing_and_the_model_the_encoders(tmp_path, read_grids, cached):
     """LLaVA-1.5 crops pictures in its first stage and pads them in the second."""
@@ -303,6 +306,7 @@ def test_tiles_lay_pictures_out_themselves(tmp_path):
         run_recipe(recipe, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_steps_with_a_seed_draw_anew_in_each_epoch(tmp_path, read_grids, cached):
     """Row D10: a random order is another one in every epoch, also of cached features."""
@@ -315,6 +319,7 @@ def test_steps_with_a_seed_draw_anew_in_each_epoch(tmp_path, read_grids, cached)
     assert len({key for *_, key in read_grids}) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_trained_model_is_asked_by_its_template_and_settings(tmp_path, cached):
     """The last stage's template is saved, and what the recipe says about answering."""

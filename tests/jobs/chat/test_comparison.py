@@ -96,6 +96,7 @@ def test_an_answer_is_right_if_it_says_the_expected_words(answer, mark):
     assert AskedQuestion(noise(4, 4), "?").mark(answer) == ""
 
 
+@pytest.mark.slow
 def test_the_command_draws_and_says_what_was_answered(folders, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")

@@ -175,6 +175,7 @@ def test_negative_and_missing_numbers_are_shown(results):
     assert (formatted(row, column), formatted({"metrics": {}}, column)) == ("−0.12", "–")
 
 
+@pytest.mark.slow
 def test_resume_measures_nothing_again_and_other_settings_everything(folder, tmp_path, monkeypatch):
     encoded = []
     encode = Filters.encode
@@ -199,6 +200,7 @@ def test_resume_measures_nothing_again_and_other_settings_everything(folder, tmp
     assert afresh == first
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_a_new_photo_costs_only_what_it_changes(
     folder, tmp_path, monkeypatch
 ):
@@ -311,6 +313,7 @@ def test_photos_without_human_borders_take_the_segmenters(folder, tmp_path):
     assert row["metrics"]["border_auc"] > 0.5
 
 
+@pytest.mark.slow
 def test_smooth_noisy_registers_and_artifacts_are_told_apart(folder, tmp_path):
     rows = diagnosis_of(folder, tmp_path, "smooth", "noisy", "registers", "artifacts")
     smooth, noisy, registers, artifacts = (
@@ -346,6 +349,7 @@ def test_leaks_and_places_are_found(folder, tmp_path):
     assert value(rows["smooth", "raw"], "position_r2") < 0.7
 
 
+@pytest.mark.slow
 def test_remedies_mend_what_they_are_for(folder, tmp_path):
     rows = diagnosis_of(
         folder, tmp_path, "artifacts", "placed", variants=("raw", "outliers filled", "denoise")
@@ -364,6 +368,7 @@ def test_remedies_mend_what_they_are_for(folder, tmp_path):
     assert value(rows["placed", "denoise"], "position_r2") < 0.7
 
 
+@pytest.mark.slow
 def test_layers_stages_and_controls():
     lite = subjects(["lite"], "1,-1")
     assert [(subject.name, subject.layer, subject.encoder.stages) for subject in lite] == [

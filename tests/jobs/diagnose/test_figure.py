@@ -155,6 +155,7 @@ def test_the_sources_follow_the_encoders_threshold_and_are_the_studys_at_its_own
     )
 
 
+@pytest.mark.slow
 def test_png_and_svg_are_written_whole_and_alike(tmp_path):
     drawn = figure("study3", [SMALL], PHOTOS)
     with Image.open(save_figure(drawn, tmp_path / "a.png")) as image:

@@ -129,6 +129,7 @@ def test_sources_that_choose_by_attention(folder, tmp_path):
         SourceComparison(without, only=attending)
 
 
+@pytest.mark.slow
 def test_plot_of_the_rows(rows):
     pytest.importorskip("matplotlib")
     with_covering = plot_frontier(rows, "filters")

@@ -173,6 +173,7 @@ class TestBuild:
         (outcome,) = build([photos / "0.png"], tmp_path / "s")
         assert outcome.key == Picture.of(photos / "0.png").key
 
+    @pytest.mark.slow
     def test_tokens_from_the_store_are_those_of_the_segmenter(self, photos, tmp_path):
         """Memberships derive from the store's pixels for any encoder's frame."""
         build([photos], tmp_path / "s")

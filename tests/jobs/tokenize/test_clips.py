@@ -200,6 +200,7 @@ def test_a_video_and_its_frames_in_a_folder_give_the_same_tokens(tokenizers, tmp
     assert torch.equal(of_video, of_frames)
 
 
+@pytest.mark.slow
 def test_resume_skips_what_was_done_with_the_same_settings(tokenizers, frames, tmp_path):
     out, slower = tmp_path / "out", Sampling(fps=2)
     run(tokenizers, frames, out, Sampling(fps=4))
@@ -258,6 +259,7 @@ def test_summary_and_show_read_a_clip_as_they_read_an_image(tokenizers, frames, 
     assert len(regions) == 3
 
 
+@pytest.mark.slow
 def test_regions_of_a_clip_are_named(frames, tmp_path):
     settings = TokenizerSettings(encoder="lite(size=128, patch=16)")
     tokenizers = TokenizerSet(settings, [SPEC], name_regions=True)

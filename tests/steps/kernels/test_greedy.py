@@ -209,6 +209,7 @@ def test_equals_brute_force_when_stale_pairs_fill_the_heap():
     assert sequence.heights.tolist() == heights.tolist()
 
 
+@pytest.mark.slow
 @PLAIN
 @given(problems(starts=True), st.integers(0, 36), st.floats(-1, 1))
 def test_a_cut_equals_a_run_with_that_stop(problem, merges, threshold):

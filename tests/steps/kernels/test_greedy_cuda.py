@@ -85,6 +85,7 @@ def test_in_tritons_interpreter():
     assert "10 passed" in run.stdout, run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
 @pytest.mark.parametrize("limit", ["i32", "i64"])
 def test_compiles_for_a_gpu_also_where_there_is_none(limit):
