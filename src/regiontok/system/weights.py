@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from regiontok.system.errors import first_line
+from regiontok.system.errors import RegiontokWarning, first_line
 
 WEIGHTS = "model.safetensors"
 
@@ -69,6 +69,7 @@ def _pickled_tensors(path: Path, converted: Path) -> dict[str, Tensor]:
         )
     warnings.warn(
         f"{path} is a pickle, read as tensors only. {_how_to_convert(path, converted, safe=True)}",
+        RegiontokWarning,
         stacklevel=2,
     )
     tensors: dict[str, Tensor] = content

@@ -18,6 +18,7 @@ from regiontok.jobs.tokenize.names import slug
 from regiontok.model.region_attention import RegionAttention
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
+from regiontok.system.printable import printable_lines
 
 MAX_ROWS = 12  # regions of a table
 HELP = """/regions        which regions the last answer looked at: a table, and a picture on disk
@@ -119,7 +120,7 @@ def writer_to(stream: TextIO) -> Callable[[str], None]:
     """A function that writes pieces of text to a stream at once."""
 
     def say(text: str) -> None:
-        stream.write(text)
+        stream.write(printable_lines(text))
         stream.flush()
 
     return say
