@@ -69,6 +69,8 @@ def test_images_that_were_set_aside_have_their_reasons(printed):
     text = printed(set_aside_tables([{"image": "a[0].png", "error": "a[/0].png: empty"}]))
     assert "set aside: 1" in text
     assert "a[/0].png: empty" in text
+    text = printed(set_aside_tables([{"image": "a.png", "error": "no regions"}]))
+    assert "a.png: no regions" in text
 
 
 def test_a_missing_covering_and_an_inexact_budget_are_marked():

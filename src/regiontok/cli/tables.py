@@ -67,7 +67,8 @@ def set_aside_tables(failed: Sequence[dict[str, str]]) -> Iterator[Table]:
     if failed:
         table = _table(f"set aside: {len(failed)}", title_style="bold red", show_header=False)
         for image in failed:
-            table.add_row(image["error"])
+            name, error = image["image"], image["error"]
+            table.add_row(error if name in error else f"{name}: {error}")
         yield table
 
 

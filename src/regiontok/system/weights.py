@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -124,12 +125,13 @@ def _how_to_convert(path: Path, converted: Path, *, safe: bool = False) -> str:
     Run by the user, one that is not `safe` runs the code in the pickle, too.
     """
     caution = ", only if you trust where it comes from, because this runs what is in it"
-    return (
-        f"To convert it once{'' if safe else caution}: "
-        'python -c "import torch; from safetensors.torch import save_file; '
-        f"found = torch.load({str(path)!r}, map_location='cpu', weights_only={safe}); "
-        "found = found.get('state_dict', found.get('model', found)); "
+    code = (
+        "import sys, torch; from safetensors.torch import save_file; "
+        f'found = torch.load(sys.argv[1], map_location="cpu", weights_only={safe}); '
+        'found = found.get("state_dict", found.get("model", found)); '
         "save_file({name: value.clone().contiguous() "
         "for name, value in found.items() if torch.is_tensor(value)}, "
-        f"{str(converted)!r}, metadata={{'format': 'pt'}})\""
+        'sys.argv[2], metadata={"format": "pt"})'
     )
+    command = shlex.join(["python", "-c", code, str(path), str(converted)])
+    return f"To convert it once{'' if safe else caution}: {command}"
