@@ -62,7 +62,7 @@ def test_bad_images_other_segmenters_and_corrupt_files(photos, tmp_path):
 def test_a_bad_photo_may_have_any_name(photos, tmp_path):
     names = ["caf\udce9.png", "x[draft].png", "two\nlines\x1b[2J.png"]
     for name in names:
-        (photos / name).write_bytes(b"x")
+        (photos / name).write_bytes(name.encode("utf-8", "surrogateescape"))
     result = regiontok("masks", photos, "--segmenter", "slic(4)", "--out", tmp_path / "s[red]")
     assert (result.exit_code, result.report["set_aside"]) == (1, 3)
     listed = json.loads((tmp_path / "s[red]" / "set_aside.json").read_text())

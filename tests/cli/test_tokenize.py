@@ -66,6 +66,13 @@ class TestOutput:
         again = regiontok(*words, "--resume")
         assert (again.exit_code, again.report["resumed"]) == (0, 3 + len(odd_names))
 
+    @pytest.mark.parametrize("more", [[], ["--dry-run"]])
+    def test_a_wrong_path_of_masks_is_one_error(self, photos, tmp_path, more):
+        words = ["--segmenter", "stored('nowhere')", "--regions", "segments(0.07)", *more]
+        result = regiontok("tokenize", photos, *PLAIN, *words, "--out", tmp_path / "out")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "regiontok: nowhere: no such file or folder\n"
+
     def test_the_default_regions_are_the_encoders_own(self, photos, tmp_path):
         result = regiontok(
             "tokenize", photos / "a.png", *PLAIN, "--out", tmp_path / "out", "--dry-run"

@@ -708,6 +708,8 @@ def test_bad_npz_archives(tmp_path):
 def test_bad_paths_and_folders(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere: no such file or folder"):
         Stored(str(tmp_path / "nowhere"))([photo()])
+    with pytest.raises(ValueError, match=r"nowhere: no such file or folder"):
+        _ = Stored(str(tmp_path / "nowhere")).identity
     with pytest.raises(ValueError, match=r"the folder has no .png, .json or .npz"):
         Stored(str(tmp_path))([photo()])
     png(tmp_path / "cat.png", LEFT)
