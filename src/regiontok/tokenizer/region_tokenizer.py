@@ -125,16 +125,13 @@ class RegionTokenizer(nn.Module):
     def _apply(
         self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
     ) -> RegionTokenizer:
-        """What `to`, `cuda`, `half` and the like call: the frozen encoder moves with the head.
-
-        Raises:
-            NoDevice: If the encoder cannot follow; nothing has moved then.
-        """
+        """What `to`, `cuda`, `half` and the like call: the frozen encoder moves with the head."""
         probe = torch.empty(0, device=self._device)
-        moved = fn(probe).device
-        device = self._device if moved == probe.device else resolve_device(str(moved))
-        super()._apply(fn, recurse)
-        self.regionizer, self._device = self.regionizer.on(device), device
+        moved = fn(probe).device  # torch raises here where there is no such device
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if moved != probe.device:
+            self._device = str(moved)
+            self.regionizer = self.regionizer.on(self._device)
         return self
 
     def forward(self, images: Any) -> Tokens:
