@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from functools import partial
 
 import pytest
 
@@ -125,6 +127,19 @@ def test_an_error_adds_nothing(tmp_path):
         fail_half_way()
     assert names(tmp_path) == ["b.txt"]
     assert (tmp_path / "b.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_a_full_disk_names_what_was_written(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    writing = replacing if name == "file" else partial(adding, last="x")
+    with (
+        pytest.raises(OSError, match=f"No space left on device: .*{name}'"),
+        writing(tmp_path / name),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write raises it
+    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path / "folder") == []
 
 
 @pytest.mark.parametrize("replace", [replacing, replacing_shared])

@@ -40,6 +40,9 @@ def replacing(path: Path) -> Iterator[Path]:
             _remove(path)
         os.replace(temporary, path)
         flush_entry(path.parent)
+    except OSError as error:
+        _name_file(error, path)
+        raise
     finally:
         _remove(temporary)
 
@@ -92,6 +95,9 @@ def adding(folder: Path, *, last: str, stale: Iterable[str] = ()) -> Iterator[Pa
                 flush_entry(folder)
             os.replace(temporary / name, folder / name)
         flush_entry(folder)
+    except OSError as error:
+        _name_file(error, folder)
+        raise
     finally:
         _remove(temporary)
 
@@ -144,6 +150,12 @@ def clear_name_errors(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({error.strerror}): rename the image, or choose an --out "
             "that takes its name"
         ) from error
+
+
+def _name_file(error: OSError, path: Path) -> None:
+    """Let an error of a write, such as that of a full disk, name what was written."""
+    if error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def _beside(path: Path, more: str = "") -> Path:

@@ -33,8 +33,9 @@ class MaskCatalogue:
     """Stored masks by the file name of their picture, without its suffix.
 
     The stem must be equal, its accents composed or not. Where several entries have it, the one that
-    shares most folders with the picture is taken. A store with repeated stems tells its entries apart by folder, so there at
-    least one folder must agree: `bear/00000.jpg` never gets the masks of `camel/00000`.
+    shares most folders with the picture is taken. A store with repeated stems tells its
+    entries apart by folder, so there at least one folder must agree: `bear/00000.jpg` never gets
+    the masks of `camel/00000`.
 
     >>> names = ("camel/00000.png", "dog/00000.png")
     >>> frames = MaskCatalogue(
