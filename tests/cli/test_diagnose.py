@@ -28,6 +28,19 @@ def test_measure_writes_results_and_a_page_and_goes_on(photos, tmp_path):
     assert "bad.png" in again.stdout
 
 
+def test_a_photo_may_have_any_name(photos, odd_names, tmp_path):
+    for name in odd_names[1:]:
+        (photos / name).unlink()  # the same bytes count once
+    (photos / "a.png").rename(photos / odd_names[0])
+    words = [ENCODER, "--variant", "raw", "--sample", 2, "--segmenter", "slic(4)"]
+    result = regiontok(
+        "diagnose", "measure", *words, "--images", photos, "--out", tmp_path / "d[red]"
+    )
+    assert result.exit_code == 0, result.output
+    assert "caf\\udce9.png" in (tmp_path / "d[red]" / "page.html").read_text(encoding="utf-8")
+    assert f"look at {tmp_path / 'd[red]' / 'page.html'}" in result.stdout
+
+
 def test_figure_is_drawn_of_so_many_photos(photos, tmp_path):
     out = tmp_path / "figure.png"
     words = ["supp2", ENCODER, "--images", photos, "--count", 2, "--out", out]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from PIL import Image
 
@@ -55,6 +57,20 @@ def test_bad_images_other_segmenters_and_corrupt_files(photos, tmp_path):
     result = regiontok(*words, "--skip-corrupt")
     assert result.report["resumed"] == 0
     assert "set aside as *.corrupt" in result.output
+
+
+def test_a_bad_photo_may_have_any_name(photos, tmp_path):
+    names = ["caf\udce9.png", "x[draft].png", "two\nlines\x1b[2J.png"]
+    for name in names:
+        (photos / name).write_bytes(name.encode("utf-8", "surrogateescape"))
+    result = regiontok("masks", photos, "--segmenter", "slic(4)", "--out", tmp_path / "s[red]")
+    assert (result.exit_code, result.report["set_aside"]) == (1, 3)
+    listed = json.loads((tmp_path / "s[red]" / "set_aside.json").read_text())
+    assert sorted(listed) == sorted(str(photos / name) for name in names)
+    assert f"{photos}/x[draft].png: not an image" in result.stdout
+    assert "masks in" in result.stdout
+    assert "s[red]" in result.stdout
+    assert all(line.isprintable() for line in result.stdout.splitlines())
 
 
 def test_tokenize_reads_a_store(photos, tmp_path):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from rich.console import Console
 
 from regiontok.cli.tables import (
     encoder_table,
@@ -16,6 +15,7 @@ from regiontok.cli.tables import (
     tokenize_tables,
     verdict_table,
 )
+from regiontok.cli.terminal import print_tables
 from regiontok.jobs.check.machine import Finding
 from regiontok.jobs.check.slices import SLICES
 from regiontok.jobs.check.weights import Verdict
@@ -25,11 +25,10 @@ from regiontok.tokenizer.clock import STAGES
 
 @pytest.fixture
 def printed(capsys):
-    """The function that prints tables 160 columns wide and returns the text."""
+    """The function that prints tables as commands do, and returns the text."""
 
     def text_of(tables):
-        for table in tables:
-            Console(width=160).print(table)
+        print_tables(tables)
         return capsys.readouterr().out
 
     return text_of
@@ -53,6 +52,11 @@ def test_a_clip_is_titled_as_an_image_is():
     assert table.title == "walk: 96 × 64 px, grid 4 × 8 × 8, 256 patches"
 
 
+def test_a_name_is_no_markup_and_moves_no_cursor(printed):
+    text = printed(tokenize_tables([report("[bold]x[/y]\x1b[2J\n\udce9.png")]))
+    assert text.startswith("[bold]x[/y]\\x1b[2J\\n\\xe9.png: 96 × 64 px")
+
+
 def test_many_images_are_summed_up_in_one_table():
     assert len(list(tokenize_tables([report(str(n)) for n in range(12)]))) == 12
     (table,) = tokenize_tables([report(str(n)) for n in range(13)])
@@ -62,9 +66,11 @@ def test_many_images_are_summed_up_in_one_table():
 
 def test_images_that_were_set_aside_have_their_reasons(printed):
     assert list(set_aside_tables([])) == []
-    text = printed(set_aside_tables([{"image": "a[0].png", "error": "a[0].png: empty"}]))
+    text = printed(set_aside_tables([{"image": "a[0].png", "error": "a[/0].png: empty"}]))
     assert "set aside: 1" in text
-    assert "a[0].png: empty" in text
+    assert "a[/0].png: empty" in text
+    text = printed(set_aside_tables([{"image": "a.png", "error": "no regions"}]))
+    assert "a.png: no regions" in text
 
 
 def test_a_missing_covering_and_an_inexact_budget_are_marked():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+import warnings
 
 import pytest
 import typer
 from rich.table import Table
 
 from regiontok.cli import terminal
-from regiontok.cli.app import app
+from regiontok.cli.app import app, main
+from regiontok.system.errors import RegiontokWarning
+from regiontok.system.logs import module_logger
 from samples.command_line import regiontok
 
 LONG = "/".join(["folder"] * 60)  # longer than any terminal is wide
@@ -32,7 +37,7 @@ def test_lines_and_errors_in_a_pipe_are_as_they_are(capsys):
 
 
 def test_a_row_of_a_table_is_a_line_in_a_pipe(capsys):
-    table = Table(title="[bold]title[/]", box=None)
+    table = Table(title="title", box=None)
     table.add_column("name", max_width=10, style="red")
     table.add_column("text")
     table.add_row(LONG, "words " * 100)
@@ -57,6 +62,52 @@ def test_errors_in_a_pipe_are_not_wrapped(words, message):
     assert message in result.stderr
     assert "\x1b" not in result.stderr
     assert "│" not in result.stderr
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_nothing_in_a_name_moves_the_cursor(stream, monkeypatch):
+    """Escapes of colour aside, which the console itself writes."""
+    monkeypatch.setenv("TERM", "dumb")  # no colours
+    name = "a\x1b]0;x\x07\x9b2J\n\r\u202e\udce9\ud83d[/z].png"
+    shown = r"a\x1b]0;x\x07\x9b2J\n\r\u202e\xe9\ud83d[/z].png"
+    out, err = stream(), stream()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    terminal.say(name, style="bold")
+    terminal.say_names([name])
+    terminal.look_at(name)
+    terminal.print_tables([Table(name, title=name)])
+    assert out.getvalue().count(shown) == 5
+    terminal.note(name)
+    terminal.warn(name)
+    assert err.getvalue().count(shown) == 2
+    terminal.closing_json({"name": name})
+    assert json.loads(out.getvalue().splitlines()[-1]) == {"name": name}
+    for text in (out.getvalue(), err.getvalue()):
+        assert text.replace("\n", "").isprintable()
+
+
+def test_a_character_that_the_terminal_lacks_and_a_warning_of_the_library(monkeypatch, capsys):
+    def command():
+        for _ in range(2):
+            module_logger("regiontok.somewhere").warning("half a\nwarning: %d", 7)
+            warnings.warn("no locks here", RegiontokWarning, stacklevel=1)
+        print("×")
+
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("regiontok.cli.app.app", command)
+    monkeypatch.setattr(sys, "stdout", out)
+    main()
+    out.flush()
+    assert out.buffer.getvalue() == rb"\xd7" + b"\n"
+    assert capsys.readouterr().err == "warning: half a warning: 7\nwarning: no locks here\n"
 
 
 def test_help_in_a_pipe_is_plain():

@@ -54,6 +54,25 @@ class TestOutput:
         stages = {"decode", "segment", "encode", "regions", "pool"}
         assert set(report["settings"][0]["ms"]) == stages
 
+    def test_a_photo_may_have_any_name(self, photos, odd_names, tmp_path):
+        words = ["tokenize", photos, *FAST, "--out", tmp_path / "out"]
+        result = regiontok(*words)
+        assert (result.exit_code, result.report["images"]) == (0, 3 + len(odd_names))
+        for name in odd_names:
+            assert (tmp_path / "out" / name / "report.json").is_file(), name
+        for line in result.stdout.splitlines():
+            assert line.isprintable()
+        assert "cat [bold] [draft].png: 100 × 80 px" in result.stdout
+        again = regiontok(*words, "--resume")
+        assert (again.exit_code, again.report["resumed"]) == (0, 3 + len(odd_names))
+
+    @pytest.mark.parametrize("more", [[], ["--dry-run"]])
+    def test_a_wrong_path_of_masks_is_one_error(self, photos, tmp_path, more):
+        words = ["--segmenter", "stored('nowhere')", "--regions", "segments(0.07)", *more]
+        result = regiontok("tokenize", photos, *PLAIN, *words, "--out", tmp_path / "out")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "regiontok: nowhere: no such file or folder\n"
+
     def test_the_default_regions_are_the_encoders_own(self, photos, tmp_path):
         result = regiontok(
             "tokenize", photos / "a.png", *PLAIN, "--out", tmp_path / "out", "--dry-run"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -278,3 +279,15 @@ def test_a_picture_that_is_none_is_a_picture_error(tmp_path):
         open_picture(str(tmp_path / "x.png"))
     with pytest.raises(RecordError, match="not an object"):
         Record.of(3)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_accent_is_the_same_composed_and_decomposed(tmp_path, forms):
+    listed, on_disk = (unicodedata.normalize(form, "été/café.png") for form in forms)
+    (tmp_path / on_disk).parent.mkdir()
+    (tmp_path / on_disk).write_bytes(b"")
+    row = {"image": listed, "conversations": talk("<image>\nWhat?", "ok")}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    records = read([Data(records=str(tmp_path / "rows.json"))])
+    assert records[0].images == (str(tmp_path / on_disk),)
+    assert not records.counts

@@ -9,7 +9,7 @@ import copy
 import gc
 import hashlib
 import json
-import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -771,7 +771,10 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(copied, tmp_path):
+def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(
+    copied, tmp_path, monkeypatch
+):
+    copied = copied.rename(tmp_path / 'it\'s $(touch INJECTED) `x` "y"')
     weights, mark = load_file(copied / "model.safetensors"), tmp_path / "ran"
     (copied / "model.safetensors").unlink()
     torch.save(weights | {"trap": Trap(mark)}, copied / "pytorch_model.bin")
@@ -783,8 +786,11 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(copied, t
     assert not mark.exists()
     # the command of the message is whole: on a machine that trusts the file it makes the
     # safetensors (and springs the trap)
-    command = re.search(r'python -c "(.*)"$', str(caught.value), re.DOTALL).group(1)
-    exec(command)
+    words = shlex.split(str(caught.value).partition(" is in it: ")[2])
+    assert words[:2] == ["python", "-c"]
+    assert words[3:] == [str(copied / file) for file in ("pytorch_model.bin", "model.safetensors")]
+    monkeypatch.setattr(sys, "argv", words[2:])
+    exec(words[2])
     assert mark.exists()
     assert set(load_file(copied / "model.safetensors")) == set(weights)
     assert encoder(copied).encode([waves(42, 42)])[0].grid == (3, 3)

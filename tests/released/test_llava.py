@@ -432,6 +432,24 @@ def test_the_cut_of_tiles() -> None:
     assert (len(stitched), len(tiles)) == (8, 20)
 
 
+@pytest.mark.parametrize("size", [(2, 90), (90, 2), (1, 64), (64, 1), (1, 300), (300, 1)])
+@pytest.mark.parametrize("kind", ["llava_next", "llava_onevision"])
+def test_a_strip_thinner_than_a_patch(kind: str, size: tuple[int, int]) -> None:
+    """Both models cut its tiles off as padding; regions are those of the whole view."""
+    image = blurred_photo(1, size)
+    model, processor = released(kind)
+    inputs = untouched(kind, [image], TEXTS[:1], "left")
+    with torch.no_grad():
+        own = model(**inputs).logits
+        assert torch.equal(from_vlm(model, processor)(images=image, prompts=TEXTS[0]).logits, own)
+    for cut in ("stitched", "tile"):
+        vlm = from_vlm(model, processor, regions="windows(4)", cut=cut)
+        tokens = vlm.prepare(image, TEXTS[0]).tokens[0]
+        assert tokens.grids[0] == (4, 4)
+        assert 4 <= len(tokens) < 4 * 8
+        assert bool(tokens.values.isfinite().all())
+
+
 def test_both_counts_are_named() -> None:
     model, processor = released("llava")
     vlm = from_vlm(model, processor)

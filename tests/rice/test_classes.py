@@ -233,6 +233,17 @@ def test_no_labels_no_loss_and_no_gradient():
     assert not dense(centres, "object").any()
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 2), (0, 0)])
+def test_a_batch_without_regions_has_no_loss_and_no_gradient(shape):
+    centres = ClassCentres([ClassHead("object", K)], WIDTH)
+    regions = torch.zeros(0, WIDTH, requires_grad=True)
+    result = centres(regions, {"object": torch.zeros(shape, dtype=torch.long)}, 0)
+    result.loss.backward()
+    assert (float(result.loss.detach()), result.heads["object"].regions) == (0.0, 0)
+    assert regions.grad.shape == regions.shape
+    assert not centres.gradients["object"].values.any()
+
+
 def test_bfloat16_products_are_near_and_leave_the_rest_in_float32():
     x, labels = batch(64)
     losses, grads = [], []

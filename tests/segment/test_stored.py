@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
@@ -708,6 +709,8 @@ def test_bad_npz_archives(tmp_path):
 def test_bad_paths_and_folders(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere: no such file or folder"):
         Stored(str(tmp_path / "nowhere"))([photo()])
+    with pytest.raises(ValueError, match=r"nowhere: no such file or folder"):
+        _ = Stored(str(tmp_path / "nowhere")).identity
     with pytest.raises(ValueError, match=r"the folder has no .png, .json or .npz"):
         Stored(str(tmp_path))([photo()])
     png(tmp_path / "cat.png", LEFT)
@@ -782,3 +785,10 @@ def test_identity_follows_what_is_stored(tmp_path):
     before = Stored(folder).identity
     os.utime(tmp_path / "maps" / "cat.png", (1, 1))
     assert Stored(folder).identity != before
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_accent_is_the_same_composed_and_decomposed(tmp_path, forms):
+    stored, asked = (unicodedata.normalize(form, "été/café") for form in forms)
+    png(tmp_path / f"{stored}.png", LEFT)
+    assert len(Stored(str(tmp_path))([photo(f"{asked}.jpg")])[0]) == 1

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from functools import partial
 
 import pytest
 
-from regiontok.system.files import adding, replacing, replacing_shared
+from regiontok.system.files import (
+    UnwritableName,
+    adding,
+    clear_name_errors,
+    replacing,
+    replacing_shared,
+)
 
 
 def names(folder) -> list[str]:
@@ -119,3 +127,39 @@ def test_an_error_adds_nothing(tmp_path):
         fail_half_way()
     assert names(tmp_path) == ["b.txt"]
     assert (tmp_path / "b.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_a_full_disk_names_what_was_written(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    writing = replacing if name == "file" else partial(adding, last="x")
+    with (
+        pytest.raises(OSError, match=f"No space left on device: .*{name}'"),
+        writing(tmp_path / name),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write raises it
+    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path / "folder") == []
+
+
+@pytest.mark.parametrize("replace", [replacing, replacing_shared])
+@pytest.mark.parametrize("name", ["b" * 255, "画" * 85])
+def test_a_name_may_be_as_long_as_any(tmp_path, replace, name):
+    for text in ("one", "two"):
+        with replace(tmp_path / name) as path:
+            path.write_text(text)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "two"
+
+
+def test_a_name_that_is_too_long_is_one_clear_error(tmp_path):
+    path = tmp_path / ("b" * 256)
+    with (
+        pytest.raises(UnwritableName, match=r"b cannot be written \(File name too long\): rename"),
+        clear_name_errors(path),
+        replacing(path) as temporary,
+    ):
+        temporary.write_text("x")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(IsADirectoryError), clear_name_errors(path):
+        tmp_path.read_bytes()

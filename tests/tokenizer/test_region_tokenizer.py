@@ -21,6 +21,7 @@ from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
 from regiontok.settings.recipe import load_recipe
 from regiontok.steps.merge import merge_tree
+from regiontok.system.devices import NoDevice
 from regiontok.tokenizer.clock import STAGES
 from regiontok.tokenizer.images import decode_images
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
@@ -361,6 +362,18 @@ class TestRegionizer:
         )
         assert torch.equal(first, again)
         assert not torch.equal(first, later)
+
+
+def test_moving_the_tokenizer_moves_the_encoder():
+    tokenizer = RegionTokenizer("filters(size=56)", "windows(4)", norm="rms")
+    assert next(tokenizer.double().parameters()).dtype == torch.float64
+    assert tokenizer.regionizer.encoder.device == "cpu"
+    tokenizer.to("meta")  # the one other device of every machine
+    assert tokenizer.regionizer.encoder.device == "meta"
+    assert next(tokenizer.parameters()).device.type == "meta"
+    assert tokenizer.half().regionizer.encoder.device == "meta"
+    with pytest.raises(NoDevice, match="unknown device 'meta'"):
+        tokenizer(np.zeros((20, 30, 3), np.uint8))
 
 
 def test_padding_keep_gives_every_patch_a_region():

@@ -5,7 +5,9 @@ Heavy packages are imported inside the commands, so that help answers at once.
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -21,8 +23,10 @@ from regiontok.cli.masks import masks_app
 from regiontok.cli.migrate import migrate_app
 from regiontok.cli.options import command_group, with_json
 from regiontok.cli.shards import shards
+from regiontok.cli.terminal import note
 from regiontok.cli.tokenize import demo, tokenize
 from regiontok.cli.training import pretrain, train
+from regiontok.system.logs import warnings_to
 
 app = command_group(
     "Region tokens for vision-language models: photos in, regions and their tokens out.",
@@ -56,8 +60,15 @@ def _options_of_all_commands(
 
 
 def main() -> None:
-    """The entry point of the `regiontok` command."""
-    app()
+    """The entry point of the `regiontok` command.
+
+    A character that the terminal's encoding lacks is printed as an escape, and each warning of the
+    library as a line on stderr.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with warnings_to(lambda text: note(f"warning: {' '.join(text.split())}")):
+        app()
 
 
 if __name__ == "__main__":

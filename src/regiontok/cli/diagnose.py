@@ -104,7 +104,7 @@ def diagnose_measure(
             with counting("photos", diagnosis.total) as tick:
                 results = diagnosis.run(tick)
             with replacing(out / "page.html") as path:
-                path.write_text(page(results), encoding="utf-8")
+                path.write_text(page(results), encoding="utf-8", errors="backslashreplace")
         print_tables(terminal_tables(results))
         print_tables(set_aside_tables(results["failed"]))
         look_at(out / "page.html")

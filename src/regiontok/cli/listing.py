@@ -15,6 +15,7 @@ from regiontok.cli.terminal import (
     json_is_wanted,
     print_tables,
     say,
+    say_lines,
     stdout,
 )
 
@@ -105,7 +106,7 @@ def show(
             report = _show_run(folder)
         elif methods := show_method(name):
             report = {"methods": methods}
-            say("\n\n".join(map(_method_text, methods)))
+            say_lines("\n\n".join(map(_method_text, methods)))
         elif folder.is_dir():
             entries = show_output(folder)
             report = {"settings": [{**entry, "regions": regions} for entry, regions in entries]}
@@ -116,7 +117,7 @@ def show(
 
             recipe = show_recipe(name, scale=scale, overrides=tuple(overrides or ()))
             report = {"recipe": recipe.model_dump()}
-            say(to_toml(recipe).removesuffix("\n"))
+            say_lines(to_toml(recipe).removesuffix("\n"))
         if json_is_wanted():
             closing_json({"command": "show", **report})
 

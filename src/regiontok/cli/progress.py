@@ -22,7 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from regiontok.cli.terminal import stderr
+from regiontok.cli.terminal import note, stderr
+from regiontok.system.printable import printable
 
 SILENT = 30.0  # seconds that a log is silent at most in the first ten minutes; later a twentieth
 
@@ -30,7 +31,7 @@ SILENT = 30.0  # seconds that a log is silent at most in the first ten minutes; 
 def progress(console: Console) -> Progress:
     """A bar with count and estimate; it is silent where `console` is no terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -177,9 +178,7 @@ def tally(
                 bar.update(task, advance=1, description=f"images{set_aside}")
                 log_lines.tell(f"images{set_aside}", count.done + len(count.failed))
     except KeyboardInterrupt:
-        stderr().print(
-            f"stopped: {count.done} of {total} images are done; {go_on}", highlight=False
-        )
+        note(f"stopped: {count.done} of {total} images are done; {go_on}")
         raise typer.Exit(130) from None
     return count
 
@@ -202,14 +201,14 @@ def follow(
     def tell(entry: dict[str, Any]) -> None:
         completed = entry["step"] - entry.get("first", stage.get("first", 0))
         if entry["kind"] == "stage":
-            task = bar.add_task(entry["name"], total=entry["steps"], completed=completed)
+            task = bar.add_task(printable(entry["name"]), total=entry["steps"], completed=completed)
             stage.clear()
             stage.update(entry, task=task)
         if entry["kind"] == "step":
-            description = f"{stage['name']} loss {entry['loss']:.4f}"
+            description = f"{printable(stage['name'])} loss {entry['loss']:.4f}"
             bar.update(stage["task"], completed=completed, description=description)
             if bar.console.is_terminal or completed % -(-stage["steps"] // 20):
                 return
-        bar.console.print(show(entry), highlight=False, markup=False)
+        bar.console.print(show(entry), highlight=False)
 
     return tell

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from regiontok.jobs.check.machine import Finding
@@ -52,7 +52,7 @@ def _spec_table(title: str, entries: Sequence[dict[str, Any]]) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     for entry in entries:
         table.add_row(
-            escape(entry["spec"]),
+            entry["spec"],
             f"{entry['regions']:.0f}",
             f"{entry['tokens']:.0f}",
             f"{100 * entry['kept']:.0f} %",
@@ -67,7 +67,8 @@ def set_aside_tables(failed: Sequence[dict[str, str]]) -> Iterator[Table]:
     if failed:
         table = _table(f"set aside: {len(failed)}", title_style="bold red", show_header=False)
         for image in failed:
-            table.add_row(escape(image["error"]))
+            name, error = image["image"], image["error"]
+            table.add_row(error if name in error else f"{name}: {error}")
         yield table
 
 
@@ -108,7 +109,7 @@ def name_tables(groups: Mapping[str, Mapping[str, str]]) -> Iterator[Table]:
         table.add_column(no_wrap=True, style="cyan")
         table.add_column(overflow="fold")
         for name, line in lines.items():
-            table.add_row(name, escape(line))
+            table.add_row(name, line)
         yield table
 
 
@@ -120,7 +121,7 @@ def encoder_table(rows: Sequence[dict[str, Any]], cache: str, width: int = WIDE)
         cache: where their weights are looked for.
         width: columns of the terminal; what a name stands for is left out where it has no room.
     """
-    table = _table(f"encoders by name (here: in {escape(cache)})", pad_edge=False)
+    table = _table(f"encoders by name (here: in {cache})", pad_edge=False)
     table.add_column("name", no_wrap=True, style="cyan")
     for head in ("grid", "width", "tokens"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -139,8 +140,8 @@ def encoder_table(rows: Sequence[dict[str, Any]], cache: str, width: int = WIDE)
             str(row["width"]),
             str(tokens or patches),
             row["here"],
-            escape(row["licence"]),
-            *([escape(row["spec"])] if width >= WIDE else []),
+            row["licence"],
+            *([row["spec"]] if width >= WIDE else []),
         )
     return table
 
@@ -155,7 +156,7 @@ def finding_tables(findings: Sequence[Finding]) -> Iterator[Table]:
         for finding in findings:
             if finding.group == group:
                 text = " ".join(filter(None, [finding.value, finding.hint]))
-                table.add_row(_coloured(finding.state), escape(finding.name), escape(text))
+                table.add_row(_coloured(finding.state), finding.name, text)
         yield table
 
 
@@ -178,5 +179,5 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def _coloured(state: str) -> str:
-    return f"[{STATE_COLOURS[state]}]{state}[/]"
+def _coloured(state: str) -> Text:
+    return Text(state, style=STATE_COLOURS[state])

@@ -1,7 +1,8 @@
 """The terminal: two consoles, tables, one JSON line at the end, and errors without a traceback.
 
-Where nobody looks at a terminal, in a pipe or a file, lines are neither wrapped nor styled,
-whatever the environment says of colours: what is piped is data.
+Nothing that is printed is read as markup, and no name or other text reaches the terminal with
+control characters in it. Where nobody looks at a terminal, in a pipe or a file, lines are neither
+wrapped nor styled, whatever the environment says of colours: what is piped is data.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import typer
 
 from regiontok.system.errors import RegiontokError
 from regiontok.system.need import named_extra
+from regiontok.system.printable import printable, printable_json, printable_lines
 from regiontok.system.strict_json import strict_json
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def clear_errors() -> Iterator[None]:
         warn(f"regiontok: {' '.join(str(error).split())}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        stderr().print("stopped")
+        note("stopped")
         raise typer.Exit(130) from None
 
 
@@ -77,31 +79,43 @@ def stderr() -> Console:
 
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
+    from rich.text import Text
 
-    if stream.isatty():
-        return Console(file=stream, emoji=False)
-    return Console(
-        file=stream,
-        emoji=False,
-        force_terminal=False,
-        color_system=None,
-        width=WIDTH_OF_PIPES,
-    )
+    class PrintableConsole(Console):
+        """A console whose texts, also the cells and titles of tables, are `printable`."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
+    settings: dict[str, Any] = {"file": stream, "emoji": False, "markup": False}
+    if not stream.isatty():
+        settings |= {"force_terminal": False, "color_system": None, "width": WIDTH_OF_PIPES}
+    return PrintableConsole(**settings)
 
 
 def say(text: str, *, style: str = "") -> None:
-    """Print a line on stdout as it is."""
-    _print_line(stdout(), text, style)
+    """Print a line on stdout, see `printable`."""
+    _print(stdout(), printable(text), style)
+
+
+def say_lines(text: str) -> None:
+    """Print a text of several lines on stdout."""
+    _print(stdout(), printable_lines(text), "")
+
+
+def note(text: str) -> None:
+    """Print a line on stderr."""
+    _print(stderr(), printable(text), "")
 
 
 def warn(text: str) -> None:
-    """Print a line on stderr in red, as it is."""
-    _print_line(stderr(), text, "red")
+    """Print a line on stderr in red."""
+    _print(stderr(), printable(text), "red")
 
 
-def _print_line(console: Console, text: str, style: str) -> None:
+def _print(console: Console, text: str, style: str) -> None:
     if console.is_terminal:
-        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, style=style, highlight=False, soft_wrap=True)
     else:
         print(text, file=console.file)
 
@@ -110,7 +124,7 @@ def look_at(path: Path) -> None:
     """Print where a picture or a page lies."""
     from rich.text import Text
 
-    stdout().print("look at", Text(str(path), style="bold"), soft_wrap=True)
+    stdout().print("look at", Text(printable(str(path)), style="bold"), soft_wrap=True)
 
 
 def say_names(names: Iterable[str]) -> None:
@@ -138,4 +152,5 @@ def print_tables(tables: Iterable[Table]) -> None:
 
 def closing_json(report: dict[str, Any]) -> None:
     """Print the last line of a command that measures: one JSON object."""
-    print(strict_json(report, ensure_ascii=False), file=_JSON_STREAM.get() or sys.stdout)
+    line = printable_json(strict_json(report, ensure_ascii=False))
+    print(line, file=_JSON_STREAM.get() or sys.stdout)

@@ -193,21 +193,22 @@ def tokenize(
         }
         settings = _settings(recipe, scale, {name: flags[name] for name in _typed(ctx, flags)})
         from regiontok.jobs.tokenize import command as job
-        from regiontok.jobs.tokenize.earlier import Writing
+        from regiontok.jobs.tokenize.earlier import Writing, wanted_of
         from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 
         inputs = [*clips, *images]
         if dry_run and _say_absent(settings, regions or [], inputs, out):
             return
         tokenizers = TokenizerSet(settings, regions or [], name_regions=name, device=device)
-        if dry_run:
-            _say_plan(tokenizers, inputs, images, out)
-            return
         sampling = Sampling(fps=fps, rate=rate, most=most, cut="keep" if keep_cut else "error")
         ending = f".{picture_format.removeprefix('.').lower()}"
         writing = Writing(
             rle=rle, picture=ending if picture else "", resume=resume, overwrite=overwrite
         )
+        if dry_run:
+            wanted_of(tokenizers, writing)  # what a run refuses before its first image
+            _say_plan(tokenizers, inputs, images, out)
+            return
         outcomes = job.tokenize(
             tokenizers,
             images,

@@ -11,7 +11,7 @@ import typer
 
 from regiontok.cli import run_flags
 from regiontok.cli.options import DryRun, Out, Overrides, Resume, Scale
-from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, stderr, warn
+from regiontok.cli.terminal import clear_errors, closing_json, note, print_tables, say, stderr, warn
 
 
 def train(
@@ -181,13 +181,13 @@ def _print_plan(command: str, plan_tables: Iterable[Any], plans: Iterable[Any]) 
     """Print a plan as tables and as the closing line of JSON."""
     print_tables(plan_tables)
     stages = [plan.as_dict() for plan in plans]
-    for note in dict.fromkeys(note for stage in stages for note in stage.get("assumed", ())):
-        say(f"assumed: {note}")
+    for text in dict.fromkeys(text for stage in stages for text in stage.get("assumed", ())):
+        say(f"assumed: {text}")
     closing_json({"command": command, "dry_run": True, "stages": stages})
 
 
 def _print_result(command: str, result: dict[str, Any], out: Path, **more: str) -> None:
     """Say why a run ended early, if it did, and print the closing line of JSON."""
     if result["stopped"]:
-        stderr().print(f"stopped: {result['stopped']}", highlight=False, markup=False)
+        note(f"stopped: {result['stopped']}")
     closing_json({"command": command, **result, "out": str(out), **more})

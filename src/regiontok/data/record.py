@@ -16,6 +16,7 @@ from typing import Any
 
 from regiontok.system.choices import nearest
 from regiontok.system.errors import RegiontokError
+from regiontok.system.names import as_on_disk
 
 IMAGE = "<image>"
 ROLES = {
@@ -206,4 +207,4 @@ def _inside(folder: Path, image: str) -> str:
         os.fsencode(image)
     except UnicodeEncodeError:
         raise RecordError("image path is no file name (a lone surrogate)") from None
-    return str(folder / relative)
+    return str(as_on_disk(folder / relative))

@@ -10,6 +10,8 @@ from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from regiontok.system.names import as_on_disk
+
 # what scipy and Pillow raise for files that are damaged or hold something else
 UNREADABLE = (
     ValueError,
@@ -34,7 +36,7 @@ def read_human_segmentations(folder: Path, image: Path) -> list[np.ndarray]:
     Raises:
         ValueError: If neither file is there, or it holds no label maps.
     """
-    matlab, png = folder / f"{image.stem}.mat", folder / f"{image.stem}.png"
+    matlab, png = (as_on_disk(folder / f"{image.stem}{suffix}") for suffix in (".mat", ".png"))
     if matlab.is_file():
         path, reader = matlab, _read_matlab
     elif png.is_file():

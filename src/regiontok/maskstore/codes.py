@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from regiontok.core.masks import PixelMasks
+from regiontok.system.compiled import compiled
 
 LONGEST = 35  # bits of a run length, 5 a character: more than any image has pixels
 
@@ -28,7 +28,7 @@ def check_codes(codes: Sequence[bytes], size: tuple[int, int]) -> None:
     PixelMasks.from_coco([{"counts": code} for code in codes[accepted:]], size)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _accepted(characters, ends, pixels):
     """How many codes are sound before the first that is not.
 

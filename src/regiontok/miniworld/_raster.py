@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from regiontok.system.compiled import compiled
 
 _HALF_SQRT3 = 0.8660254037844386
 _COS36, _SIN36 = 0.8090169943749475, 0.5877852522924731
@@ -25,7 +26,7 @@ CRESCENT_SHIFT, CRESCENT_BITE = 0.45, 0.8  # the unit disc less a disc of radius
 HEART_CENTRE, CRESCENT_CENTRE = 0.657, -0.398  # where the centroids lie in the frames used below
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _unit_distance(shape: int, x: float, y: float) -> float:
     """Signed distance (negative inside) to shape number `shape`.
 
@@ -71,7 +72,7 @@ def _unit_distance(shape: int, x: float, y: float) -> float:
     return max(math.sqrt(x * x + y * y) - 1.0, CRESCENT_BITE - math.sqrt(bite_x * bite_x + y * y))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def distance_patch(
     shape: int, scale: float, half: int, phase_y: float, phase_x: float, cos: float, sin: float
 ) -> tuple[np.ndarray, int]:
@@ -94,7 +95,7 @@ def distance_patch(
     return distance, area
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def place(
     distance: np.ndarray,
     corners: np.ndarray,
@@ -140,7 +141,7 @@ def place(
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _hash01(x: int, y: int, salt: int) -> float:
     """A number in [0, 1) for a lattice point, by integer mixing: the same on every machine."""
     h = (x * 374761393 + y * 668265263 + salt * 2246822519) & 0xFFFFFFFF
@@ -149,7 +150,7 @@ def _hash01(x: int, y: int, salt: int) -> float:
     return (h ^ (h >> 15)) / 4294967296.0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _value_noise(u: float, v: float, salt: int) -> float:
     """Smooth noise in [0, 1) with one lattice point a unit."""
     fu, fv = math.floor(u), math.floor(v)
@@ -161,7 +162,7 @@ def _value_noise(u: float, v: float, salt: int) -> float:
     return (1.0 - b) * upper + b * lower
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _to_edge(u: float, period: float) -> float:
     """Distance in pixels to the nearest edge of bands half a period wide.
 
@@ -171,7 +172,7 @@ def _to_edge(u: float, period: float) -> float:
     return (abs(turn - math.floor(turn) - 0.5) - 0.25) * period
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _ink(texture: int, u: float, v: float, period: float, salt: int) -> float:
     """Share of the second tone at (u, v) pixels in the object's frame, in [0, 1].
 
@@ -195,7 +196,7 @@ def _ink(texture: int, u: float, v: float, period: float, salt: int) -> float:
     return min(max(3.0 * _value_noise(4.0 * u / period, 4.0 * v / period, salt) - 1.2, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def paint(
     pixels: np.ndarray,
     distance: np.ndarray,
@@ -245,7 +246,7 @@ def paint(
                 pixels[top + i, left + j, c] = int(min(mixed, 255.0) + 0.5)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _add_noise_row(row: np.ndarray, v: float, step: float, weight: float, salt: int) -> None:
     """Add `weight` times smooth noise along one row of pixels, `step` lattice points a pixel.
 
@@ -268,7 +269,7 @@ def _add_noise_row(row: np.ndarray, v: float, step: float, weight: float, salt: 
         row[j] += weight * ((1.0 - a) * left + a * right)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def paint_background(
     pixels: np.ndarray,
     background: int,
@@ -300,7 +301,7 @@ def paint_background(
                 pixels[i, j, c] = int(tones[0, c] + mix[j] * (tones[1, c] - tones[0, c]) + 0.5)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def boxes_of(labels: np.ndarray, count: int) -> np.ndarray:
     """Boxes `[count 4]` of the pixels that carry each label 1 to count.
 

@@ -7,7 +7,8 @@ as if 27 patches filled the tile, as the model lays them, so that their frame is
 of a patch (`cut="tile"` is exact; tiles of 336 px are exact either way). Regions of
 LLaVA-OneVision's shrunk grids that are pooled before the projector read bilinearly shrunk features;
 the model itself shrinks after it, which is what single patches of the empty pipeline and
-`pool_stage="after"` do. Under `cut="tile"` nothing is shrunk.
+`pool_stage="after"` do. Under `cut="tile"` nothing is shrunk. Of an image so thin that its strip on
+the tiles is cut off as padding, both models get the whole view alone, and so do regions.
 """
 
 from __future__ import annotations
@@ -105,10 +106,15 @@ class LlavaNext(Llava):
             ]
             tiles = map(View.of, frames, grids[1:], projected_grids[1:])
             return [whole, *(view for view in tiles if bool(view.grid.frame.valid.any()))]
+        start, fine = self._unpadded(size)
+        if not math.prod(fine):  # of a strip thinner than a patch, unpadding leaves nothing
+            return [whole]
         stitched = self._stitched(
             size,
             torch.stack(grids[1:]).unflatten(0, tile_counts),
             torch.stack(projected_grids[1:]).unflatten(0, tile_counts),
+            start,
+            fine,
         )
         height, width = stitched.grid.frame.grid
         if token_count != whole.grid.patches + height * (width + 1):
@@ -141,23 +147,35 @@ class LlavaNext(Llava):
             patch=(self.patch,) * 2,
         )
 
+    def _unpadded(self, size: Pair) -> tuple[Pair, Pair]:
+        """Where the grid that `unpad_image` leaves of all tiles begins, and its (h, w)."""
+        full = [count * self.patches_per_side for count in self._tile_counts(size)]
+        rows, columns = torch.arange(full[0]), torch.arange(full[1])
+        left = unpad_image(torch.stack(torch.meshgrid(rows, columns, indexing="ij")), size)
+        height, width = left.shape[1:]
+        start = left[:, 0, 0].tolist() if height * width else [0, 0]
+        return (start[0], start[1]), (height, width)
+
     def _stitched(
-        self, size: Pair, tiles: Float[Tensor, "R C g g d"], projected: Float[Tensor, "R C g g e"]
+        self,
+        size: Pair,
+        tiles: Float[Tensor, "R C g g d"],
+        projected: Float[Tensor, "R C g g e"],
+        start: Pair,
+        fine: Pair,
     ) -> View:
         """All tiles as one grid without the rows or columns that `unpad_image` cuts off."""
+        (top, left), (height, width) = start, fine
         grids = [
-            tensor.transpose(1, 2).flatten(0, 1).flatten(1, 2) for tensor in (tiles, projected)
+            tensor.transpose(1, 2)
+            .flatten(0, 1)
+            .flatten(1, 2)[top : top + height, left : left + width]
+            for tensor in (tiles, projected)
         ]
-        full = grids[0].shape[:2]
-        index = torch.arange(full.numel()).view(1, *full)
-        unpadded = unpad_image(index, size)[0]
-        top, left = divmod(int(unpadded[0, 0]), full[1])
-        fine = (unpadded.shape[0], unpadded.shape[1])
-        grids = [grid[top : top + fine[0], left : left + fine[1]] for grid in grids]
         coarse = self._shrunk_size(fine)
         if coarse != fine:
             grids = [_shrink(grid, coarse) for grid in grids]
-        return View.of(self._stitched_frame(size, (top, left), fine, coarse), *grids)
+        return View.of(self._stitched_frame(size, start, fine, coarse), *grids)
 
     def _stitched_frame(self, size: Pair, start: Pair, fine: Pair, coarse: Pair) -> Frame:
         """The image under the stitched grid, in units in which all lengths are whole.

@@ -219,7 +219,9 @@ class ClassCentres(nn.Module):
             raise ValueError(f"labels are for {sorted({*labels, *excluded})}, heads are {names}")
         none = torch.full((len(regions), 0), -1)
         local = [
-            table.long().view(len(table), -1).to(regions.device)
+            (table.long().flatten(1) if table.ndim > 1 else table.long()[:, None]).to(
+                regions.device
+            )
             for head in self.heads
             for table in (labels[head.name], excluded.get(head.name, none))
         ]

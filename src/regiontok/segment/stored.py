@@ -74,8 +74,8 @@ class Stored(Segmenter):
             no masks.
 
     Raises:
-        ValueError: If, on a call, there is nothing at `path`, no masks of a picture, masks of
-            another size, or a damaged file.
+        ValueError: If, on a call or when the identity is asked for, there is nothing at `path`; on
+            a call, if there are no masks of a picture, masks of another size, or a damaged file.
     """
 
     path: str
@@ -104,9 +104,15 @@ class Stored(Segmenter):
         """The hash of the file; of a folder, that of its files' names, sizes and times.
 
         Of a mask store, its fingerprint: that and a picture's key decide the masks, unless what is
-        missing counts as empty.
+        missing counts as empty. Whoever asks for it before a run, as every command does, learns of
+        a wrong path or option then, and not image by image.
+
+        Raises:
+            ValueError: If there is nothing at `path`, or it cannot be read as masks.
         """
-        if self._store is not None and self.missing == "error":
+        if self._store is None:
+            _ = self._catalogue
+        elif self.missing == "error":
             return self._store.fingerprint
         digest = hashlib.sha256()
         roots = [Path(name).expanduser() for name in (self.path, self.images, self.pngs) if name]

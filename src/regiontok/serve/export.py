@@ -26,8 +26,9 @@ from regiontok.data.collect import NamedPath, separate_names
 from regiontok.serve.earlier import MANIFEST, TENSORS, TORCH, earlier_export, obstacle
 from regiontok.serve.earlier import read_manifest as read_manifest
 from regiontok.serve.token_source import TokenSource
-from regiontok.system.files import replacing
+from regiontok.system.files import UnwritableName, clear_name_errors, replacing
 from regiontok.system.lease import folder_lease
+from regiontok.system.strict_json import json_bytes
 from regiontok.system.tensor_files import save_file
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Export:
                 for image in self._export_batch(separate[start : start + self.batch]):
                     yield self._entered(image)
             with replacing(self.out / MANIFEST) as path:
-                path.write_bytes(_json_text(self.manifest))
+                path.write_bytes(json_bytes(self.manifest, indent=2))
 
     def _entered(self, image: ExportedImage) -> ExportedImage:
         """The same image, entered among those of this run."""
@@ -155,7 +156,12 @@ class Export:
                 yield from self._encode_and_write([pair])
             return
         for (item, picture), values in zip(decoded, tokens, strict=True):
-            yield self._write(item, picture, values)
+            try:
+                with clear_name_errors(self.out / f"{item.name}{TENSORS}"):
+                    image = self._write(item, picture, values)
+            except UnwritableName as error:
+                image = ExportedImage(item, error=f"{item.path}: {error}")
+            yield image
 
     def _write(
         self, item: NamedPath, picture: Picture, values: Float[Tensor, "k e"]
@@ -202,12 +208,6 @@ class Export:
         if not values.isfinite().all():
             return f"tokens are not finite in {self.dtype}: take bfloat16 or float32"
         return None
-
-
-def _json_text(value: Any) -> bytes:
-    """JSON as a file; bytes of a path that are no UTF-8 are escaped as JSON has it."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    return text.encode("utf-8", "backslashreplace")
 
 
 def check_dtype(text: str) -> Dtype:

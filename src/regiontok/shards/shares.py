@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from regiontok.system.compiled import compiled
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -61,7 +62,7 @@ def mask_shares(
     return shares
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@compiled(error_model="numpy")
 def _fill_shares(
     codes: np.ndarray,
     ends: np.ndarray,
@@ -92,7 +93,7 @@ def _fill_shares(
     return 0, 0
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@compiled(error_model="numpy")
 def _add_runs(
     code: np.ndarray,
     height: int,
@@ -141,7 +142,7 @@ def _add_runs(
     return 4 if pixels_left else 0
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@compiled(error_model="numpy")
 def _add(
     cells: np.ndarray,
     column: Pixel,

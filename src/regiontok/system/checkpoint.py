@@ -26,6 +26,7 @@ PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
 
 _LOG = module_logger(__name__)
+_HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 def locate(model: str, revision: str | None = None) -> Path:
@@ -47,7 +48,7 @@ def locate(model: str, revision: str | None = None) -> Path:
     if folder.is_dir():
         check_no_revision(model, revision)
         return folder
-    if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:  # no hub name
+    if not _HUB_NAME.fullmatch(model):
         raise ValueError(f"{model}: no such folder")
     hub = need("huggingface_hub", extra="hub")
     patterns = [*CONFIGS, "generation_config.json", INDEX, WEIGHTS, "model-*.safetensors"]

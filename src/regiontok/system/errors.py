@@ -12,6 +12,10 @@ class RegiontokError(Exception):
     """
 
 
+class RegiontokWarning(UserWarning):
+    """The category of warnings that this package gives by Python's `warnings`."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message: other libraries' messages go on for pages.
 

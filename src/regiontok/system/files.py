@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from regiontok.system.errors import RegiontokError
+
 _FLUSHED_TOGETHER = 8
+_LONGEST_NAME = 255  # bytes of a name on the file systems of Linux
+
+
+class UnwritableName(RegiontokError, ValueError):
+    """The file system does not take the name of a file or folder; the message says why."""
 
 
 @contextmanager
@@ -23,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     behind is cleared away by the next one that writes the same path; two processes must not do so
     at once.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = _beside(path)
     _remove(temporary)
     try:
         yield temporary
@@ -32,6 +40,9 @@ def replacing(path: Path) -> Iterator[Path]:
             _remove(path)
         os.replace(temporary, path)
         flush_entry(path.parent)
+    except OSError as error:
+        _name_file(error, path)
+        raise
     finally:
         _remove(temporary)
 
@@ -42,7 +53,7 @@ def replacing_shared(path: Path) -> Iterator[Path]:
 
     Each process writes a file of its own; the one that is renamed last stays.
     """
-    private_path = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    private_path = _beside(path, f".{os.getpid()}-{os.urandom(4).hex()}")
     try:
         with replacing(private_path) as temporary:
             yield temporary
@@ -84,6 +95,9 @@ def adding(folder: Path, *, last: str, stale: Iterable[str] = ()) -> Iterator[Pa
                 flush_entry(folder)
             os.replace(temporary / name, folder / name)
         flush_entry(folder)
+    except OSError as error:
+        _name_file(error, folder)
+        raise
     finally:
         _remove(temporary)
 
@@ -115,6 +129,41 @@ def flush_entry(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+@contextmanager
+def clear_name_errors(path: Path) -> Iterator[None]:
+    """Raise `UnwritableName` where a block meets a file system that does not take a name.
+
+    Args:
+        path: the file or folder that the block writes.
+
+    Raises:
+        UnwritableName: If the name is too long there, or has bytes that the file system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
+            raise
+        raise UnwritableName(
+            f"{path} cannot be written ({error.strerror}): rename the image, or choose an --out "
+            "that takes its name"
+        ) from error
+
+
+def _name_file(error: OSError, path: Path) -> None:
+    """Let an error of a write, such as that of a full disk, name what was written."""
+    if error.errno is not None and error.filename is None:
+        error.filename = str(path)
+
+
+def _beside(path: Path, more: str = "") -> Path:
+    """The path of a temporary file or folder beside a path, whose name may be as long as any."""
+    name = f".{path.name}{more}.part"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}{more}.part"
+    return path.with_name(name)
 
 
 def _remove(path: Path) -> None:

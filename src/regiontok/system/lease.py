@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from regiontok.system.errors import RegiontokError
+from regiontok.system.errors import RegiontokError, RegiontokWarning
 
 LEASE = ".lease"  # the file in the folder that is locked; it is removed with the lease
 
@@ -120,6 +120,7 @@ def _warn(folder: Path, reason: str) -> None:
     warnings.warn(
         f"{folder} cannot be locked ({reason}): see to it that no other process writes there, or "
         "choose an --out on a file system with locks",
+        RegiontokWarning,
         stacklevel=4,
     )
 

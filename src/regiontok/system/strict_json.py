@@ -21,6 +21,18 @@ def strict_json(value: Any, **options: Any) -> str:
     return json.dumps(_finite(value), allow_nan=False, **options)
 
 
+def json_bytes(value: Any, **options: Any) -> bytes:
+    r"""A value as the text of a JSON file, by `strict_json`, which ends with a line end.
+
+    Bytes of a path that are no UTF-8 are escaped as JSON has it.
+
+    >>> json_bytes({"image": "caf\udce9.png", "grid": "3 × 4"}).decode()
+    '{"image": "caf\\udce9.png", "grid": "3 × 4"}\n'
+    """
+    text = strict_json(value, ensure_ascii=False, **options) + "\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from regiontok.system.errors import first_line
+from regiontok.system.errors import RegiontokWarning, first_line
 
 WEIGHTS = "model.safetensors"
 
@@ -69,6 +70,7 @@ def _pickled_tensors(path: Path, converted: Path) -> dict[str, Tensor]:
         )
     warnings.warn(
         f"{path} is a pickle, read as tensors only. {_how_to_convert(path, converted, safe=True)}",
+        RegiontokWarning,
         stacklevel=2,
     )
     tensors: dict[str, Tensor] = content
@@ -123,12 +125,13 @@ def _how_to_convert(path: Path, converted: Path, *, safe: bool = False) -> str:
     Run by the user, one that is not `safe` runs the code in the pickle, too.
     """
     caution = ", only if you trust where it comes from, because this runs what is in it"
-    return (
-        f"To convert it once{'' if safe else caution}: "
-        'python -c "import torch; from safetensors.torch import save_file; '
-        f"found = torch.load({str(path)!r}, map_location='cpu', weights_only={safe}); "
-        "found = found.get('state_dict', found.get('model', found)); "
+    code = (
+        "import sys, torch; from safetensors.torch import save_file; "
+        f'found = torch.load(sys.argv[1], map_location="cpu", weights_only={safe}); '
+        'found = found.get("state_dict", found.get("model", found)); '
         "save_file({name: value.clone().contiguous() "
         "for name, value in found.items() if torch.is_tensor(value)}, "
-        f"{str(converted)!r}, metadata={{'format': 'pt'}})\""
+        'sys.argv[2], metadata={"format": "pt"})'
     )
+    command = shlex.join(["python", "-c", code, str(path), str(converted)])
+    return f"To convert it once{'' if safe else caution}: {command}"

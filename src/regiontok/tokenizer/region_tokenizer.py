@@ -7,7 +7,7 @@ tokens a region.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -51,7 +51,8 @@ class RegionTokenizer(nn.Module):
             delimiter of its vocabulary is zero.
         padding, tiles, cut: see `Regionizer`.
         seed: seed of the head's initialisation.
-        device: where encoder and head run.
+        device: where encoder and head run; `to`, `cuda` and `cpu` move both. A segmenter with a
+            network runs where its own spec says.
 
     >>> import numpy as np
     >>> tokenizer = RegionTokenizer("filters", "windows(4)")
@@ -99,7 +100,7 @@ class RegionTokenizer(nn.Module):
         self.pool = registry.resolve("pool", pool)
         self.place_features = registry.resolve_pipeline("place", place_features)
         self.place_tokens = registry.resolve_pipeline("place", place_tokens)
-        self._norm, self._seed = norm, seed
+        self._norm, self._seed, self._device = norm, seed, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = VisualHead(
@@ -120,6 +121,18 @@ class RegionTokenizer(nn.Module):
             f"RegionTokenizer(encoder={label_of(self.regionizer.encoder)}, "
             f"regions={self.regionizer.spec!r}, pool={label_of(self.pool)})"
         )
+
+    def _apply(
+        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
+    ) -> RegionTokenizer:
+        """What `to`, `cuda`, `half` and the like call: the frozen encoder moves with the head."""
+        probe = torch.empty(0, device=self._device)
+        moved = fn(probe).device  # torch raises here where there is no such device
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if moved != probe.device:
+            self._device = str(moved)
+            self.regionizer = self.regionizer.on(self._device)
+        return self
 
     def forward(self, images: Any) -> Tokens:
         """Tokens of one image or many: paths, bytes, Pillow images, arrays, tensors, of any sizes.

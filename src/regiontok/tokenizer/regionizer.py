@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from importlib.metadata import version
 from typing import Any
 
@@ -86,6 +87,12 @@ class Regionizer(RegionPipeline):
             tiles=settings.tiles,
             cut=settings.cut,
         )
+
+    def on(self, device: str) -> Regionizer:
+        """The same regionizer with its encoder on another device."""
+        moved = copy(self)
+        moved.encoder = self.encoder.on(device)
+        return moved
 
     def _check(self) -> None:
         super()._check()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from regiontok.jobs.tokenize.names import slug
 from regiontok.model.region_attention import RegionAttention
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
+from regiontok.system.printable import printable, printable_lines
+from regiontok.system.strict_json import json_bytes
 
 MAX_ROWS = 12  # regions of a table
 HELP = """/regions        which regions the last answer looked at: a table, and a picture on disk
@@ -119,7 +120,7 @@ def writer_to(stream: TextIO) -> Callable[[str], None]:
     """A function that writes pieces of text to a stream at once."""
 
     def say(text: str) -> None:
-        stream.write(text)
+        stream.write(printable_lines(text))
         stream.flush()
 
     return say
@@ -205,12 +206,12 @@ def _say_regions(session: Chat, _argument: str, output: ChatOutput) -> None:
     for attention, table in zip(answer.attention, region_tables(answer), strict=True):
         share = percent(attention.first_view.visual)
         output.say(
-            f"{attention.picture.picture.name}: {share} of the answer's attention (mean over its "
-            "tokens, heads and layers)\n"
+            f"{printable(attention.picture.picture.name)}: {share} of the answer's attention "
+            "(mean over its tokens, heads and layers)\n"
         )
         output.table(table)
     for path in draw_answer(answer, output.out, len(session.answers)):
-        output.say(f"look at {path}\n")
+        output.say(f"look at {printable(str(path))}\n")
 
 
 def _show_image(session: Chat, argument: str, output: ChatOutput) -> None:
@@ -218,7 +219,7 @@ def _show_image(session: Chat, argument: str, output: ChatOutput) -> None:
         raise ValueError("say which: /image PATH")
     picture = session.show(str(Path(argument).expanduser()))
     height, width = picture.size
-    output.say(f"{picture.name}: {width} x {height} px, shown with the next question\n")
+    output.say(f"{printable(picture.name)}: {width} x {height} px, shown with the next question\n")
 
 
 def _reset(session: Chat, _argument: str, output: ChatOutput) -> None:
@@ -230,10 +231,11 @@ def _save(session: Chat, argument: str, output: ChatOutput) -> None:
     if not argument:
         raise ValueError("say where: /save FILE.json")
     path = Path(argument).expanduser()
-    text = json.dumps([answer.report() for answer in session.answers], ensure_ascii=False, indent=2)
     with replacing(path) as unfinished:
-        unfinished.write_text(text + "\n", encoding="utf-8")
-    output.say(f"{len(session.answers)} answers in {path}\n")
+        unfinished.write_bytes(
+            json_bytes([answer.report() for answer in session.answers], indent=2)
+        )
+    output.say(f"{len(session.answers)} answers in {printable(str(path))}\n")
 
 
 def _help(_session: Chat, _argument: str, output: ChatOutput) -> None:

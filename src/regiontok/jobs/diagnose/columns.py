@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 
@@ -286,7 +285,7 @@ def terminal_tables(results: Mapping[str, Any]) -> Iterator[Table]:
         grid = " × ".join(map(str, row["grid"]))
         numbers = [formatted(row, column) for column in HEADLINES]
         table.add_row(
-            "" if name == name_above else escape(name),
+            "" if name == name_above else name,
             row["variant"],
             grid,
             str(row["width"]),

@@ -263,7 +263,7 @@ def save_figure(drawing: Figure, path: str | Path) -> Path:
     if path.suffix.lower() != ".svg":
         return save_image(draw_png(drawing), path)
     with replacing(path) as part:
-        part.write_text(draw_svg(drawing), encoding="utf-8")
+        part.write_text(draw_svg(drawing), encoding="utf-8", errors="backslashreplace")
     return path
 
 

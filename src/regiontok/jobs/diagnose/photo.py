@@ -34,6 +34,7 @@ from regiontok.measures.locality import far_change
 from regiontok.measures.norms import norm_map
 from regiontok.measures.smoothness import cosine_by_distance, smoothness_metrics
 from regiontok.steps.merge import merge_tree
+from regiontok.system.names import as_on_disk
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -122,7 +123,8 @@ class Photo:
 
 def human_file(folder: Path | None, image: Path) -> Path | None:
     """The file with the human segmentations of a photo, or None."""
-    paths = [folder / f"{image.stem}{suffix}" for suffix in (".mat", ".png")] if folder else []
+    names = [f"{image.stem}{suffix}" for suffix in (".mat", ".png")]
+    paths = [as_on_disk(folder / name) for name in names] if folder else []
     return next((path for path in paths if path.is_file()), None)
 
 

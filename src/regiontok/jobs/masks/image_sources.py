@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from regiontok.core.picture import MAX_BYTES, SUFFIXES, PictureError
 from regiontok.data.collect import NoImages, collect
+from regiontok.system.names import as_on_disk
 
 TAR_BLOCK = 512  # bytes of a tar's header; a block of zeros ends the tar
 
@@ -186,7 +187,7 @@ def llava_images(path: Path, root: Path | None) -> Iterator[ImageSource]:
     for number, record in enumerate(records):
         for name in _relative_paths(record.get("image"), f"{path}: record {number}"):
             count += 1
-            yield ImageSource(name, root / name)
+            yield ImageSource(name, as_on_disk(root / name))
     if not count:
         raise NoImages(f"{path}: no record has an image")
 

@@ -12,6 +12,7 @@ from regiontok.maskstore.maintenance import set_aside_corrupt
 from regiontok.maskstore.store import MaskStore
 from regiontok.maskstore.writer import locked
 from regiontok.system.files import replacing
+from regiontok.system.strict_json import json_bytes
 
 SET_ASIDE = "set_aside.json"
 
@@ -62,9 +63,8 @@ def write_set_aside(root: Path, reasons: Mapping[str, str], tried: Iterable[str]
         if not listed:
             (root / SET_ASIDE).unlink(missing_ok=True)
             return
-        text = json.dumps(listed, indent=1, ensure_ascii=False) + "\n"
         with replacing(root / SET_ASIDE) as path:
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(json_bytes(listed, indent=1))
 
 
 def rename_corrupt(root: Path) -> list[str]:

@@ -33,6 +33,7 @@ from regiontok.jobs.migrate.mask_folders import MaskFolder, Order, mask_folders
 from regiontok.maskstore.layout import SegmenterRecord, is_store
 from regiontok.maskstore.store import MaskStore
 from regiontok.maskstore.writer import MaskWriter, compact
+from regiontok.system.names import as_on_disk
 
 # what the released generator strips off both ends of a path: single letters, not this prefix
 STRIPPED = frozenset("/mnt/nushare2/data/baliao/multimodal/data/")
@@ -155,8 +156,8 @@ class PicturesByName:
         Raises:
             ValueError: If there is none, or it cannot be told which one is meant.
         """
-        if (self.root / name).is_file():
-            return self.root / name
+        if (path := as_on_disk(self.root / name)).is_file():
+            return path
         candidates = [
             path
             for path in self._paths_by_file_name.get(PurePosixPath(name).name, [])

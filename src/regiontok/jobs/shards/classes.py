@@ -7,6 +7,7 @@ from pathlib import Path
 
 from regiontok.system.errors import RegiontokError, first_line
 from regiontok.system.files import replacing
+from regiontok.system.strict_json import json_bytes
 
 FILE = "classes.json"
 
@@ -80,5 +81,4 @@ class ClassNames:
         """Keep the names in an output folder."""
         if self.names:
             with replacing(out / FILE) as temporary:
-                text = json.dumps(self.names, ensure_ascii=False, indent=1)
-                temporary.write_text(text + "\n", encoding="utf-8")
+                temporary.write_bytes(json_bytes(self.names, indent=1))

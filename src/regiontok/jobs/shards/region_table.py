@@ -11,6 +11,7 @@ from typing import Any
 
 from regiontok.system.choices import nearest
 from regiontok.system.errors import RegiontokError, first_line
+from regiontok.system.names import same_name
 from regiontok.system.need import need
 
 REQUIRED = ("image", "x0", "y0", "x1", "y1")
@@ -74,7 +75,7 @@ class RegionTable:
         Raises:
             RegionTableError: If several images of the table could be meant.
         """
-        path = PurePosixPath(image.replace("\\", "/"))
+        path = PurePosixPath(same_name(image).replace("\\", "/"))
         for start in range(len(path.parts)):
             name = str(PurePosixPath(*path.parts[start:]))
             if name in self._by_name:
@@ -122,7 +123,7 @@ def _image_name(path: Path, number: int, row: Mapping[str, Any]) -> str:
         )
     if not isinstance(row["image"], str):
         raise RegionTableError(f"{path}, row {number}: image is a path, not {row['image']!r}")
-    return str(PurePosixPath(row["image"].replace("\\", "/")))
+    return str(PurePosixPath(same_name(row["image"]).replace("\\", "/")))
 
 
 def _region(path: Path, number: int, row: Mapping[str, Any]) -> TableRegion:

@@ -31,6 +31,7 @@ from regiontok.jobs.tokenize.report import image_sizes, only_specs, sizes_of, sp
 from regiontok.jobs.tokenize.tables import grid_boxes, pixel_masks, regions_table, views_of
 from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet
 from regiontok.system.drawn import mark_options
+from regiontok.system.files import clear_name_errors
 
 NUMBERED = 40  # regions of a strip: up to so many with numbers, which are small there
 
@@ -125,7 +126,8 @@ def _tokenize_clip(
     """
     start = time.perf_counter()
     clip = Clip.of(source.path, **asdict(sampling))
-    task = task_for(out / source.name, str(source.path), clip.key, wanted)
+    with clear_name_errors(out / source.name):
+        task = task_for(out / source.name, str(source.path), clip.key, wanted)
     decode_seconds = time.perf_counter() - start
     if task.is_done:
         report = only_specs(task.report, list(wanted.by_spec))

@@ -31,6 +31,7 @@ from regiontok.jobs.tokenize.panels import panels
 from regiontok.jobs.tokenize.report import image_sizes, only_specs, sizes_of, spec_entry
 from regiontok.jobs.tokenize.tables import image_table
 from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet
+from regiontok.system.files import UnwritableName, clear_name_errors
 from regiontok.system.prefetch import WORKERS, map_ahead
 
 
@@ -113,7 +114,8 @@ def _decode(
     start = time.perf_counter()
     try:
         picture = Picture.of(source.path)
-        task = task_for(out / source.name, str(source.path), picture.key, wanted)
+        with clear_name_errors(out / source.name):
+            task = task_for(out / source.name, str(source.path), picture.key, wanted)
     except ValueError as error:
         return TokenizeOutcome(source, error=str(error))
     if task.is_done:
@@ -142,7 +144,7 @@ def _tokenize_batch(
         try:
             named = tokenizers.with_names(results, index)
             yield _write_image(image, named, index, out, wanted)
-        except OtherOutput as error:
+        except (OtherOutput, UnwritableName) as error:
             yield TokenizeOutcome(image.source, error=str(error))
 
 

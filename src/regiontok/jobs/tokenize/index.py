@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.jobs.tokenize.images import TokenizeOutcome
-from regiontok.jobs.tokenize.output import json_line
 from regiontok.jobs.tokenize.report import REPORT, is_report, read_report
 from regiontok.system.files import replacing
+from regiontok.system.strict_json import json_bytes
 
 INDEX = ".index.jsonl"  # hidden, so that all one sees in an output folder are its images
 
@@ -52,7 +52,7 @@ class RunIndex:
         if not self._has_changed:
             return
         lines = [
-            json_line(entry)
+            json_bytes(entry)
             for _, entry in sorted(self._entries.items())
             if entry["error"] or (self._out / entry["folder"] / REPORT).is_file()
         ]

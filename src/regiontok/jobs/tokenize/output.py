@@ -18,7 +18,8 @@ from regiontok.draw.sheet import save_image
 from regiontok.jobs.tokenize.earlier import OtherOutput, Task, Wanted, file_entry
 from regiontok.jobs.tokenize.names import VIDEO, slug, spec_names
 from regiontok.jobs.tokenize.report import REPORT
-from regiontok.system.files import adding
+from regiontok.system.files import adding, clear_name_errors
+from regiontok.system.strict_json import json_bytes
 from regiontok.system.tensor_files import save_file
 
 Table = dict[str, Any]  # the regions of one spec, see `regiontok.jobs.tokenize.tables`
@@ -64,10 +65,14 @@ def write_output(
 
     Raises:
         OtherOutput: If a file stands where a folder must be, or the other way round.
+        UnwritableName: If the file system does not take the folder's name.
     """
     report = _joined_report(task, wanted, head, outputs)
     try:
-        with adding(folder, last=REPORT, stale=_stale_files(task, wanted)) as staging:
+        with (
+            clear_name_errors(folder),
+            adding(folder, last=REPORT, stale=_stale_files(task, wanted)) as staging,
+        ):
             for output in outputs:
                 _write_spec(staging, output, head["key"], wanted)
             if task.draw:
@@ -77,7 +82,7 @@ def write_output(
                     animate(tables, staging / VIDEO)
                 report["drawn"] = [table["spec"] for table in tables]
             report["files"] |= {path.name: file_entry(path) for path in sorted(staging.iterdir())}
-            write_json(staging / REPORT, report)
+            (staging / REPORT).write_bytes(json_bytes(report))
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         obstacle = error.filename2 or error.filename
         raise OtherOutput(
@@ -94,7 +99,7 @@ def _write_spec(staging: Path, output: SpecOutput, key: str, wanted: Wanted) -> 
     text = json.dumps(provenance, ensure_ascii=False, sort_keys=True)
     tensors = output.tokens.to("cpu").to_tensors()
     save_file(tensors, staging / tokens_name, metadata={"regiontok": text})
-    write_json(staging / regions_name, {**output.table, "made_by": provenance})
+    (staging / regions_name).write_bytes(json_bytes({**output.table, "made_by": provenance}))
 
 
 def _joined_report(
@@ -150,14 +155,3 @@ def _tables_of(
                 continue  # it was damaged meanwhile: the next run that wants it makes it anew
         tables.append(by_spec[spec])
     return tables
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write one line of strict JSON."""
-    path.write_bytes(json_line(value))
-
-
-def json_line(value: Any) -> bytes:
-    """One line of strict JSON; bytes of a path that are no UTF-8 are escaped as JSON has it."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
-    return text.encode("utf-8", "backslashreplace")

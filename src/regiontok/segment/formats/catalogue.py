@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import SUFFIXES
 from regiontok.system.choices import nearest
+from regiontok.system.names import same_name
 
 Size = tuple[int, int]  # (H, W)
 
@@ -31,9 +32,10 @@ class UnreadMasks:
 class MaskCatalogue:
     """Stored masks by the file name of their picture, without its suffix.
 
-    The stem must be equal. Where several entries have it, the one that shares most folders with the
-    picture is taken. A store with repeated stems tells its entries apart by folder, so there at
-    least one folder must agree: `bear/00000.jpg` never gets the masks of `camel/00000`.
+    The stem must be equal, its accents composed or not. Where several entries have it, the one that
+    shares most folders with the picture is taken. A store with repeated stems tells its
+    entries apart by folder, so there at least one folder must agree: `bear/00000.jpg` never gets
+    the masks of `camel/00000`.
 
     >>> names = ("camel/00000.png", "dog/00000.png")
     >>> frames = MaskCatalogue(
@@ -106,7 +108,9 @@ def check_size(stated: tuple[int, ...], size: Size) -> None:
 
 def _path_parts(name: str) -> tuple[str, ...]:
     """The folders and the stem; only an image's suffix is cut off, so "scan.v2" stays whole."""
-    pieces = [piece for piece in name.replace("\\", "/").split("/") if piece not in ("", ".")]
+    pieces = [
+        piece for piece in same_name(name).replace("\\", "/").split("/") if piece not in ("", ".")
+    ]
     *folders, last = pieces or [""]
     stem, dot, suffix = last.rpartition(".")
     return (*folders, stem if stem and f"{dot}{suffix}".lower() in SUFFIXES else last)

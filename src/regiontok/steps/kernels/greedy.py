@@ -32,6 +32,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numba import njit
 
+from regiontok.system.compiled import compiled
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
@@ -290,7 +292,7 @@ def _begin(
     return used
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _run(
     patches: np.ndarray,
     sums: np.ndarray,
