@@ -2,9 +2,10 @@
 
 What stands beside the pixels (texts, profiles, EXIF) never loses a picture. Where damage can be
 known it is an error: by the checksums of a PNG, the end marker and the Huffman tables of a JPEG,
-the needless zeros of a WebP, and whatever the decoders themselves refuse. It cannot be known where
-the format has no checksum and the damaged bytes stand for pixels like any others: in BMP, PPM, TGA
-and uncompressed TIFF, and where bytes in the middle of a JPEG or WebP became other plausible ones.
+zeros in an AVIF and needless ones in a WebP, and whatever the decoders themselves refuse. It cannot
+be known where the format has no checksum and the damaged bytes stand for pixels like any others: in
+BMP, PPM, TGA and uncompressed TIFF, where bytes in the middle of a JPEG or WebP became other
+plausible ones, and in a Pillow image that its owner has loaded already.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from regiontok.core.avif import check_avif
 from regiontok.core.formats import FORMATS, HEIF, PictureError, open_image
 from regiontok.core.jpeg import check_jpeg
 from regiontok.core.orientation import UPRIGHT, orientation_of
@@ -89,6 +91,8 @@ def _decoded(data: bytes, name: str) -> np.ndarray:
             check_jpeg(data)
         with open_image(data) as image:
             check_limit(image)
+            if image.format == "AVIF":
+                check_avif(data)
             with _memory_for(image):
                 image.load()
                 if image.format == "PNG":

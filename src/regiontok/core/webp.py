@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 # Zeros at the end that are tried: whole files have a handful, or an area that is flat.
 FEWEST_ZEROS = 48
+_LEFT_OUT = 24  # bytes; encoders pad with two, and decoders read eight ahead
 _CODED = (b"VP8 ", b"VP8L")
 
 
@@ -30,7 +31,7 @@ def check_webp(data: bytes, decode: Callable[[bytes], object]) -> None:
     Raises:
         DamagedWebp: If they do.
     """
-    shortened = _without_half_of_its_zeros(data)
+    shortened = _without_last_zeros(data)
     if shortened is None:
         return
     try:
@@ -42,10 +43,10 @@ def check_webp(data: bytes, decode: Callable[[bytes], object]) -> None:
     raise DamagedWebp("its compressed data end in zeros that no pixel needs")
 
 
-def _without_half_of_its_zeros(data: bytes) -> bytes | None:
-    """A still WebP whose data end in fewer zeros; None if they end in few, or it is no such file.
+def _without_last_zeros(data: bytes) -> bytes | None:
+    """A still WebP without its last zeros; None if it ends in few, or is no such file.
 
-    >>> _without_half_of_its_zeros(b"RIFF") is None
+    >>> _without_last_zeros(b"RIFF") is None
     True
     """
     position = 12
@@ -58,7 +59,7 @@ def _without_half_of_its_zeros(data: bytes) -> bytes | None:
             zeros = len(body) - len(body.rstrip(b"\0"))
             if zeros < FEWEST_ZEROS:
                 return None
-            body = body[: len(body) - zeros // 2]
+            body = body[:-_LEFT_OUT]
             padding = b"\0" * (len(body) % 2)
             rest = data[:position][12:] + struct.pack("<4sI", kind, len(body)) + body + padding
             return b"RIFF" + struct.pack("<I", 4 + len(rest)) + b"WEBP" + rest
