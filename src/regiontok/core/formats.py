@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageFile
 
@@ -55,6 +55,31 @@ def open_image(source: Path | bytes, formats: Sequence[str] = FORMATS) -> ImageF
         formats = (HEIF,)
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     return Image.open(file, formats=tuple(formats))
+
+
+def is_image_name(name: str) -> bool:
+    """True if a file's name, or its path in a tar, is that of a picture that a walk reads.
+
+    Hidden files are none, and what a Mac leaves beside pictures is none either: `._a.jpg`, and
+    whatever lies in `__MACOSX`.
+
+    >>> [is_image_name(name) for name in ("a/b.JPG", "a/._b.jpg", "__MACOSX/a/b.jpg", "a.txt")]
+    [True, False, False, False]
+    """
+    path = PurePosixPath(name)
+    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def is_left_by_a_mac(name: str) -> bool:
+    """True for what a Mac leaves beside pictures under a picture's name.
+
+    >>> is_left_by_a_mac("a/._b.jpg"), is_left_by_a_mac("b.jpg")
+    (True, False)
+    """
+    path = PurePosixPath(name)
+    is_beside = path.name.startswith("._") or "__MACOSX" in path.parts
+    return is_beside and path.suffix.lower() in SUFFIXES
 
 
 def is_heif(source: Path | bytes) -> bool:
