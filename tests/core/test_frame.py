@@ -419,6 +419,9 @@ def test_boxes_by_hand():
     assert frame.boxes_to_grid(torch.tensor([[50, 25, 100, 50]])).dtype == torch.float32
     with pytest.raises(ValueError, match=r"expected boxes \[k 4\] as xyxy, got shape \[4\]"):
         frame.boxes_to_grid(torch.zeros(4))
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="box 1 has a coordinate that is not finite"):
+            frame.boxes_to_grid(torch.tensor([[0.0, 0, 9, 9], [0, wrong, 9, 9]]))
 
 
 @settings(max_examples=80, deadline=None)

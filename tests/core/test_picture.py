@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from regiontok.core import picture as module
 from regiontok.core.picture import Picture, PictureError
+from regiontok.tokenizer.images import decode_images
 
 rng = np.random.default_rng(0)
 NOISE = rng.integers(0, 256, (9, 14, 3), dtype=np.uint8)
@@ -549,3 +550,65 @@ def test_real_photos(data):
     for path in sorted((data / "coco" / "images").glob("*.jpg"))[:5]:
         picture = Picture.of(path)
         assert np.array_equal(picture.pixels, np.asarray(Image.open(path).convert("RGB")))
+
+
+# --- open files, and what Pillow's modes say
+
+
+class Reader:
+    """What can be read and nothing else: a response of the network, say."""
+
+    def __init__(self, data) -> None:
+        self.data = data
+
+    def read(self, size: int = -1):
+        data, self.data = self.data, self.data[:0]
+        return data
+
+
+def test_open_files_are_read_and_left_as_they_were(tmp_path):
+    data = encoded(NOISE, "PNG")
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        picture = Picture.of(file)
+        assert (picture.key, picture.name) == (Picture.of(data).key, str(path))
+        assert file.read(4) == data[:4]
+        file.seek(0, 2)
+        with pytest.raises(PictureError, match=r"read to its end already: seek\(0\) first"):
+            Picture.of(file)
+    with pytest.raises(PictureError, match="cannot be read"):
+        Picture.of(file)
+    for source in (io.BytesIO(data), Reader(data)):
+        assert np.array_equal(Picture.of(source).pixels, NOISE)
+    with pytest.raises(TypeError, match="not bytes: open it with 'rb'"):
+        Picture.of(io.StringIO("text"))
+
+
+def test_several_open_files_are_several_images():
+    data = encoded(NOISE, "PNG")
+    assert len(decode_images([io.BytesIO(data), Reader(data)])) == 2
+    assert len(decode_images(io.BytesIO(data))) == 1
+    assert len(decode_images(memoryview(data))) == 1
+
+
+def test_integers_of_pillow_that_may_be_of_eight_bits_are_not_guessed():
+    grey = Image.fromarray(NOISE[..., 0])
+    with pytest.raises(PictureError, match="may be of 8 bits or of 16: give uint8"):
+        Picture.of(grey.convert("I"))
+    deep = Image.fromarray(NOISE[..., 0].astype(np.int32) * 257)
+    assert np.array_equal(Picture.of(deep).pixels[..., 0], NOISE[..., 0])
+    wide = np.array([[0, 100, 65535]], np.uint16)
+    assert Picture.of(b"P5 3 1 65535\n" + wide.astype(">u2").tobytes()).pixels[
+        0, :, 0
+    ].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 4])
+def test_tensors_of_small_height_have_their_channels_first(height):
+    pixels = np.random.default_rng(height).integers(0, 256, (height, 40, 3), dtype=np.uint8)
+    first = torch.from_numpy(pixels).permute(2, 0, 1)
+    assert np.array_equal(Picture.of(first).pixels, pixels)
+    assert np.array_equal(Picture.of(pixels).pixels, pixels)
+    assert Picture.of(first[:1]).size == (height, 40)
+    assert [picture.size for picture in decode_images(first[None])] == [(height, 40)]

@@ -85,6 +85,34 @@ BAD = [
         "it begins with <video>, which is not trained on",
     ),
     (
+        {"id": "D2", "conversations": talk("What happens here?\n<video>", "a dog")},
+        "it holds <video>, which is not trained on",
+    ),
+    (
+        {"id": "D3", "conversations": talk("Hear:\n<audio>\nWhat is it?", "a dog")},
+        "it holds <audio>, which is not trained on",
+    ),
+    (
+        {"id": "D4", "video_path": "v/1", "conversations": talk("What?", "a dog")},
+        "it has video, which is not trained on",
+    ),
+    (
+        {"id": "D5", "conversations": talk("Picture 1: <img>a/b.jpg</img>\nWhat?", "a dog")},
+        "a message names its <img> in the text",
+    ),
+    (
+        {
+            "id": "D6",
+            "media": {"x": [{"u": "http://a/b.PNG?w"}]},
+            "conversations": talk("?", "a"),
+        },
+        "'media' names a file that is not read",
+    ),
+    (
+        {"id": "D7", "photo": "data:image/png;base64,AA", "conversations": talk("?", "a")},
+        "'photo' names a file that is not read",
+    ),
+    (
         {"id": "E", "img": "one.png", "conversations": talk("What?", "red")},
         "'img' names a file that is not read: images stand under image",
     ),
@@ -132,6 +160,12 @@ def test_published_files_are_read_and_what_does_not_fit_is_counted(folder, lines
         assert refusal.reason.startswith(reason)
     assert [refusal.number for refusal in records.set_aside] == list(range(4, 4 + len(BAD)))
     assert records.counts["not an object with a list of conversations"] == 2
+
+
+def test_words_about_media_are_words():
+    page = "Why is this wrong?\n<video>\n<source src=x>\n</video>"
+    for question in (page, "What does the <video> tag do?", "Is a.png a picture?"):
+        assert Record.of({"conversations": talk(question, "x")}).turns[0].text == question
 
 
 def test_one_picture_stands_in_front_several_stay_where_they_are(folder):

@@ -89,6 +89,37 @@ def test_the_index_finds_every_image_and_is_kept(tmp_path):
         assert index_file.read_text() == text
 
 
+def test_a_tar_that_was_changed_behind_its_index_is_noticed(tmp_path):
+    tar = tmp_path / "s.tar"
+    write_tar(tar, [("a.png", photo(0)), ("b.png", photo(1))])
+    old = open_index(tar, tmp_path)
+    write_tar(tar, [("b.png", photo(1)), ("a.png", photo(0))])  # of the same length
+    assert tar.stat().st_size == json.loads((tmp_path / "s.tar.index.json").read_text())["bytes"]
+    assert open_index(tar, tmp_path).names == ("b.png", "a.png")
+    write_tar(tar, [("b.png", bytes(5000)), ("a.png", photo(0))])
+    with pytest.raises(ShardError, match=r"changed since it was indexed: image 1 \(b.png\)"):
+        old.read(1)
+
+
+def test_what_a_mac_leaves_in_a_tar_is_no_image(tmp_path):
+    names = ["a.png", "._a.png", "__MACOSX/._a.png", "__MACOSX/b.png", ".DS_Store", "c/._d.jpg"]
+    write_tar(tmp_path / "s.tar", [(name, photo(0)) for name in names])
+    assert open_index(tmp_path / "s.tar", tmp_path).names == ("a.png",)
+
+
+@pytest.mark.parametrize(
+    "box", [[0, 0, np.nan, 3], [2, 0, 2, 3], [0, 0, 3, 9999], [-1, 0, 3, 3], [0, 0, np.inf, 3]]
+)
+def test_a_box_that_is_none_is_named_when_it_is_read(tmp_path, box, monkeypatch):
+    monkeypatch.setattr(ImageRegions, "check", lambda self: None)
+    write_tar(tmp_path / "s.tar", [("0.png", photo(0)), ("1.png", photo(1))])
+    good = np.array([[0, 0, 3, 3]])
+    rows = [ImageRegions(0, "0", (24, 36), good), ImageRegions(1, "1", (24, 36), np.array([box]))]
+    write_sidecar(tmp_path / "s.tar", rows, config={})
+    with pytest.raises(ShardError, match=r"corrupt \(image 1 has the box .*no xyxy box within"):
+        read_row_group(tmp_path / "s.regions.parquet", 0)
+
+
 def test_tars_as_others_write_them(tmp_path):
     """GNU and old formats, long names, folders, and files of one sample that are no image."""
     for number, form in enumerate((tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT)):

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from regiontok.system import need as needing
-from regiontok.system.parquet import ParquetError, list_of, open_parquet, write_parquet
+from regiontok.system import parquet
+from regiontok.system.parquet import ParquetError, list_of, open_parquet, read_groups, write_parquet
 
 FORMAT = "a test's format 1"
 TABLE = pa.table(
@@ -91,3 +92,53 @@ def test_without_pyarrow_the_extra_is_named(path, monkeypatch):
     monkeypatch.setattr(needing.importlib, "import_module", missing)
     with pytest.raises(ImportError, match=r"needs pyarrow.*regiontok\[store\]"):
         read(path)
+
+
+def bomb(path, values, **options):
+    table = pa.table({"name": values, "sizes": pa.array([[1]] * len(values), list_of(pa.int32()))})
+    write_parquet(table, path, FORMAT, group_rows=len(values), metadata={}, **options)
+    assert path.stat().st_size < 2**20
+
+
+def test_a_small_file_that_claims_to_be_huge_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", lambda *_, **__: pytest.fail("read"))
+    path = tmp_path / "bomb.parquet"
+    for values, options in [
+        (["a" * 2**22], {"use_dictionary": False}),  # one long text, compressed
+        (["a" * 2**10] * 2**12, {}),  # a text that is stored once and stands 4,096 times
+        (["a"] * 2**18, {}),  # many short ones
+    ]:
+        bomb(path, values, **options)
+        with open_parquet(path, TABLE.schema, FORMAT) as file:
+            message = r"bomb.parquet: \d+ bytes that claim to be"
+            with pytest.raises(ParquetError, match=message):
+                read_groups(file, path)
+
+
+def test_what_repeats_within_bounds_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "MOST_BYTES", 2**18)
+    path = tmp_path / "file.parquet"
+    bomb(path, ["a" * 1000, "b"] + ["b"] * 5000)
+    with open_parquet(path, TABLE.schema, FORMAT) as file:
+        assert read_groups(file, path, columns=["name"]).num_rows == 5002
+        with pytest.raises(ParquetError, match=r"corrupt \(it has 1 row groups\)"):
+            read_groups(file, path, [1])
+
+
+def test_texts_in_lists_are_counted_as_they_stand(tmp_path):
+    path, texts = tmp_path / "file.parquet", [["x" * 100] * 10, [], ["y"] * 3]
+    table = pa.table({"texts": pa.array(texts, list_of(pa.string()))})
+    write_parquet(table, path, FORMAT, group_rows=3, metadata={})
+    assert parquet._repeated_bytes(path, 0, "texts.list.element") == 1003
+
+
+def test_an_encoding_that_is_not_ours_is_refused(tmp_path):
+    path = tmp_path / "file.parquet"
+    options = {"use_dictionary": False, "column_encoding": {"name": "DELTA_BYTE_ARRAY"}}
+    bomb(path, ["a" * 100] * 100, **options)
+    with (
+        open_parquet(path, TABLE.schema, FORMAT) as file,
+        pytest.raises(ParquetError, match="is encoded as DELTA_BYTE_ARRAY"),
+    ):
+        read_groups(file, path)

@@ -107,3 +107,23 @@ def test_without_workers_nothing_is_done_before_it_is_asked_for():
 def test_bounds_that_cannot_be_are_refused_before_anything_is_read(workers, most):
     with pytest.raises(ValueError, match=f"workers={workers}, most="):
         map_ahead(str, iter(()), workers=workers, most=most)
+
+
+def test_what_is_begun_never_weighs_more_than_was_allowed():
+    weights = [3, 3, 9, 1, 1, 1, 0, 0, 12, 2]
+    begun, yielded, asked = [], [], []
+
+    def weigh(item):
+        asked.append(item)
+        return weights[item]
+
+    ahead = map_ahead(
+        begun.append, range(len(weights)), workers=2, most=4, weight=weigh, most_weight=6
+    )
+    with closing(ahead) as results:
+        for index, _ in enumerate(results):
+            yielded.append(index)
+            waiting = sum(weights[item] for item in begun if item > index)
+            assert waiting <= 6 or [item for item in begun if item > index] == [index + 1]
+            assert len(asked) <= index + 1 + 4
+    assert sorted(begun) == yielded == list(range(len(weights)))

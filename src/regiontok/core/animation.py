@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from PIL import Image
-
-from regiontok.core.picture import MAX_BYTES
+from regiontok.core.decoding import STRICTNESS
+from regiontok.core.formats import MAX_BYTES, open_image
 from regiontok.core.sampling import TimedFrame
 
 FORMATS = ("GIF", "WEBP")
@@ -28,7 +27,7 @@ _TRAILER, _EXTENSION, _IMAGE = 0x3B, 0x21, 0x2C  # the kinds of blocks of a GIF
 def is_animated(path: Path) -> bool:
     """True if a file is a GIF or WebP of more than one frame; an unreadable file is not."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path, FORMATS) as image:
             return bool(getattr(image, "is_animated", False))
     except Exception:
         # Pillow's decoders promise no list of errors (see picture.py); whoever decodes the file
@@ -61,7 +60,7 @@ class Animation:
             raise ValueError(f"an animation may have {MAX_BYTES // 2**20} MiB; write it as a video")
         self.damage = "" if _reaches_its_end(path.read_bytes()) else "its data end early"
         try:
-            self._image = Image.open(path, formats=FORMATS)
+            self._image = open_image(path, FORMATS)
         except Exception as error:  # see `is_animated`
             raise ValueError(
                 f"no GIF or WebP that can be read, or one cut off at its head ({error})"
@@ -78,8 +77,9 @@ class Animation:
         """The frames, up to the first sign of damage."""
         for index in count():
             try:
-                self._image.seek(index)
-                self._image.load()
+                with STRICTNESS.held():
+                    self._image.seek(index)
+                    self._image.load()
             except EOFError:
                 return
             except Exception as error:  # see `is_animated`

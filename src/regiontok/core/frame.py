@@ -329,5 +329,8 @@ def _moved(boxes: Tensor, move: Callable[[int, np.ndarray], np.ndarray]) -> Tens
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"expected boxes [k 4] as xyxy, got shape {list(boxes.shape)}")
     columns = boxes.detach().cpu().double().numpy().T
+    if not np.isfinite(columns).all():
+        row = int(np.flatnonzero(~np.isfinite(columns).all(0))[0])
+        raise ValueError(f"box {row} has a coordinate that is not finite: {boxes[row].tolist()}")
     moved = [move(axis, column) for axis, column in zip((1, 0, 1, 0), columns, strict=True)]
     return torch.from_numpy(np.stack(moved, axis=1)).to(boxes.device, torch.float32)

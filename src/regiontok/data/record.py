@@ -9,11 +9,13 @@ it in front, as LLaVA's own preprocessing does; several stay where they are.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from regiontok.core.formats import SUFFIXES
 from regiontok.system.choices import nearest
 from regiontok.system.errors import RegiontokError
 from regiontok.system.names import as_on_disk
@@ -35,8 +37,14 @@ OTHER_MEDIA = {
 }
 # Files that a record without pictures names under a key that nothing reads.
 _MEDIA_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"),
-    *(".mp4", ".mkv", ".webm", ".mov", ".avi", ".wav", ".mp3", ".flac", ".ogg", ".m4a"),
+    *SUFFIXES,
+    *(".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg"),
+    *(".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"),
+)
+# A picture, video or sound that a text names itself, as Qwen-VL's records do: <img>a.png</img>.
+_NAMED_IN_TEXT = re.compile(
+    r"<(img|image|video|audio)>\s*[^<>\n]+"
+    rf"(?:{'|'.join(map(re.escape, _MEDIA_SUFFIXES))})\s*</"
 )
 
 
@@ -142,17 +150,35 @@ def _images(row: Mapping[str, Any]) -> list[str]:
 def _keys_of_files(row: Mapping[str, Any]) -> Iterator[str]:
     """The keys, other than the id, under which a record names files of pictures or sound."""
     for key, value in row.items():
-        names = value if isinstance(value, list) else [value]
-        if key != "id" and any(
-            isinstance(name, str) and name.lower().endswith(_MEDIA_SUFFIXES) for name in names
-        ):
+        if key not in ("id", "conversations") and any(map(_is_medium, _texts_in(value))):
             yield key
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """The texts in a value, however deep they lie in lists and objects."""
+    inside = [value]
+    while inside:
+        each = inside.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, Mapping):
+            inside += each.values()
+        elif isinstance(each, list):
+            inside += each
+
+
+def _is_medium(text: str) -> bool:
+    """True for the name or address of a picture, video or sound, and for one in base64."""
+    name = text.split("?")[0].split("#")[0] if "://" in text[:12] else text
+    in_base64 = text[:11].lower().startswith(("data:image/", "data:video/", "data:audio/"))
+    return in_base64 or name.lower().endswith(_MEDIA_SUFFIXES)
 
 
 def _refuse_other_media(holder: Mapping[str, Any]) -> None:
     """Raise if a record, or a message, holds a video or audio."""
     for kind, advice in OTHER_MEDIA.items():
-        if any(holder.get(key) for key in (kind, f"{kind}s")):
+        keys = (kind, f"{kind}s", f"{kind}_path", f"{kind}_paths", f"{kind}_url", f"input_{kind}")
+        if any(holder.get(key) for key in keys):
             raise RecordError(f"it has {kind}, which is not trained on: {advice}")
 
 
@@ -169,9 +195,8 @@ def _turn(message: Any) -> Turn:
         )
     text = message["value"]
     _check_characters(text)
-    for kind, advice in OTHER_MEDIA.items():
-        if role == "user" and text.lstrip().startswith(f"<{kind}>"):
-            raise RecordError(f"it begins with <{kind}>, which is not trained on: {advice}")
+    if role == "user":
+        _refuse_placeholders(text)
     if role != "user" and IMAGE in text:
         raise RecordError(f"{IMAGE} in a message of {role}")
     if role == "user" and text.count(IMAGE) == 1:
@@ -179,6 +204,26 @@ def _turn(message: Any) -> Turn:
     if not text.strip():
         raise RecordError(f"an empty message of {role}")
     return Turn(role, text)
+
+
+def _refuse_placeholders(text: str) -> None:
+    """Raise if a user's message stands for a video or sound, or names a picture of its own.
+
+    A placeholder stands at its beginning, at its end, or in a line of its own; the tags of an HTML
+    page, which end with `</video>`, are words like any others.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    for kind, advice in OTHER_MEDIA.items():
+        placeholder, is_page = f"<{kind}>", f"</{kind}>" in text
+        stripped = text.strip()
+        if stripped.startswith(placeholder) and not is_page:
+            raise RecordError(f"it begins with {placeholder}, which is not trained on: {advice}")
+        if not is_page and (stripped.endswith(placeholder) or placeholder in lines):
+            raise RecordError(f"it holds {placeholder}, which is not trained on: {advice}")
+    if match := _NAMED_IN_TEXT.search(text):
+        raise RecordError(
+            f"a message names its <{match[1]}> in the text: pictures stand in the record's image"
+        )
 
 
 def _check_characters(text: str) -> None:

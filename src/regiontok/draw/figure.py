@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from regiontok.core.formats import open_image
 from regiontok.draw._marks import FONT, even_ticks, shares, strokes, text_lines
 from regiontok.draw.maps import Line, Scale
 from regiontok.draw.sheet import GREY, INK, PAPER, RULE
@@ -115,7 +116,7 @@ def panel_side(columns: int) -> int:
 
 def draw_png(figure: Figure) -> Image.Image:
     """The figure in pixels."""
-    return Image.open(io.BytesIO(_saved(figure, "png", {"Software": None}))).convert("RGB")
+    return open_image(_saved(figure, "png", {"Software": None}), ("PNG",)).convert("RGB")
 
 
 def draw_svg(figure: Figure) -> str:

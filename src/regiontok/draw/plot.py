@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from regiontok.core.formats import open_image
 from regiontok.system.need import need
 
 # Okabe and Ito's colours, told apart without colour vision too, then four more; each with a marker
@@ -110,7 +111,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> I
     )
     file = io.BytesIO()
     figure.savefig(file, format="png", facecolor="white")
-    return Image.open(file).convert("RGB")
+    return open_image(file.getvalue(), ("PNG",)).convert("RGB")
 
 
 def _draw_panel(axes: Any, panel: Panel, styles: dict[str, tuple[str, str]]) -> dict[str, Any]:

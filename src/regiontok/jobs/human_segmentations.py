@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
+from regiontok.core.decoding import loaded_png
+from regiontok.system.errors import is_out_of_memory
 from regiontok.system.names import as_on_disk
-
-# what scipy and Pillow raise for files that are damaged or hold something else
-UNREADABLE = (
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    NotImplementedError,
-    OSError,
-    MatReadError,
-    zlib.error,
-)
 
 
 def read_human_segmentations(folder: Path, image: Path) -> list[np.ndarray]:
@@ -48,7 +35,11 @@ def read_human_segmentations(folder: Path, image: Path) -> list[np.ndarray]:
         )
     try:
         return reader(path)
-    except UNREADABLE as error:
+    except Exception as error:
+        # scipy promises no list: ValueError, KeyError, TypeError, MatReadError, zlib.error,
+        # struct.error, UnicodeDecodeError ... were met
+        if is_out_of_memory(error):
+            raise ValueError(f"{path}: no memory is left to read it ({error})") from error
         raise ValueError(f"{path} holds no human segmentation ({error})") from error
 
 
@@ -58,7 +49,7 @@ def _read_matlab(path: Path) -> list[np.ndarray]:
 
 
 def _read_png(path: Path) -> list[np.ndarray]:
-    labels = np.asarray(Image.open(path))
+    labels = np.asarray(loaded_png(path.read_bytes(), path.name))
     if labels.ndim != 2:
         raise ValueError(f"expected one label a pixel, got shape {labels.shape}")
     return [labels.astype(np.int64)]

@@ -18,7 +18,7 @@ import numpy as np
 from regiontok.core.masks import PixelMasks
 from regiontok.maskstore.codes import check_codes
 from regiontok.system.need import need
-from regiontok.system.parquet import list_of, open_parquet, write_parquet
+from regiontok.system.parquet import list_of, open_parquet, read_groups, write_parquet
 
 FORMAT = "regiontok mask store 2"
 # images that are read and decompressed together; 64 would save 2 % of the bytes and double the time
@@ -48,7 +48,7 @@ def read_file(path: Path, fingerprint: str, columns: Sequence[str] | None = None
             raise ValueError(
                 f"{path}: holds masks of fingerprint {stated}, the store is {fingerprint}"
             )
-        return file.read(columns=columns, use_threads=False)
+        return read_groups(file, path, columns=columns)
 
 
 def mask_row(key: str, masks: PixelMasks) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class MaskRowGroup:
             ValueError: If the file cannot be read.
         """
         with open_parquet(path, _schema(), FORMAT) as file:
-            table = file.read_row_group(number, use_threads=False).combine_chunks()
+            table = read_groups(file, path, [number]).combine_chunks()
             columns = {name: table.column(name).chunk(0) for name in table.column_names}
             return cls(path, columns["key"].to_pylist(), columns)
 

@@ -23,10 +23,10 @@ from regiontok.released.messages import IMAGE_KEYS as IMAGE_KEYS
 from regiontok.released.messages import (
     as_text,
     conversations_of,
-    decode_image,
     with_pictures,
 )
 from regiontok.system.rendering import rendering
+from regiontok.tokenizer.images import decode_image
 
 KEPT = ("input_ids", "attention_mask", "offset_mapping", "special_tokens_mask")
 

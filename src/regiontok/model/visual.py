@@ -152,4 +152,4 @@ def one_patch(width: int, device: torch.device, dtype: torch.dtype) -> PatchGrid
 
 def black_pixel() -> Picture:
     """The smallest picture, to go through an encoder for nothing."""
-    return Picture.of(torch.zeros(1, 1, 3, dtype=torch.uint8))
+    return Picture.of(torch.zeros(3, 1, 1, dtype=torch.uint8))

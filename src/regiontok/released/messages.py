@@ -6,19 +6,16 @@ Differs: nothing known.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from transformers.image_utils import load_image
-
 from regiontok.conversation import Message
+from regiontok.core.addresses import bytes_of_base64, is_address
 from regiontok.core.clip import Clip
-from regiontok.core.picture import Picture, PictureError
-from regiontok.tokenizer.images import decode_images
+from regiontok.core.picture import Picture
+from regiontok.tokenizer.images import decode_image, decode_images
 
 IMAGE_KEYS = ("image", "url", "path", "base64")
 IMAGE_TYPES = ("image", "image_url")
@@ -127,22 +124,10 @@ def image_sources(content_part: Mapping[str, Any]) -> list[Any]:
 
 
 def _bytes_of_base64(text: Any) -> Any:
-    """The bytes of base64 text; an address (`data:`) stays one."""
-    if not isinstance(text, str) or text.startswith("data:"):
+    """The bytes of base64, as text or bytes; an address (`data:`) stays one."""
+    if not isinstance(text, str | bytes) or is_address(text):
         return text
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise PictureError(f"a picture's base64 text cannot be read ({error})") from None
-
-
-def decode_image(image: Any) -> Picture | Clip:
-    """A picture from whatever a message or a caller names it by; a `Clip` stays one."""
-    if isinstance(image, Clip):
-        return image
-    if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
-        return Picture.of(load_image(image), image[:60])
-    return Picture.of(image)
+    return bytes_of_base64(text)
 
 
 def with_pictures(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from regiontok.core.masks import PixelMasks
+from regiontok.shards._boxes import are_inside, check_boxes
 from regiontok.shards.report import (
     FORMAT,
     FailedImage,
@@ -27,7 +28,7 @@ from regiontok.shards.report import (
 )
 from regiontok.shards.tar import ShardError
 from regiontok.system.need import need
-from regiontok.system.parquet import ParquetError, list_of, open_parquet, write_parquet
+from regiontok.system.parquet import ParquetError, list_of, open_parquet, read_groups, write_parquet
 
 SUFFIX = ".regions.parquet"
 GROUP = 128  # images that are read and decompressed together; the order keeps them close
@@ -105,8 +106,7 @@ class ImageRegions:
         """
         height, width = self.size
         boxes, name = self.boxes, f"image {self.index} ({self.key})"
-        inside = (boxes[:, :2] >= 0).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-        inside &= (boxes[:, 2] <= width) & (boxes[:, 3] <= height)  # NaN compares False
+        inside = are_inside(boxes, np.array([[width, height]]))
         if not inside.all():
             region = int(np.flatnonzero(~inside)[0])
             raise ValueError(
@@ -219,7 +219,7 @@ def read_row_group(path: Path, number: int) -> RowGroup:
         ShardError: If the file is missing, damaged, or has other columns.
     """
     with _opened(path) as file:
-        table = file.read_row_group(number, use_threads=False).combine_chunks()
+        table = read_groups(file, path, [number]).combine_chunks()
         scalars = {
             name: table.column(name).to_pylist() for name in ("index", "key", "height", "width")
         }
@@ -231,6 +231,7 @@ def read_row_group(path: Path, number: int) -> RowGroup:
             else column.values.to_numpy(zero_copy_only=False)
             for name, column in columns.items()
         }
+        check_boxes(path, scalars, starts["boxes"], values["boxes"])
         return RowGroup(scalars, starts, values)
 
 

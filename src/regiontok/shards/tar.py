@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from regiontok.core.picture import SUFFIXES
+from regiontok.core.formats import is_image_name
 from regiontok.system.errors import RegiontokError
 from regiontok.system.files import replacing, replacing_shared
 
-FORMAT = "regiontok tar index 1"
+FORMAT = "regiontok tar index 2"
 
 
 class ShardError(RegiontokError, ValueError):
@@ -57,17 +57,26 @@ class TarIndex:
         """The bytes of one image.
 
         Raises:
-            ShardError: If the tar cannot be read, or ends before the image does.
+            ShardError: If the tar cannot be read, ends before the image does, or was changed since
+                the index was made.
         """
         start, length = self.spans[index].tolist()
         try:
             with open(self.path, "rb", buffering=0) as file:
-                data = os.pread(file.fileno(), length, start)
+                read = os.pread(
+                    file.fileno(), tarfile.BLOCKSIZE + length, start - tarfile.BLOCKSIZE
+                )
+                header, data = read[: tarfile.BLOCKSIZE], read[tarfile.BLOCKSIZE :]
         except OSError as error:
             raise ShardError(f"{self.path}: cannot be read ({error.strerror})") from error
         if len(data) < length:
             raise ShardError(
                 f"{self.path}: cut off: image {index} has {len(data)} of {length} bytes"
+            )
+        if not _is_header_of(header, length):
+            raise ShardError(
+                f"{self.path}: changed since it was indexed: image {index} ({self.names[index]}) no "
+                "longer stands where it did"
             )
         return data
 
@@ -85,23 +94,24 @@ def sample_key(name: str) -> str:
 
 
 def open_index(tar: Path, folder: Path) -> TarIndex:
-    """The index of a tar: the one kept in a folder for a tar of this length, or a new one.
+    """The index of a tar: the one kept in a folder, unless the tar was changed since, or a new one.
 
-    A new one is kept in the folder, if that can be written.
+    A tar is taken for unchanged if its length and the time it was written are. A new index is kept in the folder, if that can be written.
 
     Raises:
         ShardError: If the tar does not exist, is cut off, is compressed, or is no tar.
     """
-    size = tar_bytes(tar)
+    size, time = tar_bytes(tar), tar.stat().st_mtime_ns
     path = folder / f"{tar.name}.index.json"
     try:
         stored = json.loads(path.read_bytes())
-        if stored["format"] == FORMAT and stored["bytes"] == size:
+        if (stored["format"], stored["bytes"], stored["time"]) == (FORMAT, size, time):
             return _index(tar, stored["names"], stored["spans"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # there is none, or it is another tar's, or damaged: it is built anew
     names, spans = _scan(tar, size)
-    text = json.dumps({"format": FORMAT, "bytes": size, "names": names, "spans": spans})
+    stated = {"format": FORMAT, "bytes": size, "time": time, "names": names, "spans": spans}
+    text = json.dumps(stated)
     try:
         with replacing_shared(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -122,6 +132,14 @@ def tar_bytes(tar: Path) -> int:
         raise ShardError(f"{tar}: the shard is missing ({error.strerror})") from error
 
 
+def _is_header_of(header: bytes, length: int) -> bool:
+    """True if a block of a tar is the header of a file of that length."""
+    try:
+        return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size == length
+    except tarfile.HeaderError:
+        return False
+
+
 def _index(tar: Path, names: list[str], spans: list[list[int]]) -> TarIndex:
     return TarIndex(tar, tuple(names), np.array(spans, np.int64).reshape(-1, 2))
 
@@ -132,7 +150,7 @@ def _scan(tar: Path, size: int) -> tuple[list[str], list[list[int]]]:
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
                 end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
+                if member.isfile() and is_image_name(member.name):
                     names.append(member.name)
                     spans.append([member.offset_data, member.size])
                 archive.members = []  # type: ignore[attr-defined]  # tarfile keeps them all

@@ -25,6 +25,7 @@ EXTRAS = {
     "wandb": "wandb",
     "sklearn": "sklearn",
     "cuml": "cuml",
+    "pillow_heif": "heic",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,12 @@ from typing import Any
 from regiontok.system.errors import RegiontokError, first_line
 from regiontok.system.files import replacing
 from regiontok.system.need import need
+
+# The most memory that is filled at once by what a file claims to hold: 64 kB may be 2 GB.
+MOST_BYTES = 2**30
+_BYTES_A_VALUE = 12  # an offset, and where lists begin and end
+_DICTIONARY = frozenset(("PLAIN_DICTIONARY", "RLE_DICTIONARY"))
+_ENCODINGS = frozenset(("PLAIN", "RLE", "BIT_PACKED")) | _DICTIONARY
 
 
 class ParquetError(RegiontokError, ValueError):
@@ -43,6 +49,73 @@ def open_parquet(path: Path, schema: Any, file_format: str) -> Iterator[Any]:
         raise
     except (pa.ArrowException, OSError, KeyError, IndexError, UnicodeDecodeError) as error:
         raise ParquetError(f"{path}: corrupt ({first_line(error)})") from None
+
+
+def read_groups(
+    file: Any,
+    path: Path,
+    numbers: Sequence[int] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Any:
+    """Row groups of an opened file as one Arrow table, if they claim no more than they may.
+
+    Args:
+        file: what `open_parquet` gave.
+        path: its path, for messages.
+        numbers: which row groups; None reads all.
+        columns: names of the columns that are read; None reads all.
+
+    Raises:
+        ParquetError: If the groups would take more than `MOST_BYTES` of memory, which their heads
+            say before anything is read.
+    """
+    numbers = range(file.metadata.num_row_groups) if numbers is None else numbers
+    if any(not 0 <= number < file.metadata.num_row_groups for number in numbers):
+        raise ParquetError(f"{path}: corrupt (it has {file.metadata.num_row_groups} row groups)")
+    claimed = sum(_claimed_bytes(file, path, number, columns) for number in numbers)
+    if claimed > MOST_BYTES:
+        raise ParquetError(
+            f"{path}: {path.stat().st_size} bytes that claim to be {claimed / 2**30:.1f} GiB, more "
+            f"than the {MOST_BYTES / 2**30:.0f} GiB that are read at once; it is damaged, or not "
+            "one of ours"
+        )
+    return file.read_row_groups(list(numbers), columns=columns, use_threads=False)
+
+
+def _claimed_bytes(file: Any, path: Path, number: int, columns: Sequence[str] | None) -> int:
+    """The most memory that a row group takes when it is read, as its head says."""
+    group, claimed = file.metadata.row_group(number), 0
+    for index in range(group.num_columns):
+        column = group.column(index)
+        if columns is not None and column.path_in_schema.split(".")[0] not in columns:
+            continue
+        encodings = set(column.encodings)
+        if encodings - _ENCODINGS:
+            raise ParquetError(
+                f"{path}: corrupt (its column {column.path_in_schema} is encoded as "
+                f"{', '.join(sorted(encodings - _ENCODINGS))})"
+            )
+        flat = column.total_uncompressed_size + _BYTES_A_VALUE * column.num_values
+        claimed += flat
+        is_dictionary = column.physical_type == "BYTE_ARRAY" and encodings & _DICTIONARY
+        repeats = column.num_values * column.total_uncompressed_size
+        if is_dictionary and flat <= MOST_BYTES < repeats:  # few long texts may stand for many
+            claimed += _repeated_bytes(path, number, column.path_in_schema)
+    return claimed
+
+
+def _repeated_bytes(path: Path, number: int, column: str) -> int:
+    """The bytes of a column of texts that is stored as a dictionary, once it is written out."""
+    pa, pq = need("pyarrow", extra="store"), need("pyarrow.parquet", extra="store")
+    pc = need("pyarrow.compute", extra="store")
+    with pq.ParquetFile(path, read_dictionary=[column]) as file:
+        values = file.read_row_group(number, columns=[column], use_threads=False).column(0)
+    total = 0
+    for chunk in values.chunks:
+        flat = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
+        lengths = pc.binary_length(flat.dictionary)
+        total += pc.sum(pc.take(lengths, flat.indices)).as_py() or 0
+    return int(total)
 
 
 def _check(file: Any, path: Path, schema: Any, file_format: str) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -23,6 +22,8 @@ def map_ahead(
     *,
     workers: int = WORKERS,
     most: int | None = None,
+    weight: Callable[[Item], int] | None = None,
+    most_weight: int = 0,
 ) -> Generator[Result, None, None]:
     """`work(item)` of every item, in the order of the items, begun before it is asked for.
 
@@ -36,6 +37,10 @@ def map_ahead(
         workers: number of threads; with 0 the caller's thread does the work when it is asked for.
         most: largest number of results that wait or are being worked on, which bounds the memory;
             by default twice the workers.
+        weight: what an item's result weighs (pixels, say), asked in the caller's thread; None lets
+            all weigh nothing.
+        most_weight: largest weight of results that wait or are being worked on; a heavier one is
+            worked on alone.
 
     Raises:
         ValueError: If `workers` is negative or `most` is below 1; nothing has begun by then.
@@ -51,20 +56,36 @@ def map_ahead(
         )
     if not workers:
         return (work(item) for item in items)
-    return _map_in_threads(work, items, workers, most)
+    weights = ((item, weight(item) if weight else 0) for item in items)
+    return _map_in_threads(work, weights, workers, most, most_weight)
 
 
 def _map_in_threads(
-    work: Callable[[Item], Result], items: Iterable[Item], workers: int, most: int
+    work: Callable[[Item], Result],
+    weighed: Iterator[tuple[Item, int]],
+    workers: int,
+    most: int,
+    most_weight: int,
 ) -> Generator[Result, None, None]:
-    remaining, pending = iter(items), deque[Future[Result]]()
+    pending, too_heavy = deque[tuple[Future[Result], int]](), deque[tuple[Item, int]]()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
+    begun_weight = 0
     try:
         while True:
-            begun = islice(remaining, most - len(pending))
-            pending.extend(pool.submit(work, item) for item in begun)
+            while len(pending) < most:
+                entry = too_heavy.pop() if too_heavy else next(weighed, None)
+                if entry is None:
+                    break
+                item, item_weight = entry
+                if pending and item_weight and begun_weight + item_weight > most_weight:
+                    too_heavy.append(entry)
+                    break
+                pending.append((pool.submit(work, item), item_weight))
+                begun_weight += item_weight
             if not pending:
                 return
-            yield pending.popleft().result()
+            future, item_weight = pending.popleft()
+            begun_weight -= item_weight
+            yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -7,15 +7,16 @@ else: tokens still come out, and they are wrong.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from regiontok.core.picture import Picture
+from regiontok.core.decoding import stored_size
+from regiontok.core.picture import Picture, PictureError
 from regiontok.jobs.check.runners import RUNNERS
 from regiontok.jobs.check.slices import SLICES, OutputSlice, SlicePhoto
 from regiontok.system.errors import first_line
@@ -163,8 +164,8 @@ def _find_photo(photo: SlicePhoto, root: Path | None) -> Path | None:
         return None
     for name in photo.names:
         for path in sorted(root.rglob(name)):
-            with Image.open(path) as image:
-                if image.size == photo.size[::-1]:
+            with suppress(PictureError):  # a damaged file of that name is none of the photos
+                if stored_size(path.read_bytes(), str(path))[0] == photo.size:
                     return path
     return None
 

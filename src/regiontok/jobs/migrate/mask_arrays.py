@@ -6,19 +6,19 @@ says; nothing is ever unpickled.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from regiontok.core import decoding
+from regiontok.core.formats import PictureError
 from regiontok.core.masks import PixelMasks
-from regiontok.core.picture import FORMATS, UPRIGHT
+from regiontok.core.orientation import UPRIGHT
 from regiontok.jobs.migrate.mask_folders import MOST_MASKS
 
 MOST_PIXELS = 1 << 28  # pixels of one mask: 256 megapixels
-ORIENTATION = 0x0112  # the EXIF tag that says how a photo stands
 READ_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -97,17 +97,10 @@ def stored_size(data: bytes) -> tuple[tuple[int, int], Image.Transpose | None]:
         ValueError: If the bytes are no photo.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-            return (image.height, image.width), turn
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:
+        size, orientation = decoding.stored_size(data, "photo")
+    except PictureError as error:
         raise ValueError(f"its picture cannot be read ({error})") from None
+    return size, UPRIGHT.get(orientation)
 
 
 def code_masks(file: Path, size: tuple[int, int], turn: Image.Transpose | None) -> PixelMasks:

@@ -5,16 +5,17 @@ A run over many images survives bad images and Ctrl-C.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from regiontok.core.picture import Picture
+from regiontok.core.pixel_budget import MOST_PIXELS, announced_pixels, in_groups
 from regiontok.data.collect import NamedPath
 from regiontok.draw.sheet import side_by_side
 from regiontok.jobs.tokenize.earlier import (
@@ -70,7 +71,7 @@ def tokenize_images(
         tokenizers: one for each region spec.
         images: where the images lie, and the names of their folders below `out`.
         out: folder of the results.
-        batch: images that are encoded together.
+        batch: images that are encoded together; fewer, where they are of many pixels.
         workers: threads that decode the next batch meanwhile, and lay its pictures on the encoder's
             canvas; 0 decodes in this one.
         writing: how the folders are written.
@@ -82,8 +83,16 @@ def tokenize_images(
         wanted=wanted,
         prepare=tokenizers.encoder.prepare if workers else None,
     )
-    with closing(map_ahead(decode, images, workers=workers, most=batch)) as decoding:
-        while chunk := list(islice(decoding, batch)):
+    ahead = map_ahead(
+        decode,
+        images,
+        workers=workers,
+        most=batch,
+        weight=lambda image: announced_pixels(image.path),
+        most_weight=MOST_PIXELS,
+    )
+    with closing(ahead) as decoding:
+        for chunk in in_groups(decoding, _pixels_of, batch):
             yield from (outcome for outcome in chunk if isinstance(outcome, TokenizeOutcome))
             decoded = [image for image in chunk if isinstance(image, _Decoded)]
             for specs in dict.fromkeys(image.task.specs for image in decoded):
@@ -91,6 +100,10 @@ def tokenize_images(
                     tokenizers.warm_up()
                 batch_images = [image for image in decoded if image.task.specs == specs]
                 yield from _tokenize_batch(tokenizers.only(specs), batch_images, out, wanted)
+
+
+def _pixels_of(image: _Decoded | TokenizeOutcome) -> int:
+    return math.prod(image.picture.size) if isinstance(image, _Decoded) else 0
 
 
 @dataclass(frozen=True, eq=False)

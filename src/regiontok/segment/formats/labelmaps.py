@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from regiontok.core.decoding import loaded_png
 from regiontok.core.masks import PixelMasks
+from regiontok.core.png import SIGNATURE
 from regiontok.segment.formats.catalogue import Size, check_size
 
 Ignore = int | Literal["auto"] | None
@@ -166,28 +168,10 @@ def _decoded_png(path: Path, size: Size) -> tuple[Image.Image, int]:
     A file of another size than the picture is never decoded, so no decompression bomb gets through.
     """
     try:
-        with path.open("rb") as file:
-            header = file.read(25)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG",)) as image:
-                check_size(image.size[::-1], size)
-                image.load()
-                return image, header[24]
-    except UnidentifiedImageError:
-        raise ValueError("not a PNG") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from None
+        data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror or error})") from None
-    except (
-        SyntaxError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        MemoryError,
-        zlib.error,
-    ) as error:
-        raise ValueError(f"damaged or truncated ({error or type(error).__name__})") from None
+    if not data.startswith(SIGNATURE):
+        raise ValueError("not a PNG")
+    image = loaded_png(data, path.name, partial(check_size, size=size))
+    return image, data[24]
