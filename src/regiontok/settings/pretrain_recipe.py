@@ -53,10 +53,13 @@ class PretrainData(Settings):
     Attributes:
         shards: a folder of shards with side-cars, or generated scenes such as "scenes(400,
             size=96)".
+        sidecars: folder of the side-cars, where they lie apart from the tars: the same images can
+            have several sets of regions and labels. "" is the folder of the tars.
         weight: how often an image of this source is drawn, against 1.
     """
 
     shards: str
+    sidecars: str = ""
     weight: float = 1.0
 
 
@@ -166,6 +169,7 @@ class PretrainEvaluation(Settings):
 
     Attributes:
         shards: where the images are, as in `PretrainData`; "" measures nothing.
+        sidecars: folder of their side-cars, as in `PretrainData`.
         every: steps between two measurements; with 0 there is one before the first step and one at
             the end.
         images: how many images are measured, from the first on.
@@ -173,6 +177,7 @@ class PretrainEvaluation(Settings):
     """
 
     shards: str = ""
+    sidecars: str = ""
     every: NotNegative = 0
     images: Positive = 1000
     k: Positive = 10
