@@ -63,16 +63,55 @@ class PretrainData(Settings):
     weight: float = 1.0
 
 
+LossKind = Literal["twosided", "softmax", "softmax_rivals"]
+NegativesKind = Literal["uniform", "in_batch", "both"]
+
+
+class PretrainLoss(Settings):
+    """Losses and negatives of all heads (rows R5, R6).
+
+    `regiontok.rice.loss` and `regiontok.rice.negatives` say what each setting does. With several
+    positives "softmax_rivals", which keeps a region's other positives in each softmax, is the
+    authors' code; "softmax" drops them.
+    """
+
+    kind: LossKind = "twosided"
+    margin: float = 0.3
+    angular: bool = False
+    scale: float = 64.0
+    negatives: NegativesKind = "uniform"
+    rho: float = 0.1
+    filter: Share = 0.0
+
+
+class HeadLoss(Settings):
+    """What one head has otherwise than `[pretrain.loss]`; None is the same."""
+
+    kind: LossKind | None = None
+    margin: float | None = None
+    angular: bool | None = None
+    scale: float | None = None
+    negatives: NegativesKind | None = None
+    rho: float | None = None
+    filter: Share | None = None
+
+    def over(self, shared: PretrainLoss) -> PretrainLoss:
+        """The head's own losses and negatives, out of those of all heads."""
+        return PretrainLoss(**(shared.model_dump() | self.model_dump(exclude_none=True)))
+
+
 class ObjectHead(Settings):
     """Class centres of objects: every region has one positive class.
 
     Attributes:
         classes: number of classes.
         weight: weight of the head's loss.
+        loss: what this head's losses and negatives have otherwise than those of all heads.
     """
 
     classes: Positive
     weight: float = 1.0
+    loss: HeadLoss = HeadLoss()
 
 
 class TextHead(Settings):
@@ -84,34 +123,23 @@ class TextHead(Settings):
         positives: M, how many distinct tokens of a text are its labels; of more, M are drawn at
             random, and the others are no negatives of it either.
         weight: weight of the head's loss.
+        loss: what this head's losses and negatives have otherwise than those of all heads.
     """
 
     tokenizer: str = "bytes"
     classes: Positive = 256
     positives: Positive = 10
     weight: float = 1.0
-
-
-class PretrainLoss(Settings):
-    """Losses and negatives of all heads (rows R5, R6).
-
-    `regiontok.rice.loss` and `regiontok.rice.negatives` say what each setting does.
-    """
-
-    kind: Literal["twosided", "softmax"] = "twosided"
-    margin: float = 0.3
-    angular: bool = False
-    scale: float = 64.0
-    negatives: Literal["uniform", "in_batch", "both"] = "uniform"
-    rho: float = 0.1
+    loss: HeadLoss = HeadLoss()
 
 
 class PretrainOptimizer(Settings):
     """AdamW on the encoder, row-wise Adam on the class centres (row R8).
 
     Attributes:
-        weight_decay: weight decay of the encoder's matrices; norms, biases and class centres have
-            none.
+        weight_decay: weight decay of the encoder's matrices, or of all its parameters. Class
+            centres have none: they are unit vectors again after each step.
+        decay: "matrices", which leaves norms, biases and CLS out, or "all", as the authors' code.
         betas: decay rates of both optimisers' moments.
         eps: what both add to the denominator.
         clip: largest norm of the encoder's gradient, and, apart from it, of the class centres'; 0
@@ -120,6 +148,7 @@ class PretrainOptimizer(Settings):
     """
 
     weight_decay: float = 0.2
+    decay: Literal["matrices", "all"] = "matrices"
     betas: list[float] = Field(default=[0.9, 0.95])
     eps: float = 1e-8
     clip: Annotated[float, Field(ge=0)] = 1.0
@@ -136,8 +165,10 @@ class PretrainStage(Settings):
         steps: number of steps, in place of `samples`.
         batch: images of a step, over all processes.
         learning_rate: highest learning rate.
-        warmup: number of steps in which the learning rate rises to it from 0.
+        warmup: number of steps in which the learning rate rises to it from 0; below 1 and with a
+            point, such as 0.1, it is a share of the stage's steps.
         schedule: how the learning rate falls after the warm-up.
+        power: power of the "polynomial" schedule; 1 is "linear".
         final: share of the highest learning rate that the step behind the last one would have.
     """
 
@@ -147,8 +178,9 @@ class PretrainStage(Settings):
     steps: NotNegative = 0
     batch: Positive = 32768
     learning_rate: float = 1e-3
-    warmup: NotNegative = 0
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: NotNegative | Annotated[float, Field(ge=0, lt=1)] = 0
+    schedule: Literal["cosine", "linear", "polynomial", "constant"] = "cosine"
+    power: Annotated[float, Field(gt=0)] = 2.0
     final: Share = 0.0
 
     @property
@@ -162,6 +194,11 @@ class PretrainStage(Settings):
     def length(self) -> int:
         """Number of optimiser steps."""
         return self.steps or self.samples // self.batch
+
+    @property
+    def warmup_steps(self) -> int:
+        """Number of steps in which the learning rate rises."""
+        return self.warmup if isinstance(self.warmup, int) else int(self.warmup * self.length)
 
 
 class PretrainEvaluation(Settings):
