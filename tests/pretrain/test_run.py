@@ -116,6 +116,21 @@ class TestOneProcess:
         ]
         assert weights[0] == weights[1]
 
+    def test_a_run_goes_on_with_another_plan_and_a_head_less_and_says_so(
+        self, shared, stopped, tmp_path
+    ):
+        out = shutil.copytree(stopped, tmp_path / "run")
+        changes = ["pretrain.every_stage.learning_rate=1e-4", "pretrain.text=false"]
+        assert train(shared, out, *changes, resume=True, stop_after=1)["step"] == 5
+        entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        notes = [entry["text"] for entry in entries if entry["kind"] == "note"]
+        assert any("learning_rate = 0.001', now" in note for note in notes)
+        assert entries[-1]["rate"] == pytest.approx(5e-5)  # half of the way down
+        assert "loss_text" in next(entry for entry in entries if entry["kind"] == "step")
+        assert "loss_text" not in entries[-1]
+        with pytest.raises(OtherRun, match=r"there 'pretrain.seed = 0', now 'pretrain.seed = 1'"):
+            train(shared, out, *changes, "pretrain.seed=1", resume=True)
+
     def test_a_signal_ends_the_run_behind_its_step_with_a_checkpoint(self, shared, plain, tmp_path):
         def signalled(entry):
             if entry["step"] == 5 and entry["kind"] == "step":

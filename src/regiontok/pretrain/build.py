@@ -101,7 +101,7 @@ def vit_config(table: Pretrain) -> ViTConfig:
 
 def head_names(table: Pretrain) -> tuple[str, ...]:
     """The names of the recipe's heads."""
-    return tuple(_heads_of(table))
+    return tuple(recipe_heads(table))
 
 
 def class_heads(table: Pretrain) -> list[ClassHead]:
@@ -110,12 +110,12 @@ def class_heads(table: Pretrain) -> list[ClassHead]:
     Raises:
         ValueError: If the recipe has no head.
     """
-    if not _heads_of(table):
+    if not recipe_heads(table):
         raise ValueError(
             "nothing to discriminate: give [pretrain.object], [pretrain.text], or both"
         )
     heads = []
-    for name, settings in _heads_of(table).items():
+    for name, settings in recipe_heads(table).items():
         own = settings.loss.over(table.loss)
         loss = RegionLoss(own.kind, own.margin, own.angular, own.scale, own.filter)
         negatives = Negatives(own.negatives, own.rho, table.seed)
@@ -123,7 +123,7 @@ def class_heads(table: Pretrain) -> list[ClassHead]:
     return heads
 
 
-def _heads_of(table: Pretrain) -> dict[str, ObjectHead | TextHead]:
+def recipe_heads(table: Pretrain) -> dict[str, ObjectHead | TextHead]:
     """The settings of the recipe's heads by name."""
     heads: dict[str, ObjectHead | TextHead | None] = {"object": table.object, "text": table.text}
     return {name: settings for name, settings in heads.items() if settings}

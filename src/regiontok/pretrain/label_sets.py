@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from regiontok.settings.pretrain_recipe import Pretrain
 from regiontok.shards.sources import Shard
@@ -24,8 +27,8 @@ def check_label_sets(table: Pretrain, shards: Sequence[Sequence[Shard]]) -> None
         shards: the shards of each source.
 
     Raises:
-        OtherLabels: If a side-car is of another number of classes than the head, or two of them are
-            of different centroids.
+        OtherLabels: If a side-car is of another number of classes than the head, two of them are of
+            different centroids, or they are of others than those at which the centres start.
     """
     if table.object is None:
         return
@@ -46,3 +49,18 @@ def check_label_sets(table: Pretrain, shards: Sequence[Sequence[Shard]]) -> None
             f"{other.centroids}: a number would be two classes. Label all sources by one set of "
             "centroids"
         )
+    start = Path(table.object.centres)
+    if first_of and start.suffix == ".npy" and start.is_file():
+        ((centroids, shard),) = first_of.items()
+        if centroids != centroids_hash(start):
+            raise OtherLabels(
+                f"{shard.sidecar} is labelled by the centroids {centroids}, the centres start at "
+                f"{start}, which are {centroids_hash(start)}: take the centroids of the labels"
+            )
+
+
+@cache
+def centroids_hash(path: Path) -> str:
+    """The hash of a file of centroids: the first 32 digits of its SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

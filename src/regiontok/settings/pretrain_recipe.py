@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from regiontok.settings.base import NotNegative, Positive, Settings, Share
 
@@ -105,11 +105,14 @@ class ObjectHead(Settings):
 
     Attributes:
         classes: number of classes.
+        centres: where the class centres start: a `.npy` of centroids, or a checkpoint of another
+            run (`RUN/checkpoints/step-N`); "" draws them at random.
         weight: weight of the head's loss.
         loss: what this head's losses and negatives have otherwise than those of all heads.
     """
 
     classes: Positive
+    centres: str = ""
     weight: float = 1.0
     loss: HeadLoss = HeadLoss()
 
@@ -122,6 +125,7 @@ class TextHead(Settings):
         classes: size of its vocabulary.
         positives: M, how many distinct tokens of a text are its labels; of more, M are drawn at
             random, and the others are no negatives of it either.
+        centres: where the class centres start, as in `ObjectHead`.
         weight: weight of the head's loss.
         loss: what this head's losses and negatives have otherwise than those of all heads.
     """
@@ -129,6 +133,7 @@ class TextHead(Settings):
     tokenizer: str = "bytes"
     classes: Positive = 256
     positives: Positive = 10
+    centres: str = ""
     weight: float = 1.0
     loss: HeadLoss = HeadLoss()
 
@@ -226,8 +231,8 @@ class Pretrain(Settings):
     Attributes:
         model: the encoder.
         data: the sources of images.
-        object: class centres of objects.
-        text: class centres of text.
+        object: class centres of objects; false, say by an override, has none.
+        text: class centres of text; false has none.
         loss: losses and negatives.
         optimizer: the optimisers.
         stage: the resolutions, in order.
@@ -256,3 +261,9 @@ class Pretrain(Settings):
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpointing: bool = False
     seed: int = 0
+
+    @field_validator("object", "text", mode="before")
+    @classmethod
+    def _read_false(cls, value: Any) -> Any:
+        """A head that is false is none."""
+        return None if value is False else value
