@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from regiontok.core.picture import Picture
-from regiontok.pretrain import build, checkpoint, loop
+from regiontok.pretrain import build, checkpoint, loop, step
 from regiontok.pretrain.build import build_learner
 from regiontok.pretrain.checkpoint import check_shapes
 from regiontok.pretrain.evaluate import distances
@@ -98,6 +98,7 @@ class TestOneProcess:
         ]
         assert [entry["step"] for entry in evaluations] == [0, 4, 8, 10]
         assert sum(evaluations[0]["distances"]) == pytest.approx(1, abs=1e-4)
+        assert 0 <= evaluations[0]["knn_patches"] <= evaluations[0]["knn_best"] <= 1
 
     @pytest.mark.parametrize(
         "steps", [5, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 6, 7))]
@@ -114,6 +115,21 @@ class TestOneProcess:
             for out in (plain, tmp_path / "run")
         ]
         assert weights[0] == weights[1]
+
+    def test_a_run_goes_on_with_another_plan_and_a_head_less_and_says_so(
+        self, shared, stopped, tmp_path
+    ):
+        out = shutil.copytree(stopped, tmp_path / "run")
+        changes = ["pretrain.every_stage.learning_rate=1e-4", "pretrain.text=false"]
+        assert train(shared, out, *changes, resume=True, stop_after=1)["step"] == 5
+        entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        notes = [entry["text"] for entry in entries if entry["kind"] == "note"]
+        assert any("learning_rate = 0.001', now" in note for note in notes)
+        assert entries[-1]["rate"] == pytest.approx(5e-5)  # half of the way down
+        assert "loss_text" in next(entry for entry in entries if entry["kind"] == "step")
+        assert "loss_text" not in entries[-1]
+        with pytest.raises(OtherRun, match=r"there 'pretrain.seed = 0', now 'pretrain.seed = 1'"):
+            train(shared, out, *changes, "pretrain.seed=1", resume=True)
 
     def test_a_signal_ends_the_run_behind_its_step_with_a_checkpoint(self, shared, plain, tmp_path):
         def signalled(entry):
@@ -143,7 +159,7 @@ class TestOneProcess:
     def test_bfloat16_is_the_same_curve_coarsely(self, shared, plain, tmp_path, monkeypatch):
         """What a GPU does, here on the CPU: autocast around the encoder, bfloat16 products in the
         class centres."""
-        for module in (loop, build):
+        for module in (loop, step, build):
             monkeypatch.setattr(module, "computes_in_bfloat16", lambda table, ranks: True)
         train(shared, tmp_path / "run", stop_after=4)
         pairs = list(zip(steps_of(plain)[:6], steps_of(tmp_path / "run"), strict=True))
@@ -192,13 +208,13 @@ class TestRefusals:
     def test_a_loss_that_is_not_finite_stops_before_anything_is_changed(
         self, shared, tmp_path, monkeypatch
     ):
-        compute_gradients = loop.compute_gradients
+        compute_gradients = step.compute_gradients
 
         def broken(learner, batch, step, **options):
             result = compute_gradients(learner, batch, step, **options)
             return replace(result, loss=result.loss * float("nan")) if step == 4 else result
 
-        monkeypatch.setattr(loop, "compute_gradients", broken)
+        monkeypatch.setattr(step, "compute_gradients", broken)
         with pytest.raises(
             RunStopped,
             match=r"step 5: the loss is nan.*checkpoints/step-3\. "
@@ -404,6 +420,8 @@ class TestProcesses:
     def alike(first: Path, second: Path) -> None:
         for whole, parts in zip(steps_of(first), steps_of(second), strict=True):
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
+            for score in ("knn", "knn_patches", "distance"):  # each rank measures its share
+                assert parts.get(score, 0) == pytest.approx(whole.get(score, 0), abs=0.03)
 
     def test_two_ranks_learn(self, shared, tmp_path):
         stage = "name='a', size=96, steps=300, batch=32, warmup=30, learning_rate=3e-3"

@@ -62,3 +62,14 @@ def test_cosine_ends_at_its_share_and_a_tenth_stage_begins_anew():
 def test_stages_that_make_no_run_are_refused(stages, message):
     with pytest.raises(ValueError, match=message):
         Timeline(stages)
+
+
+def test_a_warm_up_may_be_a_share_and_the_decay_a_power():
+    timeline = Timeline(
+        [stage(steps=10, warmup=0.25, learning_rate=1.0, schedule="polynomial", power=2.0)]
+    )
+    rates = [timeline.rate(step) for step in range(10)]
+    assert rates == pytest.approx([0.5, 1.0, *((1 - step / 8) ** 2 for step in range(8))])
+    linear = Timeline([stage(steps=10, schedule="linear", learning_rate=1.0)])
+    power_one = Timeline([stage(steps=10, schedule="polynomial", power=1.0, learning_rate=1.0)])
+    assert [linear.rate(step) for step in range(10)] == [power_one.rate(step) for step in range(10)]

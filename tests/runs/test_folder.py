@@ -35,10 +35,23 @@ def test_a_run_is_gone_on_with_only_on_request_and_with_the_same_settings(tmp_pa
     with pytest.raises(ValueError, match="holds a run already: go on with --resume"):
         folder.begin(recipe(), "", resume=False, decisive_options={"held_out": 2})
     folder.begin(recipe(), "", resume=True, decisive_options={"held_out": 2})
-    with pytest.raises(OtherRun, match="there 'seed = 0', now 'seed = 1'"):
+    with pytest.raises(OtherRun, match=r"there 'tokenizer.seed = 0', now 'tokenizer.seed = 1'"):
         folder.begin(recipe(seed=1), "", resume=True, decisive_options={"held_out": 2})
     with pytest.raises(OtherRun, match="there '\"held_out\": 2', now '\"held_out\": 3'"):
         folder.begin(recipe(), "", resume=True, decisive_options={"held_out": 3})
+
+
+def test_a_run_of_a_version_before_a_field_was_added_goes_on(tmp_path):
+    """Its `resolved.toml` lacks the field, whose default is what that version did."""
+    folder = begun(tmp_path)
+    path = tmp_path / "resolved.toml"
+    text = path.read_text()
+    assert "seed = 0\n" in text
+    path.write_text(text.replace("seed = 0\n", "").replace('what = "test"', 'what = "said so"'))
+    assert folder.begin(recipe(), "", resume=True, decisive_options={"held_out": 2}) == []
+    path.write_text(text.replace("seed = 0\n", "gone = 0\n"))
+    with pytest.raises(OtherRun, match=r"its resolved.toml cannot be read .*gone"):
+        folder.begin(recipe(), "", resume=True, decisive_options={"held_out": 2})
 
 
 @pytest.mark.parametrize("resume", [False, True])

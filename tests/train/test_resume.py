@@ -126,7 +126,7 @@ def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
     with pytest.raises(
         OtherRun,
         match=r"was begun with another setting: "
-        r"there 'learning_rate = 0.001', now 'learning_rate = 0.5'",
+        r"there 'stage.0.learning_rate = 0.001', now 'stage.0.learning_rate = 0.5'",
     ):
         run_recipe(toy_recipe({**ALIGN, "learning_rate": 0.5}, TUNE), out, held_out=2, resume=True)
     with pytest.raises(OtherRun, match=r'"held_out": 2'):

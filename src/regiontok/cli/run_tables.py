@@ -16,6 +16,7 @@ EVALUATED = "eval_"  # how the figures of an evaluation are called in the log of
 # what the table of a pretraining run shows of each evaluation
 METRICS = (
     "knn",
+    "knn_patches",
     "knn_chance",
     "neighbour_cosine",
     "far_cosine",

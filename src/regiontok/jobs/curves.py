@@ -119,9 +119,11 @@ def _averaged(label: str, points: Sequence[tuple[int, float]]) -> Line:
 
 def _knn_panel(evaluations: Sequence[dict[str, Any]]) -> Panel:
     steps = tuple(float(evaluation["step"]) for evaluation in evaluations)
+    keys = {"region k-NN": "knn", "by patches": "knn_patches", "blind neighbour": "knn_chance"}
     lines = tuple(
         Line(label, steps, tuple(evaluation[key] for evaluation in evaluations))
-        for label, key in {"region k-NN": "knn", "blind neighbour": "knn_chance"}.items()
+        for label, key in keys.items()
+        if all(key in evaluation for evaluation in evaluations)  # older logs have no patches
     )
     axes = ("step", "share of held-out regions")
     return Panel("Regions named rightly", *axes, lines, low=0, doubling=False)

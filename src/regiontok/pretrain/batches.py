@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from regiontok.pretrain.build import head_names
+from regiontok.pretrain.label_sets import check_label_sets
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import RankPositions, Timeline
@@ -128,6 +129,20 @@ def source_folder(text: str, cache: Path) -> Path:
     return Scenes.of(text).shards(cache) if is_scenes(text) else Path(text)
 
 
+def shard_source(
+    shards: str, sidecars: str, cache: Path, *, weight: float = 1.0, kind: Kind | None = None
+) -> ShardSource:
+    """A recipe's source, whose tars and side-cars may lie in two folders.
+
+    Raises:
+        ValueError: If generated scenes are given side-cars of another folder.
+    """
+    if sidecars and is_scenes(shards):
+        raise ValueError(f"{shards} brings its own side-cars; sidecars={sidecars!r} has no place")
+    folder = Path(sidecars) if sidecars else None
+    return ShardSource(source_folder(shards, cache), folder, weight=weight, kind=kind)
+
+
 def stage_views(
     table: Pretrain, stage: PretrainStage, *, patch: int, cache: Path, skip: bool = False
 ) -> ShardViews:
@@ -142,6 +157,8 @@ def stage_views(
 
     Raises:
         ShardError: If a shard is missing or damaged, and `skip` is not set.
+        OtherLabels: If side-cars have labels of another number of classes than the head, or of
+            other centroids than one another.
         ValueError: If generated scenes have labels that the head has no classes for.
     """
     if table.object:
@@ -154,7 +171,7 @@ def stage_views(
                 )
     kind = _only_kind(table)
     sources = [
-        ShardSource(source_folder(source.shards, cache), weight=source.weight, kind=kind)
+        shard_source(source.shards, source.sidecars, cache, weight=source.weight, kind=kind)
         for source in table.data
     ]
     text = table.text
@@ -172,7 +189,9 @@ def stage_views(
         patch=patch,
         masks=table.masks,
     )
-    return ShardViews(sources, settings, labels, seed=table.seed, skip=skip)
+    views = ShardViews(sources, settings, labels, seed=table.seed, skip=skip)
+    check_label_sets(table, views.shards)
+    return views
 
 
 def _only_kind(table: Pretrain) -> Kind | None:

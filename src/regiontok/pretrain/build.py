@@ -8,6 +8,7 @@ fit; centres are always sharded.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +101,7 @@ def vit_config(table: Pretrain) -> ViTConfig:
 
 def head_names(table: Pretrain) -> tuple[str, ...]:
     """The names of the recipe's heads."""
-    return tuple(_heads_of(table))
+    return tuple(recipe_heads(table))
 
 
 def class_heads(table: Pretrain) -> list[ClassHead]:
@@ -109,19 +110,20 @@ def class_heads(table: Pretrain) -> list[ClassHead]:
     Raises:
         ValueError: If the recipe has no head.
     """
-    if not _heads_of(table):
+    if not recipe_heads(table):
         raise ValueError(
             "nothing to discriminate: give [pretrain.object], [pretrain.text], or both"
         )
-    loss = RegionLoss(table.loss.kind, table.loss.margin, table.loss.angular, table.loss.scale)
-    negatives = Negatives(table.loss.negatives, table.loss.rho, table.seed)
-    return [
-        ClassHead(name, settings.classes, loss, negatives, settings.weight)
-        for name, settings in _heads_of(table).items()
-    ]
+    heads = []
+    for name, settings in recipe_heads(table).items():
+        own = settings.loss.over(table.loss)
+        loss = RegionLoss(own.kind, own.margin, own.angular, own.scale, own.filter)
+        negatives = Negatives(own.negatives, own.rho, table.seed)
+        heads.append(ClassHead(name, settings.classes, loss, negatives, settings.weight))
+    return heads
 
 
-def _heads_of(table: Pretrain) -> dict[str, ObjectHead | TextHead]:
+def recipe_heads(table: Pretrain) -> dict[str, ObjectHead | TextHead]:
     """The settings of the recipe's heads by name."""
     heads: dict[str, ObjectHead | TextHead | None] = {"object": table.object, "text": table.text}
     return {name: settings for name, settings in heads.items() if settings}
@@ -186,7 +188,7 @@ def build_learner(
     )
     settings = table.optimizer
     betas = (settings.betas[0], settings.betas[1])
-    groups = decay_groups(transformer, settings.weight_decay)
+    groups = decay_groups(transformer, settings.weight_decay, all_of_it=settings.decay == "all")
     return Learner(
         transformer=transformer,
         model=model,
@@ -215,12 +217,20 @@ def computes_in_bfloat16(table: Pretrain, ranks: Ranks) -> bool:
     return table.precision == "bf16" and ranks.device.type == "cuda"
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two parameter groups: matrices with weight decay; norms, biases, CLS and queries without."""
+def decay_groups(
+    model: nn.Module, weight_decay: float, *, all_of_it: bool = False
+) -> list[dict[str, Any]]:
+    """Two parameter groups: those with weight decay, and those without.
+
+    Args:
+        model: the model.
+        weight_decay: the weight decay.
+        all_of_it: norms, biases, CLS and queries have it, too, and not matrices alone.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
-    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
+    decayed = [parameter for parameter in parameters if all_of_it or parameter.ndim >= 2]
+    others = [parameter for parameter in parameters if not all_of_it and parameter.ndim < 2]
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]

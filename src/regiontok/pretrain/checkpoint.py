@@ -9,6 +9,7 @@ tensors and are compared before anything is loaded.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from regiontok.runs.errors import RunStopped
 from regiontok.system.writing import clear_write_errors
 
 SHAPES = "about.json"
+CLASSES_OF = "classes of "  # the key of a head's number of classes begins so
 
 
 class Checkpoints:
@@ -108,41 +110,84 @@ class Checkpoints:
                 return
         raise failure or OSError("another process could not write its share of it")
 
-    def load_last(self, state: dict[str, Tensor]) -> int:
+    def load_last(self, state: dict[str, Tensor]) -> tuple[int, frozenset[str]]:
         """Write the last checkpoint's values into tensors.
+
+        A head that the checkpoint does not have stays as it is, and one that this run does not have
+        is passed over.
 
         Args:
             state: the tensors by name.
 
         Returns:
-            Steps that were taken before the checkpoint; 0 if there is none.
+            Steps that were taken before the checkpoint, and the names of the heads that it has; 0
+            and none if there is no checkpoint.
 
         Raises:
             OtherCheckpoint: If the checkpoint is of another K, or of another encoder.
         """
         by_step = self.folder.by_step()
         if not by_step:
-            return 0
+            return 0, frozenset()
         step, path = max(by_step.items())
-        check_shapes(path, self.shapes)
-        read_state(path, state)
-        return step
+        saved, own = heads_of(check_shapes(path, self.shapes)), heads_of(self.shapes)
+        new, gone = (tuple(map(head_prefixes, heads)) for heads in (own - saved, saved - own))
+        state = {name: value for name, value in state.items() if not is_of(name, new)}
+        read_state(path, state, passed_over=lambda name: is_of(name, gone))
+        return step, saved
 
 
-def check_shapes(path: Path, shapes: dict[str, Any]) -> None:
-    """Raise unless a checkpoint has these shapes.
+def heads_of(shapes: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the heads whose classes stand in a checkpoint's shapes."""
+    return frozenset(key.removeprefix(CLASSES_OF) for key in shapes if key.startswith(CLASSES_OF))
+
+
+def head_prefixes(name: str) -> tuple[str, str]:
+    """With what the names of a head's tensors begin: its centres, and their moments."""
+    return f"centres.{name}", f"rows.{name}."
+
+
+def is_of(tensor: str, heads: Sequence[tuple[str, str]]) -> bool:
+    """Whether a tensor belongs to one of the heads of these prefixes."""
+    return any(tensor == centres or tensor.startswith(rows) for centres, rows in heads)
+
+
+def read_shapes(path: Path) -> dict[str, Any]:
+    """The shapes of a checkpoint.
+
+    Raises:
+        OtherCheckpoint: If it does not say which it has.
+    """
+    try:
+        saved = json.loads((path / SHAPES).read_text(encoding="utf-8"))
+        return dict(saved)
+    except (OSError, ValueError, TypeError) as error:
+        raise OtherCheckpoint(f"{path} is no checkpoint of a pretraining run: {error}") from None
+
+
+def check_shapes(path: Path, shapes: Mapping[str, Any]) -> dict[str, Any]:
+    """The shapes of a checkpoint, which must be these.
+
+    A head may be new or gone, fields that a later version added are not compared, and the size of
+    the pictures is no shape of the weights.
 
     Raises:
         OtherCheckpoint: If the checkpoint has other shapes, or does not say which it has.
     """
-    try:
-        saved = json.loads((path / SHAPES).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OtherCheckpoint(f"{path} is no checkpoint of a pretraining run: {error}") from None
-    for key in sorted({*saved, *shapes}):
-        if saved.get(key) != shapes.get(key):
+    saved = read_shapes(path)
+    for key in sorted(saved.keys() & shapes.keys()):
+        old, new = _compared(saved[key], shapes[key]), _compared(shapes[key], saved[key])
+        if old != new:
             raise OtherCheckpoint(
-                f"{path} is of {key} = {saved.get(key)}, this run of {key} = {shapes.get(key)}: "
+                f"{path} is of {key} = {old}, this run of {key} = {new}: "
                 "its centres and weights do not fit. "
                 "Take the recipe it was made with, or another --out"
             )
+    return saved
+
+
+def _compared(shape: Any, other: Any) -> Any:
+    """What is compared of a shape: of a table the fields that the other one has, too."""
+    if not isinstance(shape, Mapping) or not isinstance(other, Mapping):
+        return shape
+    return {name: value for name, value in shape.items() if name in other and name != "image_size"}

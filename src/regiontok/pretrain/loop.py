@@ -11,30 +11,29 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from regiontok.pretrain.batches import Batch, rank_batches, source_folder, stage_views
+from regiontok.pretrain.batches import rank_batches, shard_source, stage_views
 from regiontok.pretrain.build import Learner, build_transformer, computes_in_bfloat16
 from regiontok.pretrain.checkpoint import Checkpoints
-from regiontok.pretrain.evaluate import evaluate_encoder, load_held_out
+from regiontok.pretrain.evaluate import evaluate_encoder
 from regiontok.pretrain.folder import PretrainFolder
-from regiontok.pretrain.gradients import autocast, compute_gradients
+from regiontok.pretrain.gradients import autocast
+from regiontok.pretrain.held_out import HeldOutImages
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.plan import image_operations
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.step import StepTaker
 from regiontok.rice import export
-from regiontok.rice.class_head import DiscriminationLoss
-from regiontok.runs.errors import RunStopped
 from regiontok.runs.folder import recent_loss
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.stream import ShardViews
-
-NAMED_IMAGES = 16  # images of a failing batch that the message names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +134,7 @@ class Loop:
                 "kind": "step",
                 "step": step + 1,
                 "stage": stage.name,
-                **self._take_step(step, batch),
+                **self._step_taker.take(step, batch),
             }
             entry |= self._speed(stage, time.perf_counter() - began)
             if batch.skipped:
@@ -184,65 +183,26 @@ class Loop:
         if steps_taken % self.options.save_every == 0:
             self.checkpoints.save(steps_taken, self.learner.state())
 
-    def _take_step(self, step: int, batch: Batch) -> dict[str, Any]:
-        """Take one optimiser step; returns its numbers for the log.
-
-        Raises:
-            RunStopped: If the loss or a gradient is not finite; the step has changed nothing.
-        """
-        learner, settings = self.learner, self.table.optimizer
-        rate = self.timeline.rate(step)
-        learner.set_rate(rate, settings.centre_rate)
-        result = compute_gradients(
-            learner,
-            batch,
-            step,
-            per_pass=self.options.per_device,
-            device=self.ranks.device,
-            in_bfloat16=computes_in_bfloat16(self.table, self.ranks),
+    @cached_property
+    def _step_taker(self) -> StepTaker:
+        return StepTaker(
+            table=self.table,
+            options=self.options,
+            ranks=self.ranks,
+            learner=self.learner,
+            checkpoints=self.checkpoints,
+            timeline=self.timeline,
         )
-        limit = settings.clip or math.inf
-        clipped = nn.utils.clip_grad_norm_(learner.transformer.parameters(), limit)
-        norm = float(clipped.full_tensor() if isinstance(clipped, DTensor) else clipped)
-        centre_optimizer = learner.centre_optimizer
-        norm_centres = float(
-            centre_optimizer.clip(limit) if settings.clip else centre_optimizer.gradient_norm()
-        )
-        loss = float(result.loss.detach())
-        if not all(map(math.isfinite, (loss, norm, norm_centres))):
-            self._stop_at_bad_loss(step, loss, batch, norm=norm, norm_centres=norm_centres)
-        learner.transformer_optimizer.step()
-        centre_optimizer.step()
-        learner.transformer_optimizer.zero_grad(set_to_none=True)
-        numbers = {"loss": loss, "rate": rate, "norm": norm, "norm_centres": norm_centres}
-        return numbers | self._head_numbers(result)
 
-    def _head_numbers(self, result: DiscriminationLoss) -> dict[str, float]:
-        """The numbers of every head for the log."""
-        numbers: dict[str, float] = {}
-        for name, report in result.heads.items():
-            numbers[f"loss_{name}"] = float(report.loss)
-            numbers[f"rho_{name}"] = float(report.rho)
-            numbers[f"cosine_{name}"] = float(report.positive)
-            numbers[f"usage_{name}"] = float(self.learner.centre_optimizer.usage(name))
-            numbers[f"regions_{name}"] = report.regions
-        return numbers
-
-    def _stop_at_bad_loss(
-        self, step: int, loss: float, batch: Batch, *, norm: float, norm_centres: float
-    ) -> None:
-        self.checkpoints.finish()
-        stage = self.timeline.stage_of(step)
-        first = self.timeline.first_sample(step)
-        names = ", ".join(batch.images[:NAMED_IMAGES])
-        ellipsis = " ..." if len(batch) > NAMED_IMAGES else ""
-        raise RunStopped(
-            f"step {step + 1}: the loss is {loss}, the gradients' norms {norm} (encoder) and "
-            f"{norm_centres} (centres): not finite; {self.checkpoints.folder.last_good()}. "
-            f"The batch: samples {first} to {first + stage.batch - 1}, "
-            f"on this rank {names}{ellipsis}. "
-            f"Lower learning_rate ({stage.learning_rate}), raise warmup ({stage.warmup}) "
-            "or set precision = 'fp32'"
+    @cached_property
+    def _held_out(self) -> HeldOutImages:
+        """The images on which the encoder is measured."""
+        settings = self.table.evaluate
+        return HeldOutImages(
+            shard_source(settings.shards, settings.sidecars, self.cache, kind="object"),
+            most=settings.images,
+            patch=self.learner.transformer.vit.config.patch,
+            masks=self.table.masks,
         )
 
     def _evaluate(self, step: int) -> dict[str, Any]:
@@ -250,16 +210,16 @@ class Loop:
         settings = self.table.evaluate
         if not settings.shards:
             return {}
-        images = load_held_out(
-            source_folder(settings.shards, self.cache),
-            self.timeline.stage_of(max(step - 1, 0)).sides,
-            patch=self.learner.transformer.vit.config.patch,
-            most=settings.images,
-        )
+        size = self.timeline.stage_of(max(step - 1, 0)).sides
+        share = self._held_out.share(size, self.ranks)
         in_bfloat16 = computes_in_bfloat16(self.table, self.ranks) and not self.learner.is_sharded
         with autocast(self.ranks.device, in_bfloat16):
             metrics = evaluate_encoder(
-                self.learner.transformer, images, k=settings.k, device=self.ranks.device
+                self.learner.transformer,
+                share,
+                k=settings.k,
+                device=self.ranks.device,
+                mesh=self.ranks.mesh,
             )
         self._record({"kind": "eval", "step": step, **metrics})
         return metrics

@@ -13,12 +13,13 @@ from typing import Any
 
 from regiontok.pretrain.batches import source_folder
 from regiontok.pretrain.build import build_learner, class_heads, region_layer, vit_config
-from regiontok.pretrain.checkpoint import Checkpoints
+from regiontok.pretrain.checkpoint import CLASSES_OF, Checkpoints
 from regiontok.pretrain.folder import PretrainFolder
 from regiontok.pretrain.loop import Loop
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.ranks import Ranks, join_ranks
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.start_centres import start_centres
 from regiontok.runs.provenance import provenance
 from regiontok.settings.pretrain_recipe import Pretrain
 from regiontok.settings.recipe import Recipe
@@ -41,8 +42,8 @@ def pretrain(
         recipe: the recipe, resolved at its scale, with a `[pretrain]` table.
         out: the run's folder.
         options: where and how the run is carried out.
-        resume: go on with the run in `out`; it must be of the same recipe. Any number of processes
-            may.
+        resume: go on with the run in `out`, with any number of processes; it must be of the same
+            recipe but for what `pretrain.going_on` allows.
         recipe_text: the recipe's text as it was read, to be stored with the run.
         tell: called with every entry of the log, in the first process.
 
@@ -52,6 +53,7 @@ def pretrain(
         last evaluation.
 
     Raises:
+        OtherCentres: If a head cannot start at its `centres`.
         ValueError: If the recipe has no `[pretrain]` or cannot be trained, the folder holds another
             run, or the device is not there.
         FolderInUse: If another process pretrains in the folder.
@@ -91,22 +93,26 @@ def _pretrain_in(
     """`pretrain` in a folder in which no other run pretrains."""
     table = recipe.pretrain
     assert table is not None
-    damaged: list[str] = []
+    notes: list[str] = []
     if ranks.is_first:  # the others would meet what it has just written
-        folder.begin(recipe, recipe_text, resume=resume, decisive_options=options.decisive)
+        changes = folder.begin(
+            recipe, recipe_text, resume=resume, decisive_options=options.decisive
+        )
         damaged = folder.checkpoints().set_aside_damaged()
+        notes = [*damaged, *(f"changed setting: {change}" for change in changes)]
     ranks.wait()
     learner = build_learner(
         table, ranks, shard=options.shard, compile_blocks=options.compile_blocks
     )
     checkpoints = Checkpoints(folder.checkpoints(keep=options.keep), ranks, _shapes(table))
-    start = checkpoints.load_last(learner.state()) if resume else 0
+    start, saved_heads = checkpoints.load_last(learner.state()) if resume else (0, frozenset[str]())
+    notes += start_centres(table, learner, without=saved_heads)
     cache = Path(options.cache) if options.cache else folder.path / "data"
     if ranks.is_first:
         _write_sources(table, cache)
         folder.add_start(_provenance(recipe, ranks, start))
         folder.rewind_to(start)
-        for text in damaged:
+        for text in notes:
             note = {"kind": "note", "step": start, "text": text}
             folder.record(note)
             tell(note)
@@ -133,7 +139,7 @@ def _shapes(table: Pretrain) -> dict[str, Any]:
     return {
         "vit": asdict(vit_config(table)),
         "region": asdict(region_layer(table)),
-        **{f"classes of {head.name}": head.classes for head in class_heads(table)},
+        **{f"{CLASSES_OF}{head.name}": head.classes for head in class_heads(table)},
     }
 
 

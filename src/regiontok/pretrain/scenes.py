@@ -137,7 +137,7 @@ class Scenes:
             picture.row(index, picture_labels)
             for index, (picture, picture_labels) in enumerate(zip(pictures, labels, strict=True))
         ]
-        write_sidecar(tar, rows, config=asdict(self))
+        write_sidecar(tar, rows, config=asdict(self), classes=self.kmeans or None)
 
     def _picture(self, seed: int) -> _ScenePicture:
         scene = make_scene(seed, self.size, (self.fewest, self.most))

@@ -2,7 +2,8 @@
 
 After: RICE, section 4.1 (row R8: stages of growing resolution, the later ones at a tenth of the
 learning rate).
-Differs: warm-up and decay are not in the text; each stage has its own.
+Differs: warm-up and decay are not in the text; each stage has its own. "polynomial" is the closed
+form; the authors' scheduler multiplies half of it in, step by step, and so falls more slowly.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ class Timeline:
                     f"stage {stage.name!r} has no step: {stage.samples} samples in batches of "
                     f"{stage.batch}; give steps or more samples"
                 )
-            if stage.warmup >= stage.length:
+            if stage.warmup_steps >= stage.length:
                 raise ValueError(
-                    f"stage {stage.name!r}: a warm-up of {stage.warmup} does not end within its "
-                    f"{stage.length} steps"
+                    f"stage {stage.name!r}: a warm-up of {stage.warmup_steps} does not end within "
+                    f"its {stage.length} steps"
                 )
 
     @property
@@ -91,15 +92,16 @@ class Timeline:
         """
         index, step = self.locate(step)
         stage = self.stages[index]
-        if step < stage.warmup:
-            return stage.learning_rate * (step + 1) / stage.warmup
-        progress = (step - stage.warmup) / (stage.length - stage.warmup)
+        warmup = stage.warmup_steps
+        if step < warmup:
+            return stage.learning_rate * (step + 1) / warmup
+        progress = (step - warmup) / (stage.length - warmup)
         if stage.schedule == "constant":
             return stage.learning_rate
-        if stage.schedule == "linear":
-            share = 1 - progress
-        else:
+        if stage.schedule == "cosine":
             share = (1 + math.cos(math.pi * progress)) / 2
+        else:
+            share = (1 - progress) ** (stage.power if stage.schedule == "polynomial" else 1)
         return stage.learning_rate * (stage.final + (1 - stage.final) * share)
 
 

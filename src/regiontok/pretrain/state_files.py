@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,21 @@ def write_share(folder: Path, rank: int, share: Mapping[str, tuple[Tensor, int]]
         )
 
 
-def read_state(folder: Path, state: Mapping[str, Tensor]) -> None:
+def read_state(
+    folder: Path,
+    state: Mapping[str, Tensor],
+    *,
+    passed_over: Callable[[str], bool] = lambda name: False,
+) -> None:
     """Write the values of a checkpoint's files into tensors, however many ranks wrote them.
 
     Args:
         folder: the checkpoint.
         state: the tensors by name; of a divided one only this rank's rows are read.
+        passed_over: True of the names that the files may hold beside these.
 
     Raises:
-        OtherCheckpoint: If the files do not hold exactly these tensors.
+        OtherCheckpoint: If the files do not hold exactly these tensors and those passed over.
     """
     rows_read: Counter[str] = Counter()
     for path in sorted(folder.glob(PATTERN)):
@@ -80,6 +86,8 @@ def read_state(folder: Path, state: Mapping[str, Tensor]) -> None:
             with safe_open(path, framework="pt") as file:
                 first_rows = json.loads(file.metadata()["first_rows"])
                 for name in file.keys():  # noqa: SIM118 - the file is no mapping
+                    if name not in state and passed_over(name):
+                        continue
                     if name not in state:
                         raise OtherCheckpoint(f"{path} holds {name}, which this run does not have")
                     rows_read[name] += _read_rows(file, name, int(first_rows[name]), state[name])

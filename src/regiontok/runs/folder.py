@@ -4,7 +4,7 @@
 
     recipe.toml       the recipe's text as it was read
     options.json      options beside the recipe that decide the result, if the loop has any
-    resolved.toml     the recipe at its scale, with overrides; resuming compares it and the options
+    resolved.toml     the recipe at its scale, with overrides; resuming compares both
     provenance.json   versions, hardware, seeds and hashes; one entry a start
     log.jsonl         one JSON object a step, evaluation or event
 
@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.runs.errors import OtherRun
+from regiontok.runs.same_recipe import Difference, differences, parse_resolved
 from regiontok.settings.recipe import Recipe, to_toml
+from regiontok.system.errors import first_line
 from regiontok.system.files import replacing
 from regiontok.system.lease import LEASE
 from regiontok.system.strict_json import strict_json
@@ -56,7 +58,7 @@ class RunFolder:
         *,
         resume: bool,
         decisive_options: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> list[str]:
         """Write what the run is, or check that the run in this folder is the same one.
 
         A start that failed before its first step blocks nothing: what it wrote is replaced.
@@ -66,6 +68,9 @@ class RunFolder:
             recipe_text: the recipe's text as it was read.
             resume: go on with the run in this folder, or start if there is none.
             decisive_options: options beside the recipe that decide the result.
+
+        Returns:
+            What is changed in a run that goes on, setting by setting, where this loop allows it.
 
         Raises:
             OtherRun: If another recipe, or other decisive options, began the run to be resumed.
@@ -83,12 +88,27 @@ class RunFolder:
                 raise ValueError(
                     f"{self.path} holds a run already: go on with --resume, or choose another --out"
                 )
-            for name, text in settings.items():
-                self._check_same(name, text)
-            return
+            if decisive_options:
+                self._check_same_options(settings["options.json"])
+            changes = self._check_same_recipe(recipe)
+            if changes:
+                self._write_all({"recipe.toml": recipe_text, "resolved.toml": to_toml(recipe)})
+            return changes
         self.path.mkdir(parents=True, exist_ok=True)
-        for name, text in {"recipe.toml": recipe_text, **settings}.items():
-            self._write(name, text)
+        self._write_all({"recipe.toml": recipe_text, **settings})
+        return []
+
+    def allowed_changes(
+        self, changes: Sequence[Difference], begun: Recipe, recipe: Recipe
+    ) -> Sequence[Difference]:
+        """Those of the changes with which this loop can go on: none, unless it says so.
+
+        Args:
+            changes: what the recipe says otherwise than the run in this folder.
+            begun: the recipe with which the run was begun, or last went on.
+            recipe: the recipe with which it is to go on.
+        """
+        return ()
 
     def add_start(self, provenance: Mapping[str, Any]) -> None:
         """Add one more start of the run to `provenance.json`."""
@@ -127,18 +147,38 @@ class RunFolder:
         if any(name not in leftovers and not name.endswith(".part") for name in names):
             raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
 
-    def _check_same(self, name: str, text: str) -> None:
-        """Raise if the run in this folder was begun with another text in the file `name`."""
-        path = self.path / name
+    def _check_same_options(self, text: str) -> None:
+        """Raise if the run in this folder was begun with other decisive options."""
+        path = self.path / "options.json"
         begun = path.read_text(encoding="utf-8") if path.exists() else ""
-        if begun == text:
-            return
-        pairs = zip(_settings_of(begun), _settings_of(text), strict=False)
-        old, new = next(((old, new) for old, new in pairs if old != new), ("", ""))
-        raise OtherRun(
-            f"{self.path} was begun with another setting: there {old!r}, now {new!r}; "
+        if begun != text:
+            pairs = zip(begun.splitlines(), text.splitlines(), strict=False)
+            old, new = next(((old, new) for old, new in pairs if old != new), ("", ""))
+            raise self._other_run(f"there {old.strip(' ,')!r}, now {new.strip(' ,')!r}")
+
+    def _check_same_recipe(self, recipe: Recipe) -> list[str]:
+        """The changes of settings with which the run may go on; raises if there are others."""
+        path = self.path / "resolved.toml"
+        try:
+            begun = parse_resolved(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise self._other_run(f"its {path.name} cannot be read ({first_line(error)})") from None
+        changes = differences(begun, recipe)
+        allowed = self.allowed_changes(changes, begun, recipe)
+        for change in changes:
+            if change not in allowed:
+                raise self._other_run(str(change))
+        return [str(change) for change in changes]
+
+    def _other_run(self, difference: str) -> OtherRun:
+        return OtherRun(
+            f"{self.path} was begun with another setting: {difference}; "
             "resume with the same recipe, overrides and options, or choose another --out"
         )
+
+    def _write_all(self, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            self._write(name, text)
 
     def _write(self, name: str, text: str) -> None:
         path = self.path / name
@@ -154,8 +194,3 @@ def recent_loss(steps: Sequence[Mapping[str, Any]]) -> float:
     """
     losses = [step["loss"] for step in steps[-RECENT:]]
     return sum(losses) / len(losses)
-
-
-def _settings_of(text: str) -> list[str]:
-    """Lines, with inline tables cut at their commas, so that an error names a single setting."""
-    return [setting.strip() for line in text.splitlines() for setting in line.split(", ")]

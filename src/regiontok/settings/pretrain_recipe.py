@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from regiontok.settings.base import NotNegative, Positive, Settings, Share
 
@@ -53,11 +53,51 @@ class PretrainData(Settings):
     Attributes:
         shards: a folder of shards with side-cars, or generated scenes such as "scenes(400,
             size=96)".
+        sidecars: folder of the side-cars, where they lie apart from the tars: the same images can
+            have several sets of regions and labels. "" is the folder of the tars.
         weight: how often an image of this source is drawn, against 1.
     """
 
     shards: str
+    sidecars: str = ""
     weight: float = 1.0
+
+
+LossKind = Literal["twosided", "softmax", "softmax_rivals"]
+NegativesKind = Literal["uniform", "in_batch", "both"]
+
+
+class PretrainLoss(Settings):
+    """Losses and negatives of all heads (rows R5, R6).
+
+    `regiontok.rice.loss` and `regiontok.rice.negatives` say what each setting does. With several
+    positives "softmax_rivals", which keeps a region's other positives in each softmax, is the
+    authors' code; "softmax" drops them.
+    """
+
+    kind: LossKind = "twosided"
+    margin: float = 0.3
+    angular: bool = False
+    scale: float = 64.0
+    negatives: NegativesKind = "uniform"
+    rho: float = 0.1
+    filter: Share = 0.0
+
+
+class HeadLoss(Settings):
+    """What one head has otherwise than `[pretrain.loss]`; None is the same."""
+
+    kind: LossKind | None = None
+    margin: float | None = None
+    angular: bool | None = None
+    scale: float | None = None
+    negatives: NegativesKind | None = None
+    rho: float | None = None
+    filter: Share | None = None
+
+    def over(self, shared: PretrainLoss) -> PretrainLoss:
+        """The head's own losses and negatives, out of those of all heads."""
+        return PretrainLoss(**(shared.model_dump() | self.model_dump(exclude_none=True)))
 
 
 class ObjectHead(Settings):
@@ -65,11 +105,16 @@ class ObjectHead(Settings):
 
     Attributes:
         classes: number of classes.
+        centres: where the class centres start: a `.npy` of centroids, or a checkpoint of another
+            run (`RUN/checkpoints/step-N`); "" draws them at random.
         weight: weight of the head's loss.
+        loss: what this head's losses and negatives have otherwise than those of all heads.
     """
 
     classes: Positive
+    centres: str = ""
     weight: float = 1.0
+    loss: HeadLoss = HeadLoss()
 
 
 class TextHead(Settings):
@@ -80,35 +125,26 @@ class TextHead(Settings):
         classes: size of its vocabulary.
         positives: M, how many distinct tokens of a text are its labels; of more, M are drawn at
             random, and the others are no negatives of it either.
+        centres: where the class centres start, as in `ObjectHead`.
         weight: weight of the head's loss.
+        loss: what this head's losses and negatives have otherwise than those of all heads.
     """
 
     tokenizer: str = "bytes"
     classes: Positive = 256
     positives: Positive = 10
+    centres: str = ""
     weight: float = 1.0
-
-
-class PretrainLoss(Settings):
-    """Losses and negatives of all heads (rows R5, R6).
-
-    `regiontok.rice.loss` and `regiontok.rice.negatives` say what each setting does.
-    """
-
-    kind: Literal["twosided", "softmax"] = "twosided"
-    margin: float = 0.3
-    angular: bool = False
-    scale: float = 64.0
-    negatives: Literal["uniform", "in_batch", "both"] = "uniform"
-    rho: float = 0.1
+    loss: HeadLoss = HeadLoss()
 
 
 class PretrainOptimizer(Settings):
     """AdamW on the encoder, row-wise Adam on the class centres (row R8).
 
     Attributes:
-        weight_decay: weight decay of the encoder's matrices; norms, biases and class centres have
-            none.
+        weight_decay: weight decay of the encoder's matrices, or of all its parameters. Class
+            centres have none: they are unit vectors again after each step.
+        decay: "matrices", which leaves norms, biases and CLS out, or "all", as the authors' code.
         betas: decay rates of both optimisers' moments.
         eps: what both add to the denominator.
         clip: largest norm of the encoder's gradient, and, apart from it, of the class centres'; 0
@@ -117,6 +153,7 @@ class PretrainOptimizer(Settings):
     """
 
     weight_decay: float = 0.2
+    decay: Literal["matrices", "all"] = "matrices"
     betas: list[float] = Field(default=[0.9, 0.95])
     eps: float = 1e-8
     clip: Annotated[float, Field(ge=0)] = 1.0
@@ -133,8 +170,10 @@ class PretrainStage(Settings):
         steps: number of steps, in place of `samples`.
         batch: images of a step, over all processes.
         learning_rate: highest learning rate.
-        warmup: number of steps in which the learning rate rises to it from 0.
+        warmup: number of steps in which the learning rate rises to it from 0; below 1 and with a
+            point, such as 0.1, it is a share of the stage's steps.
         schedule: how the learning rate falls after the warm-up.
+        power: power of the "polynomial" schedule; 1 is "linear".
         final: share of the highest learning rate that the step behind the last one would have.
     """
 
@@ -144,8 +183,9 @@ class PretrainStage(Settings):
     steps: NotNegative = 0
     batch: Positive = 32768
     learning_rate: float = 1e-3
-    warmup: NotNegative = 0
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: NotNegative | Annotated[float, Field(ge=0, lt=1)] = 0
+    schedule: Literal["cosine", "linear", "polynomial", "constant"] = "cosine"
+    power: Annotated[float, Field(gt=0)] = 2.0
     final: Share = 0.0
 
     @property
@@ -160,12 +200,18 @@ class PretrainStage(Settings):
         """Number of optimiser steps."""
         return self.steps or self.samples // self.batch
 
+    @property
+    def warmup_steps(self) -> int:
+        """Number of steps in which the learning rate rises."""
+        return self.warmup if isinstance(self.warmup, int) else int(self.warmup * self.length)
+
 
 class PretrainEvaluation(Settings):
     """What is measured during training, on images that are not trained on.
 
     Attributes:
         shards: where the images are, as in `PretrainData`; "" measures nothing.
+        sidecars: folder of their side-cars, as in `PretrainData`.
         every: steps between two measurements; with 0 there is one before the first step and one at
             the end.
         images: how many images are measured, from the first on.
@@ -173,6 +219,7 @@ class PretrainEvaluation(Settings):
     """
 
     shards: str = ""
+    sidecars: str = ""
     every: NotNegative = 0
     images: Positive = 1000
     k: Positive = 10
@@ -184,8 +231,8 @@ class Pretrain(Settings):
     Attributes:
         model: the encoder.
         data: the sources of images.
-        object: class centres of objects.
-        text: class centres of text.
+        object: class centres of objects; false, say by an override, has none.
+        text: class centres of text; false has none.
         loss: losses and negatives.
         optimizer: the optimisers.
         stage: the resolutions, in order.
@@ -214,3 +261,9 @@ class Pretrain(Settings):
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpointing: bool = False
     seed: int = 0
+
+    @field_validator("object", "text", mode="before")
+    @classmethod
+    def _read_false(cls, value: Any) -> Any:
+        """A head that is false is none."""
+        return None if value is False else value

@@ -38,11 +38,15 @@ class Shard:
         tar: the tar.
         sidecar: the Parquet file of its regions.
         images: number of rows.
+        classes: how many classes the labels are of; None where the side-car does not say.
+        centroids: hash of the centroids that gave the labels; "" where there are none.
     """
 
     tar: Path
     sidecar: Path
     images: int
+    classes: int | None = None
+    centroids: str = ""
 
     @property
     def name(self) -> str:
@@ -87,7 +91,7 @@ def find_shards(source: ShardSource, *, skip: bool = False) -> tuple[list[Shard]
             _check_bytes(tar, report)
             if not sidecar.is_file():
                 raise ShardError(f"{sidecar}: the side-car is missing")
-            shards.append(Shard(tar, sidecar, report.images))
+            shards.append(Shard(tar, sidecar, report.images, report.classes, report.centroids))
         except ShardError as error:
             if not skip:
                 raise
