@@ -44,9 +44,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import SUFFIXES
-from regiontok.shards.sidecar import ImageRegions, write_sidecar
+from regiontok.shards.batch import collate
+from regiontok.shards.image_regions import ImageRegions
+from regiontok.shards.sidecar import write_sidecar
 from regiontok.shards.sources import ShardSource
-from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.stream import ShardViews
 from regiontok.shards.tar import TarIndex, open_index, write_tar
 from regiontok.shards.views import LabelSpace, View, ViewSettings
 

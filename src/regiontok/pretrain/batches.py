@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from regiontok.pretrain.build import head_names
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.scenes import Scenes, is_scenes
-from regiontok.pretrain.schedule import RankPositions, Timeline
+from regiontok.pretrain.schedule import Timeline
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
+from regiontok.shards.batch import collate, joined_ids
+from regiontok.shards.loading import load_parts
 from regiontok.shards.sources import ShardSource
-from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import Kind, LabelSpace, View, ViewSettings
 from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.need import need
+from regiontok.system.storage import Location, location
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -54,6 +56,40 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Batch]) -> Batch:
+        """The images of several batches, one after the other."""
+
+        def ids(name: str) -> dict[str, Tensor]:
+            tables = [getattr(piece, name) for piece in pieces]
+            return {head: joined_ids([table[head] for table in tables]) for head in tables[0]}
+
+        return cls(
+            pixels=torch.cat([piece.pixels for piece in pieces]),
+            visible=Visible.joined([piece.visible for piece in pieces]),
+            labels=ids("labels"),
+            images=tuple(image for piece in pieces for image in piece.images),
+            excluded=ids("excluded"),
+            skipped=tuple(reason for piece in pieces for reason in piece.skipped),
+        )
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory; DataLoader asks for it."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device; from page-locked memory without waiting."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(
+            self,
+            pixels=function(self.pixels),
+            visible=replace(self.visible, mask=function(self.visible.mask)),
+            labels={name: function(ids) for name, ids in self.labels.items()},
+            excluded={name: function(ids) for name, ids in self.excluded.items()},
+        )
 
     def select(self, images: slice) -> Batch:
         """Some of the images, without their labels."""
@@ -123,9 +159,9 @@ class CollateViews:
         )
 
 
-def source_folder(text: str, cache: Path) -> Path:
+def source_folder(text: str, cache: Path) -> Location:
     """The folder of a source's shards; generated ones are written below `cache` if need be."""
-    return Scenes.of(text).shards(cache) if is_scenes(text) else Path(text)
+    return Scenes.of(text).shards(cache) if is_scenes(text) else location(text)
 
 
 def stage_views(
@@ -210,15 +246,15 @@ def rank_batches(
             f"stage {stage.name!r}: a batch of {stage.batch} cannot be shared equally "
             f"by {ranks.world} processes"
         )
-    positions = RankPositions(
-        timeline, start=steps.start, stop=steps.stop, rank=ranks.rank, ranks=ranks.world
-    )
-    loader = DataLoader(
+    device = ranks.device
+    return load_parts(
         views,
-        batch_sampler=positions,  # type: ignore[arg-type]
-        collate_fn=CollateViews(head_names(table), views.settings.patch or 1),
-        num_workers=workers,
-        worker_init_fn=ignore_stop_signals,
-        generator=torch.Generator(),  # nothing is drawn from the state of training
+        [timeline.samples_of(step) for step in steps],
+        CollateViews(head_names(table), views.settings.patch or 1),
+        lambda pieces: Batch.joined([piece.to(device) for piece in pieces]),
+        rank=ranks.rank,
+        ranks=ranks.world,
+        workers=workers,
+        pin=device.type == "cuda",
+        begin=ignore_stop_signals,
     )
-    return iter(loader)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from regiontok.rice.visible import Visible
 from regiontok.shards.sources import ShardSource
 from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import LabelSpace, View, ViewSettings
+from regiontok.system.storage import Location
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -55,7 +55,7 @@ class HeldOutImage:
 
 
 def load_held_out(
-    folder: Path, size: tuple[int, int], *, patch: int, most: int
+    folder: Location, size: tuple[int, int], *, patch: int, most: int
 ) -> list[HeldOutImage]:
     """Images of a folder of shards, always the same ones, stretched to one size.
 
