@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from regiontok.pretrain.build import head_names
-from regiontok.pretrain.ranks import Ranks
+from regiontok.pretrain.ranks import Ranks, default_workers
 from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import Timeline
 from regiontok.rice.export import MEAN, STD
@@ -20,7 +21,7 @@ from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.batch import collate, joined_ids
 from regiontok.shards.loading import load_parts
-from regiontok.shards.sources import ShardSource
+from regiontok.shards.sources import FoundShards, ShardSource, find_shards
 from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import Kind, LabelSpace, View, ViewSettings
 from regiontok.system.interrupt import ignore_stop_signals
@@ -165,7 +166,13 @@ def source_folder(text: str, cache: Path) -> Location:
 
 
 def stage_views(
-    table: Pretrain, stage: PretrainStage, *, patch: int, cache: Path, skip: bool = False
+    table: Pretrain,
+    stage: PretrainStage,
+    *,
+    patch: int,
+    cache: Path,
+    ranks: Ranks,
+    skip: bool = False,
 ) -> ShardViews:
     """The endless stream of views at a stage's size.
 
@@ -174,10 +181,12 @@ def stage_views(
         stage: the stage.
         patch: side of a patch in pixels.
         cache: folder of generated sources.
+        ranks: the processes of the run, of which only the first looks for shards.
         skip: pass over shards and images that cannot be read.
 
     Raises:
-        ShardError: If a shard is missing or damaged, and `skip` is not set.
+        ShardError: If a shard is missing or damaged, and `skip` is not set; in other processes than
+            the first it is a `FirstProcessFailed`.
         ValueError: If generated scenes have labels that the head has no classes for.
     """
     if table.object:
@@ -208,7 +217,22 @@ def stage_views(
         patch=patch,
         masks=table.masks,
     )
-    return ShardViews(sources, settings, labels, seed=table.seed, skip=skip)
+    found = _found_by_first(sources, ranks, skip=skip)
+    return ShardViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)
+
+
+def _found_by_first(
+    sources: Sequence[ShardSource], ranks: Ranks, *, skip: bool
+) -> list[FoundShards]:
+    """The shards of each source, as the first process finds them."""
+
+    def look() -> str:
+        return json.dumps([find_shards(source, skip=skip).to_json() for source in sources])
+
+    texts = json.loads(ranks.from_first(look))
+    return [
+        FoundShards.from_json(source, text) for source, text in zip(sources, texts, strict=True)
+    ]
 
 
 def _only_kind(table: Pretrain) -> Kind | None:
@@ -225,7 +249,7 @@ def rank_batches(
     *,
     timeline: Timeline,
     ranks: Ranks,
-    workers: int,
+    workers: int | None,
 ) -> Iterator[Batch]:
     """This rank's batches of some steps, which lie in one stage.
 
@@ -235,7 +259,7 @@ def rank_batches(
         steps: the steps.
         timeline: the stages.
         ranks: the processes of the run.
-        workers: processes that read images.
+        workers: processes that read images; None for `default_workers`.
 
     Raises:
         ValueError: If the ranks cannot share the batch equally.
@@ -254,7 +278,7 @@ def rank_batches(
         lambda pieces: Batch.joined([piece.to(device) for piece in pieces]),
         rank=ranks.rank,
         ranks=ranks.world,
-        workers=workers,
+        workers=default_workers(device) if workers is None else workers,
         pin=device.type == "cuda",
         begin=ignore_stop_signals,
     )

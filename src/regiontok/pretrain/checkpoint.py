@@ -115,15 +115,23 @@ class Checkpoints:
             state: the tensors by name.
 
         Returns:
-            Steps that were taken before the checkpoint; 0 if there is none.
+            Steps that were taken before the checkpoint, the same in all processes; 0 if there is
+            none.
 
         Raises:
+            RunStopped: If this process does not see the checkpoint that the first one goes on from.
             OtherCheckpoint: If the checkpoint is of another K, or of another encoder.
         """
-        by_step = self.folder.by_step()
-        if not by_step:
+        step = int(self.ranks.from_first(lambda: str(max(self.folder.by_step(), default=0))))
+        if not step:
             return 0
-        step, path = max(by_step.items())
+        path = self.folder.by_step().get(step)
+        if path is None:
+            raise RunStopped(
+                f"process {self.ranks.rank} does not see the checkpoint of step {step}, which the "
+                f"first one goes on from: all machines need the same folder at "
+                f"{self.folder.path}"
+            )
         check_shapes(path, self.shapes)
         read_state(path, state)
         return step

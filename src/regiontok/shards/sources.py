@@ -52,12 +52,16 @@ class Shard:
         name: the tar's name without its suffix.
         images: number of rows.
         offsets: whether the side-car says where the images lie in the tar.
+        classes: how many classes the labels are of; None where the side-car does not say.
+        centroids: hash of the centroids that gave the labels; "" where there are none.
     """
 
     source: ShardSource
     name: str
     images: int
     offsets: bool
+    classes: int | None = None
+    centroids: str = ""
 
     @property
     def tar(self) -> Location:
@@ -92,7 +96,10 @@ class FoundShards:
 
     def to_json(self) -> str:
         """All of it but the source, for another process of the run."""
-        shards = [[shard.name, shard.images, shard.offsets] for shard in self.shards]
+        shards = [
+            [shard.name, shard.images, shard.offsets, shard.classes, shard.centroids]
+            for shard in self.shards
+        ]
         return json.dumps({"shards": shards, "problems": self.problems, "notes": self.notes})
 
     @classmethod
@@ -166,7 +173,7 @@ def _checked(
 ) -> Shard:
     if isinstance(report, ShardError):
         raise report
-    shard = Shard(source, name, report.images, report.offsets)
+    shard = Shard(source, name, report.images, report.offsets, report.classes, report.centroids)
     size = tars.get(f"{name}.tar")
     if size is None:
         raise ShardError(f"{shard.tar}: the shard is missing")
