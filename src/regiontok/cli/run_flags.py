@@ -39,6 +39,15 @@ Workers = Annotated[
         "--workers", min=0, help="Processes that load data, for each process that trains."
     ),
 ]
+PretrainWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes that read images, for each process that trains. Default: its share of the "
+        "cores less one on a GPU, 0 on a CPU.",
+    ),
+]
 StopAfter = Annotated[
     int | None,
     typer.Option(

@@ -115,6 +115,7 @@ class Loop:
             stage,
             patch=self.learner.transformer.vit.config.patch,
             cache=self.cache,
+            ranks=self.ranks,
             skip=self.options.skip,
         )
         self._record_stage(index, steps.start, views)
@@ -163,6 +164,8 @@ class Loop:
                 "left_out": views.left_out,
             }
         )
+        for text in views.notes:
+            self._record({"kind": "note", "step": step, "text": text})
 
     def _speed(self, stage: PretrainStage, seconds: float) -> dict[str, float]:
         """Images a second of all ranks, and the share of the peak where that is known."""

@@ -68,7 +68,8 @@ def pretrain(
         )
     options = options or PretrainOptions()
     options.check_device()
-    with join_ranks(options.device) as ranks, folder_lease(Path(out), rank=ranks.rank):
+    joined = join_ranks(options.device, timeout=options.timeout)
+    with joined as ranks, folder_lease(Path(out), rank=ranks.rank):
         return _pretrain_in(
             PretrainFolder(Path(out)),
             recipe,

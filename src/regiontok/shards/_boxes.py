@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from regiontok.shards.tar import ShardError
+from regiontok.system.storage import Location
 
 
 def are_inside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -22,11 +22,12 @@ def are_inside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     inside: np.ndarray = np.logical_and(
         (boxes[:, :2] >= 0).all(1), (boxes[:, 2:] > boxes[:, :2]).all(1)
     )
-    return np.logical_and(inside, (boxes[:, 2:] <= sizes).all(1))
+    inside &= (boxes[:, 2:] <= sizes).all(1)
+    return inside
 
 
 def check_boxes(
-    path: Path, scalars: Mapping[str, Sequence[Any]], starts: Sequence[int], values: np.ndarray
+    path: Location, scalars: Mapping[str, Sequence[Any]], starts: Sequence[int], values: np.ndarray
 ) -> None:
     """Raise unless the boxes of a row group are as a writer leaves them.
 

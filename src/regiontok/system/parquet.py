@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from regiontok.system.errors import RegiontokError, first_line
 from regiontok.system.files import replacing
 from regiontok.system.need import need
+from regiontok.system.storage import Location, file_bytes, opened
 
 # The most memory that is filled at once by what a file claims to hold: 64 kB may be 2 GB.
 MOST_BYTES = 2**30
@@ -24,7 +25,9 @@ class ParquetError(RegiontokError, ValueError):
 
 
 @contextmanager
-def open_parquet(path: Path, schema: Any, file_format: str) -> Iterator[Any]:
+def open_parquet(
+    path: Location, schema: Any, file_format: str, *, older: Mapping[str, Any] | None = None
+) -> Iterator[Any]:
     """Open a file that `write_parquet` wrote, as pyarrow's `ParquetFile`.
 
     Pages are compared with their checksums when they are read. What goes wrong while the file is
@@ -34,6 +37,7 @@ def open_parquet(path: Path, schema: Any, file_format: str) -> Iterator[Any]:
         path: the file.
         schema: the Arrow schema that its columns must have.
         file_format: the name and number of the format that its metadata must state.
+        older: formats that may stand there too, with the schema of each.
 
     Raises:
         MissingPackage: If pyarrow is not installed.
@@ -41,9 +45,13 @@ def open_parquet(path: Path, schema: Any, file_format: str) -> Iterator[Any]:
         ParquetError: If the file is corrupt, of another format, or has other columns.
     """
     pa, pq = need("pyarrow", extra="store"), need("pyarrow.parquet", extra="store")
+    schemas = {**(older or {}), file_format: schema}
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _check(file, path, schema, file_format)
+        with (
+            _source(path) as source,
+            pq.ParquetFile(source, page_checksum_verification=True) as file,
+        ):
+            _check(file, path, schemas, file_format)
             yield file
     except FileNotFoundError:
         raise
@@ -51,9 +59,14 @@ def open_parquet(path: Path, schema: Any, file_format: str) -> Iterator[Any]:
         raise ParquetError(f"{path}: corrupt ({first_line(error)})") from None
 
 
+def _source(path: Location) -> AbstractContextManager[Any]:
+    """What pyarrow reads a file from: its path, or an opened file of a store."""
+    return nullcontext(path) if isinstance(path, Path) else opened(path)
+
+
 def read_groups(
     file: Any,
-    path: Path,
+    path: Location,
     numbers: Sequence[int] | None = None,
     columns: Sequence[str] | None = None,
 ) -> Any:
@@ -75,14 +88,14 @@ def read_groups(
     claimed = sum(_claimed_bytes(file, path, number, columns) for number in numbers)
     if claimed > MOST_BYTES:
         raise ParquetError(
-            f"{path}: {path.stat().st_size} bytes that claim to be {claimed / 2**30:.1f} GiB, more "
+            f"{path}: {file_bytes(path)} bytes that claim to be {claimed / 2**30:.1f} GiB, more "
             f"than the {MOST_BYTES / 2**30:.0f} GiB that are read at once; it is damaged, or not "
             "one of ours"
         )
     return file.read_row_groups(list(numbers), columns=columns, use_threads=False)
 
 
-def _claimed_bytes(file: Any, path: Path, number: int, columns: Sequence[str] | None) -> int:
+def _claimed_bytes(file: Any, path: Location, number: int, columns: Sequence[str] | None) -> int:
     """The most memory that a row group takes when it is read, as its head says."""
     group, claimed = file.metadata.row_group(number), 0
     for index in range(group.num_columns):
@@ -104,11 +117,11 @@ def _claimed_bytes(file: Any, path: Path, number: int, columns: Sequence[str] | 
     return claimed
 
 
-def _repeated_bytes(path: Path, number: int, column: str) -> int:
+def _repeated_bytes(path: Location, number: int, column: str) -> int:
     """The bytes of a column of texts that is stored as a dictionary, once it is written out."""
     pa, pq = need("pyarrow", extra="store"), need("pyarrow.parquet", extra="store")
     pc = need("pyarrow.compute", extra="store")
-    with pq.ParquetFile(path, read_dictionary=[column]) as file:
+    with _source(path) as source, pq.ParquetFile(source, read_dictionary=[column]) as file:
         values = file.read_row_group(number, columns=[column], use_threads=False).column(0)
     total = 0
     for chunk in values.chunks:
@@ -118,13 +131,13 @@ def _repeated_bytes(path: Path, number: int, column: str) -> int:
     return int(total)
 
 
-def _check(file: Any, path: Path, schema: Any, file_format: str) -> None:
+def _check(file: Any, path: Location, schemas: Mapping[str, Any], file_format: str) -> None:
     stated = (file.metadata.metadata or {}).get(b"format", b"none").decode("utf-8", "replace")
-    if stated != file_format:
+    if stated not in schemas:
         raise ParquetError(
             f"{path}: of the format {stated!r}, expected {file_format!r}: make the file anew"
         )
-    if file.schema_arrow.remove_metadata() != schema:
+    if file.schema_arrow.remove_metadata() != schemas[stated]:
         names = ", ".join(file.schema_arrow.names)
         raise ParquetError(f"{path}: corrupt (it has other columns: {names})")
 
