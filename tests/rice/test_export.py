@@ -198,7 +198,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model_type": "clip"}, "model_type mlcd or mlcd_vision_model, got 'clip'"),
+        ({"model_type": "siglip"}, "model_type mlcd, mlcd_vision_model or rice_vit, got 'siglip'"),
         ({"num_key_value_groups": 2}, "num_key_value_groups=2 is not built here"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn' are not built here"),
         ({"hidden_act": "silu"}, "activation must be one of gelu, quick_gelu, got 'silu'"),

@@ -86,7 +86,7 @@ def vit_config(table: Pretrain) -> ViTConfig:
         ValueError: If there is no such size, or pictures are not made of whole patches.
     """
     config = (
-        export.load(table.model.start).config
+        export.load(table.model.start, as_start=True).config
         if table.model.start
         else ViTConfig.named(table.model.vit)
     )
@@ -133,7 +133,7 @@ def build_transformer(table: Pretrain) -> RegionTransformer:
     """The region transformer at its start."""
     config = vit_config(table)
     if table.model.start:
-        vit = export.load(table.model.start, dtype=torch.float32)
+        vit = export.load(table.model.start, dtype=torch.float32, as_start=True)
         vit.config = config
     else:
         vit = ViT(config, seed=table.seed)

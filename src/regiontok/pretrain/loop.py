@@ -235,7 +235,7 @@ class Loop:
         if self.ranks.is_first:
             model = build_transformer(self.table.model_copy(update={"seed": 0}))
             model.load_state_dict(state)
-            export.save(model, self.folder.encoder)
+            export.save(model, self.folder.encoder, layout=self.table.model.layout)
 
     def _recent_loss(self) -> float:
         """Mean loss of the last steps; NaN on ranks that do not write the log."""

@@ -12,28 +12,27 @@ is 2 m k n::
     blocks    D t (8 d^2 + 4 d f) + D 4 t^2 d          projections and MLP; attention's two products
     rows      L N (4 d^2 + 4 d f) + L 4 N n d          region rows: queries, output and MLP;
                                                        attention. Keys and values are the image's.
-    classes   8 N r K d                                cosines of its regions with r K centres, made
-                                                       twice, and both gradients
+    classes   8 N r K p                                cosines of its regions with r K centres of
+                                                       width p, made twice, and both gradients
     training  3 (patches + blocks + rows) + classes    with checkpointing blocks and rows once more,
                                                        and all of the encoder once more where a
                                                        batch is embedded in several passes
 
-r is rho for `uniform`. For `in_batch` it is the share of the K classes that are positives of the
-batch's B images if labels are uniform, 1 - (1 - 1/K)^(N B). For `both` it is one minus the product
-of their complements.
+Of two heads each has half of the regions. r is rho for `uniform`. For `in_batch` it is the share of
+the K classes that are positives of the head's n regions with m labels if labels are uniform,
+1 - (1 - 1/K)^(n m). For `both` it is one minus the product of their complements.
 
 Bytes of memory on one device, for P parameters of the encoder, W devices and b images of one pass::
 
     weights      4 P     over W with FSDP2, which adds 4 P / D for the block that is gathered
     gradients    4 P     over W with FSDP2
     optimiser    8 P     over W with FSDP2
-    centres      12 K d / W + 4 K / W                          rows, two moments, counts
-                 + 4 d (r K / W + positives / W)               the rows' gradients
+    centres      12 K p / W + 4 K / W + 4 p rows     rows, two moments, steps; the rows' gradients
     activations  D block, with checkpointing D b t 4 d + block, where
       block      b (t + L N / D) (2 (8 d + 2 f) + 8 d)         bfloat16 norms, q, k, v, heads and
                                                                MLP, and float32
-    regions      12 N B d + 256 MB                             gathered from all ranks, and their
-                                                               gradient; one chunk of the logits
+    regions      `centre_memory`                       regions gathered from all ranks, their
+                                                       gradient, logits, and what products need
 
 Time is operations over (W * peak * mfu).
 """
@@ -46,14 +45,13 @@ from typing import Any
 import torch
 
 from regiontok.pretrain.build import class_heads, region_layer, vit_config
+from regiontok.pretrain.centre_memory import HeadLoad, centre_memory
 from regiontok.pretrain.schedule import Timeline
-from regiontok.rice.negatives import Negatives
 from regiontok.rice.region_attention import RegionTransformer
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.system.hardware import MFU, Hardware
 
-LOGITS = 256e6  # bytes of one chunk of the logits
 USABLE = 0.9  # of a device's memory: the allocator and the library need the rest
 
 
@@ -172,7 +170,7 @@ def _plan_stage(
         size=stage.sides,
         parameters=parameters,
         centres=sum(head.classes for head in heads),
-        rho={head.name: drawn_share(table, stage, head.classes) for head in heads},
+        rho={load.head.name: load.drawn_share for load in head_loads(table, stage)},
         per_device=size,
         operations=operations,
         memory=memory,
@@ -206,23 +204,19 @@ def image_operations(
     if passes == 1:
         return float(forward)
     classes = sum(
-        8 * table.regions * drawn_share(table, stage, head.classes) * head.classes * p
-        for head in class_heads(table)
+        8 * load.regions / stage.batch * load.drawn_share * load.head.classes * p
+        for load in head_loads(table, stage)
     )
     again = blocks + rows if table.checkpointing else 0
     return float(3 * forward + again + classes)
 
 
-def drawn_share(table: Pretrain, stage: PretrainStage, classes: int) -> float:
-    """Share of a head's centres that a step takes as negatives, if labels are uniform."""
-    negatives = Negatives(table.loss.negatives, table.loss.rho)
-    in_batch = 1 - (1 - 1 / classes) ** (stage.batch * table.regions)
-    shares = {
-        "uniform": negatives.rho,
-        "in_batch": in_batch,
-        "both": 1 - (1 - negatives.rho) * (1 - in_batch),
-    }
-    return shares[negatives.kind]
+def head_loads(table: Pretrain, stage: PretrainStage) -> list[HeadLoad]:
+    """What each head has to do in a step, if regions are spread evenly over the heads."""
+    heads = class_heads(table)
+    regions = stage.batch * table.regions // len(heads)
+    slots = {"text": table.text.positives} if table.text else {}
+    return [HeadLoad(head, regions, slots.get(head.name, 1)) for head in heads]
 
 
 def _memory(
@@ -240,10 +234,12 @@ def _memory(
     d, f, depth, tokens = config.width, config.mlp, config.depth, h * w + 1
     region_rows = table.model.region_layers * table.regions / depth
     block = images * (tokens + region_rows) * (2 * (8 * d + 2 * f) + 8 * d)
-    classes = [head.classes for head in class_heads(table)]
-    centres = sum(classes)
-    drawn = sum(drawn_share(table, stage, count) * count for count in classes)
-    positives = min(stage.batch * table.regions, centres)
+    centres = centre_memory(
+        head_loads(table, stage),
+        width=region_layer(table).projection or d,
+        devices=devices,
+        in_bfloat16=table.precision == "bf16",
+    )
     divided = devices if shard else 1
     gathered = 4 * parameters / depth if shard else 0
     checkpointed = images * depth * tokens * 4 * d + block
@@ -251,7 +247,7 @@ def _memory(
         "weights": 4 * parameters / divided + gathered,
         "gradients": 4 * parameters / divided,
         "optimiser": 8 * parameters / divided,
-        "centres": (12 * d + 4) * centres / devices + 4 * d * (drawn + positives) / devices,
+        "centres": centres.stays + centres.gradients,
         "activations": checkpointed if table.checkpointing else depth * block,
-        "regions": 12 * table.regions * stage.batch * d + LOGITS,
+        "regions": centres.passing,
     }

@@ -13,7 +13,7 @@ from regiontok.rice.rank_share import RankShare
 from regiontok.rice.ranks import gathered, scattered, summed
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
 
 class Discriminate(torch.autograd.Function):
@@ -40,7 +40,8 @@ class Discriminate(torch.autograd.Function):
         x = gathered(regions, mesh)
         ctx.regions = len(x)
         # Head by head, so that each has a slice of them and no copy: objects and texts are apart.
-        x = x[torch.cat([share.regions for share in shares])]
+        order = _order(shares, len(x))
+        x = x if order is None else x[order]
         with torch.autocast(x.device.type, enabled=False):
             results = [
                 share.forward(rows) for share, rows in zip(shares, _by_head(x, shares), strict=True)
@@ -85,8 +86,10 @@ class Discriminate(torch.autograd.Function):
                     rows, per_term, per_cosine, ctx.kept_terms[index], of_rows
                 )
                 ctx.add_gradient(index, values)
-        dx = x.new_zeros(ctx.regions, x.shape[1])
-        dx.index_add_(0, torch.cat([share.regions for share in ctx.shares]), gradient)
+        order, dx = _order(ctx.shares, ctx.regions), gradient
+        if order is not None:
+            dx = x.new_zeros(ctx.regions, x.shape[1])
+            dx.index_add_(0, order, gradient)
         return scattered(dx, ctx.mesh) * ctx.factor, None, None, None, None
 
 
@@ -95,3 +98,11 @@ def _by_head(
 ) -> tuple[Float[Tensor, "n d"], ...]:
     """The rows of each head, which lie one head after the other."""
     return rows.split([len(share.regions) for share in shares])
+
+
+def _order(shares: Sequence[RankShare], regions: int) -> Int[Tensor, "m"] | None:
+    """The gathered regions one head after the other; None if that is how they lie already."""
+    order = torch.cat([share.regions for share in shares])
+    if len(order) == regions and len(shares) == 1:
+        return None  # a head's regions ascend
+    return order

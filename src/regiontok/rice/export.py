@@ -1,7 +1,7 @@
 """Checkpoints in MLCD's layout, both ways: released RICE weights in, pretrained encoders out.
 
-Both ways are bit for bit. A saved folder is at once an encoder of this project,
-`transformers('FOLDER')`, and of transformers, `AutoModel.from_pretrained`.
+Both ways are bit for bit, `layouts` has MLCD's relatives. A saved folder is at once an encoder of
+this project, `transformers('FOLDER')`, and of transformers, `AutoModel.from_pretrained`.
 
 After: RICE's released weights (`DeepGlint-AI/rice-vit-large-patch14-560`), which transformers reads
 as `MLCDVisionModel`; keys with and without `vision_model.` in front, `model_type` `mlcd` or
@@ -18,12 +18,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from regiontok.rice import layouts
 from regiontok.rice.region_attention import RegionLayer, RegionTransformer
 from regiontok.rice.vit import ViT, ViTConfig
 from regiontok.system.checkpoint import checkpoint_tensors, locate, read_json
@@ -31,6 +32,7 @@ from regiontok.system.files import replacing
 from regiontok.system.pretrained import refuse_missing
 from regiontok.system.weights import WEIGHTS
 
+Layout = Literal["mlcd", "rice_vit"]
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's: the family's pixels are normalised by them
 STD = (0.26862954, 0.26130258, 0.27577711)
 QUERY = "region_query"
@@ -72,18 +74,27 @@ _FIELDS = {
 _DEFAULTS = {"hidden_act": "gelu", "layer_norm_eps": 1e-5}  # a config.json may leave these out
 
 
-def load(model: str | Path, *, dtype: torch.dtype | None = None) -> ViT:
-    """The ViT of a folder or hub name; `dtype` None takes that of the file.
+def load(model: str | Path, *, dtype: torch.dtype | None = None, as_start: bool = False) -> ViT:
+    """The ViT of a folder or hub name.
+
+    Args:
+        model: folder or hub name.
+        dtype: type of the weights; None takes that of the file.
+        as_start: also take what is a start of training and not the same network: CLIP's weights.
 
     Raises:
         ValueError: If it is no MLCD, or differs from its config.json: weights are missing, unknown
             or of another shape.
     """
-    return load_regions(model, RegionLayer(), dtype=dtype).vit
+    return load_regions(model, RegionLayer(), dtype=dtype, as_start=as_start).vit
 
 
 def load_regions(
-    model: str | Path, layer: RegionLayer | None = None, *, dtype: torch.dtype | None = None
+    model: str | Path,
+    layer: RegionLayer | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    as_start: bool = False,
 ) -> RegionTransformer:
     """The region transformer of a folder or hub name.
 
@@ -92,6 +103,7 @@ def load_regions(
         layer: how regions become rows; None takes what config.json says. Where that says nothing,
             as released weights do, regions are pooled.
         dtype: type of the weights; None takes that of the file.
+        as_start: also take CLIP's weights, as `load` does.
 
     Raises:
         ValueError: If `load` would raise, or the file lacks a weight of the region layer: those of
@@ -99,11 +111,13 @@ def load_regions(
     """
     folder = locate(str(model))
     fields = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    config = read_config(fields, str(model))
-    weights = {
-        key.removeprefix("vision_model."): value
-        for key, value in checkpoint_tensors(folder).items()
-    }
+    if layouts.model_kind(fields) == layouts.CLIP and not as_start:
+        raise ValueError(
+            f"{model} is a CLIP, which RICE's network can start from and cannot be: name it as "
+            "pretrain.model.start, or read it with transformers('...')"
+        )
+    tower, weights = layouts.as_mlcd(fields, dict(checkpoint_tensors(folder)), str(model))
+    config = read_config(tower, str(model))
     with torch.device("meta"):
         transformer = RegionTransformer(ViT(config), layer or _read_layer(fields))
     state = _state_of(transformer, weights, str(model))
@@ -114,15 +128,26 @@ def load_regions(
     return transformer
 
 
-def save(model: ViT | RegionTransformer, folder: str | Path) -> Path:
+def save(model: ViT | RegionTransformer, folder: str | Path, *, layout: Layout = "mlcd") -> Path:
     """Write weights, config.json and preprocessor_config.json.
 
     A folder of that name is replaced once all is written.
+
+    Args:
+        model: the encoder, with or without what makes region rows.
+        folder: the folder.
+        layout: "mlcd", or "rice_vit" of LLaVA-OneVision-1.5, which has no place for what makes
+            region rows: the vision tower alone is written.
+
+    Raises:
+        ValueError: If the layout cannot hold the encoder.
     """
     vit = model.vit if isinstance(model, RegionTransformer) else model
     weights = {mlcd_key(key): _mlcd_shape(key, value) for key, value in vit.state_dict().items()}
     config = write_config(vit.config, vit.cls.dtype)
-    if isinstance(model, RegionTransformer) and model.layer.form != "blocks":
+    if layout == "rice_vit":
+        config, weights = layouts.rice_config(config), layouts.rice_weights(weights)
+    elif isinstance(model, RegionTransformer) and model.layer.form != "blocks":
         config[LAYER] = asdict(model.layer)
         weights |= {
             key: value.detach()
@@ -175,9 +200,10 @@ def read_config(fields: Mapping[str, Any], model: str = "config.json") -> ViTCon
         ValueError: If it is of another family, or has a field that this ViT does not build.
     """
     kind = fields.get("model_type")
-    if kind not in ("mlcd", "mlcd_vision_model"):
+    if kind not in layouts.MLCD:
         raise ValueError(
-            f"{model}: expected a config.json of model_type mlcd or mlcd_vision_model, got {kind!r}"
+            f"{model}: expected a config.json of model_type mlcd, mlcd_vision_model or rice_vit, "
+            f"got {kind!r}"
         )
     fields = fields.get("vision_config") or fields
     for name, only in (("num_key_value_groups", 1), ("num_channels", 3), ("attention_dropout", 0)):

@@ -151,19 +151,16 @@ class RankShare:
         rows = self.centres[self.rows[self.spot]]
         return rows, 1 / rows.norm(dim=1, keepdim=True)
 
-    def chunks(self, x: Float[Tensor, "n d"], kept_terms: list[Tensor]) -> Iterator[Chunk]:
+    def chunks(self, cast: Float[Tensor, "n d"], kept_terms: list[Tensor]) -> Iterator[Chunk]:
         """The negatives in chunks, whose tensors are overwritten by the next chunk.
 
         Args:
-            x: unit features of the regions.
+            cast: unit features of the regions, in the type of the products.
             kept_terms: the terms of the first chunks, if they were made before; they are taken out.
         """
-        chunk_logits = _CHUNK_LOGITS.get(x.device.type, _CHUNK_LOGITS_ELSEWHERE)
-        size = max(_SMALLEST_CHUNK, chunk_logits // max(len(x), 1))
-        size = min(size, max(self.negatives, 1))
-        logits = x.new_empty(len(x) * size)
+        size = chunk_classes(len(cast), self.negatives, cast.device.type)
+        logits: Tensor | None = None  # none while terms are kept
         space: Tensor | None = None  # for centres that have to be gathered
-        cast = x.to(self.products or x.dtype)
         takes_all = self.negatives == len(self.centres)
         for begin in range(0, self.negatives, size):
             end = min(begin + size, self.negatives)
@@ -179,6 +176,8 @@ class RankShare:
             if kept_terms:
                 terms, filtered = kept_terms.pop(0), None
             else:
+                if logits is None:
+                    logits = self.centres.new_empty(len(cast) * size)
                 terms, filtered = self.terms(cast, centres, inverse, begin, logits)
             yield Chunk(slice(begin, end), centres, inverse, terms, filtered)
 
@@ -221,7 +220,7 @@ class RankShare:
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         kept_terms: list[Tensor] = []
         room, block = _KEPT_LOGITS.get(x.device.type, _KEPT_LOGITS_ELSEWHERE), x.new_empty(0)
-        for chunk in self.chunks(x, []):
+        for chunk in self.chunks(x.to(self.products or x.dtype), []):
             terms = chunk.terms
             total += terms.sum(1)
             if chunk.filtered is not None:  # each of them is exp(0 - shift)
@@ -257,7 +256,7 @@ class RankShare:
         values = x.new_empty(len(self.rows), x.shape[1])
         values[self.negatives :] = 0
         cast = x.to(self.products or x.dtype)
-        for chunk in self.chunks(x, kept_terms):
+        for chunk in self.chunks(cast, kept_terms):
             terms, centres, inverse = chunk.terms, chunk.centres, chunk.inverse
             terms.mul_((per_term * self.scale)[:, None])
             gradient = values[chunk.place]
@@ -281,3 +280,18 @@ class RankShare:
 def multiply(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
     """`a @ b` into `out`, whose type may be wider."""
     return torch.mm(a, b, out=out) if a.dtype == out.dtype else out.copy_(a @ b)
+
+
+def chunk_classes(regions: int, negatives: int, device: str) -> int:
+    """How many negatives a chunk has on a kind of device."""
+    chunk_logits = _CHUNK_LOGITS.get(device, _CHUNK_LOGITS_ELSEWHERE)
+    size = max(_SMALLEST_CHUNK, chunk_logits // max(regions, 1))
+    return min(size, max(negatives, 1))
+
+
+def kept_chunks(regions: int, chunk: int, negatives: int, device: str) -> int:
+    """How many chunks of so many classes a head keeps for the backward pass, the last one too."""
+    room = _KEPT_LOGITS.get(device, _KEPT_LOGITS_ELSEWHERE)
+    if regions * negatives <= room:
+        return -(-negatives // chunk)
+    return room // max(regions * chunk, 1)

@@ -24,7 +24,7 @@ from regiontok.rice.ranks import sharded, summed
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-_ROWS = 8192  # rows stepped at once: temporary memory does not grow with the rows of a step
+ROWS = 8192  # rows stepped at once: temporary memory does not grow with the rows of a step
 
 
 class RowAdam:
@@ -87,8 +87,8 @@ class RowAdam:
     def step(self) -> None:
         """Step the rows that have a gradient; no rank waits for another."""
         for name, gradient in self.centres.gradients.items():
-            for begin in range(0, len(gradient.rows), _ROWS):
-                chunk = slice(begin, begin + _ROWS)
+            for begin in range(0, len(gradient.rows), ROWS):
+                chunk = slice(begin, begin + ROWS)
                 self._step(name, RowGradient(gradient.rows[chunk], gradient.values[chunk]))
         self.zero_grad()
 

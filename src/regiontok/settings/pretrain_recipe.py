@@ -19,8 +19,9 @@ class PretrainModel(Settings):
 
     Attributes:
         vit: name of a size of `regiontok.rice.vit`.
-        start: folder or hub name of an encoder in MLCD's layout to start from, in place of random
-            weights.
+        start: folder or hub name of an encoder to start from, in place of random weights: in MLCD's
+            layout, LLaVA-OneVision-1.5's (`rice_vit`), or CLIP, whose learned positions are lost.
+        layout: layout of the exported encoder: "mlcd", which transformers reads, or "rice_vit".
         region: how regions become rows: "pool", attention without parameters behind the last
             block, as the authors' code has it; "blocks", `region_layers` blocks of their own on top
             of the encoder, as the text has it; or "shared", the encoder's last blocks themselves.
@@ -33,6 +34,7 @@ class PretrainModel(Settings):
 
     vit: str = "mini"
     start: str = ""
+    layout: Literal["mlcd", "rice_vit"] = "mlcd"
     region: Literal["pool", "blocks", "shared"] = "pool"
     region_layers: NotNegative = 0
     query: Literal["cls", "learned"] = "cls"
