@@ -26,8 +26,8 @@ def ls(
         str | None,
         typer.Argument(
             autocompletion=completion.lists,
-            help="encoders, segmenters, transforms, steps, pools, places, connectors, families or "
-            "recipes. Without it, all methods.",
+            help="encoders, segmenters, transforms, steps, pools, places, connectors, families, "
+            "benches or recipes. Without it, all methods.",
         ),
     ] = None,
     pattern: Annotated[

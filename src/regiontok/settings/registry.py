@@ -51,9 +51,15 @@ FOLDERS = {
     "pool": "regiontok.pool",
     "place": "regiontok.place",
     "connector": "regiontok.connect",
+    "bench": "regiontok.benches",
 }
 # kind -> "module:table" of classes that have names but no specs (name -> "module:Class")
 TABLES = {"family": "regiontok.released.families:FAMILIES"}
+# kind -> "module:Class" of the contracts that do not stand in regiontok.methods
+_OTHER_CONTRACTS = {
+    "family": "regiontok.released.family:Family",
+    "bench": "regiontok.evaluation.bench:Bench",
+}
 # kind -> "module:table" of its short names; no method's name has a hyphen, so no two can clash
 SHORT_NAMES = {"encoder": "regiontok.settings.catalogue:SPECS"}
 KINDS = (*FOLDERS, *TABLES)
@@ -294,7 +300,7 @@ def resolve(kind: str, method: Any) -> Any:
     """
     if isinstance(method, str):
         return build(kind, method)
-    contract = _contract(kind)
+    contract = contract_of(kind)
     if not isinstance(method, contract):
         raise TypeError(
             f"expected a spec or a {kind} that derives from {contract.__module__}."
@@ -345,7 +351,7 @@ def load(kind: str, name: str) -> type:
         if target == _built_in(kind).get(name):
             raise  # a package that this one needs: the message says which extra brings it
         raise SpecError(f"{kind} {name!r} is {target}, which cannot be imported: {error}") from None
-    contract = _contract(kind)
+    contract = contract_of(kind)
     if not isinstance(cls, type) or not issubclass(cls, contract):
         raise SpecError(
             f"{kind} {name!r} is {target}, which does not derive from "
@@ -355,11 +361,12 @@ def load(kind: str, name: str) -> type:
 
 
 @cache
-def _contract(kind: str) -> type:
+def contract_of(kind: str) -> type:
     """The base class of all methods of a kind."""
-    if kind == "family":
-        family: type = importlib.import_module("regiontok.released.family").Family
-        return family
+    if kind in _OTHER_CONTRACTS:
+        module, name = _OTHER_CONTRACTS[kind].split(":")
+        contract: type = getattr(importlib.import_module(module), name)
+        return contract
     contracts: Mapping[str, type] = importlib.import_module("regiontok.methods").CONTRACTS
     return contracts[kind]
 
