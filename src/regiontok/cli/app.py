@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from regiontok.cli.answer import answer
 from regiontok.cli.chat import chat
 from regiontok.cli.check import check
 from regiontok.cli.compare import compare
@@ -29,7 +30,7 @@ app = command_group(
     add_completion=True,
 )
 LOOK = (demo, tokenize, frontier, ls, show, check)
-TRAIN = (train, chat, compare, export, shards, pretrain)
+TRAIN = (train, chat, answer, compare, export, shards, pretrain)
 for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
     app.command()(with_json(command))
 app.add_typer(masks_app, name="masks")

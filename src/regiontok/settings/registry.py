@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from regiontok.methods import (
         Connector,
         Encoder,
-        Method,
         Place,
         Pool,
         RegionStep,
@@ -371,7 +370,7 @@ def contract_of(kind: str) -> type:
     return contracts[kind]
 
 
-def name_of(method: Method) -> str:
+def name_of(method: Any) -> str:
     """The name under which the class of a method is registered, or else that of its file."""
     cls = type(method)
     method_target = f"{cls.__module__}:{cls.__qualname__}"
@@ -382,7 +381,7 @@ def name_of(method: Method) -> str:
     return cls.__module__.rsplit(".", 1)[-1]
 
 
-def render(method: Method, *, full: bool = False) -> str:
+def render(method: Any, *, full: bool = False) -> str:
     """The spec text of a built method.
 
     Args:
@@ -394,6 +393,7 @@ def render(method: Method, *, full: bool = False) -> str:
     Raises:
         TypeError: If the method is not a dataclass.
     """
+    version = method.version
     if not is_dataclass(method):
         raise TypeError(f"{type(method).__name__} is not a dataclass, so it has no spec text")
     arguments: list[str] = []
@@ -406,11 +406,11 @@ def render(method: Method, *, full: bool = False) -> str:
             positional = index == 0 and not full and not field.kw_only
             arguments.append(repr(value) if positional else f"{field.name}={value!r}")
     if full:
-        arguments.append(f"version={method.version}")
+        arguments.append(f"version={version}")
     return f"{name_of(method)}({', '.join(arguments)})" if arguments else name_of(method)
 
 
-def render_pipeline(methods: Iterable[Method], *, full: bool = False) -> str:
+def render_pipeline(methods: Iterable[Any], *, full: bool = False) -> str:
     """The spec text of a pipeline."""
     return " | ".join(render(method, full=full) for method in methods)
 
