@@ -2,7 +2,8 @@
 
 After: Li et al., Evaluating Object Hallucination in Large Vision-Language Models, EMNLP 2023; its
 evaluate.py, which is LLaVA's eval_pope.py at commit c121f04, is the official reading.
-Differs: answers are paired with questions by their ids, where the script goes by their order.
+Differs: answers are paired with questions by their ids, where the script goes by their order; F1 is
+0 where no yes is right, where the script divides by 0.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from regiontok.evaluation.bench import Bench, Mark, Reading
 from regiontok.evaluation.folder import BenchFolder
@@ -88,6 +91,8 @@ def _f1(sample: Sample, part: str) -> Any:
     where = sample.members("part", part)
     said, right = sample["yes"], sample["is_yes"]
     hits = sample.total(said * right, where)
-    precision = ratio(hits, sample.total(said, where))
-    recall = ratio(hits, sample.total(right, where))
-    return 100 * ratio(2 * precision * recall, precision + recall)
+    said_count, right_count = sample.total(said, where), sample.total(right, where)
+    precision, recall = ratio(hits, said_count), ratio(hits, right_count)
+    f1 = ratio(2 * precision * recall, precision + recall)
+    nothing_right = (hits == 0) & (said_count + right_count > 0)  # where the script divides by 0
+    return 100 * np.where(nothing_right, 0.0, f1)

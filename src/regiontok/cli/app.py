@@ -21,6 +21,8 @@ from regiontok.cli.listing import ls, show
 from regiontok.cli.masks import masks_app
 from regiontok.cli.migrate import migrate_app
 from regiontok.cli.options import command_group, with_json
+from regiontok.cli.report import report
+from regiontok.cli.score import score
 from regiontok.cli.shards import shards
 from regiontok.cli.tokenize import demo, tokenize
 from regiontok.cli.training import pretrain, train
@@ -30,7 +32,7 @@ app = command_group(
     add_completion=True,
 )
 LOOK = (demo, tokenize, frontier, ls, show, check)
-TRAIN = (train, chat, answer, compare, export, shards, pretrain)
+TRAIN = (train, chat, answer, score, report, compare, export, shards, pretrain)
 for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
     app.command()(with_json(command))
 app.add_typer(masks_app, name="masks")

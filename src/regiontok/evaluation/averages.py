@@ -3,8 +3,9 @@
 After: OG-LLaVA, Tables 1 and 3 (row O11): averages weighted by numbers of items, which were
 recovered from the printed figures. RICE, Table 1 (row R9): two plain averages, for which MME's
 cognition score is divided by 6, as the printed averages have it.
-Differs: OG-LLaVA's text says 6,000 captions for Flickr-Order, its averages say 5,000. RICE's
-caption says that cognition is divided by 8.
+Differs: which of POPE's figures RICE prints is not said: F1 is taken. OG-LLaVA's text says 6,000
+captions for Flickr-Order, its averages say 5,000. RICE's caption says that cognition is divided
+by 8.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ ARO_ITEMS = {
 # ARO and ConMe in the average that OG-LLaVA calls compositional
 COMPOSITIONAL_ITEMS = {"aro": 23_937, "conme": 24_347}
 RICE_TEXT = "infovqa docvqa chartqa textvqa ocrbench ocrbench_v2 livexiv_vqa".split()
-RICE_GENERAL = "ai2d mmbench mme_cognition pope_accuracy realworldqa mmstar".split()
-_RICE_DIVISORS = {"ocrbench": 10.0, "mme_cognition": 6.0}
+RICE_GENERAL = "ai2d mmbench mme_cognition mme_perception pope_f1 realworldqa mmstar".split()
+_RICE_DIVISORS = {"ocrbench": 10.0, "mme_cognition": 6.0, "mme_perception": 20.0}
 
 
 def weighted_by_items(scores: Mapping[str, Any], items: Mapping[str, int]) -> Any:

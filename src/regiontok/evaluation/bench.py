@@ -26,6 +26,16 @@ Mark = Mapping[str, float]
 Prompt = Callable[[Question], str]
 
 
+def reading_of(text: str) -> Reading:
+    """The reading of a name.
+
+    Raises:
+        ValueError: If there is none; the nearest is named.
+    """
+    check_choice("reading", text, READINGS)
+    return next(reading for reading in READINGS if reading == text)
+
+
 def _choice(style: str) -> Prompt:
     return lambda question: ask_choice(
         question.text, question.options, hint=question.hint, style=style

@@ -393,8 +393,8 @@ def render(method: Any, *, full: bool = False) -> str:
     Raises:
         TypeError: If the method is not a dataclass.
     """
-    version = method.version
-    if not is_dataclass(method):
+    instance = method  # mypy narrows what is asked here, and `method` is a contract's
+    if not is_dataclass(instance):
         raise TypeError(f"{type(method).__name__} is not a dataclass, so it has no spec text")
     arguments: list[str] = []
     for index, field in enumerate(field for field in fields(method) if field.init):
@@ -406,7 +406,7 @@ def render(method: Any, *, full: bool = False) -> str:
             positional = index == 0 and not full and not field.kw_only
             arguments.append(repr(value) if positional else f"{field.name}={value!r}")
     if full:
-        arguments.append(f"version={version}")
+        arguments.append(f"version={method.version}")
     return f"{name_of(method)}({', '.join(arguments)})" if arguments else name_of(method)
 
 
