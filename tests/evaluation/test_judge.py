@@ -76,7 +76,7 @@ def test_a_reply_is_graded_as_often_as_wanted(server, tmp_path):
 
 def test_a_judge_that_is_not_there_is_given_up(tmp_path):
     judge = Judge("http://127.0.0.1:9/v1", "grader", wait=lambda seconds: None)
-    with pytest.raises(JudgeError, match="grader at http://127.0.0.1:9/v1 cannot be asked"):
+    with pytest.raises(JudgeError, match=r"grader at http://127\.0\.0\.1:9/v1 cannot be asked"):
         judge.grade("?")
     judged = graded(judge, tmp_path / "grades.json")
     assert judged.grades == {}

@@ -54,7 +54,7 @@ def test_a_run_has_scores_and_a_cost(scored):
     assert (good.headline, space.headline, bad.headline) == (
         100,
         100,
-        pytest.approx(0, nan_ok=True),
+        0,
     )
     assert good.cost.tokens == 205
     assert good.cost.quantiles == (200, 202.5, 205, 207.5, 210)
@@ -142,9 +142,10 @@ def test_an_unknown_table_is_refused():
 
 @pytest.mark.parametrize("row", published_rows("rice/1"), ids=lambda row: row.row)
 def test_rices_averages_follow_from_its_rows(row):
+    """As near as the printed figures allow: MME's are whole numbers."""
     averages = rice_averages(row.figures)
     for name in ("rice_text", "rice_general"):
-        assert averages[name] == pytest.approx(row.figures[name], abs=0.0051), name
+        assert averages[name] == pytest.approx(row.figures[name], abs=0.02), name
 
 
 def test_two_runs_of_one_name_are_refused(scored):
