@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from regiontok.evaluation.replies import letter_of, yes_or_no
-from regiontok.evaluation.words import anls, normalised, vqa_accuracy
+from regiontok.evaluation.words import anls, edit_distance, normalised, vqa_accuracy
 
 OPTIONS = ("hot dog", "dog", "two cats", "none of these")
 
@@ -70,6 +71,22 @@ def test_anls_takes_the_nearest_answer_and_nothing_below_a_half():
     assert anls("3 may 1999", ["May 3, 1999", "3 May 1999"]) == 1
     assert anls("3 may 1998", ["3 May 1999"]) == pytest.approx(0.9)
     assert anls("I do not know at all", ["3 May 1999"]) == 0
+
+
+def test_edit_distance_is_that_of_the_plain_table():
+    def plain(first, second):
+        row = list(range(len(second) + 1))
+        for i, letter in enumerate(first, start=1):
+            previous, row[0] = row[0], i
+            for j, other in enumerate(second, start=1):
+                change = previous + (letter != other)
+                previous, row[j] = row[j], min(change, row[j] + 1, row[j - 1] + 1)
+        return row[-1]
+
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        first, second = ("".join(random.choice(list("abc"), random.integers(0, 80))) for _ in "ab")
+        assert edit_distance(first, second) == plain(first, second)
 
 
 def test_vqas_normalisation():

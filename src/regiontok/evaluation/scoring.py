@@ -99,7 +99,7 @@ def score_replies(
         marks = [bench.mark(question, reply, reading) for question, reply in pairs]
     sample = sample_of(questions, marks)
     values = scored(bench, sample, resamples=resamples, seed=seed)
-    constants = {} if bench.judged else constant_scores(bench, questions, reading)
+    constants = {} if bench.judged else constant_scores(bench, questions, reading, sample)
     counts = {"questions": len(questions), "empty": sum(not reply.strip() for reply in replies)}
     if bench.judged:
         counts["unjudged"] = int(np.isnan(sample["right"]).sum())
@@ -111,15 +111,20 @@ def score_replies(
 
 def sample_of(questions: Sequence[Question], marks: Sequence[Mark]) -> Sample:
     """The marks of questions as arrays."""
-    names = dict.fromkeys(name for mark in marks for name in mark) or {"right": None}
     groups = dict.fromkeys(name for question in questions for name in question.groups)
     return Sample(
-        {name: np.array([mark.get(name, math.nan) for mark in marks], float) for name in names},
+        marks_as_arrays(marks),
         {
             name: np.array([question.groups.get(name, "") for question in questions], object)
             for name in groups
         },
     )
+
+
+def marks_as_arrays(marks: Sequence[Mark]) -> dict[str, Float[np.ndarray, "n"]]:
+    """The marks of questions by name, NaN where a question has no such mark."""
+    names = dict.fromkeys(name for mark in marks for name in mark) or {"right": None}
+    return {name: np.array([mark.get(name, math.nan) for mark in marks], float) for name in names}
 
 
 def scored(bench: Bench, sample: Sample, *, resamples: int, seed: int) -> dict[str, Value]:
@@ -145,17 +150,23 @@ def resampled(
     for start in range(0, resamples, _ROWS_TOGETHER):
         rows = min(_ROWS_TOGETHER, resamples - start)
         weights = resampling_weights(names, rows, seed + start)
-        for name, values in bench.score(Sample(sample.marks, sample.groups, weights)).items():
+        for name, values in bench.score(sample.weighted(weights)).items():
             drawn.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in drawn.items()}
 
 
 def constant_scores(
-    bench: Bench, questions: Sequence[Question], reading: Reading
+    bench: Bench, questions: Sequence[Question], reading: Reading, sample: Sample
 ) -> dict[str, float]:
-    """The headline of those who always reply the same."""
+    """The headline of those who always reply the same.
+
+    Args:
+        bench, questions, reading: see `score_replies`.
+        sample: a sample of the same questions, whose groups are taken over.
+    """
     scores = {}
     for reply in bench.constants:
         marks = [bench.mark(question, reply, reading) for question in questions]
-        scores[reply] = float(bench.score(sample_of(questions, marks))[bench.headline][0])
+        own = Sample(marks_as_arrays(marks), sample.groups)
+        scores[reply] = float(bench.score(own)[bench.headline][0])
     return scores

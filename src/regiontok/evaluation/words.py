@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import combinations
 
 # words with apostrophes, which VQA's normalisation restores where a reply left one out
@@ -24,6 +25,7 @@ _NUMBERS = {
 } | {"none": "0"}
 _ARTICLES = frozenset(("a", "an", "the"))
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
+_ANY_MARK = re.compile(f"[{re.escape(_MARKS)}]")
 _NUMBER_COMMA = re.compile(r"(?<=\d),+(?=\d)")
 _PERIOD = re.compile(r"\.(?!\d)")
 
@@ -31,19 +33,31 @@ _PERIOD = re.compile(r"\.(?!\d)")
 def edit_distance(first: str, second: str) -> int:
     """The fewest letters to put in, leave out or replace between two texts.
 
+    After: Hyyrö, A bit-vector algorithm for computing Levenshtein and Damerau edit distances, 2003:
+    one step a letter of the second text, on whole numbers with a bit a letter of the first.
+
     >>> edit_distance("kitten", "sitting")
     3
     """
-    if len(first) < len(second):
-        first, second = second, first
-    row = list(range(len(second) + 1))
-    for i, letter in enumerate(first, start=1):
-        previous, row[0] = row[0], i
-        for j, other in enumerate(second, start=1):
-            above = row[j]
-            row[j] = previous if letter == other else 1 + min(previous, above, row[j - 1])
-            previous = above
-    return row[-1]
+    if not first or not second:
+        return len(first) + len(second)
+    places: dict[str, int] = {}
+    for index, letter in enumerate(first):
+        places[letter] = places.get(letter, 0) | 1 << index
+    every, last = (1 << len(first)) - 1, 1 << (len(first) - 1)
+    # a bit for each letter of the first text: the distance goes up there, or down
+    up, down, distance = every, 0, len(first)
+    for letter in second:
+        equal = places.get(letter, 0)
+        across = (((equal & up) + up) ^ up) | equal
+        right_up = down | (every & ~(across | up))
+        right_down = up & across
+        distance += bool(right_up & last) - bool(right_down & last)
+        right_up, right_down = (right_up << 1) | 1, right_down << 1
+        vertical = equal | down
+        up = (right_down | ~(vertical | right_up)) & every
+        down = right_up & vertical & every
+    return distance
 
 
 def likeness(reply: str, answer: str, least: float = 0.5) -> float:
@@ -107,6 +121,7 @@ def vqa_accuracy(reply: str, answers: Sequence[str]) -> float:
     return sum(shares) / len(shares)
 
 
+@lru_cache(maxsize=65536)
 def normalised(text: str) -> str:
     """A text as VQA's evaluator compares it: no articles, numbers as digits, no punctuation.
 
@@ -116,7 +131,7 @@ def normalised(text: str) -> str:
     text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's")
     text = text.replace("\n", " ").replace("\t", " ").strip()
     kept = text
-    for mark in _MARKS:
+    for mark in _MARKS if _ANY_MARK.search(text) else "":
         beside_blank = f"{mark} " in text or f" {mark}" in text
         glue = beside_blank or _NUMBER_COMMA.search(text) is not None
         kept = kept.replace(mark, "" if glue else " ")
