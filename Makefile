@@ -19,6 +19,7 @@ JOBS ?= auto
 BENCHES := "scenes.py --runs 3" "merge.py --sides 24 36" "classes.py --classes 10000" \
   "rice_regions.py --images 1 --rounds 5" "encode.py --only lite --count 8 --rounds 3" \
   "shards.py --count 32 --rounds 3" "sam.py --size toy --points 8" \
+  "scoring.py" \
   "llm.py --tokens 576 124 --batches 1 --train-batch 1 --rounds 3"
 # what make dist asks of an installed regiontok: its place, its version, its recipes
 INSTALLED := from importlib.metadata import version; from pathlib import Path; import regiontok; \

@@ -31,6 +31,7 @@ FLOORS = {
     "evaluation": 4,
     "rice": 4,
     "shards": 4,
+    "benches": 5,
     "segment": 5,
     "testing": 5,
     "tokenizer": 6,

@@ -60,6 +60,19 @@ class PreparedConversation(ShownBySizes):
     generate: Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class BatchAnswer:
+    """The answer to one conversation of a batch.
+
+    Attributes:
+        text: the answer.
+        visual_tokens: the number of visual tokens of each of its pictures.
+    """
+
+    text: str
+    visual_tokens: tuple[int, ...]
+
+
 class ConversationModel(Protocol):
     """A model that talks about pictures.
 
@@ -83,5 +96,25 @@ class ConversationModel(Protocol):
             messages: messages as chat templates of transformers take them; an image part stands for
                 each picture.
             pictures: the pictures, in the order of their places in the messages.
+        """
+        ...
+
+    def answers(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        pictures: Sequence[Sequence[Picture]],
+        **options: Any,
+    ) -> list[BatchAnswer]:
+        """The answers to several conversations, which go through the model together.
+
+        Nothing is kept for a later call, so that thousands of pictures may pass.
+
+        Args:
+            conversations: messages as for `prepare`, of each conversation.
+            pictures: the pictures of each.
+            **options: options of transformers' `generate`.
+
+        Raises:
+            ValueError: If a conversation is longer than the model takes.
         """
         ...

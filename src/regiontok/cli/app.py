@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from regiontok.cli.answer import answer
 from regiontok.cli.chat import chat
 from regiontok.cli.check import check
 from regiontok.cli.compare import compare
@@ -22,6 +23,8 @@ from regiontok.cli.listing import ls, show
 from regiontok.cli.masks import masks_app
 from regiontok.cli.migrate import migrate_app
 from regiontok.cli.options import command_group, with_json
+from regiontok.cli.report import report
+from regiontok.cli.score import score
 from regiontok.cli.shards import shards
 from regiontok.cli.terminal import note
 from regiontok.cli.tokenize import demo, tokenize
@@ -33,7 +36,7 @@ app = command_group(
     add_completion=True,
 )
 LOOK = (demo, tokenize, frontier, ls, show, check)
-TRAIN = (train, chat, compare, export, shards, pretrain)
+TRAIN = (train, chat, answer, score, report, compare, export, shards, pretrain)
 for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
     app.command()(with_json(command))
 app.add_typer(masks_app, name="masks")

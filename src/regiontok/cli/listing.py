@@ -27,8 +27,8 @@ def ls(
         str | None,
         typer.Argument(
             autocompletion=completion.lists,
-            help="encoders, segmenters, transforms, steps, pools, places, connectors, families or "
-            "recipes. Without it, all methods.",
+            help="encoders, segmenters, transforms, steps, pools, places, connectors, families, "
+            "benches or recipes. Without it, all methods.",
         ),
     ] = None,
     pattern: Annotated[

@@ -25,6 +25,7 @@ LISTS = {
     "places": "place",
     "connectors": "connector",
     "families": "family",
+    "benches": "bench",
     "recipes": None,
 }
 
@@ -51,8 +52,8 @@ def methods_by_kind(kind: str | None = None) -> dict[str, dict[str, str]]:
     """The first line of each method's documentation by its name, under its kind.
 
     Args:
-        kind: "encoder", "segmenter", "transform", "step", "pool", "place" or "connector"; None
-            lists all of them.
+        kind: "encoder", "segmenter", "transform", "step", "pool", "place", "connector" or "bench";
+            None lists all of them.
 
     Raises:
         SpecError: If the kind is unknown.

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from regiontok.conversation import (
+    BatchAnswer,
     ConversationModel,
     Message,
     PictureTokens,
     PreparedConversation,
 )
 from regiontok.core.picture import Picture
-from regiontok.core.tokens import cat
+from regiontok.core.tokens import Tokens, cat
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.saved_processor import load_processor
@@ -77,6 +78,41 @@ class TrainedConversationModel:
             seconds=seconds,
             generate=generate,
         )
+
+    @torch.no_grad()
+    def answers(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        pictures: Sequence[Sequence[Picture]],
+        **options: Any,
+    ) -> list[BatchAnswer]:
+        """See `ConversationModel.answers`; a picture of several conversations is encoded once."""
+        distinct = {picture.key: picture for row in pictures for picture in row}
+        tokens: dict[str, Tokens] = {}
+        if distinct:
+            seen = self.model.see(list(distinct.values()), settings=self.settings)
+            tokens = dict(zip(distinct, seen, strict=True))
+        rows = [
+            self.processor.prompt_ids([dict(message) for message in messages])
+            for messages in conversations
+        ]
+        batch = self.tokenizer.pad(
+            {"input_ids": rows}, padding=True, padding_side="left", return_tensors="pt"
+        )
+        ids = batch["input_ids"].to(self.model.device)
+        in_order = [tokens[picture.key] for row in pictures for picture in row]
+        output = self.model.generate(
+            ids,
+            batch["attention_mask"].to(self.model.device),
+            cat(in_order) if in_order else None,
+            **options,
+        )
+        new_ids = output[:, ids.shape[1] :]
+        texts = self.tokenizer.batch_decode(new_ids, skip_special_tokens=True)
+        return [
+            BatchAnswer(text.strip(), tuple(len(tokens[picture.key]) for picture in row))
+            for text, row in zip(texts, pictures, strict=True)
+        ]
 
     def _ids(self, messages: Sequence[Message]) -> torch.Tensor:
         """`[1 l]`, the conversation as ids, with one placeholder a picture."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from regiontok.conversation import Message, PictureTokens, PreparedConversation
+from regiontok.conversation import BatchAnswer, Message, PictureTokens, PreparedConversation
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.core.tokens import REGION, Tokens
@@ -61,6 +61,30 @@ class ReleasedConversationModel:
             seconds={"encode": perf_counter() - start},
             generate=generate,
         )
+
+    def answers(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        pictures: Sequence[Sequence[Picture]],
+        **options: Any,
+    ) -> list[BatchAnswer]:
+        """See `ConversationModel.answers`."""
+        with rendering():
+            texts = [
+                self.model.processor.apply_chat_template(
+                    list(messages), tokenize=False, add_generation_prompt=True
+                )
+                for messages in conversations
+            ]
+        images = [list(row) for row in pictures] if any(pictures) else None
+        prepared = self.model.prepare(images, texts)
+        new_ids = self.model.generate(prepared, **options)[:, prepared.input_ids.shape[1] :]
+        said = self.tokenizer.batch_decode(new_ids, skip_special_tokens=True)
+        counts = iter(prepared.counts)
+        return [
+            BatchAnswer(text.strip(), tuple(next(counts) for _ in row))
+            for text, row in zip(said, pictures, strict=True)
+        ]
 
 
 def _picture_tokens(picture: Picture, image: ImageTokens) -> PictureTokens:

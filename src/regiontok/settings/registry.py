@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from regiontok.methods import (
         Connector,
         Encoder,
-        Method,
         Place,
         Pool,
         RegionStep,
@@ -51,9 +50,15 @@ FOLDERS = {
     "pool": "regiontok.pool",
     "place": "regiontok.place",
     "connector": "regiontok.connect",
+    "bench": "regiontok.benches",
 }
 # kind -> "module:table" of classes that have names but no specs (name -> "module:Class")
 TABLES = {"family": "regiontok.released.families:FAMILIES"}
+# kind -> "module:Class" of the contracts that do not stand in regiontok.methods
+_OTHER_CONTRACTS = {
+    "family": "regiontok.released.family:Family",
+    "bench": "regiontok.evaluation.bench:Bench",
+}
 # kind -> "module:table" of its short names; no method's name has a hyphen, so no two can clash
 SHORT_NAMES = {"encoder": "regiontok.settings.catalogue:SPECS"}
 KINDS = (*FOLDERS, *TABLES)
@@ -294,7 +299,7 @@ def resolve(kind: str, method: Any) -> Any:
     """
     if isinstance(method, str):
         return build(kind, method)
-    contract = _contract(kind)
+    contract = contract_of(kind)
     if not isinstance(method, contract):
         raise TypeError(
             f"expected a spec or a {kind} that derives from {contract.__module__}."
@@ -345,7 +350,7 @@ def load(kind: str, name: str) -> type:
         if target == _built_in(kind).get(name):
             raise  # a package that this one needs: the message says which extra brings it
         raise SpecError(f"{kind} {name!r} is {target}, which cannot be imported: {error}") from None
-    contract = _contract(kind)
+    contract = contract_of(kind)
     if not isinstance(cls, type) or not issubclass(cls, contract):
         raise SpecError(
             f"{kind} {name!r} is {target}, which does not derive from "
@@ -355,16 +360,17 @@ def load(kind: str, name: str) -> type:
 
 
 @cache
-def _contract(kind: str) -> type:
+def contract_of(kind: str) -> type:
     """The base class of all methods of a kind."""
-    if kind == "family":
-        family: type = importlib.import_module("regiontok.released.family").Family
-        return family
+    if kind in _OTHER_CONTRACTS:
+        module, name = _OTHER_CONTRACTS[kind].split(":")
+        contract: type = getattr(importlib.import_module(module), name)
+        return contract
     contracts: Mapping[str, type] = importlib.import_module("regiontok.methods").CONTRACTS
     return contracts[kind]
 
 
-def name_of(method: Method) -> str:
+def name_of(method: Any) -> str:
     """The name under which the class of a method is registered, or else that of its file."""
     cls = type(method)
     method_target = f"{cls.__module__}:{cls.__qualname__}"
@@ -375,7 +381,7 @@ def name_of(method: Method) -> str:
     return cls.__module__.rsplit(".", 1)[-1]
 
 
-def render(method: Method, *, full: bool = False) -> str:
+def render(method: Any, *, full: bool = False) -> str:
     """The spec text of a built method.
 
     Args:
@@ -387,7 +393,8 @@ def render(method: Method, *, full: bool = False) -> str:
     Raises:
         TypeError: If the method is not a dataclass.
     """
-    if not is_dataclass(method):
+    instance = method  # mypy narrows what is asked here, and `method` is a contract's
+    if not is_dataclass(instance):
         raise TypeError(f"{type(method).__name__} is not a dataclass, so it has no spec text")
     arguments: list[str] = []
     for index, field in enumerate(field for field in fields(method) if field.init):
@@ -403,7 +410,7 @@ def render(method: Method, *, full: bool = False) -> str:
     return f"{name_of(method)}({', '.join(arguments)})" if arguments else name_of(method)
 
 
-def render_pipeline(methods: Iterable[Method], *, full: bool = False) -> str:
+def render_pipeline(methods: Iterable[Any], *, full: bool = False) -> str:
     """The spec text of a pipeline."""
     return " | ".join(render(method, full=full) for method in methods)
 

@@ -8,6 +8,7 @@ AssertionError that says so; pytest is not needed.
 >>> check_step(Merge(0.7), refuses={"overlap": "resolve='smallest'"})
 """
 
+from regiontok.testing.benches import check_bench
 from regiontok.testing.connectors import check_connector
 from regiontok.testing.encoders import check_encoder
 from regiontok.testing.methods import check_method
@@ -18,6 +19,7 @@ from regiontok.testing.steps import check_step
 from regiontok.testing.transforms import check_transform
 
 __all__ = [
+    "check_bench",
     "check_connector",
     "check_encoder",
     "check_method",

@@ -1,0 +1,1 @@
+"""Benchmarks, one file each: published files -> questions, replies -> marks, marks -> scores."""

@@ -1,0 +1,1 @@
+"""A model asked the questions of a benchmark."""

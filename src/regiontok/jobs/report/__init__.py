@@ -1,0 +1,1 @@
+"""Answers made into scores, and scores laid beside the papers' figures."""
