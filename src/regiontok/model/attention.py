@@ -3,10 +3,10 @@
 SDPA runs, and only the wanted softmax rows are kept, in float32.
 
 After: diagnostic study (row D16): the attention that answer tokens pay to visual tokens.
-Differs: the row of an answer token is the one that PREDICTS it (the query one place before it), so
-that the first token of an answer has one and a last token that is never read needs none. Rows are
-computed in float32 from the queries and keys as they are; eager attention multiplies in the model's
-type.
+Differs: while decoding, the row that is kept with an answer token is the one that PREDICTS it (the
+query one place before it), so that the first token of an answer has one and a last token that is
+never read needs none; `model/answer_attention.py` gives the tokens' own rows. Rows are computed in
+float32 from the queries and keys as they are; eager attention multiplies in the model's type.
 
 What is kept takes `bytes_kept`: 5.5 MiB a row for 1,400 tokens in 32 layers of 32 heads, where
 eager attention in bfloat16 holds 3.7 GiB. One layer at a time, a float32 copy of its keys is made
