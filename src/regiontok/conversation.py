@@ -95,3 +95,7 @@ class ConversationModel(Protocol):
             pictures: the pictures, in the order of their places in the messages.
         """
         ...
+
+    def forget(self) -> None:
+        """Drop the tokens of the pictures that were encoded so far."""
+        ...

@@ -85,6 +85,10 @@ class TrainedConversationModel:
             read=read,
         )
 
+    def forget(self) -> None:
+        """See `ConversationModel.forget`."""
+        self._picture_tokens.clear()
+
     def _ids(self, messages: Sequence[Message]) -> torch.Tensor:
         """`[1 l]`, the conversation as ids, with one placeholder a picture."""
         ids = self.processor.prompt_ids([dict(message) for message in messages])

@@ -68,6 +68,10 @@ class ReleasedConversationModel:
             read=read,
         )
 
+    def forget(self) -> None:
+        """See `ConversationModel.forget`."""
+        self._token_cache.clear()
+
 
 def _picture_tokens(picture: Picture, image: ImageTokens) -> PictureTokens:
     """The tokens of one picture, with the regions they are of.
