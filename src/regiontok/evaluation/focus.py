@@ -82,8 +82,12 @@ class FocusSample(ShownBySizes):
         """
         names = ("id", "image", "question", "answer", "rows", "whole", "cls", "other", "text")
         entries: dict[str, Any] = {name: line[name] for name in names}
-        lists = {name: tuple(line[name]) for name in ("attention", "overlap", "rest")}
-        return cls(**entries, **lists)
+        return cls(
+            **entries,
+            attention=tuple(line["attention"]),
+            overlap=tuple(line["overlap"]),
+            rest=tuple(line["rest"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +144,7 @@ def focus_sample(
             f"expected rows [layers heads r {len(tokens)}], a column a visual token, got "
             f"{list(rows.shape)}"
         )
-    chosen = _chosen(_chosen(rows.double().cpu(), 0, options.layers, "layer"), 1, options.heads)
-    mean = _mean_row(chosen, options)
+    mean = _mean_row(chosen_rows(rows.double().cpu(), options.layers, options.heads), options)
     kind, regular = tokens.kind.cpu(), overlaps.regular
     other = ~regular & (kind != WHOLE) & (kind != CLS)
     return FocusSample(
@@ -168,12 +171,27 @@ def _mean_row(rows: Float[Tensor, "layers heads r t"], options: FocusOptions) ->
     return mean / total if options.ratio == "means" and total else mean
 
 
-def _chosen(rows: Tensor, axis: int, indices: Sequence[int], noun: str = "head") -> Tensor:
-    count = rows.shape[axis]
-    for index in indices:
-        if not -count <= index < count:
-            raise ValueError(f"the language model has {count} {noun}s; there is no {noun} {index}")
-    return rows.index_select(axis, torch.tensor(indices) % count) if indices else rows
+def chosen_rows(
+    rows: Float[Tensor, "layers heads r t"], layers: Sequence[int] = (), heads: Sequence[int] = ()
+) -> Float[Tensor, "chosen_layers chosen_heads r t"]:
+    """The rows of some layers and heads, counted from 0 on or from the end; all, if none is named.
+
+    Raises:
+        ValueError: If the language model has no such layer or head.
+
+    >>> chosen_rows(torch.zeros(4, 2, 1, 3), layers=(-1, 0), heads=(1,)).shape
+    torch.Size([2, 1, 1, 3])
+    """
+    for axis, (noun, indices) in enumerate((("layer", layers), ("head", heads))):
+        count = rows.shape[axis]
+        for index in indices:
+            if not -count <= index < count:
+                raise ValueError(
+                    f"the language model has {count} {noun}s; there is no {noun} {index}"
+                )
+        if indices:
+            rows = rows.index_select(axis, torch.tensor(indices, device=rows.device) % count)
+    return rows
 
 
 def score(sample: FocusSample, options: FocusOptions) -> FocusScore:

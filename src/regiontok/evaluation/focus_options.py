@@ -157,6 +157,21 @@ class FocusOptions:
         return cls.of(settings)
 
 
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a list on a command line.
+
+    Raises:
+        ValueError: If it holds anything else.
+
+    >>> whole_numbers("0, 5,-1"), whole_numbers("")
+    ((0, 5, -1), ())
+    """
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"expected whole numbers, as in 0,5,-1; got {text!r}") from None
+
+
 def _value(name: str, text: str, defaults: Mapping[str, Any]) -> Any:
     """The value that a text means, of the type of the setting's default."""
     default = defaults.get(name)
@@ -166,7 +181,7 @@ def _value(name: str, text: str, defaults: Mapping[str, Any]) -> Any:
         if isinstance(default, float):
             return float(text)
         if isinstance(default, tuple):
-            return tuple(int(part) for part in text.split(",") if part.strip())
+            return whole_numbers(text)
     except (ValueError, KeyError):
         kinds = {bool: "true or false", float: "a number", tuple: "whole numbers, as in 0,5,-1"}
         raise ValueError(f"{name} is {kinds[type(default)]}, got {text!r}") from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -35,7 +36,7 @@ class AnswerAttention(ShownBySizes):
 
     Attributes:
         text: the answer, special tokens left out.
-        pieces: the text of the token of each row.
+        pieces: what the token of each row adds to the text; together they are the text.
         rows: `[layers heads r t]` float32, at the columns of the visual tokens of all pictures,
             normalised over all keys.
     """
@@ -133,9 +134,23 @@ def _counted(model: ConversationModel, ids: Sequence[int], end: bool) -> list[in
 def _attention(
     model: ConversationModel, ids: Sequence[int], rows: Float[Tensor, "layers heads r t"]
 ) -> AnswerAttention:
-    tokenizer = model.tokenizer
+    texts = [model.tokenizer.decode(list(ids[:end])) for end in range(len(ids) + 1)]
     return AnswerAttention(
-        text=tokenizer.decode(list(ids), skip_special_tokens=True).strip(),
-        pieces=tuple(tokenizer.decode([number]) for number in ids),
+        text=model.tokenizer.decode(list(ids), skip_special_tokens=True).strip(),
+        pieces=tuple(text[len(before) :] for before, text in pairwise(texts)),
         rows=rows.cpu(),
     )
+
+
+def words_of(pieces: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """The words of an answer, each with the rows of its tokens; a blank begins a new word.
+
+    >>> words_of(["a", " red", " squ", "are", ".", " "])
+    [('a', [0]), ('red', [1]), ('square.', [2, 3, 4])]
+    """
+    words: list[tuple[str, list[int]]] = []
+    for row, piece in enumerate(pieces):
+        if not words or piece[:1].isspace():
+            words.append(("", []))
+        words[-1] = (words[-1][0] + piece, [*words[-1][1], row])
+    return [(text.strip(), rows) for text, rows in words if text.strip()]

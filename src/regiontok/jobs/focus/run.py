@@ -116,7 +116,7 @@ def measure_focus(
         ValueError: If two models have one name, a model cannot be opened or its attention not be
             kept, its file has samples of other settings, or no question could be measured.
     """
-    stems = [slug(name_of(model), always_plain=True) for model in run.models]
+    stems = [slug(model.title, always_plain=True) for model in run.models]
     if len(set(stems)) < len(stems):
         raise ValueError(f"the files of two models would have one name: {stems}; say NAME=FOLDER")
     files = {}
@@ -124,7 +124,7 @@ def measure_focus(
         for stem, model in zip(stems, run.models, strict=True):
             path = run.out / f"{stem}.jsonl"
             file = SampleFile.open(path, run.settings_of(model), overwrite=run.overwrite)
-            files[name_of(model)] = file
+            files[model.title] = file
             _measure(run, model, questions, file, tick)
         report = _report(run, {question.id for question in questions}, files)
         with replacing(run.out / RESULTS) as part:
@@ -240,12 +240,3 @@ def _report(run: FocusRun, asked: set[str], files: Mapping[str, SampleFile]) -> 
             for name, file in files.items()
         },
     }
-
-
-def name_of(model: ComparedModel) -> str:
-    """What a model is called in the results.
-
-    >>> name_of(ComparedModel.of("CLIP/RMSNorm=runs/rms"))
-    'CLIP/RMSNorm'
-    """
-    return "/".join(filter(None, (model.row, model.name)))
