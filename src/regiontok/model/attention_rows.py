@@ -1,4 +1,4 @@
-"""Softmax rows of attention in float32, from queries and keys as an attention function gets them."""
+"""Softmax rows of attention in float32, of the queries and keys that attention functions get."""
 
 from __future__ import annotations
 
