@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from regiontok.core.frame import Frame
+from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.core.sizes import ShownBySizes
@@ -33,12 +34,15 @@ class PictureTokens(ShownBySizes):
         frames: of each view, how the picture lies under its grid.
         regions: the regions of each view, on the CPU; empty if the model's own tokens are of no
             region.
+        masks: the segmenter's pixel masks, which the `source` of a region counts; None if the
+            regions are made without any.
     """
 
     picture: Picture
     tokens: Tokens
     frames: tuple[Frame, ...]
     regions: tuple[Regions, ...]
+    masks: PixelMasks | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,7 +54,11 @@ class PreparedConversation(ShownBySizes):
         visual_columns: `[t]` int64: where the visual tokens of all pictures stand in the row.
         length: tokens of the row, text and visual.
         seconds: seconds spent on pictures that are new: "encode" and "regions".
-        generate: takes options of transformers' `generate`, and answers.
+        generate: takes options of transformers' `generate`, and answers: the row of ids as the
+            language model counts them, or as they came, then what was generated.
+        first_new: the column of what `generate` gives in which the new ids begin.
+        read: takes further ids `[1 n]` behind the row, and reads all in one call of the language
+            model: the columns of the further ids begin at `length`.
     """
 
     pictures: tuple[PictureTokens, ...]
@@ -58,6 +66,8 @@ class PreparedConversation(ShownBySizes):
     length: int
     seconds: Mapping[str, float]
     generate: Callable[..., Any]
+    first_new: int
+    read: Callable[[Int[Tensor, "1 n"]], Any]
 
 
 @dataclass(frozen=True)
@@ -117,4 +127,8 @@ class ConversationModel(Protocol):
         Raises:
             ValueError: If a conversation is longer than the model takes.
         """
+        ...
+
+    def forget(self) -> None:
+        """Drop the tokens of the pictures that were encoded so far."""
         ...

@@ -22,6 +22,7 @@ COMMANDS = {
     "train",
     "chat",
     "compare",
+    "focus",
     "export",
     "shards",
     "pretrain",
@@ -87,6 +88,7 @@ NEEDED = {
     "pretrain": ("rice/pretrain_b16",),
     "chat": ("model",),
     "compare": ("model", "--images", "photo.jpg", "--ask", "What?"),
+    "focus": ("model", "--data", "miniworld(1)"),
     "export": ("model", "photo.jpg"),
     "check": (),
 }

@@ -168,10 +168,26 @@ def test_two_models_are_watched_at_once_and_one_only_once():
     assert first.config._attn_implementation == "sdpa"
 
 
-def test_a_soft_cap_is_refused():
-    model = AutoModelForCausalLM.from_config(Gemma2Config(**SIZES), attn_implementation="eager")
-    with pytest.raises(ValueError, match="attn_logit_softcapping"), watch(model):
-        pass
+@pytest.mark.parametrize("padded", [0, 4])
+def test_a_soft_cap_is_computed_as_eager_attention_does(padded):
+    """Gemma2 has no SDPA: with grouped queries, a window, and a cap that matters."""
+    config = Gemma2Config(
+        **SIZES, sliding_window=5, attn_logit_softcapping=2.0, query_pre_attn_scalar=8
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "q_proj" in name or "k_proj" in name:
+                weight.mul_(20)
+    ids, mask = batch(padded)
+    with torch.no_grad():
+        plain = model(ids, mask, output_attentions=True, use_cache=False)
+        with watch(model, rows=[5, 8, -1]) as seen:
+            watched = model(ids, mask).logits
+    expected = torch.stack(plain.attentions)[..., [5, 8, 11], :]
+    torch.testing.assert_close(seen.attention(), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(watched[:, -1], plain.logits[:, -1], atol=1e-5, rtol=0)
     assert model.config._attn_implementation == "eager"
 
 

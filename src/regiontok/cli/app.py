@@ -18,6 +18,7 @@ from regiontok.cli.check import check
 from regiontok.cli.compare import compare
 from regiontok.cli.diagnose import diagnose_app
 from regiontok.cli.export import export
+from regiontok.cli.focus import focus
 from regiontok.cli.frontier import frontier
 from regiontok.cli.listing import ls, show
 from regiontok.cli.masks import masks_app
@@ -36,7 +37,10 @@ app = command_group(
     add_completion=True,
 )
 LOOK = (demo, tokenize, frontier, ls, show, check)
-TRAIN = (train, chat, answer, score, report, compare, export, shards, pretrain)
+TRAIN = (
+    *(train, chat, answer, score, report, compare, focus),
+    *(export, shards, pretrain),
+)
 for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
     app.command()(with_json(command))
 app.add_typer(masks_app, name="masks")

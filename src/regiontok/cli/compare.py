@@ -33,6 +33,18 @@ def compare(
         bool,
         typer.Option("--answers", help="Draw what the models say and not where they look."),
     ] = False,
+    words: Annotated[
+        bool,
+        typer.Option("--words", help="Draw where each word looks: a row a model, a column a word."),
+    ] = False,
+    gold: Annotated[
+        bool,
+        typer.Option("--gold", help="With --words: read the expected answer, not the model's own."),
+    ] = False,
+    layers: Annotated[
+        str, typer.Option(help="With --words: the layers that count, such as 10,11 or -1.")
+    ] = "",
+    heads: Annotated[str, typer.Option(help="With --words: the heads that count.")] = "",
     letters: Annotated[
         bool, typer.Option("--letters", help="Put (a), (b) ... over the columns.")
     ] = False,
@@ -55,12 +67,22 @@ def compare(
 
     `regiontok compare llava-hf/llava-1.5-7b-hf "llava-hf/llava-1.5-7b-hf::merge(0.7)"
     --images a.jpg --ask "How many dogs?" --expected two --answers`
+
+    `regiontok compare Patch=a/2_tuning Regions=b/2_tuning --images a.jpg --ask "What is it?"
+    --words --expected "a red square" --gold --layers -1`
     """
     with clear_errors():
         from regiontok.cli.progress import counting
         from regiontok.core.picture import Picture
         from regiontok.data.collect import collect
+        from regiontok.evaluation.focus_options import whole_numbers
         from regiontok.jobs.chat import comparison as job
+        from regiontok.jobs.chat.words import (
+            WordComparison,
+            WordOptions,
+            compare_words,
+            words_figure,
+        )
         from regiontok.jobs.diagnose.figure import save_figure
         from regiontok.system.drawn import check_drawing_place
 
@@ -68,12 +90,23 @@ def compare(
         compared = [job.ComparedModel.of(model) for model in models]
         pictures = [Picture.of(photo.path) for photo in collect(images, sys.stdin)]
         questions = job.questions_about(pictures, ask, expected or [])
+        if (gold or layers or heads) and not words:
+            raise ValueError("--gold, --layers and --heads are for --words")
+        options = WordOptions(
+            layers=whole_numbers(layers), heads=whole_numbers(heads), gold=gold, longest=longest
+        )
         with counting("answers", len(compared) * len(questions)) as tick:
-            comparison = job.compare(compared, questions, longest=longest, device=device, tick=tick)
-        make = job.answers_figure if answers else job.attention_figure
-        save_figure(make(comparison, letters=letters), out)
-        for row in comparison.report():
+            made: job.Comparison | WordComparison
+            if words:
+                made = compare_words(compared, questions, options, device=device, tick=tick)
+                figure = words_figure(made, options, letters=letters)
+            else:
+                made = job.compare(compared, questions, longest=longest, device=device, tick=tick)
+                make = job.answers_figure if answers else job.attention_figure
+                figure = make(made, letters=letters)
+        save_figure(figure, out)
+        for row in made.report():
             for answer in row["answers"]:
                 say(f"{row['image']}: {answer['model']}: {answer['answer']}")
         look_at(out)
-        closing_json({"command": "compare", "questions": comparison.report(), "out": str(out)})
+        closing_json({"command": "compare", "questions": made.report(), "out": str(out)})

@@ -3,10 +3,10 @@
 SDPA runs, and only the wanted softmax rows are kept, in float32.
 
 After: diagnostic study (row D16): the attention that answer tokens pay to visual tokens.
-Differs: the row of an answer token is the one that PREDICTS it (the query one place before it), so
-that the first token of an answer has one and a last token that is never read needs none. Rows are
-computed in float32 from the queries and keys as they are; eager attention multiplies in the model's
-type.
+Differs: while decoding, the row that is kept with an answer token is the one that PREDICTS it (the
+query one place before it), so that the first token of an answer has one and a last token that is
+never read needs none; `model/answer_attention.py` gives the tokens' own rows. Rows are computed in
+float32 from the queries and keys as they are; eager attention multiplies in the model's type.
 
 What is kept takes `bytes_kept`: 5.5 MiB a row for 1,400 tokens in 32 layers of 32 heads, where
 eager attention in bfloat16 holds 3.7 GiB. One layer at a time, a float32 copy of its keys is made
@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from regiontok.model.attention_rows import at_columns, softcapped_output, softmax_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -92,29 +94,19 @@ class Watch:
         mask: Tensor | None,
         scaling: float | None,
         causal: bool,
+        softcap: float | None,
     ) -> None:
         """Compute and keep one layer's wanted rows of this call."""
         columns = self._wanted_queries(query)
         queries, keys = query.shape[2], key.shape[2]
-        scores = _scores(query.take_along_dim(columns[:, None, :, None], 2), key, scaling)
-        if mask is None:
-            # without a mask one query sees all, as SDPA has it
-            sees_all = torch.full_like(columns, keys - 1)
-            last = columns if queries > 1 and causal else sees_all
-            mask = (torch.arange(keys, device=columns.device) <= last[..., None])[:, None]
-        else:
-            mask = mask[..., :keys].expand(len(query), -1, queries, keys)
-            mask = mask.take_along_dim(columns[:, None, :, None], 2)
-        if mask.dtype == torch.bool:
-            scores = scores.masked_fill(~mask, -torch.inf)
-        else:
-            scores = scores + mask
-        rows = scores.softmax(-1).nan_to_num(0)  # a row of padding sees nothing
+        rows = softmax_rows(
+            query, key, columns, mask=mask, scaling=scaling, causal=causal, softcap=softcap
+        )
         total = self._past + queries
         # a window's keys are the last ones of the sequence; a cache of fixed length has room behind
         # it
         rows = nn.functional.pad(rows, (total - keys, 0)) if keys < total else rows[..., :total]
-        self.steps[-1][layer] = rows if self.keys is None else _at_columns(rows, self.keys)
+        self.steps[-1][layer] = rows if self.keys is None else at_columns(rows, self.keys)
 
     def _wanted_queries(self, query: Tensor) -> Int[Tensor, "b r"]:
         """Indices of the wanted rows among the queries of this call."""
@@ -133,28 +125,6 @@ class Watch:
                 f"(behind {self._past} in the cache); to watch each step of generate take rows=None"
             )
         return index.expand(batch, -1)
-
-
-def _scores(
-    query: Float[Tensor, "b heads r d"], key: Float[Tensor, "b kv n d"], scaling: float | None
-) -> Float[Tensor, "b heads r n"]:
-    """Scaled products of queries and keys in float32; several heads may share one of keys."""
-    batch, heads, _, width = query.shape
-    key_heads = key.shape[1]
-    grouped = query.float().view(batch, key_heads, heads // key_heads, -1, width)
-    products = grouped @ key.float().transpose(-1, -2)[:, :, None]
-    scale = width**-0.5 if scaling is None else scaling
-    return products.view(batch, heads, -1, key.shape[2]) * scale
-
-
-def _at_columns(
-    rows: Float[Tensor, "b heads r s"], keys: Int[Tensor, "b t"]
-) -> Float[Tensor, "b heads r t"]:
-    """The rows at some columns; one that is not there yet gets 0."""
-    columns, length = keys.to(rows.device), rows.shape[-1]
-    exists = (columns >= 0) & (columns < length)
-    values = rows.take_along_dim(columns.clamp(0, length - 1)[:, None, None], -1)
-    return values * exists[:, None, None]
 
 
 @contextmanager
@@ -178,8 +148,9 @@ def watch(
             keeps all. Rows stay normalised over all.
 
     Raises:
-        ValueError: If the model has a soft cap of attention (Gemma2) or sinks, which SDPA does not
-            have, runs no SDPA, or is watched already; if a call does not have the rows.
+        ValueError: If the model has sinks of attention, which SDPA does not have, runs no SDPA (a
+            soft cap, as Gemma2 has it, is computed here), or is watched already; if a call does not
+            have the rows.
 
     >>> from regiontok.model.mini import mini_language_model
     >>> model = mini_language_model(width=24, layers=2, heads=3)
@@ -235,12 +206,9 @@ def text_decoder(model: Any) -> Any:
 
 def _check(decoder: Any) -> None:
     name, config = type(decoder).__name__, decoder.config
-    if getattr(config, "attn_logit_softcapping", None):
-        raise ValueError(
-            f"{name} caps its attention (attn_logit_softcapping), which SDPA cannot: load it with "
-            "eager attention"
-        )
-    if not getattr(decoder, "_supports_sdpa", False) or not decoder._can_set_attn_implementation():
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    runs_sdpa = capped or getattr(decoder, "_supports_sdpa", False)
+    if not runs_sdpa or not decoder._can_set_attn_implementation():
         raise ValueError(
             f"{name} does not run SDPA through transformers' AttentionInterface: its rows cannot "
             "be kept this way"
@@ -269,13 +237,13 @@ def _watched_sdpa(
 ) -> tuple[Tensor, None]:
     """SDPA, which keeps the wanted rows of a watched module besides."""
     attention_watch = _WATCHES.get(module)
-    if any(kwargs.get(name) is not None for name in ("s_aux", "position_bias", "softcap")):
+    if any(kwargs.get(name) is not None for name in ("s_aux", "position_bias")):
         raise ValueError(
-            "attention with sinks, a soft cap or a bias of positions cannot be watched through SDPA"
+            "attention with sinks or a bias of positions cannot be watched through SDPA"
         )
+    causal, softcap = kwargs.get("is_causal"), kwargs.get("softcap")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
     if attention_watch is not None:
-        causal = kwargs.get("is_causal")
-        causal = getattr(module, "is_causal", True) if causal is None else causal
         with torch.no_grad():
             attention_watch._keep(
                 int(module.layer_idx),
@@ -284,7 +252,19 @@ def _watched_sdpa(
                 mask=attention_mask,
                 scaling=kwargs.get("scaling"),
                 causal=bool(causal),
+                softcap=softcap,
             )
+    if softcap is not None:
+        output = softcapped_output(
+            query,
+            key,
+            value,
+            mask=attention_mask,
+            scaling=kwargs.get("scaling"),
+            causal=bool(causal),
+            softcap=softcap,
+        )
+        return output, None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 

@@ -71,12 +71,19 @@ class TrainedConversationModel:
         def generate(**options: Any) -> Any:
             return self.model.generate(ids, torch.ones_like(ids), tokens, **options)
 
+        @torch.no_grad()
+        def read(further: torch.Tensor) -> Any:
+            row = torch.cat([ids, further.to(ids.device)], 1)
+            return self.model(row, torch.ones_like(row), tokens, use_cache=False)
+
         return PreparedConversation(
             pictures=picture_tokens,
             visual_columns=(spliced.visual[0] >= 0).nonzero()[:, 0],
             length=spliced.mask.shape[1],
             seconds=seconds,
             generate=generate,
+            first_new=ids.shape[1],
+            read=read,
         )
 
     @torch.no_grad()
@@ -114,6 +121,10 @@ class TrainedConversationModel:
             for text, row in zip(texts, pictures, strict=True)
         ]
 
+    def forget(self) -> None:
+        """See `ConversationModel.forget`."""
+        self._picture_tokens.clear()
+
     def _ids(self, messages: Sequence[Message]) -> torch.Tensor:
         """`[1 l]`, the conversation as ids, with one placeholder a picture."""
         ids = self.processor.prompt_ids([dict(message) for message in messages])
@@ -131,6 +142,7 @@ class TrainedConversationModel:
                 tokens=run.tokens,
                 frames=tuple(grid.frame for grid in run.grids),
                 regions=tuple(regions.to("cpu") for regions in run.regions),
+                masks=run.grids[0].masks if run.grids else None,
             )
         return self._picture_tokens[picture.key]
 

@@ -54,12 +54,18 @@ class ReleasedConversationModel:
         def generate(**options: Any) -> Any:
             return self.model.generate(prepared, **options)
 
+        @torch.no_grad()
+        def read(further: torch.Tensor) -> Any:
+            return self.model(prepared.followed_by(further, self.model.family), use_cache=False)
+
         return PreparedConversation(
             pictures=tuple(map(_picture_tokens, pictures, prepared.tokens)),
             visual_columns=columns,
             length=prepared.input_ids.shape[1],
             seconds={"encode": perf_counter() - start},
             generate=generate,
+            first_new=prepared.input_ids.shape[1],
+            read=read,
         )
 
     def answers(
@@ -86,6 +92,10 @@ class ReleasedConversationModel:
             for text, row in zip(said, pictures, strict=True)
         ]
 
+    def forget(self) -> None:
+        """See `ConversationModel.forget`."""
+        self._token_cache.clear()
+
 
 def _picture_tokens(picture: Picture, image: ImageTokens) -> PictureTokens:
     """The tokens of one picture, with the regions they are of.
@@ -102,9 +112,9 @@ def _picture_tokens(picture: Picture, image: ImageTokens) -> PictureTokens:
         image=torch.zeros_like(region),
         view=view,
         region=region,
-        patch=torch.full_like(region, -1),
+        patch=torch.full_like(region, -1) if image.patch is None else image.patch,
         kind=torch.full_like(region, REGION),
         images=1,
     )
     on_cpu = tuple(view_regions.to("cpu") for view_regions in regions)
-    return PictureTokens(picture, tokens, image.frames, on_cpu)
+    return PictureTokens(picture, tokens, image.frames, on_cpu, image.masks)

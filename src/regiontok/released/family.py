@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
+from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Regions
 from regiontok.core.sizes import ShownBySizes
 from regiontok.settings import registry
@@ -111,6 +112,9 @@ class ImageTokens(ShownBySizes):
             patches of its view's grid; the centre of the first patch is (0, 0).
         frames: of each view, how the image lies under its grid.
         regions: the regions of each view; empty for the model's own tokens.
+        patch: `[t]` int64: raster index of the token's patch on its view's grid, -1 for a pooled
+            token; None for the model's own tokens.
+        masks: the pixel masks that the `source` of a region counts; None if no step reads any.
     """
 
     values: Float[Tensor, "t e"]
@@ -120,6 +124,8 @@ class ImageTokens(ShownBySizes):
     positions: Float[Tensor, "t 2"]
     frames: tuple[Frame, ...]
     regions: tuple[Regions, ...] = ()
+    patch: Int[Tensor, "t"] | None = None
+    masks: PixelMasks | None = None
 
     @property
     def grids(self) -> tuple[Pair, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
 from regiontok.methods import Pool
@@ -41,6 +42,7 @@ def region_tokens(
     family: Family,
     pool: Pool,
     stage: PoolStage,
+    masks: PixelMasks | None = None,
 ) -> ImageTokens:
     """The regions of an image as tokens, level by level, all by the same regions.
 
@@ -52,6 +54,7 @@ def region_tokens(
         family: what projects pooled rows.
         pool: how the patches of a region become its tokens.
         stage: "before" pools what the projector reads, "after" what it gives.
+        masks: the pixel masks that the regions come from, if they come from any.
     """
     members = Members.of(regions, [0] * len(regions))
     levels: list[Tensor] = []
@@ -74,6 +77,8 @@ def region_tokens(
         positions=_positions(regions, members, tokens),
         frames=tuple(view.grid.frame for view in image.views),
         regions=tuple(regions),
+        patch=tokens.patch,
+        masks=masks,
     )
 
 

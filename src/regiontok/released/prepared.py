@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from regiontok.core.sizes import ShownBySizes
-from regiontok.released.family import ImageTokens
+from regiontok.released.family import Family, ImageTokens
 from regiontok.released.ready_tokens import visual_outputs
 
 if TYPE_CHECKING:
     from jaxtyping import Int
-    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +52,29 @@ class PreparedPrompts(ShownBySizes):
         ids = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
         visual = {"mm_encoder_outputs": visual_outputs(self.tokens)} if self.tokens else {}
         return {**ids, **self.other_inputs, **visual}
+
+    def followed_by(self, further: Int[Tensor, "b n"], family: Family) -> PreparedPrompts:
+        """The same prompts with further text behind them, to be read in one call.
+
+        Args:
+            further: ids of the text, as many of each prompt.
+            family: the model's family, which gives positions where the model cannot count them.
+        """
+        further = further.to(self.input_ids.device)
+        ids = torch.cat([self.input_ids, further], 1)
+        mask = torch.cat([self.attention_mask, torch.ones_like(further)], 1)
+        # what there is of each id, such as its type, is 0 of text
+        inputs = {
+            name: torch.cat([value, value.new_zeros(further.shape)], 1)
+            if isinstance(value, Tensor) and value.shape == self.input_ids.shape
+            else value
+            for name, value in self.other_inputs.items()
+            if name != "position_ids"
+        }
+        position_ids = family.position_ids(ids, mask, self.tokens)
+        if position_ids is not None:
+            inputs["position_ids"] = position_ids
+        return replace(self, input_ids=ids, attention_mask=mask, other_inputs=inputs)
 
     def check_last_column(self, image_token_id: int) -> None:
         """Refuse prompts that decoding cannot go on from: the last column must be text.

@@ -169,7 +169,8 @@ class ReleasedVLM(nn.Module):
             for image, picture in zip(images, pictures, strict=True)
             for number, view in enumerate(image.views)
         ]
-        grids = self.pipeline.transformed(views, self.pipeline.masks(pictures))
+        masks = self.pipeline.masks(pictures)
+        grids = self.pipeline.transformed(views, masks)
         last_regions = iter([trail[-1] for trail in self.pipeline.trails(grids)])
         return [
             region_tokens(
@@ -178,8 +179,9 @@ class ReleasedVLM(nn.Module):
                 family=self.family,
                 pool=self.pool,
                 stage=self.pool_stage,
+                masks=image_masks,
             )
-            for image in images
+            for image, image_masks in zip(images, masks, strict=True)
         ]
 
     def _on_device(self, value: Any) -> Any:

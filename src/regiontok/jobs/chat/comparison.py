@@ -41,6 +41,15 @@ class ComparedModel:
     source: str
     regions: str = ""
 
+    @property
+    def title(self) -> str:
+        """What it is called in results: row and name.
+
+        >>> ComparedModel.of("CLIP/RMSNorm=runs/rms").title
+        'CLIP/RMSNorm'
+        """
+        return "/".join(filter(None, (self.row, self.name)))
+
     @classmethod
     def of(cls, text: str) -> ComparedModel:
         """A model from its text on a command line: ``[ROW/]NAME=SOURCE[::REGIONS]``, or a source.
@@ -110,7 +119,7 @@ class Comparison:
                 "expected": asked.expected or None,
                 "answers": [
                     {
-                        "model": "/".join(filter(None, (model.row, model.name))),
+                        "model": model.title,
                         "right": {RIGHT: True, WRONG: False}.get(asked.mark(answers[index].text)),
                         **answers[index].report(),
                     }
@@ -169,11 +178,7 @@ def compare(
         ValueError: If there is no model or no question, a model cannot be opened, or two models
             would stand in one place of the figure.
     """
-    if not models or not questions:
-        raise ValueError("a comparison needs at least one model and one question about a picture")
-    places = [(model.row, model.name) for model in models]
-    if len(set(places)) < len(places):
-        raise ValueError(f"two models have one name: {places}; say [ROW/]NAME=FOLDER")
+    check_places(models, questions)
     answers = []
     for model in models:
         opened = open_conversation_model(model.source, regions=model.regions, device=device)
@@ -185,6 +190,19 @@ def compare(
             tick()
         answers.append(row)
     return Comparison(models, questions, answers)
+
+
+def check_places(models: Sequence[ComparedModel], questions: Sequence[AskedQuestion]) -> None:
+    """Raise if there is nothing to compare, or two models would stand in one place of the figure.
+
+    Raises:
+        ValueError: If that is so.
+    """
+    if not models or not questions:
+        raise ValueError("a comparison needs at least one model and one question about a picture")
+    places = [(model.row, model.name) for model in models]
+    if len(set(places)) < len(places):
+        raise ValueError(f"two models have one name: {places}; say [ROW/]NAME=FOLDER")
 
 
 def attention_figure(comparison: Comparison, *, letters: bool = False) -> Figure:

@@ -1,0 +1,1 @@
+"""`regiontok focus`: how much of the answers' attention goes to the objects asked about."""

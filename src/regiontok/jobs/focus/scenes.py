@@ -1,0 +1,71 @@
+"""Questions about generated scenes, whose objects have exact masks."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+import numpy as np
+import torch
+
+from regiontok.core.picture import Picture
+from regiontok.data.generated import Miniworld, SceneImage, picture_of
+from regiontok.evaluation.focus_options import Annotation
+from regiontok.jobs.focus.questions import AnnotatedObject, FocusQuestion, NoAnnotation
+from regiontok.miniworld.scenes import Scene, make_scene
+from regiontok.miniworld.words import COLOURS, SHAPES
+from regiontok.settings.binding import from_text
+
+
+def scene_questions(source: str) -> list[FocusQuestion]:
+    """The questions of generated records, each a sample of its own.
+
+    Args:
+        source: a text such as "miniworld(200, size=96, questions='colour')".
+
+    Raises:
+        ValueError: If the text is no such source.
+    """
+    questions = []
+    for record in Miniworld.of(source):
+        turns = [turn["value"] for turn in record["conversations"]]
+        for number, (asked, gold) in enumerate(zip(turns[::2], turns[1::2], strict=True)):
+            text = asked.removeprefix("<image>\n")
+            questions.append(
+                FocusQuestion(
+                    id=f"{record['id']}-{number}",
+                    image=record["image"],
+                    question=text,
+                    gold=gold,
+                    picture=partial(picture_of, record["image"]),
+                    annotation=partial(_annotation, record["image"], text),
+                )
+            )
+    return questions
+
+
+def named_objects(scene: Scene, question: str) -> list[int]:
+    """The objects that have every shape and colour of a question; all, if it names none.
+
+    >>> scene = make_scene(3, size=64, objects=(2, 2))
+    >>> [(item.colour, item.shape) for item in scene.objects]
+    [('cyan', 'star'), ('green', 'crescent')]
+    >>> named_objects(scene, "What colour is the crescent?"), named_objects(scene, "How many?")
+    ([1], [0, 1])
+    """
+    words = set(re.findall(r"[a-z]+", question.lower()))
+    shapes, colours = words & set(SHAPES), words & set(COLOURS)
+    return [
+        index
+        for index, item in enumerate(scene.objects)
+        if shapes <= {item.shape} and colours <= {item.colour}
+    ]
+
+
+def _annotation(image: str, question: str, picture: Picture, which: Annotation) -> AnnotatedObject:
+    made = from_text(SceneImage, image, "image")
+    scene = make_scene(made.seed, size=made.size, objects=(made.fewest, made.most))
+    wanted = named_objects(scene, question if which == "question" else "")
+    if not wanted:
+        raise NoAnnotation(f"{picture.name}: it holds no object that {question!r} is about")
+    return AnnotatedObject(torch.from_numpy(np.asarray(scene.masks[wanted].any(0))))

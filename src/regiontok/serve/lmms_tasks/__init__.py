@@ -1,0 +1,1 @@
+"""Task files for lmms-eval: ARO, ConMe and PixCV-Bench's questions; `--include_path` names them."""
