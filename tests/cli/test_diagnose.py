@@ -7,7 +7,8 @@ import json
 import pytest
 from PIL import Image
 
-from samples.command_line import regiontok
+from regiontok.jobs.diagnose import diagnosis
+from samples.command_line import STATUS, regiontok, stop_at
 
 ENCODER = "filters(size=56, patch=14)"
 
@@ -26,6 +27,21 @@ def test_measure_writes_results_and_a_page_and_goes_on(photos, tmp_path):
     again = regiontok(*words, "--out", out, "--resume")
     assert (again.exit_code, again.report["set_aside"]) == (1, 1)
     assert "bad.png" in again.stdout
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_stop_keeps_what_was_measured(photos, tmp_path, monkeypatch, number):
+    words = [ENCODER, "--images", photos, "--variant", "raw", "--segmenter", "slic(4)"]
+    words = ["diagnose", "measure", *words, "--out", tmp_path / "d"]
+    with monkeypatch.context() as patch:
+        patch.setattr(diagnosis, "measure", stop_at(2, diagnosis.measure, number))
+        result = regiontok(*words)
+    assert (result.exit_code, result.stdout) == (STATUS[number], "")
+    assert "stopped: what was measured is kept; go on with --resume" in result.stderr
+    measured = tmp_path / "d" / "measured.jsonl"
+    assert len(measured.read_text().splitlines()) == 1
+    assert regiontok(*words, "--resume").exit_code == 0
+    assert len(measured.read_text().splitlines()) == 3 + 2  # photos; position and pictures
 
 
 def test_a_photo_may_have_any_name(photos, odd_names, tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from regiontok.cli.frontier import parse_budgets
-from samples.command_line import regiontok
+from regiontok.jobs.frontier.comparison import SourceComparison
+from samples.command_line import STATUS, regiontok, stop_at
 
 
 def test_budgets_are_whole_numbers_with_commas():
@@ -24,6 +25,18 @@ def test_chosen_sources_at_chosen_budgets(photos):
     rows = [(row["source"], row["budget"], row["images"]) for row in result.report["rows"]]
     assert rows == [("merge", 4, 3), ("merge", 16, 3), ("random", 4, 3), ("random", 16, 3)]
     assert result.report["plot"] is None
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_stop_ends_with_what_was_measured(photos, monkeypatch, number):
+    measure = stop_at(2, SourceComparison.measure, number)
+    monkeypatch.setattr(SourceComparison, "measure", measure)
+    words = ["--encoder", "filters(size=56)", "--source", "merge", "--budget", "4", "--no-plot"]
+    result = regiontok("frontier", photos, *words)
+    assert result.exit_code == STATUS[number]
+    assert "stopped: 1 of 3 images are measured" in result.stderr
+    assert [row["images"] for row in result.report["rows"]] == [1]
+    assert result.report["stopped"]
 
 
 def test_its_own_picture_is_no_input_and_no_other_picture_is_replaced(photos, monkeypatch):

@@ -7,8 +7,9 @@ import json
 import pytest
 from PIL import Image
 
+from regiontok.jobs.masks import compute
 from regiontok.miniworld.scenes import make_scene
-from samples.command_line import regiontok
+from samples.command_line import STATUS, regiontok, stop_at
 
 pytest.importorskip("pyarrow")
 
@@ -71,6 +72,17 @@ def test_a_bad_photo_may_have_any_name(photos, tmp_path):
     assert "masks in" in result.stdout
     assert "s[red]" in result.stdout
     assert all(line.isprintable() for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_stop_keeps_what_was_computed(photos, tmp_path, monkeypatch, number):
+    words = ["masks", photos, "--segmenter", "slic(4)", "--batch", 1, "--out", tmp_path / "s"]
+    with monkeypatch.context() as patch:
+        patch.setattr(compute, "mask_row", stop_at(2, compute.mask_row, number))
+        result = regiontok(*words)
+    assert result.exit_code == STATUS[number]
+    assert "stopped: 1 of 2 images are done; the same command goes on" in result.stderr
+    assert regiontok(*words).report["resumed"] == 1
 
 
 def test_tokenize_reads_a_store(photos, tmp_path):

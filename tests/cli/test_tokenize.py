@@ -22,7 +22,7 @@ from regiontok.core.tokens import Tokens
 from regiontok.jobs.tokenize import output
 from regiontok.miniworld.scenes import make_scene
 from regiontok.system.lease import folder_lease
-from samples.command_line import regiontok
+from samples.command_line import STATUS, regiontok, stop_at
 
 PLAIN = ["--encoder", "filters", "--no-picture"]
 FAST = [*PLAIN, "--regions", "windows(4)"]
@@ -245,18 +245,14 @@ class TestResume:
         (tmp_path / "out" / "a.png" / "report.json").write_text("{")
         assert regiontok(*words).report["resumed"] == 2
 
-    def test_ctrl_c_leaves_whole_folders_and_says_how_to_go_on(self, photos, tmp_path, monkeypatch):
-        save_file, calls = output.save_file, iter(range(100))
-
-        def interrupted(*args, **kwargs):
-            save_file(*args, **kwargs)
-            if next(calls) == 1:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(output, "save_file", interrupted)
+    @pytest.mark.parametrize("number", STATUS)
+    def test_a_stop_leaves_whole_folders_and_says_how_to_go_on(
+        self, photos, tmp_path, monkeypatch, number
+    ):
+        monkeypatch.setattr(output, "save_file", stop_at(2, output.save_file, number))
         words = ["tokenize", photos, *FAST, "--out", tmp_path / "out"]
         result = regiontok(*words)
-        assert result.exit_code == 130
+        assert result.exit_code == STATUS[number]
         assert "stopped: 1 of 3 images are done; go on with --resume" in result.stderr
         assert sorted(os.listdir(tmp_path / "out")) == [".index.jsonl", "a.png"]
         monkeypatch.undo()

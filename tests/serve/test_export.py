@@ -382,6 +382,36 @@ def test_an_export_goes_on_and_its_bytes_are_the_same_in_every_run(photos, tmp_p
     assert bytes_below(pieces) == bytes_below(tmp_path / "whole")
 
 
+def test_a_stopped_export_goes_on_with_what_is_whole(photos, tmp_path):
+    computed = []
+
+    def tokens_of(pictures):
+        computed.extend(picture.name for picture in pictures)
+        return [torch.ones(3, 8) for _ in pictures]
+
+    items = [item for item in collect([str(photos)]) if item.name != "broken.png"]
+    source = source_of(tokens_of)
+    next(run := Export(source, tmp_path / "out", batch=1).run(items))
+    run.close()  # before there is a manifest
+    next(run := Export(source, tmp_path / "out", batch=1, resume=True).run(items))
+    run.close()
+    assert len(computed) == 1
+    resumed = list(Export(source, tmp_path / "out", resume=True).run(items))
+    assert [image.resumed for image in resumed] == [True, *[False] * (len(items) - 1)]
+    assert computed == [str(item.path) for item in items]
+    list(Export(source, tmp_path / "whole").run(items))
+    assert bytes_below(tmp_path / "out") == bytes_below(tmp_path / "whole")
+    # a cut file, and tokens of another maker or type, are no tokens
+    for name in ("a.png.safetensors", "sub/c.png.pt"):
+        whole = (tmp_path / "out" / name).read_bytes()
+        (tmp_path / "out" / name).write_bytes(whole[:-5])
+        again = list(Export(source, tmp_path / "out", resume=True).run(items))
+        assert sum(image.resumed for image in again) == len(items) - 1
+        assert (tmp_path / "out" / name).read_bytes() == whole
+    again = Export(source, tmp_path / "out", resume=True, overwrite=True, dtype="float32")
+    assert not any(image.resumed for image in again.run(items))
+
+
 def test_another_export_at_the_same_place_is_refused_unless_it_may_overwrite(photos, tmp_path):
     def source(identity):
         return TokenSource(

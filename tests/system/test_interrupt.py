@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
-from regiontok.system.interrupt import STOP_SIGNALS, interruptible
+from regiontok.system.interrupt import (
+    STOP_SIGNALS,
+    Terminated,
+    exit_status,
+    interruptible,
+    stopped_by_sigterm,
+)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -43,6 +50,27 @@ def test_the_former_handlers_come_back():
     with interruptible():
         assert [signal.getsignal(number) for number in STOP_SIGNALS] != previous
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == previous
+
+
+def test_sigterm_is_raised_once_and_the_former_handler_comes_back():
+    previous = signal.getsignal(signal.SIGTERM)
+    cleared = []
+
+    def work() -> None:
+        with stopped_by_sigterm():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)  # a second one does not disturb
+                cleared.append(True)
+
+    with pytest.raises(Terminated) as stop:
+        work()
+    assert cleared == [True]
+    assert (exit_status(stop.value), stop.value.code) == (143, 143)
+    assert exit_status(KeyboardInterrupt()) == 130
+    assert signal.getsignal(signal.SIGTERM) is previous
 
 
 def test_in_another_thread_the_event_is_never_set():

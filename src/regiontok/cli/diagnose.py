@@ -72,7 +72,7 @@ def diagnose_measure(
 
     `regiontok diagnose measure facebook/dinov2-base --layers -1,-6 --images photos/ --resume`
     """
-    with clear_errors():
+    with clear_errors("what was measured is kept; go on with --resume"):
         from datetime import date
 
         from regiontok.cli.progress import counting

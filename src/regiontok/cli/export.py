@@ -15,6 +15,7 @@ from regiontok.cli.options import (
     Out,
     Overwrite,
     RegionSpec,
+    Resume,
     Revision,
     Segmenter,
 )
@@ -48,6 +49,7 @@ def export(
     ] = None,
     revision: Revision = "",
     out: Out = Path("tokens"),
+    resume: Resume = False,
     overwrite: Overwrite = False,
     batch: Batch = 8,
     device: Device = "cpu",
@@ -60,7 +62,7 @@ def export(
     Example: `regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144)"`
     """
     with clear_errors():
-        from regiontok.cli.progress import counting
+        from regiontok.cli.progress import tally
         from regiontok.cli.tables import set_aside_tables
         from regiontok.data.collect import collect
         from regiontok.serve.export import Export, check_dtype
@@ -78,15 +80,27 @@ def export(
             dtype=tensor_type,
             batch=batch,
             overwrite=overwrite,
+            resume=resume,
         )
-        with counting("images", len(images)) as tick:
-            for _ in run.run(images):
-                tick()
+        count = tally(
+            run.run(images),
+            total=len(images),
+            name=lambda image: str(image.item.path),
+            go_on="go on with --resume",
+        )
         if as_llava:
             from regiontok.serve.llava import write_llava
 
             write_llava(model, as_llava, dtype=tensor_type)
         print_tables(set_aside_tables(run.failed))
         manifest = {key: value for key, value in run.manifest.items() if key != "images"}
-        closing_json({"command": "export", "images": len(run.entries), **manifest, "out": str(out)})
+        closing_json(
+            {
+                "command": "export",
+                "images": len(run.entries),
+                "resumed": count.resumed,
+                **manifest,
+                "out": str(out),
+            }
+        )
     raise typer.Exit(1 if run.failed else 0)

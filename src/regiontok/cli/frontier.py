@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regiontok.cli.options import Device, DryRun, Encoder, Humans, ImagePaths, Out, Segmenter
-from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables, say
+from regiontok.cli.terminal import clear_errors, closing_json, look_at, note, print_tables, say
+from regiontok.system.interrupt import Terminated, exit_status
 
 if TYPE_CHECKING:
     from regiontok.jobs.frontier.comparison import SourceComparison
@@ -40,7 +41,8 @@ def frontier(
     """Compare every way to fewer tokens at the same budgets: what it keeps, and what it costs.
 
     With --humans the table also says how well regions follow what people draw. A bad image is set
-    aside, named and counted (exit status 1), and the others are measured.
+    aside, named and counted (exit status 1), and the others are measured. Ctrl-C or SIGTERM ends
+    with what was measured until then.
 
     Examples:
 
@@ -68,8 +70,18 @@ def frontier(
         if dry_run:
             _say_plan(job.try_budgets(comparison, images), comparison, len(images))
             return
+        measured: list[job.MeasuredImage] = []
+        stop: BaseException | None = None
         with counting("images", len(images)) as tick:
-            rows, failed = job.frontier(comparison, images, humans, tick=tick)
+            try:
+                for image in job.measure_images(comparison, images, humans):
+                    measured.append(image)
+                    tick()
+            except (KeyboardInterrupt, Terminated) as error:
+                stop = error
+                if not measured:
+                    raise
+        rows, failed = job.sum_up(measured)
         print_tables([frontier_table(rows), *set_aside_tables(failed)])
         if uniform := rows[0]["uniform"]:
             say(f"{uniform} images are uniform: no share of variance can be told of them")
@@ -84,8 +96,12 @@ def frontier(
                 "failed": failed,
                 "set_aside": len(failed),
                 "plot": str(out) if plot else None,
+                **({"stopped": True} if stop else {}),
             }
         )
+        if stop:
+            note(f"stopped: {len(measured)} of {len(images)} images are measured, and shown above")
+            raise typer.Exit(exit_status(stop))
     raise typer.Exit(1 if failed else 0)
 
 

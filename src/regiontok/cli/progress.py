@@ -23,6 +23,7 @@ from rich.progress import (
 )
 
 from regiontok.cli.terminal import note, stderr
+from regiontok.system.interrupt import Terminated, exit_status
 from regiontok.system.printable import printable
 
 SILENT = 30.0  # seconds that a log is silent at most in the first ten minutes; later a twentieth
@@ -157,11 +158,11 @@ def tally(
         outcomes: the job, which yields an image as soon as it is done or set aside.
         total: how many images there will be.
         name: what to call an image that was set aside.
-        go_on: how to go on after Ctrl-C, in words.
+        go_on: how to go on after Ctrl-C or SIGTERM, in words.
         on_done: called with each image that is done.
 
     Raises:
-        typer.Exit: With status 130 after Ctrl-C.
+        typer.Exit: With status 130 after Ctrl-C, 143 after SIGTERM.
     """
     count = Tally()
     try:
@@ -177,9 +178,9 @@ def tally(
                 set_aside = f" ({len(count.failed)} set aside)" if count.failed else ""
                 bar.update(task, advance=1, description=f"images{set_aside}")
                 log_lines.tell(f"images{set_aside}", count.done + len(count.failed))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as stop:
         note(f"stopped: {count.done} of {total} images are done; {go_on}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_status(stop)) from None
     return count
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from regiontok.system.errors import RegiontokError
+from regiontok.system.interrupt import Terminated, exit_status, stopped_by_sigterm
 from regiontok.system.need import named_extra
 from regiontok.system.printable import printable, printable_json, printable_lines
 from regiontok.system.strict_json import strict_json
@@ -34,21 +35,25 @@ _JSON_STREAM: ContextVar[TextIO | None] = ContextVar("_JSON_STREAM", default=Non
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
+def clear_errors(go_on: str = "") -> Iterator[None]:
     """Turn a user's mistake into one line on stderr and exit status 2, without a traceback.
 
-    Ctrl-C ends with status 130.
+    Ctrl-C ends with status 130, SIGTERM with 143, and a line that says so.
+
+    Args:
+        go_on: what is kept then, and how to go on, in words.
     """
     try:
-        yield
+        with stopped_by_sigterm():
+            yield
     except (RegiontokError, ValueError, ImportError, OSError) as error:
         if isinstance(error, ImportError):
             error = named_extra(error)
         warn(f"regiontok: {' '.join(str(error).split())}")
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        note("stopped")
-        raise typer.Exit(130) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        note(f"stopped: {go_on}" if go_on else "stopped")
+        raise typer.Exit(exit_status(stop)) from None
 
 
 @contextmanager

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from regiontok.system.checkpoint import read_json
 from regiontok.system.errors import RegiontokError
 from regiontok.system.tensor_files import read_metadata
+from regiontok.system.weights import file_tensors
 
 MANIFEST = "manifest.json"
 TENSORS, TORCH = ".safetensors", ".pt"  # endings of an image's two files
@@ -114,6 +119,26 @@ def obstacle(tensors: Path, key: str, made_by: str, *, overwrite: bool) -> str:
         f"{tensors} holds the tokens of another picture, or of other settings; replace it with "
         "--overwrite, or choose another --out"
     )
+
+
+def standing_tokens(tensors: Path, key: str, made_by: str) -> Tensor | None:
+    """The tokens that an export wrote for an image, if its two files are there and whole.
+
+    Args:
+        tensors: the safetensors file; the .pt stands beside it.
+        key: hash of the image's bytes.
+        made_by: hash of what makes its tokens.
+    """
+    provenance = _provenance(tensors)
+    if (provenance.get("key"), provenance.get("made_by")) != (key, made_by):
+        return None
+    torch_file = tensors.with_name(tensors.name.removesuffix(TENSORS) + TORCH)
+    try:
+        values = file_tensors(tensors)["image_embeds"]
+        twin = torch.load(torch_file, weights_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return None  # they are cut, or gone
+    return values if torch.equal(values, twin) else None
 
 
 def _provenance(tensors: Path) -> dict[str, Any]:

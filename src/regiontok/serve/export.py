@@ -23,7 +23,14 @@ import torch
 
 from regiontok.core.picture import Picture
 from regiontok.data.collect import NamedPath, separate_names
-from regiontok.serve.earlier import MANIFEST, TENSORS, TORCH, earlier_export, obstacle
+from regiontok.serve.earlier import (
+    MANIFEST,
+    TENSORS,
+    TORCH,
+    earlier_export,
+    obstacle,
+    standing_tokens,
+)
 from regiontok.serve.earlier import read_manifest as read_manifest
 from regiontok.serve.token_source import TokenSource
 from regiontok.system.files import UnwritableName, clear_name_errors, replacing
@@ -40,11 +47,19 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 
 @dataclass(frozen=True)
 class ExportedImage:
-    """What became of one image: its entry in the manifest, or why it was set aside."""
+    """What became of one image.
+
+    Attributes:
+        item: the image.
+        entry: its entry in the manifest; None if it was set aside.
+        error: why it was set aside; None if it was done.
+        resumed: True if an earlier export had done it.
+    """
 
     item: NamedPath
     entry: dict[str, Any] | None = None
     error: str | None = None
+    resumed: bool = False
 
 
 @dataclass
@@ -59,6 +74,8 @@ class Export:
         dtype: type of the tensors that are written.
         batch: number of pictures encoded together.
         overwrite: replace what other settings made, or what was made of another picture.
+        resume: leave images as they are whose files an earlier run with the same settings wrote
+            whole, also one that was stopped.
     """
 
     source: TokenSource
@@ -67,6 +84,7 @@ class Export:
     dtype: Dtype = "bfloat16"
     batch: int = 8
     overwrite: bool = False
+    resume: bool = False
     entries: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     # entries of an earlier export in the folder, by the name of their file
@@ -135,9 +153,14 @@ class Export:
         decoded: list[tuple[NamedPath, Picture]] = []
         for item in items:
             try:
-                decoded.append((item, Picture.of(item.path)))
+                picture = Picture.of(item.path)
             except ValueError as error:
                 yield ExportedImage(item, error=str(error))
+                continue
+            if self.resume and (entry := self._standing(item, picture)):
+                yield ExportedImage(item, entry, resumed=True)
+            else:
+                decoded.append((item, picture))
         yield from self._encode_and_write(decoded)
 
     def _encode_and_write(
@@ -189,14 +212,25 @@ class Export:
         torch.save(values.clone(), archive)
         with replacing(torch_file) as path:
             path.write_bytes(archive.getbuffer())
-        entry = {
+        return ExportedImage(item, self._entry(item, picture, values.shape))
+
+    def _standing(self, item: NamedPath, picture: Picture) -> dict[str, Any] | None:
+        """The entry of an image whose files are there and whole; None if they are not."""
+        values = standing_tokens(self.out / f"{item.name}{TENSORS}", picture.key, self._made_by)
+        if values is None or values.dtype != getattr(torch, self.dtype):
+            return None
+        self.k = self.k or len(values)
+        return None if self._problem(values) else self._entry(item, picture, values.shape)
+
+    def _entry(self, item: NamedPath, picture: Picture, shape: Sequence[int]) -> dict[str, Any]:
+        """What the manifest says of an image."""
+        return {
             "image": str(item.path),
             "key": picture.key,
-            "shape": list(values.shape),
-            "safetensors": tensors.relative_to(self.out).as_posix(),
-            "torch": torch_file.relative_to(self.out).as_posix(),
+            "shape": list(shape),
+            "safetensors": f"{item.name}{TENSORS}",
+            "torch": f"{item.name}{TORCH}",
         }
-        return ExportedImage(item, entry)
 
     def _problem(self, values: Float[Tensor, "k e"]) -> str | None:
         """Why an image's tokens cannot be part of this export, if there is a reason."""

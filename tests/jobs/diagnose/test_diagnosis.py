@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -248,6 +249,38 @@ def test_another_human_segmentation_is_measured_anew(folder, tmp_path):
     assert second["metrics"]["border_auc"] != first["metrics"]["border_auc"]
 
 
+@pytest.mark.parametrize("change", ["overwritten", "gone"])
+def test_a_photo_that_changes_during_the_run_leaves_no_number_behind(
+    folder, tmp_path, monkeypatch, change
+):
+    copied = tmp_path / "photos"
+    shutil.copytree(folder / "photos", copied)
+    items, encoder = collect([str(copied)])[:3], [Subject(Field("smooth"), "smooth")]
+    options = Options(out=tmp_path / "out", sample=2)
+    clean = Diagnosis(encoder, items, Options(out=tmp_path / "clean", sample=2)).run()
+    diagnosis = Diagnosis(encoder, items, options)
+    last = diagnosis.photos[-1].item.path
+    content, encode = last.read_bytes(), Field.encode
+
+    def changing(self, pictures):
+        if change == "gone":
+            last.unlink(missing_ok=True)
+        else:
+            last.write_bytes((folder / "photos" / "3.png").read_bytes())
+        return encode(self, pictures)
+
+    monkeypatch.setattr(Field, "encode", changing)
+    results = diagnosis.run()
+    assert results["rows"][0]["photos"] == 2
+    assert "changed during the run" in results["failed"][0]["error"]
+    assert len(results["pictures"]) == 2 - (last in [p.item.path for p in diagnosis._sample])
+    monkeypatch.setattr(Field, "encode", encode)
+    last.write_bytes(content)
+    resumed = Diagnosis(encoder, items, replace(options, resume=True)).run()
+    assert resumed["rows"] == clean["rows"]
+    assert resumed["shown"] == clean["shown"]
+
+
 def test_bad_photos_are_set_aside(folder, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     (tmp_path / "copy.png").write_bytes((folder / "photos" / "0.png").read_bytes())
@@ -431,7 +464,20 @@ def test_journal_refuses_a_file_of_another_kind(tmp_path):
     with pytest.raises(ValueError, match=r"line 2, is no measurement; move the file away"):
         Journal(path, resume=True)
     assert "a" not in Journal(path, resume=False)
-    assert path.read_text() == ""
+
+
+def test_a_run_that_starts_afresh_loses_nothing_before_it_has_measured(tmp_path):
+    path = tmp_path / "measured.jsonl"
+    Journal(path, resume=False).add("a", 1)
+    afresh = Journal(path, resume=False)
+    assert "a" not in afresh
+    afresh.add("b", 2)
+    afresh.add("c", 3, keep=False)
+    assert afresh["c"] == 3
+    stopped = Journal(path, resume=True)
+    assert (stopped["a"], stopped["b"], "c" in stopped) == (1, 2, False)
+    afresh.finish()
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["b"]
 
 
 def test_the_block_lies_on_what_the_photo_shows():

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.core.grid import PatchGrid
-from regiontok.core.picture import Picture
 from regiontok.data.collect import NamedPath
 from regiontok.jobs.diagnose.artifact import estimate_artifacts, saved_artifacts
 from regiontok.jobs.diagnose.earlier import RESULTS, check_results
@@ -172,11 +171,12 @@ class Diagnosis:
             "settings": self._settings(),
             "failed": self.failed,
             "rows": rows,
-            "pictures": [_thumbnail(photo) for photo in self._sample[:EXAMPLES]],
+            "pictures": [*self._thumbnails()],
             "shown": examples,
         }
         with replacing(options.out / RESULTS) as part:
             part.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        self._journal.finish()
         return results
 
     def _photos_hash(self) -> str:
@@ -256,13 +256,14 @@ class Diagnosis:
             return saved_artifacts(folder)
         done.unlink(missing_ok=True)
         transforms = estimate_artifacts(self._grids(subject, tick), folder, subject.encoder)
-        done.touch()
+        if not self._set.changed:
+            done.touch()
         return transforms
 
     def _grids(self, subject: Subject, tick: Callable[[], None]) -> Iterator[tuple[int, PatchGrid]]:
         """The half and the grid of each photo that the encoder takes."""
         for photo in self.photos:
-            grid = _encoded(subject, photo)
+            grid = self._encoded(subject, photo)
             if grid is not None:
                 yield photo.half, grid
             tick()
@@ -288,6 +289,19 @@ class Diagnosis:
                 self._journal.add(keys[name], measure(*pair, touched, photo, thresholds))
         return {name: self._journal[key] for name, key in keys.items()}
 
+    def _encoded(self, subject: Subject, photo: ListedPhoto) -> PatchGrid | None:
+        """A photo's grid; None if it has changed or the encoder refuses it: measuring says so."""
+        with suppress(ValueError):
+            return on_host(subject.encoder.encode([self._set.picture(photo)])[0])
+        return None
+
+    def _thumbnails(self) -> Iterator[dict[str, str]]:
+        """The first photos of the sample in small; one that has changed is left out."""
+        for photo in self._sample[:EXAMPLES]:
+            with suppress(ValueError):
+                image = thumbnail(self._set.picture(photo))
+                yield {"name": photo.item.name, "photo": data_uri(image, "JPEG")}
+
     def _sampled(self, subject: Subject, remedies: Remedies) -> tuple[dict[str, Any], list[str]]:
         """Results that need the features of several photos at once.
 
@@ -302,28 +316,19 @@ class Diagnosis:
         pictures = key_of("shown", subject.fingerprint, MEASURES, sample[:EXAMPLES])
         missing = [name for name, key in keys.items() if key not in self._journal]
         if missing or pictures not in self._journal:
-            encoded = [(photo.half, _encoded(subject, photo)) for photo in self._sample]
+            encoded = [(photo.half, self._encoded(subject, photo)) for photo in self._sample]
             grids = [(half, grid) for half, grid in encoded if grid is not None]
+            # what a photo that changed is missing from holds for this run alone
+            is_kept = not self._set.changed & {photo.key for photo in self._sample}
             for name in missing:
                 by_half = remedies[name]
                 cleaned = [transformed(g, by_half[half]) for half, g in grids if half in by_half]
-                self._journal.add(keys[name], _position(cleaned))
+                self._journal.add(keys[name], _position(cleaned), keep=is_kept)
             if pictures not in self._journal:
                 features = [unpadded(grid) for _, grid in grids[:EXAMPLES]]
-                self._journal.add(pictures, [data_uri(image) for image in pca_pictures(features)])
+                images = [data_uri(image) for image in pca_pictures(features)]
+                self._journal.add(pictures, images, keep=is_kept)
         return {name: self._journal[key] for name, key in keys.items()}, self._journal[pictures]
-
-
-def _encoded(subject: Subject, photo: ListedPhoto) -> PatchGrid | None:
-    """A photo's grid; None if the encoder refuses the photo, which measuring it reports."""
-    with suppress(ValueError):
-        return on_host(subject.encoder.encode([Picture.of(photo.item.path)])[0])
-    return None
-
-
-def _thumbnail(photo: ListedPhoto) -> dict[str, str]:
-    image = thumbnail(Picture.of(photo.item.path))
-    return {"name": photo.item.name, "photo": data_uri(image, "JPEG")}
 
 
 def _position(grids: Sequence[PatchGrid]) -> dict[str, float | None]:

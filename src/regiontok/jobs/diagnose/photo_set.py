@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from regiontok.core.masks import PixelMasks
+from regiontok.core.picture import Picture
 from regiontok.core.picture import key_of as key_of_bytes
 from regiontok.data.collect import NamedPath
 from regiontok.jobs.diagnose.photo import Photo, human_file
 from regiontok.settings import registry
+from regiontok.system.errors import RegiontokError
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class ListedPhoto:
     half: int
 
 
+class ChangedPhoto(RegiontokError, ValueError):
+    """The file of a photo, or of its human segmentation, changed or went while it was measured."""
+
+
 class PhotoSet:
     """Photos in the order of their keys, all decoded once when the set is made.
 
@@ -45,6 +52,7 @@ class PhotoSet:
     Attributes:
         photos: those that can be read.
         failed: those that were set aside, each with `image` and `error`.
+        changed: keys of photos whose files were found to be no longer what they were.
 
     Raises:
         ValueError: If no photo can be read.
@@ -56,6 +64,7 @@ class PhotoSet:
         self._borders = f"{registry.render(self._segmenter, full=True)} {self._segmenter.identity}"
         self._segments: dict[str, PixelMasks] = {}
         self.failed: list[dict[str, str]] = []
+        self.changed: set[str] = set()
         self.photos = self._listed(items)
         if not self.photos:
             raise ValueError(
@@ -72,14 +81,53 @@ class PhotoSet:
         chosen = np.random.default_rng(seed).permutation(len(self.photos))[:count]
         return [self.photos[index] for index in sorted(chosen.tolist())]
 
+    def picture(self, listed: ListedPhoto) -> Picture:
+        """The photo alone.
+
+        Raises:
+            ChangedPhoto: If its file is no longer what it was.
+        """
+        with self._unchanged(listed):
+            return self._checked(listed, Picture.of(listed.item.path))
+
     def read(self, listed: ListedPhoto) -> Photo:
-        """The photo with human segmentations, or with the segmenter's masks."""
-        photo = Photo.read(listed.item.path, self._humans)
+        """The photo with human segmentations, or with the segmenter's masks.
+
+        Raises:
+            ChangedPhoto: If a file is no longer what it was.
+        """
+        with self._unchanged(listed):
+            photo = Photo.read(listed.item.path, self._humans)
+            self._checked(listed, photo.picture)
+            if self._borders_of(listed.item) != listed.borders:
+                raise ValueError("other human borders")
         if len(photo.humans):
             return photo
         if listed.key not in self._segments:
             (self._segments[listed.key],) = self._segmenter([photo.picture])
         return replace(photo, segments=self._segments[listed.key])
+
+    @contextmanager
+    def _unchanged(self, listed: ListedPhoto) -> Iterator[None]:
+        """Note a photo that was read when it was listed, and cannot be read as that any more."""
+        try:
+            yield
+        except ValueError as error:
+            self.changed.add(listed.key)
+            raise ChangedPhoto(
+                f"{listed.item.path} or its human segmentation changed during the run: measure it "
+                "again with --resume"
+            ) from error
+
+    def _checked(self, listed: ListedPhoto, picture: Picture) -> Picture:
+        if picture.key != listed.key:
+            raise ValueError("another photo")
+        return picture
+
+    def _borders_of(self, item: NamedPath) -> str:
+        """A hash of what draws the borders of a photo: its human segmentation, or the segmenter."""
+        path = human_file(self._humans, item.path)
+        return self._borders if path is None else key_of_bytes(path.read_bytes())
 
     def _listed(self, items: Sequence[NamedPath]) -> list[ListedPhoto]:
         items_by_key: dict[str, NamedPath] = {}
@@ -92,9 +140,8 @@ class PhotoSet:
             except ValueError as error:
                 self.failed.append({"image": str(item.path), "error": str(error)})
                 continue
-            path = human_file(self._humans, item.path)
             items_by_key[key] = item
-            borders[key] = self._borders if path is None else key_of_bytes(path.read_bytes())
+            borders[key] = self._borders_of(item)
         return [
             ListedPhoto(items_by_key[key], key, borders[key], half=place % 2)
             for place, key in enumerate(sorted(items_by_key))

@@ -12,7 +12,8 @@ The sources stand in `sources.py`; how they are treated alike, in `comparison.py
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -54,16 +55,51 @@ def frontier(
     Raises:
         ValueError: If no image is left.
     """
-    points_by_image = []
-    failed = []
+    measured = []
+    for image in measure_images(comparison, images, humans):
+        measured.append(image)
+        tick()
+    return sum_up(measured)
+
+
+@dataclass(frozen=True)
+class MeasuredImage:
+    """What became of one image.
+
+    Attributes:
+        image: where it lies.
+        points: of each source and budget; empty if it was set aside.
+        error: why it was set aside; "" if it was measured.
+    """
+
+    image: NamedPath
+    points: Sequence[SourcePoint] = ()
+    error: str = ""
+
+
+def measure_images(
+    comparison: SourceComparison, images: Sequence[NamedPath], humans: str | Path | None = None
+) -> Iterator[MeasuredImage]:
+    """Each image as soon as it is measured or set aside; see `frontier`."""
     for image in images:
         try:
             segmentations = read_human_segmentations(Path(humans), image.path) if humans else ()
-            points_by_image.append(comparison.measure(Picture.of(image.path), segmentations))
+            points = comparison.measure(Picture.of(image.path), segmentations)
+            yield MeasuredImage(image, points)
         except ValueError as error:
-            reason = str(error).removeprefix(f"{image.path}: ")
-            failed.append({"image": str(image.path), "error": reason})
-        tick()
+            yield MeasuredImage(image, error=str(error).removeprefix(f"{image.path}: "))
+
+
+def sum_up(
+    images: Sequence[MeasuredImage],
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """What `frontier` returns, of the images that it came to.
+
+    Raises:
+        ValueError: If none of them was measured.
+    """
+    failed = [{"image": str(one.image.path), "error": one.error} for one in images if one.error]
+    points_by_image = [one.points for one in images if not one.error]
     if not points_by_image:
         raise ValueError(
             f"none of {len(images)} images could be measured; the first, {failed[0]['image']}: "

@@ -19,6 +19,7 @@ from regiontok.jobs.masks.image_sources import ImageSource
 from regiontok.maskstore.parquet_file import mask_row
 from regiontok.methods import Segmenter
 from regiontok.settings import registry
+from regiontok.system.interrupt import ignore_stop_signals
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,6 +137,7 @@ _worker_segmenter: Segmenter | None = None  # each worker process has one
 
 def _start_worker(spec: str) -> None:
     global _worker_segmenter
+    ignore_stop_signals()  # the leading process ends its workers
     torch.set_num_threads(1)
     _worker_segmenter = registry.build("segmenter", spec)
     threading.Thread(target=_end_with_parent, daemon=True).start()
