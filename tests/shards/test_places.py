@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 
 import fsspec
 import pyarrow.parquet as pq
@@ -174,3 +175,22 @@ def test_a_store_without_shards_or_with_a_cut_tar_is_named(folder, in_memory):
     fsspec.filesystem("memory").pipe(f"{in_memory}/s-0.tar", data[:-600])
     with pytest.raises(ShardError, match=r"memory://.*s-0\.tar: cut off: \d+ bytes"):
         find_shards(ShardSource(in_memory))
+
+
+def rewrite(folder, times: int) -> None:
+    tar = folder / "s-0.tar"
+    rows = [ImageRegions(0, "000", (24, 32), [[1, 2, 20, 20]])]
+    for _ in range(times):
+        write_sidecar(tar, rows, config={})
+
+
+def test_two_writers_of_one_side_car_do_each_other_no_harm(folder):
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=rewrite, args=(folder, 20)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert [shard.images for shard in find_shards(ShardSource(folder)).shards] == [1, 5]
+    assert not [path.name for path in folder.iterdir() if ".part" in path.name]

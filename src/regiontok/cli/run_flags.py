@@ -34,18 +34,12 @@ PerDevice = Annotated[
 SaveEvery = Annotated[int, typer.Option("--save-every", min=1, help="Steps between checkpoints.")]
 Keep = Annotated[int, typer.Option("--keep", min=1, help="Checkpoints that stay.")]
 Workers = Annotated[
-    int,
-    typer.Option(
-        "--workers", min=0, help="Processes that load data, for each process that trains."
-    ),
-]
-PretrainWorkers = Annotated[
     int | None,
     typer.Option(
         "--workers",
         min=0,
-        help="Processes that read images, for each process that trains. Default: its share of the "
-        "cores less one on a GPU, 0 on a CPU.",
+        help="Processes that load data, for each process that trains. Default: none; to pretrain "
+        "on a GPU its share of the cores, less one.",
     ),
 ]
 StopAfter = Annotated[

@@ -210,12 +210,16 @@ class RankShare:
         return terms.exp_(), filtered
 
     def forward(
-        self, x: Float[Tensor, "n d"]
+        self, x: Float[Tensor, "n d"], exact: Float[Tensor, "p d"]
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n m"], list[Tensor]]:
         """This rank's part of the sums of exponentials and of the positive cosines.
 
         Both are in float64, and of ranks they only have to be added. The last result are the terms
         that are kept for `backward`.
+
+        Args:
+            x: unit features of the regions.
+            exact: those of the region of every positive, in full precision.
         """
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         kept_terms: list[Tensor] = []
@@ -233,12 +237,13 @@ class RankShare:
                 block = block[terms.numel() :]
         cosines = torch.zeros(len(x), self.slots, dtype=torch.float64, device=x.device)
         rows, inverse = self.positive_centres()
-        cosines[self.region, self.slot] = ((x[self.region] * rows).sum(1) * inverse[:, 0]).double()
+        cosines[self.region, self.slot] = ((exact * rows).sum(1) * inverse[:, 0]).double()
         return total, cosines, kept_terms
 
     def backward(
         self,
         x: Float[Tensor, "n d"],
+        exact: Float[Tensor, "p d"],
         per_term: Float[Tensor, "n"],
         per_cosine: Float[Tensor, "n m"],
         kept_terms: list[Tensor],
@@ -248,6 +253,7 @@ class RankShare:
 
         Args:
             x: unit features of the regions.
+            exact: as for `forward`.
             per_term: gradient of each region's sum of exponentials.
             per_cosine: gradient of the positive cosines.
             kept_terms: what `forward` kept; it is used up.
@@ -269,11 +275,11 @@ class RankShare:
             else:
                 dx.add_(terms.to(cast.dtype) @ centres.to(cast.dtype))
         rows, inverse = self.positive_centres()
-        unit, regions = rows * inverse, x[self.region]
+        unit = rows * inverse
         slope = per_cosine[self.region, self.slot][:, None]
         dx.index_add_(0, self.region, slope * unit)
-        cosine = (regions * unit).sum(1, keepdim=True)
-        values.index_add_(0, self.spot, slope * inverse * (regions - cosine * unit))
+        cosine = (exact * unit).sum(1, keepdim=True)
+        values.index_add_(0, self.spot, slope * inverse * (exact - cosine * unit))
         return values
 
 

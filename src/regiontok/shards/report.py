@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.shards.tar import ShardError
-from regiontok.system.files import replacing
+from regiontok.system.files import replacing_shared
 from regiontok.system.storage import Location, read_file
 
 FORMAT = "regiontok regions 2"  # of the side-car and its JSON
@@ -83,7 +83,7 @@ def write_report(path: Path, report: SidecarReport) -> None:
         **report.__dict__,
         "errors": [error.__dict__ for error in report.errors],
     }
-    with replacing(path) as temporary:
+    with replacing_shared(path) as temporary:
         temporary.write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
 
 

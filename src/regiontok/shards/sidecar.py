@@ -49,7 +49,7 @@ def write_sidecar(
     """Write a tar's side-car and then its JSON, each whole or not at all.
 
     A reader takes only a side-car whose JSON exists, so a writer that is killed leaves nothing
-    that counts. The same rows give the same bytes.
+    that counts. The same rows give the same bytes, and two writers of them do each other no harm.
 
     Args:
         tar: the tar.
@@ -226,4 +226,4 @@ def _table(shard: str, rows: Sequence[ImageRegions]) -> Any:
 
 def _write(table: Any, path: Path, report: SidecarReport) -> None:
     metadata = {"shard": report.shard, "config_hash": report.config_hash}
-    write_parquet(table, path, FORMAT, group_rows=GROUP, metadata=metadata)
+    write_parquet(table, path, FORMAT, group_rows=GROUP, metadata=metadata, shared=True)

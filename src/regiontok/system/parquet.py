@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.system.errors import RegiontokError, first_line
-from regiontok.system.files import replacing
+from regiontok.system.files import replacing, replacing_shared
 from regiontok.system.need import need
 from regiontok.system.storage import Location, file_bytes, opened
 
@@ -149,6 +149,7 @@ def write_parquet(
     *,
     group_rows: int,
     metadata: Mapping[str, str],
+    shared: bool = False,
     **options: Any,
 ) -> None:
     """Write an Arrow table, compressed by zstd, with a checksum for every page.
@@ -161,6 +162,7 @@ def write_parquet(
         file_format: what `open_parquet` shall expect.
         group_rows: rows that are read and decompressed together.
         metadata: further words in the file's footer.
+        shared: whether several processes may write the file at once; see `replacing_shared`.
         options: what pyarrow's `ParquetWriter` is told beside that.
 
     Raises:
@@ -173,7 +175,7 @@ def write_parquet(
         "store_schema": False,
         **options,
     }
-    with replacing(path) as part:
+    with (replacing_shared if shared else replacing)(path) as part:
         with pq.ParquetWriter(part, table.schema, **options) as writer:
             writer.write_table(table, row_group_size=group_rows)
             writer.add_key_value_metadata({"format": file_format, **metadata})

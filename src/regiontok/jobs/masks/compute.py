@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from regiontok.maskstore.parquet_file import mask_row
 from regiontok.methods import Segmenter
 from regiontok.settings import registry
 from regiontok.system.interrupt import ignore_stop_signals
+from regiontok.system.workers import end_with_parent
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,18 +139,7 @@ def _start_worker(spec: str) -> None:
     ignore_stop_signals()  # the leading process ends its workers
     torch.set_num_threads(1)
     _worker_segmenter = registry.build("segmenter", spec)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent ends.
-
-    A parent that was killed cannot stop its workers, and they would wait for work for ever.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _compute_in_worker(images: Sequence[ImageSource]) -> list[ComputedMasks]:
