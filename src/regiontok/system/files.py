@@ -34,15 +34,13 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = _beside(path)
     _remove(temporary)
     try:
-        yield temporary
+        with named_in_errors(path):
+            yield temporary
         flush(temporary)
         if temporary.is_dir() and path.exists():
             _remove(path)
         os.replace(temporary, path)
         flush_entry(path.parent)
-    except OSError as error:
-        _name_file(error, path)
-        raise
     finally:
         _remove(temporary)
 
@@ -86,7 +84,8 @@ def adding(folder: Path, *, last: str, stale: Iterable[str] = ()) -> Iterator[Pa
     _remove(temporary)
     temporary.mkdir()
     try:
-        yield temporary
+        with named_in_errors(folder):
+            yield temporary
         flush(temporary)
         for name in sorted(stale, key=lambda name: name != last):
             (folder / name).unlink(missing_ok=True)
@@ -95,9 +94,6 @@ def adding(folder: Path, *, last: str, stale: Iterable[str] = ()) -> Iterator[Pa
                 flush_entry(folder)
             os.replace(temporary / name, folder / name)
         flush_entry(folder)
-    except OSError as error:
-        _name_file(error, folder)
-        raise
     finally:
         _remove(temporary)
 
@@ -132,6 +128,17 @@ def flush_entry(path: Path) -> None:
 
 
 @contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Let an error of a write in a block, such as that of a full disk, name what is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def clear_name_errors(path: Path) -> Iterator[None]:
     """Raise `UnwritableName` where a block meets a file system that does not take a name.
 
@@ -150,12 +157,6 @@ def clear_name_errors(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({error.strerror}): rename the image, or choose an --out "
             "that takes its name"
         ) from error
-
-
-def _name_file(error: OSError, path: Path) -> None:
-    """Let an error of a write, such as that of a full disk, name what was written."""
-    if error.errno is not None and error.filename is None:
-        error.filename = str(path)
 
 
 def _beside(path: Path, more: str = "") -> Path:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from regiontok.system.files import replacing
+from regiontok.system.files import named_in_errors, replacing
 
 
 class Journal:
@@ -63,7 +63,7 @@ class Journal:
         if not keep:
             self._passing.add(key)
             return
-        with self._path.open("a", encoding="utf-8") as file:
+        with named_in_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key, "value": value}, allow_nan=False) + "\n")
 
     def finish(self) -> None:
