@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from regiontok.cli.options import Device, Out, Photos
-from regiontok.cli.terminal import clear_errors, closing_json, look_at, say
+from regiontok.cli.terminal import clear_errors, closing_json, look_at, say, warn
 
 
 def compare(
@@ -66,7 +66,7 @@ def compare(
 
         check_drawing_place(out)
         compared = [job.ComparedModel.of(model) for model in models]
-        pictures = [Picture.of(photo.path) for photo in collect(images, sys.stdin)]
+        pictures = [Picture.of(photo.path) for photo in collect(images, sys.stdin, note=warn)]
         questions = job.questions_about(pictures, ask, expected or [])
         with counting("answers", len(compared) * len(questions)) as tick:
             comparison = job.compare(compared, questions, longest=longest, device=device, tick=tick)

@@ -19,10 +19,9 @@ def are_inside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         sizes: `[k 2]`, or `[1 2]` for all: width and height of the image.
     """
     # NaN compares False
-    inside: np.ndarray = np.logical_and(
-        (boxes[:, :2] >= 0).all(1), (boxes[:, 2:] > boxes[:, :2]).all(1)
-    )
-    return np.logical_and(inside, (boxes[:, 2:] <= sizes).all(1))
+    above, below = boxes[:, 2:] > np.maximum(boxes[:, :2], 0), boxes[:, 2:] <= sizes
+    inside: np.ndarray = np.concatenate([boxes[:, :2] >= 0, above, below], axis=1).all(axis=1)  # type: ignore[assignment]
+    return inside
 
 
 def check_boxes(

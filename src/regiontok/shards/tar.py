@@ -63,10 +63,8 @@ class TarIndex:
         start, length = self.spans[index].tolist()
         try:
             with open(self.path, "rb", buffering=0) as file:
-                read = os.pread(
-                    file.fileno(), tarfile.BLOCKSIZE + length, start - tarfile.BLOCKSIZE
-                )
-                header, data = read[: tarfile.BLOCKSIZE], read[tarfile.BLOCKSIZE :]
+                header = os.pread(file.fileno(), tarfile.BLOCKSIZE, start - tarfile.BLOCKSIZE)
+                data = os.pread(file.fileno(), length, start)
         except OSError as error:
             raise ShardError(f"{self.path}: cannot be read ({error.strerror})") from error
         if len(data) < length:
@@ -75,8 +73,8 @@ class TarIndex:
             )
         if not _is_header_of(header, length):
             raise ShardError(
-                f"{self.path}: changed since it was indexed: image {index} ({self.names[index]}) no "
-                "longer stands where it did"
+                f"{self.path}: changed since it was indexed: image {index} ({self.names[index]}) "
+                "no longer stands where it did"
             )
         return data
 
@@ -96,7 +94,8 @@ def sample_key(name: str) -> str:
 def open_index(tar: Path, folder: Path) -> TarIndex:
     """The index of a tar: the one kept in a folder, unless the tar was changed since, or a new one.
 
-    A tar is taken for unchanged if its length and the time it was written are. A new index is kept in the folder, if that can be written.
+    A tar is taken for unchanged if its length and the time it was written are. A new index is kept
+    in the folder, if that can be written.
 
     Raises:
         ShardError: If the tar does not exist, is cut off, is compressed, or is no tar.
