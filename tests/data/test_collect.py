@@ -98,6 +98,54 @@ def test_words_that_lead_to_no_image(tmp_path, word, message):
         collect([str(tmp_path / word)])
 
 
+def test_linked_folders_are_read_once_and_no_loop_is_followed(photos, tmp_path):
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    for name in ("d.png", "deep/e.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / "elsewhere" / name)
+    (photos / "2024").symlink_to(tmp_path / "elsewhere")
+    (photos / "again").symlink_to(tmp_path / "elsewhere")
+    (photos / "deeper").symlink_to(tmp_path / "elsewhere" / "deep")
+    (photos / "more" / "up").symlink_to(photos)
+    (photos / "parent").symlink_to(tmp_path)
+    (tmp_path / "elsewhere" / "back").symlink_to(photos)
+    (photos / "nowhere").symlink_to(tmp_path / "gone")
+    assert names(photos) == ["a.jpg", "b.png", "more/c.png", "2024/d.png", "2024/deep/e.png"]
+    assert names(photos / "2024") == [
+        "d.png",
+        "deep/e.png",
+        "back/a.jpg",
+        "back/b.png",
+        *(["back/more/c.png"]),
+    ]
+
+
+def test_what_lies_beside_pictures_is_counted_aloud(photos, tmp_path):
+    (photos / "__MACOSX" / "more").mkdir(parents=True)
+    for name in ("._a.jpg", ".DS_Store", "__MACOSX/a.jpg", "__MACOSX/more/._c.png"):
+        (photos / name).write_bytes(b"not read")
+    for name in ("x.svg", "more/y.SVG", "z.cr2", "film.mov"):
+        (photos / name).write_bytes(b"not read")
+    notes = []
+    assert len(collect([str(photos)], note=notes.append)) == 3
+    assert (
+        notes
+        == [
+            f"{photos}: 4 files of kinds that are not read as pictures (.svg 2, .mov 1, .cr2 1)",
+            f"{photos}: 4 files that a Mac left beside others are not read (._*, .DS_Store, __MACOSX)",
+        ]
+        or notes[0].count(" 1") == 2
+    )
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.dng").write_bytes(b"not read")
+    with pytest.raises(NoImages, match=r"no images .*; 1 file of a kind that is not"):
+        collect([str(tmp_path / "raw")])
+
+
+def test_a_phones_heic_is_taken(photos):
+    (photos / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    assert "IMG_1.HEIC" in names(photos)
+
+
 def test_no_word_at_all():
     with pytest.raises(NoImages, match="no image given: name files, folders, globs, or -"):
         collect([])

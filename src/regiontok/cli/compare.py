@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from regiontok.cli.options import Device, Out, Photos
-from regiontok.cli.terminal import clear_errors, closing_json, look_at, say
+from regiontok.cli.terminal import clear_errors, closing_json, look_at, say, warn
 
 
 def compare(
@@ -88,7 +88,7 @@ def compare(
 
         check_drawing_place(out)
         compared = [job.ComparedModel.of(model) for model in models]
-        pictures = [Picture.of(photo.path) for photo in collect(images, sys.stdin)]
+        pictures = [Picture.of(photo.path) for photo in collect(images, sys.stdin, note=warn)]
         questions = job.questions_about(pictures, ask, expected or [])
         if (gold or layers or heads) and not words:
             raise ValueError("--gold, --layers and --heads are for --words")

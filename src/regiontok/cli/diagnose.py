@@ -19,7 +19,7 @@ from regiontok.cli.options import (
     command_group,
     with_json,
 )
-from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables
+from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables, warn
 
 diagnose_app = command_group("Measure how coherent an encoder's features are, and draw them.")
 
@@ -85,7 +85,7 @@ def diagnose_measure(
         from regiontok.system.files import replacing
         from regiontok.system.lease import folder_lease
 
-        photos = collect(images, sys.stdin)
+        photos = collect(images, sys.stdin, note=warn)
         options = Options(
             out=out,
             humans=humans,
@@ -187,7 +187,7 @@ def diagnose_figure(
             letters=letters,
             device=device,
         )
-        photos = collect(images, sys.stdin)[:count]
+        photos = collect(images, sys.stdin, note=warn)[:count]
         pictures = [Picture.of(photo.path) for photo in photos]
         with counting("panels", None) as tick:
             drawing = job.figure(figure, encoders, pictures, options, tick=tick)

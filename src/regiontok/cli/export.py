@@ -19,7 +19,7 @@ from regiontok.cli.options import (
     Revision,
     Segmenter,
 )
-from regiontok.cli.terminal import clear_errors, closing_json, print_tables
+from regiontok.cli.terminal import clear_errors, closing_json, print_tables, warn
 
 
 def export(
@@ -69,7 +69,7 @@ def export(
         from regiontok.serve.token_source import open_token_source
 
         tensor_type = check_dtype(dtype)
-        images = collect(paths, sys.stdin)
+        images = collect(paths, sys.stdin, note=warn)
         source = open_token_source(
             model, regions=regions, segmenter=segmenter, revision=revision, device=device
         )

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regiontok.cli.options import Device, DryRun, Encoder, Humans, ImagePaths, Out, Segmenter
-from regiontok.cli.terminal import clear_errors, closing_json, look_at, note, print_tables, say
+from regiontok.cli.terminal import (
+    clear_errors,
+    closing_json,
+    look_at,
+    note,
+    print_tables,
+    say,
+    warn,
+)
 from regiontok.system.interrupt import Terminated, exit_status
 
 if TYPE_CHECKING:
@@ -63,7 +71,7 @@ def frontier(
         if plot:
             need("matplotlib.figure", extra="plot")  # before the work, not after it
             check_drawing_place(out)
-        images, budgets = collect(paths, sys.stdin), parse_budgets(budget)
+        images, budgets = collect(paths, sys.stdin, note=warn), parse_budgets(budget)
         comparison = SourceComparison(
             encoder, segmenter, budgets=budgets, only=source or (), device=device
         )

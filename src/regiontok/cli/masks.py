@@ -95,7 +95,7 @@ def masks_build(
         from regiontok.jobs.masks.image_sources import image_sources
         from regiontok.jobs.masks.store_state import rename_corrupt
 
-        sources = image_sources(paths, images, sys.stdin)
+        sources = image_sources(paths, images, sys.stdin, note=warn)
         if dry_run:
             plan = plan_store(segmenter, sources, out)
             say_names(source.name for source in sources)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from regiontok.cli.options import DryRun, Segmenter
-from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say
+from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, warn
 
 
 def shards(
@@ -72,7 +72,7 @@ def shards(
             min_edge=min_edge,
             masks=masks,
         )
-        files, tars = files_and_tars(images, out)
+        files, tars = files_and_tars(images, out, note=warn)
         total = len(files) + images_of_tars(tars, out)
         new_tars = -(-len(files) // images_per_shard)
         plan = {"images": total, "shards": new_tars + len(tars), "out": str(out)}

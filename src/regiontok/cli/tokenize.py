@@ -178,7 +178,7 @@ def tokenize(
         from regiontok.jobs.tokenize.clips import Sampling, separate_clips
 
         clips, other_words = separate_clips(paths, all_clips=clip, stdin=sys.stdin)
-        images = collect(other_words, sys.stdin) if other_words or not clips else []
+        images = collect(other_words, sys.stdin, note=warn) if other_words or not clips else []
         flags = {
             "encoder": encoder,
             "segmenter": segmenter,

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from regiontok.core.picture import SUFFIXES
+from regiontok.data.walk import LeftOut, is_output_folder, pictures_below
 from regiontok.system.drawn import is_drawn
 from regiontok.system.errors import RegiontokError
+from regiontok.system.logs import module_logger
+
+Note: TypeAlias = Callable[[str], None]  # is told what is not read, a line each
+_LOG = module_logger(__name__)
 
 
 class NoImages(RegiontokError, ValueError):
@@ -31,24 +36,32 @@ class NamedPath:
     name: str
 
 
-def collect(words: Sequence[str], stdin: TextIO | None = None) -> list[NamedPath]:
+def collect(
+    words: Sequence[str], stdin: TextIO | None = None, *, note: Note = _LOG.warning
+) -> list[NamedPath]:
     """The images behind the words of a command line, each path once.
 
     A folder is walked to the bottom and gives its files with an image's suffix, sorted; so does a
     glob. Both leave out what this project wrote: pictures that it drew, and the folders of its
-    outputs. A file that is named by itself is taken whatever its suffix and whoever wrote it. "-"
-    reads one path a line from `stdin`.
+    outputs. Linked folders are read once. Pictures of kinds that are not read, videos, and what a
+    Mac leaves beside pictures are counted, and `note` is told. A file that is named by itself is
+    taken whatever its suffix and whoever wrote it. "-" reads one path a line from `stdin`.
 
     The name of an image is its path below the folder that was given, or below the part of a glob
     without wildcards; of a file that is named by itself, the last part of its path. So it never
     depends on what else is given, and two images may have one name.
+
+    Args:
+        words: files, folders, globs, or "-".
+        stdin: what "-" reads.
+        note: is told what lies in a folder and is not read, a line each; by default the log is.
 
     Raises:
         NoImages: If a word leads to nothing, a folder has no images, or it cannot be read.
     """
     by_path: dict[Path, NamedPath] = {}
     for word in expand_stdin(words, stdin):
-        for image in _images_of(word):
+        for image in _images_of(word, note):
             by_path.setdefault(image.path, image)
     if not by_path:
         raise NoImages(
@@ -91,18 +104,18 @@ def expand_stdin(words: Sequence[str], stdin: TextIO | None) -> Iterator[str]:
             yield word
 
 
-def _images_of(word: str) -> list[NamedPath]:
+def _images_of(word: str, note: Note) -> list[NamedPath]:
     path = Path(word)
     if path.is_dir():
-        return _images_below(path)
+        return _images_below(path, note)
     if path.exists() or path.is_symlink():
         return [NamedPath(path, path.name)]
     if glob.has_magic(word):
-        return _images_matching(word)
+        return _images_matching(word, note)
     raise NoImages(f"{word}: no such file or folder")
 
 
-def _images_matching(pattern: str) -> list[NamedPath]:
+def _images_matching(pattern: str, note: Note) -> list[NamedPath]:
     """The images that a glob matches, and those below the folders that it matches."""
     matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     if not matches:
@@ -110,7 +123,7 @@ def _images_matching(pattern: str) -> list[NamedPath]:
     paths: list[Path] = []
     for path in matches:
         if path.is_dir():
-            paths += _input_paths(path, must_have_some=False)
+            paths += _input_paths(path, note, must_have_some=False)
         elif not _is_output(path):
             paths.append(path)
     if not paths:
@@ -133,17 +146,18 @@ def _fixed_folder(pattern: str) -> Path:
     return folder
 
 
-def _images_below(root: Path) -> list[NamedPath]:
-    paths = _input_paths(root)
+def _images_below(root: Path, note: Note) -> list[NamedPath]:
+    paths = _input_paths(root, note)
     return [NamedPath(path, path.relative_to(root).as_posix()) for path in paths]
 
 
-def _input_paths(root: Path, *, must_have_some: bool = True) -> list[Path]:
+def _input_paths(root: Path, note: Note, *, must_have_some: bool = True) -> list[Path]:
     """The images below a folder, without those that this project wrote.
 
     Args:
         root: the folder.
-        must_have_some: False also takes a folder where this project wrote all images.
+        note: is told what lies there and is not read.
+        must_have_some: False also takes a folder where nothing is left to be read.
 
     Raises:
         NoImages: If there are none, or a folder cannot be read.
@@ -152,33 +166,22 @@ def _input_paths(root: Path, *, must_have_some: bool = True) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise NoImages(f"{error.filename}: cannot be read ({error.strerror})")
 
-    inputs: list[Path] = []
-    outputs = 0
-    for folder, subfolders, files in os.walk(root, onerror=refuse):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        images = [Path(folder) / name for name in sorted(files) if _is_image(name)]
-        is_output = _is_output_folder(files)
-        taken = [path for path in images if not is_output and not is_drawn(path)]
-        inputs += taken
-        outputs += len(images) - len(taken)
-    if not inputs and (must_have_some or not outputs):
-        left_out = f"; {outputs} that regiontok wrote are left out" if outputs else ""
+    left_out = LeftOut()
+    inputs = list(pictures_below(root, left_out, refuse))
+    notes = list(left_out.notes(root))
+    if not inputs and (must_have_some or not (left_out.outputs or notes)):
+        outputs = f"; {left_out.outputs} that regiontok wrote are left out"
+        beside = "".join(f"; {text.removeprefix(f'{root}: ')}" for text in notes)
         suffixes = " ".join(sorted(SUFFIXES))
-        raise NoImages(f"{root}: no images in this folder (looked for {suffixes}){left_out}")
+        raise NoImages(
+            f"{root}: no images in this folder (looked for {suffixes})"
+            f"{outputs if left_out.outputs else ''}{beside}"
+        )
+    for text in notes:
+        note(text)
     return inputs
-
-
-def _is_output_folder(names: Sequence[str]) -> bool:
-    """True for the file names of a folder that `tokenize` wrote for an image, also long ago."""
-    endings = {".regions.json", ".safetensors"}
-    written = {ending for ending in endings for name in names if name.endswith(ending)}
-    return "report.json" in names and written == endings
 
 
 def _is_output(path: Path) -> bool:
     """True for a picture that this project drew, and for an image in the folder of an output."""
-    return is_drawn(path) or _is_output_folder(os.listdir(path.parent))
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    return is_drawn(path) or is_output_folder(os.listdir(path.parent))

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
-from regiontok.core.picture import MAX_BYTES, SUFFIXES, PictureError
-from regiontok.data.collect import NoImages, collect
+from regiontok.core.formats import MAX_BYTES, PictureError, is_image_name
+from regiontok.data.collect import NoImages, Note, collect
+from regiontok.data.walk import MAC_FOLDER, LeftOut
+from regiontok.system.logs import module_logger
 from regiontok.system.names import as_on_disk
 
+_LOG = module_logger(__name__)
 TAR_BLOCK = 512  # bytes of a tar's header; a block of zeros ends the tar
 
 
@@ -62,7 +65,11 @@ class ImageSource:
 
 
 def image_sources(
-    words: Sequence[str], root: str | Path | None = None, stdin: TextIO | None = None
+    words: Sequence[str],
+    root: str | Path | None = None,
+    stdin: TextIO | None = None,
+    *,
+    note: Note = _LOG.warning,
 ) -> list[ImageSource]:
     """The images behind the words of a command line, each once, in their order.
 
@@ -74,6 +81,7 @@ def image_sources(
         words: files, folders, globs, or "-" for a list on standard input.
         root: folder where the paths of a LLaVA JSON begin.
         stdin: what "-" reads.
+        note: is told what lies in a folder or tar and is not read, a line each.
 
     Raises:
         NoImages: If a word leads to no image.
@@ -91,15 +99,15 @@ def image_sources(
         if word in json_files:
             sources += llava_images(path, None if root is None else Path(root))
         elif path.suffix.lower() == ".tar" and path.is_file():
-            sources += webdataset_images(path)
+            sources += webdataset_images(path, note)
         elif tars:
-            sources += [source for tar in tars for source in webdataset_images(tar)]
-            sources += _files_beside_tars(word)
+            sources += [source for tar in tars for source in webdataset_images(tar, note)]
+            sources += _files_beside_tars(word, note)
         else:
             other_words.append(word)
     if other_words or not words:
-        for image in collect(other_words, stdin):
-            sources += _images_of_file(image.path)
+        for image in collect(other_words, stdin, note=note):
+            sources += _images_of_file(image.path, note)
     by_place: dict[tuple[Path, int], ImageSource] = {}
     for source in sources:
         by_place.setdefault((source.path, source.start), source)
@@ -111,31 +119,34 @@ def tars_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.tar") if not path.name.startswith("."))
 
 
-def _files_beside_tars(folder: str) -> list[ImageSource]:
+def _files_beside_tars(folder: str, note: Note) -> list[ImageSource]:
     """The image files of a folder that has shards, if it has any."""
     try:
-        return [ImageSource(str(image.path), image.path) for image in collect([folder])]
+        return [ImageSource(str(image.path), image.path) for image in collect([folder], note=note)]
     except NoImages:
         return []
 
 
-def _images_of_file(path: Path) -> list[ImageSource]:
+def _images_of_file(path: Path, note: Note) -> list[ImageSource]:
     """One file that a glob or a list named; a tar is a WebDataset there, too."""
     if path.suffix.lower() == ".tar":
-        return list(webdataset_images(path))
+        return list(webdataset_images(path, note))
     return [ImageSource(str(path), path)]
 
 
-def webdataset_images(path: Path) -> Iterator[ImageSource]:
+def webdataset_images(path: Path, note: Note = _LOG.warning) -> Iterator[ImageSource]:
     """The images in a tar, named `shard.tar/member`; nothing is unpacked.
 
-    Where the tar is damaged, or holds no image, the last source says so.
+    Where the tar is damaged, or holds no image, the last source says so. `note` is told what lies
+    in it and is not read.
     """
-    count = 0
+    count, left_out = 0, LeftOut()
     try:
         with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
             for member in tar:
-                if member.isreg() and _is_image(PurePosixPath(member.name)):
+                if member.isreg() and not is_image_name(member.name):
+                    _count_member(PurePosixPath(member.name), left_out)
+                elif member.isreg():
                     count += 1
                     name = f"{path}/{member.name}"
                     yield ImageSource(name, path, member.offset_data, member.size)
@@ -148,12 +159,17 @@ def webdataset_images(path: Path) -> Iterator[ImageSource]:
             path, f"damaged, or a compressed tar ({error}); {count} images were found in it"
         )
         return
+    for text in left_out.notes(path):
+        note(text)
     if not count:
         yield _unreadable(path, "no images in this tar")
 
 
-def _is_image(name: PurePosixPath) -> bool:
-    return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
+def _count_member(path: PurePosixPath, left_out: LeftOut) -> None:
+    if MAC_FOLDER in path.parts:
+        left_out.mac += 1
+    else:
+        left_out.count(path.name)
 
 
 def _unreadable(path: Path, problem: str) -> ImageSource:

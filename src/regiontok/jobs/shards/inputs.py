@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from regiontok.data.collect import collect
+from regiontok.data.collect import Note, collect
 from regiontok.jobs.masks.image_sources import tars_below
 from regiontok.shards.tar import open_index
+from regiontok.system.logs import module_logger
+
+_LOG = module_logger(__name__)
 
 
-def files_and_tars(words: Sequence[str], out: Path) -> tuple[list[Path], list[Path]]:
+def files_and_tars(
+    words: Sequence[str], out: Path, *, note: Note = _LOG.warning
+) -> tuple[list[Path], list[Path]]:
     """Image files and tars behind the words of a command line, each once, in their order.
 
     A folder with tars below it gives those, any other folder its images. The output folder is left
@@ -19,6 +24,7 @@ def files_and_tars(words: Sequence[str], out: Path) -> tuple[list[Path], list[Pa
     Args:
         words: files, folders and globs.
         out: the folder that is written.
+        note: is told what lies in a folder and is not read, a line each.
 
     Raises:
         NoImages: If a word leads to no image.
@@ -35,7 +41,7 @@ def files_and_tars(words: Sequence[str], out: Path) -> tuple[list[Path], list[Pa
             tars |= dict.fromkeys(below)
         else:
             others.append(word)
-    files = [image.path for image in collect(others)] if others else []
+    files = [image.path for image in collect(others, note=note)] if others else []
     return [path for path in files if not _is_in(path, out)], list(tars)
 
 
