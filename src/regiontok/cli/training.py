@@ -32,9 +32,7 @@ def train(
     answers: Annotated[
         int, typer.Option(min=0, help="Held-out records that are answered greedily.")
     ] = 64,
-    tracker: Annotated[
-        str, typer.Option(help="tensorboard, trackio or wandb, beside log.jsonl.")
-    ] = "",
+    tracker: run_flags.Tracker = "",
     per_device: run_flags.PerDevice = 0,
     save_every: run_flags.SaveEvery = 500,
     keep: run_flags.Keep = 2,
@@ -113,6 +111,7 @@ def pretrain(
         bool, typer.Option("--skip", help="Pass over damaged shards and images.")
     ] = False,
     compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile each block.")] = False,
+    tracker: run_flags.Tracker = "",
     per_device: run_flags.PerDevice = 0,
     save_every: run_flags.SaveEvery = 1000,
     keep: run_flags.Keep = 2,
@@ -136,6 +135,7 @@ def pretrain(
         options = PretrainOptions(
             skip=skip,
             compile_blocks=compile_blocks,
+            tracker=tracker,
             per_device=per_device,
             save_every=save_every,
             keep=keep,

@@ -29,9 +29,11 @@ from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.plan import image_operations
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.spikes import Spikes
 from regiontok.pretrain.step import StepTaker
 from regiontok.rice import export
 from regiontok.runs.folder import recent_loss
+from regiontok.runs.trackers import Tracker
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.stream import ShardViews
 
@@ -49,6 +51,7 @@ class Loop:
         checkpoints: writes the checkpoints.
         timeline: the stages.
         cache: folder of generated sources.
+        tracker: shows the log elsewhere, in the first process.
         tell: called with every entry of the log, in the first process.
         flag: set when the run shall end behind its current step.
     """
@@ -61,6 +64,7 @@ class Loop:
     checkpoints: Checkpoints
     timeline: Timeline
     cache: Path
+    tracker: Tracker
     tell: Callable[[dict[str, Any]], None]
     flag: threading.Event
 
@@ -130,12 +134,9 @@ class Loop:
         )
         began = time.perf_counter()
         for step, batch in zip(steps, batches, strict=True):
-            entry = {
-                "kind": "step",
-                "step": step + 1,
-                "stage": stage.name,
-                **self._step_taker.take(step, batch),
-            }
+            numbers = self._step_taker.take(step, batch)
+            kind = "note" if "left_out" in numbers else "step"
+            entry = {"kind": kind, "step": step + 1, "stage": stage.name, **numbers}
             entry |= self._speed(stage, time.perf_counter() - began)
             if batch.skipped:
                 entry["skipped"] = list(batch.skipped)
@@ -192,6 +193,7 @@ class Loop:
             learner=self.learner,
             checkpoints=self.checkpoints,
             timeline=self.timeline,
+            spikes=Spikes(self.table.spikes, self.folder.entries()),
         )
 
     @cached_property
@@ -245,6 +247,7 @@ class Loop:
         """Log an entry, in the first process."""
         if self.ranks.is_first:
             self.folder.record(entry)
+            self.tracker.record(entry)
             self.tell(entry)
 
 

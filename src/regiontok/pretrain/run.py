@@ -21,6 +21,7 @@ from regiontok.pretrain.ranks import Ranks, join_ranks
 from regiontok.pretrain.schedule import Timeline
 from regiontok.pretrain.start_centres import start_centres
 from regiontok.runs.provenance import provenance
+from regiontok.runs.trackers import check_tracker, open_tracker
 from regiontok.settings.pretrain_recipe import Pretrain
 from regiontok.settings.recipe import Recipe
 from regiontok.system.interrupt import interruptible
@@ -68,6 +69,7 @@ def pretrain(
         )
     options = options or PretrainOptions()
     options.check_device()
+    check_tracker(options.tracker)
     with join_ranks(options.device) as ranks, folder_lease(Path(out), rank=ranks.rank):
         return _pretrain_in(
             PretrainFolder(Path(out)),
@@ -117,6 +119,12 @@ def _pretrain_in(
             folder.record(note)
             tell(note)
     ranks.wait()
+    tracker = open_tracker(
+        options.tracker if ranks.is_first else "",
+        folder.path,
+        start=start,
+        config=table.model_dump(),
+    )
     # a terminal and torchrun both signal every rank, so several of them mean no more than one
     with interruptible(insist=ranks.world == 1) as flag:
         loop = Loop(
@@ -128,10 +136,14 @@ def _pretrain_in(
             checkpoints=checkpoints,
             timeline=Timeline(table.stage),
             cache=cache,
+            tracker=tracker,
             tell=tell,
             flag=flag,
         )
-        return loop.run(start)
+        try:
+            return loop.run(start)
+        finally:
+            tracker.close()
 
 
 def _shapes(table: Pretrain) -> dict[str, Any]:
