@@ -44,9 +44,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import SUFFIXES
-from regiontok.shards.sidecar import ImageRegions, write_sidecar
+from regiontok.shards.batch import collate
+from regiontok.shards.image_regions import ImageRegions
+from regiontok.shards.sidecar import write_sidecar
 from regiontok.shards.sources import ShardSource
-from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.stream import ShardViews
 from regiontok.shards.tar import TarIndex, open_index, write_tar
 from regiontok.shards.views import LabelSpace, View, ViewSettings
 
@@ -188,19 +190,24 @@ class Bare(Dataset):
 
     def __getitem__(self, position: int) -> np.ndarray:
         """The pixels of a crop, `[H W 3]` uint8."""
-        view, size = self.views[position], self.size
-        y0, x0, y1, x1 = view.crop
-        image = Image.open(io.BytesIO(self.index.read(view.index)))
-        full_width = image.width
-        if self.draft:
-            ratio = min((y1 - y0) / size[0], (x1 - x0) / size[1])
-            shrink = next((scale for scale in (8, 4, 2) if ratio >= scale), 1)
-            image.draft("RGB", (image.width // shrink, image.height // shrink))
-        shrink = round(full_width / image.width)
-        box = (x0 / shrink, y0 / shrink, x1 / shrink, y1 / shrink)
-        return np.asarray(
-            image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, box=box)
-        )
+        view = self.views[position]
+        return draft_crop(self.index.read(view.index), view.crop, self.size, self.draft)
+
+
+def draft_crop(
+    data: bytes, crop: tuple[int, int, int, int], size: tuple[int, int], draft: bool = True
+) -> np.ndarray:
+    """The pixels of a JPEG's crop by Pillow alone, decoded at a fraction where that will do."""
+    y0, x0, y1, x1 = crop
+    image = Image.open(io.BytesIO(data))
+    full_width = image.width
+    if draft:
+        ratio = min((y1 - y0) / size[0], (x1 - x0) / size[1])
+        shrink = next((scale for scale in (8, 4, 2) if ratio >= scale), 1)
+        image.draft("RGB", (image.width // shrink, image.height // shrink))
+    shrink = round(full_width / image.width)
+    box = (x0 / shrink, y0 / shrink, x1 / shrink, y1 / shrink)
+    return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, box=box))
 
 
 def datasets(folder: Path, count: int, size: tuple[int, int]) -> dict[str, Dataset]:

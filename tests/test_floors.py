@@ -41,6 +41,7 @@ FLOORS = {
     "data": 9,
     "train": 10,
     "pretrain": 10,
+    "curate": 10,
     "serve": 11,
     "jobs": 12,
     "cli": 13,

@@ -10,8 +10,8 @@ from PIL import Image
 
 from regiontok.pretrain.batches import CollateViews
 from regiontok.rice.visible import Visible
+from regiontok.shards.image_regions import ImageRegions
 from regiontok.shards.random_view import draw_view
-from regiontok.shards.sidecar import ImageRegions
 from regiontok.shards.views import LabelSpace, ViewSettings
 
 LABELS = LabelSpace(classes=9, vocabulary=256, tokenize=str.encode)

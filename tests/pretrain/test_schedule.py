@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regiontok.pretrain.schedule import RankPositions, Timeline
+from regiontok.pretrain.schedule import Timeline
 from regiontok.settings.pretrain_recipe import PretrainStage
 
 
@@ -15,29 +15,13 @@ def stage(name: str = "a", **words) -> PretrainStage:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(1, 5), st.sampled_from([6, 12, 18])), min_size=1, max_size=3),
-    st.sampled_from([1, 2, 3]),
-)
-def test_any_number_of_ranks_sees_the_stream_without_gap_or_repeat(shapes, ranks):
+@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([6, 12, 18])), min_size=1, max_size=3))
+def test_steps_take_the_stream_without_gap_or_repeat(shapes):
     timeline = Timeline(
         [stage(str(index), steps=steps, batch=batch) for index, (steps, batch) in enumerate(shapes)]
     )
-    by_rank = [RankPositions(timeline, 0, timeline.steps, rank, ranks) for rank in range(ranks)]
-    stream = [
-        position
-        for step in zip(*by_rank, strict=True)
-        for positions in step
-        for position in positions
-    ]
+    stream = [sample for step in range(timeline.steps) for sample in timeline.samples_of(step)]
     assert stream == list(range(sum(steps * batch for steps, batch in shapes)))
-
-
-def test_a_resumed_order_is_the_rest_of_the_whole():
-    timeline = Timeline([stage(), stage("b", batch=2)])
-    whole = list(RankPositions(timeline, 0, 8, rank=1, ranks=2))
-    for start in range(8):
-        assert list(RankPositions(timeline, start, 8, rank=1, ranks=2)) == whole[start:]
 
 
 def test_cosine_ends_at_its_share_and_a_tenth_stage_begins_anew():

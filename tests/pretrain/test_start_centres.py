@@ -17,7 +17,7 @@ from regiontok.pretrain.start_centres import OtherCentres, start_centres
 from regiontok.rice.initial_centres import centred
 from regiontok.runs.checkpoints import CheckpointFolder
 from regiontok.settings.pretrain_recipe import Pretrain
-from regiontok.shards.sources import Shard
+from regiontok.shards.sources import Shard, ShardSource
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 STAGE = {"name": "a", "steps": 1, "batch": 1, "size": 32}
@@ -127,7 +127,7 @@ def test_labels_of_other_centroids_than_the_centres_start_at_are_refused(tmp_pat
     own = hashlib.sha256((tmp_path / "c.npy").read_bytes()).hexdigest()[:32]
     settings = table(str(tmp_path / "c.npy"))
     for name in (own, "another"):
-        shards = [[Shard(Path("a.tar"), Path("a.parquet"), 1, 9, name)]]
+        shards = [[Shard(ShardSource(tmp_path), "a", 1, True, 9, name)]]
         if name == own:
             check_label_sets(settings, shards)
             continue

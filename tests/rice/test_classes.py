@@ -149,7 +149,7 @@ def test_heads_of_disjoint_regions_hold_each_region_once(monkeypatch):
     monkeypatch.setattr(
         rank_share.RankShare,
         "forward",
-        lambda share, x: (lengths.append((len(x), x._is_view())), saved(share, x))[1],
+        lambda share, x, exact: (lengths.append((len(x), x._is_view())), saved(share, x, exact))[1],
     )
     heads = [ClassHead("object", K), ClassHead("text", K)]
     x, labels = batch()

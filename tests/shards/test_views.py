@@ -14,11 +14,11 @@ from scipy import ndimage
 from regiontok.core.frame import Frame
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import PictureError
+from regiontok.shards.batch import collate
 from regiontok.shards.decode import decode_crop, decoding_divisor
+from regiontok.shards.image_regions import ImageRegions
 from regiontok.shards.random_view import draw_view
 from regiontok.shards.shares import mask_shares
-from regiontok.shards.sidecar import ImageRegions
-from regiontok.shards.stream import collate
 from regiontok.shards.tar import ShardError
 from regiontok.shards.views import LabelSpace, NoRegion, ViewSettings, to_view
 

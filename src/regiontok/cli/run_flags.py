@@ -37,9 +37,12 @@ Tracker = Annotated[
 SaveEvery = Annotated[int, typer.Option("--save-every", min=1, help="Steps between checkpoints.")]
 Keep = Annotated[int, typer.Option("--keep", min=1, help="Checkpoints that stay.")]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--workers", min=0, help="Processes that load data, for each process that trains."
+        "--workers",
+        min=0,
+        help="Processes that load data, for each process that trains. Default: none; to pretrain "
+        "on a GPU its share of the cores, less one.",
     ),
 ]
 StopAfter = Annotated[

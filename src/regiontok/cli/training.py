@@ -36,7 +36,7 @@ def train(
     per_device: run_flags.PerDevice = 0,
     save_every: run_flags.SaveEvery = 500,
     keep: run_flags.Keep = 2,
-    workers: run_flags.Workers = 0,
+    workers: run_flags.Workers = None,
     stop_after: run_flags.StopAfter = None,
     device: run_flags.Device = "auto",
     shard: run_flags.Shard = False,
@@ -110,12 +110,16 @@ def pretrain(
     skip: Annotated[
         bool, typer.Option("--skip", help="Pass over damaged shards and images.")
     ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(help="Minutes after which a process that waits for others gives up."),
+    ] = 30.0,
     compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile each block.")] = False,
     tracker: run_flags.Tracker = "",
     per_device: run_flags.PerDevice = 0,
     save_every: run_flags.SaveEvery = 1000,
     keep: run_flags.Keep = 2,
-    workers: run_flags.Workers = 0,
+    workers: run_flags.Workers = None,
     stop_after: run_flags.StopAfter = None,
     device: run_flags.Device = "auto",
     shard: run_flags.Shard = False,
@@ -134,6 +138,7 @@ def pretrain(
 
         options = PretrainOptions(
             skip=skip,
+            timeout=timeout,
             compile_blocks=compile_blocks,
             tracker=tracker,
             per_device=per_device,

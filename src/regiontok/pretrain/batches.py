@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from regiontok.pretrain.build import head_names
 from regiontok.pretrain.label_sets import check_label_sets
-from regiontok.pretrain.ranks import Ranks
+from regiontok.pretrain.ranks import Ranks, default_workers
 from regiontok.pretrain.scenes import Scenes, is_scenes
-from regiontok.pretrain.schedule import RankPositions, Timeline
+from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.sources import found_by_first, shard_source
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
-from regiontok.shards.sources import ShardSource
-from regiontok.shards.stream import ShardViews, collate
+from regiontok.shards.batch import collate, joined_ids
+from regiontok.shards.loading import load_parts
+from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import Kind, LabelSpace, View, ViewSettings
 from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.need import need
@@ -55,6 +56,40 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Batch]) -> Batch:
+        """The images of several batches, one after the other."""
+
+        def ids(name: str) -> dict[str, Tensor]:
+            tables = [getattr(piece, name) for piece in pieces]
+            return {head: joined_ids([table[head] for table in tables]) for head in tables[0]}
+
+        return cls(
+            pixels=torch.cat([piece.pixels for piece in pieces]),
+            visible=Visible.joined([piece.visible for piece in pieces]),
+            labels=ids("labels"),
+            images=tuple(image for piece in pieces for image in piece.images),
+            excluded=ids("excluded"),
+            skipped=tuple(reason for piece in pieces for reason in piece.skipped),
+        )
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory; DataLoader asks for it."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device; from page-locked memory without waiting."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(
+            self,
+            pixels=function(self.pixels),
+            visible=replace(self.visible, mask=function(self.visible.mask)),
+            labels={name: function(ids) for name, ids in self.labels.items()},
+            excluded={name: function(ids) for name, ids in self.excluded.items()},
+        )
 
     def select(self, images: slice) -> Batch:
         """Some of the images, without their labels."""
@@ -124,27 +159,14 @@ class CollateViews:
         )
 
 
-def source_folder(text: str, cache: Path) -> Path:
-    """The folder of a source's shards; generated ones are written below `cache` if need be."""
-    return Scenes.of(text).shards(cache) if is_scenes(text) else Path(text)
-
-
-def shard_source(
-    shards: str, sidecars: str, cache: Path, *, weight: float = 1.0, kind: Kind | None = None
-) -> ShardSource:
-    """A recipe's source, whose tars and side-cars may lie in two folders.
-
-    Raises:
-        ValueError: If generated scenes are given side-cars of another folder.
-    """
-    if sidecars and is_scenes(shards):
-        raise ValueError(f"{shards} brings its own side-cars; sidecars={sidecars!r} has no place")
-    folder = Path(sidecars) if sidecars else None
-    return ShardSource(source_folder(shards, cache), folder, weight=weight, kind=kind)
-
-
 def stage_views(
-    table: Pretrain, stage: PretrainStage, *, patch: int, cache: Path, skip: bool = False
+    table: Pretrain,
+    stage: PretrainStage,
+    *,
+    patch: int,
+    cache: Path,
+    ranks: Ranks,
+    skip: bool = False,
 ) -> ShardViews:
     """The endless stream of views at a stage's size.
 
@@ -153,10 +175,12 @@ def stage_views(
         stage: the stage.
         patch: side of a patch in pixels.
         cache: folder of generated sources.
+        ranks: the processes of the run, of which only the first looks for shards.
         skip: pass over shards and images that cannot be read.
 
     Raises:
-        ShardError: If a shard is missing or damaged, and `skip` is not set.
+        ShardError: If a shard is missing or damaged, and `skip` is not set; in other processes than
+            the first it is a `FirstProcessFailed`.
         OtherLabels: If side-cars have labels of another number of classes than the head, or of
             other centroids than one another.
         ValueError: If generated scenes have labels that the head has no classes for.
@@ -189,7 +213,8 @@ def stage_views(
         patch=patch,
         masks=table.masks,
     )
-    views = ShardViews(sources, settings, labels, seed=table.seed, skip=skip)
+    found = found_by_first(sources, ranks, skip=skip)
+    views = ShardViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)
     check_label_sets(table, views.shards)
     return views
 
@@ -208,7 +233,7 @@ def rank_batches(
     *,
     timeline: Timeline,
     ranks: Ranks,
-    workers: int,
+    workers: int | None,
 ) -> Iterator[Batch]:
     """This rank's batches of some steps, which lie in one stage.
 
@@ -218,7 +243,7 @@ def rank_batches(
         steps: the steps.
         timeline: the stages.
         ranks: the processes of the run.
-        workers: processes that read images.
+        workers: processes that read images; None for `default_workers`.
 
     Raises:
         ValueError: If the ranks cannot share the batch equally.
@@ -229,15 +254,15 @@ def rank_batches(
             f"stage {stage.name!r}: a batch of {stage.batch} cannot be shared equally "
             f"by {ranks.world} processes"
         )
-    positions = RankPositions(
-        timeline, start=steps.start, stop=steps.stop, rank=ranks.rank, ranks=ranks.world
-    )
-    loader = DataLoader(
+    device = ranks.device
+    return load_parts(
         views,
-        batch_sampler=positions,  # type: ignore[arg-type]
-        collate_fn=CollateViews(head_names(table), views.settings.patch or 1),
-        num_workers=workers,
-        worker_init_fn=ignore_stop_signals,
-        generator=torch.Generator(),  # nothing is drawn from the state of training
+        [timeline.samples_of(step) for step in steps],
+        CollateViews(head_names(table), views.settings.patch or 1),
+        lambda pieces: Batch.joined([piece.to(device) for piece in pieces]),
+        rank=ranks.rank,
+        ranks=ranks.world,
+        workers=default_workers(device) if workers is None else workers,
+        pin=device.type == "cuda",
+        begin=ignore_stop_signals,
     )
-    return iter(loader)

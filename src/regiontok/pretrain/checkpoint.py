@@ -120,16 +120,23 @@ class Checkpoints:
             state: the tensors by name.
 
         Returns:
-            Steps that were taken before the checkpoint, and the names of the heads that it has; 0
-            and none if there is no checkpoint.
+            Steps that were taken before the checkpoint, the same in all processes, and the names of
+            the heads that it has; 0 and none if there is no checkpoint.
 
         Raises:
+            RunStopped: If this process does not see the checkpoint that the first one goes on from.
             OtherCheckpoint: If the checkpoint is of another K, or of another encoder.
         """
-        by_step = self.folder.by_step()
-        if not by_step:
+        step = int(self.ranks.from_first(lambda: str(max(self.folder.by_step(), default=0))))
+        if not step:
             return 0, frozenset()
-        step, path = max(by_step.items())
+        path = self.folder.by_step().get(step)
+        if path is None:
+            raise RunStopped(
+                f"process {self.ranks.rank} does not see the checkpoint of step {step}, which the "
+                f"first one goes on from: all machines need the same folder at "
+                f"{self.folder.path}"
+            )
         saved, own = heads_of(check_shapes(path, self.shapes)), heads_of(self.shapes)
         new, gone = (tuple(map(head_prefixes, heads)) for heads in (own - saved, saved - own))
         state = {name: value for name, value in state.items() if not is_of(name, new)}

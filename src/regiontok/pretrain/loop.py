@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from regiontok.pretrain.batches import rank_batches, shard_source, stage_views
+from regiontok.pretrain.batches import rank_batches, stage_views
 from regiontok.pretrain.build import Learner, build_transformer, computes_in_bfloat16
 from regiontok.pretrain.checkpoint import Checkpoints
 from regiontok.pretrain.evaluate import evaluate_encoder
@@ -29,6 +29,7 @@ from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.plan import image_operations
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.sources import shard_source
 from regiontok.pretrain.spikes import Spikes
 from regiontok.pretrain.step import StepTaker
 from regiontok.rice import export
@@ -119,6 +120,7 @@ class Loop:
             stage,
             patch=self.learner.transformer.vit.config.patch,
             cache=self.cache,
+            ranks=self.ranks,
             skip=self.options.skip,
         )
         self._record_stage(index, steps.start, views)
@@ -164,6 +166,8 @@ class Loop:
                 "left_out": views.left_out,
             }
         )
+        for text in views.notes:
+            self._record({"kind": "note", "step": step, "text": text})
 
     def _speed(self, stage: PretrainStage, seconds: float) -> dict[str, float]:
         """Images a second of all ranks, and the share of the peak where that is known."""

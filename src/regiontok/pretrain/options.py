@@ -18,6 +18,7 @@ class PretrainOptions(RunOptions):
         compile_blocks: each block is compiled.
         skip: shards and images that cannot be read are passed over, and named in the log.
         tracker: "tensorboard", "trackio" or "wandb", beside the run's own log; "" is none.
+        timeout: minutes after which a process that waits for others gives up.
         peak: operations a second of one device, for the share of it that is reached; 0 is unknown.
     """
 
@@ -25,4 +26,10 @@ class PretrainOptions(RunOptions):
     compile_blocks: bool = False
     skip: bool = False
     tracker: str = ""
+    timeout: float = 30.0
     peak: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.timeout > 0:
+            raise ValueError(f"timeout is a number of minutes above 0, not {self.timeout}")

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from regiontok.pretrain.batches import source_folder
 from regiontok.pretrain.build import build_learner, class_heads, region_layer, vit_config
 from regiontok.pretrain.checkpoint import CLASSES_OF, Checkpoints
 from regiontok.pretrain.folder import PretrainFolder
@@ -19,6 +18,7 @@ from regiontok.pretrain.loop import Loop
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.ranks import Ranks, join_ranks
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.sources import source_folder
 from regiontok.pretrain.start_centres import start_centres
 from regiontok.runs.provenance import provenance
 from regiontok.runs.trackers import check_tracker, open_tracker
@@ -70,7 +70,8 @@ def pretrain(
     options = options or PretrainOptions()
     options.check_device()
     check_tracker(options.tracker)
-    with join_ranks(options.device) as ranks, folder_lease(Path(out), rank=ranks.rank):
+    joined = join_ranks(options.device, timeout=options.timeout)
+    with joined as ranks, folder_lease(Path(out), rank=ranks.rank):
         return _pretrain_in(
             PretrainFolder(Path(out)),
             recipe,

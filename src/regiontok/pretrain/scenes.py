@@ -26,8 +26,9 @@ from regiontok.encoders.lite import Lite
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
 from regiontok.settings.binding import from_text
+from regiontok.shards.image_regions import ImageRegions
 from regiontok.shards.report import report_path
-from regiontok.shards.sidecar import ImageRegions, write_sidecar
+from regiontok.shards.sidecar import write_sidecar
 from regiontok.shards.tar import write_tar
 from regiontok.system.files import replacing
 from regiontok.system.need import need

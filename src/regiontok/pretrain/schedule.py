@@ -9,7 +9,7 @@ form; the authors' scheduler multiplies half of it in, step by step, and so fall
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from regiontok.settings.pretrain_recipe import PretrainStage
@@ -81,6 +81,11 @@ class Timeline:
             samples, step = samples + taken * stage.batch, step - taken
         return samples
 
+    def samples_of(self, step: int) -> range:
+        """The samples of a step in the endless stream."""
+        first = self.first_sample(step)
+        return range(first, first + self.stage_of(step).batch)
+
     def rate(self, step: int) -> float:
         """The learning rate of a step.
 
@@ -103,38 +108,3 @@ class Timeline:
         else:
             share = (1 - progress) ** (stage.power if stage.schedule == "polynomial" else 1)
         return stage.learning_rate * (stage.final + (1 - stage.final) * share)
-
-
-@dataclass(frozen=True)
-class RankPositions:
-    """This rank's positions in the stream, step by step: a batch sampler of `DataLoader`.
-
-    A rank's samples lie together, so that gathered over ranks they stand as one process would have
-    them.
-
-    Attributes:
-        timeline: the stages.
-        start: the first step.
-        stop: one past the last step.
-        rank: the number of this rank.
-        ranks: how many ranks there are.
-
-    >>> timeline = Timeline([PretrainStage(name="a", steps=3, batch=4)])
-    >>> [list(RankPositions(timeline, start=1, stop=3, rank=rank, ranks=2)) for rank in range(2)]
-    [[[4, 5], [8, 9]], [[6, 7], [10, 11]]]
-    """
-
-    timeline: Timeline
-    start: int
-    stop: int
-    rank: int = 0
-    ranks: int = 1
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.start, self.stop):
-            share = self.timeline.stage_of(step).batch // self.ranks
-            first = self.timeline.first_sample(step) + self.rank * share
-            yield list(range(first, first + share))
-
-    def __len__(self) -> int:
-        return self.stop - self.start

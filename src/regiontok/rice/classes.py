@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from regiontok.rice.class_head import ClassHead, DiscriminationLoss, HeadReport, RowGradient
 from regiontok.rice.discriminate import Discriminate
 from regiontok.rice.initial_centres import centred, random_centres
+from regiontok.rice.positive_rows import PositiveRows
 from regiontok.rice.rank_share import RankShare
 from regiontok.rice.ranks import gathered, largest, sharded
 
@@ -185,7 +186,12 @@ class ClassCentres(nn.Module):
         ]
         unit = F.normalize(regions.to(self.local(self.heads[0].name).dtype), dim=1)
         *results, counts = Discriminate.apply(
-            unit, shares, self.mesh, self.gradient_factor, partial(self._add_gradient, shares)
+            unit,
+            shares,
+            self._positive_rows(shares, labels_by_head),
+            self.mesh,
+            self.gradient_factor,
+            partial(self._add_gradient, shares),
         )
         loss, reports = unit.new_zeros(()), {}
         for index, (head, share) in enumerate(zip(self.heads, shares, strict=True)):
@@ -200,6 +206,17 @@ class ClassCentres(nn.Module):
                 positive=(cosine.detach() * valid).sum() / valid.sum().clamp_min(1),
             )
         return DiscriminationLoss(loss, reports)
+
+    def _positive_rows(
+        self, shares: Sequence[RankShare], labels: Sequence[Int[Tensor, "N m"]]
+    ) -> list[PositiveRows]:
+        """What ranks exchange in full precision; [] where all rows are gathered in it."""
+        if self.mesh is None or self.products is None:
+            return []
+        return [
+            PositiveRows.of(share, table, -(-head.classes // self.mesh.size()), self.mesh)
+            for head, share, table in zip(self.heads, shares, labels, strict=True)
+        ]
 
     def _tables(
         self,

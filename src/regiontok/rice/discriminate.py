@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
+from regiontok.rice.positive_rows import PositiveRows
 from regiontok.rice.rank_share import RankShare
 from regiontok.rice.ranks import gathered, scattered, summed
 
@@ -23,6 +24,9 @@ class Discriminate(torch.autograd.Function):
     negatives `[N]`, where N are the regions of all ranks that the share names; every rank gets the
     same. The last result is the number of negatives of each head over all ranks.
 
+    With `positives`, of each share, rows are gathered in the type of the products, and those that
+    meet their positives come in full from the ranks they are of; without, all are gathered in full.
+
     Logits that are not kept are made again in the backward pass. The gradients of centres go to
     `add_gradient(number of the share, values)`; `factor` multiplies the gradient of the regions.
     """
@@ -32,19 +36,29 @@ class Discriminate(torch.autograd.Function):
         ctx: Any,
         regions: Float[Tensor, "n d"],
         shares: Sequence[RankShare],
+        positives: Sequence[PositiveRows],
         mesh: DeviceMesh | None,
         factor: float,
         add_gradient: Callable[[int, Tensor], None],
     ) -> tuple[Tensor, ...]:
         """See the class."""
-        x = gathered(regions, mesh)
+        # what is multiplied in a narrower type is sent in it
+        narrow = (shares[0].products or regions.dtype) if positives else regions.dtype
+        x = gathered(regions.to(narrow), mesh).to(regions.dtype)
         ctx.regions = len(x)
         # Head by head, so that each has a slice of them and no copy: objects and texts are apart.
         order = _order(shares, len(x))
         x = x if order is None else x[order]
         with torch.autocast(x.device.type, enabled=False):
+            by_head = _by_head(x, shares)
+            exact = (
+                [rows_of.exchange(regions) for rows_of in positives]
+                if positives
+                else [rows[share.region] for share, rows in zip(shares, by_head, strict=True)]
+            )
             results = [
-                share.forward(rows) for share, rows in zip(shares, _by_head(x, shares), strict=True)
+                share.forward(rows, of_positives)
+                for share, rows, of_positives in zip(shares, by_head, exact, strict=True)
             ]
         sums = [tensor for total, cosines, _ in results for tensor in (total, cosines)]
         sums.append(
@@ -61,7 +75,7 @@ class Discriminate(torch.autograd.Function):
             )
         )
         totals = sums[::2]
-        ctx.save_for_backward(x, *totals)
+        ctx.save_for_backward(x, *totals, *exact)
         ctx.kept_terms = [kept_terms for _, _, kept_terms in results]
         ctx.shares, ctx.mesh, ctx.factor, ctx.add_gradient = shares, mesh, factor, add_gradient
         ctx.mark_non_differentiable(counts)
@@ -72,9 +86,10 @@ class Discriminate(torch.autograd.Function):
         return *outputs, counts
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         """See the class."""
-        x, *totals = ctx.saved_tensors
+        x, *saved = ctx.saved_tensors
+        totals, exact = saved[: len(ctx.shares)], saved[len(ctx.shares) :]
         gradient = torch.zeros_like(x)
         slices = zip(_by_head(x, ctx.shares), _by_head(gradient, ctx.shares), strict=True)
         with torch.autocast(x.device.type, enabled=False):
@@ -83,14 +98,14 @@ class Discriminate(torch.autograd.Function):
                 total = totals[index]
                 per_term = torch.where(total > 0, per_logsumexp.double() / total, 0.0).to(x.dtype)
                 values = ctx.shares[index].backward(
-                    rows, per_term, per_cosine, ctx.kept_terms[index], of_rows
+                    rows, exact[index], per_term, per_cosine, ctx.kept_terms[index], of_rows
                 )
                 ctx.add_gradient(index, values)
         order, dx = _order(ctx.shares, ctx.regions), gradient
         if order is not None:
             dx = x.new_zeros(ctx.regions, x.shape[1])
             dx.index_add_(0, order, gradient)
-        return scattered(dx, ctx.mesh) * ctx.factor, None, None, None, None
+        return scattered(dx, ctx.mesh) * ctx.factor, None, None, None, None, None
 
 
 def _by_head(

@@ -176,8 +176,7 @@ class RankShare:
             if kept_terms:
                 terms, filtered = kept_terms.pop(0), None
             else:
-                if logits is None:
-                    logits = self.centres.new_empty(len(cast) * size)
+                logits = self.centres.new_empty(len(cast) * size) if logits is None else logits
                 terms, filtered = self.terms(cast, centres, inverse, begin, logits)
             yield Chunk(slice(begin, end), centres, inverse, terms, filtered)
 
@@ -210,12 +209,16 @@ class RankShare:
         return terms.exp_(), filtered
 
     def forward(
-        self, x: Float[Tensor, "n d"]
+        self, x: Float[Tensor, "n d"], exact: Float[Tensor, "p d"]
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n m"], list[Tensor]]:
         """This rank's part of the sums of exponentials and of the positive cosines.
 
         Both are in float64, and of ranks they only have to be added. The last result are the terms
         that are kept for `backward`.
+
+        Args:
+            x: unit features of the regions.
+            exact: those of the region of every positive, in full precision.
         """
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         kept_terms: list[Tensor] = []
@@ -233,12 +236,13 @@ class RankShare:
                 block = block[terms.numel() :]
         cosines = torch.zeros(len(x), self.slots, dtype=torch.float64, device=x.device)
         rows, inverse = self.positive_centres()
-        cosines[self.region, self.slot] = ((x[self.region] * rows).sum(1) * inverse[:, 0]).double()
+        cosines[self.region, self.slot] = ((exact * rows).sum(1) * inverse[:, 0]).double()
         return total, cosines, kept_terms
 
     def backward(
         self,
         x: Float[Tensor, "n d"],
+        exact: Float[Tensor, "p d"],
         per_term: Float[Tensor, "n"],
         per_cosine: Float[Tensor, "n m"],
         kept_terms: list[Tensor],
@@ -248,6 +252,7 @@ class RankShare:
 
         Args:
             x: unit features of the regions.
+            exact: as for `forward`.
             per_term: gradient of each region's sum of exponentials.
             per_cosine: gradient of the positive cosines.
             kept_terms: what `forward` kept; it is used up.
@@ -269,11 +274,11 @@ class RankShare:
             else:
                 dx.add_(terms.to(cast.dtype) @ centres.to(cast.dtype))
         rows, inverse = self.positive_centres()
-        unit, regions = rows * inverse, x[self.region]
+        unit = rows * inverse
         slope = per_cosine[self.region, self.slot][:, None]
         dx.index_add_(0, self.region, slope * unit)
-        cosine = (regions * unit).sum(1, keepdim=True)
-        values.index_add_(0, self.spot, slope * inverse * (regions - cosine * unit))
+        cosine = (exact * unit).sum(1, keepdim=True)
+        values.index_add_(0, self.spot, slope * inverse * (exact - cosine * unit))
         return values
 
 
@@ -292,6 +297,4 @@ def chunk_classes(regions: int, negatives: int, device: str) -> int:
 def kept_chunks(regions: int, chunk: int, negatives: int, device: str) -> int:
     """How many chunks of so many classes a head keeps for the backward pass, the last one too."""
     room = _KEPT_LOGITS.get(device, _KEPT_LOGITS_ELSEWHERE)
-    if regions * negatives <= room:
-        return -(-negatives // chunk)
-    return room // max(regions * chunk, 1)
+    return -(-negatives // chunk) if regions * negatives <= room else room // (regions * chunk)

@@ -18,7 +18,8 @@ class RunOptions:
         per_device: samples of one pass on one device; 0 leaves the number to the loop.
         save_every: steps between checkpoints.
         keep: checkpoints that stay.
-        workers: processes that load data, for each process that trains.
+        workers: processes that load data, for each process that trains; None leaves the number to
+            the loop.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         shard: the weights are divided among the devices (FSDP2) instead of being whole on each.
         cache: folder for files that several runs can share; "" takes the loop's default.
@@ -31,7 +32,7 @@ class RunOptions:
     per_device: int = 0
     save_every: int = 500
     keep: int = 2
-    workers: int = 0
+    workers: int | None = None
     device: str = "auto"
     shard: bool = False
     cache: str = ""

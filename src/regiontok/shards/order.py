@@ -1,9 +1,9 @@
 """Which image stands at which position of an endless stream: a function of (seed, position).
 
-After: WebDataset's two shuffles (of shards, then in a buffer).
-Differs: nothing depends on what was read before, on ranks or on workers. Blocks of images that lie
-together are shuffled, then the images of `window` blocks among themselves, so that few row groups
-and tars are in use at a time.
+After: WebDataset's two shuffles (of shards, then in a buffer) in many readers side by side.
+Differs: nothing depends on what was read before, on ranks or on workers. An epoch is one row of
+shuffled shards, cut into a fixed number of lanes of equal length; a lane reads its shards in
+order, shuffled within a window, and each round of positions has one image of every lane.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Int
+
+LANES = 256
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,16 @@ class ImageAddress:
 
 
 @dataclass(frozen=True, eq=False)
-class _EpochBlocks:
-    """The blocks of an epoch, in their order.
+class _EpochShards:
+    """The shards of an epoch, in their order.
 
     Attributes:
-        blocks: `[blocks 5]` source, shard, first row, end row, round.
-        window_ends: `[windows]` the sample at which each window ends.
+        shards: `[shards 5]` source, shard, first row, end row, round.
+        ends: `[shards]` the sample behind the last one of each.
     """
 
-    blocks: Int[np.ndarray, "n 5"]
-    window_ends: Int[np.ndarray, "w"]
+    shards: Int[np.ndarray, "n 5"]
+    ends: Int[np.ndarray, "n"]
 
 
 class StreamOrder:
@@ -60,8 +62,8 @@ class StreamOrder:
         counts: images of every shard of every source.
         weights: one weight a source.
         seed: seed of all shuffles.
-        block: images that stay together in the first shuffle.
-        window: blocks whose images are shuffled among themselves.
+        lanes: how many places of the data are read side by side.
+        window: images of a lane that are shuffled among themselves.
 
     Raises:
         ValueError: If there is nothing to draw, a weight is not positive, or there is not one
@@ -79,8 +81,8 @@ class StreamOrder:
         weights: Sequence[float],
         *,
         seed: int,
-        block: int = 128,
-        window: int = 32,
+        lanes: int = LANES,
+        window: int = 256,
     ) -> None:
         if len(weights) != len(counts) or not all(weight > 0 for weight in weights):
             raise ValueError(
@@ -88,7 +90,7 @@ class StreamOrder:
             )
         self.counts = [np.asarray(images_by_shard, np.int64) for images_by_shard in counts]
         self.weights = list(weights)
-        self.seed, self.block, self.window = seed, block, window
+        self.seed, self.lanes, self.window = seed, lanes, window
         self.sizes = [
             round(weight * int(images_by_shard.sum()))
             for images_by_shard, weight in zip(self.counts, self.weights, strict=True)
@@ -104,92 +106,107 @@ class StreamOrder:
 
     def address(self, position: int) -> ImageAddress:
         """The image that stands at a position, from 0 on."""
-        epoch, sample = divmod(position, self.samples)
-        ends = self._blocks_of(epoch).window_ends
-        window = int(ends.searchsorted(sample, side="right"))
-        first_sample = ends[window - 1] if window else 0
-        source, shard, row, number = self._window(epoch, window)[sample - first_sample].tolist()
-        return ImageAddress(source, shard, row, number)
+        epoch, place = divmod(position, self.samples)
+        turn, slot = divmod(place, self.lanes)
+        lane = int(self._lanes_of(epoch, turn)[slot])
+        start, length = self._lane(lane)
+        window, offset = divmod(turn, self.window)
+        size = min(self.window, length - window * self.window)
+        shuffled = int(self._shuffled_window(epoch, lane, window, size)[offset])
+        sample = start + window * self.window + shuffled
+        shards = self._shards_of(epoch)
+        number = int(shards.ends.searchsorted(sample, side="right"))
+        source, shard, _, stop, round_number = shards.shards[number].tolist()
+        return ImageAddress(source, shard, stop - int(shards.ends[number]) + sample, round_number)
+
+    def part(self, first: int, count: int, rank: int = 0, ranks: int = 1) -> Int[np.ndarray, "p"]:
+        """One rank's part of the positions first to first + count - 1, in the order of lanes.
+
+        The positions are sorted by lane and cut evenly, so that a rank keeps to few lanes, and the
+        parts of all ranks, one after the other, are the same for any number of ranks.
+
+        Raises:
+            ValueError: If the ranks cannot share the positions evenly.
+        """
+        if count < 1 or ranks < 1 or count % ranks or not 0 <= rank < ranks:
+            raise ValueError(
+                f"a batch of {count} cannot be shared evenly by {ranks} ranks (this one is {rank})"
+            )
+        lanes = np.concatenate([*self._lanes_from(first, count)])
+        by_lane = lanes.argsort(kind="stable")
+        share = count // ranks
+        return first + by_lane[rank * share : (rank + 1) * share]
+
+    def _lanes_from(self, first: int, count: int) -> Iterator[Int[np.ndarray, "l"]]:
+        """The lanes of some positions, turn by turn."""
+        while count:
+            epoch, place = divmod(first, self.samples)
+            turn, slot = divmod(place, self.lanes)
+            lanes = self._lanes_of(epoch, turn)[slot : slot + count]
+            yield lanes
+            first, count = first + len(lanes), count - len(lanes)
+
+    def _lane(self, lane: int) -> tuple[int, int]:
+        """First sample and number of samples of a lane; the first lanes may have one more."""
+        length, longer = divmod(self.samples, self.lanes)
+        return lane * length + min(lane, longer), length + (lane < longer)
 
     def __getstate__(self) -> dict[str, Any]:
-        caches = ("_blocks_of", "_window")
-        return {name: value for name, value in self.__dict__.items() if name not in caches}
+        return {name: value for name, value in self.__dict__.items() if name not in self._caches}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._make_caches()
 
-    def _make_caches(self) -> None:
-        self._blocks_of = lru_cache(maxsize=2)(self._shuffled_blocks)
-        self._window = lru_cache(maxsize=4)(self._shuffled_window)
+    _caches = ("_shards_of", "_lanes_of", "_shuffled_window")
 
-    def _shuffled_blocks(self, epoch: int) -> _EpochBlocks:
+    def _make_caches(self) -> None:
+        self._shards_of = lru_cache(maxsize=2)(self._shuffled_shards)
+        self._lanes_of = lru_cache(maxsize=1024)(self._shuffled_lanes)  # 1 MB; a step's turns
+        self._shuffled_window = lru_cache(maxsize=2 * self.lanes)(self._shuffle)
+
+    def _shuffled_lanes(self, epoch: int, turn: int) -> Int[np.ndarray, "l"]:
+        """The lanes in the order in which they come in a turn; the last turn may have fewer."""
+        lanes = min(self.lanes, self.samples - turn * self.lanes)
+        rng = np.random.default_rng([self.seed, 5, epoch, turn])
+        return rng.permutation(lanes).astype(np.int32)
+
+    def _shuffle(self, epoch: int, lane: int, window: int, size: int) -> Int[np.ndarray, "w"]:
+        rng = np.random.default_rng([self.seed, 3, epoch, lane, window])
+        return rng.permutation(size).astype(np.int32)
+
+    def _shuffled_shards(self, epoch: int) -> _EpochShards:
         sources = range(len(self.counts))
-        blocks = np.concatenate([self._stretch(source, epoch) for source in sources])
-        blocks = blocks[np.random.default_rng([self.seed, 2, epoch]).permutation(len(blocks))]
-        ends = (blocks[:, 3] - blocks[:, 2]).cumsum()
-        last_blocks = [*range(self.window - 1, len(blocks) - 1, self.window), -1]
-        return _EpochBlocks(blocks, ends[last_blocks])
+        shards = np.concatenate([self._stretch(source, epoch) for source in sources])
+        shards = shards[np.random.default_rng([self.seed, 2, epoch]).permutation(len(shards))]
+        return _EpochShards(shards, (shards[:, 3] - shards[:, 2]).cumsum())
 
     def _stretch(self, source: int, epoch: int) -> Int[np.ndarray, "n 5"]:
-        """The blocks of a source in an epoch; the first and the last may be parts of blocks."""
+        """The shards of a source in an epoch; of the first and the last it may have parts."""
         size, count = self.sizes[source], int(self.counts[source].sum())
         if not size:
             return np.zeros((0, 5), np.int64)
         start, stop = epoch * size, (epoch + 1) * size
         rounds = range(start // count, -(-stop // count))
-        blocks = np.concatenate([self._round(source, number) for number in rounds])
-        lengths = blocks[:, 3] - blocks[:, 2]
-        block_stops = lengths.cumsum() + rounds.start * count
-        block_starts = block_stops - lengths
-        cut = blocks.copy()
-        cut[:, 2] += np.clip(start - block_starts, 0, None)
-        cut[:, 3] -= np.clip(block_stops - stop, 0, None)
+        shards = np.concatenate([self._round(source, number) for number in rounds])
+        lengths = shards[:, 3] - shards[:, 2]
+        shard_stops = lengths.cumsum() + rounds.start * count
+        shard_starts = shard_stops - lengths
+        cut = shards.copy()
+        cut[:, 2] += np.clip(start - shard_starts, 0, None)
+        cut[:, 3] -= np.clip(shard_stops - stop, 0, None)
         return cut[cut[:, 3] > cut[:, 2]]
 
     def _round(self, source: int, number: int) -> Int[np.ndarray, "n 5"]:
-        """All blocks of a source, shuffled for one round through it."""
-        blocks_by_shard = -(-self.counts[source] // self.block)
-        shard = np.repeat(np.arange(len(blocks_by_shard)), blocks_by_shard)
-        first_blocks = blocks_by_shard.cumsum() - blocks_by_shard
-        block = np.arange(len(shard)) - np.repeat(first_blocks, blocks_by_shard)
-        start = block * self.block
-        stop = np.minimum(start + self.block, self.counts[source][shard])
-        columns = np.full_like(shard, source), shard, start, stop, np.full_like(shard, number)
-        order = np.random.default_rng([self.seed, 1, source, number]).permutation(len(shard))
-        return np.stack(columns, axis=1)[order]
-
-    def _shuffled_window(self, epoch: int, window: int) -> Int[np.ndarray, "s 4"]:
-        """`[samples 4]` source, shard, row and round of the samples of a window."""
-        blocks = self._blocks_of(epoch).blocks[window * self.window : (window + 1) * self.window]
-        lengths = blocks[:, 3] - blocks[:, 2]
-        first_samples = lengths.cumsum() - lengths
-        rows = np.arange(lengths.sum()) - np.repeat(first_samples - blocks[:, 2], lengths)
-        source, shard, _, _, number = np.repeat(blocks, lengths, axis=0).T
-        samples = np.stack([source, shard, rows, number], axis=1)
-        rng = np.random.default_rng([self.seed, 3, epoch, window])
-        return samples[rng.permutation(len(samples))]
-
-
-def step_positions(
-    batch: int, start: int, stop: int, rank: int = 0, ranks: int = 1
-) -> Iterator[range]:
-    """The positions of one rank's part of every step from `start` to `stop` - 1.
-
-    Step t has the positions t * batch to (t + 1) * batch - 1.
-
-    Raises:
-        ValueError: If the ranks cannot share a batch evenly.
-
-    >>> list(step_positions(6, 1, 3, rank=1, ranks=2))
-    [range(9, 12), range(15, 18)]
-    """
-    if batch < 1 or ranks < 1 or batch % ranks or not 0 <= rank < ranks:
-        raise ValueError(
-            f"a batch of {batch} cannot be shared evenly by {ranks} ranks (this one is {rank})"
+        """All shards of a source, shuffled for one round through it."""
+        counts = self.counts[source]
+        rng = np.random.default_rng([self.seed, 1, source, number])
+        shard = rng.permutation(len(counts))
+        columns = (
+            np.full_like(shard, source),
+            shard,
+            np.zeros_like(shard),
+            counts[shard],
+            np.full_like(shard, number),
         )
-    share = batch // ranks
-    return (
-        range(step * batch + rank * share, step * batch + (rank + 1) * share)
-        for step in range(start, stop)
-    )
+        return np.stack(columns, axis=1)

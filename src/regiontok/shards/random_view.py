@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regiontok.shards.decode import decode_crop, decoding_divisor
+from regiontok.shards.image_regions import KINDS, ImageRegions
 from regiontok.shards.shares import mask_shares
-from regiontok.shards.sidecar import KINDS, ImageRegions
 from regiontok.shards.tar import ShardError
 from regiontok.shards.views import Crop, Kind, LabelSpace, NoRegion, View, ViewSettings, to_view
 

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.shards.tar import ShardError
-from regiontok.system.files import replacing
+from regiontok.system.files import replacing_shared
+from regiontok.system.storage import Location, read_file
 
-FORMAT = "regiontok regions 1"  # of the side-car and its JSON
+FORMAT = "regiontok regions 2"  # of the side-car and its JSON
+OLDER_FORMAT = "regiontok regions 1"  # without the images' places in the tar
+REPORT_SUFFIX = ".regions.json"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class SidecarReport:
         classes: number of classes that the labels are of; None where it is not known.
         centroids: hash of the centroids by which images were labelled; "" for labels of another
             kind, such as human categories.
+        offsets: whether the side-car holds the images' places in the tar.
     """
 
     shard: str
@@ -60,6 +64,7 @@ class SidecarReport:
     config_hash: str = ""
     classes: int | None = None
     centroids: str = ""
+    offsets: bool = False
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -74,34 +79,34 @@ def config_hash(config: Mapping[str, Any]) -> str:
 def write_report(path: Path, report: SidecarReport) -> None:
     """Write the JSON beside a side-car, whole or not at all."""
     stated = {
-        "format": FORMAT,
+        "format": FORMAT if report.offsets else OLDER_FORMAT,
         **report.__dict__,
         "errors": [error.__dict__ for error in report.errors],
     }
-    with replacing(path) as temporary:
+    with replacing_shared(path) as temporary:
         temporary.write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
 
 
 def report_path(folder: Path, shard: str) -> Path:
     """The path of the JSON beside a shard's side-car."""
-    return folder / f"{shard}.regions.json"
+    return folder / f"{shard}{REPORT_SUFFIX}"
 
 
-def read_report(path: Path) -> SidecarReport:
+def read_report(path: Location) -> SidecarReport:
     """Read the JSON beside a side-car.
 
     Raises:
         ShardError: If it is missing, damaged, or of another format.
     """
     try:
-        stated = json.loads(path.read_bytes())
-        if stated.pop("format") != FORMAT:
+        stated = json.loads(read_file(path))
+        if stated.pop("format") not in (FORMAT, OLDER_FORMAT):
             raise ShardError(f"{path}: of another format than {FORMAT!r}")
         errors = tuple(FailedImage(**error) for error in stated["errors"])
         return SidecarReport(**{**stated, "errors": errors})
     except ShardError:
         raise
     except OSError as error:
-        raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ShardError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: damaged ({error})") from None

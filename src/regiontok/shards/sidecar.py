@@ -10,116 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from regiontok.core.masks import PixelMasks
+from regiontok.shards.image_regions import ImageRegions
 from regiontok.shards.report import (
     FORMAT,
+    OLDER_FORMAT,
     FailedImage,
     SidecarReport,
     config_hash,
     report_path,
     write_report,
 )
-from regiontok.shards.tar import ShardError
+from regiontok.shards.tar import ShardError, TarIndex, scan_tar
 from regiontok.system.need import need
 from regiontok.system.parquet import ParquetError, list_of, open_parquet, write_parquet
+from regiontok.system.storage import Location
 
 SUFFIX = ".regions.parquet"
 GROUP = 128  # images that are read and decompressed together; the order keeps them close
-KINDS = ("object", "text")
 LISTS = ("boxes", "kinds", "labels", "confidences", "masks", "texts")
-
-
-@dataclass(frozen=True, eq=False)
-class ImageRegions:
-    """The regions of one image of a shard.
-
-    Attributes:
-        index: the image's number among the images of its tar.
-        key: its WebDataset name, by which a reader sees that tar and side-car belong together.
-        size: (H, W) of the decoded, upright image.
-        boxes: `[k 4]` float32, xyxy in its pixels.
-        kinds: `[k]` int8: 0 for an object, 1 for text; by default a region with a text is text.
-        labels: `[k]` int64 class of an object, -1 for none, which is the default.
-        masks: k compressed COCO run-length codes of the image's size, `b""` for a region that is
-            its box; empty if no region has one.
-        texts: k strings, "" for none; empty if no region has one.
-        confidences: `[k]` float32 confidence of the segmenter or text reader; by default 1.
-
-    Raises:
-        ValueError: If a field has another number of entries than there are boxes.
-
-    >>> regions = ImageRegions(0, "cat", (4, 6), np.array([[0, 0, 3, 2]]), labels=np.array([7]))
-    >>> regions.kinds.tolist(), regions.confidences.tolist()
-    ([0], [1.0])
-    """
-
-    index: int
-    key: str
-    size: tuple[int, int]
-    boxes: np.ndarray
-    kinds: np.ndarray = None  # type: ignore[assignment]  # filled below, as the next
-    labels: np.ndarray = None  # type: ignore[assignment]
-    masks: Sequence[bytes] = ()
-    texts: Sequence[str] = ()
-    confidences: np.ndarray = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
-        count = len(boxes)
-        texts = tuple(self.texts) or ("",) * count
-        kinds, labels, confidences = self.kinds, self.labels, self.confidences
-        if kinds is None:
-            kinds = np.array([bool(text) for text in texts])
-        if labels is None:
-            labels = np.full(count, -1)
-        if confidences is None:
-            confidences = np.ones(count)
-        filled: dict[str, Any] = {
-            "boxes": boxes,
-            "kinds": np.asarray(kinds, np.int8),
-            "labels": np.asarray(labels, np.int64),
-            "masks": tuple(self.masks) or (b"",) * count,
-            "texts": texts,
-            "confidences": np.asarray(confidences, np.float32),
-        }
-        for name, values in filled.items():
-            if len(values) != count:
-                raise ValueError(f"image {self.index} has {count} boxes and {len(values)} {name}")
-            object.__setattr__(self, name, values)
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def check(self) -> None:
-        """Check what a writer must not let through.
-
-        Raises:
-            ValueError: If a box is empty, not finite or outside the image, a mask has another size,
-                or a kind is unknown.
-        """
-        height, width = self.size
-        boxes, name = self.boxes, f"image {self.index} ({self.key})"
-        inside = (boxes[:, :2] >= 0).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-        inside &= (boxes[:, 2] <= width) & (boxes[:, 3] <= height)  # NaN compares False
-        if not inside.all():
-            region = int(np.flatnonzero(~inside)[0])
-            raise ValueError(
-                f"{name}: box {region} {boxes[region].tolist()} is no xyxy box "
-                f"within the image of size {self.size}"
-            )
-        if len(self) and (self.kinds.min() < 0 or self.kinds.max() >= len(KINDS)):
-            kinds = sorted(set(self.kinds.tolist()))
-            raise ValueError(f"{name}: kinds must be 0 (object) or 1 (text), got {kinds}")
-        try:
-            PixelMasks.from_coco([{"counts": code} for code in self.masks if code], self.size)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
 
 
 def write_sidecar(
@@ -128,6 +40,7 @@ def write_sidecar(
     folder: Path | None = None,
     *,
     config: Mapping[str, Any],
+    index: TarIndex | None = None,
     errors: Sequence[FailedImage] = (),
     classes: int | None = None,
     centroids: str = "",
@@ -135,21 +48,22 @@ def write_sidecar(
     """Write a tar's side-car and then its JSON, each whole or not at all.
 
     A reader takes only a side-car whose JSON exists, so a writer that is killed leaves nothing
-    that counts. The same rows give the same bytes.
+    that counts. The same rows give the same bytes, and two writers of them do each other no harm.
 
     Args:
         tar: the tar.
         rows: the regions of its images, in any order; they are sorted by index.
         folder: the folder of the side-car; by default the tar's.
         config: settings of whatever found the regions.
+        index: the tar's index, where it has been read before.
         errors: images of the tar that have no row.
         classes: number of classes that the labels are of; None where it is not known.
         centroids: hash of the centroids by which the images were labelled, if they were.
 
     Raises:
-        ValueError: If `ImageRegions.check` refuses a row, an index comes twice, or a label is not
-            below `classes`.
-        OSError: If there is no such tar.
+        ValueError: If `ImageRegions.check` refuses a row, an index comes twice, a label is not
+            below `classes`, or the tar has another image at an index.
+        ShardError: If the tar is missing or damaged.
     """
     folder = tar.parent if folder is None else folder
     ordered = sorted(rows, key=lambda row: row.index)
@@ -162,6 +76,8 @@ def write_sidecar(
                 f"{tar.stem}: image {row.index} has the label {row.labels.max()} of {classes} "
                 "classes"
             )
+    index = scan_tar(tar) if index is None else index
+    ordered = [_in_tar(row, index) for row in ordered]
     report = SidecarReport(
         shard=tar.stem,
         bytes=tar.stat().st_size,
@@ -174,6 +90,7 @@ def write_sidecar(
         config_hash=config_hash(config),
         classes=classes,
         centroids=centroids,
+        offsets=True,
     )
     folder.mkdir(parents=True, exist_ok=True)
     # what the JSON says would not hold from here on
@@ -181,6 +98,17 @@ def write_sidecar(
     _write(_table(tar.stem, ordered), folder / f"{tar.stem}{SUFFIX}", report)
     write_report(report_path(folder, tar.stem), report)
     return report
+
+
+def _in_tar(row: ImageRegions, index: TarIndex) -> ImageRegions:
+    """A row with its image's place in the tar."""
+    found = index.key(row.index) if row.index < len(index) else f"only {len(index)} images"
+    if found != row.key:
+        raise ValueError(
+            f"{index.path}: image {row.index} is {row.key!r} in the side-car, the tar has {found}"
+        )
+    start, length = index.spans[row.index].tolist()
+    return replace(row, span=(start, length))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +132,9 @@ class RowGroup:
             name: self.values[name][starts[row] : starts[row + 1]]
             for name, starts in self.starts.items()
         }
+        starts_at = self.scalars.get("start")
         return ImageRegions(
+            span=(starts_at[row], self.scalars["length"][row]) if starts_at else None,
             index=self.scalars["index"][row],
             key=self.scalars["key"][row],
             size=(self.scalars["height"][row], self.scalars["width"][row]),
@@ -212,7 +142,7 @@ class RowGroup:
         )
 
 
-def read_row_group(path: Path, number: int) -> RowGroup:
+def read_row_group(path: Location, number: int) -> RowGroup:
     """Read one row group of a side-car.
 
     Raises:
@@ -221,7 +151,9 @@ def read_row_group(path: Path, number: int) -> RowGroup:
     with _opened(path) as file:
         table = file.read_row_group(number, use_threads=False).combine_chunks()
         scalars = {
-            name: table.column(name).to_pylist() for name in ("index", "key", "height", "width")
+            name: table.column(name).to_pylist()
+            for name in table.column_names
+            if name not in ("shard", *LISTS)
         }
         columns = {name: table.column(name).chunk(0) for name in LISTS}
         starts = {name: column.offsets.tolist() for name, column in columns.items()}
@@ -235,10 +167,11 @@ def read_row_group(path: Path, number: int) -> RowGroup:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Location) -> Iterator[Any]:
     """The side-car as pyarrow's `ParquetFile`; whatever is wrong with it is a ShardError."""
     try:
-        with open_parquet(path, _schema(), FORMAT) as file:
+        older = {OLDER_FORMAT: _schema(places=False)}
+        with open_parquet(path, _schema(), FORMAT, older=older) as file:
             yield file
     except FileNotFoundError as error:
         raise ShardError(f"{path}: the side-car is missing") from error
@@ -246,7 +179,8 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ShardError(str(error)) from None
 
 
-def _schema() -> Any:
+def _schema(*, places: bool = True) -> Any:
+    """The columns of a side-car; those of an older one have no places in the tar."""
     pa = need("pyarrow", extra="store")
     scalars = {
         "shard": pa.string(),
@@ -263,11 +197,14 @@ def _schema() -> Any:
         "masks": pa.binary(),
         "texts": pa.string(),
     }
+    if places:
+        scalars |= {"start": pa.int64(), "length": pa.int64()}
     columns = scalars | {name: list_of(kind) for name, kind in lists.items()}
     return pa.schema(list(columns.items()))
 
 
 def _table(shard: str, rows: Sequence[ImageRegions]) -> Any:
+    places = [row.span or (0, 0) for row in rows]
     table_rows = [
         {
             "shard": shard,
@@ -275,14 +212,16 @@ def _table(shard: str, rows: Sequence[ImageRegions]) -> Any:
             "key": row.key,
             "height": row.size[0],
             "width": row.size[1],
+            "start": start,
+            "length": length,
             "boxes": row.boxes.ravel(),
         }
         | {name: list(getattr(row, name)) for name in LISTS if name != "boxes"}
-        for row in rows
+        for row, (start, length) in zip(rows, places, strict=True)
     ]
     return need("pyarrow", extra="store").Table.from_pylist(table_rows, _schema())
 
 
 def _write(table: Any, path: Path, report: SidecarReport) -> None:
     metadata = {"shard": report.shard, "config_hash": report.config_hash}
-    write_parquet(table, path, FORMAT, group_rows=GROUP, metadata=metadata)
+    write_parquet(table, path, FORMAT, group_rows=GROUP, metadata=metadata, shared=True)

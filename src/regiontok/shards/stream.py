@@ -8,28 +8,29 @@ image, how often its source was gone through before).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from regiontok.core.picture import PictureError
-from regiontok.shards.order import ImageAddress, StreamOrder, step_positions
+from regiontok.shards.image_regions import ImageRegions
+from regiontok.shards.order import ImageAddress, StreamOrder
 from regiontok.shards.random_view import draw_view
-from regiontok.shards.sidecar import GROUP, ImageRegions, RowGroup, read_row_group
-from regiontok.shards.sources import Shard, ShardSource, entropy_words, find_shards
-from regiontok.shards.tar import ShardError, TarIndex, open_index
+from regiontok.shards.sidecar import GROUP, RowGroup, read_row_group
+from regiontok.shards.sources import FoundShards, Shard, ShardSource, entropy_words, find_shards
+from regiontok.shards.tar import ShardError, TarImage, TarIndex, open_index, read_images
 from regiontok.shards.views import LabelSpace, NoRegion, View, ViewSettings
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, UInt8
+from regiontok.system.prefetch import map_ahead
 
 MOST_SKIPPED = 100  # images in a row that may be passed over; more is a broken source
+ASKED_AT_ONCE = 16  # tars in a store that are read side by side
+
+ImageBytes = dict[ImageAddress, bytes]
 
 
 class ShardViews(Dataset[View]):
@@ -42,6 +43,7 @@ class ShardViews(Dataset[View]):
         seed: seed of order and views.
         skip: leave out shards and pass over images that cannot be read (they are named in
             `left_out` and `View.skipped`).
+        found: the shards of each source, where another process has looked for them.
 
     Raises:
         ShardError: See `find_shards`. When reading: if an image cannot be used, unless `skip` is
@@ -56,18 +58,18 @@ class ShardViews(Dataset[View]):
         *,
         seed: int = 0,
         skip: bool = False,
+        found: Sequence[FoundShards] | None = None,
     ) -> None:
         self.sources, self.settings, self.labels = tuple(sources), settings, labels
         self.seed, self.skip = seed, skip
-        self.shards: list[list[Shard]] = []
-        self.left_out: list[str] = []
-        for source in self.sources:
-            shards, problems = find_shards(source, skip=skip)
-            self.shards.append(shards)
-            self.left_out += problems
+        if found is None:
+            found = [find_shards(source, skip=skip) for source in self.sources]
+        self.shards = [of_source.shards for of_source in found]
+        self.left_out = [text for of_source in found for text in of_source.problems]
+        self.notes = [text for of_source in found for text in of_source.notes]
         counts = [[shard.images for shard in shards] for shards in self.shards]
         weights = [source.weight for source in self.sources]
-        self.order = StreamOrder(counts, weights, seed=seed, block=GROUP)
+        self.order = StreamOrder(counts, weights, seed=seed)
         self._make_caches()
 
     def _make_caches(self) -> None:
@@ -76,10 +78,12 @@ class ShardViews(Dataset[View]):
 
         def read_index(source: int, shard: int) -> TarIndex:
             files = self.shards[source][shard]
-            return open_index(files.tar, files.sidecar.parent)
+            return open_index(files.tar, files.source.folder)
 
-        self._row_group = lru_cache(maxsize=self.order.window + 1)(read_group)
-        self._tar_index = lru_cache(maxsize=2 * self.order.window)(read_index)
+        # what a window of every lane lies in; a worker sees only its own lanes
+        groups = self.order.lanes * (self.order.window // GROUP + 1)
+        self._row_group = lru_cache(maxsize=groups)(read_group)
+        self._tar_index = lru_cache(maxsize=64)(read_index)
 
     def __getstate__(self) -> dict[str, Any]:
         caches = ("_row_group", "_tar_index")
@@ -90,11 +94,19 @@ class ShardViews(Dataset[View]):
         self._make_caches()
 
     def __getitem__(self, position: int) -> View:
+        return self._at(position, {})
+
+    def __getitems__(self, positions: Sequence[int]) -> list[View]:
+        """Several views; images in a store are asked for together, before the first is drawn."""
+        ahead = self._read_ahead([int(position) for position in positions])
+        return [self._at(int(position), ahead) for position in positions]
+
+    def _at(self, position: int, ahead: ImageBytes) -> View:
         skipped: list[str] = []
         for offset in range(MOST_SKIPPED):
             address = self.order.address(position + offset)
             try:
-                view = self._view(address, offset)
+                view = self._view(address, offset, ahead)
             except NoRegion as error:
                 if self.settings.empty == "error":
                     raise
@@ -112,7 +124,44 @@ class ShardViews(Dataset[View]):
         group, row = divmod(address.row, GROUP)
         return self._row_group(address.source, address.shard, group)[row]
 
-    def _view(self, address: ImageAddress, offset: int) -> View:
+    def _read_ahead(self, positions: Sequence[int]) -> ImageBytes:
+        """The bytes of the images in stores; those that fail are left to be asked for alone."""
+        if all(isinstance(source.tars, Path) for source in self.sources):
+            return {}
+        wanted: dict[tuple[int, int], dict[ImageAddress, TarImage]] = {}
+        for address in map(self.order.address, positions):
+            if isinstance(self.sources[address.source].tars, Path):
+                continue
+            try:
+                place = self._place(address, self.row(address))
+            except ShardError:
+                continue
+            wanted.setdefault((address.source, address.shard), {})[address] = place
+
+        def read(of_shard: tuple[tuple[int, int], dict[ImageAddress, TarImage]]) -> ImageBytes:
+            (source, shard), places = of_shard
+            try:
+                data = read_images(self.shards[source][shard].tar, [*places.values()])
+            except ShardError:
+                return {}
+            return dict(zip(places, data, strict=True))
+
+        ahead: ImageBytes = {}
+        for images in map_ahead(read, wanted.items(), workers=ASKED_AT_ONCE, most=len(wanted) or 1):
+            ahead |= images
+        return ahead
+
+    def _place(self, address: ImageAddress, row: ImageRegions) -> TarImage:
+        """Where an image lies in its tar."""
+        if row.place:
+            return row.place
+        index = self._tar_index(address.source, address.shard)
+        shard = self.shards[address.source][address.shard]
+        _check_same_image(index, row, shard)
+        start, length = index.spans[row.index].tolist()
+        return TarImage(row.index, row.key, start, length)
+
+    def _view(self, address: ImageAddress, offset: int, ahead: ImageBytes) -> View:
         """A view of an image.
 
         With `offset` > 0 it stands in for an image that cannot be used, and is drawn otherwise than
@@ -135,12 +184,13 @@ class ShardViews(Dataset[View]):
         rng = np.random.default_rng(np.array(entropy, np.uint32))
 
         def read_image() -> bytes:
+            if address in ahead:
+                return ahead[address]
             try:
-                index = self._tar_index(address.source, address.shard)
-                _check_same_image(index, row, shard)
-                return index.read(row.index)
+                (data,) = read_images(shard.tar, [self._place(address, row)])
             except ShardError as error:
                 raise _UnreadableImage(str(error)) from error
+            return data
 
         try:
             return draw_view(
@@ -166,137 +216,3 @@ def _check_same_image(index: TarIndex, row: ImageRegions, shard: Shard) -> None:
         raise ShardError(
             f"{shard.tar}: image {row.index} is {row.key!r} in the side-car, the tar has {content}"
         )
-
-
-@dataclass(frozen=True, eq=False)
-class RegionBatch:
-    """Views of one size, stacked.
-
-    Attributes:
-        pixels: `[b 3 H W]` uint8.
-        boxes: `[b N 4]` float32, xyxy in pixels of the view.
-        kinds: `[b N]` int8: 0 for an object, 1 for text.
-        labels: `[b N M]` int64, -1 for none.
-        excluded: `[b N E]` int64, a text's other token ids, -1 for none.
-        has_mask: `[b N]` bool: True where the shares are of a mask, not of a box.
-        shares: `[b N h w]` float32, share of each patch inside a region; or None.
-        images: (shard, index) of each view.
-        dropped: number of regions that crops left outside.
-        skipped: images passed over, with reasons.
-    """
-
-    pixels: UInt8[Tensor, "b 3 H W"]
-    boxes: Float[Tensor, "b N 4"]
-    kinds: Int[Tensor, "b N"]
-    labels: Int[Tensor, "b N M"]
-    excluded: Int[Tensor, "b N E"]
-    has_mask: Bool[Tensor, "b N"]
-    shares: Float[Tensor, "b N h w"] | None
-    images: tuple[tuple[str, int], ...]
-    dropped: int
-    skipped: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def pin_memory(self) -> RegionBatch:
-        """The batch in page-locked memory; DataLoader asks for it."""
-        return self._mapped(lambda tensor: tensor.pin_memory())
-
-    def to(self, device: str | torch.device) -> RegionBatch:
-        """The batch on another device; from page-locked memory without waiting."""
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def _mapped(self, function: Callable[[Tensor], Tensor]) -> RegionBatch:
-        tensors = {
-            name: getattr(self, name)
-            for name in ("pixels", "boxes", "kinds", "labels", "excluded", "has_mask", "shares")
-        }
-        mapped: dict[str, Any] = {
-            name: function(tensor) for name, tensor in tensors.items() if tensor is not None
-        }
-        return replace(self, **mapped)
-
-
-def collate(views: Sequence[View]) -> RegionBatch:
-    """Stack views of the same settings."""
-
-    def stacked(name: str) -> Tensor:
-        return torch.from_numpy(np.stack([getattr(view, name) for view in views]))
-
-    return RegionBatch(
-        pixels=_planes([view.pixels for view in views]),
-        boxes=stacked("boxes"),
-        kinds=stacked("kinds"),
-        labels=stacked("labels"),
-        excluded=_excluded([view.excluded for view in views]),
-        has_mask=stacked("has_mask"),
-        shares=None if views[0].shares is None else stacked("shares"),
-        images=tuple((view.shard, view.index) for view in views),
-        dropped=sum(view.dropped for view in views),
-        skipped=tuple(reason for view in views for reason in view.skipped),
-    )
-
-
-def _excluded(tables: Sequence[np.ndarray]) -> Tensor:
-    """Tables `[N E]` of different widths as one `[b N E]`, filled up with -1."""
-    widest = max(table.shape[1] for table in tables)
-    stacked = np.full((len(tables), len(tables[0]), widest), -1, np.int64)
-    for rows, table in zip(stacked, tables, strict=True):
-        rows[:, : table.shape[1]] = table
-    return torch.from_numpy(stacked)
-
-
-def _planes(pixels: Sequence[np.ndarray]) -> Tensor:
-    """Images `[H W 3]` as `[b 3 H W]`.
-
-    Channel by channel it takes 0.04 ms an image of 224 x 224; stacked and then permuted 0.18.
-    """
-    planes = np.empty((len(pixels), 3, *pixels[0].shape[:2]), np.uint8)
-    for image_planes, image in zip(planes, pixels, strict=True):
-        for channel in range(3):
-            image_planes[channel] = image[..., channel]
-    return torch.from_numpy(planes)
-
-
-def load_steps(
-    views: ShardViews,
-    *,
-    batch: int,
-    start: int,
-    stop: int,
-    rank: int = 0,
-    ranks: int = 1,
-    workers: int = 0,
-    pin: bool = False,
-) -> Iterator[RegionBatch]:
-    """One rank's part of the steps from `start` to `stop` - 1, in order.
-
-    Step t has the positions t * batch to (t + 1) * batch - 1. Nothing is drawn from torch's random
-    state.
-
-    Args:
-        views: the views.
-        batch: images of a step, over all ranks.
-        start: the first step.
-        stop: the step behind the last one.
-        rank: number of this process.
-        ranks: number of processes.
-        workers: processes that read; 0 reads in this one.
-        pin: put batches into page-locked memory.
-
-    Raises:
-        ValueError: If the ranks cannot share a batch evenly.
-    """
-    positions = step_positions(batch, start, stop, rank, ranks)
-    return iter(
-        DataLoader(
-            views,
-            batch_sampler=positions,  # type: ignore[arg-type]  # any iterable of indices will do
-            collate_fn=collate,
-            num_workers=workers,
-            pin_memory=pin,
-            # workers' seeds come from here, and not from the state of training
-            generator=torch.Generator(),
-        )
-    )

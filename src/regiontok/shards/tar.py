@@ -1,4 +1,6 @@
-"""Images of one WebDataset tar, read at random by an index of offsets that is built once and kept.
+"""Images of one WebDataset tar, read at random by their offsets.
+
+Side-cars hold the offsets; a tar whose side-car has none is indexed once, and its index is kept.
 
 After: WebDataset's tar layout (files of one sample share a name up to the first dot).
 Differs: only the images count, in the order of the tar; compressed tars have no random access and
@@ -10,9 +12,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,20 @@ import numpy as np
 from regiontok.core.picture import SUFFIXES
 from regiontok.system.errors import RegiontokError
 from regiontok.system.files import replacing, replacing_shared
+from regiontok.system.storage import (
+    Location,
+    child,
+    file_bytes,
+    file_name,
+    opened,
+    read_file,
+    read_parts,
+)
 
 FORMAT = "regiontok tar index 1"
+INDEX_SUFFIX = ".index.json"
+HEADER = tarfile.BLOCKSIZE  # bytes in front of a file's own, which name it
+NAME = 100  # bytes of a name that a header has room for
 
 
 class ShardError(RegiontokError, ValueError):
@@ -42,7 +55,7 @@ class TarIndex:
         spans: `[images 2]` int64, first byte and number of bytes.
     """
 
-    path: Path
+    path: Location
     names: tuple[str, ...]
     spans: np.ndarray
 
@@ -60,16 +73,65 @@ class TarIndex:
             ShardError: If the tar cannot be read, or ends before the image does.
         """
         start, length = self.spans[index].tolist()
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                data = os.pread(file.fileno(), length, start)
-        except OSError as error:
-            raise ShardError(f"{self.path}: cannot be read ({error.strerror})") from error
-        if len(data) < length:
-            raise ShardError(
-                f"{self.path}: cut off: image {index} has {len(data)} of {length} bytes"
-            )
-        return data
+        (image,) = read_images(self.path, [TarImage(index, self.key(index), start, length)])
+        return image
+
+
+@dataclass(frozen=True)
+class TarImage:
+    """The place of one image in a tar.
+
+    Attributes:
+        index: its number among the images of the tar.
+        key: the name of its sample.
+        start: its first byte.
+        length: number of its bytes.
+    """
+
+    index: int
+    key: str
+    start: int
+    length: int
+
+
+def read_images(tar: Location, images: Sequence[TarImage]) -> list[bytes]:
+    """The bytes of some images of a tar, which must be those that stand there.
+
+    Raises:
+        ShardError: If the tar cannot be read, ends before an image does, or has another file in an
+            image's place.
+    """
+    spans = [(image.start - HEADER, image.length + HEADER) for image in images]
+    try:
+        blocks = read_parts(tar, spans)
+    except OSError as error:
+        raise ShardError(f"{tar}: cannot be read ({error.strerror or error})") from error
+    return [_checked(tar, image, block) for image, block in zip(images, blocks, strict=True)]
+
+
+def _checked(tar: Location, image: TarImage, block: bytes) -> bytes:
+    data = block[HEADER:]
+    if len(data) < image.length:
+        raise ShardError(
+            f"{tar}: cut off: image {image.index} has {len(data)} of {image.length} bytes"
+        )
+    name = _name_in(block[:HEADER])
+    if name is not None and sample_key(name) != image.key:
+        raise ShardError(
+            f"{tar}: another tar: image {image.index} is {image.key!r} in the side-car, "
+            f"the tar has {sample_key(name)!r}"
+        )
+    return data
+
+
+def _name_in(header: bytes) -> str | None:
+    """The name in a file's header; None where it stands in another header, being long or special"""
+    name = header[:NAME].split(b"\0", 1)[0]
+    prefix = header[345:500].split(b"\0", 1)[0] if header[257:263] == b"ustar\0" else b""
+    whole = prefix + b"/" + name if prefix else name
+    if len(name) == NAME or not whole.isascii() or b"?" in whole:
+        return None
+    return whole.decode("ascii")
 
 
 def sample_key(name: str) -> str:
@@ -84,59 +146,66 @@ def sample_key(name: str) -> str:
     return folder + slash + file_name.split(".", 1)[0]
 
 
-def open_index(tar: Path, folder: Path) -> TarIndex:
+def open_index(tar: Location, folder: Location) -> TarIndex:
     """The index of a tar: the one kept in a folder for a tar of this length, or a new one.
 
-    A new one is kept in the folder, if that can be written.
+    A new one is kept in the folder, if that is on disk and can be written.
 
     Raises:
         ShardError: If the tar does not exist, is cut off, is compressed, or is no tar.
     """
     size = tar_bytes(tar)
-    path = folder / f"{tar.name}.index.json"
+    path = child(folder, f"{file_name(tar)}{INDEX_SUFFIX}")
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(read_file(path))
         if stored["format"] == FORMAT and stored["bytes"] == size:
             return _index(tar, stored["names"], stored["spans"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # there is none, or it is another tar's, or damaged: it is built anew
-    names, spans = _scan(tar, size)
-    text = json.dumps({"format": FORMAT, "bytes": size, "names": names, "spans": spans})
-    try:
-        with replacing_shared(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError:
-        pass  # the folder cannot be written: each process builds its own index
-    return _index(tar, names, spans)
+    index = scan_tar(tar)
+    spans = index.spans.tolist()
+    text = json.dumps({"format": FORMAT, "bytes": size, "names": index.names, "spans": spans})
+    if isinstance(path, Path):
+        try:
+            with replacing_shared(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError:
+            pass  # the folder cannot be written: each process builds its own index
+    return index
 
 
-def tar_bytes(tar: Path) -> int:
+def tar_bytes(tar: Location) -> int:
     """Number of bytes of a tar.
 
     Raises:
         ShardError: If the tar does not exist.
     """
     try:
-        return tar.stat().st_size
+        return file_bytes(tar)
     except OSError as error:
-        raise ShardError(f"{tar}: the shard is missing ({error.strerror})") from error
+        raise ShardError(f"{tar}: the shard is missing ({error.strerror or error})") from error
 
 
-def _index(tar: Path, names: list[str], spans: list[list[int]]) -> TarIndex:
+def _index(tar: Location, names: list[str], spans: list[list[int]]) -> TarIndex:
     return TarIndex(tar, tuple(names), np.array(spans, np.int64).reshape(-1, 2))
 
 
-def _scan(tar: Path, size: int) -> tuple[list[str], list[list[int]]]:
+def scan_tar(tar: Location) -> TarIndex:
+    """The index of a tar, from its headers; nothing is written.
+
+    Raises:
+        ShardError: If the tar does not exist, is cut off, is compressed, or is no tar.
+    """
+    size = tar_bytes(tar)
     names, spans, end = [], [], 0
     try:
-        with tarfile.open(tar, "r:") as archive:
+        with opened(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
                     names.append(member.name)
                     spans.append([member.offset_data, member.size])
                 archive.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
-        with open(tar, "rb") as file:
             file.seek(end)
             closing = file.read(tarfile.BLOCKSIZE)
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -145,7 +214,7 @@ def _scan(tar: Path, size: int) -> tuple[list[str], list[list[int]]]:
         raise ShardError(
             f"{tar}: cut off: {size} bytes, and no end of the archive after its last file"
         )
-    return names, spans
+    return _index(tar, names, spans)
 
 
 def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> None:

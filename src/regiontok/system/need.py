@@ -19,6 +19,8 @@ EXTRAS = {
     "peft": "train",
     "matplotlib": "plot",
     "pyarrow": "store",
+    "fsspec": "s3",
+    "s3fs": "s3",
     "av": "video",
     "tensorboard": "log",
     "trackio": "trackio",

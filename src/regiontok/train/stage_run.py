@@ -206,7 +206,7 @@ class StageRun:
             save_steps=options.save_every,
             eval_strategy="steps" if options.evaluate_every else "no",
             eval_steps=options.evaluate_every or None,
-            dataloader_num_workers=options.workers,
+            dataloader_num_workers=options.workers or 0,
             use_cpu=options.device == "cpu",
             report_to=[options.tracker] if options.tracker in ("trackio", "wandb") else [],
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from regiontok.jobs.masks.image_sources import ImageSource
 from regiontok.maskstore.parquet_file import mask_row
 from regiontok.methods import Segmenter
 from regiontok.settings import registry
+from regiontok.system.workers import end_with_parent
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -138,18 +137,7 @@ def _start_worker(spec: str) -> None:
     global _worker_segmenter
     torch.set_num_threads(1)
     _worker_segmenter = registry.build("segmenter", spec)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent ends.
-
-    A parent that was killed cannot stop its workers, and they would wait for work for ever.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _compute_in_worker(images: Sequence[ImageSource]) -> list[ComputedMasks]:

@@ -18,6 +18,8 @@ from regiontok.jobs.shards.classes import ClassNames
 from regiontok.jobs.shards.region_table import RegionTable
 from regiontok.methods import Segmenter
 from regiontok.settings import registry
+from regiontok.shards.image_regions import ImageRegions
+from regiontok.shards.manifest import write_manifest
 from regiontok.shards.report import (
     FailedImage,
     config_hash,
@@ -25,7 +27,7 @@ from regiontok.shards.report import (
     report_path,
     write_report,
 )
-from regiontok.shards.sidecar import SUFFIX, ImageRegions, write_sidecar
+from regiontok.shards.sidecar import SUFFIX, write_sidecar
 from regiontok.shards.tar import ShardError, open_index, sample_key, tar_bytes, write_tar
 
 FORM = 1  # raise it with every change of what a side-car of the same settings holds
@@ -138,6 +140,7 @@ class ShardBuilder:
             path = report_path(self.out, tar.stem)
             if path.is_file():
                 write_report(path, replace(read_report(path), classes=self.classes.count or None))
+        write_manifest(self.out)
 
     def _of_files(self, tar: Path, files: Sequence[Path]) -> Iterator[ShardImage]:
         status = [path.stat() for path in files]
