@@ -12,7 +12,7 @@ from regiontok.cli.training import pretrain, train
 
 SHARED = {
     "recipe", "overrides", "out", "scale", "resume", "dry_run", "hardware", "per_device",
-    "save_every", "keep", "workers", "stop_after", "device", "shard", "cache",
+    "save_every", "keep", "workers", "stop_after", "device", "shard", "cache", "tracker",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from regiontok.shards.sidecar import ImageRegions, write_sidecar
 from regiontok.shards.sources import Shard, ShardSource
 from regiontok.shards.tar import write_tar
 
+CPU = Ranks(0, 1, torch.device("cpu"))
 STAGE = {"name": "a", "steps": 1, "batch": 1, "size": 32}
 
 
@@ -27,14 +28,14 @@ def table(classes: int, **source) -> Pretrain:
 
 
 def shard(classes: int | None, centroids: str = "") -> Shard:
-    return Shard(ShardSource(Path(), Path(centroids)), "a", 1, False, classes, centroids)
+    return Shard(ShardSource(Path("in")), centroids, 1, True, classes, centroids)
 
 
 @pytest.mark.parametrize(
     ("shards", "message"),
     [
         ([shard(9), shard(8)], r"of 8 classes, \[pretrain.object\] has 9: set .*classes=8"),
-        ([shard(9, "one"), shard(9, "two")], "by the centroids one, two.* by two"),
+        ([shard(9, "one"), shard(9, "two")], "by the centroids one, in.two.regions.parquet by two"),
         ([shard(9, "one"), shard(9, "one"), shard(None)], ""),
     ],
 )
@@ -56,8 +57,7 @@ def test_one_tar_has_several_sets_of_labels(tmp_path):
 
     def views(classes: int, sidecars: str):
         settings = table(classes, shards=str(tar.parent), sidecars=str(tmp_path / sidecars))
-        ranks = Ranks(0, 1, torch.device("cpu"))
-        return stage_views(settings, settings.stage[0], patch=8, cache=tmp_path, ranks=ranks)
+        return stage_views(settings, settings.stage[0], patch=8, cache=tmp_path, ranks=CPU)
 
     for classes in (4, 7):
         of_set = views(classes, f"k{classes}")

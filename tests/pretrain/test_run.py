@@ -230,6 +230,26 @@ class TestRefusals:
         monkeypatch.undo()
         assert not train(shared, tmp_path / "run", resume=True)["stopped"]
 
+    def test_a_step_that_leaps_is_left_out_where_the_recipe_says_so(
+        self, shared, tmp_path, monkeypatch
+    ):
+        compute_gradients = step.compute_gradients
+
+        def broken(learner, batch, number, **options):
+            result = compute_gradients(learner, batch, number, **options)
+            factor = {1: float("nan"), 3: 100.0}.get(number, 1.0)
+            return replace(result, loss=result.loss * factor)
+
+        monkeypatch.setattr(step, "compute_gradients", broken)
+        overrides = ["pretrain.spikes={policy='skip', factor=3.0, window=2}"]
+        overrides += ["pretrain.evaluate.shards=''"]
+        train(shared, tmp_path / "run", *overrides, stop_after=5)
+        entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+        assert [entry["step"] for entry in entries if entry["kind"] == "step"] == [1, 3, 5]
+        notes = [entry["text"] for entry in entries if entry["kind"] == "note"]
+        assert notes[0].startswith("step 2 is left out: its loss is nan, not finite; 0")
+        assert "above 3 times" in notes[1]
+
     def test_a_checkpoint_of_another_k_is_refused(self, shared, plain, tmp_path):
         with pytest.raises(OtherRun, match=r"classes = 64.*now .*classes = 65"):
             train(shared, plain, "pretrain.object.classes=65", resume=True)

@@ -127,7 +127,7 @@ def test_labels_of_other_centroids_than_the_centres_start_at_are_refused(tmp_pat
     own = hashlib.sha256((tmp_path / "c.npy").read_bytes()).hexdigest()[:32]
     settings = table(str(tmp_path / "c.npy"))
     for name in (own, "another"):
-        shards = [[Shard(ShardSource(Path()), "a", 1, False, 9, name)]]
+        shards = [[Shard(ShardSource(tmp_path), "a", 1, True, 9, name)]]
         if name == own:
             check_label_sets(settings, shards)
             continue

@@ -31,6 +31,9 @@ PerDevice = Annotated[
         help="Samples of one pass on a device; 0: as many as the command sees fit.",
     ),
 ]
+Tracker = Annotated[
+    str, typer.Option("--tracker", help="tensorboard, trackio or wandb, beside log.jsonl.")
+]
 SaveEvery = Annotated[int, typer.Option("--save-every", min=1, help="Steps between checkpoints.")]
 Keep = Annotated[int, typer.Option("--keep", min=1, help="Checkpoints that stay.")]
 Workers = Annotated[

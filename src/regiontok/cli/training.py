@@ -32,9 +32,7 @@ def train(
     answers: Annotated[
         int, typer.Option(min=0, help="Held-out records that are answered greedily.")
     ] = 64,
-    tracker: Annotated[
-        str, typer.Option(help="tensorboard, trackio or wandb, beside log.jsonl.")
-    ] = "",
+    tracker: run_flags.Tracker = "",
     per_device: run_flags.PerDevice = 0,
     save_every: run_flags.SaveEvery = 500,
     keep: run_flags.Keep = 2,
@@ -117,6 +115,7 @@ def pretrain(
         typer.Option(help="Minutes after which a process that waits for others gives up."),
     ] = 30.0,
     compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile each block.")] = False,
+    tracker: run_flags.Tracker = "",
     per_device: run_flags.PerDevice = 0,
     save_every: run_flags.SaveEvery = 1000,
     keep: run_flags.Keep = 2,
@@ -141,6 +140,7 @@ def pretrain(
             skip=skip,
             timeout=timeout,
             compile_blocks=compile_blocks,
+            tracker=tracker,
             per_device=per_device,
             save_every=save_every,
             keep=keep,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -17,17 +16,16 @@ from regiontok.pretrain.label_sets import check_label_sets
 from regiontok.pretrain.ranks import Ranks, default_workers
 from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.sources import found_by_first, shard_source
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.batch import collate, joined_ids
 from regiontok.shards.loading import load_parts
-from regiontok.shards.sources import FoundShards, ShardSource, find_shards
 from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import Kind, LabelSpace, View, ViewSettings
 from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.need import need
-from regiontok.system.storage import Location, location
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -161,25 +159,6 @@ class CollateViews:
         )
 
 
-def source_folder(text: str, cache: Path) -> Location:
-    """The folder of a source's shards; generated ones are written below `cache` if need be."""
-    return Scenes.of(text).shards(cache) if is_scenes(text) else location(text)
-
-
-def shard_source(
-    shards: str, sidecars: str, cache: Path, *, weight: float = 1.0, kind: Kind | None = None
-) -> ShardSource:
-    """A recipe's source, whose tars and side-cars may lie in two folders.
-
-    Raises:
-        ValueError: If generated scenes are given side-cars of another folder.
-    """
-    if sidecars and is_scenes(shards):
-        raise ValueError(f"{shards} brings its own side-cars; sidecars={sidecars!r} has no place")
-    folder = location(sidecars) if sidecars else None
-    return ShardSource(source_folder(shards, cache), folder, weight=weight, kind=kind)
-
-
 def stage_views(
     table: Pretrain,
     stage: PretrainStage,
@@ -234,24 +213,10 @@ def stage_views(
         patch=patch,
         masks=table.masks,
     )
-    found = _found_by_first(sources, ranks, skip=skip)
+    found = found_by_first(sources, ranks, skip=skip)
     views = ShardViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)
     check_label_sets(table, views.shards)
     return views
-
-
-def _found_by_first(
-    sources: Sequence[ShardSource], ranks: Ranks, *, skip: bool
-) -> list[FoundShards]:
-    """The shards of each source, as the first process finds them."""
-
-    def look() -> str:
-        return json.dumps([find_shards(source, skip=skip).to_json() for source in sources])
-
-    texts = json.loads(ranks.from_first(look))
-    return [
-        FoundShards.from_json(source, text) for source, text in zip(sources, texts, strict=True)
-    ]
 
 
 def _only_kind(table: Pretrain) -> Kind | None:

@@ -10,8 +10,9 @@ together) with m labels each; s = n_negatives of this device, taken in chunks of
     stays        12 K d / W + 4 K / W            rows in float32, two moments, steps of each row
     gradients    4 d rows                        of the s negatives, and of positives that are none
     kept         4 n s, up to a fixed number     logits that the backward pass finds again
-    regions      4 N d, twice backward           gathered, and their gradient; once more where the
-                                                 heads' regions do not lie one head after the other
+    positives    4 d for n m / W rows            the rows that meet them, in float32
+    regions      4 N d, twice backward           gathered (in bfloat16 before), and their gradient;
+                                                 once more where heads are several
     one head     4 n c, 4 c d                    a chunk of logits, and its centres, gathered
                  2 n d, 2 c d, 2 n c, 2 n d      in bfloat16: regions, centres, terms, their product
     drawing      40 K / W                        hashes of the classes, before all this
@@ -30,7 +31,7 @@ from regiontok.rice.row_adam import ROWS
 FLOAT, HALF, INTEGER = 4, 2, 8  # bytes of float32, bfloat16 and int64
 HASHES = 5  # int64 numbers a class while negatives are drawn
 ADAM = 5  # copies of some rows while they are stepped
-PULLED = 6  # copies of the positives' rows while their gradient is made
+PULLED = 5  # copies of the positives' rows while their gradient is made
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def centre_memory(
     gathered = FLOAT * width * sum(load.regions for load in loads)
     copies = 2 if len(loads) > 1 else 1
     tables = INTEGER * sum(2 * load.regions * load.slots for load in loads)
-    moments: list[float] = [copies * gathered]  # forward, before the first chunk
+    sent = gathered * HALF / FLOAT if in_bfloat16 and devices > 1 else 0
+    moments: list[float] = [gathered + max(sent, (copies - 1) * gathered)]  # before all chunks
     for index, part in enumerate(parts):
         before, behind = parts[: index + 1], parts[index + 1 :]
         moments.append(gathered + sum(each.kept for each in before) + part.forward)
@@ -111,7 +113,8 @@ def centre_memory(
         kept = sum(each.kept for each in behind)
         moments.append(2 * gathered + values + kept + part.backward)
     moments.append((1 + copies) * gathered + gradients)  # all heads are done
-    moments = [moment + tables for moment in moments]
+    exact = sum(FLOAT * width * part.positives for part in parts)
+    moments = [moment + tables + exact for moment in moments]
     moments.append(HASHES * INTEGER * max(part.classes for part in parts))
     stepped = min(ROWS, max(part.rows for part in parts))
     moments.append(gradients + ADAM * FLOAT * width * stepped)
@@ -140,5 +143,5 @@ class _Parts:
         products = half * n * chunk + half * n * width
         again = logits if kept * chunk < negatives else 0
         chunks = inputs + products + max(self.kept, again + made - products)
-        positives = n * load.slots / devices
-        self.backward = max(chunks, half * n * width + PULLED * FLOAT * width * positives)
+        self.positives = n * load.slots / devices
+        self.backward = max(chunks, half * n * width + PULLED * FLOAT * width * self.positives)

@@ -15,7 +15,7 @@ from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 # Fields of a stage under way that may change: how long it is, and its learning rate.
 PLAN = ("steps", "samples", "learning_rate", "warmup", "schedule", "power", "final")
 # Other settings that may change at any step.
-FREE = ("pretrain.evaluate.", "pretrain.optimizer.centre_rate")
+FREE = ("pretrain.evaluate.", "pretrain.spikes.", "pretrain.optimizer.centre_rate")
 
 
 def resumable_changes(
@@ -23,9 +23,9 @@ def resumable_changes(
 ) -> list[Difference]:
     """Those of the changes with which a run can go on.
 
-    They are: the evaluation; the learning rates; steps, samples and schedule of stages that are not
-    done, if no fewer than were taken; all of the stages to come; and a head that is added or left
-    out.
+    They are: the evaluation; what becomes of spikes; the learning rates; steps, samples and
+    schedule of stages that are not done, if no fewer than were taken; all of the stages to come;
+    and a head that is added or left out.
 
     Args:
         changes: what differs between the two recipes.

@@ -11,6 +11,7 @@ import torch
 
 from regiontok.pretrain.batches import ANY_CLASS, Batch, CollateViews
 from regiontok.pretrain.ranks import Ranks
+from regiontok.pretrain.sources import found_by_first
 from regiontok.rice.visible import Visible
 from regiontok.shards.sources import ShardSource
 from regiontok.shards.stream import ShardViews
@@ -107,7 +108,8 @@ class HeldOutImages:
             empty="ignore",
             masks=self.masks,
         )
-        views = ShardViews([self.source], settings, LabelSpace(ANY_CLASS))
+        found = found_by_first([self.source], ranks, skip=False)
+        views = ShardViews([self.source], settings, LabelSpace(ANY_CLASS), found=found)
         count = min(self.most, views.order.samples)
         each = -(-count // ranks.world)
         first = ranks.rank * each

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from regiontok.pretrain.batches import rank_batches, shard_source, stage_views
+from regiontok.pretrain.batches import rank_batches, stage_views
 from regiontok.pretrain.build import Learner, build_transformer, computes_in_bfloat16
 from regiontok.pretrain.checkpoint import Checkpoints
 from regiontok.pretrain.evaluate import evaluate_encoder
@@ -29,9 +29,12 @@ from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.plan import image_operations
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.sources import shard_source
+from regiontok.pretrain.spikes import Spikes
 from regiontok.pretrain.step import StepTaker
 from regiontok.rice import export
 from regiontok.runs.folder import recent_loss
+from regiontok.runs.trackers import Tracker
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.stream import ShardViews
 
@@ -49,6 +52,7 @@ class Loop:
         checkpoints: writes the checkpoints.
         timeline: the stages.
         cache: folder of generated sources.
+        tracker: shows the log elsewhere, in the first process.
         tell: called with every entry of the log, in the first process.
         flag: set when the run shall end behind its current step.
     """
@@ -61,6 +65,7 @@ class Loop:
     checkpoints: Checkpoints
     timeline: Timeline
     cache: Path
+    tracker: Tracker
     tell: Callable[[dict[str, Any]], None]
     flag: threading.Event
 
@@ -131,12 +136,9 @@ class Loop:
         )
         began = time.perf_counter()
         for step, batch in zip(steps, batches, strict=True):
-            entry = {
-                "kind": "step",
-                "step": step + 1,
-                "stage": stage.name,
-                **self._step_taker.take(step, batch),
-            }
+            numbers = self._step_taker.take(step, batch)
+            kind = "note" if "left_out" in numbers else "step"
+            entry = {"kind": kind, "step": step + 1, "stage": stage.name, **numbers}
             entry |= self._speed(stage, time.perf_counter() - began)
             if batch.skipped:
                 entry["skipped"] = list(batch.skipped)
@@ -195,6 +197,7 @@ class Loop:
             learner=self.learner,
             checkpoints=self.checkpoints,
             timeline=self.timeline,
+            spikes=Spikes(self.table.spikes, self.folder.entries()),
         )
 
     @cached_property
@@ -248,6 +251,7 @@ class Loop:
         """Log an entry, in the first process."""
         if self.ranks.is_first:
             self.folder.record(entry)
+            self.tracker.record(entry)
             self.tell(entry)
 
 

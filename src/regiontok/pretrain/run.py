@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from regiontok.pretrain.batches import source_folder
 from regiontok.pretrain.build import build_learner, class_heads, region_layer, vit_config
 from regiontok.pretrain.checkpoint import CLASSES_OF, Checkpoints
 from regiontok.pretrain.folder import PretrainFolder
@@ -19,8 +18,10 @@ from regiontok.pretrain.loop import Loop
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.ranks import Ranks, join_ranks
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.sources import source_folder
 from regiontok.pretrain.start_centres import start_centres
 from regiontok.runs.provenance import provenance
+from regiontok.runs.trackers import check_tracker, open_tracker
 from regiontok.settings.pretrain_recipe import Pretrain
 from regiontok.settings.recipe import Recipe
 from regiontok.system.interrupt import interruptible
@@ -68,6 +69,7 @@ def pretrain(
         )
     options = options or PretrainOptions()
     options.check_device()
+    check_tracker(options.tracker)
     joined = join_ranks(options.device, timeout=options.timeout)
     with joined as ranks, folder_lease(Path(out), rank=ranks.rank):
         return _pretrain_in(
@@ -118,6 +120,12 @@ def _pretrain_in(
             folder.record(note)
             tell(note)
     ranks.wait()
+    tracker = open_tracker(
+        options.tracker if ranks.is_first else "",
+        folder.path,
+        start=start,
+        config=table.model_dump(),
+    )
     # a terminal and torchrun both signal every rank, so several of them mean no more than one
     with interruptible(insist=ranks.world == 1) as flag:
         loop = Loop(
@@ -129,10 +137,14 @@ def _pretrain_in(
             checkpoints=checkpoints,
             timeline=Timeline(table.stage),
             cache=cache,
+            tracker=tracker,
             tell=tell,
             flag=flag,
         )
-        return loop.run(start)
+        try:
+            return loop.run(start)
+        finally:
+            tracker.close()
 
 
 def _shapes(table: Pretrain) -> dict[str, Any]:

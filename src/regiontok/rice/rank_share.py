@@ -176,8 +176,7 @@ class RankShare:
             if kept_terms:
                 terms, filtered = kept_terms.pop(0), None
             else:
-                if logits is None:
-                    logits = self.centres.new_empty(len(cast) * size)
+                logits = self.centres.new_empty(len(cast) * size) if logits is None else logits
                 terms, filtered = self.terms(cast, centres, inverse, begin, logits)
             yield Chunk(slice(begin, end), centres, inverse, terms, filtered)
 
@@ -298,6 +297,4 @@ def chunk_classes(regions: int, negatives: int, device: str) -> int:
 def kept_chunks(regions: int, chunk: int, negatives: int, device: str) -> int:
     """How many chunks of so many classes a head keeps for the backward pass, the last one too."""
     room = _KEPT_LOGITS.get(device, _KEPT_LOGITS_ELSEWHERE)
-    if regions * negatives <= room:
-        return -(-negatives // chunk)
-    return room // max(regions * chunk, 1)
+    return -(-negatives // chunk) if regions * negatives <= room else room // (regions * chunk)

@@ -162,6 +162,23 @@ class PretrainOptimizer(Settings):
     centre_rate: float = 1.0
 
 
+class PretrainSpikes(Settings):
+    """What becomes of a step whose loss leaps, or is not finite.
+
+    Attributes:
+        policy: "stop" ends the run; "skip" leaves the step out, says so in the log, and goes on.
+        factor: a loss above so many times the median of the last ones is a leap; 0 takes only what
+            is not finite for one.
+        window: steps of that median; before so many were taken only what is not finite is a leap.
+        most: steps in a row that may be left out; one more stops the run.
+    """
+
+    policy: Literal["stop", "skip"] = "stop"
+    factor: Annotated[float, Field(ge=0)] = 0.0
+    window: Positive = 100
+    most: Positive = 10
+
+
 class PretrainStage(Settings):
     """One resolution (row R8).
 
@@ -237,6 +254,7 @@ class Pretrain(Settings):
         text: class centres of text; false has none.
         loss: losses and negatives.
         optimizer: the optimisers.
+        spikes: what becomes of a step whose loss leaps.
         stage: the resolutions, in order.
         evaluate: what is measured during training.
         regions: N, regions of an image (row R3).
@@ -254,6 +272,7 @@ class Pretrain(Settings):
     text: TextHead | None = None
     loss: PretrainLoss = PretrainLoss()
     optimizer: PretrainOptimizer = PretrainOptimizer()
+    spikes: PretrainSpikes = PretrainSpikes()
     stage: Annotated[list[PretrainStage], Field(min_length=1)]
     evaluate: PretrainEvaluation = PretrainEvaluation()
     regions: Positive = 10

@@ -1,0 +1,46 @@
+"""A recipe's sources as folders of shards, and the shards that the first process finds in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from regiontok.pretrain.ranks import Ranks
+from regiontok.pretrain.scenes import Scenes, is_scenes
+from regiontok.shards.sources import FoundShards, ShardSource, find_shards
+from regiontok.shards.views import Kind
+from regiontok.system.storage import Location, location
+
+
+def source_folder(text: str, cache: Path) -> Location:
+    """The folder of a source's shards; generated ones are written below `cache` if need be."""
+    return Scenes.of(text).shards(cache) if is_scenes(text) else location(text)
+
+
+def shard_source(
+    shards: str, sidecars: str, cache: Path, *, weight: float = 1.0, kind: Kind | None = None
+) -> ShardSource:
+    """A recipe's source, whose tars and side-cars may lie in two folders.
+
+    Raises:
+        ValueError: If generated scenes are given side-cars of another folder.
+    """
+    if sidecars and is_scenes(shards):
+        raise ValueError(f"{shards} brings its own side-cars; sidecars={sidecars!r} has no place")
+    folder = location(sidecars) if sidecars else None
+    return ShardSource(source_folder(shards, cache), folder, weight=weight, kind=kind)
+
+
+def found_by_first(
+    sources: Sequence[ShardSource], ranks: Ranks, *, skip: bool
+) -> list[FoundShards]:
+    """The shards of each source, as the first process finds them."""
+
+    def look() -> str:
+        return json.dumps([find_shards(source, skip=skip).to_json() for source in sources])
+
+    texts = json.loads(ranks.from_first(look))
+    return [
+        FoundShards.from_json(source, text) for source, text in zip(sources, texts, strict=True)
+    ]
