@@ -16,6 +16,7 @@ from regiontok.cli.answer import answer
 from regiontok.cli.chat import chat
 from regiontok.cli.check import check
 from regiontok.cli.compare import compare
+from regiontok.cli.curate import curate_app
 from regiontok.cli.diagnose import diagnose_app
 from regiontok.cli.export import export
 from regiontok.cli.focus import focus
@@ -44,6 +45,7 @@ TRAIN = (
 for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
     app.command()(with_json(command))
 app.add_typer(masks_app, name="masks")
+app.add_typer(curate_app, name="curate")
 app.add_typer(diagnose_app, name="diagnose")
 app.add_typer(migrate_app, name="migrate")
 
