@@ -8,7 +8,7 @@ from html import escape
 from regiontok.evaluation.scoring import Value
 from regiontok.jobs.report.table import Cell, ReportRow, ReportTable
 from regiontok.jobs.report.template import PAGE
-from regiontok.jobs.report.texts import number
+from regiontok.jobs.report.texts import COST_HEADS, cost_cells, number
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 340, 62, 44, 16
 _TICKS = 5
@@ -35,6 +35,8 @@ def page(table: ReportTable) -> str:
         _table(table),
         "<h2>What tokens buy</h2>",
         *_frontiers(table),
+        "<h2>Visual tokens of a picture, and seconds</h2>",
+        _costs(table),
         "<h2>Settings</h2>",
         "<ul>",
         *(
@@ -65,6 +67,27 @@ def _table(table: ReportTable) -> str:
     return (
         f'<div class="scroll"><table id="scores"><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _costs(table: ReportTable) -> str:
+    """Visual tokens with their distribution, and seconds, run by run and benchmark by benchmark."""
+    heads = "".join(
+        f"<th{' class=words' if index < 2 else ''}>{escape(name)}</th>"
+        for index, name in enumerate(COST_HEADS)
+    )
+    rows = "\n".join(
+        "<tr>"
+        + "".join(
+            f"<td{' class=words' if index < 2 else ''}>{escape(cell)}</td>"
+            for index, cell in enumerate(cost_cells(row))
+        )
+        + "</tr>"
+        for row in table.costs
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+        "</div>"
     )
 
 
