@@ -167,7 +167,7 @@ def _frontier(name: str, scores: list[tuple[ReportRow, float, Value]]) -> str:
         if value.value > best:
             best = value.value
             corners.append(f"{x(tokens):.1f},{y(value.value):.1f}")
-    marks.append(f'<polyline class="frontier" points="{" ".join(corners)}"/>')
+    marks.append(f'<polyline class="frontier" fill="none" points="{" ".join(corners)}"/>')
     for row, tokens, value in scores:
         said = f"{row.name}: {number(value.value)} with {number(tokens, 1)} tokens"
         if math.isfinite(value.low):
@@ -188,7 +188,7 @@ def _frontier(name: str, scores: list[tuple[ReportRow, float, Value]]) -> str:
 
 
 def _axis(values: list[float]) -> tuple[float, float]:
-    """Ends of an axis, with a margin of a tenth on either side."""
+    """Ends of an axis, with a margin of a tenth on either side; nothing counts below 0."""
     low, high = min(values), max(values)
     margin = (high - low) / 10 or abs(high) / 10 or 1.0
-    return low - margin, high + margin
+    return (low - margin if low < 0 else max(0.0, low - margin)), high + margin
