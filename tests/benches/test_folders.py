@@ -46,14 +46,17 @@ def test_right_replies_have_the_highest_score_and_wrong_ones_none(name, tmp_path
         ):
             grades = {question.id: [grade] for question in questions} if bench.judged else None
             scores, score = scores_of(bench, questions, replies, reading, grades=grades)
+            if name == "ocrbench_v2":  # its tables have no score here, and so it has no total
+                assert math.isnan(scores["ocrbench_v2"])
+                continue
             value, counted = scores[bench.headline], {"ocrbench": 2.0}.get(name)
             if name == "pope" and not share:
                 assert (value == 0) is (reading == "robust")  # "zzz" is officially yes
                 continue
             assert value == pytest.approx(share * (counted or bench.highest))
             interval = score.values[bench.headline]
-            assert not interval.low > value  # nor where there is none
-            assert not interval.high < value
+            assert not (interval.low > value)
+            assert not (interval.high < value)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,7 +69,8 @@ def test_prompts_and_records(name, tmp_path):
             assert asked.strip() == asked
             assert asked == bench.prompt(again, prompt)
         if not bench.judged:
-            assert bench.mark(again, "B", "robust") == bench.mark(question, "B", "robust")
+            marks = [repr(bench.mark(one, "B", "robust")) for one in (again, question)]
+            assert marks[0] == marks[1]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -300,6 +300,30 @@ def _realworldqa(folder: Path) -> None:
     write_parquet(folder / "test.parquet", rows)
 
 
+def _ocrbench_v2(folder: Path) -> None:
+    rows = [
+        ("text recognition en", ["Stop sign"], "case sensitive"),
+        ("text counting en", ["12"], "regression"),
+        ("key information extraction en", ["{'total': ['3', '3 EUR']}"], ""),
+        ("table parsing en", ["<table></table>"], ""),
+        ("cognition VQA cn", ["北京"], ""),
+    ]
+    names = [f"{number}.png" for number in range(len(rows))]
+    pictures(folder, *names)
+    content = [
+        {
+            "id": number,
+            "image_path": names[number],
+            "question": "What does it say?",
+            "answers": answers,
+            "type": kind,
+            "eval": way,
+        }
+        for number, (kind, answers, way) in enumerate(rows)
+    ]
+    write_json(folder / "OCRBench_v2.json", content)
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "pope": _pope,
     "mmstar": _mmstar,
@@ -309,6 +333,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "mmvp": _mmvp,
     "ai2d": _ai2d,
     "ocrbench": _ocrbench,
+    "ocrbench_v2": _ocrbench_v2,
     "aro": _aro,
     "conme": _conme,
     "sugarcrepe": _sugarcrepe,

@@ -127,12 +127,11 @@ class FocusOptions:
                     f"focus has no setting {name!r}{nearest(name, known)}; known: "
                     f"{', '.join(known)}"
                 )
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in settings.items()
-            }
-        )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+        }
+        return cls(**values)
 
     @classmethod
     def parsed(cls, changes: Iterable[str]) -> FocusOptions:

@@ -103,8 +103,9 @@ def score_replies(
     counts = {"questions": len(questions), "empty": sum(not reply.strip() for reply in replies)}
     if bench.judged:
         counts["unjudged"] = int(np.isnan(sample["right"]).sum())
-    elif "unread" in sample.marks:
-        counts["unread"] = int(np.nansum(sample["unread"]))
+    for name in ("unread", "unscored"):
+        if name in sample.marks:
+            counts[name] = int(np.nansum(sample[name]))
     ids = tuple(question.id for question in questions)
     return Score(bench.headline, values, counts, constants, sample.marks, ids)
 

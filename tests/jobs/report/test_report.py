@@ -159,6 +159,7 @@ def test_texts(scored):
     assert lines[0] == "## diagnostic-study, Table 1 beside ours"
     ours = next(line for line in lines if line.startswith("| table1_clip_cluster_rms"))
     assert "| 260.0 | 257 / 260 / 263 | 0.500 | 100.00 [100.00, 100.00] (+14.20), blind" in ours
+    assert "| bad | pope | 6 | 581.0 | 576 | 578 | 581 | 584 | 586 | 0.500 |" in lines
     rows = list(csv.DictReader(io.StringIO(comma_separated(table))))
     own = next(r for r in rows if r["whose"] == "ours" and r["score"] == "cvbench")
     assert (own["value"], own["published"]) == ("100.000000", "57.660000")

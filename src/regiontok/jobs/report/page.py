@@ -8,7 +8,7 @@ from html import escape
 from regiontok.evaluation.scoring import Value
 from regiontok.jobs.report.table import Cell, ReportRow, ReportTable
 from regiontok.jobs.report.template import PAGE
-from regiontok.jobs.report.texts import number
+from regiontok.jobs.report.texts import COST_HEADS, cost_cells, number
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 340, 62, 44, 16
 _TICKS = 5
@@ -35,6 +35,8 @@ def page(table: ReportTable) -> str:
         _table(table),
         "<h2>What tokens buy</h2>",
         *_frontiers(table),
+        "<h2>Visual tokens of a picture, and seconds</h2>",
+        _costs(table),
         "<h2>Settings</h2>",
         "<ul>",
         *(
@@ -65,6 +67,27 @@ def _table(table: ReportTable) -> str:
     return (
         f'<div class="scroll"><table id="scores"><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _costs(table: ReportTable) -> str:
+    """Visual tokens with their distribution, and seconds, run by run and benchmark by benchmark."""
+    heads = "".join(
+        f"<th{' class=words' if index < 2 else ''}>{escape(name)}</th>"
+        for index, name in enumerate(COST_HEADS)
+    )
+    rows = "\n".join(
+        "<tr>"
+        + "".join(
+            f"<td{' class=words' if index < 2 else ''}>{escape(cell)}</td>"
+            for index, cell in enumerate(cost_cells(row))
+        )
+        + "</tr>"
+        for row in table.costs
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+        "</div>"
     )
 
 
@@ -144,7 +167,7 @@ def _frontier(name: str, scores: list[tuple[ReportRow, float, Value]]) -> str:
         if value.value > best:
             best = value.value
             corners.append(f"{x(tokens):.1f},{y(value.value):.1f}")
-    marks.append(f'<polyline class="frontier" points="{" ".join(corners)}"/>')
+    marks.append(f'<polyline class="frontier" fill="none" points="{" ".join(corners)}"/>')
     for row, tokens, value in scores:
         said = f"{row.name}: {number(value.value)} with {number(tokens, 1)} tokens"
         if math.isfinite(value.low):
@@ -165,7 +188,7 @@ def _frontier(name: str, scores: list[tuple[ReportRow, float, Value]]) -> str:
 
 
 def _axis(values: list[float]) -> tuple[float, float]:
-    """Ends of an axis, with a margin of a tenth on either side."""
+    """Ends of an axis, with a margin of a tenth on either side; nothing counts below 0."""
     low, high = min(values), max(values)
     margin = (high - low) / 10 or abs(high) / 10 or 1.0
-    return low - margin, high + margin
+    return (low - margin if low < 0 else max(0.0, low - margin)), high + margin

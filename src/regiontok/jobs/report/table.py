@@ -10,7 +10,7 @@ from typing import Any
 from regiontok.evaluation.averages import rice_averages
 from regiontok.evaluation.scoring import Value
 from regiontok.jobs.report.published import PublishedRow, published_rows
-from regiontok.jobs.report.runs import ScoredRun, blind_baseline, check_comparable
+from regiontok.jobs.report.runs import Cost, ScoredRun, blind_baseline, check_comparable
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,28 @@ class ReportRow:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class CostRow:
+    """What the answers of a run to one benchmark took (row D17).
+
+    Attributes:
+        name: what the run is called.
+        bench: the benchmark.
+        questions: how many were answered.
+        cost: visual tokens and seconds.
+    """
+
+    name: str
+    bench: str
+    questions: int
+    cost: Cost
+
+    def report(self) -> dict[str, Any]:
+        """The row as JSON has it."""
+        own = {"name": self.name, "bench": self.bench, "questions": self.questions}
+        return own | self.cost.report()
+
+
 @dataclass(frozen=True, eq=False)
 class ReportTable:
     """All rows of a report.
@@ -67,12 +89,14 @@ class ReportTable:
         columns: the names of its scores, in order.
         rows: printed rows and ours, each of ours behind the printed row that it is held against.
         constants: for each column that is a headline, the best score of those who never look.
+        costs: what each run took, benchmark by benchmark.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[ReportRow, ...]
     constants: dict[str, float] = field(default_factory=dict)
+    costs: tuple[CostRow, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """The table as JSON has it."""
@@ -80,6 +104,7 @@ class ReportTable:
             "title": self.title,
             "columns": list(self.columns),
             "constants": self.constants,
+            "costs": [row.report() for row in self.costs],
             "rows": [
                 {
                     "name": row.name,
@@ -137,7 +162,11 @@ def report_table(
         if name not in placed:
             rows.append(_own_row(name, own, columns, runs, None))
     title = f"{printed[0].source} beside ours" if printed else "Scores"
-    return ReportTable(title, columns, tuple(rows), _constants(runs, columns))
+    costs = tuple(
+        CostRow(one.run.name, str(one.run.head["bench"]), len(one.run.replied), one.cost)
+        for one in runs
+    )
+    return ReportTable(title, columns, tuple(rows), _constants(runs, columns), costs)
 
 
 def _columns(

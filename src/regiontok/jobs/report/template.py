@@ -34,7 +34,8 @@ table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabu
 th, td { padding: 5px 12px; text-align: right; white-space: nowrap; vertical-align: top;
   border-bottom: 1px solid var(--rule); }
 th { vertical-align: bottom; color: var(--soft); border-bottom-color: var(--soft); }
-.words { text-align: left; position: sticky; left: 0; background: var(--paper);
+.words { text-align: left; }
+.words:first-child { position: sticky; left: 0; background: var(--paper);
   white-space: normal; min-width: 170px; max-width: 300px; overflow-wrap: anywhere; }
 tr.ours td { font-weight: 600; }
 tr.ours small { font-weight: 400; }

@@ -7,7 +7,9 @@ import io
 import math
 import re
 
-from regiontok.jobs.report.table import Cell, ReportRow, ReportTable
+from regiontok.jobs.report.table import Cell, CostRow, ReportRow, ReportTable
+
+TOKEN_QUANTILES = ("least", "quarter", "median", "three quarters", "most")
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -17,6 +19,22 @@ def number(value: float, digits: int = 2) -> str:
     ('61.23', '1499.8', '')
     """
     return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+COST_HEADS = ("run", "benchmark", "questions", "tokens", *TOKEN_QUANTILES, "s a question")
+
+
+def cost_cells(row: CostRow) -> list[str]:
+    """A run's visual tokens and seconds on one benchmark, as tables print them."""
+    quantiles = row.cost.quantiles or (math.nan,) * len(TOKEN_QUANTILES)
+    return [
+        row.name,
+        row.bench,
+        str(row.questions),
+        number(row.cost.tokens, 1),
+        *(number(value, 0) for value in quantiles),
+        number(row.cost.seconds, 3),
+    ]
 
 
 def cell_text(cell: Cell | None) -> str:
@@ -75,6 +93,9 @@ def markdown(table: ReportTable) -> str:
     lines += [_bar([cell.replace("|", "\\|") for cell in cells]) for cells in _lines(table)]
     lines += ["", _LEGEND, ""]
     lines += [f"- {row.name}: {row.note}" for row in table.rows if row.kind == "ours"]
+    lines += ["", "## Visual tokens of a picture, and seconds", "", _bar(list(COST_HEADS))]
+    lines += [_bar([":--", ":--", *["--:"] * (len(COST_HEADS) - 2)])]
+    lines += [_bar([cell.replace("|", "\\|") for cell in cost_cells(row)]) for row in table.costs]
     return "\n".join(lines).rstrip() + "\n"
 
 
