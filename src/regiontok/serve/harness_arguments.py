@@ -67,12 +67,11 @@ class HarnessArguments:
                 )
         if not arguments.get("pretrained"):
             raise ModelArgumentsError("model_args needs pretrained=FOLDER_OR_HUB_NAME")
-        return cls(
-            **{
-                name: _number(name, value) if isinstance(known[name], int) else str(value)
-                for name, value in arguments.items()
-            }
-        )
+        values: dict[str, Any] = {
+            name: _number(name, value) if isinstance(known[name], int) else str(value)
+            for name, value in arguments.items()
+        }
+        return cls(**values)
 
 
 def _number(name: str, value: Any) -> int:
