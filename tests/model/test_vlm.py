@@ -22,7 +22,7 @@ from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
-from samples.models import other_vlm, padded, tiny_sizes
+from samples.models import mini_vlm, other_vlm, padded, tiny_sizes
 from samples.pictures import colour_blocks
 
 hub = pytest.importorskip("transformers")
@@ -575,3 +575,13 @@ def test_ready_tokens_take_the_place_of_pictures():
     assert torch.equal(model(ids, None, tokens).logits, model(ids, None, PICTURES[:1]).logits)
     grids = model.regionizer.see(PICTURES[:1])
     assert torch.equal(model(ids, None, grids).logits, model(ids, None, PICTURES[:1]).logits)
+
+
+def test_what_a_saved_generation_config_suppresses_stays_suppressed():
+    model = mini_vlm(TokenizerSettings(encoder="filters(size=56)", regions="windows(2)"))
+    ids, allowed = torch.tensor([[1, 7, 8]]), 9
+    model.generation_config.suppress_tokens = [
+        number for number in range(model.config.language_config.vocab_size) if number != allowed
+    ]
+    answer = model.generate(ids, torch.ones_like(ids), max_new_tokens=2, do_sample=False)
+    assert answer[0, 3:].tolist() == [allowed, allowed]

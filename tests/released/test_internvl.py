@@ -330,3 +330,14 @@ def test_tiles_of_another_rule_or_shape_are_refused():
     inputs["pixel_values"] = inputs["pixel_values"][..., :16]
     with pytest.raises(ValueError, match="takes square tiles, the processor makes 32 x 16 pixels"):
         mine.family.encode(inputs, SIZES[:1], "tile")
+
+
+def test_the_models_own_tokens_lie_where_the_family_says():
+    """Each token is what the projector gave for its patch of its view."""
+    images, _ = family_view(vlm(), "stitched")
+    tiled = [image for image in images if image.token_places is not None]
+    assert tiled
+    for image in tiled:
+        outputs = [view.projector_outputs[0].flatten(0, 1) for view in image.views]
+        rows = [outputs[view][patch] for view, patch in image.token_places.tolist()]
+        assert torch.equal(torch.stack(rows), image.model_tokens[0])

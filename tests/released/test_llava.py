@@ -525,3 +525,21 @@ def test_one_run_of_placeholders_is_expanded() -> None:
         with_placeholders("<r>xx<r>xx", "x", 2)
     with pytest.raises(ValueError, match="expected one run"):
         with_placeholders("none", "x", 2)
+
+
+@pytest.mark.parametrize("kind", ["llava_next", "llava_onevision"])
+def test_the_models_own_tokens_lie_where_the_family_says(kind: str) -> None:
+    """Each token is what the projector gave for its patch of its view; a newline has no place."""
+    vlm = from_vlm(*released(kind))
+    prompts = vlm.prepare([[photo] for photo in PHOTOS], ["<image>"] * len(PHOTOS))
+    inputs = vlm.processor.image_processor(PHOTOS, return_tensors="pt")
+    sizes = [photo.size[::-1] for photo in PHOTOS]
+    for image in vlm.family.encode(inputs, sizes, "stitched"):
+        outputs = [view.projector_outputs[0].flatten(0, 1) for view in image.views]
+        for token, (view, patch) in zip(
+            image.model_tokens[0], image.token_places.tolist(), strict=True
+        ):
+            if patch >= 0:
+                torch.testing.assert_close(token, outputs[view][patch], atol=1e-5, rtol=1e-4)
+    newlines = [int((image.places[:, 1] < 0).sum()) for image in prompts.tokens]
+    assert newlines == [image.grids[1][0] for image in prompts.tokens]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import struct
 
+from regiontok.system.errors import RegiontokError
+
 LONGEST_ZEROS = 512  # what a disk loses at least
 LONGEST_AT_END = 64
 
 
-class DamagedAvif(ValueError):
+class DamagedAvif(RegiontokError, ValueError):
     """An AVIF whose compressed data are not whole; the message says where."""
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from regiontok.system.errors import RegiontokError
+
 # Zeros that no picture gives where they stand for coefficients: 1,024 bits are five blocks whose 63
 # coefficients are all the same. What a disk loses is 512 bytes at least.
 LONGEST_ZEROS = 128
@@ -21,7 +23,7 @@ _ALONE = frozenset((0x01, _START, *range(0xD0, 0xD8)))  # markers without a leng
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
-class DamagedJpeg(ValueError):
+class DamagedJpeg(RegiontokError, ValueError):
     """A JPEG whose compressed data are not whole; the message says where."""
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from regiontok.core.orientation import orientation_of_exif, orientation_of_xmp
+from regiontok.system.errors import RegiontokError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey + A, RGB + A
@@ -33,7 +34,7 @@ _NEEDED_NAME = re.compile(b"|".join(_NEEDED))
 _MOST_TEXT = 16 * 2**20  # bytes of a text that are unpacked to find how the picture stands
 
 
-class DamagedPng(ValueError):
+class DamagedPng(RegiontokError, ValueError):
     """A PNG whose pixels are not what was written; the message says which chunk is wrong."""
 
 

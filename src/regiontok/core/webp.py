@@ -11,13 +11,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from regiontok.system.errors import RegiontokError
+
 # Zeros at the end that are tried: whole files have a handful, or an area that is flat.
 FEWEST_ZEROS = 48
 _LEFT_OUT = 24  # bytes; encoders pad with two, and decoders read eight ahead
 _CODED = (b"VP8 ", b"VP8L")
 
 
-class DamagedWebp(ValueError):
+class DamagedWebp(RegiontokError, ValueError):
     """A WebP whose compressed data are not whole; the message says what is wrong."""
 
 

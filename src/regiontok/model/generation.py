@@ -147,8 +147,21 @@ def mask_of_padding(ids: Int[Tensor, "b l"], special: SpecialIds) -> Tensor | No
     return (~padding).long()
 
 
-def suppressing(token_id: int, device: torch.device, options: dict[str, Any]) -> dict[str, Any]:
-    """Options of `generate` by which a token is never generated."""
-    suppress = SuppressTokensLogitsProcessor([token_id], device=str(device))
+def suppressing(
+    token_id: int, device: torch.device, options: dict[str, Any], saved: Any
+) -> dict[str, Any]:
+    """Options of `generate` by which a token is never generated, nor those suppressed already.
+
+    Args:
+        token_id: the token.
+        device: where the model runs.
+        options: options of `generate`, of which a processor of ours takes the place of
+            transformers' own.
+        saved: the generation config of the model, which counts where the options have none.
+    """
+    config = options.get("generation_config") or saved
+    already = options.get("suppress_tokens") or config.suppress_tokens or ()
+    tokens = sorted({token_id, *map(int, already)})
+    suppress = SuppressTokensLogitsProcessor(tokens, device=str(device))
     processors = [*(options.get("logits_processor") or ()), suppress]
     return {**options, "logits_processor": LogitsProcessorList(processors)}

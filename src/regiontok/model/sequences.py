@@ -234,7 +234,9 @@ class SequenceReader(PictureReader):
         # one for both: what was loaded with this model
         self.language_model.generation_config = self.generation_config
         if 0 <= self.config.image_token_id < self.config.language_config.vocab_size:
-            kwargs = suppressing(self.config.image_token_id, self.device, kwargs)
+            kwargs = suppressing(
+                self.config.image_token_id, self.device, kwargs, self.generation_config
+            )
         if input_ids is None:
             kwargs |= {"inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
             return self.language_model.generate(**kwargs)

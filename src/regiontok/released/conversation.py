@@ -11,7 +11,7 @@ import torch
 from regiontok.conversation import BatchAnswer, Message, PictureTokens, PreparedConversation
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
-from regiontok.core.tokens import REGION, Tokens
+from regiontok.core.tokens import NEWLINE, REGION, Tokens
 from regiontok.released.family import ImageTokens
 from regiontok.released.messages import check_chat_template
 from regiontok.released.vlm import ReleasedVLM, TokenCache
@@ -100,20 +100,26 @@ class ReleasedConversationModel:
 def _picture_tokens(picture: Picture, image: ImageTokens) -> PictureTokens:
     """The tokens of one picture, with the regions they are of.
 
-    The model's own tokens are patches where its one view has as many; else they belong to no
-    region.
+    The model's own tokens are patches where its one view has as many, or the family says where they
+    lie; else they belong to no region.
     """
     regions, region, view = image.regions, image.region, image.view
+    kind = torch.full_like(region, REGION)
     if not regions and [len(image)] == [height * width for height, width in image.grids]:
         regions = (Regions.singletons(image.grids[0]),)
         region, view = torch.arange(len(image), device=region.device), torch.zeros_like(view)
+    elif image.places is not None and len(image.places) == len(image):
+        regions = tuple(Regions.singletons(grid) for grid in image.grids)
+        view, region = image.places.to(region.device).unbind(1)
+        kind[region < 0] = NEWLINE
+        view = view.clamp(min=0)
     tokens = Tokens(
         values=image.values,
         image=torch.zeros_like(region),
         view=view,
         region=region,
         patch=torch.full_like(region, -1) if image.patch is None else image.patch,
-        kind=torch.full_like(region, REGION),
+        kind=kind,
         images=1,
     )
     on_cpu = tuple(view_regions.to("cpu") for view_regions in regions)

@@ -92,11 +92,14 @@ class EncodedImage(ShownBySizes):
             them, and they need not be the patches of the views.
         token_positions: `[t 2]` float64, (y, x) of each of the model's own tokens in patches of the
             last view's grid, for families that give `position_ids`; None for all others.
+        token_places: `[t 2]` int64, (view, patch) of each of the model's own tokens, -1 for a
+            newline; None if they are the patches of the one view, or lie on no view.
     """
 
     views: tuple[View, ...]
     model_tokens: tuple[Float[Tensor, "t e"], ...]
     token_positions: Float[Tensor, "t 2"] | None = None
+    token_places: Int[Tensor, "t 2"] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,6 +118,7 @@ class ImageTokens(ShownBySizes):
         patch: `[t]` int64: raster index of the token's patch on its view's grid, -1 for a pooled
             token; None for the model's own tokens.
         masks: the pixel masks that the `source` of a region counts; None if no step reads any.
+        places: see `EncodedImage.token_places`; None for regions.
     """
 
     values: Float[Tensor, "t e"]
@@ -126,6 +130,7 @@ class ImageTokens(ShownBySizes):
     regions: tuple[Regions, ...] = ()
     patch: Int[Tensor, "t"] | None = None
     masks: PixelMasks | None = None
+    places: Int[Tensor, "t 2"] | None = None
 
     @property
     def grids(self) -> tuple[Pair, ...]:

@@ -21,7 +21,7 @@ from regiontok.core.frame import Frame, Pair
 from regiontok.released.family import Cut, EncodedImage, Family, View, recorded_calls
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
 
 class InternVL(Family):
@@ -120,7 +120,19 @@ def _encoded_image(
     if count > 1:
         thumbnail = Frame.stretch(size, (edge, edge), (cell, cell))
         views.append(View.of(thumbnail, grids[-1], projected[-1]))
-    return EncodedImage(tuple(views), (projector_outputs.flatten(0, 1),))
+    places = _own_places(tile_counts, side) if cut == "stitched" and count > 1 else None
+    return EncodedImage(tuple(views), (projector_outputs.flatten(0, 1),), token_places=places)
+
+
+def _own_places(tile_counts: Pair, side: int) -> Int[Tensor, "t 2"]:
+    """(view, patch) of the model's own tokens: tiles on the stitched view, then thumbnail."""
+    grid = torch.arange(math.prod(tile_counts) * side**2)
+    grid = grid.view(tile_counts[0] * side, tile_counts[1] * side)
+    tiles = grid.unflatten(0, (tile_counts[0], side)).unflatten(2, (tile_counts[1], side))
+    stitched = tiles.transpose(1, 2).flatten()
+    thumbnail = torch.arange(side**2)
+    view = torch.cat([torch.zeros_like(stitched), torch.ones_like(thumbnail)])
+    return torch.stack([view, torch.cat([stitched, thumbnail])], 1)
 
 
 def _stitched(cells: Float[Tensor, "n g g d"], tile_counts: Pair) -> Float[Tensor, "h w d"]:

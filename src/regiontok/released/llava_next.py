@@ -27,7 +27,7 @@ from regiontok.released.family import Cut, EncodedImage, View, split_by_prompt
 from regiontok.released.llava import Llava, padded_square
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from PIL import Image
 
 
@@ -64,16 +64,18 @@ class LlavaNext(Llava):
             1 + math.prod(self._tile_counts(size)) if tiled else 1
             for size, tiled in zip(sizes, self._are_tiled(inputs, sizes), strict=True)
         ]
-        return [
-            EncodedImage(tuple(self._views(size, rows, projected, len(tokens), cut)), (tokens,))
-            for size, rows, projected, tokens in zip(
-                sizes,
-                projector_inputs.split(counts),
-                projector_outputs.split(counts),
-                model_tokens,
-                strict=True,
-            )
-        ]
+        images = []
+        for size, rows, projected, tokens in zip(
+            sizes,
+            projector_inputs.split(counts),
+            projector_outputs.split(counts),
+            model_tokens,
+            strict=True,
+        ):
+            views = tuple(self._views(size, rows, projected, len(tokens), cut))
+            places = _own_places(views) if cut == "stitched" else None
+            images.append(EncodedImage(views, (tokens,), token_places=places))
+        return images
 
     def _are_tiled(self, inputs: Mapping[str, Any], sizes: Sequence[Pair]) -> list[bool]:
         """Which images are cut into tiles."""
@@ -228,6 +230,22 @@ class LlavaOnevision(LlavaNext):
         most = int(self.model.config.vision_aspect_ratio.removeprefix("anyres_max_"))
         ratio = math.sqrt(fine[0] * fine[1] / (most * self.patches_per_side**2))
         return (int(fine[0] // ratio), int(fine[1] // ratio)) if ratio > 1.1 else fine
+
+
+def _own_places(views: Sequence[View]) -> Int[Tensor, "t 2"]:
+    """(view, patch) of the model's own tokens: the whole view, then the rows of all tiles.
+
+    A newline, which has no place, ends each row of the tiles, and a whole view that stands alone.
+    """
+    patches = torch.arange(views[0].grid.patches)
+    pieces = [torch.stack([torch.zeros_like(patches), patches], 1)]
+    newline = torch.full((1, 2), -1)
+    if len(views) == 1:
+        return torch.cat([*pieces, newline])
+    height, width = views[1].grid.frame.grid
+    for row in torch.arange(height * width).view(height, width):
+        pieces += [torch.stack([torch.ones_like(row), row], 1), newline]
+    return torch.cat(pieces)
 
 
 def _shrink(grid: Float[Tensor, "h w d"], size: Pair) -> Float[Tensor, "i j d"]:

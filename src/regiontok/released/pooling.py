@@ -32,6 +32,7 @@ def models_own_tokens(image: EncodedImage) -> ImageTokens:
         region=no_region,
         positions=origin if image.token_positions is None else image.token_positions,
         frames=tuple(view.grid.frame for view in image.views),
+        places=image.token_places,
     )
 
 
