@@ -9,6 +9,7 @@ import copy
 import gc
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -542,6 +543,24 @@ def test_a_processor_without_one_fixed_canvas_is_refused(copied, changed):
         match="expected an image processor that rescales, and resizes to height and width or to "
         "the shortest",
     ):
+        encoder(copied).frame((50, 50))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"resample": 99},
+        {"image_processor_type": 5},
+        {"image_mean": ["a", "b", "c"]},
+        {"size": "x"},
+        {"rescale_factor": None},
+    ],
+    ids=str,
+)
+def test_a_processor_of_wrong_types_is_one_error_that_names_the_model(copied, changed):
+    path = copied / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(ValueError, match=f"{re.escape(str(copied))}.* cannot be loaded"):
         encoder(copied).frame((50, 50))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.picture import RESAMPLE
+from regiontok.system.loading import clear_model_errors
 from regiontok.system.need import need
 from regiontok.system.pretrained import quiet_transformers
 
@@ -212,20 +213,20 @@ def image_processor(folder: Path) -> Any:
     """The image processor in a checkpoint's folder, with transformers' PIL backend.
 
     Raises:
-        ValueError: If the folder has none.
+        ValueError: If the folder has none, or what it says is damaged.
     """
     auto = need("transformers", extra="hub").AutoImageProcessor
-    try:
-        with quiet_transformers():
+    with clear_model_errors(str(folder)), quiet_transformers():
+        try:
             return auto.from_pretrained(
                 str(folder), backend="pil", trust_remote_code=False, local_files_only=True
             )
-    except OSError:
-        raise ValueError(
-            f"{folder} has no preprocessor_config.json, which says how pixels are resized and "
-            "normalised: copy it there from where the weights come from, or save an image "
-            "processor into the folder"
-        ) from None
+        except OSError:
+            raise ValueError(
+                f"{folder} has no preprocessor_config.json, which says how pixels are resized and "
+                "normalised: copy it there from where the weights come from, or save an image "
+                "processor into the folder"
+            ) from None
 
 
 def _lengths(size: Any) -> dict[str, int]:

@@ -53,6 +53,7 @@ from regiontok.system.checkpoint import checkpoint_tensors, fingerprint, locate,
 from regiontok.system.choices import nearest
 from regiontok.system.devices import resolve_device
 from regiontok.system.errors import first_line
+from regiontok.system.loading import clear_model_errors
 from regiontok.system.pretrained import refuse_missing, shared_model
 
 if TYPE_CHECKING:
@@ -264,7 +265,9 @@ class Timm(TokenEncoder):
 
     @cached_property
     def _preprocess(self) -> Preprocess:
-        return Preprocess.of_timm(resolve_model_data_config(self._shell), self.model, self.framing)
+        with clear_model_errors(self.model):
+            config = resolve_model_data_config(self._shell)
+            return Preprocess.of_timm(config, self.model, self.framing)
 
     @cached_property
     def _module(self) -> Any:

@@ -320,7 +320,9 @@ class Transformers(TokenEncoder):
 
     @cached_property
     def _preprocess(self) -> Preprocess:
-        return Preprocess.of(image_processor(self._folder), self.model)
+        processor = image_processor(self._folder)
+        with clear_model_errors(self.model):
+            return Preprocess.of(processor, self.model)
 
     @property
     def _learns(self) -> bool:

@@ -56,8 +56,8 @@ def clear_model_errors(model: str) -> Iterator[None]:
         if isinstance(error, OSError):  # no such model, no network, no right to read it
             raise ValueError(f"{model} cannot be read ({reason})") from error
         raise ValueError(
-            f"{model} cannot be loaded: a file of it is damaged, or its config.json says what is "
-            f"not so ({reason})"
+            f"{model} cannot be loaded: a file of it is damaged, or a config of it is wrong "
+            f"({reason})"
         ) from error
 
 
