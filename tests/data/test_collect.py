@@ -137,9 +137,7 @@ def test_what_lies_beside_pictures_is_counted_aloud(photos, tmp_path):
     )
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.dng").write_bytes(b"not read")
-    with pytest.raises(
-        NoImages, match=r"no images .*; 1 file of a kind that is not"
-    ):
+    with pytest.raises(NoImages, match=r"no images .*; 1 file of a kind that is not"):
         collect([str(tmp_path / "raw")])
 
 

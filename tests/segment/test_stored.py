@@ -782,3 +782,14 @@ def test_identity_follows_what_is_stored(tmp_path):
     before = Stored(folder).identity
     os.utime(tmp_path / "maps" / "cat.png", (1, 1))
     assert Stored(folder).identity != before
+
+
+@pytest.mark.parametrize(("listed", "annotated"), [([1, "7"], 7), (["1", 7], "7")])
+def test_ids_of_another_type_are_not_passed_over(tmp_path, listed, annotated):
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number in listed]
+    ids = [listed[0], annotated]
+    data = {"images": images, "annotations": [{"image_id": number} for number in ids]}
+    path = tmp_path / "masks.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="write both as numbers, or both as text"):
+        Stored(str(path))([Picture.of(np.zeros((2, 3, 3), np.uint8), name="7.jpg")])
