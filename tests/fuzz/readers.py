@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +71,8 @@ def _picture(form: str, **options) -> Reader:
 
     def read_picture(folder: Path) -> None:
         content = (folder / "a").read_bytes()
-        try:
+        with suppress(ValueError):
             stored_size(content)
-        except ValueError:
-            pass
         Picture.of(folder / "a")
 
     return Reader(f"picture {form} {options or ''}", "a", _writes("a", data), read_picture)
@@ -134,7 +133,7 @@ RECORDS = [
     }
     for number in range(3)
 ]
-RECIPE = b"""name = "mine"
+RECIPE = b"""what = "a recipe of mine"
 [tokenizer]
 encoder = "filters(size=112)"
 regions = "merge(0.7) | sort('com')"
@@ -154,10 +153,8 @@ def _make_tar(folder: Path) -> None:
 
 def _read_tar(folder: Path) -> None:
     for source in image_sources([str(folder / "s.tar")], note=lambda text: None):
-        try:
+        with suppress(ValueError):
             source.read()
-        except ValueError:
-            pass
     index = open_index(folder / "s.tar", folder)
     for number in range(len(index)):
         index.read(number)
@@ -165,8 +162,7 @@ def _read_tar(folder: Path) -> None:
 
 def _make_sidecar(folder: Path) -> None:
     _make_tar(folder)
-    rows = [ImageRegions(number, str(number), (24, 36), np.eye(4)[:1] * 0) for number in range(0)]
-    rows += [ImageRegions(n, str(n), (24, 36), np.array([[0, 0, 9, 9]])) for n in range(3)]
+    rows = [ImageRegions(n, str(n), (24, 36), np.array([[0, 0, 9, 9]])) for n in range(3)]
     write_sidecar(folder / "s.tar", rows, config={"made": "here"})
 
 

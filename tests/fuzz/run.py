@@ -1,4 +1,4 @@
-"""Many changed inputs over all readers: `PYTHONPATH=tests python tests/fuzz/run.py 10000 [FIRST]`."""
+"""Many changed inputs over all readers: `PYTHONPATH=tests python tests/fuzz/run.py 10000`."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def open_index(tar: Path, folder: Path) -> TarIndex:
         stored = json.loads(path.read_bytes())
         if (stored["format"], stored["bytes"], stored["time"]) == (FORMAT, size, time):
             return _index(tar, stored["names"], stored["spans"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass  # there is none, or it is another tar's, or damaged: it is built anew
     names, spans = _scan(tar, size)
     stated = {"format": FORMAT, "bytes": size, "time": time, "names": names, "spans": spans}
