@@ -41,7 +41,6 @@ class PixelMasks:
 
     Raises:
         ValueError: If there are not as many scores or names as masks.
-        NotANumber: If a score is NaN.
 
     >>> masks = PixelMasks.from_labels(np.array([[0, 0, 1], [0, 2, 1]]))
     >>> masks
@@ -59,8 +58,6 @@ class PixelMasks:
         for field, values in (("scores", self.scores), ("names", self.names)):
             if values is not None and len(values) != len(self):
                 raise ValueError(f"{len(self)} masks need {len(self)} {field}, got {len(values)}")
-        if self.scores is not None and np.isnan(np.asarray(self.scores, np.float64)).any():
-            raise NotANumber("the score of a mask is NaN")
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -198,7 +195,11 @@ def masks_from(
         NotANumber: If its masks or scores are NaN.
     """
     try:
-        return list(segmenter(pictures))
+        masks_by_picture = list(segmenter(pictures))
+        scores = [masks.scores for masks in masks_by_picture if masks.scores is not None]
+        if any(np.isnan(np.asarray(each, np.float64)).any() for each in scores):
+            raise NotANumber("the score of a mask is NaN")
+        return masks_by_picture
     except NotANumber as error:
         raise NotANumber(
             f"segmenter {segmenter!r:.200}: {error}; its weights are damaged, or its numbers leave "
