@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from regiontok.core.masks import PixelMasks
+from regiontok.core.masks import NotANumber, PixelMasks, masks_from
 
 DENSE = np.array(
     [
@@ -328,3 +328,24 @@ def test_real_annotations(data):
             theirs = coco.merge(form) if isinstance(form, list) else form
             assert masks.areas.tolist() == [int(coco.area(theirs))]
             assert np.array_equal(masks.dense()[0].numpy(), coco.decode(theirs).astype(bool))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PixelMasks.from_dense(np.full((1, 2, 3), np.nan)),
+        lambda: PixelMasks.from_dense(torch.full((1, 2, 3), torch.nan)),
+        lambda: PixelMasks.from_dense(np.ones((1, 2, 3), bool), scores=[float("nan")]),
+        lambda: PixelMasks((2, 3), (b"x",), scores=np.array([np.nan])),
+    ],
+)
+def test_numbers_that_are_none_are_an_error_that_names_the_segmenter(make):
+    class Broken:
+        def __repr__(self) -> str:
+            return "broken(iou=0.5)"
+
+        def __call__(self, pictures):
+            return [make() for _ in pictures]
+
+    with pytest.raises(NotANumber, match=r"^segmenter broken\(iou=0.5\): .*NaN.*try float32"):
+        masks_from(Broken(), [None])

@@ -792,3 +792,14 @@ def test_an_accent_is_the_same_composed_and_decomposed(tmp_path, forms):
     stored, asked = (unicodedata.normalize(form, "été/café") for form in forms)
     png(tmp_path / f"{stored}.png", LEFT)
     assert len(Stored(str(tmp_path))([photo(f"{asked}.jpg")])[0]) == 1
+
+
+@pytest.mark.parametrize(("listed", "annotated"), [([1, "7"], 7), (["1", 7], "7")])
+def test_ids_of_another_type_are_not_passed_over(tmp_path, listed, annotated):
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number in listed]
+    ids = [listed[0], annotated]
+    data = {"images": images, "annotations": [{"image_id": number} for number in ids]}
+    path = tmp_path / "masks.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="write both as numbers, or both as text"):
+        Stored(str(path))([Picture.of(np.zeros((2, 3, 3), np.uint8), name="7.jpg")])

@@ -6,7 +6,7 @@ only on demand, and never when they are passed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,16 @@ from torch import Tensor
 
 from regiontok.core.rle import code_of_segmentation, codes_of_labels, runs_of_code
 from regiontok.core.sizes import counted, shape_text
+from regiontok.system.errors import RegiontokError
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
+
+    from regiontok.core.picture import Picture
+
+
+class NotANumber(RegiontokError, ValueError):
+    """Masks or scores that are NaN: what made them overflowed, or has damaged weights."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +77,13 @@ class PixelMasks:
         scores: Sequence[float] | np.ndarray | None = None,
         names: Iterable[str] | None = None,
     ) -> PixelMasks:
-        """Masks from a dense array `[k H W]`; anything but 0 is inside."""
+        """Masks from a dense array `[k H W]`; anything but 0 is inside.
+
+        Raises:
+            ValueError: If the array has another shape.
+            NotANumber: If a value is NaN, which is neither inside nor outside.
+        """
+        _refuse_nan(masks)
         dense = (masks != 0).cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
         if dense.ndim != 3:
             raise ValueError(f"expected masks [k H W], got shape {list(dense.shape)}")
@@ -171,3 +184,34 @@ def _floats(scores: Sequence[float] | np.ndarray | None) -> np.ndarray | None:
 
 def _words(names: Iterable[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
+
+
+def masks_from(
+    segmenter: Callable[[Sequence[Picture]], Sequence[PixelMasks]], pictures: Sequence[Picture]
+) -> list[PixelMasks]:
+    """The masks that a segmenter gives; an error of numbers that are none names it.
+
+    Raises:
+        NotANumber: If its masks or scores are NaN.
+    """
+    try:
+        masks_by_picture = list(segmenter(pictures))
+        scores = [masks.scores for masks in masks_by_picture if masks.scores is not None]
+        if any(np.isnan(np.asarray(each, np.float64)).any() for each in scores):
+            raise NotANumber("the score of a mask is NaN")
+        return masks_by_picture
+    except NotANumber as error:
+        raise NotANumber(
+            f"segmenter {segmenter!r:.200}: {error}; its weights are damaged, or its numbers leave "
+            "the range of its dtype: try float32"
+        ) from None
+
+
+def _refuse_nan(masks: Tensor | np.ndarray) -> None:
+    if isinstance(masks, Tensor):
+        has_nan = masks.is_floating_point() and bool(masks.isnan().any())
+    else:
+        array = np.asarray(masks)
+        has_nan = array.dtype.kind == "f" and bool(np.isnan(array).any())
+    if has_nan:
+        raise NotANumber("masks have NaN, which is neither inside nor outside")

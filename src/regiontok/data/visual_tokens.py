@@ -226,7 +226,7 @@ def read_json(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return {}  # they are measured anew
     return stored if isinstance(stored, dict) else {}
 

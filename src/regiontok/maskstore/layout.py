@@ -59,7 +59,7 @@ def read_marker(root: Path) -> SegmenterRecord:
         stated_format, fingerprint = stated["format"], stated["fingerprint"]
     except FileNotFoundError:
         raise ValueError(f"{root}: no mask store (it has no {MARKER})") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{root / MARKER}: cannot be read ({type(error).__name__}: {error})"
         ) from None

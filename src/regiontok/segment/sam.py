@@ -25,7 +25,12 @@ import torch
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.methods import Segmenter
-from regiontok.segment.prompted.everything import Candidates, CanvasPlacement, passing
+from regiontok.segment.prompted.everything import (
+    Candidates,
+    CanvasPlacement,
+    check_numbers,
+    passing,
+)
 from regiontok.segment.prompted.granularity import SEARCHES, Level, Search
 from regiontok.segment.prompted.promptable import (
     EncodedPictures,
@@ -163,6 +168,7 @@ class Sam(Segmenter):
             some = prompts[:, start : start + self.points_per_batch]
             decoded = zip(placements, parts, *self._model.decode(encoded, some), strict=True)
             for placement, picture_parts, logits, scores in decoded:
+                check_numbers(logits, scores)
                 picture_parts.append(passing(logits, scores, level, placement, exact=self.exact))
         return [Candidates.joined(picture_parts).distinct() for picture_parts in parts]
 

@@ -238,7 +238,7 @@ def encoder_of_checkpoint(folder: Path) -> str:
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return "transformers"
     if not isinstance(config, dict):
         return "transformers"

@@ -108,5 +108,5 @@ def read_report(path: Location) -> SidecarReport:
         raise
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ShardError(f"{path}: damaged ({error})") from None

@@ -168,7 +168,7 @@ def open_index(tar: Location, folder: Location) -> TarIndex:
         stored = json.loads(read_file(path))
         if (stored["format"], stored["bytes"], stored["time"]) == (FORMAT, size, time):
             return _index(tar, stored["names"], stored["spans"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass  # there is none, or it is another tar's, or damaged: it is built anew
     index = scan_tar(tar)
     stated = {

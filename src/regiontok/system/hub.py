@@ -67,6 +67,6 @@ def _has_safetensors(folder: Path) -> bool:
         return False
     try:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, RecursionError):
         return False
     return bool(shards) and all((folder / name).is_file() for name in shards)

@@ -15,6 +15,7 @@ from regiontok.system.storage import Location, file_bytes, opened
 
 # The most memory that is filled at once by what a file claims to hold: 64 kB may be 2 GB.
 MOST_BYTES = 2**30
+MOST_GROUP_BYTES = 2**28  # of one row group, whose values become Python's own
 _BYTES_A_VALUE = 12  # an offset, and where lists begin and end
 _DICTIONARY = frozenset(("PLAIN_DICTIONARY", "RLE_DICTIONARY"))
 _ENCODINGS = frozenset(("PLAIN", "RLE", "BIT_PACKED")) | _DICTIONARY
@@ -79,18 +80,19 @@ def read_groups(
         columns: names of the columns that are read; None reads all.
 
     Raises:
-        ParquetError: If the groups would take more than `MOST_BYTES` of memory, which their heads
-            say before anything is read.
+        ParquetError: If the groups would take more memory than `MOST_GROUP_BYTES`, or all of them
+            more than `MOST_BYTES`, which their heads say before anything is read.
     """
+    most = MOST_BYTES if numbers is None else MOST_GROUP_BYTES
     numbers = range(file.metadata.num_row_groups) if numbers is None else numbers
     if any(not 0 <= number < file.metadata.num_row_groups for number in numbers):
         raise ParquetError(f"{path}: corrupt (it has {file.metadata.num_row_groups} row groups)")
     claimed = sum(_claimed_bytes(file, path, number, columns) for number in numbers)
-    if claimed > MOST_BYTES:
+    if claimed > most:
         raise ParquetError(
             f"{path}: {file_bytes(path)} bytes that claim to be {claimed / 2**30:.1f} GiB, more "
-            f"than the {MOST_BYTES / 2**30:.0f} GiB that are read at once; it is damaged, or not "
-            "one of ours"
+            f"than the {most / 2**30:.2f} GiB that are read at once; it is damaged, or not one of "
+            "ours"
         )
     return file.read_row_groups(list(numbers), columns=columns, use_threads=False)
 

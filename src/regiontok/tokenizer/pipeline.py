@@ -9,7 +9,7 @@ from typing import Self
 
 from regiontok.core.clip import Clip
 from regiontok.core.grid import PatchGrid, images_of
-from regiontok.core.masks import PixelMasks
+from regiontok.core.masks import PixelMasks, masks_from
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Members, Regions
 from regiontok.methods import Method, RegionStep, Segmenter, Transform
@@ -104,7 +104,7 @@ class RegionPipeline:
             raise ValueError(
                 "a clip has no pixel masks: take steps that read features, say regions='merge(0.5)'"
             )
-        return list(self.segmenter(stills))
+        return [*masks_from(self.segmenter, stills)]
 
     def transformed(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regiontok.core.masks import PixelMasks
+from regiontok.core.masks import PixelMasks, masks_from
 from regiontok.core.picture import Picture
 from regiontok.core.picture import key_of as key_of_bytes
 from regiontok.data.collect import NamedPath
@@ -104,7 +104,7 @@ class PhotoSet:
         if len(photo.humans):
             return photo
         if listed.key not in self._segments:
-            (self._segments[listed.key],) = self._segmenter([photo.picture])
+            (self._segments[listed.key],) = masks_from(self._segmenter, [photo.picture])
         return replace(photo, segments=self._segments[listed.key])
 
     @contextmanager

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from regiontok.core.masks import masks_from
 from regiontok.core.picture import Picture
 from regiontok.jobs.masks.image_sources import ImageSource
 from regiontok.maskstore.parquet_file import mask_row
@@ -114,7 +115,7 @@ def _segment(
     if not images:
         return []
     try:
-        masks_by_image = segmenter([picture for _, picture in images])
+        masks_by_image = masks_from(segmenter, [picture for _, picture in images])
         return [
             ComputedMasks(
                 source=source,

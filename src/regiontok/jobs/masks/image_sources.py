@@ -74,8 +74,8 @@ def image_sources(
     """The images behind the words of a command line, each once, in their order.
 
     A `.tar`, or a folder with such files, is a WebDataset: its members with an image's suffix are
-    read where they lie. A `.json` is a list of LLaVA records whose `image` (one path, or several)
-    is relative to `root`. Everything else is as `collect` reads it.
+    read where they lie. A `.json` is a list of LLaVA records whose `image` or `images` (one path,
+    or several) is relative to `root`. Everything else is as `collect` reads it.
 
     Args:
         words: files, folders, globs, or "-" for a list on standard input.
@@ -201,7 +201,8 @@ def llava_images(path: Path, root: Path | None) -> Iterator[ImageSource]:
         )
     count = 0
     for number, record in enumerate(records):
-        for name in _relative_paths(record.get("image"), f"{path}: record {number}"):
+        named = record.get("image") if record.get("image") is not None else record.get("images")
+        for name in _relative_paths(named, f"{path}: record {number}"):
             count += 1
             yield ImageSource(name, as_on_disk(root / name))
     if not count:

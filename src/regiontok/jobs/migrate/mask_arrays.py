@@ -15,24 +15,11 @@ from PIL import Image
 from regiontok.core import decoding
 from regiontok.core.formats import PictureError
 from regiontok.core.masks import PixelMasks
+from regiontok.core.npy_header import BadHeader, read_header
 from regiontok.core.orientation import UPRIGHT
 from regiontok.jobs.migrate.mask_folders import MOST_MASKS
 
 MOST_PIXELS = 1 << 28  # pixels of one mask: 256 megapixels
-READ_HEADER = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-# what numpy raises for a header that is damaged or hostile
-BAD_HEADER = (
-    ValueError,
-    KeyError,
-    SyntaxError,
-    TypeError,
-    EOFError,
-    RecursionError,
-    MemoryError,
-)
 
 
 def read_mask_array(path: Path) -> np.ndarray:
@@ -75,9 +62,9 @@ def read_mask_array(path: Path) -> np.ndarray:
 def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether columns come first, and type of the array whose file has just been opened."""
     try:
-        return READ_HEADER[np.lib.format.read_magic(file)](file)
-    except BAD_HEADER as error:
-        raise ValueError(f"{name}: no array that can be read ({type(error).__name__})") from None
+        return read_header(file)
+    except BadHeader as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _check_shape(name: str, count: int, height: int, width: int) -> None:

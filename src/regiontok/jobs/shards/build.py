@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from regiontok.core.masks import masks_from
 from regiontok.core.picture import Picture, PictureError
 from regiontok.jobs.shards.classes import ClassNames
 from regiontok.jobs.shards.region_table import RegionTable
@@ -237,7 +238,7 @@ class ShardBuilder:
 
     def _from_masks(self, number: int, name: str, picture: Picture) -> ImageRegions:
         assert self._segmenter is not None
-        (masks,) = self._segmenter([picture])
+        (masks,) = masks_from(self._segmenter, [picture])
         names: Sequence[str | None] = masks.names or [None] * len(masks)
         scores = masks.scores if masks.scores is not None else np.ones(len(masks))
         return ImageRegions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ def coco_panoptic(path: Path, data: Any, pngs: Path | None) -> Iterator[UnreadMa
     images, categories = _images_by_id(path, data), _categories(path, data)
     for annotation in _records(path, data, "annotations"):
         image_id = _id(path, annotation, "image_id")
-        png = folder / str(_id(path, annotation, "file_name"))
+        if not isinstance(annotation.get("file_name"), str):
+            raise ValueError(f"{path}: an annotation of image_id {image_id!r} names no PNG")
+        png = folder / annotation["file_name"]
         if image_id not in images:
             raise ValueError(
                 f"{path}: {png.name} belongs to image_id {image_id!r}, which `images` does not list"
@@ -94,6 +96,7 @@ def _entries(
             f"{path}: no annotation belongs to a listed image "
             f"(image_id {annotated!r} and so on; ids {listed!r} and so on)"
         )
+    _check_types(path, by_image, images)
     for image_id, image in images.items():
         read = partial(_instance_masks, image, by_image.get(image_id, []), categories)
         yield UnreadMasks(_file_name(path, image), str(path), read)
@@ -103,7 +106,7 @@ def _instance_masks(
     image: Record, annotations: Sequence[Any], categories: Mapping[Id, str], size: Size
 ) -> PixelMasks:
     if image.get("height") is not None and image.get("width") is not None:
-        check_size((image["height"], image["width"]), size)
+        check_size((_whole(image["height"]), _whole(image["width"])), size)
     codes = codes_of(annotations, size)
     return PixelMasks(size, codes, scores_of(annotations, "score"), _names(annotations, categories))
 
@@ -157,8 +160,34 @@ def _records(path: Path, data: Any, key: str) -> list[Any]:
 
 
 def _id(path: Path, record: Record, key: str) -> Id:
-    if not isinstance(record.get(key), int | str):
-        raise ValueError(
-            f"{path}: expected a number or text as {key!r}, got {record.get(key)!r:.60}"
-        )
-    return record[key]
+    value = record.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{path}: expected a number or text as {key!r}, got {value!r:.60}")
+    return value
+
+
+def _check_types(path: Path, annotated: Iterable[Id], listed: Mapping[Id, Any]) -> None:
+    """Refuse annotations that would be passed over because one id is a number and one a text."""
+    for image_id in annotated:
+        other: Id = str(image_id)
+        if isinstance(image_id, str) and image_id.isascii() and image_id.isdigit():
+            other = int(image_id[:20])
+        if image_id not in listed and other in listed:
+            raise ValueError(
+                f"{path}: annotations of image_id {image_id!r}, but the image is listed with the "
+                f"id {other!r}: write both as numbers, or both as text"
+            )
+
+
+def _whole(value: Any) -> int:
+    """A size as a whole number, which some tools write as text.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        if float(value) == int(float(value)):
+            return int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"expected height and width as whole numbers, got {value!r:.60}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import partial
 from math import prod
@@ -15,8 +14,10 @@ from PIL import Image
 
 from regiontok.core.decoding import loaded_png
 from regiontok.core.masks import PixelMasks
+from regiontok.core.npy_header import BadHeader, read_header
 from regiontok.core.png import SIGNATURE
 from regiontok.segment.formats.catalogue import Size, check_size
+from regiontok.system.errors import is_out_of_memory
 
 Ignore = int | Literal["auto"] | None
 MAX_BYTES = 2**31  # what an array in an archive may take unpacked: 2 GiB are 6,990 masks of 640x480
@@ -125,7 +126,13 @@ def npz_masks(path: Path, background: bool, ignore: Ignore, size: Size) -> Pixel
                 array = np.lib.format.read_array(member, allow_pickle=False)
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror or error})") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, MemoryError) as error:
+    except ValueError:
+        raise
+    except Exception as error:
+        # zipfile and zlib promise no list: BadZipFile, EOFError, RuntimeError (a password),
+        # NotImplementedError (another compression), struct.error and zlib.error were met
+        if is_out_of_memory(error):
+            raise ValueError(f"no memory is left for its array ({error})") from None
         raise ValueError(f"not an npz archive, or damaged ({error})") from None
     if names[0] == "labels.npy":
         return label_masks(array, background, ignore, deep=array.dtype.itemsize > 1)
@@ -137,15 +144,10 @@ def npz_masks(path: Path, background: bool, ignore: Ignore, size: Size) -> Pixel
 def _check_header(archive: zipfile.ZipFile, name: str, size: Size) -> None:
     """Raise ValueError unless the header of an array announces what may be read."""
     with archive.open(name) as member:
-        version = np.lib.format.read_magic(member)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{name} has the array format {version}, expected 1.0 or 2.0")
-        read_header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read_header(member)
+        try:
+            shape, _, dtype = read_header(member)
+        except BadHeader as error:
+            raise ValueError(f"{name}: {error}") from None
     if dtype.hasobject:
         raise ValueError(f"{name} holds pickled objects, which are not loaded")
     if dtype.kind not in "bui":

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.ops import nms
 
+from regiontok.core.masks import NotANumber
 from regiontok.segment.prompted.granularity import Level
 
 if TYPE_CHECKING:
@@ -157,6 +158,12 @@ def passing(
     # float16 moves an edge by 1/2000 of a low-resolution pixel; where logits are beyond its range
     # there is no edge
     return replace(candidates, logits=candidates.logits.clamp(-LARGEST_HALF, LARGEST_HALF).half())
+
+
+def check_numbers(logits: Tensor, scores: Tensor) -> None:
+    """Raise NotANumber if a mask decoder's masks or scores are NaN: no threshold would see it."""
+    if bool(scores.isnan().any()) or bool(logits.isnan().any()):
+        raise NotANumber("its mask decoder gives NaN")
 
 
 def _above(values: Float[Tensor, "*k"], threshold: float) -> Bool[Tensor, "*k"]:
