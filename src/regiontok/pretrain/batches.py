@@ -16,6 +16,7 @@ from regiontok.pretrain.label_sets import check_label_sets
 from regiontok.pretrain.ranks import Ranks, default_workers
 from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.sized_views import SizedViews, StepSizes
 from regiontok.pretrain.sources import found_by_first, shard_source
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.visible import Visible
@@ -166,6 +167,7 @@ def stage_views(
     patch: int,
     cache: Path,
     ranks: Ranks,
+    first: int = 0,
     skip: bool = False,
 ) -> ShardViews:
     """The endless stream of views at a stage's size.
@@ -176,6 +178,7 @@ def stage_views(
         patch: side of a patch in pixels.
         cache: folder of generated sources.
         ranks: the processes of the run, of which only the first looks for shards.
+        first: the stage's first sample in the stream, from which its steps are counted.
         skip: pass over shards and images that cannot be read.
 
     Raises:
@@ -214,7 +217,8 @@ def stage_views(
         masks=table.masks,
     )
     found = found_by_first(sources, ranks, skip=skip)
-    views = ShardViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)
+    views = SizedViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)
+    views.sizes = StepSizes(stage.all_sides, batch=stage.batch, first=first, seed=table.seed)
     check_label_sets(table, views.shards)
     return views
 
