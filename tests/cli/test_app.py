@@ -32,6 +32,8 @@ COMMANDS = {
     "masks info",
     "masks verify",
     "masks merge",
+    "curate run",
+    "curate status",
     "migrate og_llava",
 }
 SHARED_FLAGS = {

@@ -13,6 +13,7 @@ import typer
 from regiontok.cli.chat import chat
 from regiontok.cli.check import check
 from regiontok.cli.compare import compare
+from regiontok.cli.curate import curate_app
 from regiontok.cli.diagnose import diagnose_app
 from regiontok.cli.export import export
 from regiontok.cli.frontier import frontier
@@ -33,6 +34,7 @@ TRAIN = (train, chat, compare, export, shards, pretrain)
 for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
     app.command()(with_json(command))
 app.add_typer(masks_app, name="masks")
+app.add_typer(curate_app, name="curate")
 app.add_typer(diagnose_app, name="diagnose")
 app.add_typer(migrate_app, name="migrate")
 

@@ -149,6 +149,7 @@ def tally(
     name: Callable[[AnyOutcome], str],
     go_on: str,
     on_done: Callable[[AnyOutcome], None] = lambda outcome: None,
+    unit: str = "images",
 ) -> Tally:
     """Follow a job image by image on a bar, and count what becomes of the images.
 
@@ -158,6 +159,7 @@ def tally(
         name: what to call an image that was set aside.
         go_on: how to go on after Ctrl-C, in words.
         on_done: called with each image that is done.
+        unit: what is counted, where it is not images.
 
     Raises:
         typer.Exit: With status 130 after Ctrl-C.
@@ -165,7 +167,7 @@ def tally(
     count = Tally()
     try:
         with progress(stderr()) as bar:
-            task, log_lines = bar.add_task("images", total=total), LogLines(bar.console, total)
+            task, log_lines = bar.add_task(unit, total=total), LogLines(bar.console, total)
             for outcome in outcomes:
                 count.resumed += outcome.resumed
                 if outcome.error is None:
@@ -174,11 +176,11 @@ def tally(
                 else:
                     count.failed.append({"image": name(outcome), "error": outcome.error})
                 set_aside = f" ({len(count.failed)} set aside)" if count.failed else ""
-                bar.update(task, advance=1, description=f"images{set_aside}")
-                log_lines.tell(f"images{set_aside}", count.done + len(count.failed))
+                bar.update(task, advance=1, description=f"{unit}{set_aside}")
+                log_lines.tell(f"{unit}{set_aside}", count.done + len(count.failed))
     except KeyboardInterrupt:
         stderr().print(
-            f"stopped: {count.done} of {total} images are done; {go_on}", highlight=False
+            f"stopped: {count.done} of {total} {unit} are done; {go_on}", highlight=False
         )
         raise typer.Exit(130) from None
     return count

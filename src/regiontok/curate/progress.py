@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from regiontok.curate.duplicates import KeepReport, read_keep_report
 from regiontok.curate.stage_files import Stage, missing_pieces, read_report
 from regiontok.curate.tars import Curation
 
@@ -63,8 +61,3 @@ def stage_progress(stage: Stage, curation: Curation) -> StageProgress:
         set_aside=dict(set_aside),
         seconds=sum(report.seconds for report in done),
     )
-
-
-def kept(out: Path) -> KeepReport | None:
-    """The report of the keep-list, if there is one."""
-    return read_keep_report(out)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 
@@ -35,6 +34,7 @@ class PieceOutcome:
     name: str
     images: int
     error: str | None = None
+    resumed: bool = False  # pieces that are there are not yielded
 
 
 def run_pieces(
@@ -102,20 +102,19 @@ def _in_workers(
 ) -> Iterator[tuple[Piece, str | None]]:
     """With few pieces under way at a time; those that a dead worker may have had go one by one."""
     suspects: list[Piece] = []
-    while True:
+    begun = next(pieces, None)
+    while begun is not None:
         running: dict[Future[None], Piece] = {}
         with _pool(workers) as pool:
             try:
-                while True:
-                    for piece in islice(pieces, 2 * workers - len(running)):
-                        running[pool.submit(work, piece)] = piece
-                    if not running:
-                        break
+                while running or begun is not None:
+                    while begun is not None and len(running) < 2 * workers:
+                        running[pool.submit(work, begun)] = begun  # a dead pool takes none
+                        begun = next(pieces, None)
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        error = _error_of(future)  # a dead worker's goes on from here
+                        error = _error_of(future)  # of a dead worker it raises
                         yield running.pop(future), error
-                break
             except BrokenProcessPool:
                 suspects += running.values()
     for piece in suspects:

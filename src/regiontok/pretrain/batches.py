@@ -22,6 +22,7 @@ from regiontok.rice.export import MEAN, STD
 from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.batch import collate, joined_ids
+from regiontok.shards.device_decode import EncodedCrop, decode_crops
 from regiontok.shards.loading import load_parts
 from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import Kind, LabelSpace, View, ViewSettings
@@ -46,6 +47,8 @@ class Batch:
         excluded: head -> `[b N e]`, classes that are no negatives of a region beside its labels.
         images: a name for each image, "00012 image 7".
         skipped: images that were passed over, with reasons.
+        encoded: for each image the crop that its pixels are still to be decoded from, or None; ()
+            where all are decoded.
     """
 
     pixels: UInt8[Tensor, "b 3 H W"]
@@ -54,6 +57,7 @@ class Batch:
     images: tuple[str, ...]
     excluded: dict[str, Int[Tensor, "b n e"]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    encoded: tuple[EncodedCrop | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -80,8 +84,15 @@ class Batch:
         return self._mapped(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on another device; from page-locked memory without waiting."""
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        """The batch on another device, decoded; from page-locked memory without waiting."""
+        moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        crops = [crop for crop in self.encoded if crop is not None]
+        if not crops:
+            return replace(moved, encoded=())
+        places = [place for place, crop in enumerate(self.encoded) if crop is not None]
+        pixels, (height, width) = moved.pixels.clone(), self.pixels.shape[-2:]
+        pixels[places] = decode_crops(crops, (height, width), device)
+        return replace(moved, pixels=pixels, encoded=())
 
     def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
@@ -157,6 +168,7 @@ class CollateViews:
             excluded={name: collated.excluded for name in self.heads if name == "text"},
             images=tuple(f"{shard} image {index}" for shard, index in collated.images),
             skipped=collated.skipped,
+            encoded=tuple(view.encoded for view in views),
         )
 
 
@@ -169,6 +181,7 @@ def stage_views(
     ranks: Ranks,
     first: int = 0,
     skip: bool = False,
+    encoded: bool = False,
 ) -> ShardViews:
     """The endless stream of views at a stage's size.
 
@@ -180,6 +193,7 @@ def stage_views(
         ranks: the processes of the run, of which only the first looks for shards.
         first: the stage's first sample in the stream, from which its steps are counted.
         skip: pass over shards and images that cannot be read.
+        encoded: JPEGs are decoded where the batch goes.
 
     Raises:
         ShardError: If a shard is missing or damaged, and `skip` is not set; in other processes than
@@ -215,6 +229,7 @@ def stage_views(
         positives=text.positives if text else 1,
         patch=patch,
         masks=table.masks,
+        encoded=encoded,
     )
     found = found_by_first(sources, ranks, skip=skip)
     views = SizedViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)

@@ -123,6 +123,7 @@ class Loop:
             cache=self.cache,
             ranks=self.ranks,
             skip=self.options.skip,
+            encoded=self.options.gpu_decode and self.ranks.device.type == "cuda",
         )
         self._record_stage(index, steps.start, views)
         if steps.start == 0:
