@@ -11,10 +11,15 @@ import torch
 from PIL import Image
 
 from regiontok.core.picture import PictureError
-from regiontok.pretrain.batches import Batch, CollateViews
+from regiontok.pretrain.batches import Batch, CollateViews, rank_batches, stage_views
+from regiontok.pretrain.ranks import Ranks
+from regiontok.pretrain.schedule import Timeline
 from regiontok.rice.visible import Visible
+from regiontok.settings.pretrain_recipe import Pretrain
 from regiontok.shards.image_regions import ImageRegions
 from regiontok.shards.random_view import draw_view
+from regiontok.shards.sidecar import write_sidecar
+from regiontok.shards.tar import write_tar
 from regiontok.shards.views import LabelSpace, ViewSettings
 
 LABELS = LabelSpace(classes=9, vocabulary=256, tokenize=str.encode)
@@ -92,3 +97,20 @@ def test_a_jpeg_that_the_device_cannot_decode_is_named():
     views = views_of([data[: len(data) // 4]], True)
     with pytest.raises(PictureError, match=r"s, image 0 \(a\)"):
         CollateViews((), patch=16)(views).to(torch.device("cpu"))
+
+
+def test_a_batch_that_is_one_piece_is_decoded_too(tmp_path):
+    tar = tmp_path / "a.tar"
+    write_tar(tar, [("a.jpg", jpeg(0))])
+    row = ImageRegions(0, "a", (96, 128), [[8.0, 8.0, 120.0, 90.0]], labels=[3])
+    write_sidecar(tar, [row], config={})
+    stage = {"name": "a", "size": 32, "steps": 1, "batch": 1}
+    table = Pretrain.model_validate(
+        {"data": [{"shards": str(tmp_path)}], "object": {"classes": 9}, "stage": [stage]}
+    )
+    ranks, timeline = Ranks(0, 1, torch.device("cpu")), Timeline(table.stage)
+    views = stage_views(table, table.stage[0], patch=16, cache=tmp_path, ranks=ranks, encoded=True)
+    batches = rank_batches(table, views, range(1), timeline=timeline, ranks=ranks, workers=0)
+    (batch,) = batches
+    assert batch.encoded == ()
+    assert (batch.pixels != 0).any()

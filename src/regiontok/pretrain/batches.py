@@ -274,7 +274,7 @@ def rank_batches(
             f"by {ranks.world} processes"
         )
     device = ranks.device
-    return load_parts(
+    batches = load_parts(
         views,
         [timeline.samples_of(step) for step in steps],
         CollateViews(head_names(table), views.settings.patch or 1),
@@ -285,3 +285,5 @@ def rank_batches(
         pin=device.type == "cuda",
         begin=ignore_stop_signals,
     )
+    # one piece is not joined, and has still to be decoded; a batch that is there already stays
+    return (batch.to(device) for batch in batches)
