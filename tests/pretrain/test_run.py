@@ -174,6 +174,16 @@ class TestOneProcess:
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
             assert parts.get("knn", 0) == pytest.approx(whole.get("knn", 0), abs=0.05)
 
+    def test_a_stage_of_several_sizes_trains_and_goes_on(self, shared, tmp_path):
+        overrides = ["pretrain.stage=[{name='m', sizes=[32, [32, 64]], steps=6, batch=4}]"]
+        overrides += ["pretrain.evaluate.shards=''"]
+        train(shared, tmp_path / "whole", *overrides)
+        train(shared, tmp_path / "run", *overrides, stop_after=2)
+        train(shared, tmp_path / "run", *overrides, resume=True)
+        steps = steps_of(tmp_path / "whole")
+        assert {tuple(entry["size"]) for entry in steps} == {(32, 32), (32, 64)}
+        assert steps_of(tmp_path / "run") == steps
+
     def test_workers_change_nothing(self, shared, plain, tmp_path):
         train(shared, tmp_path / "run", workers=1, stop_after=4)
         assert steps_of(tmp_path / "run") == steps_of(plain)[:6]

@@ -110,6 +110,9 @@ def pretrain(
     skip: Annotated[
         bool, typer.Option("--skip", help="Pass over damaged shards and images.")
     ] = False,
+    gpu_decode: Annotated[
+        bool, typer.Option("--gpu-decode", help="Decode JPEGs on the GPU, not in the workers.")
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(help="Minutes after which a process that waits for others gives up."),
@@ -138,6 +141,7 @@ def pretrain(
 
         options = PretrainOptions(
             skip=skip,
+            gpu_decode=gpu_decode,
             timeout=timeout,
             compile_blocks=compile_blocks,
             tracker=tracker,

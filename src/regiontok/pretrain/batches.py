@@ -16,11 +16,13 @@ from regiontok.pretrain.label_sets import check_label_sets
 from regiontok.pretrain.ranks import Ranks, default_workers
 from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import Timeline
+from regiontok.pretrain.sized_views import SizedViews, StepSizes
 from regiontok.pretrain.sources import found_by_first, shard_source
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
 from regiontok.shards.batch import collate, joined_ids
+from regiontok.shards.device_decode import EncodedCrop, decode_crops
 from regiontok.shards.loading import load_parts
 from regiontok.shards.stream import ShardViews
 from regiontok.shards.views import Kind, LabelSpace, View, ViewSettings
@@ -45,6 +47,8 @@ class Batch:
         excluded: head -> `[b N e]`, classes that are no negatives of a region beside its labels.
         images: a name for each image, "00012 image 7".
         skipped: images that were passed over, with reasons.
+        encoded: for each image the crop that its pixels are still to be decoded from, or None; ()
+            where all are decoded.
     """
 
     pixels: UInt8[Tensor, "b 3 H W"]
@@ -53,6 +57,7 @@ class Batch:
     images: tuple[str, ...]
     excluded: dict[str, Int[Tensor, "b n e"]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    encoded: tuple[EncodedCrop | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -79,8 +84,15 @@ class Batch:
         return self._mapped(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on another device; from page-locked memory without waiting."""
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        """The batch on another device, decoded; from page-locked memory without waiting."""
+        moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        crops = [crop for crop in self.encoded if crop is not None]
+        if not crops:
+            return replace(moved, encoded=())
+        places = [place for place, crop in enumerate(self.encoded) if crop is not None]
+        pixels, (height, width) = moved.pixels.clone(), self.pixels.shape[-2:]
+        pixels[places] = decode_crops(crops, (height, width), device)
+        return replace(moved, pixels=pixels, encoded=())
 
     def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
@@ -156,6 +168,7 @@ class CollateViews:
             excluded={name: collated.excluded for name in self.heads if name == "text"},
             images=tuple(f"{shard} image {index}" for shard, index in collated.images),
             skipped=collated.skipped,
+            encoded=tuple(view.encoded for view in views),
         )
 
 
@@ -166,7 +179,9 @@ def stage_views(
     patch: int,
     cache: Path,
     ranks: Ranks,
+    first: int = 0,
     skip: bool = False,
+    encoded: bool = False,
 ) -> ShardViews:
     """The endless stream of views at a stage's size.
 
@@ -176,7 +191,9 @@ def stage_views(
         patch: side of a patch in pixels.
         cache: folder of generated sources.
         ranks: the processes of the run, of which only the first looks for shards.
+        first: the stage's first sample in the stream, from which its steps are counted.
         skip: pass over shards and images that cannot be read.
+        encoded: JPEGs are decoded where the batch goes.
 
     Raises:
         ShardError: If a shard is missing or damaged, and `skip` is not set; in other processes than
@@ -212,9 +229,11 @@ def stage_views(
         positives=text.positives if text else 1,
         patch=patch,
         masks=table.masks,
+        encoded=encoded,
     )
     found = found_by_first(sources, ranks, skip=skip)
-    views = ShardViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)
+    views = SizedViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)
+    views.sizes = StepSizes(stage.all_sides, batch=stage.batch, first=first, seed=table.seed)
     check_label_sets(table, views.shards)
     return views
 
@@ -255,7 +274,7 @@ def rank_batches(
             f"by {ranks.world} processes"
         )
     device = ranks.device
-    return load_parts(
+    batches = load_parts(
         views,
         [timeline.samples_of(step) for step in steps],
         CollateViews(head_names(table), views.settings.patch or 1),
@@ -266,3 +285,5 @@ def rank_batches(
         pin=device.type == "cuda",
         begin=ignore_stop_signals,
     )
+    # one piece is not joined, and has still to be decoded; a batch that is there already stays
+    return (batch.to(device) for batch in batches)

@@ -24,7 +24,8 @@ from regiontok.rice.negatives import Negatives
 from regiontok.rice.region_attention import RegionLayer, RegionTransformer
 from regiontok.rice.row_adam import RowAdam
 from regiontok.rice.vit import ViT, ViTConfig
-from regiontok.settings.pretrain_recipe import ObjectHead, Pretrain, TextHead
+from regiontok.settings.pretrain_heads import ObjectHead, TextHead
+from regiontok.settings.pretrain_recipe import Pretrain
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +92,10 @@ def vit_config(table: Pretrain) -> ViTConfig:
         else ViTConfig.named(table.model.vit)
     )
     for stage in table.stage:
-        if any(side % config.patch for side in stage.sides):
+        bad = [sides for sides in stage.all_sides if any(side % config.patch for side in sides)]
+        if bad:
             raise ValueError(
-                f"stage {stage.name!r}: {stage.sides} is not made of whole patches of "
+                f"stage {stage.name!r}: {bad[0]} is not made of whole patches of "
                 f"{config.patch} pixels"
             )
     return replace(config, image_size=max(table.stage[-1].sides))

@@ -119,9 +119,11 @@ class Loop:
             self.table,
             stage,
             patch=self.learner.transformer.vit.config.patch,
+            first=self.timeline.first_sample(self.timeline.first_step(index)),
             cache=self.cache,
             ranks=self.ranks,
             skip=self.options.skip,
+            encoded=self.options.gpu_decode and self.ranks.device.type == "cuda",
         )
         self._record_stage(index, steps.start, views)
         if steps.start == 0:
@@ -140,6 +142,8 @@ class Loop:
             kind = "note" if "left_out" in numbers else "step"
             entry = {"kind": kind, "step": step + 1, "stage": stage.name, **numbers}
             entry |= self._speed(stage, time.perf_counter() - began)
+            if stage.sizes:
+                entry["size"] = list(batch.pixels.shape[-2:])
             if batch.skipped:
                 entry["skipped"] = list(batch.skipped)
             self._record(entry)

@@ -18,6 +18,7 @@ class PretrainOptions(RunOptions):
         compile_blocks: each block is compiled.
         skip: shards and images that cannot be read are passed over, and named in the log.
         tracker: "tensorboard", "trackio" or "wandb", beside the run's own log; "" is none.
+        gpu_decode: JPEGs are decoded by the GPU, where there is one, and not by the workers.
         timeout: minutes after which a process that waits for others gives up.
         peak: operations a second of one device, for the share of it that is reached; 0 is unknown.
     """
@@ -26,6 +27,7 @@ class PretrainOptions(RunOptions):
     compile_blocks: bool = False
     skip: bool = False
     tracker: str = ""
+    gpu_decode: bool = False
     timeout: float = 30.0
     peak: float = 0.0
 

@@ -182,7 +182,7 @@ def _plan_stage(
 def image_operations(
     table: Pretrain, config: ViTConfig, stage: PretrainStage, *, passes: int = 3
 ) -> float:
-    """Operations of one image; the module's docstring has the formulas.
+    """Operations of one image, the mean over the stage's sizes; the module has the formulas.
 
     Args:
         table: the `[pretrain]` table of the recipe.
@@ -190,8 +190,16 @@ def image_operations(
         stage: the stage, which has the pictures' size.
         passes: 3 for training, 1 for one forward pass of the encoder.
     """
-    h, w = config.grid(stage.sides)
-    n, d, f, depth = h * w, config.width, config.mlp, config.depth
+    grids = [config.grid(sides) for sides in stage.all_sides]
+    of_sizes = [_operations(table, config, stage, h * w, passes) for h, w in grids]
+    return sum(of_sizes) / len(of_sizes)
+
+
+def _operations(
+    table: Pretrain, config: ViTConfig, stage: PretrainStage, n: int, passes: int
+) -> float:
+    """Operations of one image of n patches."""
+    d, f, depth = config.width, config.mlp, config.depth
     layer = region_layer(table)
     depth += layer.layers if layer.form == "blocks" else 0
     p = layer.projection or d

@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from regiontok.settings.base import NotNegative, Positive, Settings, Share
+from regiontok.settings.pretrain_heads import ObjectHead, PretrainLoss, TextHead
+
+Size = Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)]
 
 
 class PretrainModel(Settings):
@@ -65,81 +68,6 @@ class PretrainData(Settings):
     weight: float = 1.0
 
 
-LossKind = Literal["twosided", "softmax", "softmax_rivals"]
-NegativesKind = Literal["uniform", "in_batch", "both"]
-
-
-class PretrainLoss(Settings):
-    """Losses and negatives of all heads (rows R5, R6).
-
-    `regiontok.rice.loss` and `regiontok.rice.negatives` say what each setting does. With several
-    positives "softmax_rivals", which keeps a region's other positives in each softmax, is the
-    authors' code; "softmax" drops them.
-    """
-
-    kind: LossKind = "twosided"
-    margin: float = 0.3
-    angular: bool = False
-    scale: float = 64.0
-    negatives: NegativesKind = "uniform"
-    rho: float = 0.1
-    filter: Share = 0.0
-
-
-class HeadLoss(Settings):
-    """What one head has otherwise than `[pretrain.loss]`; None is the same."""
-
-    kind: LossKind | None = None
-    margin: float | None = None
-    angular: bool | None = None
-    scale: float | None = None
-    negatives: NegativesKind | None = None
-    rho: float | None = None
-    filter: Share | None = None
-
-    def over(self, shared: PretrainLoss) -> PretrainLoss:
-        """The head's own losses and negatives, out of those of all heads."""
-        return PretrainLoss(**(shared.model_dump() | self.model_dump(exclude_none=True)))
-
-
-class ObjectHead(Settings):
-    """Class centres of objects: every region has one positive class.
-
-    Attributes:
-        classes: number of classes.
-        centres: where the class centres start: a `.npy` of centroids, or a checkpoint of another
-            run (`RUN/checkpoints/step-N`); "" draws them at random.
-        weight: weight of the head's loss.
-        loss: what this head's losses and negatives have otherwise than those of all heads.
-    """
-
-    classes: Positive
-    centres: str = ""
-    weight: float = 1.0
-    loss: HeadLoss = HeadLoss()
-
-
-class TextHead(Settings):
-    """Class centres of text: the token ids of a region's text are its positives (row R6).
-
-    Attributes:
-        tokenizer: "bytes" (256 classes), or folder or hub name of a tokenizer of transformers.
-        classes: size of its vocabulary.
-        positives: M, how many distinct tokens of a text are its labels; of more, M are drawn at
-            random, and the others are no negatives of it either.
-        centres: where the class centres start, as in `ObjectHead`.
-        weight: weight of the head's loss.
-        loss: what this head's losses and negatives have otherwise than those of all heads.
-    """
-
-    tokenizer: str = "bytes"
-    classes: Positive = 256
-    positives: Positive = 10
-    centres: str = ""
-    weight: float = 1.0
-    loss: HeadLoss = HeadLoss()
-
-
 class PretrainOptimizer(Settings):
     """AdamW on the encoder, row-wise Adam on the class centres (row R8).
 
@@ -185,6 +113,7 @@ class PretrainStage(Settings):
     Attributes:
         name: name of the stage.
         size: side of the pictures in pixels, or [height, width].
+        sizes: several of them, in place of `size`: each step takes one, drawn from the seed.
         samples: number of images, which makes `samples // batch` steps.
         steps: number of steps, in place of `samples`.
         batch: images of a step, over all processes.
@@ -197,7 +126,8 @@ class PretrainStage(Settings):
     """
 
     name: str
-    size: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] = 224
+    size: Size = 224
+    sizes: list[Size] = Field(default=[])
     samples: int = 0
     steps: NotNegative = 0
     batch: Positive = 32768
@@ -208,11 +138,17 @@ class PretrainStage(Settings):
     final: Share = 0.0
 
     @property
+    def all_sides(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) in pixels of all sizes that the stage has."""
+        sizes = self.sizes or [self.size]
+        return tuple(
+            (size, size) if isinstance(size, int) else (size[0], size[1]) for size in sizes
+        )
+
+    @property
     def sides(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        if isinstance(self.size, int):
-            return self.size, self.size
-        return self.size[0], self.size[1]
+        """(height, width) in pixels, of several sizes the one with the largest area."""
+        return max(self.all_sides, key=lambda sides: sides[0] * sides[1])
 
     @property
     def length(self) -> int:

@@ -19,6 +19,7 @@ exist for one tar.
 | `sources` | `ShardSource`: folders of shards; `find_shards` |
 | `order` | `StreamOrder`: which image stands at which position of an endless stream |
 | `decode` | `decode_crop`: the part of an encoded image that a view shows |
+| `device_decode` | `decode_crops`: crops that are decoded on a GPU |
 | `shares` | `mask_shares`: how much of each patch a mask covers |
 | `views` | `View`: a crop of an image with exactly N of its regions; `ViewSettings`, `LabelSpace` |
 | `random_view` | `draw_view`: a random view of an image |

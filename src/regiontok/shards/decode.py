@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 from torch.nn.functional import interpolate
 
 from regiontok.core.decoding import STRICTNESS
@@ -106,14 +106,10 @@ def _decode_fast(data: bytes, size: tuple[int, int], divisor: int) -> Image.Imag
     Returns:
         None for every other case, damaged ones too.
     """
-    if data[:3] != b"\xff\xd8\xff":
+    image = plain_jpeg(data, size)
+    if image is None:
         return None
     try:
-        image = open_image(data, ("JPEG",))
-        large = Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        if large or not upright or image.mode not in ("RGB", "L") or image.size != size[::-1]:
-            return None
         if divisor > 1:
             image.draft(image.mode, (image.width // divisor, image.height // divisor))
         image.decodermaxblock = len(data)  # handed to libjpeg in one piece
@@ -123,5 +119,20 @@ def _decode_fast(data: bytes, size: tuple[int, int], divisor: int) -> Image.Imag
     # Decoders promise no list of errors (see core/picture.py); Picture.of, which decodes next, says
     # what is wrong.
     except Exception:
+        return None
+    return image
+
+
+def plain_jpeg(data: bytes, size: tuple[int, int]) -> ImageFile.ImageFile | None:
+    """An upright JPEG of a size, opened and not decoded; None for every other image."""
+    if data[:3] != b"\xff\xd8\xff":
+        return None
+    try:
+        image = open_image(data, ("JPEG",))
+        large = Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    except Exception:  # as above
+        return None
+    if large or not upright or image.mode not in ("RGB", "L") or image.size != size[::-1]:
         return None
     return image

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from regiontok.shards.device_decode import EncodedCrop
 from regiontok.shards.tar import ShardError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ViewSettings:
         empty: what becomes of an image without a region in view: "next" passes over it, "ignore"
             gives it N times the whole view with label -1, "error" is an error.
         masks: False takes the boxes of regions also where they have masks.
+        encoded: upright JPEGs stay encoded, to be decoded where the batch goes (`View.encoded`).
 
     Raises:
         ValueError: If the patch does not divide the size, or a value is out of its range.
@@ -51,6 +53,7 @@ class ViewSettings:
     text_visible: float = 0.8
     empty: Literal["next", "ignore", "error"] = "next"
     masks: bool = True
+    encoded: bool = False
 
     def __post_init__(self) -> None:
         if min(*self.size, self.regions, self.positives) < 1:
@@ -121,6 +124,7 @@ class View:
         index: the image's number in its tar.
         skipped: images that stood at this position and could not be used, as "shard, image:
             reason".
+        encoded: the crop that `pixels`, which are 0 then, shall be decoded from; or None.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
@@ -137,6 +141,7 @@ class View:
     shard: str
     index: int
     skipped: tuple[str, ...] = ()
+    encoded: EncodedCrop | None = None
 
 
 class NoRegion(ShardError):
