@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +106,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(tars, tmp_path):
     curation, stage, _ = filtered(tars, tmp_path / "whole")
     write_keep_list(curation, stage, PLAN)
     whole = contents(tmp_path / "whole")
-    for taken in range(8):
+    for taken in (0, 2, 5, 7):
         out = tmp_path / f"stopped{taken}"
         curation = open_curation(out, [str(tars)], piece=2)
         stage = filter_stage(curation, PLAN)
@@ -120,7 +124,10 @@ def test_changed_settings_are_done_again_and_never_mixed(tars, tmp_path):
     out = tmp_path / "out"
     curation, stage, _ = filtered(tars, out)
     before = write_keep_list(curation, stage, PLAN)
+    left_over = stage.piece_path(out, curation.pieces(curation.tars[0])[0])
+    left_over.write_bytes(b"of a run that was killed right behind its merge")
     assert filtered(tars, out)[2] == [], "nothing is left to do"
+    assert not left_over.exists()
     other = FilterPlan(shorter_edge=60)
     new_stage = filter_stage(curation, other)
     assert stage_progress(new_stage, curation).tars == 0
@@ -264,3 +271,45 @@ def test_a_plan_names_what_is_wrong_with_it(tmp_path):
     path.write_text("[filter]\nduplicates = 4\n")
     with pytest.raises(RecipeError, match="images"):
         load_plan(path)
+
+
+def test_two_runs_at_once_do_each_other_no_harm(tars, tmp_path):
+    context = multiprocessing.get_context("fork")
+    runs = [context.Process(target=filtered, args=(tars, tmp_path / "two")) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(60)
+    assert [run.exitcode for run in runs] == [0, 0]
+    filtered(tars, tmp_path / "two")
+    filtered(tars, tmp_path / "one")
+    two = {name: what for name, what in contents(tmp_path / "two").items() if "pieces" not in name}
+    assert two == contents(tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_random_moments_it_ends_at_the_same_bytes(tmp_path, workers):
+    (tmp_path / "tars").mkdir()
+    for name in "abc":
+        files = [photo(ord(name) * 100 + seed, (400, 600)) for seed in range(40)]
+        write_tar(
+            tmp_path / "tars" / f"{name}.tar", [(f"{i}.jpg", data) for i, data in enumerate(files)]
+        )
+    plan = tmp_path / "plan.toml"
+    plan.write_text('images = ["tars"]\npiece = 3\n')
+    command = [sys.executable, "-m", "regiontok", "curate", plan, "--workers", str(workers)]
+    rng = np.random.default_rng(workers)
+    for _ in range(4):
+        run = subprocess.Popen([*command, "--out", tmp_path / "killed"], stderr=subprocess.DEVNULL)
+        begun = time.monotonic()
+        while not (tmp_path / "killed" / "pieces").exists() and time.monotonic() < begun + 60:
+            time.sleep(0.02)
+        time.sleep(float(rng.uniform(0, 1.5)))
+        run.kill()
+        run.wait()
+    subprocess.run([*command, "--out", tmp_path / "killed"], check=True)
+    subprocess.run([*command, "--out", tmp_path / "whole"], check=True)
+    killed, whole = (contents(tmp_path / name) for name in ("killed", "whole"))
+    assert {name: what for name, what in killed.items() if not name.startswith(".")} == whole
+    assert whole["keep.json"]["kept"] > 0

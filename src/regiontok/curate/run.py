@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from regiontok.curate.stage_files import Stage, is_done, merge, missing_pieces
+from regiontok.curate.stage_files import Stage, clear_pieces, is_done, merge, missing_pieces
 from regiontok.curate.tars import CuratedTar, Curation, Piece
 from regiontok.system.errors import RegiontokError
 from regiontok.system.interrupt import ignore_stop_signals
@@ -59,6 +59,10 @@ def run_pieces(
         for tar in curation.tars
         if not is_done(stage, curation.out, tar)
     }
+    left_over = {path.name.split(".")[0] for path in (curation.out / "pieces").glob("*.parquet")}
+    for tar in curation.tars:
+        if tar not in todo and tar.name.split(".")[0] in left_over:
+            clear_pieces(stage, curation.out, tar)  # of a run that ended right behind its merge
     pieces = [piece for of_tar in todo.values() for piece in of_tar]
     left = {tar: len(of_tar) for tar, of_tar in todo.items()}
     for tar in [tar for tar, count in left.items() if not count]:

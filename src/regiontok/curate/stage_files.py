@@ -7,8 +7,10 @@ same bytes: two processes on one piece do each other no harm.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from regiontok.system.need import need
 from regiontok.system.parquet import ParquetError, open_parquet, write_parquet
 
 GROUP_ROWS = 4096
+STALE = 3600  # seconds after which nobody writes a temporary file any more
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,12 @@ def merge(stage: Stage, curation: Curation, tar: CuratedTar) -> StageReport:
         except ParquetError as error:
             path.unlink(missing_ok=True)
             raise CurationError(f"{error}; it is removed, start again") from None
+        except FileNotFoundError:
+            report = read_report(stage, out, tar) if is_done(stage, out, tar) else None
+            if report is None:
+                raise CurationError(f"{path}: the piece is gone, start again") from None
+            clear_pieces(stage, out, tar)
+            return report  # another process has merged them
     rows = [row for table in tables for row in table.to_pylist()]
     reasons = Counter(row["reason"].split(":")[0] for row in rows if row["reason"])
     report = StageReport(len(rows), dict(sorted(reasons.items())), round(seconds, 3), stage.hash)
@@ -137,9 +146,18 @@ def merge(stage: Stage, curation: Curation, tar: CuratedTar) -> StageReport:
     _write(stage, stage.path(out, tar), rows, {"hash": stage.hash})
     with replacing_shared(stage.report_path(out, tar)) as temporary:
         temporary.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
-    for path in (out / "pieces").glob(f"{tar.name}.{stage.name}.*"):
-        path.unlink(missing_ok=True)
+    clear_pieces(stage, out, tar)
     return report
+
+
+def clear_pieces(stage: Stage, out: Path, tar: CuratedTar) -> None:
+    """Remove the pieces of a tar, and what killed processes left of them long ago."""
+    for path in (out / "pieces").glob(f"{tar.name}.{stage.name}.*.parquet"):
+        path.unlink(missing_ok=True)
+    for path in (out / "pieces").glob(f".{tar.name}.{stage.name}.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > STALE:
+                path.unlink()
 
 
 def read_report(stage: Stage, out: Path, tar: CuratedTar) -> StageReport | None:

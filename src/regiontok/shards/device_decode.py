@@ -25,35 +25,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class EncodedCrop:
-    """A crop of an upright JPEG that is not decoded yet.
+    """A crop of an image that is not decoded yet.
 
     Attributes:
-        data: `[n]` uint8, the file.
+        data: the file.
         size: (H, W) of the image.
         crop: (y0, x0, y1, x1) of it.
         flipped: whether the view is mirrored.
         name: what error messages call the image.
     """
 
-    data: UInt8[Tensor, "n"]
+    data: bytes
     size: tuple[int, int]
     crop: tuple[int, int, int, int]
     flipped: bool
     name: str
 
+    def pixels(
+        self, target: tuple[int, int], *, later: bool = False
+    ) -> tuple[UInt8[np.ndarray, "H W 3"], EncodedCrop | None]:
+        """The crop at the size `target`, not mirrored; or zeros and the crop, to be decoded later.
 
-def encoded_crop(
-    data: bytes,
-    size: tuple[int, int],
-    crop: tuple[int, int, int, int],
-    flipped: bool,
-    name: str,
-) -> EncodedCrop | None:
-    """A crop that can be decoded later; None for all but upright JPEGs of this size."""
-    if plain_jpeg(data, size) is None:
-        return None
-    values = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return EncodedCrop(values, size, crop, flipped, name)
+        Args:
+            target: (H, W) of the pixels.
+            later: leave upright JPEGs of the right size for later.
+
+        Raises:
+            ShardError: If the image is not of its size.
+            PictureError: If it cannot be decoded whole.
+        """
+        if later and plain_jpeg(self.data, self.size) is not None:
+            return np.zeros((*target, 3), np.uint8), self
+        return decode_crop(self.data, self.size, self.crop, target, self.name), None
 
 
 def decode_crops(
@@ -66,7 +69,9 @@ def decode_crops(
     """
     try:
         images: list[Tensor] = decode_jpeg(
-            [crop.data for crop in crops], ImageReadMode.RGB, device=device
+            [torch.frombuffer(bytearray(crop.data), dtype=torch.uint8) for crop in crops],
+            ImageReadMode.RGB,
+            device=device,
         )
     except RuntimeError:  # one of them spoils it for all: the CPU's decoder names it
         return torch.stack([_on_cpu(crop, target) for crop in crops]).to(device)
@@ -84,6 +89,6 @@ def _resized(image: Tensor, crop: EncodedCrop, target: tuple[int, int]) -> UInt8
 
 
 def _on_cpu(crop: EncodedCrop, target: tuple[int, int]) -> UInt8[Tensor, "3 H W"]:
-    pixels = decode_crop(crop.data.numpy().tobytes(), crop.size, crop.crop, target, crop.name)
+    pixels, _ = crop.pixels(target)
     planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
     return planes.flip(2) if crop.flipped else planes

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regiontok.shards.decode import decode_crop, decoding_divisor
-from regiontok.shards.device_decode import encoded_crop
+from regiontok.shards.decode import decoding_divisor
+from regiontok.shards.device_decode import EncodedCrop
 from regiontok.shards.image_regions import KINDS, ImageRegions
 from regiontok.shards.shares import mask_shares
 from regiontok.shards.tar import ShardError
@@ -62,11 +62,8 @@ def draw_view(
     crop, visible = drawing.crop(usable)
     drawn = drawing.regions(visible, crop)
     flipped = bool(rng.random() < settings.flip) and not (row.kinds == 1).any()
-    data, pixels = read(), np.zeros((*settings.size, 3), np.uint8)
-    name, keeps = drawing.name, settings.encoded
-    encoded = encoded_crop(data, row.size, crop, flipped, name) if keeps else None
-    if encoded is None:
-        pixels = decode_crop(data, row.size, crop, settings.size, name)
+    image = EncodedCrop(read(), row.size, crop, flipped, drawing.name)
+    pixels, encoded = image.pixels(settings.size, later=settings.encoded)
     width = settings.size[1]
     boxes, shares = drawn.boxes, drawn.shares
     if flipped:
