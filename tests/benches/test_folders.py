@@ -12,7 +12,7 @@ from regiontok.evaluation.question import Question
 from regiontok.evaluation.scoring import score_replies
 from regiontok.evaluation.tables import BenchDataError, rows_of
 from regiontok.settings import registry
-from samples.bench_folders import WRITERS, write_bench, write_lines
+from samples.bench_folders import WRITERS, write_bench, write_lines, write_parquet
 
 NAMES = sorted(registry.names("bench"))
 
@@ -95,6 +95,27 @@ def test_duplicates_and_missing_pictures_are_set_aside_and_counted(tmp_path):
     assert len(loaded.questions) == 3
     _, blind = questions_of("cvbench", folder, blind=True)
     assert blind.counts == {"duplicate": 1}
+
+
+def test_a_file_in_two_forms_is_read_once(tmp_path):
+    folder = write_bench("cvbench", tmp_path)
+    row = {"idx": 0, "type": "2D", "task": "Count", "question": "How many?", "answer": "(A)"}
+    write_parquet(folder / "test_2d.parquet", [{**row, "choices": ["1", "2"], "source": "COCO"}])
+    (folder / "test.jsonl").rename(folder / "test_2d.jsonl")
+    _, loaded = questions_of("cvbench", folder)
+    assert [question.options for question in loaded.questions] == [("1", "2")]
+    assert loaded.set_aside == ()
+
+
+def test_mmes_pairs_in_parquet_go_by_the_picture(tmp_path):
+    rows = [
+        {"question_id": name, "question": "Red?", "answer": answer, "category": "color"}
+        for name, answer in (("a", "Yes"), ("b", "Yes"), ("a", "No"), ("b", "No"))
+    ]
+    write_parquet(tmp_path / "mme.parquet", rows)
+    _, loaded = questions_of("mme", tmp_path)
+    pairs = [question.groups["picture"] for question in loaded.questions]
+    assert pairs == ["color/a", "color/b", "color/a", "color/b"]
 
 
 def test_a_limit_keeps_what_is_judged_together(tmp_path):

@@ -70,7 +70,14 @@ class Mme(Bench):
             subtask = str(row["category"])
             number = numbers[subtask] = numbers.get(subtask, -1) + 1
             image = folder.picture(row, "image")
-            yield _question(subtask, number, image, str(row["question"]), str(row["answer"]))
+            yield _question(
+                subtask,
+                number,
+                image,
+                str(row["question"]),
+                str(row["answer"]),
+                picture=str(row["question_id"]),
+            )
 
     def mark(self, question: Question, reply: str, reading: Reading) -> Mark:
         """Right by the yes or no that is read."""
@@ -104,14 +111,19 @@ def official(reply: str) -> str:
     return next((word for word in ("yes", "no") if word in said[:4]), "other")
 
 
-def _question(subtask: str, number: int, image: Any, text: str, answer: str) -> Question:
+def _question(
+    subtask: str, number: int, image: Any, text: str, answer: str, *, picture: str = ""
+) -> Question:
+    """A question; without a picture's name, two lines that follow each other are of one picture.
+
+    So the script has it.
+    """
     return Question(
         id=f"{subtask}/{number}",
         text=text,
         answers=(answer.strip().lower(),),
         images=(image,),
-        # two consecutive lines are of one picture, as in the script
-        groups={"subtask": subtask, "picture": f"{subtask}/{number // 2}"},
+        groups={"subtask": subtask, "picture": f"{subtask}/{picture or number // 2}"},
     )
 
 

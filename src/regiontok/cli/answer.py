@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from regiontok.cli import completion
-from regiontok.cli.options import Device, DryRun, RegionSpec, Resume, Revision, Segmenter
+from regiontok.cli.options import Batch, Device, DryRun, RegionSpec, Resume, Revision, Segmenter
 from regiontok.cli.terminal import clear_errors, closing_json, say, stderr, warn
 
 SHOWN = 5  # questions that were set aside, by name
@@ -68,9 +68,7 @@ def answer(
         ),
     ] = None,
     revision: Revision = "",
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Questions that go through the model together.")
-    ] = 8,
+    batch: Batch = 8,
     device: Device = "cpu",
     resume: Resume = False,
     dry_run: DryRun = False,

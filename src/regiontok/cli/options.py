@@ -170,7 +170,8 @@ Device = Annotated[
     ),
 ]
 Batch = Annotated[
-    int, typer.Option("--batch", min=1, help="Images that go through a model together.")
+    int,
+    typer.Option("--batch", min=1, help="Images, or questions, that go through a model together."),
 ]
 Resume = Annotated[
     bool,

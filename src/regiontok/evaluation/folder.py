@@ -35,20 +35,24 @@ class BenchFolder:
         """The files that match, in the order of the patterns, then of their names.
 
         Args:
-            patterns: published names, or globs.
+            patterns: published names, or globs. Of files that differ in their suffix alone, which
+                are the same rows in another form, the first counts.
 
         Raises:
             BenchDataError: If there is no folder, or no such file in it; the names are said.
         """
         if not self.path.is_dir():
             raise BenchDataError(f"{self.path} is no folder: --data names a benchmark's folder")
-        found = {path: None for pattern in patterns for path in sorted(self.path.glob(pattern))}
+        found: dict[str, Path] = {}
+        for pattern in patterns:
+            for path in sorted(self.path.glob(pattern)):
+                found.setdefault(path.stem.lower(), path)
         if not found:
             raise BenchDataError(
                 f"{self.path} holds none of {', '.join(patterns)}: give the folder with the "
                 "benchmark's published files"
             )
-        return list(found)
+        return list(found.values())
 
     def rows(self, path: Path, columns: Sequence[str] = ()) -> list[Row]:
         """The rows of one of its files, which must have these columns.
