@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regiontok.cli.options import Device, OptionalImageRoot, Out, Overwrite, Segmenter
-from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, warn
+from regiontok.cli.terminal import (
+    clear_errors,
+    closing_json,
+    print_tables,
+    say,
+    say_names,
+    warn,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,18 +100,19 @@ def focus(
 
 
 def _show(report: dict[str, Any]) -> None:
-    from regiontok.cli.tables import set_aside_tables
-
     failed = [
-        {"image": name, "error": f"{name}: {id}: {reason}"}
+        f"{name}: {id}: {reason}"
         for name, entry in report["models"].items()
         for id, reason in entry["set_aside"].items()
     ]
-    print_tables([*set_aside_tables(failed), focus_rows(report["models"])])
+    if failed:
+        warn(f"set aside: {len(failed)}")
+        say_names(failed)
+    print_tables([focus_rows(report["models"])])
     say(", ".join(f"{name}={value}" for name, value in report["options"].items()))
     rescaled = max(entry["rescaled"] for entry in report["models"].values())
     if rescaled:
-        warn(f"{rescaled} masks are of another size than their pictures, and were rescaled")
+        warn(f"{rescaled} pictures have masks of another size, which were rescaled to theirs")
 
 
 def focus_rows(entries: dict[str, dict[str, Any]]) -> Table:
