@@ -137,9 +137,15 @@ def focus_rows(entries: dict[str, dict[str, Any]]) -> Table:
     for head in columns:
         table.add_column(head, justify="right", no_wrap=True)
     for name, entry in entries.items():
-        cells = (
-            "-" if entry[key] is None else f"{entry[key] * scale:.{digits}f}"
-            for key, scale, digits in columns.values()
-        )
+        cells = (_cell(entry, *column) for column in columns.values())
         table.add_row(escape(name), *cells)
     return table
+
+
+def _cell(entry: dict[str, Any], key: str, scale: int, digits: int) -> str:
+    """A number, with its interval if it has one."""
+    if entry[key] is None:
+        return "-"
+    ends = entry.get(f"{key}_interval") or ()
+    interval = "-".join(f"{end * scale:.{digits}f}" for end in ends)
+    return f"{entry[key] * scale:.{digits}f}" + (f" ({interval})" if interval else "")

@@ -14,8 +14,9 @@ from typing import Any
 
 from regiontok.conversation import ConversationModel
 from regiontok.data.generated import is_generated
-from regiontok.evaluation.focus import FocusSample, focus_sample, focus_table
+from regiontok.evaluation.focus import FocusSample, focus_sample
 from regiontok.evaluation.focus_options import FocusOptions
+from regiontok.evaluation.focus_table import focus_table
 from regiontok.evaluation.focus_targets import token_overlaps
 from regiontok.jobs.chat.comparison import ComparedModel
 from regiontok.jobs.focus.pixcv import pixcv_questions
