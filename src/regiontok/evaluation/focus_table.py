@@ -45,19 +45,19 @@ def focus_table(
         for method, samples in samples_by_method.items()
     }
     common = set.intersection(*(set(by_id) for by_id in scored.values())) if scored else set()
-    kept = common
+    counted = common
     if options.without_target == "skip":
-        kept = {id for id in common if all(by_id[id][0].targets for by_id in scored.values())}
-    return {method: _entry(by_id, common, kept, options) for method, by_id in scored.items()}
+        counted = {id for id in common if all(by_id[id][0].targets for by_id in scored.values())}
+    return {method: _entry(by_id, common, counted, options) for method, by_id in scored.items()}
 
 
 def _entry(
     by_id: Mapping[str, tuple[FocusScore, int]],
     common: set[str],
-    kept: set[str],
+    counted: set[str],
     options: FocusOptions,
 ) -> dict[str, Any]:
-    ids = sorted(id for id in by_id if id in kept)
+    ids = sorted(id for id in by_id if id in counted)
     counts = {
         "samples": len(ids),
         "left_out": len(by_id) - len(ids),

@@ -108,10 +108,10 @@ def of_size(mask: Bool[Tensor, "h w"], size: Size) -> AnnotatedObject:
     >>> annotated.mask.tolist(), annotated.rescaled_from
     ([[True, True, False, False], [True, True, False, False]], (1, 2))
     """
-    own = (mask.shape[0], mask.shape[1])
-    if own == size:
+    mask_size = (mask.shape[0], mask.shape[1])
+    if mask_size == size:
         return AnnotatedObject(mask)
     rescaled = torch.nn.functional.interpolate(
         mask[None, None].float(), size=size, mode="nearest-exact"
     )
-    return AnnotatedObject(rescaled[0, 0] > 0, own)
+    return AnnotatedObject(rescaled[0, 0] > 0, mask_size)

@@ -198,7 +198,7 @@ def measure_question(
     prepared = opened.prepare(messages, [picture])
     (shown,) = prepared.pictures
     overlaps = token_overlaps(shown, annotated.mask, options.support)
-    kept = answer_attention(
+    attention = answer_attention(
         opened,
         prepared,
         question.gold if options.answer == "gold" else None,
@@ -208,14 +208,14 @@ def measure_question(
         longest=longest,
     )
     sample = focus_sample(
-        kept.rows,
+        attention.rows,
         shown.tokens,
         overlaps,
         options,
         id=question.id,
         image=question.image,
         question=question.question,
-        answer=kept.text,
+        answer=attention.text,
     )
     return {**sample.line(), "rescaled_from": annotated.rescaled_from}
 
