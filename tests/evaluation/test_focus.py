@@ -17,10 +17,10 @@ from regiontok.core.tokens import CLS, DELIMITER, REGION, WHOLE, Tokens
 from regiontok.evaluation.focus import (
     FocusSample,
     focus_sample,
-    focus_table,
     score,
 )
 from regiontok.evaluation.focus_options import FocusOptions
+from regiontok.evaluation.focus_table import focus_table
 from regiontok.evaluation.focus_targets import NoPlaces, token_overlaps
 
 # four patches of 10 x 10 pixels, and a 10 x 10 object over the second and third
@@ -259,3 +259,19 @@ def test_settings_survive_json():
     options = FocusOptions.parsed(["layers=0,-1", "threshold=0.5", "rest=false"])
     assert FocusOptions.of(json.loads(json.dumps(options.settings()))) == options
     assert "threshold" not in options.captured()
+
+
+def test_intervals_hold_the_mean_and_shrink_with_samples():
+    rng = np.random.default_rng(0)
+    samples = [plain(str(n), (float(rng.random()), 0.1), (1.0, 0.0)) for n in range(400)]
+    few, many = (focus_table({"a": samples[:count]}, FocusOptions())["a"] for count in (25, 400))
+    for entry in (few, many):
+        low, high = entry["focus_interval"]
+        assert low < entry["focus"] < high
+        assert entry["lift_interval"] == pytest.approx([2 * low, 2 * high])  # chance is one half
+    # four standard errors of a uniform number's mean
+    low, high = many["focus_interval"]
+    assert high - low == pytest.approx(4 * (1 / 12) ** 0.5 / 20, rel=0.2)
+    assert few["focus_interval"][1] - few["focus_interval"][0] > 2 * (high - low)
+    one = focus_table({"a": samples[:1]}, FocusOptions())["a"]
+    assert one["focus_interval"] == [one["focus"]] * 2

@@ -96,17 +96,19 @@ def compare(
             layers=whole_numbers(layers), heads=whole_numbers(heads), gold=gold, longest=longest
         )
         with counting("answers", len(compared) * len(questions)) as tick:
-            made: job.Comparison | WordComparison
+            comparison: job.Comparison | WordComparison
             if words:
-                made = compare_words(compared, questions, options, device=device, tick=tick)
-                figure = words_figure(made, options, letters=letters)
+                comparison = compare_words(compared, questions, options, device=device, tick=tick)
+                figure = words_figure(comparison, options, letters=letters)
             else:
-                made = job.compare(compared, questions, longest=longest, device=device, tick=tick)
+                comparison = job.compare(
+                    compared, questions, longest=longest, device=device, tick=tick
+                )
                 make = job.answers_figure if answers else job.attention_figure
-                figure = make(made, letters=letters)
+                figure = make(comparison, letters=letters)
         save_figure(figure, out)
-        for row in made.report():
+        for row in comparison.report():
             for answer in row["answers"]:
                 say(f"{row['image']}: {answer['model']}: {answer['answer']}")
         look_at(out)
-        closing_json({"command": "compare", "questions": made.report(), "out": str(out)})
+        closing_json({"command": "compare", "questions": comparison.report(), "out": str(out)})

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regiontok.cli.options import Device, OptionalImageRoot, Out, Overwrite, Segmenter
-from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, warn
+from regiontok.cli.terminal import (
+    clear_errors,
+    closing_json,
+    print_tables,
+    say,
+    say_names,
+    warn,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,18 +100,19 @@ def focus(
 
 
 def _show(report: dict[str, Any]) -> None:
-    from regiontok.cli.tables import set_aside_tables
-
     failed = [
-        {"image": name, "error": f"{name}: {id}: {reason}"}
+        f"{name}: {id}: {reason}"
         for name, entry in report["models"].items()
         for id, reason in entry["set_aside"].items()
     ]
-    print_tables([*set_aside_tables(failed), focus_rows(report["models"])])
+    if failed:
+        warn(f"set aside: {len(failed)}")
+        say_names(failed)
+    print_tables([focus_rows(report["models"])])
     say(", ".join(f"{name}={value}" for name, value in report["options"].items()))
     rescaled = max(entry["rescaled"] for entry in report["models"].values())
     if rescaled:
-        warn(f"{rescaled} masks are of another size than their pictures, and were rescaled")
+        warn(f"{rescaled} pictures have masks of another size, which were rescaled to theirs")
 
 
 def focus_rows(entries: dict[str, dict[str, Any]]) -> Table:
@@ -129,9 +137,15 @@ def focus_rows(entries: dict[str, dict[str, Any]]) -> Table:
     for head in columns:
         table.add_column(head, justify="right", no_wrap=True)
     for name, entry in entries.items():
-        cells = (
-            "-" if entry[key] is None else f"{entry[key] * scale:.{digits}f}"
-            for key, scale, digits in columns.values()
-        )
+        cells = (_cell(entry, *column) for column in columns.values())
         table.add_row(escape(name), *cells)
     return table
+
+
+def _cell(entry: dict[str, Any], key: str, scale: int, digits: int) -> str:
+    """A number, with its interval if it has one."""
+    if entry[key] is None:
+        return "-"
+    ends = entry.get(f"{key}_interval") or ()
+    interval = "-".join(f"{end * scale:.{digits}f}" for end in ends)
+    return f"{entry[key] * scale:.{digits}f}" + (f" ({interval})" if interval else "")

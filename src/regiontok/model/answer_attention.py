@@ -83,9 +83,9 @@ def answer_attention(
     ids = _counted(model, ids, end)
     first = prepared.length - (rows == "predicting")
     columns = [first + index for index in range(len(ids))]
-    with watch(model.model, rows=columns, keys=prepared.visual_columns) as kept:
+    with watch(model.model, rows=columns, keys=prepared.visual_columns) as attention_watch:
         prepared.read(torch.tensor([ids]))
-    return _attention(model, ids, kept.attention()[:, 0])
+    return _attention(model, ids, attention_watch.attention()[:, 0])
 
 
 def _decoded(
@@ -97,11 +97,11 @@ def _decoded(
     longest: int,
 ) -> AnswerAttention:
     """The rows of decoding: the row of a step predicts its token, and is the one before's own."""
-    with watch(model.model, keys=prepared.visual_columns) as kept:
+    with watch(model.model, keys=prepared.visual_columns) as attention_watch:
         # one step more reads the last token of an answer that is cut off
         new = _generated(prepared, longest + (rows == "own"))
     ids = _counted(model, new[:longest], end)
-    steps = kept.attention()[:, 0]
+    steps = attention_watch.attention()[:, 0]
     start = int(rows == "own")
     return _attention(model, ids, steps[..., start : start + len(ids), :])
 

@@ -53,6 +53,7 @@ def test_masks_of_another_size_are_rescaled_with_the_polygons_beside_them():
         ([[[1, 1, 2, 2]]], "its masks are empty"),
         ([code(right_half()), code(right_half(40, 60))], "several sizes"),
         ([{"size": [20, 30], "counts": "!!"}], "cannot be read"),
+        ([code(right_half(30, 20))], "lies on its side"),
     ],
 )
 def test_unusable_masks_are_said(segmentations, message):

@@ -127,7 +127,8 @@ def test_the_command_sets_bad_questions_aside_and_counts_rescaled_masks(models, 
         ["1.png", "2.png"],
     )
     assert "its masks are empty" in entry["set_aside"]["2.png"]
-    assert "1 masks are of another size" in ended.stderr
+    assert "1 pictures have masks of another size" in ended.stderr
+    assert "set aside: 2" in ended.stderr
     assert "threshold=0.07" in ended.stdout
     assert "lift within" in ended.stdout
 

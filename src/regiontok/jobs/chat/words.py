@@ -94,18 +94,18 @@ def word_attention(
     (shown,) = prepared.pictures
     gold = asked.expected if options.gold else None
     try:
-        kept = answer_attention(model, prepared, gold, longest=options.longest)
+        attention = answer_attention(model, prepared, gold, longest=options.longest)
     except NoAnswer:
         return WordAttention("", None, None, ())
     if not shown.regions:
-        return WordAttention(kept.text, None, None, ())
-    rows = chosen_rows(kept.rows, options.layers, options.heads)
+        return WordAttention(attention.text, None, None, ())
+    rows = chosen_rows(attention.rows, options.layers, options.heads)
 
     def shares(index: Sequence[int]) -> RegionAttention:
         return region_attention(rows[:, :, index], shown.tokens, len(shown.regions[0]))
 
-    words = tuple((word, shares(index)) for word, index in words_of(kept.pieces))
-    return WordAttention(kept.text, shown, shares(range(rows.shape[2])), words)
+    words = tuple((word, shares(index)) for word, index in words_of(attention.pieces))
+    return WordAttention(attention.text, shown, shares(range(rows.shape[2])), words)
 
 
 @dataclass(frozen=True, eq=False)

@@ -217,5 +217,5 @@ class _Finder:
         rendered = PurePosixPath(row.filename)
         if row.filename and (self._root / rendered).is_file():
             return Picture.of(self._root / rendered, name)
-        found = self._by_name.get(rendered.name if row.filename else "") or self._by_name.get(name)
-        return Picture.of(found if found is not None else self._root / (row.filename or name))
+        path = self._by_name.get(rendered.name if row.filename else "") or self._by_name.get(name)
+        return Picture.of(path if path is not None else self._root / (row.filename or name))

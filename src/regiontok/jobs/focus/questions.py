@@ -74,8 +74,8 @@ def union_on(
         stated: the size (H, W) that the file states for the picture; None if it states none.
 
     Raises:
-        NoAnnotation: If there is no mask, none has a pixel, they state several sizes, or one cannot
-            be read.
+        NoAnnotation: If there is no mask, none has a pixel, they state several sizes or that of the
+            picture on its side, or one cannot be read.
     """
     if not segmentations:
         raise NoAnnotation(f"{picture.name}: no mask is annotated")
@@ -87,6 +87,11 @@ def union_on(
     if len(sizes) > 1:
         raise NoAnnotation(f"{picture.name}: its masks are of several sizes, {sorted(sizes)}")
     size = next(iter(sizes), stated or picture.size)
+    if size != picture.size and size == picture.size[::-1]:
+        raise NoAnnotation(
+            f"{picture.name}: its masks are of {size[0]} x {size[1]} pixels, and the upright "
+            "picture lies on its side: turn the masks"
+        )
     try:
         union = PixelMasks.from_coco(segmentations, size).dense().any(0)
     except (ValueError, TypeError, OverflowError) as error:
@@ -103,10 +108,10 @@ def of_size(mask: Bool[Tensor, "h w"], size: Size) -> AnnotatedObject:
     >>> annotated.mask.tolist(), annotated.rescaled_from
     ([[True, True, False, False], [True, True, False, False]], (1, 2))
     """
-    own = (mask.shape[0], mask.shape[1])
-    if own == size:
+    mask_size = (mask.shape[0], mask.shape[1])
+    if mask_size == size:
         return AnnotatedObject(mask)
     rescaled = torch.nn.functional.interpolate(
         mask[None, None].float(), size=size, mode="nearest-exact"
     )
-    return AnnotatedObject(rescaled[0, 0] > 0, own)
+    return AnnotatedObject(rescaled[0, 0] > 0, mask_size)

@@ -14,8 +14,9 @@ from typing import Any
 
 from regiontok.conversation import ConversationModel
 from regiontok.data.generated import is_generated
-from regiontok.evaluation.focus import FocusSample, focus_sample, focus_table
+from regiontok.evaluation.focus import FocusSample, focus_sample
 from regiontok.evaluation.focus_options import FocusOptions
+from regiontok.evaluation.focus_table import focus_table
 from regiontok.evaluation.focus_targets import token_overlaps
 from regiontok.jobs.chat.comparison import ComparedModel
 from regiontok.jobs.focus.pixcv import pixcv_questions
@@ -197,7 +198,7 @@ def measure_question(
     prepared = opened.prepare(messages, [picture])
     (shown,) = prepared.pictures
     overlaps = token_overlaps(shown, annotated.mask, options.support)
-    kept = answer_attention(
+    attention = answer_attention(
         opened,
         prepared,
         question.gold if options.answer == "gold" else None,
@@ -207,14 +208,14 @@ def measure_question(
         longest=longest,
     )
     sample = focus_sample(
-        kept.rows,
+        attention.rows,
         shown.tokens,
         overlaps,
         options,
         id=question.id,
         image=question.image,
         question=question.question,
-        answer=kept.text,
+        answer=attention.text,
     )
     return {**sample.line(), "rescaled_from": annotated.rescaled_from}
 

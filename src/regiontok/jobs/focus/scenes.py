@@ -63,8 +63,12 @@ def named_objects(scene: Scene, question: str) -> list[int]:
 
 
 def _annotation(image: str, question: str, picture: Picture, which: Annotation) -> AnnotatedObject:
-    made = from_text(SceneImage, image, "image")
-    scene = make_scene(made.seed, size=made.size, objects=(made.fewest, made.most))
+    image_settings = from_text(SceneImage, image, "image")
+    scene = make_scene(
+        image_settings.seed,
+        size=image_settings.size,
+        objects=(image_settings.fewest, image_settings.most),
+    )
     wanted = named_objects(scene, question if which == "question" else "")
     if not wanted:
         raise NoAnnotation(f"{picture.name}: it holds no object that {question!r} is about")
