@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import torch
 
 from regiontok.core.picture import Picture
+from regiontok.core.pixel_budget import announced_pixels, in_groups
 from regiontok.data.collect import NamedPath, separate_names
 from regiontok.serve.earlier import (
     MANIFEST,
@@ -112,8 +113,8 @@ class Export:
             separate, same_name = separate_names(items)
             for item, reason in same_name:
                 yield self._entered(ExportedImage(item, error=reason))
-            for start in range(0, len(separate), self.batch):
-                for image in self._export_batch(separate[start : start + self.batch]):
+            for group in in_groups(separate, lambda item: announced_pixels(item.path), self.batch):
+                for image in self._export_batch(group):
                     yield self._entered(image)
             with replacing(self.out / MANIFEST) as path:
                 path.write_bytes(json_bytes(self.manifest, indent=2))

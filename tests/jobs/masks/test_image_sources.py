@@ -7,6 +7,7 @@ import json
 import tarfile
 
 import pytest
+from PIL import Image
 
 from regiontok.core.picture import Picture, PictureError
 from regiontok.data.collect import NoImages
@@ -150,3 +151,14 @@ class TestLlavaJson:
             image_sources([str(tmp_path / "llava.json")], tmp_path / "gone")
         with pytest.raises(ValueError, match="goes with a LLaVA JSON"):
             image_sources([str(photos)], tmp_path)
+
+
+def test_the_pixels_of_a_source_are_known_from_its_head(tmp_path):
+    file = io.BytesIO()
+    Image.new("RGB", (300, 20)).save(file, "PNG")
+    (tmp_path / "a.png").write_bytes(file.getvalue())
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(tmp_path / "a.png", "a.png")
+    sources = image_sources([str(tmp_path / "a.png"), str(tmp_path / "s.tar")])
+    assert [source.announced_pixels() for source in sources] == [6000, 6000]
+    assert ImageSource("gone", tmp_path / "gone").announced_pixels() == 0

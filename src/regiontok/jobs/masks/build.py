@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from regiontok.core.picture import key_of
+from regiontok.core.pixel_budget import in_groups
 from regiontok.jobs.masks.compute import ComputedMasks, MaskComputer, mask_computer
 from regiontok.jobs.masks.image_sources import ImageSource
 from regiontok.jobs.masks.store_state import write_set_aside
@@ -108,12 +109,14 @@ def plan_store(segmenter: str, images: Sequence[ImageSource], out: str | Path) -
 def _chunks(
     images: Sequence[ImageSource], batch: int, *, shuffled: bool
 ) -> Iterator[list[ImageSource]]:
-    """The images in batches; shuffled where another process does the same ones at the same time."""
+    """The images in batches, smaller ones where they are of many pixels.
+
+    They are shuffled where another process does the same ones at the same time.
+    """
     order = list(range(len(images)))
     if shuffled:
         order = np.random.default_rng(os.getpid()).permutation(len(images)).tolist()
-    for start in range(0, len(order), batch):
-        yield [images[index] for index in order[start : start + batch]]
+    yield from in_groups((images[index] for index in order), ImageSource.announced_pixels, batch)
 
 
 @contextmanager

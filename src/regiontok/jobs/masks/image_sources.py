@@ -10,12 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from regiontok.core.formats import MAX_BYTES, PictureError, is_image_name
+from regiontok.core.pixel_budget import announced_pixels
 from regiontok.data.collect import NoImages, Note, collect
 from regiontok.data.walk import MAC_FOLDER, LeftOut
 from regiontok.system.logs import module_logger
 from regiontok.system.names import as_on_disk
 
 _LOG = module_logger(__name__)
+HEAD_BYTES = 2**16  # of an image in a tar, in which its size is looked for
 TAR_BLOCK = 512  # bytes of a tar's header; a block of zeros ends the tar
 
 
@@ -36,6 +38,19 @@ class ImageSource:
     start: int = 0
     size: int | None = None
     problem: str | None = None
+
+    def announced_pixels(self) -> int:
+        """The pixels that the head of the image announces; 0 if it cannot be read."""
+        if self.problem:
+            return 0
+        if self.size is None:
+            return announced_pixels(self.path)
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.start)
+                return announced_pixels(file.read(min(self.size, HEAD_BYTES)))
+        except OSError:
+            return 0
 
     def read(self) -> bytes:
         """The bytes of the image.
