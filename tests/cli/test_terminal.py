@@ -75,6 +75,7 @@ class Terminal(io.StringIO):
 def test_nothing_in_a_name_moves_the_cursor(stream, monkeypatch):
     """Escapes of colour aside, which the console itself writes."""
     monkeypatch.setenv("TERM", "dumb")  # no colours
+    monkeypatch.setenv("COLUMNS", "120")  # room for a cell
     name = "a\x1b]0;x\x07\x9b2J\n\r\u202e\udce9\ud83d[/z].png"
     shown = r"a\x1b]0;x\x07\x9b2J\n\r\u202e\xe9\ud83d[/z].png"
     out, err = stream(), stream()

@@ -8,13 +8,15 @@ from typing import IO
 
 import numpy as np
 
+from regiontok.system.errors import RegiontokError
+
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 
 
-class BadHeader(ValueError):
+class BadHeader(RegiontokError, ValueError):
     """A header that announces no array; the message says why."""
 
 

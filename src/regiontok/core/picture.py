@@ -108,7 +108,8 @@ class Picture:
                 afterwards. An array is `[H W]`, `[H W 1]`, `[H W 3]` or `[H W 4]`; a tensor is
                 that, or `[1 H W]`, `[3 H W]` or `[4 H W]`, which it is where both fit. Integers are
                 uint8, or uint16, which is divided by 257; floats lie in [0, 1].
-            name: what messages and tables call it; by default the path, or the kind of source.
+            name: what messages and tables call it; by default the path, the name of an open file,
+                or "image".
 
         Raises:
             PictureError: If the image is unreadable, truncated, empty or too large, or its values
@@ -183,12 +184,8 @@ def _bytes_of(source: ImageSource) -> tuple[bytes | None, str]:
     if isinstance(source, str | Path):
         return _read_file(source), str(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source), "bytes"
-    if _is_tensor(source):
-        return None, "tensor"
-    if isinstance(source, np.ndarray):
-        return None, "array"
-    if isinstance(source, Readable):
+        return bytes(source), "image"
+    if isinstance(source, Readable) and not (_is_tensor(source) or isinstance(source, np.ndarray)):
         return _read_open(source), _name_of(source)
     return None, "image"
 

@@ -9,17 +9,22 @@ structure all have the hash 0, and count as duplicates of each other.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from scipy.fft import dctn
 
-from regiontok.core.picture import Picture, PictureError
+from regiontok.core.decoding import check_limit, decoding, stored_size
+from regiontok.core.formats import open_image
+from regiontok.core.jpeg import check_jpeg
+from regiontok.core.orientation import UPRIGHT, orientation_of
+from regiontok.core.picture import Picture
 
 SIDE = 32  # pixels of the reduced image
 LOW = 8  # frequencies that are kept in each direction
+LYING = 5  # orientations from here on swap height and width
+_NAME = "image"  # what messages call it
 FLAT = 1.0  # an image whose levels differ by less in every frequency has no structure
 
 
@@ -52,8 +57,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     Raises:
         PictureError: If there is no such header, or it is too large.
     """
-    with _opened(data) as image:
-        return _upright_size(image)
+    return _upright(*stored_size(data, _NAME))
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -71,30 +75,21 @@ def perceptual_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def _opened(data: bytes) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(data))
-    except Exception as error:  # decoders promise no list of errors
-        raise PictureError(f"not an image of a known format, or too large ({error})") from None
-    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        raise PictureError(f"too large: {image.height} x {image.width} pixels")
-    return image
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    return (image.width, image.height) if turned else (image.height, image.width)
-
-
 def _reduced(data: bytes) -> tuple[tuple[int, int], Image.Image]:
-    with _opened(data) as image:
-        size = _upright_size(image)
+    """(H, W) of an image, upright, and the image itself, a JPEG at a fraction of its size."""
+    with decoding(_NAME), open_image(data) as image:
+        check_limit(image)
         if image.format != "JPEG":
             picture = Picture.of(data)
             return picture.size, picture.pil
-        try:
-            image.draft("L", (2 * SIDE, 2 * SIDE))
-            image.load()
-            return size, ImageOps.exif_transpose(image)
-        except Exception as error:  # as above
-            raise PictureError(f"cannot be decoded whole ({error})") from None
+        check_jpeg(data)
+        orientation = orientation_of(image)
+        size = _upright((image.height, image.width), orientation)
+        image.draft("L", (2 * SIDE, 2 * SIDE))
+        image.load()
+        turn = UPRIGHT.get(orientation)
+        return size, image if turn is None else image.transpose(turn)
+
+
+def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size[::-1] if orientation >= LYING else size

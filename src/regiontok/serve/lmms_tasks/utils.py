@@ -8,7 +8,6 @@ understood. ARO is scored as a mean over items, since these files do not name th
 
 from __future__ import annotations
 
-import io
 import re
 import zlib
 from collections import defaultdict
@@ -18,6 +17,7 @@ from typing import Any
 
 from PIL import Image
 
+from regiontok.core.picture import Picture
 from regiontok.evaluation.prompts import CHOICE, ask_choice, caption_choice
 
 Doc = Mapping[str, Any]
@@ -29,7 +29,7 @@ def picture(doc: Doc) -> list[Image.Image]:
     value = next(doc[name] for name in ("image", "images") if doc.get(name) is not None)
     value = value[0] if isinstance(value, list) else value
     if isinstance(value, Mapping):
-        value = Image.open(io.BytesIO(value["bytes"]))
+        return [Picture.of(value["bytes"]).pil]
     return [value.convert("RGB")]
 
 
