@@ -90,7 +90,7 @@ def test_every_error_derives_from_one_base_and_a_builtin():
     assert len(classes) > 8
     for cls in classes:
         assert issubclass(cls, RegiontokError), cls
-        assert issubclass(cls, ValueError | ImportError | RuntimeError), cls
+        assert issubclass(cls, ValueError | ImportError | RuntimeError | OSError), cls
 
 
 def test_the_command_line_is_there_without_its_script():

@@ -7,8 +7,8 @@ class RegiontokError(Exception):
     """Base of the errors that this package defines.
 
     Each error class also derives from the builtin that fits it (`ValueError`, `ImportError`,
-    `RuntimeError`), so a caller may catch either. An argument of the wrong range is a plain
-    `ValueError`, one of the wrong type a plain `TypeError`.
+    `RuntimeError`, `OSError`), so a caller may catch either. An argument of the wrong range is a
+    plain `ValueError`, one of the wrong type a plain `TypeError`.
     """
 
 
