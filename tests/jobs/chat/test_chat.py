@@ -223,13 +223,13 @@ def test_ctrl_c_inside_the_model_drops_the_half_made_row(chat):
 
 
 def test_a_model_whose_attention_cannot_be_kept_chats_on(chat, monkeypatch):
-    config = chat.conversation_model.model.language_model.config
-    monkeypatch.setattr(config, "attn_logit_softcapping", 30.0, raising=False)
+    decoder = chat.conversation_model.model.language_model.get_decoder()
+    monkeypatch.setattr(decoder, "_supports_sdpa", False, raising=False)
     blind, output = Chat(chat.conversation_model, longest=8), RecordedOutput(None)
     blind.show(square("red"))
     converse(blind, ["Colour?", "/regions"], output)
     assert output.text.startswith("red\n")
-    assert "attn_logit_softcapping" in output.text
+    assert "does not run SDPA" in output.text
     assert blind.answers[0].report()["attention"] == []
 
 
