@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from regiontok.evaluation.bench import Bench
 from regiontok.evaluation.folder import BenchFolder
@@ -54,7 +54,7 @@ def load_questions(
         folder: where its files lie.
         limit: number of questions at most; 0 takes all. Those that stand together in the bench's
             `unit` stay together.
-        blind: leave all pictures out, and need none.
+        blind: leave all pictures out, and need none of them.
 
     Raises:
         BenchDataError: If the files are not there, are of another version, or no question of
@@ -65,7 +65,9 @@ def load_questions(
     for question in bench.questions(folder):
         if limit and len(kept) >= limit and not _same_unit(bench, question, kept):
             break
-        problem = "" if blind else _problem(question)
+        if blind:
+            question = replace(question, images=())
+        problem = _problem(question)
         if question.id in kept:
             reason = "an earlier question has the same id"
             aside.append(SetAside(question.id, reason, "duplicate"))

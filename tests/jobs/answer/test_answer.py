@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from regiontok.conversation import BatchAnswer
 from regiontok.evaluation.answers import Answer, AnswersError, read_answers
 from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan, Ranks
 from regiontok.jobs.answer.run import answer
+from regiontok.jobs.report.runs import score_run
 from regiontok.model.conversation import TrainedConversationModel
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.processor import RegionVLMProcessor
@@ -137,6 +139,7 @@ def test_a_question_that_is_too_long_spoils_no_other(pope, tmp_path):
 
 
 def test_blind_runs_show_nothing(pope, tmp_path):
+    (tmp_path / "pope" / "val2014" / "COCO_val2014_000000000001.jpg").unlink()  # none is read
     plan = AnswerPlan.of(replace(pope.options, blind=True))
     answer(plan, tmp_path / "run", model=Parrot())
     run = read_answers(tmp_path / "run")
@@ -169,6 +172,36 @@ def test_every_bench_is_answered_by_a_model(name, trained, tmp_path):
     counts = answer(AnswerPlan.of(options), tmp_path / "run", model=trained)
     assert counts.answered >= 1
     assert counts.failed == {}
+
+
+REAL = {
+    "pope": "pope_with_images.jsonl",
+    "mmvet": "mmvet_with_images.json",
+    "sugarcrepe": "sugarcrepe_with_images.jsonl",
+    "aro": "negclip_with_images.json",
+    "mmbench": "mmbench_samples.json",
+    "mmstar": "mmstar_50.json",
+}
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_real_records_go_from_question_file_to_score(name, trained, data, tmp_path):
+    (tmp_path / "files").mkdir()
+    shutil.copy(data / "fixtures" / REAL[name], tmp_path / "files")
+    options = AnswerOptions(
+        model="x",
+        bench=name,
+        data=tmp_path / "files",
+        images=(data,),
+        blind=name == "mmstar",  # its photos are not there
+        limit=3,
+        longest=1,
+    )
+    counts = answer(AnswerPlan.of(options), tmp_path / "run", model=trained)
+    assert counts.answered >= 3
+    scored = score_run(tmp_path / "run", resamples=10)
+    assert scored.counts["questions"] == counts.answered
+    assert (scored.cost.quantiles == ()) is (name == "mmstar")
 
 
 def test_the_recipe_of_a_trained_model_is_noted(pope, tmp_path):

@@ -157,7 +157,7 @@ class _Asker:
         """Replies, and failed answers in their places; what fails together is tried apart."""
         if not batch:
             return []
-        pictures = [() if self.plan.options.blind else asked.pictures for asked in batch]
+        pictures = [asked.pictures for asked in batch]
         conversations = [
             [self._message(asked.question, len(own))]
             for asked, own in zip(batch, pictures, strict=True)
