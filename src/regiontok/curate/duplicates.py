@@ -24,6 +24,7 @@ from regiontok.shards.report import config_hash
 from regiontok.system.files import replacing_shared
 from regiontok.system.need import need
 from regiontok.system.parquet import write_parquet
+from regiontok.system.strict_json import parse_json
 
 if TYPE_CHECKING:
     from jaxtyping import Int, UInt64
@@ -110,7 +111,7 @@ def write_keep_list(curation: Curation, stage: Stage, plan: FilterPlan) -> KeepR
 def read_keep_report(out: Path) -> KeepReport | None:
     """The report of the list; None where there is no whole list."""
     try:
-        report = KeepReport(**json.loads((out / "keep.json").read_bytes()))
+        report = KeepReport(**parse_json((out / "keep.json").read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
     return report if (out / "keep.parquet").is_file() else None

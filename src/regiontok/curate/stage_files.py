@@ -20,6 +20,7 @@ from regiontok.shards.report import config_hash
 from regiontok.system.files import replacing_shared
 from regiontok.system.need import need
 from regiontok.system.parquet import ParquetError, open_parquet, write_parquet
+from regiontok.system.strict_json import parse_json
 
 GROUP_ROWS = 4096
 STALE = 3600  # seconds after which nobody writes a temporary file any more
@@ -163,7 +164,7 @@ def clear_pieces(stage: Stage, out: Path, tar: CuratedTar) -> None:
 def read_report(stage: Stage, out: Path, tar: CuratedTar) -> StageReport | None:
     """The report of a tar; None where there is none, or a damaged one: the tar is done again."""
     try:
-        return StageReport(**json.loads(stage.report_path(out, tar).read_bytes()))
+        return StageReport(**parse_json(stage.report_path(out, tar).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 

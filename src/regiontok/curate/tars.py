@@ -13,6 +13,7 @@ from regiontok.shards.report import config_hash
 from regiontok.shards.tar import ShardError, TarIndex, open_index, tar_bytes
 from regiontok.system.errors import RegiontokError
 from regiontok.system.files import replacing_shared
+from regiontok.system.strict_json import parse_json
 
 FORMAT = "regiontok curation 1"
 
@@ -154,7 +155,7 @@ def curation_in(out: Path) -> Curation:
 def _stated(path: Path) -> tuple[Curation, dict[str, Any]]:
     """What a folder's list says, read and as it stands."""
     try:
-        stated = json.loads(path.read_bytes())
+        stated = parse_json(path.read_bytes())
         tars = tuple(CuratedTar(**tar) for tar in stated["tars"])
         unreadable = tuple((tar, reason) for tar, reason in stated["unreadable"])
         return Curation(path.parent, tars, stated["piece"], unreadable), stated

@@ -31,6 +31,7 @@ from regiontok.data.generated import is_generated
 from regiontok.data.records import open_picture
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.files import replacing_shared
+from regiontok.system.strict_json import parse_json
 from regiontok.tokenizer.regionizer import Regionizer
 
 _TENSOR_FIELDS = ("features", "values", "prefix", "cls_attention")
@@ -224,7 +225,7 @@ def _masks_from_json(stored: dict[str, Any] | None) -> PixelMasks | None:
 
 def _read_grids(path: Path) -> list[PatchGrid]:
     with safe_open(path, framework="pt") as file:
-        about = json.loads(file.metadata()["about"])
+        about = parse_json(file.metadata()["about"])
         names = file.keys()  # the file is no mapping and cannot be iterated itself
         tensors = {name: file.get_tensor(name) for name in names}
     if about["check"] != _checksum(tensors):

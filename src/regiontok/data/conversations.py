@@ -26,6 +26,7 @@ from regiontok.data.lengths import Measure
 from regiontok.data.record import Record, RecordError
 from regiontok.data.records import Records, open_picture
 from regiontok.system.logs import module_logger
+from regiontok.system.strict_json import parse_json
 
 _LOG = module_logger(__name__)
 
@@ -138,5 +139,5 @@ def read_replaced(path: str | Path) -> dict[int, str]:
     """
     if not Path(path).is_file():
         return {}
-    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    rows = [parse_json(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
     return {row["index"]: row["reason"] for row in rows}

@@ -6,7 +6,6 @@ holds its question, without pictures, so that scores are recomputed from these f
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from regiontok.evaluation.question import Question
 from regiontok.system.errors import RegiontokError
 from regiontok.system.files import flush_entry, replacing
-from regiontok.system.strict_json import strict_json
+from regiontok.system.strict_json import parse_json, strict_json
 from regiontok.system.writing import clear_write_errors
 
 FORMAT = "regiontok answers 1"
@@ -70,7 +69,7 @@ class Answer:
         Raises:
             ValueError, KeyError, TypeError: If it is no such line.
         """
-        record = json.loads(line)
+        record = parse_json(line)
         return cls(
             question=Question.of_record(str(record["id"]), record["question"]),
             reply=str(record.get("reply", "")),
@@ -161,7 +160,7 @@ def read_answers(path: Path) -> AnswerRun:
 def _head_and_lines(path: Path) -> tuple[dict[str, Any], list[str]]:
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     try:
-        head = json.loads(lines[0])["head"]
+        head = parse_json(lines[0])["head"]
         known = head["format"] == FORMAT
     except (ValueError, KeyError, TypeError):
         known = False

@@ -20,6 +20,7 @@ from regiontok.evaluation.bench import Bench
 from regiontok.evaluation.question import Question
 from regiontok.system.errors import RegiontokError, first_line
 from regiontok.system.files import replacing
+from regiontok.system.strict_json import parse_json
 
 GRADES = "grades.json"
 _NUMBER = re.compile(r"(?<![\d.])(?:0(?:\.\d+)?|1(?:\.0+)?)(?![\d.])")
@@ -170,7 +171,7 @@ def read_grades(path: Path) -> dict[str, list[float]]:
         JudgeError: If it is no such file.
     """
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: Mapping[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         return {id: [float(grade) for grade in entry["score"]] for id, entry in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise JudgeError(

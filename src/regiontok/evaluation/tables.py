@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from regiontok.evaluation.images import ParquetImage
 from regiontok.system.errors import RegiontokError, first_line
 from regiontok.system.need import need
+from regiontok.system.strict_json import parse_json
 
 Row = Mapping[str, Any]
 _LONGEST_FIELD = 2**31 - 1  # of a TSV file, whose fields are whole pictures
@@ -74,7 +74,7 @@ def _tsv_rows(path: Path) -> Iterator[Row]:
 def _json_rows(path: Path) -> list[Row]:
     text = path.read_text(encoding="utf-8-sig")
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2:
@@ -94,7 +94,7 @@ def _json_rows(path: Path) -> list[Row]:
 
 def _json_line(path: Path, number: int, line: str) -> Row:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError:
         raise BenchDataError(f"{path}: line {number} is no JSON: {line[:60]!r}") from None
     return _checked(path, [row])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from regiontok.curate.run import PieceOutcome, run_pieces
 from regiontok.curate.stage_files import missing_pieces
 from regiontok.curate.tars import Curation, CurationError, curation_in, open_curation
 from regiontok.system.files import replacing_shared
+from regiontok.system.strict_json import parse_json
 
 LOOKED_AT = 8  # tars and images of each that are looked at before a run
 PLAN = "plan.json"
@@ -128,7 +128,7 @@ def job_in(out: Path) -> CurationJob:
     """
     curation = curation_in(out)
     try:
-        plan = CurationPlan.model_validate(json.loads((out / PLAN).read_bytes()))
+        plan = CurationPlan.model_validate(parse_json((out / PLAN).read_bytes()))
     except (OSError, ValueError) as error:
         raise CurationError(f"{out / PLAN}: cannot be read ({error})") from None
     return CurationJob(curation, plan)

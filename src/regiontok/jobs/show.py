@@ -6,7 +6,6 @@ The regions are those that `regiontok tokenize` wrote.
 from __future__ import annotations
 
 import inspect
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from regiontok.settings.recipe import Recipe, load_recipe
 from regiontok.settings.shipped import shipped_recipes
 from regiontok.settings.spec import parse_one
 from regiontok.system.choices import nearest
+from regiontok.system.strict_json import parse_json
 
 
 def show_method(name: str) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def show_output(folder: str | Path) -> list[tuple[dict[str, Any], list[dict[str,
         )
     regions_by_spec = {}
     for path in sorted(folder.glob("*.regions.json")):
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = parse_json(path.read_text(encoding="utf-8"))
         largest_first = sorted(table["regions"], key=lambda region: -len(region["patches"]))
         regions_by_spec[table["spec"]] = largest_first
     return [(entry, regions_by_spec.get(entry["spec"], [])) for entry in report["settings"]]

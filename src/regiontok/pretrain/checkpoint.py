@@ -20,6 +20,7 @@ from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.state_files import OtherCheckpoint, local_share, read_state, write_share
 from regiontok.runs.checkpoints import CheckpointFolder
 from regiontok.runs.errors import RunStopped
+from regiontok.system.strict_json import parse_json
 from regiontok.system.writing import clear_write_errors
 
 SHAPES = "about.json"
@@ -166,7 +167,7 @@ def read_shapes(path: Path) -> dict[str, Any]:
         OtherCheckpoint: If it does not say which it has.
     """
     try:
-        saved = json.loads((path / SHAPES).read_text(encoding="utf-8"))
+        saved = parse_json((path / SHAPES).read_text(encoding="utf-8"))
         return dict(saved)
     except (OSError, ValueError, TypeError) as error:
         raise OtherCheckpoint(f"{path} is no checkpoint of a pretraining run: {error}") from None

@@ -24,6 +24,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from regiontok.system.errors import RegiontokError, first_line
+from regiontok.system.strict_json import parse_json
 from regiontok.system.writing import clear_write_errors
 
 PATTERN = "rank-*.safetensors"
@@ -84,7 +85,7 @@ def read_state(
     for path in sorted(folder.glob(PATTERN)):
         try:
             with safe_open(path, framework="pt") as file:
-                first_rows = json.loads(file.metadata()["first_rows"])
+                first_rows = parse_json(file.metadata()["first_rows"])
                 for name in file.keys():  # noqa: SIM118 - the file is no mapping
                     if name not in state and passed_over(name):
                         continue

@@ -17,6 +17,7 @@ from typing import Any
 
 from regiontok.runs.errors import NoWholeCheckpoint
 from regiontok.system.files import flush, flush_entry
+from regiontok.system.strict_json import parse_json
 
 MANIFEST = "files.json"
 DAMAGED = "damaged-"  # the first part of the name under which a damaged checkpoint is set aside
@@ -117,7 +118,7 @@ class CheckpointFolder:
 def damage_of(checkpoint: Path) -> str:
     """What is wrong with the files of a checkpoint; "" if all are as they were written."""
     try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parse_json((checkpoint / MANIFEST).read_text(encoding="utf-8"))
         listed = {str(name): (entry["bytes"], entry["sha256"]) for name, entry in manifest.items()}
     except FileNotFoundError:
         return f"it has no {MANIFEST} (an older version wrote it, or its copy is not complete)"

@@ -26,7 +26,7 @@ from regiontok.settings.recipe import Recipe, to_toml
 from regiontok.system.errors import first_line
 from regiontok.system.files import replacing
 from regiontok.system.lease import LEASE
-from regiontok.system.strict_json import strict_json
+from regiontok.system.strict_json import parse_json, strict_json
 from regiontok.system.writing import clear_write_errors
 
 RECENT = 20  # steps whose losses are averaged for a run's result
@@ -124,7 +124,7 @@ class RunFolder:
         if not self.log.exists():
             return []
         lines = self.log.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1] if line]
+        return [parse_json(line) for line in lines[:-1] if line]
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the log entries that `keep` refuses: steps after a checkpoint are taken again."""
@@ -134,7 +134,7 @@ class RunFolder:
     def read_json(self, name: str, default: Any) -> Any:
         """The content of a JSON file in the folder, or `default` if there is no such file."""
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+        return parse_json(path.read_text(encoding="utf-8")) if path.exists() else default
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file in the folder, whole or not at all."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from regiontok.system.checkpoint import read_json
 from regiontok.system.errors import RegiontokError
+from regiontok.system.strict_json import parse_json
 from regiontok.system.tensor_files import read_metadata
 from regiontok.system.weights import file_tensors
 
@@ -145,7 +146,7 @@ def _provenance(tensors: Path) -> dict[str, Any]:
     """What a safetensors file says of its image and its maker; {} if it is no export's."""
     metadata = read_metadata(tensors) or {}
     try:
-        provenance = json.loads(metadata.get("regiontok", json.dumps(metadata)))
+        provenance = parse_json(metadata.get("regiontok", json.dumps(metadata)))
     except ValueError:
         return {}
     is_own = isinstance(provenance, dict) and "key" in provenance

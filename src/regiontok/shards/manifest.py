@@ -14,6 +14,7 @@ from regiontok.shards.report import REPORT_SUFFIX, SidecarReport, read_report, r
 from regiontok.shards.tar import ShardError
 from regiontok.system.files import replacing_shared
 from regiontok.system.storage import Location, child, listing, read_file
+from regiontok.system.strict_json import parse_json
 
 NAME = "regions.manifest.json"
 FORMAT = "regiontok manifest 1"
@@ -31,7 +32,7 @@ def read_manifest(folder: Location, files: Mapping[str, int]) -> dict[str, Sidec
     if NAME not in files:
         return {}
     try:
-        stated = json.loads(read_file(child(folder, NAME)))
+        stated = parse_json(read_file(child(folder, NAME)))
         if stated["format"] != FORMAT:
             return {}
         return {

@@ -33,6 +33,21 @@ def json_bytes(value: Any, **options: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: If it is no JSON, also where its brackets nest too deep to be read.
+
+    >>> parse_json('{"rows": [1, 2]}')
+    {'rows': [1, 2]}
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its brackets nest too deep") from None
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -24,6 +24,7 @@ from regiontok.settings import registry
 from regiontok.settings.recipe import Recipe, TokenizerSettings, load_recipe, to_toml
 from regiontok.system.devices import resolve_device
 from regiontok.system.files import replacing
+from regiontok.system.strict_json import parse_json
 from regiontok.tokenizer.clock import Clock
 from regiontok.tokenizer.head import VisualHead
 from regiontok.tokenizer.images import decode_images
@@ -249,7 +250,7 @@ class RegionTokenizer(nn.Module):
         """
         folder = Path(folder)
         tokenizer = cls.from_recipe(folder / "recipe.toml", device=device)
-        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        provenance = parse_json((folder / "provenance.json").read_text(encoding="utf-8"))
         identity = tokenizer.regionizer.encoder.identity
         if provenance["weights"] != identity:
             raise ValueError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from regiontok.system.errors import RegiontokError
+from regiontok.system.strict_json import parse_json
 
 RESULTS = "results.json"
 
@@ -42,7 +42,7 @@ def check_results(
     if not path.exists():
         return
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = parse_json(path.read_text(encoding="utf-8"))
         before = {row["fingerprint"] for row in results["rows"]}
         pairs = [("photos", results["photos"]["hash"], photos)] if photos else []
         pairs += [(name, results["settings"].get(name), value) for name, value in settings.items()]

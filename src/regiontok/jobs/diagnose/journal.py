@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regiontok.system.files import named_in_errors, replacing
+from regiontok.system.strict_json import parse_json
 
 
 class Journal:
@@ -33,7 +34,7 @@ class Journal:
         earlier: dict[str, Any] = {}
         for number, line in enumerate(lines, start=1):
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
                 earlier[entry["key"]] = entry["value"]
             except (ValueError, KeyError, TypeError):
                 if resume:

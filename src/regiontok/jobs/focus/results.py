@@ -11,7 +11,7 @@ from typing import Any
 from regiontok.evaluation.focus import FocusSample
 from regiontok.system.errors import RegiontokError
 from regiontok.system.files import replacing
-from regiontok.system.strict_json import strict_json
+from regiontok.system.strict_json import parse_json, strict_json
 from regiontok.system.writing import clear_write_errors
 
 
@@ -82,7 +82,7 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            line = json.loads(text)
+            line = parse_json(text)
             if number == 1:
                 valid = line["kind"] == "focus" and isinstance(line["settings"], dict)
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from regiontok.maskstore.maintenance import set_aside_corrupt
 from regiontok.maskstore.store import MaskStore
 from regiontok.maskstore.writer import locked
 from regiontok.system.files import replacing
-from regiontok.system.strict_json import json_bytes
+from regiontok.system.strict_json import json_bytes, parse_json
 
 SET_ASIDE = "set_aside.json"
 
@@ -44,7 +43,7 @@ def store_info(root: str | Path) -> dict[str, Any]:
 def read_set_aside(root: Path) -> dict[str, str]:
     """The names of the images that could not be done, each with the reason."""
     path = root / SET_ASIDE
-    reasons: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
+    reasons: dict[str, str] = parse_json(path.read_bytes()) if path.is_file() else {}
     return reasons
 
 

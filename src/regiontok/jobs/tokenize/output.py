@@ -19,7 +19,7 @@ from regiontok.jobs.tokenize.earlier import OtherOutput, Task, Wanted, file_entr
 from regiontok.jobs.tokenize.names import VIDEO, slug, spec_names
 from regiontok.jobs.tokenize.report import REPORT
 from regiontok.system.files import adding, clear_name_errors
-from regiontok.system.strict_json import json_bytes
+from regiontok.system.strict_json import json_bytes, parse_json
 from regiontok.system.tensor_files import save_file
 
 Table = dict[str, Any]  # the regions of one spec, see `regiontok.jobs.tokenize.tables`
@@ -150,7 +150,7 @@ def _tables_of(
         spec = entry["spec"]
         if spec not in by_spec:
             try:
-                by_spec[spec] = json.loads((folder / spec_names(spec)[1]).read_text("utf-8"))
+                by_spec[spec] = parse_json((folder / spec_names(spec)[1]).read_text("utf-8"))
             except (OSError, ValueError):
                 continue  # it was damaged meanwhile: the next run that wants it makes it anew
         tables.append(by_spec[spec])
