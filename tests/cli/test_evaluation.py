@@ -73,6 +73,16 @@ def test_runs_with_another_prompt_are_refused_in_one_line(tmp_path):
     run("score", first, second, "--anyway", "--resamples", "0")
 
 
+def test_mm_vets_replies_come_in_the_official_form(tmp_path):
+    folder = write_run(tmp_path / "run", "mmvet", lambda q: "-1 and -5", name="run")
+    (folder / "grades.json").write_text('{"v1_0": {"score": [0.5]}}')
+    result = run("score", folder, "--resamples", "0")
+    assert last_json(result)["runs"][0]["scores"]["mmvet"]["value"] == 50
+    assert "1 replies have no grade" in result.stderr
+    official = json.loads((folder / "official_answers.json").read_text())
+    assert official == {"v1_0": "-1 and -5", "v1_1": "-1 and -5"}
+
+
 def test_a_report_of_a_folder_of_runs(tmp_path):
     write_run(tmp_path / "runs" / "a", "mmvp", lambda q: q.answer, name="table1_8b_665k_fusion")
     out = tmp_path / "report"

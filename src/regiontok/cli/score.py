@@ -75,6 +75,8 @@ def score(
         if tests:
             print_tables([difference_table(tests)])
         for one in scored:
+            if one.bench.judged:
+                _write_official_answers(one)
             _say_gaps(one)
         closing_json(
             {
@@ -115,6 +117,18 @@ def _say_gaps(one: Any) -> None:
     ):
         if counts.get(name):
             warn(f"{one.run.path}: {counts[name]} {words}")
+
+
+def _write_official_answers(one: Any) -> None:
+    """Write the replies of a run whose bench has a judge as its own evaluator takes them."""
+    from regiontok.evaluation.judge import OFFICIAL_ANSWERS, write_official_answers
+
+    folder = one.run.path if one.run.path.is_dir() else one.run.path.parent
+    pairs = [(answer.question, answer.reply) for answer in one.run.replied]
+    write_official_answers(folder / OFFICIAL_ANSWERS, pairs)
+    say(
+        f"{folder / OFFICIAL_ANSWERS} holds the replies as the benchmark's own evaluator takes them"
+    )
 
 
 def _judge(path: Path, address: str, model: str, times: int) -> None:

@@ -23,6 +23,7 @@ from regiontok.system.files import replacing
 from regiontok.system.strict_json import parse_json
 
 GRADES = "grades.json"
+OFFICIAL_ANSWERS = "official_answers.json"
 _NUMBER = re.compile(r"(?<![\d.])(?:0(?:\.\d+)?|1(?:\.0+)?)(?![\d.])")
 _WAITS = (1.0, 4.0, 15.0)  # seconds before each further try
 
@@ -99,6 +100,14 @@ class Judge:
         return str(content)
 
 
+def write_official_answers(path: Path, pairs: Sequence[tuple[Question, str]]) -> None:
+    """Write replies as MM-Vet's own evaluator takes them: an object of replies by their ids."""
+    replies = {question.id: reply for question, reply in pairs}
+    with replacing(path) as temporary:
+        text = json.dumps(replies, ensure_ascii=False, indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
 def read_grade(text: str) -> float | None:
     """The first number from 0 to 1 in a judge's words; None if there is none.
 
@@ -145,6 +154,7 @@ def judge_replies(
     failures = 0
     for question, reply in pairs:
         known = judged.grades.get(question.id, [])
+        count = len(known)
         try:
             while len(known) < judge.times and failures < 3:
                 grade = judge.grade(bench.judge_prompt(question, reply))
@@ -159,8 +169,9 @@ def judge_replies(
             judged.unjudged[question.id] = str(error)
         if not known:
             judged.unjudged.setdefault(question.id, "the judge could not be asked")
+        if len(known) > count:  # a stopped run loses none
+            write_grades(path, judged.grades, judge.model)
         tick()
-    write_grades(path, judged.grades, judge.model)
     return judged
 
 
