@@ -21,7 +21,7 @@ from regiontok.data.generated import is_generated
 from regiontok.data.records import open_picture
 from regiontok.settings import registry
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.system.errors import first_line
+from regiontok.system.errors import UnusableModel, first_line
 from regiontok.system.files import replacing_shared
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
@@ -149,6 +149,8 @@ class VisualTokens:
         failures: dict[str, str] = {}
         try:
             self._count_together(waiting)
+        except UnusableModel:
+            raise
         except ValueError:  # of one picture: the others are counted without it
             for key, picture in waiting.items():
                 try:

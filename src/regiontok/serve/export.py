@@ -34,6 +34,7 @@ from regiontok.serve.earlier import (
 )
 from regiontok.serve.earlier import read_manifest as read_manifest
 from regiontok.serve.token_source import TokenSource
+from regiontok.system.errors import UnusableModel
 from regiontok.system.files import UnwritableName, clear_name_errors, replacing
 from regiontok.system.lease import folder_lease
 from regiontok.system.strict_json import json_bytes
@@ -172,6 +173,8 @@ class Export:
             return
         try:
             tokens = self.source.tokens_of([picture for _, picture in decoded])
+        except UnusableModel:
+            raise
         except ValueError as error:
             if len(decoded) == 1:
                 yield ExportedImage(decoded[0][0], error=str(error))

@@ -16,6 +16,13 @@ class RegiontokWarning(UserWarning):
     """The category of warnings that this package gives by Python's `warnings`."""
 
 
+class UnusableModel(RegiontokError, ValueError):
+    """A model that cannot be loaded, whatever picture it is given; the message says why.
+
+    A run over many pictures ends by it, where any other ValueError sets its picture aside.
+    """
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message: other libraries' messages go on for pages.
 

@@ -16,7 +16,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from regiontok.system.checkpoint import read_json, weight_files
-from regiontok.system.errors import RegiontokError, first_line, is_out_of_memory
+from regiontok.system.errors import (
+    RegiontokError,
+    UnusableModel,
+    first_line,
+    is_out_of_memory,
+)
 
 MOST_LAYERS = 10_000
 LONGEST_REASON = 300  # characters of another library's message that are quoted
@@ -31,14 +36,14 @@ _SIDE = re.compile(
 
 @contextmanager
 def clear_model_errors(model: str) -> Iterator[None]:
-    """Raise one `ValueError` for whatever error a block meets that loads a model.
+    """Raise one `UnusableModel` for whatever error a block meets that loads a model.
 
     Args:
         model: what messages call the model.
 
     Raises:
-        ValueError: If the block fails; errors of this package, and those of missing packages, pass
-            as they are.
+        UnusableModel: If the block fails; errors of this package, and those of missing packages,
+            pass as they are.
     """
     try:
         yield
@@ -46,16 +51,16 @@ def clear_model_errors(model: str) -> Iterator[None]:
         raise
     except Exception as error:  # transformers promises no kind of error
         if isinstance(error, ValueError) and str(error).startswith(model):
-            raise
+            raise UnusableModel(str(error)) from error
         kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
         reason = " ".join(f"{kind}{error}".split())
         if len(reason) > LONGEST_REASON:
             reason = f"{reason[:LONGEST_REASON]} ..."
         if is_out_of_memory(error):
-            raise ValueError(f"{model}: not enough memory to load it ({reason})") from error
+            raise UnusableModel(f"{model}: not enough memory to load it ({reason})") from error
         if isinstance(error, OSError):  # no such model, no network, no right to read it
-            raise ValueError(f"{model} cannot be read ({reason})") from error
-        raise ValueError(
+            raise UnusableModel(f"{model} cannot be read ({reason})") from error
+        raise UnusableModel(
             f"{model} cannot be loaded: a file of it is damaged, or a config of it is wrong "
             f"({reason})"
         ) from error

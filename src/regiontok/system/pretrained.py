@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from regiontok.system.checkpoint import checkpoint_tensors, weight_files
-from regiontok.system.errors import first_line, is_out_of_memory
+from regiontok.system.errors import UnusableModel, first_line, is_out_of_memory
 from regiontok.system.loading import check_folder, clear_model_errors
 from regiontok.system.logs import module_logger
 from regiontok.system.need import need
@@ -134,6 +134,9 @@ def shared_model(
         settings: whose model it is and how it was made, so that models of different kinds never
             meet.
         load: makes the model.
+
+    Raises:
+        UnusableModel: If `load` raises a ValueError.
     """
     files = [] if folder is None else weight_files(folder)
     stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
@@ -141,7 +144,10 @@ def shared_model(
     model = _LOADED.get(key)
     if model is None:
         _LOG.debug("loading %s from %s", settings, folder)
-        model = _LOADED[key] = load()
+        try:
+            model = _LOADED[key] = load()
+        except ValueError as error:
+            raise UnusableModel(str(error)) from error
     return model
 
 

@@ -15,6 +15,8 @@ from regiontok.jobs.tokenize.earlier import Writing
 from regiontok.jobs.tokenize.images import tokenize_images
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.errors import UnusableModel
+from samples.models import save_clip_tower
 
 UNDRAWN, RESUMED = Writing(picture=""), Writing(picture="", resume=True)
 
@@ -105,3 +107,14 @@ def test_the_report_counts_what_a_budget_leaves_out(tmp_path):
         ["masks", "regions", "step", "uncovered", "vanished"],
         ["regions", "step", "uncovered"],
     ]
+
+
+def test_an_encoder_that_cannot_be_loaded_ends_the_run_and_no_image_is_blamed(photos, tmp_path):
+    tower = save_clip_tower(
+        tmp_path / "tower", side=56, patch_size=14, hidden_size=32, num_hidden_layers=1
+    )
+    config = json.loads((tower / "config.json").read_text())
+    (tower / "config.json").write_text(json.dumps(config | {"hidden_act": "banana"}))
+    tokenizers = TokenizerSet(TokenizerSettings(encoder=str(tower)), ["windows(4)"])
+    with pytest.raises(UnusableModel, match=r"tower cannot be loaded.*banana"):
+        list(tokenize_images(tokenizers, collect([str(photos)]), tmp_path / "out"))

@@ -52,6 +52,7 @@ from regiontok.jobs.diagnose.subjects import Subject
 from regiontok.measures.locality import position_readout
 from regiontok.settings import registry
 from regiontok.system.choices import nearest
+from regiontok.system.errors import UnusableModel
 from regiontok.system.files import replacing
 from regiontok.transform.denoise import Denoise
 
@@ -221,6 +222,8 @@ class Diagnosis:
             try:
                 for name, values in self._photo(subject, photo, remedies, thresholds).items():
                     by_variant[name].append(values)
+            except UnusableModel:
+                raise
             except ValueError as error:
                 reason = reason or str(error)
                 message = f"{subject.title}: {error}"

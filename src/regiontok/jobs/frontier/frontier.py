@@ -28,6 +28,7 @@ from regiontok.jobs.frontier.comparison import SourceComparison, SourcePoint
 from regiontok.jobs.frontier.sources import DOWNSAMPLED, SOURCES
 from regiontok.jobs.human_segmentations import read_human_segmentations
 from regiontok.measures.covering import dataset_scores
+from regiontok.system.errors import UnusableModel
 
 TRIED = 4  # images that a dry run tries
 
@@ -86,6 +87,8 @@ def measure_images(
             segmentations = read_human_segmentations(Path(humans), image.path) if humans else ()
             points = comparison.measure(Picture.of(image.path), segmentations)
             yield MeasuredImage(image, points)
+        except UnusableModel:
+            raise
         except ValueError as error:
             yield MeasuredImage(image, error=str(error).removeprefix(f"{image.path}: "))
 

@@ -18,6 +18,7 @@ from regiontok.jobs.masks.image_sources import ImageSource
 from regiontok.maskstore.parquet_file import mask_row
 from regiontok.methods import Segmenter
 from regiontok.settings import registry
+from regiontok.system.errors import UnusableModel
 from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.workers import end_with_parent
 
@@ -125,6 +126,8 @@ def _segment(
             )
             for (source, picture), masks in zip(images, masks_by_image, strict=True)
         ]
+    except UnusableModel:
+        raise
     except ValueError as error:
         if len(images) == 1:
             return [ComputedMasks(source=images[0][0], error=str(error))]

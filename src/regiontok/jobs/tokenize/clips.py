@@ -31,6 +31,7 @@ from regiontok.jobs.tokenize.report import image_sizes, only_specs, sizes_of, sp
 from regiontok.jobs.tokenize.tables import grid_boxes, pixel_masks, regions_table, views_of
 from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet
 from regiontok.system.drawn import mark_options
+from regiontok.system.errors import UnusableModel
 from regiontok.system.files import clear_name_errors
 
 NUMBERED = 40  # regions of a strip: up to so many with numbers, which are small there
@@ -112,6 +113,8 @@ def tokenize_clips(
     for source in clips:
         try:
             yield _tokenize_clip(tokenizers, source, out, sampling, wanted)
+        except UnusableModel:
+            raise
         except ValueError as error:
             yield TokenizeOutcome(source, error=str(error))
 

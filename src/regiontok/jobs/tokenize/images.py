@@ -32,6 +32,7 @@ from regiontok.jobs.tokenize.panels import panels
 from regiontok.jobs.tokenize.report import image_sizes, only_specs, sizes_of, spec_entry
 from regiontok.jobs.tokenize.tables import image_table
 from regiontok.jobs.tokenize.tokenizer_set import SpecResult, TokenizerSet
+from regiontok.system.errors import UnusableModel
 from regiontok.system.files import UnwritableName, clear_name_errors
 from regiontok.system.prefetch import WORKERS, map_ahead
 
@@ -146,6 +147,8 @@ def _tokenize_batch(
     try:
         pictures = [image.picture for image in images]
         results = tokenizers.run(pictures) if tokenizers.tokenizers else []
+    except UnusableModel:
+        raise
     except ValueError as error:
         if len(images) == 1:
             yield TokenizeOutcome(images[0].source, error=str(error))
