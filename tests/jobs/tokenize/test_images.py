@@ -111,7 +111,7 @@ def test_the_report_counts_what_a_budget_leaves_out(tmp_path):
 
 def test_an_encoder_that_cannot_be_loaded_ends_the_run_and_no_image_is_blamed(photos, tmp_path):
     tower = save_clip_tower(
-        tmp_path / "tower", side=56, patch_size=14, hidden_size=32, num_hidden_layers=1
+        tmp_path / "tower", side=56, patch_size=14, hidden_size=48, num_hidden_layers=1
     )
     config = json.loads((tower / "config.json").read_text())
     (tower / "config.json").write_text(json.dumps(config | {"hidden_act": "banana"}))
