@@ -73,3 +73,18 @@ def test_an_unknown_figure_is_one_line_and_status_2(photos, tmp_path):
     assert result.exit_code == 2
     assert "supp9" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_figure_takes_the_first_photos_that_can_be_read(photos, tmp_path):
+    bad = tmp_path / "a.png"
+    bad.write_bytes(b"no photo")
+    out = tmp_path / "figure.png"
+    words = ["diagnose", "figure", "supp2", ENCODER, "--count", 1, "--out", out, "--images"]
+    result = regiontok(*words, bad, "--images", photos)
+    assert result.exit_code == 1, result.output
+    assert (result.report["photos"], result.report["set_aside"]) == (1, 1)
+    assert result.report["failed"][0]["image"] == str(bad)
+    out.unlink()
+    result = regiontok(*words, bad)
+    assert (result.exit_code, out.exists()) == (2, False)
+    assert "none of 1 photos can be read; the first: " in result.stderr

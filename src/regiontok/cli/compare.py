@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from regiontok.cli.options import Device, Out, Photos
+from regiontok.cli.options import Device, Out, Photos, Revision
 from regiontok.cli.terminal import clear_errors, closing_json, look_at, say, warn
 
 
@@ -50,6 +50,7 @@ def compare(
     ] = False,
     longest: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 32,
     out: Out = Path("comparison.png"),
+    revision: Revision = "",
     device: Device = "cpu",
 ) -> None:
     """Ask several models the same, and draw where their answers look or what they say.
@@ -87,7 +88,7 @@ def compare(
         from regiontok.system.drawn import check_drawing_place
 
         check_drawing_place(out)
-        compared = [job.ComparedModel.of(model) for model in models]
+        compared = [job.ComparedModel.of(model, revision) for model in models]
         pictures = [Picture.of(photo.path) for photo in collect(images, sys.stdin, note=warn)]
         questions = job.questions_about(pictures, ask, expected or [])
         if (gold or layers or heads) and not words:

@@ -170,7 +170,7 @@ def diagnose_figure(
     """
     with clear_errors():
         from regiontok.cli.progress import counting
-        from regiontok.core.picture import Picture
+        from regiontok.cli.tables import set_aside_tables
         from regiontok.data.collect import collect
         from regiontok.jobs.diagnose import figure as job
         from regiontok.system.drawn import check_drawing_place
@@ -187,8 +187,8 @@ def diagnose_figure(
             letters=letters,
             device=device,
         )
-        photos = collect(images, sys.stdin, note=warn)[:count]
-        pictures = [Picture.of(photo.path) for photo in photos]
+        pictures, failed = job.first_pictures(collect(images, sys.stdin, note=warn), count)
+        print_tables(set_aside_tables(failed))
         with counting("panels", None) as tick:
             drawing = job.figure(figure, encoders, pictures, options, tick=tick)
         job.save_figure(drawing, out)
@@ -198,6 +198,9 @@ def diagnose_figure(
                 "command": "diagnose figure",
                 "figure": figure,
                 "photos": len(pictures),
+                "failed": failed,
+                "set_aside": len(failed),
                 "out": str(out),
             }
         )
+    raise typer.Exit(1 if failed else 0)

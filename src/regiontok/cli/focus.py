@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regiontok.cli.options import Device, OptionalImageRoot, Out, Overwrite, Segmenter
+from regiontok.cli.options import Device, OptionalImageRoot, Out, Overwrite, Revision, Segmenter
 from regiontok.cli.terminal import (
     clear_errors,
     closing_json,
@@ -51,6 +51,7 @@ def focus(
     most: Annotated[int, typer.Option(min=0, help="Ask the first so many; 0 asks all.")] = 0,
     out: Out = Path("focus"),
     overwrite: Overwrite = False,
+    revision: Revision = "",
     device: Device = "cpu",
 ) -> None:
     """Measure how much of the answers' attention goes to the objects that questions are about.
@@ -79,7 +80,7 @@ def focus(
         from regiontok.jobs.focus.run import FocusRun, measure_focus
 
         run = FocusRun(
-            models=[ComparedModel.of(model) for model in models],
+            models=[ComparedModel.of(model, revision) for model in models],
             data=data,
             out=out,
             options=FocusOptions.parsed(changes or []),

@@ -79,7 +79,7 @@ def test_a_killed_run_goes_on(models, tmp_path, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("nothing is left to measure")
 
-    monkeypatch.setattr("regiontok.jobs.focus.run.open_conversation_model", refuse)
+    monkeypatch.setattr("regiontok.jobs.chat.comparison.open_conversation_model", refuse)
     other = run_of(models, tmp_path, options=FocusOptions(threshold=0.9))
     assert measured(other)[0]["models"]["Own"]["chance"] < whole["models"]["Own"]["chance"]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regiontok.conversation import ConversationModel
 from regiontok.core.picture import Picture
 from regiontok.draw.attention import draw_attention
 from regiontok.draw.figure import Figure, Panel, panel_side
@@ -34,12 +35,14 @@ class ComparedModel:
         row: the row it stands in ("" where all models share one), such as its encoder.
         source: folder or hub name.
         regions: for a released model, the steps inside it.
+        revision: branch, tag or commit of a hub name.
     """
 
     name: str
     row: str
     source: str
     regions: str = ""
+    revision: str = ""
 
     @property
     def title(self) -> str:
@@ -51,14 +54,15 @@ class ComparedModel:
         return "/".join(filter(None, (self.row, self.name)))
 
     @classmethod
-    def of(cls, text: str) -> ComparedModel:
+    def of(cls, text: str, revision: str = "") -> ComparedModel:
         """A model from its text on a command line: ``[ROW/]NAME=SOURCE[::REGIONS]``, or a source.
 
         Raises:
             ValueError: If there is no source, or no name before the "=".
 
-        >>> ComparedModel.of("CLIP/RMSNorm=runs/rms/2_tuning")
-        ComparedModel(name='RMSNorm', row='CLIP', source='runs/rms/2_tuning', regions='')
+        >>> model = ComparedModel.of("CLIP/RMSNorm=runs/rms/2_tuning")
+        >>> model.row, model.name, model.source
+        ('CLIP', 'RMSNorm', 'runs/rms/2_tuning')
         >>> ComparedModel.of("llava-hf/llava-1.5-7b-hf::merge(0.7)").name
         'llava-1.5-7b-hf merge(0.7)'
         """
@@ -71,7 +75,18 @@ class ComparedModel:
             row, column = "", name
         if not source or (equals and not column):
             raise ValueError(f"expected [ROW/]NAME=FOLDER[::REGIONS], got {text!r}")
-        return cls(column or f"{Path(source).name} {regions}".strip(), row, source, regions)
+        name = column or f"{Path(source).name} {regions}".strip()
+        return cls(name, row, source, regions, revision)
+
+    def open(self, *, segmenter: str = "", device: str = "cpu") -> ConversationModel:
+        """Load it; see `open_conversation_model`."""
+        return open_conversation_model(
+            self.source,
+            regions=self.regions,
+            segmenter=segmenter,
+            revision=self.revision,
+            device=device,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +196,7 @@ def compare(
     check_places(models, questions)
     answers = []
     for model in models:
-        opened = open_conversation_model(model.source, regions=model.regions, device=device)
+        opened = model.open(device=device)
         row = []
         for asked in questions:
             session = Chat(opened, longest)

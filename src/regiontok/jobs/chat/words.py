@@ -21,7 +21,6 @@ from regiontok.evaluation.focus import chosen_rows
 from regiontok.jobs.chat.command import letters_of
 from regiontok.jobs.chat.comparison import AskedQuestion, ComparedModel, check_places
 from regiontok.model.answer_attention import NoAnswer, answer_attention, words_of
-from regiontok.model.conversation import open_conversation_model
 from regiontok.model.region_attention import RegionAttention, region_attention
 
 MOST_WORDS = 6
@@ -161,7 +160,7 @@ def compare_words(
     check_places(models, questions)
     answers = []
     for model in models:
-        opened = open_conversation_model(model.source, regions=model.regions, device=device)
+        opened = model.open(device=device)
         row = []
         for asked in questions:
             row.append(word_attention(opened, asked, options))

@@ -24,6 +24,7 @@ import torch
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
+from regiontok.data.collect import NamedPath
 from regiontok.draw.figure import Figure, Panel, draw_png, draw_svg, panel_side
 from regiontok.draw.maps import Scale, borders, draw_colours, draw_scalar, draw_tints
 from regiontok.draw.sheet import save_image, scaled
@@ -190,6 +191,29 @@ class EncoderPanels:
         steps, segmenter = self.steps(kind), self.options.segmenter
         regionizer = Regionizer(self.encoder, segmenter=segmenter, steps=steps)
         return regionizer.trails([grid])[0][-1]
+
+
+def first_pictures(
+    photos: Sequence[NamedPath], count: int
+) -> tuple[list[Picture], list[dict[str, str]]]:
+    """The first photos that can be read, so many of them, and why others before them cannot be.
+
+    Raises:
+        ValueError: If none can be read.
+    """
+    pictures: list[Picture] = []
+    failed: list[dict[str, str]] = []
+    for photo in photos:
+        if len(pictures) == count:
+            break
+        try:
+            pictures.append(Picture.of(photo.path))
+        except ValueError as error:
+            failed.append({"image": str(photo.path), "error": str(error)})
+    if not pictures:
+        reason = failed[0]["error"] if failed else "there is none"
+        raise ValueError(f"none of {len(photos)} photos can be read; the first: {reason}")
+    return pictures, failed
 
 
 def figure(

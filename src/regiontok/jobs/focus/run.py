@@ -26,7 +26,6 @@ from regiontok.jobs.focus.scenes import scene_questions
 from regiontok.jobs.tokenize.names import slug
 from regiontok.model.answer_attention import NoAnswer, answer_attention
 from regiontok.model.attention import watch
-from regiontok.model.conversation import open_conversation_model
 from regiontok.system.checkpoint import fingerprint
 from regiontok.system.files import replacing
 from regiontok.system.lease import folder_lease
@@ -149,9 +148,7 @@ def _measure(
             waiting.append(question)
     if not waiting:
         return
-    opened = open_conversation_model(
-        model.source, regions=model.regions, segmenter=run.segmenter, device=run.device
-    )
+    opened = model.open(segmenter=run.segmenter, device=run.device)
     with watch(opened.model):
         pass  # a model whose attention cannot be kept is refused once, and not with each question
     for outcome in _outcomes(opened, waiting, run):
