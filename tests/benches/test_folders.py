@@ -13,6 +13,7 @@ from regiontok.evaluation.scoring import score_replies
 from regiontok.evaluation.tables import BenchDataError, rows_of
 from regiontok.settings import registry
 from samples.bench_folders import WRITERS, write_bench, write_lines, write_parquet
+from samples.pictures import noise
 
 NAMES = sorted(registry.names("bench"))
 
@@ -105,6 +106,24 @@ def test_a_file_in_two_forms_is_read_once(tmp_path):
     _, loaded = questions_of("cvbench", folder)
     assert [question.options for question in loaded.questions] == [("1", "2")]
     assert loaded.set_aside == ()
+
+
+def test_mmes_released_folders_have_a_file_a_picture(tmp_path):
+    places = {"existence": ("", ""), "artwork": ("images/", "questions_answers_YN/")}
+    for subtask, (pictures, texts) in places.items():
+        for name in ("b", "a"):
+            for folder in (pictures, texts):
+                (tmp_path / subtask / folder).mkdir(parents=True, exist_ok=True)
+            noise(4, 4).pil.save(tmp_path / subtask / f"{pictures}{name}.png")
+            text = f"Is it {name}?\tYes\nIs it no {name}?\tNo\n"
+            (tmp_path / subtask / f"{texts}{name}.txt").write_text(text)
+    _, loaded = questions_of("mme", tmp_path)
+    assert [(q.id, q.text, q.answer, q.groups["picture"]) for q in loaded.questions[:3]] == [
+        ("existence/0", "Is it a?", "yes", "existence/a"),
+        ("existence/1", "Is it no a?", "no", "existence/a"),
+        ("existence/2", "Is it b?", "yes", "existence/b"),
+    ]
+    assert (len(loaded.questions), loaded.set_aside) == (8, ())
 
 
 def test_mmes_pairs_in_parquet_go_by_the_picture(tmp_path):

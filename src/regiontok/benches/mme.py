@@ -7,6 +7,7 @@ Differs: nothing known.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Mme(Bench):
 
     files: ClassVar[tuple[str, ...]] = (
         *(f"{subtask}.txt" for subtask in (*PERCEPTION, *COGNITION)),
+        *(f"{subtask}/*.txt" for subtask in (*PERCEPTION, *COGNITION)),
+        *(f"{subtask}/questions_answers_YN/*.txt" for subtask in (*PERCEPTION, *COGNITION)),
         "*.parquet",
     )
     headline: ClassVar[str] = "mme_perception"
@@ -45,24 +48,32 @@ class Mme(Bench):
 
     def questions(self, folder: BenchFolder) -> Iterator[Question]:
         """See `Bench.questions`."""
+        templates: set[str] = set()
+        numbers: Counter[str] = Counter()
         for path in folder.files(self.files):
+            subtask = path.relative_to(folder.path).parts[0]
             if path.suffix == ".parquet":
                 yield from self._of_rows(folder, path)
-            else:
-                yield from self._of_lines(folder, path)
+            elif path.parent == folder.path:
+                templates.add(path.stem)
+                yield from self._of_template(folder, path)
+            elif subtask not in templates:
+                yield from self._of_picture(folder, path, subtask, numbers)
 
-    def _of_lines(self, folder: BenchFolder, path: Path) -> Iterator[Question]:
+    def _of_template(self, folder: BenchFolder, path: Path) -> Iterator[Question]:
         """The questions of an answer template: picture, question and right answer a line."""
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-        for number, line in enumerate(lines):
-            cells = line.split("\t")
-            if len(cells) < 3:
-                raise BenchDataError(
-                    f"{path}: line {number + 1} has {len(cells)} columns: picture, question and "
-                    "answer are expected, with tabs between them"
-                )
-            image = folder.image(cells[0], beside=(path.stem, f"{path.stem}/images"))
-            yield _question(path.stem, number, image, cells[1], cells[2])
+        for number, (name, text, answer) in enumerate(_lines(path, "picture, question and answer")):
+            image = folder.image(name, beside=(path.stem, f"{path.stem}/images"))
+            yield _question(path.stem, number, image, text, answer)
+
+    def _of_picture(
+        self, folder: BenchFolder, path: Path, subtask: str, numbers: Counter[str]
+    ) -> Iterator[Question]:
+        """The questions of the released folders: a file a picture, question and answer a line."""
+        image = folder.image(path.stem, beside=(subtask, f"{subtask}/images"))
+        for text, answer in _lines(path, "question and answer"):
+            yield _question(subtask, numbers[subtask], image, text, answer, picture=path.stem)
+            numbers[subtask] += 1
 
     def _of_rows(self, folder: BenchFolder, path: Path) -> Iterator[Question]:
         numbers: dict[str, int] = {}
@@ -97,6 +108,20 @@ class Mme(Bench):
             "mme_cognition": _sum([scores[subtask] for subtask in COGNITION]),
             **{f"mme_{subtask.lower()}": value for subtask, value in scores.items()},
         }
+
+
+def _lines(path: Path, columns: str) -> Iterator[list[str]]:
+    """The lines of a text file, cut at tabs; cells behind those that are named are left out."""
+    count = len(columns.replace(" and", ",").split(", "))
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    for number, line in enumerate(lines):
+        cells = line.split("\t")
+        if len(cells) < count:
+            raise BenchDataError(
+                f"{path}: line {number + 1} has {len(cells)} columns: {columns} are expected, with "
+                "tabs between them"
+            )
+        yield cells[:count]
 
 
 def official(reply: str) -> str:

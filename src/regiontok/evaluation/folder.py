@@ -46,7 +46,7 @@ class BenchFolder:
         found: dict[str, Path] = {}
         for pattern in patterns:
             for path in sorted(self.path.glob(pattern)):
-                found.setdefault(path.stem.lower(), path)
+                found.setdefault(str(path.with_suffix("")).lower(), path)
         if not found:
             raise BenchDataError(
                 f"{self.path} holds none of {', '.join(patterns)}: give the folder with the "
