@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from regiontok.conversation import ConversationModel
 from regiontok.core.picture import Picture
@@ -24,6 +24,7 @@ from regiontok.jobs.chat.session import Chat, ChatAnswer
 from regiontok.model.conversation import open_conversation_model
 
 RIGHT, WRONG = "✓", "✗"
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,33 @@ def questions_about(
     ]
 
 
+def ask_each(
+    models: Sequence[ComparedModel],
+    questions: Sequence[AskedQuestion],
+    ask: Callable[[ConversationModel, AskedQuestion], Answer],
+    *,
+    device: str,
+    tick: Callable[[], None],
+) -> list[list[Answer]]:
+    """What `ask` gives for every model and every question; one model is in memory at a time.
+
+    Raises:
+        ValueError: If there is no model or no question, two models would stand in one place of the
+            figure, or a model cannot be opened.
+    """
+    check_places(models, questions)
+    answers = []
+    for model in models:
+        opened = model.open(device=device)
+        row = []
+        for asked in questions:
+            row.append(ask(opened, asked))
+            opened.forget()
+            tick()
+        answers.append(row)
+    return answers
+
+
 def compare(
     models: Sequence[ComparedModel],
     questions: Sequence[AskedQuestion],
@@ -193,17 +221,13 @@ def compare(
         ValueError: If there is no model or no question, a model cannot be opened, or two models
             would stand in one place of the figure.
     """
-    check_places(models, questions)
-    answers = []
-    for model in models:
-        opened = model.open(device=device)
-        row = []
-        for asked in questions:
-            session = Chat(opened, longest)
-            session.show(asked.picture)
-            row.append(session.ask(asked.question))
-            tick()
-        answers.append(row)
+
+    def ask(model: ConversationModel, asked: AskedQuestion) -> ChatAnswer:
+        session = Chat(model, longest)
+        session.show(asked.picture)
+        return session.ask(asked.question)
+
+    answers = ask_each(models, questions, ask, device=device, tick=tick)
     return Comparison(models, questions, answers)
 
 

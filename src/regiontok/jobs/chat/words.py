@@ -19,7 +19,7 @@ from regiontok.draw.figure import Figure, Panel, panel_side
 from regiontok.draw.sheet import scaled
 from regiontok.evaluation.focus import chosen_rows
 from regiontok.jobs.chat.command import letters_of
-from regiontok.jobs.chat.comparison import AskedQuestion, ComparedModel, check_places
+from regiontok.jobs.chat.comparison import AskedQuestion, ComparedModel, ask_each
 from regiontok.model.answer_attention import NoAnswer, answer_attention, words_of
 from regiontok.model.region_attention import RegionAttention, region_attention
 
@@ -157,16 +157,11 @@ def compare_words(
         ValueError: If there is no model or no question, two models would stand in one place, a
             model cannot be opened, or see `word_attention`.
     """
-    check_places(models, questions)
-    answers = []
-    for model in models:
-        opened = model.open(device=device)
-        row = []
-        for asked in questions:
-            row.append(word_attention(opened, asked, options))
-            opened.forget()
-            tick()
-        answers.append(row)
+
+    def ask(model: ConversationModel, asked: AskedQuestion) -> WordAttention:
+        return word_attention(model, asked, options)
+
+    answers = ask_each(models, questions, ask, device=device, tick=tick)
     return WordComparison(models, questions, answers)
 
 
