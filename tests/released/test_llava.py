@@ -508,8 +508,9 @@ def test_what_is_refused(monkeypatch) -> None:
         from_vlm(model.model.language_model, processor)
     with pytest.raises(ValueError, match="'vipllava' is not one of gemma3, llava, llava_next"):
         check_model_type("vipllava", FAMILIES)
+    without_cls = from_vlm(*released("llava_onevision"), regions="visionzip(4)")
     with pytest.raises(ValueError, match="chooses by the attention of CLS"):
-        from_vlm(model, processor, regions="visionzip(4)").prepare(PHOTOS[0], "<image>")
+        without_cls.prepare(PHOTOS[0], "<image>")
     right = from_vlm(model, processor).prepare(PHOTOS, TEXTS, side="right")
     with pytest.raises(ValueError, match="padding here: prepare"):
         from_vlm(model, processor).generate(right)
@@ -518,6 +519,22 @@ def test_what_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(ready_tokens.transformers, "__version__", "5.17.1")
     with pytest.raises(ValueError, match="ignores ready-made visual tokens in silence"):
         from_vlm(model, processor)
+
+
+@pytest.mark.parametrize("kind", ["llava", "llava_full"])
+def test_the_attention_of_cls_is_that_of_the_block_whose_output_is_read(kind) -> None:
+    model, processor = released(kind, "eager")
+    vlm = from_vlm(model, processor, regions="visionzip(4)")
+    pixels = processor.image_processor(PHOTOS[:2], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        images = vlm.family.encode(
+            {"pixel_values": pixels}, [p.size[::-1] for p in PHOTOS[:2]], "stitched"
+        )
+        weights = model.model.vision_tower(pixels, output_attentions=True).attentions[-2]
+    assert vlm.prepare(PHOTOS[0], "<image>").counts == [4]
+    for image, attention in zip(images, weights[:, :, 0, 1:].mean(1), strict=True):
+        found = image.views[0].grid.cls_attention
+        torch.testing.assert_close(found.flatten(), attention)
 
 
 def test_one_run_of_placeholders_is_expanded() -> None:

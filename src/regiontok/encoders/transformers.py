@@ -53,9 +53,9 @@ import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from regiontok.core.cls_attention import attention_of_first, watched_block
 from regiontok.core.frame import Frame, Framing, Pair
 from regiontok.core.preprocess import Preprocess, image_processor
-from regiontok.encoders._cls_attention import attention_of_first, watched_block
 from regiontok.encoders._hidden_states import Dtype
 from regiontok.encoders._token_encoder import TokenEncoder
 from regiontok.encoders._transformers_families import FAMILIES, READ_ELSEWHERE, TowerFamily

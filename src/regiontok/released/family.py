@@ -68,6 +68,7 @@ class View(ShownBySizes):
         frame: Frame,
         projector_inputs: Float[Tensor, "h w d"],
         projector_outputs: Float[Tensor, "h w e"],
+        cls_attention: Float[Tensor, "h w"] | None = None,
     ) -> View:
         """The view of a model with one projector, whose steps read what the projector reads.
 
@@ -75,8 +76,9 @@ class View(ShownBySizes):
             frame: how the decoded image lies under the grid, `frame.grid` being (h, w).
             projector_inputs: what the projector reads of each patch.
             projector_outputs: what it gives.
+            cls_attention: the attention that CLS pays to each patch; None if there is no CLS.
         """
-        grid = PatchGrid(projector_inputs.float(), frame)
+        grid = PatchGrid(projector_inputs.float(), frame, cls_attention=cls_attention)
         return cls(grid, (projector_inputs,), (projector_outputs,))
 
 

@@ -8,10 +8,12 @@ Differs: nothing known.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from regiontok.core.cls_attention import attention_of_first, watched_block
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.preprocess import Preprocess
 from regiontok.released.family import Cut, EncodedImage, Family, View, recorded_calls
@@ -70,8 +72,14 @@ class Llava(Family):
     def encode(
         self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut
     ) -> list[EncodedImage]:
-        """Each image with its one view."""
-        projector_inputs, projector_outputs, model_tokens = self._features(inputs)
+        """Each image with its one view, and the attention of CLS where the tower has one."""
+        with self._watched() as projected:
+            projector_inputs, projector_outputs, model_tokens = self._features(inputs)
+        attention: Sequence[Tensor | None] = [None] * len(sizes)
+        if projected:
+            heads = self.model.config.vision_config.num_attention_heads
+            rows = attention_of_first(**projected, heads=heads)[:, 1:]
+            attention = list(rows.unflatten(1, (self.patches_per_side,) * 2))
         return [
             EncodedImage(
                 (
@@ -79,12 +87,26 @@ class Llava(Family):
                         self.frame(size),
                         self._on_grid(projector_inputs[image]),
                         self._on_grid(projector_outputs[image]),
+                        attention[image],
                     ),
                 ),
                 (model_tokens[image],),
             )
             for image, size in enumerate(sizes)
         ]
+
+    def _watched(self) -> AbstractContextManager[dict[str, Tensor]]:
+        """Where CLIP's CLS attends in the block whose output the projector reads.
+
+        Nothing is watched in a tower without CLS, or where several layers are read.
+        """
+        layer, vision = self.model.config.vision_feature_layer, self.model.config.vision_config
+        if vision.model_type != "clip_vision_model" or not isinstance(layer, int):
+            return nullcontext({})
+        blocks_passed = layer if layer >= 0 else vision.num_hidden_layers + 1 + layer
+        if not blocks_passed:
+            return nullcontext({})
+        return watched_block(self.model.model.vision_tower, blocks_passed - 1)
 
     def _features(self, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """What the projector reads and gives, and each image's own tokens, by one run of the model.
