@@ -41,7 +41,7 @@ def chat(
         typer.Option(
             "--as-trained",
             help="For a trained model: read pictures as in training, not as the recipe's "
-            "\\[inference.tokenizer] says.",
+            "[inference.tokenizer] says.",
         ),
     ] = False,
     changes: Annotated[

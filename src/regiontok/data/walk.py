@@ -7,6 +7,7 @@ the walk came from is not followed.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -105,6 +106,22 @@ def is_output_folder(names: Sequence[str]) -> bool:
     endings = {".regions.json", ".safetensors"}
     written = {ending for ending in endings for name in names if name.endswith(ending)}
     return "report.json" in names and written == endings
+
+
+def is_run_folder(names: Sequence[str]) -> bool:
+    """True for the file names of a folder that `train` or `pretrain` wrote."""
+    return {"provenance.json", "resolved.toml"} <= set(names)
+
+
+def is_own_shard(name: str, names: Sequence[str]) -> bool:
+    """True for a tar that `shards` made of images, by its name and the files beside it.
+
+    Args:
+        name: the tar's file name.
+        names: the names of all files of its folder. Tars of others may have a side-car there, too.
+    """
+    numbered = re.fullmatch(r"images-\d{6}\.tar", name) is not None
+    return numbered and f"{name.removesuffix('.tar')}.regions.json" in names
 
 
 def _pictures_in(folder: Path, files: Sequence[str], left_out: LeftOut) -> Iterator[Path]:

@@ -61,11 +61,23 @@ def locate(model: str, revision: str | None = None) -> Path:
             folder = Path(hub.snapshot_download(model, revision=revision, allow_patterns=patterns))
         return folder
     except (OSError, ValueError) as error:  # no network, no such name, gated, or not even a name
+        if folder.parent.is_dir() and folder.parent != Path():
+            raise ValueError(
+                f"{model}: no such folder, though {folder.parent} is one"
+                f"{_models_in(folder.parent)}; nor do the hub or its cache give a model of that "
+                f"name ({first_line(error)})"
+            ) from None
         raise ValueError(
             f"{model!r} is neither a folder nor a model that the hub or its cache gives "
             f"({first_line(error)}); without a network, run 'hf download {model}' on a machine "
             "that has one, and give the folder"
         ) from None
+
+
+def _models_in(folder: Path) -> str:
+    """What a message says of the models in a folder, such as those of a training run."""
+    names = sorted(config.parent.name for config in folder.glob("*/config.json"))
+    return f" and holds {', '.join(names)}" if names else " and holds no model (yet)"
 
 
 def check_no_revision(folder: str, revision: str | None) -> None:

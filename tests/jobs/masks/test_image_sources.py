@@ -11,7 +11,7 @@ from PIL import Image
 
 from regiontok.core.picture import Picture, PictureError
 from regiontok.data.collect import NoImages
-from regiontok.jobs.masks.image_sources import ImageSource, image_sources
+from regiontok.jobs.masks.image_sources import ImageSource, image_sources, tars_below
 
 CUT_TAR = "00.tar: damaged, or a compressed tar (it does not end as a tar does); 1 images"
 
@@ -47,6 +47,23 @@ class TestFilesAndFolders:
 
 
 class TestWebDataset:
+    def test_tars_that_this_project_wrote_are_left_out_below_a_folder(
+        self, photos, tmp_path, write_tar
+    ):
+        picture = {"0.png": (photos / "0.png").read_bytes()}
+        shards, run = tmp_path / "shards", tmp_path / "rice"
+        (run / "data").mkdir(parents=True)
+        shards.mkdir()
+        write_tar(shards / "images-000000.tar", picture)
+        (shards / "images-000000.regions.json").write_text("{}")
+        write_tar(shards / "theirs.tar", picture)
+        (shards / "theirs.regions.json").write_text("{}")  # a side-car beside another's tar
+        write_tar(run / "data" / "00000.tar", picture)
+        for name in ("provenance.json", "resolved.toml"):
+            (run / name).write_text("")
+        assert [tar.name for tar in tars_below(tmp_path)] == ["theirs.tar"]
+        assert [tar.name for tar in tars_below(shards)] == ["images-000000.tar", "theirs.tar"]
+
     def test_members_are_read_where_they_lie(self, photos, tmp_path, write_tar):
         shards = tmp_path / "shards"
         shards.mkdir()
