@@ -151,7 +151,7 @@ def planned(given: argparse.Namespace) -> list[Run]:
             for bench in given.benches:
                 plan, label = questions[bench, blind], f"{checkpoint.label} {name}"
                 options = replace(plan.options, model=model, name=label, regions=regions)
-                folder = given.out / "answers" / slug(label) / bench
+                folder = given.out / "answers" / slug(label, always_plain=True) / bench
                 runs.append(Run(checkpoint, replace(plan, options=options), budget, folder))
     return runs
 
