@@ -1,4 +1,4 @@
-"""A tiny released model, whose weights are random."""
+"""Tiny released models, whose weights are random."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from regiontok.model.mini import TEMPLATE, mini_tokenizer
+from samples.models import byte_tokenizer
 
 hub = pytest.importorskip("transformers", minversion="5.18")
 
@@ -42,3 +43,57 @@ def tiny_llava() -> tuple[Any, Any]:
         chat_template=TEMPLATE,
     )
     return model, processor
+
+
+def tiny_qwen() -> tuple[Any, Any]:
+    """A Qwen2.5-VL whose visual tokens see 8 x 8 pixels, and its processor with a template."""
+    special = (
+        "<pad>",
+        "</s>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+    )
+    text = {
+        "vocab_size": 256 + len(special),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": 1,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e2},
+    }
+    vision = {
+        "depth": 1,
+        "hidden_size": 16,
+        "out_hidden_size": 32,
+        "intermediate_size": 24,
+        "num_heads": 2,
+        "patch_size": 4,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "window_size": 16,
+        "fullatt_block_indexes": [0],
+    }
+    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
+    ids = {f"{name}_id": number for number, name in enumerate(names, start=2)}
+    torch.manual_seed(0)
+    model = hub.Qwen2_5_VLForConditionalGeneration(
+        hub.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+    ).eval()
+    model.generation_config.pad_token_id = 0
+    images = hub.Qwen2VLImageProcessor(
+        patch_size=4, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
+    )
+    tokenizer = byte_tokenizer(special, names)
+    template = (
+        "{% for message in messages %}{% for part in message['content'] %}"
+        "{{ part.get('text', '<|vision_start|><|image_pad|><|vision_end|>') }}"
+        "{% endfor %}{% endfor %} Answer: "
+    )
+    videos = hub.Qwen2VLVideoProcessor(patch_size=4, merge_size=2)
+    return model, hub.Qwen2_5_VLProcessor(images, tokenizer, videos, chat_template=template)

@@ -176,6 +176,20 @@ def test_the_page_needs_no_network_and_has_a_frontier(scored):
     assert "pope_f1 against visual tokens" in text
 
 
+def test_rows_that_differ_in_a_last_number_share_a_colour_and_a_line(tmp_path):
+    names = ["clip merge 72", "clip patches", "clip merge 144", "clip tome 72"]
+    runs = [
+        score_run(write_run(tmp_path / name, "pope", right, name=name, tokens=100), resamples=0)
+        for name in names
+    ]
+    text = page(report_table(runs))
+    assert re.findall(r'class="key series(\d)">([\w ]+)<', text) == [("0", "clip merge")]
+    assert re.findall(r'polyline class="line series0" data-row="([\w ]+)"', text) == ["clip merge"]
+    found = re.findall(r'<circle class="([\w ]+)" data-row="([\w ]+)"', text)
+    assert found == [("ours series0" if "merge" in name else "ours", name) for name in names]
+    assert 'class="kind"' not in text  # one kind of rows needs no boxes
+
+
 def test_runs_are_found_below_a_folder_and_named(runs, tmp_path):
     found = scored_runs([str(runs[0]), f"mine={runs[2]}"], resamples=0)
     assert [one.run.name for one in found] == ["table1_clip_cluster_rms", "mine"]

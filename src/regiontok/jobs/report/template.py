@@ -53,10 +53,19 @@ svg { width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; }
 .rule { stroke: var(--rule); }
 .frontier { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-dasharray: 5 4; }
-.interval { stroke: var(--soft); stroke-width: 1.5; }
-circle.ours { fill: var(--accent); }
+.interval { stroke-width: 1.5; }
 circle.paper, circle.quoted { fill: var(--paper); stroke: var(--ink); stroke-width: 1.5; }
 circle.quoted { stroke-dasharray: 2 2; }
+.line { fill: none; stroke: var(--own); stroke-width: 1.5; }
+.interval { stroke: var(--own, var(--soft)); opacity: 0.55; }
+circle.ours { fill: var(--own, var(--accent)); }
+.key { margin-right: 16px; white-space: nowrap; }
+.key::before { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 6px;
+  border-radius: 50%; background: var(--own); }
+.series0 { --own: #3b7dd8; } .series1 { --own: #d9652b; } .series2 { --own: #2f9e6e; }
+.series3 { --own: #b44fb0; } .series4 { --own: #b08a1e; } .series5 { --own: #1fa3b8; }
+.series6 { --own: #d1495b; } .series7 { --own: #7a6ad8; } .series8 { --own: #7f9a2c; }
+.series9 { --own: #8a7768; }
 </style>
 </head>
 <body>
@@ -91,7 +100,12 @@ const show = () => {
   const ticked = kinds.filter((box) => box.checked).map((box) => box.value);
   for (const row of body.rows) {
     row.hidden = !row.textContent.toLowerCase().includes(wanted)
-      || !ticked.includes(row.dataset.kind);
+      || kinds.length && !ticked.includes(row.dataset.kind);
+  }
+  for (const mark of document.querySelectorAll("[data-row]")) {
+    const hidden = !mark.dataset.row.toLowerCase().includes(wanted)
+      || kinds.length && mark.dataset.kind && !ticked.includes(mark.dataset.kind);
+    mark.style.display = hidden ? "none" : "";
   }
 };
 filter.addEventListener("input", show);
