@@ -85,7 +85,7 @@ $(VENV)/.ready-demo: pyproject.toml constraints.txt hashes.txt | $(BIN)/python
 $(VENV)/.ready-test: pyproject.toml constraints.txt hashes.txt | $(BIN)/python
 	@echo "installing regiontok and what its tests need into $(VENV) (7 GB with the standard torch build; once)"
 	$(WEIGHTS)
-	$(PIP) -e '.[hub,plot,store,video,heic,train,log,dev]'
+	$(PIP) -e '.[hub,plot,store,video,heic,ocr,train,log,dev]'
 	@touch $@ $(VENV)/.ready-demo
 
 $(VENV)/.ready-docs: pyproject.toml constraints.txt hashes.txt | $(BIN)/python

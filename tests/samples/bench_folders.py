@@ -305,7 +305,8 @@ def _ocrbench_v2(folder: Path) -> None:
         ("text recognition en", ["Stop sign"], "case sensitive"),
         ("text counting en", ["12"], "regression"),
         ("key information extraction en", ["{'total': ['3', '3 EUR']}"], ""),
-        ("table parsing en", ["<table></table>"], ""),
+        ("table parsing en", ["<table><tr><td>3</td></tr></table>"], ""),
+        ("text translation cn", ["三"], ""),
         ("cognition VQA cn", ["北京"], ""),
     ]
     names = [f"{number}.png" for number in range(len(rows))]

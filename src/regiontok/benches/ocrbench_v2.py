@@ -1,10 +1,10 @@
 """OCRBench v2: 10,000 questions about text in pictures, in English and Chinese, of 31 types.
 
 After: Fu et al., OCRBench v2, 2025, as its own evaluation scripts have it.
-Differs: types that are scored by TEDS, BLEU and METEOR, or spotting (tables, charts, documents,
-whole pages, translations) are asked and kept, but have no score here and are counted as "unscored";
-the capabilities and totals that they are part of have none either. Key-value pairs are compared
-with all right combinations at once.
+Differs: types that are scored by BLEU and METEOR, or spotting (whole pages, translations) are asked
+and kept, but have no score here and are counted as "unscored"; the capabilities and totals that
+they are part of have none either. Key-value pairs are compared with all right combinations at once.
+A table is compared as HTML where its question names neither HTML nor Markdown.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ from regiontok.evaluation.fields import box_overlap, last_box, pairs_agreement, 
 from regiontok.evaluation.folder import BenchFolder
 from regiontok.evaluation.question import Question
 from regiontok.evaluation.sample import Sample, mean_of
+from regiontok.evaluation.trees import (
+    chart_likeness,
+    document_likeness,
+    html_likeness,
+    markdown_likeness,
+)
 from regiontok.evaluation.words import likeness
 
 # capability -> its types; the last two letters are the language
@@ -63,9 +69,6 @@ _CAPABILITIES = {
 }
 _UNSCORED = (
     "text spotting en",
-    "table parsing",
-    "chart parsing",
-    "document parsing",
     "full-page OCR",
     "fine-grained text recognition",
     "text translation",
@@ -79,6 +82,7 @@ _TEXT_TAG = re.compile(r"\\text\{([^{}]*)\}")
 class OcrbenchV2(Bench):
     """Questions ask for their own form of answer, so they are asked as they are."""
 
+    version: ClassVar[int] = 2
     files: ClassVar[tuple[str, ...]] = ("OCRBench_v2.json", "*.parquet")
     headline: ClassVar[str] = "ocrbench_v2"
     prompts: ClassVar[Mapping[str, Prompt]] = {"bare": lambda question: question.text.strip()}
@@ -148,6 +152,14 @@ def _worth(question: Question, kind: str, reply: str) -> float:
         return box_overlap(box, [float(side) for side in answers]) if box else 0.0
     if kind == "VQA with position en":
         return _with_position(reply, answers, question.metadata["bbox"])
+    if kind.startswith("table parsing"):
+        asked = question.text.lower()
+        in_markdown = kind.endswith("en") and "markdown" in asked and "html" not in asked
+        return (markdown_likeness if in_markdown else html_likeness)(reply, answers[0])
+    if kind == "chart parsing en":
+        return chart_likeness(reply, answers[0])
+    if kind.startswith("document parsing"):
+        return document_likeness(reply, answers[0])
     if kind == "handwritten answer extraction cn":
         letters = list(answers[0])
         return float(any(joint.join(letters) in reply for joint in _JOINTS))

@@ -30,8 +30,8 @@ _NUMBER_COMMA = re.compile(r"(?<=\d),+(?=\d)")
 _PERIOD = re.compile(r"\.(?!\d)")
 
 
-def edit_distance(first: str, second: str) -> int:
-    """The fewest letters to put in, leave out or replace between two texts.
+def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
+    """The fewest letters to put in, leave out or replace between two texts, or lists of words.
 
     After: Hyyrö, A bit-vector algorithm for computing Levenshtein and Damerau edit distances, 2003:
     one step a letter of the second text, on whole numbers with a bit a letter of the first.

@@ -28,6 +28,10 @@ EXTRAS = {
     "sklearn": "sklearn",
     "cuml": "cuml",
     "pillow_heif": "heic",
+    "apted": "ocr",
+    "lxml": "ocr",
+    "nltk": "ocr",
+    "jieba": "ocr",
 }
 
 
