@@ -21,6 +21,7 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from field_kit_models import METHODS, MODELS, Checkpoint, checkpoint_of
@@ -28,6 +29,7 @@ from field_kit_models import METHODS, MODELS, Checkpoint, checkpoint_of
 from regiontok.cli.progress import counting
 from regiontok.evaluation.answers import read_answers
 from regiontok.evaluation.bench import Bench
+from regiontok.evaluation.images import QuestionImage
 from regiontok.evaluation.question import Question
 from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan
 from regiontok.jobs.answer.run import answer
@@ -63,7 +65,7 @@ class Run:
         if self.plan.options.blind:
             return [0] * len(self.plan.loaded.questions)
         own = [
-            self.checkpoint.tokens((1, 1) if self.checkpoint.patches else image.read().size)
+            self.checkpoint.patches or self.checkpoint.tokens(picture_size(image))
             for question in self.plan.loaded.questions
             for image in question.images
         ]
@@ -80,6 +82,12 @@ class Run:
         if not any(self.folder.glob("answers*.jsonl")):
             return False
         return len(read_answers(self.folder).replied) >= len(self.plan.loaded.questions)
+
+
+@cache
+def picture_size(image: QuestionImage) -> tuple[int, int]:
+    """(height, width) in pixels of a picture, which is read once for all runs."""
+    return image.read().size
 
 
 def sampled(bench: Bench, questions: Sequence[Question], count: int, seed: int) -> list[Question]:

@@ -10,6 +10,7 @@ from typing import Any
 MODELS = ("llava-hf/llava-1.5-7b-hf", "Qwen/Qwen2.5-VL-7B-Instruct")
 # for the estimates of --dry-run: an A100 at these shares of its 312 TFLOP/s and 2 TB/s
 FLOPS, BYTES = 0.4 * 312e12, 0.6 * 2e12
+FEWEST, MOST = 4, 16_384  # tokens of a picture in Qwen's own processors
 PICTURE_SECONDS, TEXT_TOKENS, REPLY_TOKENS, WORKING_BYTES = 0.05, 80, 8, 2e9
 
 
@@ -63,7 +64,7 @@ class Checkpoint:
     def tokens(self, size: tuple[int, int]) -> int:
         """About how many visual tokens of its own a picture of (height, width) pixels has."""
         height, width = (max(1, round(side / self.cell)) for side in size)
-        return self.patches or height * width
+        return self.patches or min(max(height * width, FEWEST), MOST)
 
     def estimate(self, visual: Sequence[int], longest: int, batch: int) -> dict[str, float]:
         """Mean tokens of a picture, and what answers want of an A100-like GPU; not measured.

@@ -183,7 +183,9 @@ def test_rows_that_differ_in_a_last_number_share_a_colour_and_a_line(tmp_path):
         for name in names
     ]
     text = page(report_table(runs))
-    assert re.findall(r'class="key series(\d)">([\w ]+)<', text) == [("0", "clip merge")]
+    assert re.findall(r'class="key series(\d)" data-row="[\w ]+">([\w ]+)<', text) == [
+        ("0", "clip merge")
+    ]
     assert re.findall(r'polyline class="line series0" data-row="([\w ]+)"', text) == ["clip merge"]
     found = re.findall(r'<circle class="([\w ]+)" data-row="([\w ]+)"', text)
     assert found == [("ours series0" if "merge" in name else "ours", name) for name in names]

@@ -89,7 +89,7 @@ def _costs(table: ReportTable) -> str:
         for index, name in enumerate(COST_HEADS)
     )
     rows = "\n".join(
-        "<tr>"
+        f'<tr data-row="{escape(row.name)}">'
         + "".join(
             f"<td{' class=words' if index < 2 else ''}>{escape(cell)}</td>"
             for index, cell in enumerate(cost_cells(row))

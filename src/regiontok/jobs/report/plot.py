@@ -75,7 +75,8 @@ def _number_of(name: str, names: Sequence[str]) -> int:
 
 def _legend(names: Sequence[str]) -> str:
     words = " ".join(
-        f'<span class="key series{index % _COLOURS}">{escape(name)}</span>'
+        f'<span class="key series{index % _COLOURS}" data-row="{escape(name)}">'
+        f"{escape(name)}</span>"
         for index, name in enumerate(names)
     )
     return f'<p class="legend">{words}</p>' if names else ""

@@ -107,6 +107,9 @@ const show = () => {
       || kinds.length && mark.dataset.kind && !ticked.includes(mark.dataset.kind);
     mark.style.display = hidden ? "none" : "";
   }
+  // the frontier is that of all rows
+  const all = !wanted && ticked.length === kinds.length;
+  for (const line of document.querySelectorAll(".frontier")) line.style.display = all ? "" : "none";
 };
 filter.addEventListener("input", show);
 kinds.forEach((box) => box.addEventListener("change", show));
