@@ -1,8 +1,8 @@
 """How near a reply's table, chart or document comes to the right one, by tree edit distance.
 
 After: TEDS of Zhong, ShafieiBavani and Jimeno Yepes, Image-based table recognition, 2020; STEDS and
-the readings of Markdown and of charts as OCRBench v2's eval_scripts/TEDS_metric.py at commit 794c36d
-has them.
+the readings of Markdown and of charts are those of OCRBench v2, eval_scripts/TEDS_metric.py at
+commit 794c36d.
 Differs: what the published script cannot parse, and ends at, is worth 0.
 """
 
