@@ -42,7 +42,7 @@ def words_of(reply: str) -> list[Word]:
     >>> words_of("[[1, 2, 30, 40, 'exit']] "), words_of("at (1, 2, 30, 40, exit)")
     ([Word(box=(1, 2, 30, 40), text='exit')], [Word(box=(1, 2, 30, 40), text='exit')])
     """
-    words = {}
+    words: dict[Word, None] = {}
     for fields in _rows(reply):
         try:
             x0, y0, x1, y1 = (int(str(side).strip()) for side in fields[:4])
