@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
 from regiontok.benches.ocrbench_v2 import OcrbenchV2
+from regiontok.evaluation import page_text
 from regiontok.evaluation.folder import BenchFolder
 from regiontok.evaluation.loading import load_questions
 from regiontok.evaluation.question import Question
-from regiontok.evaluation.scoring import score_replies
+from regiontok.evaluation.scoring import sample_of, score_replies
 from samples.bench_folders import write_bench
+
+# types of all capabilities; the first two of each language are of the same one
+EN_KINDS = (
+    "text recognition",
+    "full-page OCR",
+    "text grounding",
+    "text spotting",
+    "key information mapping",
+    "table parsing",
+    "math QA",
+    "diagram QA",
+    "science QA",
+)
+CN_KINDS = (
+    "key information extraction",
+    "handwritten answer extraction",
+    "full-page OCR",
+    "table parsing",
+    "cognition VQA",
+    "text translation",
+)
 
 
 @pytest.mark.parametrize(
@@ -60,11 +83,68 @@ def test_words_and_their_place():
     assert OcrbenchV2().mark(question, reply, "official")["right"] == 0.75
 
 
-def test_types_without_a_score_are_counted_and_leave_the_total_open(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "asked", "answer", "reply", "worth"),
+    [
+        ("table parsing en", "in HTML", "<table><tr><td>a</td></tr></table>", "<table>", 0),
+        ("table parsing en", "in Markdown", "| a |\n| - |\n| b |", "| a |\n| - |\n| b |", 1),
+        ("table parsing cn", "表", "<td>a</td>", "<table><tr><td>a</td></tr></table>", 1 / 2),
+        ("chart parsing en", "?", "{'a': {'b': 1}}", "x = {'a': {'b': 1}}", 1),
+        ("document parsing cn", "?", "# a\nb", "# c\nd", 1),
+        ("full-page OCR cn", "?", "北京", "", 0),
+    ],
+)
+def test_what_a_parsed_page_is_worth(kind, asked, answer, reply, worth):
+    question = Question("1", asked, (answer,), groups={"type": kind}, metadata={"eval": ""})
+    assert OcrbenchV2().mark(question, reply, "official")["right"] == pytest.approx(worth)
+
+
+@pytest.mark.parametrize("written", [str, list])
+def test_spotted_words_are_read_from_lists_and_from_lists_written_as_text(written, tmp_path):
+    folder = write_bench("ocrbench_v2", tmp_path)
+    path = folder / "OCRBench_v2.json"
+    rows = json.loads(path.read_text("utf-8"))[:1]
+    words = {"bbox": written([[1, 2, 30, 40]]), "content": written(["exit"])}
+    path.write_text(json.dumps([{**rows[0], "type": "text spotting en", **words}]), "utf-8")
+    (question,) = load_questions(OcrbenchV2(), BenchFolder(folder)).questions
+    mark = OcrbenchV2().mark(question, "[[1, 2, 30, 40, 'EXIT']]", "official")
+    assert mark == {"right": 1, "unscored": 0}
+
+
+def test_a_translation_of_nothing_counts_only_where_nothing_is_said():
+    question = Question(
+        "1", "?", ("",), groups={"type": "text translation cn"}, metadata={"eval": ""}
+    )
+    assert OcrbenchV2().mark(question, "", "official")["right"] == 0
+    mark = OcrbenchV2().mark(question, "something", "official")
+    assert math.isnan(mark["right"])
+    assert mark["unscored"] == 0
+
+
+def test_without_wordnet_pages_are_counted_and_leave_the_total_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(page_text, "_has_wordnet", lambda: False)
     bench = OcrbenchV2()
     questions = load_questions(bench, BenchFolder(write_bench("ocrbench_v2", tmp_path))).questions
     score = score_replies(bench, questions, [q.answer for q in questions], resamples=0)
     assert score.counts["unscored"] == 1
     assert math.isnan(score.values["ocrbench_v2"].value)
+    assert math.isnan(score.values["ocrbench_v2_knowledge_reasoning_cn"].value)
     assert score.values["ocrbench_v2_visual_text_understanding_cn"].value == 100
-    assert score.values["ocrbench_v2_scored"].value > 70
+    assert score.values["ocrbench_v2_element_parsing_en"].value == 100
+
+
+def test_totals_are_the_means_of_the_capabilities_of_each_language():
+    bench, questions, replies = OcrbenchV2(), [], []
+    for language, kinds in (("en", EN_KINDS), ("cn", CN_KINDS)):
+        for number, kind in enumerate(kinds):
+            # the first capability has two types, one right and one wrong: it counts once
+            name = f"{kind} {language}"
+            questions.append(Question(name, "?", ("a",), groups={"type": name}))
+            replies.append(float(number > 0))
+    marks = [{"right": right, "unscored": 0.0} for right in replies]
+    values = bench.score(sample_of(questions, marks))
+    assert values["ocrbench_v2_text_recognition_en"] == 50
+    assert values["ocrbench_v2_en"] == pytest.approx(100 * 7.5 / 8)
+    assert values["ocrbench_v2_relationship_extraction_cn"] == 50
+    assert values["ocrbench_v2_cn"] == pytest.approx(100 * 4.5 / 5)
+    assert values["ocrbench_v2"] == pytest.approx(50 * (7.5 / 8 + 4.5 / 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def test_replies_that_are_hardly_html_end_no_run(reply):
 @pytest.mark.parametrize("reply", ["{" * 5000, "{1: " * 5000 + "}", "{[]: 1}"])
 def test_replies_that_are_hardly_charts_are_worth_nothing(reply):
     assert trees.chart_likeness(reply, "{'a': 1}") == 0
+
+
+def test_right_charts_are_read_in_json_too_and_others_have_no_number():
+    assert trees.chart_likeness("{'a': None}", '{"a": "None"}') == 1
+    assert trees.chart_likeness("{'None': True}", '{"None": true}') == 1
+    assert math.isnan(trees.chart_likeness("{'a': 1}", "a: 1"))
 
 
 @pytest.mark.slow

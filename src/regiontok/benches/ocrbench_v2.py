@@ -1,15 +1,16 @@
 """OCRBench v2: 10,000 questions about text in pictures, in English and Chinese, of 31 types.
 
 After: Fu et al., OCRBench v2, 2025, as its own evaluation scripts have it.
-Differs: types that are scored by BLEU and METEOR, or spotting (whole pages, translations) are asked
-and kept, but have no score here and are counted as "unscored"; the capabilities and totals that
-they are part of have none either. Key-value pairs are compared with all right combinations at once.
-A table is compared as HTML where its question names neither HTML nor Markdown.
+Differs: where WordNet is missing, what METEOR scores (whole pages, translations, short essays) is
+counted as "unscored", and the capabilities and totals that it is part of have no score. A language
+whose capabilities are not all there has none either. Key-value pairs are compared with all right
+combinations at once. A table whose question names neither HTML nor Markdown is compared as HTML.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ import numpy as np
 from regiontok.evaluation.bench import Bench, Mark, Prompt, Reading
 from regiontok.evaluation.fields import box_overlap, last_box, pairs_agreement, pairs_of
 from regiontok.evaluation.folder import BenchFolder
+from regiontok.evaluation.page_text import page_likeness
 from regiontok.evaluation.question import Question
 from regiontok.evaluation.sample import Sample, mean_of
+from regiontok.evaluation.spotting import right_words, spotting_agreement, words_of
 from regiontok.evaluation.trees import (
     chart_likeness,
     document_likeness,
@@ -67,12 +70,7 @@ _CAPABILITIES = {
     "visual_text_understanding_cn": ("cognition VQA cn",),
     "knowledge_reasoning_cn": ("reasoning VQA cn", "text translation cn"),
 }
-_UNSCORED = (
-    "text spotting en",
-    "full-page OCR",
-    "fine-grained text recognition",
-    "text translation",
-)
+_PAGES = ("full-page OCR", "fine-grained text recognition", "text translation")
 _SHORT_WORDS, _SHORT_PARTS = 5, 4  # answers of fewer must stand in the reply as they are
 _JOINTS = ("", ".", ". ", ",", ", ", "、", ";", "; ", " ", "和")
 _TEXT_TAG = re.compile(r"\\text\{([^{}]*)\}")
@@ -103,19 +101,20 @@ class OcrbenchV2(Bench):
                     groups={"type": kind},
                     metadata={
                         "eval": str(row.get("eval") or ""),
-                        "bbox": list(row.get("bbox") or ()),
+                        "bbox": _listed(row.get("bbox")),
+                        "content": _listed(row.get("content")),
                     },
                 )
                 number += 1
 
     def mark(self, question: Question, reply: str, reading: Reading) -> Mark:
         """By the type's own rule; NaN for a type that has no score here."""
-        kind = question.groups["type"]
-        essay = kind == "handwritten answer extraction cn" and "简答" in question.text
-        if essay or kind.startswith(_UNSCORED):
-            return {"right": float("nan"), "unscored": 1.0}
+        kind, answer = question.groups["type"], question.answer
         said = _folded(reply) if reading == "robust" else reply
-        return {"right": _worth(question, kind, said), "unscored": 0.0}
+        if kind == "text translation cn" and reply and not answer:
+            return {"right": float("nan"), "unscored": 0.0}  # "ignore" of the published script
+        right = _worth(question, kind, said)
+        return {"right": right, "unscored": float(math.isnan(right))}
 
     def score(self, sample: Sample) -> dict[str, Any]:
         """Capabilities, the mean of each language's, and the mean of both, in percent."""
@@ -136,7 +135,17 @@ class OcrbenchV2(Bench):
     def _capability(self, sample: Sample, types: Sequence[str]) -> Any:
         where = np.any([sample.members("type", kind) for kind in types], axis=0)
         share = 100 * sample.mean(sample["right"], where)
-        return share * float("nan") if any(kind.startswith(_UNSCORED) for kind in types) else share
+        return share * float("nan") if np.any(sample["unscored"][where] > 0) else share
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list of a row, also where it is written out as text; empty for what is none."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            return []
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _worth(question: Question, kind: str, reply: str) -> float:
@@ -160,6 +169,12 @@ def _worth(question: Question, kind: str, reply: str) -> float:
         return chart_likeness(reply, answers[0])
     if kind.startswith("document parsing"):
         return document_likeness(reply, answers[0])
+    if kind == "text spotting en":
+        right = right_words(question.metadata["bbox"], question.metadata["content"])
+        return spotting_agreement(words_of(reply), right)
+    essay = kind == "handwritten answer extraction cn" and "简答" in question.text
+    if essay or kind.startswith(_PAGES):
+        return page_likeness(reply, answers[0]) if reply or essay else 0.0
     if kind == "handwritten answer extraction cn":
         letters = list(answers[0])
         return float(any(joint.join(letters) in reply for joint in _JOINTS))

@@ -113,6 +113,7 @@ def _say_gaps(one: Any) -> None:
         ("set_aside", "questions could not be asked, and have no part in the score"),
         ("unjudged", "replies have no grade, and no part in the score: see --judge"),
         ("damaged_lines", "lines cannot be read"),
+        ("unscored", "replies have no score, and leave the totals that they are part of open"),
         ("empty", "replies are empty"),
     ):
         if counts.get(name):

@@ -1,16 +1,17 @@
 """How near a reply's table, chart or document comes to the right one, by tree edit distance.
 
 After: TEDS of Zhong, ShafieiBavani and Jimeno Yepes, Image-based table recognition, 2020; STEDS and
-the readings of Markdown and of charts as OCRBench v2's eval_scripts/TEDS_metric.py at commit 794c36d
-has them.
+the readings of Markdown and of charts are those of OCRBench v2, eval_scripts/TEDS_metric.py at
+commit 794c36d.
 Differs: what the published script cannot parse, and ends at, is worth 0.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -183,10 +184,18 @@ def _table_page(rows: Sequence[Sequence[str]]) -> str:
 def chart_likeness(reply: str, answer: str) -> float:
     """TEDS of two charts, each a Python dictionary in words: a row a key, with all below it.
 
+    Returns:
+        A number up to 1; NaN if the right chart is a dictionary neither of Python nor of JSON.
+
+    Raises:
+        MissingPackage: If the extra `ocr` is not installed.
+
     >>> chart_likeness("no chart", "{'title': 'Sales'}")
     0.0
     """
-    said, right = _chart(reply), ast.literal_eval(answer)
+    said, right = _chart(reply), _read(answer, ast.literal_eval) or _read(answer, json.loads)
+    if not right:
+        return float("nan")
     return table_likeness(_chart_page(said), _chart_page(right)) if said else 0.0
 
 
@@ -194,9 +203,12 @@ def _chart(reply: str) -> dict[Any, Any]:
     """The dictionary of a reply, the longest of those in fences; empty if it cannot be read."""
     content = max(_FENCED.findall(reply), key=len, default=reply).strip()
     content = _COMMENT.sub("", _ASSIGNMENT.sub("", content, count=1))
-    content = content[: content.rfind("}") + 1 or None]
+    return _read(content[: content.rfind("}") + 1 or None], ast.literal_eval)
+
+
+def _read(text: str, parse: Callable[[str], Any]) -> dict[Any, Any]:
     try:
-        chart = ast.literal_eval(content)
+        chart = parse(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {}
     return chart if isinstance(chart, dict) else {}
