@@ -13,8 +13,8 @@ INTRO = """# Command line
 This page is written from the program itself when the site is built, so it says what
 `regiontok COMMAND --help` says. A command that measures ends with one line of JSON on standard
 output. A mistake of the user is one clear message on standard error and exit status 2; a run in
-which some images had to be set aside ends with exit status 1; Ctrl-C ends a run with 130, and SIGTERM
-with 143 (`train` and `pretrain` with 130).
+which some images had to be set aside ends with exit status 1; Ctrl-C ends a run with 130, and
+SIGTERM with 143 (`train` and `pretrain` with 130).
 
 Every command is a function that can be called from Python as well, in
 [`regiontok.jobs`](api/jobs.md).

@@ -46,7 +46,9 @@ def attention_of_first(
     queries: Float[Tensor, "b n d"], keys: Float[Tensor, "b n d"], heads: int
 ) -> Float[Tensor, "b n"]:
     """Softmax attention of the first token on all tokens, mean over heads; float32."""
-    first_query = queries[:, 0].float().unflatten(-1, (heads, -1))
-    all_keys = keys.float().unflatten(-1, (heads, -1))
-    logits = torch.einsum("bhd,bnhd->bhn", first_query, all_keys) * first_query.shape[-1] ** -0.5
-    return logits.softmax(-1).mean(1)
+    batch, patches, width = keys.shape
+    first_query = queries[:, 0].float().reshape(batch, heads, width // heads)
+    all_keys = keys.float().reshape(batch, patches, heads, width // heads)
+    logits = torch.einsum("bhd,bnhd->bhn", first_query, all_keys) * (width // heads) ** -0.5
+    attention: Tensor = logits.softmax(-1).mean(1)
+    return attention
