@@ -29,6 +29,12 @@ def test_measure_writes_results_and_a_page_and_goes_on(photos, tmp_path):
     assert "bad.png" in again.stdout
 
 
+def test_encoders_are_measured_where_no_command_is_named(photos):
+    result = regiontok("diagnose", "litte", "--images", photos)
+    assert result.exit_code == 2
+    assert "unknown encoder 'litte' (did you mean 'lite'" in result.output
+
+
 @pytest.mark.parametrize("number", STATUS)
 def test_a_stop_keeps_what_was_measured(photos, tmp_path, monkeypatch, number):
     words = [ENCODER, "--images", photos, "--variant", "raw", "--segmenter", "slic(4)"]

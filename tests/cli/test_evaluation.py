@@ -88,5 +88,6 @@ def test_a_report_of_a_folder_of_runs(tmp_path):
     out = tmp_path / "report"
     result = run("report", tmp_path / "runs", "--table", "og_llava/1", "--out", out)
     assert "(+63.00)" in result.stdout
+    assert "\\n|" not in result.stdout  # a table of lines
     assert (out / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert last_json(result)["rows"][0]["kind"] == "paper"

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from regiontok.cli import progress
-from regiontok.cli.progress import LogLines, counting
+from regiontok.cli.progress import LogLines, Tally, counting
 
 
 def log_of(seconds_a_piece: float, total: int, *, known: bool = True) -> list[str]:
@@ -25,6 +25,11 @@ def test_a_line_every_half_a_minute_with_an_estimate():
     assert log_of(10, 12)[0] == "images: 3 of 12 (25%) after 30 s, about 1 min 30 s left"
     assert len(log_of(10, 12)) == 4
     assert log_of(10, 3, known=False) == ["images: 3 done after 30 s"]
+
+
+def test_one_image_is_no_images():
+    assert Tally(done=1).summary() == "1 image done (0 of them before), 0 set aside"
+    assert Tally(done=2, resumed=2).summary().startswith("2 images done (2 of them before)")
 
 
 def test_quick_jobs_say_nothing_and_long_ones_less_and_less():

@@ -34,6 +34,16 @@ def test_every_line_is_drawn_in_its_own_colour_in_every_panel():
     assert share_of(double, STYLES[1][0]) > 1.5 * share_of(single, STYLES[1][0]) > 0
 
 
+def test_whole_numbers_are_counted_in_whole_steps(monkeypatch):
+    ticker = pytest.importorskip("matplotlib.ticker")
+    made = []
+    locator = ticker.MaxNLocator
+    monkeypatch.setattr(ticker, "MaxNLocator", lambda **kw: made.append(kw) or locator(**kw))
+    for x in ((1.0, 20.0), (0.5, 20.0)):
+        draw_panels([panel(Line("loss", x, (0.9, 0.1)), doubling=False)], title="")
+    assert [how["integer"] for how in made] == [True]
+
+
 def test_a_line_goes_up_where_its_numbers_do_whatever_their_order():
     pytest.importorskip("matplotlib")
     for line in (LINE, Line("one", (64.0, 16.0), (0.9, 0.1))):

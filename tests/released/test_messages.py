@@ -88,6 +88,8 @@ def test_what_is_no_message_is_refused():
 def test_prompts_or_messages_and_not_both():
     good = [{"role": "user", "content": "What?"}]
     assert Request.of(good, None, None).messages == good
+    beside = Request.of("photo.jpg", good, None)
+    assert (beside.images, beside.prompts, beside.messages) == ("photo.jpg", None, good)
     assert Request.of(None, "What?", None).prompts == ["What?"]
     for prompts, messages in ((None, None), ("What?", good)):
         with pytest.raises(ValueError, match="give prompts"):

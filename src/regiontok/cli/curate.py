@@ -7,22 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from regiontok.cli.options import CommandGroup, command_group, with_json
+from regiontok.cli.options import command_group, group_with_default, with_json
 from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, warn
-
-
-class _RunByDefault(CommandGroup):
-    """A group whose first word may be a plan: `curate plan.toml` means `curate run plan.toml`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "-h", "--help"}:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
 
 curate_app = command_group(
     "Choose images for pretraining: `regiontok curate PLAN --out FOLDER`, again after any stop.",
-    cls=_RunByDefault,
+    cls=group_with_default("run"),
 )
 
 

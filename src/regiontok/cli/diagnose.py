@@ -17,11 +17,16 @@ from regiontok.cli.options import (
     Resume,
     Segmenter,
     command_group,
+    group_with_default,
     with_json,
 )
 from regiontok.cli.terminal import clear_errors, closing_json, look_at, print_tables, warn
 
-diagnose_app = command_group("Measure how coherent an encoder's features are, and draw them.")
+diagnose_app = command_group(
+    "Measure how coherent an encoder's features are, and draw them: "
+    "`regiontok diagnose ENCODER... --images PHOTOS`.",
+    cls=group_with_default("measure"),
+)
 
 
 @diagnose_app.command("measure")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regiontok.cli.options import (
     Batch,
-    CommandGroup,
     DryRun,
     OptionalImageRoot,
     Segmenter,
     StoreOut,
     command_group,
+    group_with_default,
     with_json,
 )
 from regiontok.cli.terminal import (
@@ -32,19 +32,10 @@ if TYPE_CHECKING:
     from regiontok.jobs.masks.build import MaskOutcome
 
 
-class _BuildByDefault(CommandGroup):
-    """A group whose first word may be an image: `masks photos/` means `masks build photos/`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "-h", "--help"}:
-            args = ["build", *args]
-        return super().parse_args(ctx, args)
-
-
 masks_app = command_group(
     "Compute pixel masks once and keep them: "
     "`regiontok masks IMAGES... --segmenter SPEC --out STORE`.",
-    cls=_BuildByDefault,
+    cls=group_with_default("build"),
 )
 Store = Annotated[Path, typer.Argument(help="A store that `regiontok masks` wrote.")]
 SkipCorrupt = Annotated[
@@ -121,10 +112,7 @@ def _show_outcomes(outcomes: Iterable[MaskOutcome], total: int, out: Path) -> in
         go_on="the same command goes on",
     )
     print_tables(set_aside_tables(count.failed))
-    say(
-        f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
-        f"aside; masks in {out}"
-    )
+    say(f"{count.summary()}; masks in {out}")
     closing_json(
         {
             "command": "masks",

@@ -89,10 +89,7 @@ def _show_outcomes(outcomes: Iterable[MigrateOutcome], total: int, out: Path) ->
     )
     print_tables(set_aside_tables(count.failed))
     info = store_info(out)
-    say(
-        f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
-        f"aside; masks in {out}"
-    )
+    say(f"{count.summary()}; masks in {out}")
     if count.done:
         array_mib, stored_kb = sum(sizes) / count.done / 2**20, info["bytes_per_image"] / 1024
         say(f"an image took {array_mib:.1f} MiB and takes {stored_kb:.1f} kB")

@@ -62,6 +62,24 @@ class CommandGroup(TyperGroup):
         return super().main(*args, **kwargs)
 
 
+def group_with_default(default: str) -> type[CommandGroup]:
+    """The class of a group whose first word may be an argument of its default command.
+
+    `masks photos/` means `masks build photos/`.
+
+    Args:
+        default: name of the command that is meant where none is named.
+    """
+
+    class GroupWithDefault(CommandGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if args and args[0] not in {*self.commands, "-h", "--help"}:
+                args = [default, *args]
+            return super().parse_args(ctx, args)
+
+    return GroupWithDefault
+
+
 def _without_boxes(group: Any) -> None:
     """Let a group's commands, and those of its groups, print their help as plain text."""
     for command in group.commands.values():

@@ -143,6 +143,18 @@ class Tally:
     resumed: int = 0
     failed: list[dict[str, str]] = field(default_factory=list)
 
+    def summary(self) -> str:
+        """The line's beginning that says so at the end.
+
+        >>> Tally(1, 0, []).summary()
+        '1 image done (0 of them before), 0 set aside'
+        """
+        images = "image" if self.done == 1 else "images"
+        return (
+            f"{self.done} {images} done ({self.resumed} of them before), {len(self.failed)} set "
+            "aside"
+        )
+
 
 def tally(
     outcomes: Iterable[AnyOutcome],

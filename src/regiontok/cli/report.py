@@ -9,7 +9,7 @@ import typer
 
 from regiontok.cli.options import Out
 from regiontok.cli.score import Anyway, Reading, Resamples
-from regiontok.cli.terminal import clear_errors, closing_json, look_at, say
+from regiontok.cli.terminal import clear_errors, closing_json, look_at, say_lines
 
 
 def report(
@@ -59,6 +59,6 @@ def report(
             scored = scored_runs(runs, reading=read_as, resamples=resamples, tick=tick)
         made = report_table(scored, table=table, anyway=anyway, all_scores=every)
         files = write_report(made, out)
-        say(markdown(made))
+        say_lines(markdown(made))
         look_at(files[-1])
         closing_json({"command": "report", **made.report(), "files": [str(path) for path in files]})

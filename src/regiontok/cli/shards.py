@@ -94,10 +94,7 @@ def shards(
             on_done=add,
         )
         print_tables(set_aside_tables(count.failed))
-        say(
-            f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
-            f"aside; {plan['shards']} shards in {out}, {builder.classes.count} classes"
-        )
+        say(f"{count.summary()}; {plan['shards']} shards in {out}, {builder.classes.count} classes")
         closing_json(
             {
                 "command": "shards",

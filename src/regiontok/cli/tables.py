@@ -77,7 +77,8 @@ WIDE = 110  # columns of a terminal in which long specs have room
 
 def frontier_table(rows: Sequence[dict[str, Any]]) -> Table:
     """One row a source and budget; a star marks a budget that not every image met exactly."""
-    table = _table(f"{rows[0]['images']} images: means; median ms")
+    number = rows[0]["images"]
+    table = _table(f"{number} {'image' if number == 1 else 'images'}: means; median ms")
     if any(_is_inexact(row) for row in rows):
         table.caption = "* not every image has exactly the budget's number of tokens"
     table.add_column("source")

@@ -311,10 +311,7 @@ def _show_outcomes(outcomes: Iterable[TokenizeOutcome], total: int, out: Path) -
     )
     print_tables(tokenize_tables(reports))
     print_tables(set_aside_tables(count.failed))
-    say(
-        f"{count.done} images done ({count.resumed} of them before), {len(count.failed)} set "
-        f"aside; written under {out}, with an index in {out / INDEX}"
-    )
+    say(f"{count.summary()}; written under {out}, with an index in {out / INDEX}")
     closing_json(
         {
             "command": "tokenize",

@@ -135,6 +135,8 @@ def _draw_panel(axes: Any, panel: Panel, styles: dict[str, tuple[str, str]]) -> 
     if panel.doubling:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_minor_locator(ticker.NullLocator())
+    elif all(float(x).is_integer() for line in panel.lines for x in line.x):
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(nbins=8, integer=True))
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     if panel.log:
         axes.set_yscale("log")

@@ -82,13 +82,15 @@ class Request:
 
     @classmethod
     def of(cls, images: Any, prompts: str | Sequence[str] | None, messages: Any) -> Request:
-        """What is asked; messages may have come in the first place.
+        """What is asked; messages may have come in the first place, or in that of prompts.
 
         Raises:
             ValueError: If there are both prompts and messages, or neither.
         """
         if prompts is None and messages is None and is_conversation(images):
             images, messages = None, images
+        if messages is None and is_conversation(prompts):
+            prompts, messages = None, prompts
         if (prompts is None) == (messages is None):
             raise ValueError("give prompts (and images), or messages")
         if prompts is None:
