@@ -57,9 +57,20 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+FIRST_PAGES = ("README.md", "docs/start/first_minute.md")
+
+
 def pages_with_blocks(*, slow: bool) -> list[Any]:
-    marked = [path for path in PAGES if runs(path, slow=slow)]
-    return [pytest.param(path, id=name_of(path)) for path in marked]
+    """Pages whose blocks run; all but a newcomer's first ones run with the slow tests."""
+    return [
+        pytest.param(
+            path,
+            id=name_of(path),
+            marks=[] if name_of(path) in FIRST_PAGES else [pytest.mark.slow],
+        )
+        for path in PAGES
+        if runs(path, slow=slow)
+    ]
 
 
 @pytest.mark.parametrize("path", pages_with_blocks(slow=False))
@@ -309,6 +320,7 @@ def test_the_pages_of_the_interface_have_every_room_and_public_name():
     assert "::: regiontok.steps._tiling" not in made["reference/api/steps.md"]
 
 
+@pytest.mark.slow
 def test_the_pages_of_the_recipes_have_every_recipe():
     from recipe_pages import pages
 

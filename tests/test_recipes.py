@@ -61,6 +61,7 @@ def test_each_loads(scale):
         assert (recipe.source is None) == (name.split("/")[0] in OURS), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_method_of_a_recipe_can_be_built(scale):
     texts = set()
@@ -126,6 +127,7 @@ def test_trains_two_steps_of_each_stage(name, tmp_path):
     assert all(stage["step"] == 2 and 0 < stage["loss"] < 20 for stage in result["stages"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RECIPES if load(name).inference])
 def test_answers_otherwise_than_it_was_trained(name):
     recipe = load(name)
@@ -194,6 +196,7 @@ class TestStudy:
         }
         assert counts == rows
 
+    @pytest.mark.slow
     def test_one_name_is_one_setting_and_another_name_another(self):
         names = {}
         for name, group in self.by_setting().items():
@@ -236,6 +239,7 @@ class TestStudy:
                 checked += bool(totals)
         assert checked >= 30
 
+    @pytest.mark.slow
     def test_keys_are_those_of_the_page(self):
         keys = PAGE.read_text(encoding="utf-8").split("The keys of `[expect]`")[1]
         listed = set(re.findall(r"^\| `([a-z0-9_]+)` \|", keys, re.MULTILINE))
@@ -245,6 +249,7 @@ class TestStudy:
             for key in load(name).expect
         } == listed
 
+    @pytest.mark.slow
     def test_only_regions_have_a_token_of_the_whole_image(self):
         for name, row in ROWS.items():
             settings = load(name, "paper").tokenizer
@@ -280,6 +285,7 @@ class TestStudy:
         assert literal.tokenizer == settings != row.tokenizer
         assert (literal.expect, literal.source) == (row.expect, row.source)
 
+    @pytest.mark.slow
     def test_training_is_row_d13(self):
         for name in ROWS:
             recipe = load(name, "paper")

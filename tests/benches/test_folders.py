@@ -219,6 +219,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(REAL))
 def test_real_question_files(name, data):
     folder, count = REAL[name]

@@ -134,6 +134,7 @@ def test_mm_vet_as_published(data, grader, runs):
         assert round(scores[f"mmvet_{name}"], 1) == float(published[name]), name
 
 
+@pytest.mark.slow
 def test_og_llavas_averages_are_weighted_by_items():
     from regiontok.settings.recipe import load_recipe
     from regiontok.settings.shipped import shipped_recipes

@@ -35,6 +35,7 @@ def test_encoders_are_measured_where_no_command_is_named(photos):
     assert "unknown encoder 'litte' (did you mean 'lite'" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", STATUS)
 def test_a_stop_keeps_what_was_measured(photos, tmp_path, monkeypatch, number):
     words = [ENCODER, "--images", photos, "--variant", "raw", "--segmenter", "slic(4)"]
@@ -63,6 +64,7 @@ def test_a_photo_may_have_any_name(photos, odd_names, tmp_path):
     assert f"look at {tmp_path / 'd[red]' / 'page.html'}" in result.stdout
 
 
+@pytest.mark.slow
 def test_figure_is_drawn_of_so_many_photos(photos, tmp_path):
     out = tmp_path / "figure.png"
     words = ["supp2", ENCODER, "--images", photos, "--count", 2, "--out", out]

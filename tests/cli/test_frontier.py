@@ -39,6 +39,7 @@ def test_a_stop_ends_with_what_was_measured(photos, monkeypatch, number):
     assert result.report["stopped"]
 
 
+@pytest.mark.slow
 def test_its_own_picture_is_no_input_and_no_other_picture_is_replaced(photos, monkeypatch):
     monkeypatch.chdir(photos)
     words = ["--encoder", "filters(size=56)", "--source", "merge", "--budget", "4"]
@@ -61,6 +62,7 @@ def test_a_broken_image_is_set_aside_and_every_line_is_json(photos):
     assert result.report["failed"][0]["image"].endswith("broken.png")
 
 
+@pytest.mark.slow
 def test_a_dry_run_names_the_budgets_that_are_not_met(photos, tmp_path):
     words = ["--encoder", "filters(size=112)", "--source", "merge", "--source", "SLIC"]
     out = tmp_path / "frontier.png"

@@ -10,6 +10,7 @@ from regiontok.settings.recipe import load_recipe
 from samples.command_line import regiontok
 
 
+@pytest.mark.slow
 def test_ls_names_every_kind():
     result = regiontok("ls")
     assert result.exit_code == 0
@@ -24,6 +25,7 @@ def test_ls_of_one_kind():
     assert "felzenszwalb" not in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["step", "pools", "families", "family", "recipe"])
 def test_ls_takes_one_and_many(word):
     assert regiontok("ls", word).exit_code == 0
@@ -38,6 +40,7 @@ def test_ls_of_an_unknown_kind(word, hint):
     assert "recipes" in result.stderr
 
 
+@pytest.mark.slow
 def test_ls_of_what_matches():
     by_glob = regiontok("ls", "recipes", "study/table1_*").stdout
     assert "study/table1_clip_patch" in by_glob

@@ -54,6 +54,7 @@ class TestOutput:
         stages = {"decode", "segment", "encode", "regions", "pool"}
         assert set(report["settings"][0]["ms"]) == stages
 
+    @pytest.mark.slow
     def test_a_photo_may_have_any_name(self, photos, odd_names, tmp_path):
         words = ["tokenize", photos, *FAST, "--out", tmp_path / "out"]
         result = regiontok(*words)
@@ -90,6 +91,7 @@ class TestOutput:
         paths = (tmp_path / "out" / "a.png").glob("*.regions.json")
         assert {json.loads(path.read_text())["spec"] for path in paths} == set(written)
 
+    @pytest.mark.slow
     def test_a_picture_is_drawn(self, photos, tmp_path):
         words = ["--encoder", "filters", "--regions", "merge(k=6)", "--out", tmp_path]
         result = regiontok("tokenize", photos / "a.png", *words)
@@ -100,6 +102,7 @@ class TestOutput:
         assert again.exit_code == 0
         assert {path.name for path in (tmp_path / "a.png").glob("regions.*")} == {"regions.png"}
 
+    @pytest.mark.slow
     def test_regions_are_named(self, photos, tmp_path):
         words = ["--regions", "merge(k=3)", "--name", "--no-picture", "--out", tmp_path]
         result = regiontok("tokenize", photos / "a.png", *words)
@@ -158,6 +161,7 @@ class TestOutput:
         assert set(tensors) == {"values", "image", "view", "region", "patch", "kind", "images"}
         assert tensors["values"].dtype == torch.float32
 
+    @pytest.mark.slow
     def test_own_outputs_are_no_inputs(self, photos, monkeypatch):
         monkeypatch.chdir(photos)
         words = ["tokenize", ".", "--encoder", "filters(size=56)", "--regions", "windows(4)"]
@@ -218,6 +222,7 @@ class TestResume:
         assert (again["resumed"], again["images"]) == (3, 3)
         assert report.stat().st_mtime_ns == written
 
+    @pytest.mark.slow
     def test_another_spec_stands_beside_and_other_bytes_are_refused(self, photos, tmp_path):
         words = ["tokenize", photos, *PLAIN, "--out", tmp_path / "out", "--resume", "--regions"]
         regiontok(*words, "windows(4)")
@@ -239,12 +244,14 @@ class TestResume:
         assert "masks" in json.loads(table)
         assert regiontok(*words, "--rle").report["resumed"] == 1
 
+    @pytest.mark.slow
     def test_an_image_with_a_broken_report_is_done_again(self, photos, tmp_path):
         words = ["tokenize", photos, *FAST, "--out", tmp_path / "out", "--resume"]
         regiontok(*words)
         (tmp_path / "out" / "a.png" / "report.json").write_text("{")
         assert regiontok(*words).report["resumed"] == 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", STATUS)
     def test_a_stop_leaves_whole_folders_and_says_how_to_go_on(
         self, photos, tmp_path, monkeypatch, number

@@ -184,6 +184,7 @@ def test_the_matrix_of_a_phone_held_upright_is_a_turn_clockwise(film):
     assert Clip.of(path).size == (48, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
 @pytest.mark.parametrize("share", [0.97, 0.6, 0.3])
 def test_a_cut_video_is_an_error_or_its_whole_frames(film, name, share):

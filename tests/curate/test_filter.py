@@ -102,6 +102,7 @@ def test_of_duplicates_the_first_stays(tars, tmp_path):
     assert everything.hash != report.hash
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(tars, tmp_path):
     curation, stage, _ = filtered(tars, tmp_path / "whole")
     write_keep_list(curation, stage, PLAN)

@@ -173,6 +173,7 @@ def same(a: dict, b: dict) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_workers_do_not_change_a_batch(records, packed):
     measured = measure(records, LABELLER, VisualTokens(FIXED), max_length=2048)

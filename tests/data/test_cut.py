@@ -105,6 +105,7 @@ def limits_of(records) -> list[int]:
     return [int(whole.lengths[0]), system + first + 3, system + first + second // 2, middle]
 
 
+@pytest.mark.slow
 def test_ids_labels_and_visual_tokens_agree_after_a_cut(records, model, tmp_path):
     """The cut row is the beginning of the uncut one, as LLaVA cuts embeddings and labels."""
     collate = Collator.of(LABELLER.tokenizer, LABELLER.placeholder)

@@ -192,6 +192,7 @@ def case(name: str) -> tuple[Picture, Frame, Regions]:
     return photo, frame, Regions.from_masks(several.get(name, masks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(
     "name", ["overlap", "one region", "none", "one of many", "one patch", "long", "wide", "dot"]

@@ -86,6 +86,7 @@ def test_row_titles_stand_in_the_left_margin():
     assert rows.max() <= red.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["word " * 80, "W" * 300, "é 日 \N{SNOWMAN} " * 40, "several\nlines\n\nof text"]
 )

@@ -134,6 +134,7 @@ def test_runs_repeat_and_pictures_of_a_batch_do_not_meet(cat):
     assert not torch.equal(Filters(seed=1).encode([cat])[0].features, together[0].features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fourier", [264, 0])
 @pytest.mark.parametrize("colour", COLOURS)
 def test_a_uniform_picture_is_one_region(colour, fourier):

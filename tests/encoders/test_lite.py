@@ -179,6 +179,7 @@ def test_runs_repeat(cat):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "colour", [(0, 0, 0), (255, 255, 255), (127, 127, 127), (255, 0, 0), (0, 0, 255), (40, 90, 60)]
 )

@@ -70,6 +70,7 @@ def encoder(path: Path, more: str = "") -> Naflex:
 SHAPES = [(48, 48), (50, 90), (90, 50), (33, 200), (200, 11), (7, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["both", "alone"])
 @pytest.mark.parametrize("layer", [-1, -2, 0, 2])
 @pytest.mark.parametrize("patches", [30, 57])

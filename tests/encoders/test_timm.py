@@ -144,6 +144,7 @@ def test_layers_are_the_blocks_outputs_without_the_norm(checkpoints, name, layer
     assert not read._module.blocks[0]._forward_pre_hooks
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_minus_one_is_the_last_block_behind_the_final_norm(checkpoints, name):
     image = waves(60, 60)

@@ -1102,6 +1102,7 @@ def test_a_missing_package_names_the_extra(monkeypatch, checkpoints):
 WITH_CLS = [name for name in CASES if CASES[name].summaries and name not in ("dinov3", "mlcd")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_CLS)
 @pytest.mark.parametrize(("layer", "block"), [(-1, 1), (-2, 0), (2, 1)])
 def test_attention_of_cls_equals_the_librarys_eager_one(checkpoints, name, layer, block):

@@ -118,6 +118,7 @@ class TestCurves:
         (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
         return entries
 
+    @pytest.mark.slow
     def test_a_run_is_a_picture_and_a_table(self, tmp_path):
         self.log(tmp_path / "run", 1000)
         path = write_curves(tmp_path / "run")

@@ -57,6 +57,7 @@ def test_the_way_does_not_show_in_the_bytes(tmp_path, monkeypatch):
     assert contents(tmp_path / "c") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards_written", range(4))
 def test_a_kill_while_sorting_loses_nothing(tmp_path, monkeypatch, shards_written):
     """It comes after some shards are written and before anything is removed."""

@@ -95,6 +95,7 @@ def test_token_by_token_as_in_one_pass(family, positions):
 MASKS = ["none", "new", "ids", "columns"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids_side", ["left", "right"])
 @pytest.mark.parametrize("mask_of", MASKS)
 @pytest.mark.parametrize("side", ["left", "right"])

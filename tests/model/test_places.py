@@ -79,6 +79,7 @@ def vlm_with(variant: str, **options: Any) -> RegionVLM:
     return RegionVLM.from_parts(language_model, visual, image_token_id=IMAGE, **options).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_counts_with_and_without_masks(variant):
     model = vlm_with(variant)
@@ -92,6 +93,7 @@ def test_counts_with_and_without_masks(variant):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("positions", ["plain", "segment"])
 def test_saved_loaded_and_answering(tmp_path, variant, positions):

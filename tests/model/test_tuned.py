@@ -62,6 +62,7 @@ def change(module: torch.nn.Module) -> None:
             value.add_(torch.randn_like(value) * 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tune", [False, True])
 def test_patches_equal_transformers_own_llava(clip, tune):
     model = tuned_vlm(clip, regions="", tune=tune)
@@ -161,6 +162,7 @@ def test_text_alone_gives_a_tuned_encoder_zero_gradients(clip):
     assert all(value.grad is not None and not value.grad.any() for value in model.head.parameters())
 
 
+@pytest.mark.slow
 def test_checkpointing_of_a_tuned_encoder_gives_equal_gradients(clip):
     gradients: list[dict[str, Tensor]] = []
     for checkpointed in (False, True):

@@ -527,6 +527,7 @@ def test_checkpoints_of_something_else_are_refused(tmp_path):
         other.see(PICTURES[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("regions", "cut"),
     [

@@ -100,6 +100,7 @@ class TestOneProcess:
         assert sum(evaluations[0]["distances"]) == pytest.approx(1, abs=1e-4)
         assert 0 <= evaluations[0]["knn_patches"] <= evaluations[0]["knn_best"] <= 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "steps", [5, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 6, 7))]
     )
@@ -131,6 +132,7 @@ class TestOneProcess:
         with pytest.raises(OtherRun, match=r"there 'pretrain.seed = 0', now 'pretrain.seed = 1'"):
             train(shared, out, *changes, "pretrain.seed=1", resume=True)
 
+    @pytest.mark.slow
     def test_a_signal_ends_the_run_behind_its_step_with_a_checkpoint(self, shared, plain, tmp_path):
         def signalled(entry):
             if entry["step"] == 5 and entry["kind"] == "step":
@@ -156,6 +158,7 @@ class TestOneProcess:
         for whole, parts in zip(steps_of(plain), steps_of(tmp_path / "run"), strict=True):
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
 
+    @pytest.mark.slow
     def test_bfloat16_is_the_same_curve_coarsely(self, shared, plain, tmp_path, monkeypatch):
         """What a GPU does, here on the CPU: autocast around the encoder, bfloat16 products in the
         class centres."""
@@ -174,6 +177,7 @@ class TestOneProcess:
             assert parts.get("loss", 0) == pytest.approx(whole.get("loss", 0), rel=1e-4)
             assert parts.get("knn", 0) == pytest.approx(whole.get("knn", 0), abs=0.05)
 
+    @pytest.mark.slow
     def test_a_stage_of_several_sizes_trains_and_goes_on(self, shared, tmp_path):
         overrides = ["pretrain.stage=[{name='m', sizes=[32, [32, 64]], steps=6, batch=4}]"]
         overrides += ["pretrain.evaluate.shards=''"]
@@ -184,6 +188,7 @@ class TestOneProcess:
         assert {tuple(entry["size"]) for entry in steps} == {(32, 32), (32, 64)}
         assert steps_of(tmp_path / "run") == steps
 
+    @pytest.mark.slow
     def test_workers_change_nothing(self, shared, plain, tmp_path):
         train(shared, tmp_path / "run", workers=1, stop_after=4)
         assert steps_of(tmp_path / "run") == steps_of(plain)[:6]
@@ -215,6 +220,7 @@ class TestOneProcess:
 
 
 class TestRefusals:
+    @pytest.mark.slow
     def test_a_loss_that_is_not_finite_stops_before_anything_is_changed(
         self, shared, tmp_path, monkeypatch
     ):

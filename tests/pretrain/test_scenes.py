@@ -83,6 +83,7 @@ def test_written_once_and_the_same_again(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_whole_pictures_are_one_region(tmp_path):
     data = whole(Scenes(8, size=64, kmeans=2, whole=True).shards(tmp_path))
     for view in (data[position] for position in range(8)):

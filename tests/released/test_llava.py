@@ -163,6 +163,7 @@ def untouched(kind: str, images, texts, side: str, attention: str = "sdpa"):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_empty_pipeline_is_the_untouched_model(kind: str, place: str) -> None:

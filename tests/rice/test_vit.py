@@ -102,6 +102,7 @@ def test_bfloat16_is_near_and_its_angles_stay_exact():
     )
 
 
+@pytest.mark.slow
 def test_blocks_compile_without_a_break():
     vit = mini_vit()
     expected = vit(pixels(32, 64))

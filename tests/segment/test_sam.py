@@ -323,6 +323,7 @@ def test_every_cell_of_the_picture_has_its_prompt(height, width, side, padded):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", list(SHAPES))
 @FAMILIES
 def test_prompts_cover_a_picture_of_any_shape_in_its_own_places(name, shape, checkpoints, local):
@@ -373,6 +374,7 @@ def test_the_pipeline_leaves_part_of_such_pictures_without_prompts_and_we_do_not
     assert ours[..., 1 - axis].max() > (1 - 1 / 12) * canvas
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", list(SHAPES))
 @pytest.mark.parametrize("name", ["sam", "sam2"])
 def test_masks_of_any_shape_reach_every_part(name, shape, checkpoints, local):

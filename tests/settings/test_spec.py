@@ -202,6 +202,7 @@ def test_deep_and_long_texts_are_refused_in_few_words(text):
     assert len(str(caught.value)) < 10_000
 
 
+@pytest.mark.slow
 def test_a_long_pipeline_is_read_or_refused():
     assert len(parse("|".join("a" * 500))) == 500
     # How deep Python's parser goes differs from version to version.

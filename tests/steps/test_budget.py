@@ -104,6 +104,7 @@ def boxes(count, seed, side=24):
     return Regions.from_masks(masks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 3000))

@@ -88,6 +88,7 @@ def starts(draw):
     return features, Regions.from_labels(torch.from_numpy(rng.integers(-1, 5, grid)))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(starts(), st.sampled_from([-1.0, -0.5, 0.0, 0.4, 0.5, 0.7, 0.9, 1.0]))
 def test_threshold_equals_the_loop(case, threshold):

@@ -270,6 +270,7 @@ def test_least_splits_small_regions_and_keeps_overlap_and_sources():
     assert parts.source.tolist() == [5, 5, 5, 7, 7, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segmenter", ["felzenszwalb", "slic"])
 def test_the_documented_budget_is_met_on_a_photo(cat, segmenter):
     steps = "segments(0.07, resolve='smallest') | cover('rest') | split(least=144) | merge(k=144)"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import regiontok
 
 WARN = """
@@ -29,6 +31,7 @@ def test_a_warning_is_printed_where_the_application_configures_logging():
     assert stderr_of(configure + WARN) == "regiontok.somewhere: a warning\n"
 
 
+@pytest.mark.slow
 def test_every_module_takes_its_logger_from_here():
     """Otherwise its first message could come before the silent handler."""
     root = Path(regiontok.__file__).parent

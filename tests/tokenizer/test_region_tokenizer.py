@@ -165,6 +165,7 @@ class TestTokens:
         assert all(value > 0 for value in seconds.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["mean", "attend(heads=2)", "select"])
 @pytest.mark.parametrize("regions", ["", "merge(0.99) | sort('com')", SEGMENTED])
 def test_a_batch_gives_what_its_images_give_one_by_one(pool, regions):
@@ -192,6 +193,7 @@ def test_a_batch_gives_what_its_images_give_one_by_one(pool, regions):
         torch.testing.assert_close(alone.values, within.values, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["lite", "filters"])
 def test_a_batch_through_a_shipped_encoder(encoder):
     """Values agree to 1e-4, regions and order exactly.

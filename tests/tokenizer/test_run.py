@@ -49,6 +49,7 @@ def test_the_table_has_a_row_a_picture_and_the_time_of_each_stage():
     assert "more pictures" not in html
 
 
+@pytest.mark.slow
 def test_the_drawing_in_the_table_is_small_even_of_noise():
     pictures = [noise(400, 600, seed) for seed in range(6)]
     size, image = drawing_in(run_of(*pictures, regions="")._repr_html_())
@@ -56,6 +57,7 @@ def test_the_drawing_in_the_table_is_small_even_of_noise():
     assert image.width > image.height / 3  # a photo and its regions, four rows
 
 
+@pytest.mark.slow
 def test_many_pictures_have_some_rows_and_the_number_of_the_others():
     html = run_of(*(noise(20, 20, seed) for seed in range(MAX_ROWS + 3)))._repr_html_()
     assert html.count("<tr>") == 1 + MAX_ROWS

@@ -32,6 +32,7 @@ def test_what_to_do_for_idle_gpus_is_said(two_gpus, monkeypatch):
     assert idle_gpus_note("auto") == ""
 
 
+@pytest.mark.slow
 def test_it_stands_in_the_log(tmp_path, monkeypatch):
     monkeypatch.setattr("regiontok.train.stage_run.idle_gpus_note", lambda device: "2 GPUs")
     run_recipe(toy_recipe({**ALIGN, "steps": 1}), tmp_path / "run")

@@ -45,6 +45,7 @@ def test_known_sizes_give_the_published_number_of_parameters(name):
     assert total == PUBLISHED[name]
 
 
+@pytest.mark.slow
 def test_all_that_papers_recipes_name_is_known():
     for name in shipped_recipes():
         recipe = load_recipe(name, scale="paper")

@@ -98,6 +98,7 @@ class Executed:
         return type(self.path).touch, (self.path,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_code_in_a_checkpoint_is_refused_and_never_run(half, tmp_path, name):
     """Whoever can write the checkpoint can write its list of files, too."""
@@ -141,6 +142,7 @@ def test_another_recipe_or_a_full_folder_is_refused(whole, tmp_path):
     assert done == {"stages": {}, "stopped": "", "interrupted": False}
 
 
+@pytest.mark.slow
 def test_a_start_that_failed_before_its_first_step_blocks_nothing(tmp_path):
     """Another recipe starts in the same folder, and the log tells of this one only."""
     out = tmp_path / "run"

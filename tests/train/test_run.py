@@ -127,6 +127,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
         run_recipe(toy_recipe(ALIGN), tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("saved", "message"),
     [
@@ -184,6 +185,7 @@ def blank(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_picture_whose_regions_cannot_be_made_is_set_aside_and_named(blank, tmp_path):
     recipe = toy_recipe({**blank["stage"], "steps": 1}, tokenizer=blank["tokenizer"])
     run_recipe(recipe, tmp_path / "run")
@@ -199,6 +201,7 @@ def test_a_picture_whose_regions_cannot_be_made_is_set_aside_and_named(blank, tm
     ]
 
 
+@pytest.mark.slow
 def test_regions_that_fail_in_training_name_picture_and_record(blank, tmp_path, monkeypatch):
     """As steps may that draw anew in each epoch."""
     monkeypatch.setattr(
@@ -213,6 +216,7 @@ def test_regions_that_fail_in_training_name_picture_and_record(blank, tmp_path, 
         run_recipe(recipe, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_packed_rows_and_cached_features_train(tmp_path):
     stage = {**ALIGN, "pack": True, "max_length": 300, "batch": 2, "steps": None, "epochs": 1.0}
     run_recipe(toy_recipe(stage), tmp_path / "run", cache=str(tmp_path / "features"))
@@ -221,6 +225,7 @@ def test_packed_rows_and_cached_features_train(tmp_path):
     assert list((tmp_path / "features").rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_the_batch_is_grouped_weighted_and_evaluated_on_the_way(tmp_path):
     stage = {
         **ALIGN,
@@ -240,6 +245,7 @@ def test_the_batch_is_grouped_weighted_and_evaluated_on_the_way(tmp_path):
     assert kinds.count("step") == 3
 
 
+@pytest.mark.slow
 def test_a_step_whose_answers_are_all_cut_away_teaches_nothing(tmp_path, caplog):
     stage = {**ALIGN, "max_length": 8, "overflow": "cut", "steps": 2}
     run_recipe(toy_recipe(stage), tmp_path / "cut")
@@ -347,6 +353,7 @@ def test_a_trained_model_is_asked_by_its_template_and_settings(tmp_path, cached)
     assert len(model.see([picture], settings="answering")) == 16
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_curve(tmp_path):
     pytest.importorskip("tensorboard")
     run_recipe(toy_recipe({**ALIGN, "steps": 1}), tmp_path / "run", tracker="tensorboard")

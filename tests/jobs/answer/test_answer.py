@@ -165,6 +165,7 @@ def test_a_batch_says_what_each_says_alone(kind, request, tmp_path):
     assert {a.visual_tokens for a in runs[0].values()} == {(4,)}  # three regions and the whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(WRITERS))
 def test_every_bench_is_answered_by_a_model(name, trained, tmp_path):
     folder = write_bench(name, tmp_path / name)

@@ -84,6 +84,7 @@ def test_the_figure_has_a_row_a_model(folder):
     assert "layers -1 and all heads" in drawn.note
 
 
+@pytest.mark.slow
 def test_the_command_draws_words(folder, tmp_path):
     noise(40, 60).pil.save(tmp_path / "a.png")
     words = ("compare", f"One={folder}", "--images", tmp_path / "a.png", "--ask", "What?")

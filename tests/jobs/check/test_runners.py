@@ -99,12 +99,14 @@ def published(request, checkpoints, photos) -> OutputSlice:
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_against_its_own_slice(published, checkpoints, photos):
     (verdict,) = check_weights([published], photos=photos, checkpoints=checkpoints)
     assert (verdict.state, verdict.why) == ("holds", "")
     assert verdict.off < 1e-4
 
 
+@pytest.mark.slow
 def test_another_checkpoint_fails_visibly(published, save_checkpoint, photos, tmp_path):
     save_checkpoint(published.runner, tmp_path / published.runner, 100)  # NAME without ORG
     noted = replace(published, note="noted")

@@ -249,6 +249,7 @@ def test_another_human_segmentation_is_measured_anew(folder, tmp_path):
     assert second["metrics"]["border_auc"] != first["metrics"]["border_auc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["overwritten", "gone"])
 def test_a_photo_that_changes_during_the_run_leaves_no_number_behind(
     folder, tmp_path, monkeypatch, change

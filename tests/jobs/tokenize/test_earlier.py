@@ -92,6 +92,7 @@ def test_the_picture_shows_all_specs_and_is_drawn_without_computing(photo, tmp_p
     assert run(tokenizers(FOUR, NINE), photo, out, resume=True, picture=".webp").resumed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize(
     ("settings", "reason"),
@@ -151,6 +152,7 @@ def test_two_photos_of_one_name_in_two_runs_never_overwrite_one_another(photo, t
     assert run(tokenizers(FOUR), copy, out, resume=True).resumed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["gone", "cut", "zeroed"])
 @pytest.mark.parametrize("name", ["windows-4.safetensors", "windows-4.regions.json"])
 def test_a_report_whose_files_are_not_whole_is_not_believed(photo, tmp_path, damage, name):

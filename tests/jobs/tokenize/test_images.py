@@ -51,6 +51,7 @@ def without_times(outcomes):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "batch"), [(1, 8), (4, 2), (3, 1)])
 def test_workers_change_nothing_but_the_time(photos, tokenizers, tmp_path, workers, batch):
     images = collect([str(photos)])

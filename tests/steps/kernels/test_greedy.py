@@ -177,6 +177,7 @@ def test_equals_brute_force_at_any_scale(problem):
         assert sequence.heights.tolist() == heights.tolist()
 
 
+@pytest.mark.slow
 @PLAIN
 @given(problems(starts=True), st.sampled_from([-1.0, 0.0, 0.3, 0.5, 0.7, 0.95, 1.0]))
 def test_equals_brute_force_from_any_start(problem, threshold):
@@ -223,6 +224,7 @@ def test_a_cut_equals_a_run_with_that_stop(problem, merges, threshold):
     assert exact.labels().tolist() == exact.labels(k=k).tolist() == whole.labels(k=k).tolist()
 
 
+@pytest.mark.slow
 @PLAIN
 @given(problems(starts=True), st.randoms(use_true_random=False))
 def test_edges_are_a_set_and_ids_are_only_names(problem, random):
