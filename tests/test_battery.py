@@ -185,6 +185,7 @@ def test_pool(text, check):
     run_check(check, PoolCase(pool, every_patch=True), pool)
 
 
+@pytest.mark.slow
 @every_check_over("place", PLACE_CHECKS)
 def test_place(text, check):
     place = method_of("place", text)
@@ -203,6 +204,7 @@ def test_segmenter(text, check):
     run_check(check, segmenter, segmenter)
 
 
+@pytest.mark.slow
 @every_check_over("encoder", ENCODER_CHECKS)
 def test_encoder(text, check):
     encoder = method_of("encoder", text)

@@ -205,6 +205,7 @@ class TestStudy:
         assert len(names) == 44
         assert len({training(group[0]) for group in self.by_setting().values()}) == 41
 
+    @pytest.mark.slow
     def test_figures_of_one_model_agree_between_tables(self):
         differ = set()
         for name, group in self.by_setting().items():
@@ -215,6 +216,7 @@ class TestStudy:
                     differ.add((name, key))
         assert differ == SLIPS
 
+    @pytest.mark.slow
     def test_what_is_printed_stands_beside_its_correction(self):
         misprints = {name: load(name).corrected for name in ROWS if load(name).corrected}
         assert misprints == {
@@ -225,6 +227,7 @@ class TestStudy:
         assert (combined.expect["tokens"], combined.expect["focus"]) == (159, 14.72)
         assert (combined.figures["tokens"], combined.figures["ocrbench"]) == (154, 260)
 
+    @pytest.mark.slow
     def test_parts_sum_to_the_printed_total(self):
         checked = 0
         for group in self.by_setting().values():
@@ -375,6 +378,7 @@ class TestOgLlava:
             if name.split("_")[0] not in ("fusion", "sit")
         )
 
+    @pytest.mark.slow
     def test_figures_of_one_model_agree_between_tables(self):
         differ = set()
         for size, kind in (("7b", "patch"), ("8b", "patch"), ("8b", "fusion")):

@@ -34,6 +34,7 @@ def test_every_bench_is_tried():
     assert set(WRITERS) == set(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_right_replies_have_the_highest_score_and_wrong_ones_none(name, tmp_path):
     bench, loaded = questions_of(name, write_bench(name, tmp_path / name))

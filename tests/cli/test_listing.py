@@ -19,6 +19,7 @@ def test_ls_names_every_kind():
     assert "quick/cluster" in regiontok("ls", "recipes").stdout
 
 
+@pytest.mark.slow
 def test_ls_of_one_kind():
     result = regiontok("ls", "steps")
     assert "merge" in result.stdout

@@ -29,6 +29,7 @@ FAST = [*PLAIN, "--regions", "windows(4)"]
 
 
 class TestOutput:
+    @pytest.mark.slow
     def test_writes_tokens_regions_and_a_report_for_every_image(self, photos, tmp_path):
         result = regiontok(
             "tokenize", photos, *FAST, "--regions", "patches", "--out", tmp_path / "out"
@@ -141,6 +142,7 @@ class TestOutput:
         matched = regiontok("tokenize", photos / "*.png", *FAST, "--out", tmp_path / "2")
         assert (matched.exit_code, matched.report["images"]) == (0, 1)
 
+    @pytest.mark.slow
     def test_two_images_of_one_name_never_share_a_folder(self, photos, tmp_path):
         other = photos / "more" / "a.png"
         other.write_bytes((photos / "b.jpg").read_bytes())
@@ -236,6 +238,7 @@ class TestResume:
         replaced = regiontok(*words, "windows(4)", "--overwrite")
         assert (replaced.report["resumed"], replaced.report["images"]) == (2, 3)
 
+    @pytest.mark.slow
     def test_what_a_run_did_not_write_is_written_when_it_is_asked_for(self, photos, tmp_path):
         words = ["tokenize", photos / "a.png", *FAST, "--out", tmp_path / "out", "--resume"]
         regiontok(*words)
@@ -303,6 +306,7 @@ class TestBadInput:
         assert "million pixels" in reasons["bomb.png"]
         assert not any((tmp_path / "out" / name).exists() for name in bad)
 
+    @pytest.mark.slow
     def test_odd_but_good_images_are_done(self, tmp_path):
         folder = tmp_path / "odd"
         folder.mkdir()

@@ -59,6 +59,7 @@ def test_zeros_in_the_middle_are_damage_where_that_can_be_known(form, options):
         Picture.of(data[:start] + bytes(1024) + data[start + 1024 :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["flat", "half", "line"])
 @pytest.mark.parametrize(
     ("form", "options"),

@@ -359,6 +359,7 @@ def test_interlaced_png():
         Picture.of(png((2, 2), whole[:4], colour=0, interlace=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF"])
 def test_damaged_bytes_give_a_picture_or_a_picture_error(form):
     exif = Image.Exif()

@@ -86,6 +86,7 @@ def test_small_and_corrupt_images_are_set_aside_with_reasons(tars, tmp_path):
     assert not [*(tmp_path / "out" / "pieces").iterdir()], "pieces are merged"
 
 
+@pytest.mark.slow
 def test_of_duplicates_the_first_stays(tars, tmp_path):
     curation, stage, _ = filtered(tars, tmp_path / "out")
     report = write_keep_list(curation, stage, PLAN)
@@ -274,6 +275,7 @@ def test_a_plan_names_what_is_wrong_with_it(tmp_path):
         load_plan(path)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_each_other_no_harm(tars, tmp_path):
     context = multiprocessing.get_context("fork")
     runs = [context.Process(target=filtered, args=(tars, tmp_path / "two")) for _ in range(2)]

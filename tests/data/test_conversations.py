@@ -63,6 +63,7 @@ def records(folder):
 LABELLER = Labeller(mini_tokenizer())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "fixed"),
     [

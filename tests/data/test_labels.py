@@ -75,6 +75,7 @@ def test_answers_and_their_end_are_supervised_and_nothing_else(case):
     assert ids.count(labeller.image_id) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @settings(max_examples=8, deadline=None)
 @given(

@@ -149,6 +149,7 @@ def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_packed_rows_of_both_kinds_keep_to_their_length(tmp_path):
     packed_recipe = recipe(mask_free=0.5, pack=True, max_length=260, batch=2)
     stage_data = load_stage_data(

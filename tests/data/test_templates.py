@@ -182,6 +182,7 @@ def test_a_template_that_asks_otherwise_than_it_trains_is_named(caplog):
     assert template.prompt(TALK[:-1]).text == rendered.text[: rendered.spans[-1].start]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "reason"),
     [

@@ -23,6 +23,7 @@ def panel(*lines, **options):
     return Panel("share", "tokens", "share", lines, **options)
 
 
+@pytest.mark.slow
 def test_every_line_is_drawn_in_its_own_colour_in_every_panel():
     pytest.importorskip("matplotlib")
     other = Line("two", (16.0, 64.0), (0.9, 0.1))

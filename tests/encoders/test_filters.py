@@ -175,6 +175,7 @@ def test_two_halves_are_found(left, right):
     assert (labels == (np.arange(24) >= 12)).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_odd_pictures():
     long = np.random.default_rng(0).integers(0, 256, (10, 20000, 3)).astype(np.uint8)
     upright = np.ascontiguousarray(long.swapaxes(0, 1))

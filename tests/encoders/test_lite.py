@@ -352,6 +352,7 @@ def test_refused_settings(spec, message):
         build("encoder", spec)
 
 
+@pytest.mark.slow
 def test_regions_of_photos_agree_with_people(data):
     """Six photos at K=16: grid pooling covers .215 of what people drew."""
     folder = data / "bsds500"

@@ -414,6 +414,7 @@ def test_every_weight_is_what_was_saved(model, folders):
         assert all(torch.equal(tensor, loaded[key]) for key, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_batches_dtype_shuffle_and_sharing(folders):
     images = [noise(40 + 9 * i, 80 - 7 * i, seed=i) for i in range(3)]
     read = encoder(folders["released"], ", batch=2")

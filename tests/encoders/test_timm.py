@@ -105,6 +105,7 @@ def tokens(grid: Any) -> torch.Tensor:
     return patches if grid.prefix is None else torch.cat([grid.prefix, patches])
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_the_output_equals_timms_own_forward(checkpoints, name):
     case, image = CASES[name], waves(42, 70)
@@ -323,6 +324,7 @@ def test_crop_modes_that_are_no_framing_are_refused(copied):
 # ---- loading ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_random_weights_are_a_control_that_a_seed_names():
     image = waves(48, 48)
     read = build("encoder", "timm('vit_tiny_patch16_224', size=48, weights='random')")

@@ -713,6 +713,7 @@ def test_every_parameter_and_buffer_is_what_was_saved(checkpoints):
         assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_once_and_let_go(copied, capfd):
     level = hub.logging.get_verbosity()
     first, second = encoder(copied, ", layer=-1"), encoder(copied, ", layer=-2")

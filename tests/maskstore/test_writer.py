@@ -45,6 +45,7 @@ def test_rows_are_sorted_and_unique(tmp_path):
     assert keys == sorted({key_of(number) for number in range(50)})
 
 
+@pytest.mark.slow
 def test_the_way_does_not_show_in_the_bytes(tmp_path, monkeypatch):
     """At once; in three runs; in another order, with repeats; grown from one shard to sixteen."""
     monkeypatch.setattr(writer_module, "SHARD_IMAGES", 40)

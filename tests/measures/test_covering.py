@@ -282,6 +282,7 @@ def table(data: Path, name: str) -> list[list[float]]:
     return [[float(cell) for cell in line.split()] for line in lines if line.strip()]
 
 
+@pytest.mark.slow
 def test_recorded_figures_of_each_photo_and_annotator(golden, official, scores):
     assert set(golden["per_image"]) <= set(IDS)
     for i, photo in golden["per_image"].items():

@@ -112,6 +112,7 @@ def test_saved_loaded_and_answering(tmp_path, variant, positions):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_everything_that_learns_gets_a_gradient_with_masks_and_without_a_picture(variant):
     model = vlm_with(variant).train()

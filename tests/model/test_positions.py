@@ -128,6 +128,7 @@ def test_of_packed_rows_each_sample_has_its_own():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_logits_are_those_of_the_paper_s_phases(family, side, monkeypatch):

@@ -367,6 +367,7 @@ class TestCheckpoints:
             train(shared, out, resume=True)
         assert not (tmp_path / "executed").exists()
 
+    @pytest.mark.slow
     def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_one_sentence(
         self, shared, tmp_path, monkeypatch
     ):

@@ -418,6 +418,7 @@ def test_an_image_without_regions_is_the_prompt_without_tokens(kind: str):
         assert torch.equal(mine(prompts).logits, mine(plain).logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_eager_attention_says_the_same(kind: str):
     prompts = vlm(kind, regions="merge(0.6)").prepare(PHOTOS, TEXTS)

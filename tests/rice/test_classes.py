@@ -78,6 +78,7 @@ def dense(centres: ClassCentres, name: str) -> torch.Tensor:
     return torch.zeros_like(centres.local(name)).index_add_(0, gradient.rows, gradient.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kept_logits", [0, 100]
 )  # logits: none, or those of the first two of several chunks

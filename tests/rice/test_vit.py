@@ -15,6 +15,7 @@ def theirs(vit: ViT, folder, **options) -> torch.nn.Module:
     return hub.MLCDVisionModel.from_pretrained(save(vit, folder / "saved"), **options).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (64, 128), (128, 64), (35, 50)])
 @pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
 def test_tokens_are_those_of_mlcd(tmp_path, size, activation):

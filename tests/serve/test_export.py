@@ -304,6 +304,7 @@ def test_other_models_and_types_are_refused(tmp_path):
         open_token_source(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", [3, 270])
 def test_a_trained_model_as_llava_answers_from_exported_tokens(image, photos, tmp_path):
     visual = TokenizerSettings(encoder="filters(size=112)", regions="merge(k=6)", norm="rms")

@@ -140,6 +140,7 @@ def in_memory(folder):
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_store_gives_the_same_views_as_the_disk(folder, in_memory, workers):
     assert contents(in_memory, workers) == contents(folder)

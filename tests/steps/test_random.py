@@ -37,6 +37,7 @@ def test_a_larger_budget_keeps_what_a_smaller_one_kept():
     assert kept_patches(Random(5), grid) < kept_patches(Random(20), grid)
 
 
+@pytest.mark.slow
 def test_every_patch_is_drawn_as_often_as_any_other():
     counts = torch.zeros(48)
     for key in range(400):

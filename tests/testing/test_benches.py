@@ -17,6 +17,7 @@ from regiontok.testing.methods import check_docstring
 from samples.bench_folders import WRITERS, pictures, write_bench
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(WRITERS))
 def test_every_bench_passes(name, tmp_path):
     check_bench(registry.build("bench", name), write_bench(name, tmp_path / name))

@@ -441,6 +441,7 @@ def test_encoders_that_standardise_see_all_tiles_at_once(name):
     assert abs(int((row == 0).sum()) - stitched.grid[1] // 2) <= (name == "lite")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["filters(size=56)", "lite"])
 @pytest.mark.parametrize("cut", ["stitched", "tile"])
 def test_a_uniform_picture_stays_one_region_a_view_beside_its_padding(name, cut):

@@ -106,6 +106,7 @@ def test_worker_processes_change_nothing(whole, tmp_path):
     assert losses(tmp_path / "run") == [row for row in losses(whole[0]) if row[0] == 1]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(tmp_path, monkeypatch):
     training_step = StageTrainer.training_step
 
@@ -150,6 +151,7 @@ def test_a_full_disk_ends_the_run_in_one_sentence(tmp_path, monkeypatch, saved, 
     assert not TrainFolder(tmp_path / "run").checkpoints(0, "align").staging.exists()
 
 
+@pytest.mark.slow
 def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
     def full(self, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")

@@ -375,6 +375,7 @@ def test_smooth_noisy_registers_and_artifacts_are_told_apart(folder, tmp_path):
     assert decay[0] - decay[-1] > 2 * (noisy["decay"]["1"] - noisy["decay"]["8"]) > 0
 
 
+@pytest.mark.slow
 def test_leaks_and_places_are_found(folder, tmp_path):
     rows = diagnosis_of(folder, tmp_path, "smooth", "global_", "placed")
     leak = {kind: value(rows[kind, "raw"], "leak") for kind in ("smooth", "global_")}

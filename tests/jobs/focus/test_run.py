@@ -53,6 +53,7 @@ def measured(run):
     return measure_focus(run, questions), questions
 
 
+@pytest.mark.slow
 def test_trained_and_released_models_on_the_same_samples(models, tmp_path):
     texts = ("Own={}/trained", "Llava={}/llava", "Windows={}/llava::windows(4)")
     report, questions = measured(run_of(models, tmp_path, *texts))

@@ -77,6 +77,7 @@ def test_a_new_spec_stands_beside_the_old_ones_and_only_it_is_computed(
     assert [entry["spec"] for entry, _ in show_output(out / "a.png")] == [FOUR, NINE]
 
 
+@pytest.mark.slow
 def test_the_picture_shows_all_specs_and_is_drawn_without_computing(photo, tmp_path, monkeypatch):
     out = tmp_path / "out"
     run(tokenizers(FOUR), photo, out, picture=".webp")

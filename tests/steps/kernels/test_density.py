@@ -23,6 +23,7 @@ def points_of(seed: int) -> Points:
     return Points(segment, torch.cat(patches), rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("block", [1, 50, 700])
 def test_blocks_give_the_clusters_of_one_matrix(seed, block, monkeypatch):

@@ -371,6 +371,7 @@ def count_differences(seeds):
     return (len(differences), *map(sum, zip(*differences, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="reads nothing of Triton's")
 def test_the_gram_matrix_decides_as_sums_do():
     grids, merges, heights, partitions = count_differences(range(2))
