@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from regiontok.cli import completion
-from regiontok.cli.options import Batch, Device, DryRun, RegionSpec, Resume, Revision, Segmenter
+from regiontok.cli.options import (
+    Batch,
+    ChatTemplate,
+    Device,
+    DryRun,
+    RegionSpec,
+    Resume,
+    Revision,
+    Segmenter,
+)
 from regiontok.cli.terminal import clear_errors, closing_json, say, stderr, warn
 
 SHOWN = 5  # questions that were set aside, by name
@@ -51,10 +60,7 @@ def answer(
     ] = 0,
     regions: RegionSpec = "",
     segmenter: Segmenter = "",
-    template: Annotated[
-        str,
-        typer.Option(help="For a trained model: another template than the saved one, by name."),
-    ] = "",
+    template: ChatTemplate = "",
     as_trained: Annotated[
         bool,
         typer.Option("--as-trained", help="For a trained model: read pictures as in training."),

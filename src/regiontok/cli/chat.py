@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from regiontok.cli.options import Device, Out, RegionSpec, Revision, Segmenter
+from regiontok.cli.options import ChatTemplate, Device, Out, RegionSpec, Revision, Segmenter
 from regiontok.cli.terminal import clear_errors, closing_json, stdout
 
 
@@ -32,10 +32,7 @@ def chat(
     ] = False,
     regions: RegionSpec = "",
     segmenter: Segmenter = "",
-    template: Annotated[
-        str,
-        typer.Option(help="For a trained model: another template than the saved one, by name."),
-    ] = "",
+    template: ChatTemplate = "",
     as_trained: Annotated[
         bool,
         typer.Option(

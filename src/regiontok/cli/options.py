@@ -162,6 +162,12 @@ _REGIONS = typer.Option(
 RegionSpec = Annotated[str, _REGIONS]
 RegionSpecs = Annotated[list[str] | None, _REGIONS]  # may be given several times
 
+ChatTemplate = Annotated[
+    str,
+    typer.Option(
+        "--template", help="For a trained model: another template than the saved one, by name."
+    ),
+]
 Revision = Annotated[
     str, typer.Option("--revision", help="Branch, tag or commit of a model that is a hub name.")
 ]
