@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,11 @@ from regiontok.data.collect import collect
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.loading import from_vlm
-from regiontok.serve.export import (
-    Export,
-    check_dtype,
-    read_manifest,
-    requests,
-    serving,
-)
+from regiontok.serve.export import Export, check_dtype
+from regiontok.serve.language_model import write_language_model
 from regiontok.serve.llava import write_llava
-from regiontok.serve.token_source import TokenSource, open_token_source
+from regiontok.serve.token_source import NotServed, TokenSource, open_token_source
+from regiontok.serve.vllm_requests import answering, read_manifest, requests, serving
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.tensor_files import read_metadata
 
@@ -297,11 +294,44 @@ def test_other_models_and_types_are_refused(tmp_path):
     assert check_dtype("float16") == "float16"
     with pytest.raises(ValueError, match="dtype must be float32, float16, bfloat16, not 'int8'"):
         check_dtype("int8")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava_next"}))
-    with pytest.raises(
-        ValueError, match=r"is a 'llava_next': vLLM takes bare image tokens in its LLaVA-1.5"
-    ):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(ValueError, match=r"has no model\.safetensors"):
         open_token_source(str(tmp_path))
+
+
+def test_shared_positions_are_refused(trained, tmp_path):
+    folder = tmp_path / "segment"
+    shutil.copytree(trained, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"positions": "segment"}
+    (folder / "config.json").write_text(json.dumps(config))
+    calls = (
+        lambda: open_token_source(str(folder)),
+        lambda: write_llava(str(folder), tmp_path / "llava"),
+        lambda: write_language_model(str(folder), tmp_path / "lm"),
+    )
+    for call in calls:
+        with pytest.raises(NotServed, match="positions='segment', and a server gives every token"):
+            call()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["segment"]
+
+
+def test_any_number_of_tokens_where_the_server_takes_a_mix(photos, tmp_path):
+    counts = iter([5, 4, 0])
+    source = source_of(lambda pictures: [torch.ones(next(counts), 8) for _ in pictures])
+    run, _ = exported(source, photos, tmp_path, equal=False, batch=1)
+    assert [entry["shape"][0] for entry in run.entries] == [5, 4]
+    assert (run.manifest["k"], run.manifest["most"], run.manifest["equal"]) == (None, 5, False)
+    assert any("0 tokens where every image must have some" in each["error"] for each in run.failed)
+    with pytest.raises(ValueError, match="any number of tokens an image, now one number of tokens"):
+        exported(source, photos, tmp_path)
+
+
+def test_the_placeholder_is_never_answered():
+    manifest = {"image_token_id": 3, "vocabulary": 260}
+    assert answering(manifest) == {"logit_bias": {3: -100.0}}
+    behind = answering({"image_token_id": 262, "vocabulary": 260})
+    assert sorted(behind["logit_bias"]) == [260, 261, 262]
+    assert answering({}) == {}  # an export of an older release
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import torch
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
+from regiontok.serve import harness_arguments
 from regiontok.serve.harness_arguments import (
     HarnessArguments,
     ModelArgumentsError,
@@ -57,6 +58,10 @@ def test_each_process_has_its_own_gpu(monkeypatch):
     assert on_own_gpu(arguments).device == "cuda"
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(harness_arguments, "resolve_device", {"auto": "cuda"}.get)
+    assert on_own_gpu(HarnessArguments(pretrained="a")).device == "cuda:1"
+    monkeypatch.setattr(harness_arguments, "resolve_device", {"auto": "cpu", "cuda": "cuda"}.get)
+    assert on_own_gpu(HarnessArguments(pretrained="a")).device == "cpu"
     assert on_own_gpu(arguments).device == "cuda:1"
     assert on_own_gpu(HarnessArguments(pretrained="a", device="cpu")).device == "cpu"
 

@@ -111,9 +111,9 @@ def local_tasks(python, tmp_path_factory):
     return folder
 
 
-def lmms_eval(python, model_args, folder, out, *flags):
+def lmms_eval(python, model_args, folder, out, *flags, launcher=(), **variables):
     command = [
-        python, "-m", "lmms_eval", "--model", "regiontok", "--model_args", model_args,
+        python, *launcher, "-m", "lmms_eval", "--model", "regiontok", "--model_args", model_args,
         "--tasks", "local_aro", "--include_path", folder, "--batch_size", "2", "--device", "cpu",
         "--output_path", out, "--log_samples", *flags,
     ]  # fmt: skip
@@ -123,7 +123,7 @@ def lmms_eval(python, model_args, folder, out, *flags):
         list(map(str, command)),
         capture_output=True,
         text=True,
-        env={**environment, **offline, "CUDA_VISIBLE_DEVICES": ""},
+        env={**environment, **offline, "CUDA_VISIBLE_DEVICES": "", **variables},
         check=False,
     )
 
@@ -153,6 +153,23 @@ def test_a_local_task_runs_to_a_score(python, models, local_tasks, tmp_path, mod
         caption_result(doc, [reply])["accuracy"] for doc, reply in zip(docs(), replies, strict=True)
     ]
     assert score["accuracy,none"] == pytest.approx(sum(right) / 5)
+
+
+def test_processes_share_the_questions(python, models, local_tasks, tmp_path):
+    """Five questions for two processes: lmms-eval asks one of them twice, and counts it once."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    arguments = f"pretrained={models}/trained"
+    run = lmms_eval(
+        python, arguments, local_tasks, tmp_path, launcher=launcher, ACCELERATE_USE_CPU="true"
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    (samples,) = tmp_path.rglob("*_samples_local_aro.jsonl")
+    lines = [json.loads(line) for line in samples.read_text().splitlines()]
+    assert sorted(line["doc_id"] for line in lines) == [0, 1, 2, 3, 4]
+    assert all(line["filtered_resps"] for line in lines)
+    refused = lmms_eval(python, arguments, local_tasks, tmp_path / "refused", launcher=launcher)
+    assert "2 processes were started, and accelerate sees 1" in refused.stderr + refused.stdout
+    assert not list((tmp_path / "refused").rglob("*_results.json"))
 
 
 def test_mistakes_end_the_run(python, models, local_tasks, tmp_path):

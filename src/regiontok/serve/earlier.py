@@ -44,8 +44,8 @@ def earlier_export(
 
     Args:
         folder: where the new export goes.
-        settings: `dtype`, `k` (None if it is not known yet), `made_by` and `settings` of the new
-            export, as a manifest has them.
+        settings: `dtype`, `k` (None if it is not known yet), `equal`, `made_by` and `settings` of
+            the new export, as a manifest has them.
         overwrite: True removes an export with other settings; files that it did not write stay.
 
     Raises:
@@ -94,7 +94,9 @@ def _difference(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> str
     for key, earlier, value in pairs:
         if earlier != value and not (key == "k" and None in (earlier, value)):
             return f"{key} {earlier!r}, now {value!r}"
-    return ""
+    counts = {True: "one number of tokens for all images", False: "any number of tokens an image"}
+    before_equal, equal = bool(manifest.get("equal", True)), settings["equal"]
+    return "" if before_equal == equal else f"{counts[before_equal]}, now {counts[equal]}"
 
 
 def obstacle(tensors: Path, key: str, made_by: str, *, overwrite: bool) -> str:

@@ -1,11 +1,11 @@
 """`regiontok export`: images -> region tokens of the language model's width, for a server.
 
-The server takes image embeddings: vLLM's LLaVA does.
+The server takes them as image embeddings, or as rows of a prompt (`regiontok.serve.vllm_requests`,
+`regiontok.serve.prompt_rows`).
 
-After: vLLM's `image_embeds` of LLaVA (vllm/model_executor/models/llava.py,
-`LlavaImageEmbeddingInputs`; vllm/multimodal/parse.py).
-Differs: nothing known. vLLM joins the images of a batch in one tensor `[n, k, e]`, so all images of
-an export have one k.
+After: vLLM's `image_embeds` (vllm/multimodal/parse.py) and `prompt_embeds`.
+Differs: nothing known. Where vLLM joins the images of a step in one tensor `[n, k, e]`, all images
+of an export have one k; as rows of prompts, and in Qwen-VL, they may have any number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -32,7 +32,6 @@ from regiontok.serve.earlier import (
     obstacle,
     standing_tokens,
 )
-from regiontok.serve.earlier import read_manifest as read_manifest
 from regiontok.serve.token_source import TokenSource
 from regiontok.system.errors import UnusableModel
 from regiontok.system.files import UnwritableName, clear_name_errors, replacing
@@ -72,10 +71,13 @@ class Export:
         source: what makes the tokens, see `open_token_source`.
         out: the folder; NAME.safetensors (`image_embeds`) and NAME.pt (the bare tensor) an image,
             and manifest.json.
-        k: tokens every image must have; None: as many as the first one has.
+        k: tokens every image must have; None: as many as the first one has, or any number where
+            `equal` is False.
         dtype: type of the tensors that are written.
         batch: number of pictures encoded together.
         overwrite: replace what other settings made, or what was made of another picture.
+        equal: True sets images aside with another number of tokens than the first; None does so
+            where the server needs it, see `ServerForm.mixed_counts`.
         resume: leave images as they are whose files an earlier run with the same settings wrote
             whole, also one that was stopped.
     """
@@ -87,6 +89,7 @@ class Export:
     batch: int = 8
     overwrite: bool = False
     resume: bool = False
+    equal: bool | None = None
     entries: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     # entries of an earlier export in the folder, by the name of their file
@@ -94,6 +97,8 @@ class Export:
 
     def __post_init__(self) -> None:
         self.out = Path(self.out)
+        if self.equal is None:
+            self.equal = not self.source.form.mixed_counts
 
     def run(self, items: Sequence[NamedPath]) -> Iterator[ExportedImage]:
         """Each image when its files are written; the manifest is written last.
@@ -141,7 +146,14 @@ class Export:
             "model": source.name,
             "model_type": source.model_type,
             "k": self.k,
+            "equal": self.equal,
+            "most": max((entry["shape"][0] for entry in entries.values()), default=0),
             "hidden_size": source.width,
+            "levels": source.levels,
+            "form": asdict(source.form),
+            "placeholder": source.placeholder,
+            "image_token_id": source.image_token_id,
+            "vocabulary": source.vocabulary,
             "dtype": self.dtype,
             "longest": source.longest,
             "made_by": self._made_by,
@@ -193,8 +205,7 @@ class Export:
     def _write(
         self, item: NamedPath, picture: Picture, values: Float[Tensor, "k e"]
     ) -> ExportedImage:
-        if self.k is None and len(values):
-            self.k = len(values)
+        self._settle(values)
         values = values.detach().to("cpu", getattr(torch, self.dtype)).contiguous()
         if error := self._problem(values):
             return ExportedImage(item, error=f"{item.path}: {error}")
@@ -223,7 +234,7 @@ class Export:
         values = standing_tokens(self.out / f"{item.name}{TENSORS}", picture.key, self._made_by)
         if values is None or values.dtype != getattr(torch, self.dtype):
             return None
-        self.k = self.k or len(values)
+        self._settle(values)
         return None if self._problem(values) else self._entry(item, picture, values.shape)
 
     def _entry(self, item: NamedPath, picture: Picture, shape: Sequence[int]) -> dict[str, Any]:
@@ -236,13 +247,20 @@ class Export:
             "torch": f"{item.name}{TORCH}",
         }
 
+    def _settle(self, values: Float[Tensor, "k e"]) -> None:
+        """Let the first image that has tokens say how many all have, where they must be equal."""
+        if self.equal and self.k is None and len(values):
+            self.k = len(values)
+
     def _problem(self, values: Float[Tensor, "k e"]) -> str | None:
         """Why an image's tokens cannot be part of this export, if there is a reason."""
-        if len(values) != self.k or not len(values):
+        if not len(values) or (self.k is not None and len(values) != self.k):
             return (
                 f"{len(values)} tokens where every image must have {self.k or 'some'}: vLLM joins "
                 "images in one tensor; take regions of an exact number, merge(k=...)"
             )
+        if values.ndim != 2 or values.shape[1] != self.source.width:
+            return f"tokens are {list(values.shape)}, not [k, {self.source.width}]"
         if not values.isfinite().all():
             return f"tokens are not finite in {self.dtype}: take bfloat16 or float32"
         return None
@@ -257,71 +275,3 @@ def check_dtype(text: str) -> Dtype:
     if text not in get_args(Dtype):
         raise ValueError(f"dtype must be {', '.join(get_args(Dtype))}, not {text!r}")
     return cast(Dtype, text)
-
-
-def serving(
-    manifest: dict[str, Any], *, text: int = 512, images: int = 1, model: str | None = None
-) -> dict[str, Any]:
-    """Arguments of `vllm.LLM` (with dashes, of `vllm serve`) that an export needs.
-
-    Embeddings are allowed; no raw image is, so that the vision tower is not loaded (embeddings are
-    not counted against that limit); `max_model_len` are the positions of text and image tokens
-    together.
-
-    Args:
-        manifest: see `read_manifest`.
-        text: tokens of prompt and answer together.
-        images: the most images in one prompt.
-        model: the checkpoint to serve, if it is not the one the tokens were made with; needed for a
-            `RegionVLM`, see `write_llava`.
-
-    Raises:
-        ValueError: If there is no image, the language model has too few positions, or the model is
-            a RegionVLM itself, which vLLM does not know.
-    """
-    if not manifest["k"]:
-        raise ValueError("the export holds no image: all were set aside, its manifest says why")
-    if model is None and manifest["model_type"] != "llava":
-        raise ValueError(
-            f"vLLM does not know a {manifest['model_type']}: write its language model as a LLaVA "
-            "and give that as model"
-        )
-    needed, most = images * manifest["k"] + text, manifest["longest"]
-    if most is not None and needed > most:
-        raise ValueError(
-            f"{images} images of {manifest['k']} tokens and {text} of text are {needed}, the "
-            f"language model takes {most}: take fewer regions (merge(k=...)), fewer images or less "
-            "text"
-        )
-    return {
-        "model": model or manifest["model"],
-        "enable_mm_embeds": True,
-        "limit_mm_per_prompt": {"image": 0},
-        "max_model_len": needed,
-        "dtype": manifest["dtype"],
-    }
-
-
-def requests(
-    folder: Path, prompt: str, *, placeholder: str = "<image>"
-) -> Iterator[dict[str, Any]]:
-    """One request an image for `vllm.LLM.generate`: the prompt, and `[1 k e]` as its image.
-
-    Raises:
-        ValueError: If the prompt has not exactly one placeholder, or a tensor is not what the
-            manifest says.
-    """
-    if prompt.count(placeholder) != 1:
-        raise ValueError(
-            f"a prompt holds one {placeholder} for its image, this one "
-            f"{prompt.count(placeholder)}: {prompt!r}"
-        )
-    manifest = read_manifest(folder)
-    for entry in manifest["images"]:
-        values = torch.load(folder / entry["torch"], weights_only=True)
-        if list(values.shape) != [manifest["k"], manifest["hidden_size"]]:
-            raise ValueError(
-                f"{entry['torch']} is {list(values.shape)}, the manifest says {entry['shape']}: "
-                "export it anew"
-            )
-        yield {"prompt": prompt, "multi_modal_data": {"image": values[None]}}

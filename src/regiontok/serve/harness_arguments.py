@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from regiontok.system.choices import nearest
+from regiontok.system.devices import resolve_device
 from regiontok.system.errors import RegiontokError
 
 _OPEN, _CLOSE = "([{", ")]}"
@@ -134,7 +135,13 @@ def _unquoted(value: str) -> str:
 
 def on_own_gpu(arguments: HarnessArguments) -> HarnessArguments:
     """The arguments with the GPU of this process, where torchrun or accelerate started several."""
-    rank = os.environ.get("LOCAL_RANK", "")
-    if rank and int(os.environ.get("WORLD_SIZE", "1")) > 1 and arguments.device == "cuda":
-        return replace(arguments, device=f"cuda:{rank}")
-    return arguments
+    if launched_processes() == 1 or arguments.device not in ("auto", "cuda"):
+        return arguments
+    device = resolve_device(arguments.device)
+    gpu = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return replace(arguments, device=gpu if device == "cuda" else device)
+
+
+def launched_processes() -> int:
+    """How many processes torchrun or accelerate started; 1 without either."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

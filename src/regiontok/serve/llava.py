@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    AutoTokenizer,
     CLIPVisionConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -24,8 +23,10 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from regiontok.model.vlm import RegionVLM
-from regiontok.system.errors import first_line
+from regiontok.serve.checkpoint_folder import check_place, saved_tokenizer
+from regiontok.serve.token_source import check_positions
 from regiontok.system.files import replacing
+from regiontok.system.shipped_models import local_folder
 
 # 24 x 24 patches: the budget for images that a server takes from the form is LLaVA-1.5's 576 tokens
 BLANK_TOWER: dict[str, Any] = {
@@ -47,17 +48,20 @@ def write_llava(name: str, out: str | Path, *, dtype: str = "bfloat16") -> int:
     greedy answer.
 
     Args:
-        name: folder of a `RegionVLM` with its tokenizer.
+        name: folder of a `RegionVLM` with its tokenizer, or the name of a shipped one.
         out: the folder to write; it is there whole or not at all.
         dtype: type of the weights.
 
     Raises:
         ValueError: If there is no RegionVLM, no tokenizer beside it, its language model has no
             `model` and `lm_head`, or the folder to write holds something else than a checkpoint.
+        NotServed: If the rows of a mask share a position, see `check_positions`.
     """
     out = Path(out)
-    _check_place(out)
-    model = RegionVLM.from_pretrained(name, dtype=dtype)
+    check_place(out)
+    folder = local_folder(name) or Path(name)
+    check_positions(folder, name)
+    model = RegionVLM.from_pretrained(folder, dtype=dtype)
     language_model, image_token_id = model.language_model, int(model.config.image_token_id)
     for module in ("model", "lm_head"):
         if not isinstance(getattr(language_model, module, None), nn.Module):
@@ -65,7 +69,7 @@ def write_llava(name: str, out: str | Path, *, dtype: str = "bfloat16") -> int:
                 f"a {type(language_model).__name__} has no `model` and `lm_head` to put into a "
                 "LLaVA"
             )
-    processor = _llava_processor(_tokenizer(name), image_token_id)
+    processor = _llava_processor(saved_tokenizer(str(folder)), image_token_id)
     _widen(language_model, image_token_id + 1)
     llava = _around(language_model, image_token_id)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -73,27 +77,6 @@ def write_llava(name: str, out: str | Path, *, dtype: str = "bfloat16") -> int:
         llava.save_pretrained(part_folder)
         processor.save_pretrained(part_folder)
     return image_token_id
-
-
-def _check_place(out: Path) -> None:
-    """Refuse to replace a folder that is no checkpoint of a LLaVA."""
-    entries = list(out.iterdir()) if out.exists() else []
-    known = [".json", ".safetensors", ".jinja", ".txt", ".model"]
-    foreign = [path.name for path in entries if path.is_dir() or path.suffix not in known]
-    if entries and (foreign or not (out / "config.json").is_file()):
-        raise ValueError(
-            f"{out} is there and holds {min(foreign, default=entries[0].name)!r}, which is no part "
-            "of a checkpoint: name a new folder"
-        )
-
-
-def _tokenizer(name: str) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(name, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{name} has no tokenizer that can be read ({first_line(error)}): save one there"
-        ) from None
 
 
 def _around(language_model: Any, image_token_id: int) -> Any:

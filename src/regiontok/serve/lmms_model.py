@@ -17,12 +17,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from accelerate import Accelerator
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from lmms_eval.protocol import ChatMessages
 from tqdm import tqdm
 
-from regiontok.serve.harness_arguments import HarnessArguments, on_own_gpu, parse_arguments
+from regiontok.serve.harness_arguments import (
+    HarnessArguments,
+    launched_processes,
+    on_own_gpu,
+    parse_arguments,
+)
 from regiontok.serve.harness_model import (
     Asking,
     Conversation,
@@ -43,6 +49,25 @@ class RegionLMM(lmms):  # type: ignore[misc]  # lmms-eval is not typed
         super().__init__()
         self.asked = HarnessModel(arguments)
         self.batch_size, self.device = arguments.batch_size, self.asked.device
+        self._share_requests()
+
+    def _share_requests(self) -> None:
+        """Take this process's share of the requests, which lmms-eval deals out by rank.
+
+        Raises:
+            RuntimeError: If accelerate does not see the processes that were started: each would
+                answer everything, and write a score of its own.
+        """
+        accelerator, started = Accelerator(), launched_processes()
+        if accelerator.num_processes != started:
+            raise RuntimeError(
+                f"{started} processes were started, and accelerate sees {accelerator.num_processes}"
+                ": start them by `accelerate launch` or torchrun, with ACCELERATE_USE_CPU=true in "
+                "the environment where there is no GPU"
+            )
+        if started > 1:
+            self.accelerator = accelerator
+            self._rank, self._world_size = accelerator.process_index, started
 
     @classmethod
     def create_from_arg_string(

@@ -1,0 +1,271 @@
+"""`regiontok.serve.vllm_plugin` in vLLM, on the CPU: pictures in, the ids of transformers out.
+
+`REGIONTOK_VLLM_ENV` names an environment with vLLM and regiontok, which `make test-vllm` makes;
+without it these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib import error, request
+
+import pytest
+import torch
+
+pytest.importorskip("transformers", minversion="5.18")
+
+from regiontok.model.mini import mini_language_model, mini_tokenizer
+from regiontok.model.processor import RegionVLMProcessor
+from regiontok.model.vlm import RegionVLM
+from regiontok.released.loading import from_vlm
+from regiontok.settings.recipe import TokenizerSettings
+from samples.llava_family import tiny_llava_family
+from samples.models import IMAGE, shake
+from samples.pictures import blurred_photo
+from samples.released import tiny_llava, tiny_qwen
+from samples.served import HAS_TORCHVISION, NO_VLLM, PYTHON, run_script, running_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.is_file(), reason=NO_VLLM)]
+needs_torchvision = pytest.mark.skipif(
+    not HAS_TORCHVISION, reason="its processor has a part for videos, which needs torchvision"
+)
+NEW = 12
+PHOTOS = [blurred_photo(seed, (30 + 9 * seed, 90 - 8 * seed)) for seed in range(8)]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # ids of random answers that make a text
+OFFLINE = """
+import json, os, sys
+from PIL import Image
+from vllm import LLM, SamplingParams
+
+if __name__ == "__main__":
+    asked = json.load(open(sys.argv[1]))
+    # prompts are read in pieces of 64 tokens, and blocks of 32 are kept
+    llm = LLM(asked["model"], enforce_eager=True, dtype="float32", max_model_len=512, seed=0,
+              max_num_batched_tokens=64, max_num_seqs=16, block_size=32,
+              enable_prefix_caching=True, **asked["options"])
+    prompts = []
+    for each in asked["prompts"]:
+        pictures = [Image.open(path).convert("RGB") for path in each.pop("photos")]
+        prompts.append({**each, "multi_modal_data": {"image": pictures}})
+    sampling = SamplingParams(temperature=0, max_tokens=asked["new"],
+                              allowed_token_ids=asked["letters"])
+    for _ in range(2):  # the second time from the caches
+        answers = llm.generate(prompts, sampling)
+        print("SAID", json.dumps([
+            [list(each.outputs[0].token_ids), len(each.prompt_token_ids), each.num_cached_tokens]
+            for each in answers
+        ]), flush=True)
+    try:
+        llm.generate({**prompts[0], "mm_processor_kwargs": {"region": "merge(0.7)"}}, sampling)
+    except ValueError as error:
+        print("REFUSED", error, flush=True)
+    os._exit(0)
+"""
+
+
+def saved_trained(folder: Path):
+    """A RegionVLM of random weights; its regions are of other numbers for each photo."""
+    torch.manual_seed(0)
+    settings = TokenizerSettings(encoder="filters(size=112)", regions="merge(0.7)", whole=True)
+    language_model = mini_language_model(width=64, layers=2, heads=2)
+    model = RegionVLM.from_parts(language_model, settings, image_token_id=IMAGE)
+    shake(model)
+    model.save_pretrained(folder)
+    RegionVLMProcessor(mini_tokenizer()).save_pretrained(folder)
+    return RegionVLM.from_pretrained(folder).eval()
+
+
+def saved_released(model, processor, folder: Path, regions: str):
+    """A released model of random weights, and how it is answered by transformers."""
+    shake(model)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return from_vlm(str(folder), regions=regions)
+
+
+def letter_ids(tokenizer) -> list[int]:
+    return [tokenizer(letter, add_special_tokens=False).input_ids[-1] for letter in LETTERS]
+
+
+def greedy(tokenizer) -> dict:
+    """Options of transformers' `generate` by which letters alone are answered."""
+    others = sorted(set(range(len(tokenizer))) - set(letter_ids(tokenizer)))
+    return {"max_new_tokens": NEW, "do_sample": False, "suppress_tokens": others}
+
+
+def offline(folder: Path, model: Path, tokenizer, prompts: list[dict], options: dict) -> list:
+    """What vLLM answers twice to prompts with photos: ids, tokens of the prompt, tokens cached."""
+    (folder / "photos").mkdir()
+    paths = [str(folder / "photos" / f"{number}.png") for number in range(len(PHOTOS))]
+    for photo, path in zip(PHOTOS, paths, strict=True):
+        photo.save(path)
+    asked = [{**each, "photos": [paths[number] for number in each["photos"]]} for each in prompts]
+    job = {
+        "model": str(model),
+        "options": options,
+        "prompts": asked,
+        "new": NEW,
+        "letters": letter_ids(tokenizer),
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    output = run_script(OFFLINE, folder, folder / "job.json")
+    refused = [line for line in output.splitlines() if line.startswith("REFUSED ")]
+    assert "did you mean 'regions'" in refused[0]
+    return [json.loads(line[5:]) for line in output.splitlines() if line.startswith("SAID ")]
+
+
+def said_by(rounds: list, tokenizer) -> list[list[str]]:
+    return [tokenizer.batch_decode([ids for ids, _, _ in each]) for each in rounds]
+
+
+def test_a_trained_model_offline_in_batches_and_chunks_and_from_caches(tmp_path):
+    model = saved_trained(tmp_path / "model")
+    tokenizer = model.processor.tokenizer
+    texts = [f"<image>What is {number} in this picture, and why?" for number in range(8)]
+    prompts = [{"prompt": text, "photos": [number]} for number, text in enumerate(texts)]
+    prompts.append({"prompt": "<image>and<image>differ in", "photos": [2, 5]})
+    steps = {"regions": "merge(k=5)"}
+    prompts.append({"prompt": texts[1], "photos": [1], "mm_processor_kwargs": steps})
+    options = greedy(tokenizer)
+    expected = [
+        model.answer(photo, text, **options)[0] for photo, text in zip(PHOTOS, texts, strict=True)
+    ]
+    expected += model.answer([[PHOTOS[2], PHOTOS[5]]], [prompts[8]["prompt"]], **options)
+    expected += model.answer(PHOTOS[1], texts[1], **steps, **options)
+    rounds = offline(tmp_path, tmp_path / "model", tokenizer, prompts, {})
+    assert said_by(rounds, tokenizer) == [expected, expected]
+    lengths = [length for _, length, _ in rounds[0]]
+    assert len(set(lengths[:8])) > 2
+    assert max(lengths) > 64  # so it was read in chunks
+    assert all(cached >= 32 for _, length, cached in rounds[1] if length > 64)
+    assert len(set(expected)) > 2
+
+
+@pytest.mark.parametrize(
+    ("name", "regions"),
+    [
+        pytest.param("llava_onevision", "merge(0.9)", marks=needs_torchvision),
+        pytest.param("qwen", "merge(0.9)", marks=needs_torchvision),
+    ],
+)
+def test_released_models_offline(name, regions, tmp_path):
+    if name == "qwen":
+        parts, mark, architecture = tiny_qwen(width=64), "", "RegionQwen"
+        mark = "<|vision_start|><|image_pad|><|vision_end|>"
+    else:
+        parts, mark, architecture = tiny_llava_family(name, head_dim=32), "<image>", "RegionLlava"
+    model = saved_released(*parts, tmp_path / "model", regions)
+    tokenizer = model.processor.tokenizer
+    texts = [f"{mark}What is {number} in this picture, and why?" for number in range(8)]
+    prompts = [{"prompt": text, "photos": [number]} for number, text in enumerate(texts)]
+    prompts.append({"prompt": f"{mark}and{mark}differ in", "photos": [2, 5]})
+    options = greedy(tokenizer)
+    expected = [
+        model.answer(photo, text, **options)[0] for photo, text in zip(PHOTOS, texts, strict=True)
+    ]
+    expected += model.answer([[PHOTOS[2], PHOTOS[5]]], [prompts[8]["prompt"]], **options)
+    overrides = {"architectures": [architecture]}
+    started = {"hf_overrides": overrides, "mm_processor_kwargs": {"regions": regions}}
+    rounds = offline(tmp_path, tmp_path / "model", tokenizer, prompts, started)
+    assert said_by(rounds, tokenizer) == [expected, expected]
+    assert len({length for _, length, _ in rounds[0][:8]}) > 2
+    assert len(set(expected)) > 1
+
+
+def data_address(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def png(photo) -> bytes:
+    file = io.BytesIO()
+    photo.save(file, "PNG")
+    return file.getvalue()
+
+
+def ask(address: str, model: Path, content: bytes, number: int, letters: list[int], **options):
+    """The answer of a server to a question about a picture, or its refusal as text."""
+    parts = [
+        {"type": "image_url", "image_url": {"url": data_address(content)}},
+        {"type": "text", "text": f"What is {number}?"},
+    ]
+    body = {
+        "model": str(model),
+        "messages": [{"role": "user", "content": parts}],
+        "max_tokens": NEW,
+        "temperature": 0,
+        "allowed_token_ids": letters,
+        **options,
+    }
+    message = request.Request(
+        f"{address}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with request.urlopen(message, timeout=600) as reply:
+            answer = json.load(reply)
+    except error.HTTPError as failure:
+        return f"{failure.code} {failure.read().decode()}", 0
+    return answer["choices"][0]["message"]["content"], answer["usage"]["prompt_tokens"]
+
+
+def in_words(number: int) -> list[dict]:
+    parts = [{"type": "image"}, {"type": "text", "text": f"What is {number}?"}]
+    return [{"role": "user", "content": parts}]
+
+
+@pytest.mark.parametrize("kind", ["trained", "llava"])
+def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_path):
+    folder, words = tmp_path / "model", ["--trust-request-mm-kwargs"]
+    if kind == "trained":
+        model = saved_trained(folder)
+    else:
+        model = saved_released(*tiny_llava(width=64, heads=2), folder, "merge(0.99)")
+        words += ["--hf-overrides", '{"architectures": ["RegionLlava"]}']
+        words += ["--mm-processor-kwargs", '{"regions": "merge(0.99)"}']
+        words += ["--chat-template-content-format", "openai"]
+    tokenizer = model.processor.tokenizer
+    letters, options = letter_ids(tokenizer), greedy(tokenizer)
+    expected = [
+        model.answer(photo, messages=in_words(number), **options)[0]
+        for number, photo in enumerate(PHOTOS)
+    ]
+    with running_server(folder, tmp_path, words) as address:
+
+        def client(number: int) -> tuple[str, int]:
+            return ask(address, folder, png(PHOTOS[number]), number, letters)
+
+        with ThreadPoolExecutor(8) as clients:
+            said = list(clients.map(client, range(8)))
+        assert [text for text, _ in said] == expected
+        assert len({tokens for _, tokens in said}) > 2
+        broken, _ = ask(address, folder, png(PHOTOS[0])[:200], 0, letters)
+        assert broken.startswith("400 ")
+        for kwargs, why in [
+            ({"regions": "mergee(0.7)"}, "did you mean 'merge'"),
+            ({"region": "merge(0.7)"}, "did you mean 'regions'"),
+            ({"device": "cuda"}, "have no 'device'"),
+            ({"regions": 3}, "is a text"),
+        ]:
+            refused, _ = ask(
+                address, folder, png(PHOTOS[0]), 0, letters, mm_processor_kwargs=kwargs
+            )
+            assert refused.startswith("400 ")
+            assert why in refused
+        assert client(3) == said[3]
+        other, tokens = ask(
+            address,
+            folder,
+            png(PHOTOS[3]),
+            3,
+            letters,
+            mm_processor_kwargs={"regions": "merge(k=5)"},
+        )
+        assert tokens < said[3][1]
+        if kind == "trained":
+            asked = model.answer(PHOTOS[3], messages=in_words(3), regions="merge(k=5)", **options)
+            assert other == asked[0]
