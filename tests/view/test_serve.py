@@ -1,0 +1,93 @@
+"""The server in a process of its own: two browsers at once, dropped connections, loopback alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+from regiontok.view.serve import PortInUse, serve
+from samples.viewer import collection_of, write_photo
+from samples.viewer_server import start_server
+
+PANEL = "/api/items/0/panels/0"
+
+
+def get(server, path):
+    """The status and the content of one request with the token, by a connection of its own."""
+    token = parse_qs(urlparse(server.address).query)["token"][0]
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    connection.request("GET", path, headers={"x-regiontok-token": token})
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def drop(server, path):
+    """Ask for something, and hang up before it comes."""
+    token = parse_qs(urlparse(server.address).query)["token"][0]
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        host = f"127.0.0.1:{server.port}"
+        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nx-regiontok-token: {token}\r\n\r\n"
+        connection.sendall(head.encode())
+
+
+@pytest.mark.slow
+def test_two_browsers_and_dropped_connections(server):
+    for _ in range(5):
+        drop(server, PANEL)
+    with ThreadPoolExecutor(6) as browsers:
+        paths = [PANEL, "/api/items/1/panels/1/at/9", "/api/items/0/image/0"] * 4
+        answers = list(browsers.map(lambda path: get(server, path), paths))
+    assert {status for status, _ in answers} == {200}
+    assert answers[0] == answers[3] == answers[6]
+    assert json.loads(answers[1][1])["fixed"]["k"] == 9
+
+
+@pytest.mark.slow
+def test_no_other_interface_answers(server):
+    own = socket.gethostbyname(socket.gethostname())
+    if own.startswith("127."):
+        pytest.skip("this machine has no other address")
+    with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
+        socket.create_connection((own, server.port), timeout=5)
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUse, match=f"port {port} cannot be had .* --port 0"):
+            serve(collection_of([write_photo(tmp_path / "a.png")]), port=port)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_command_at_once(tmp_path):
+    server = start_server(str(write_photo(tmp_path / "a.png")))
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(20) in (0, 130)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["nowhere.jpg"], "nowhere.jpg: no such file or folder"),
+        (["a.png", "--regions", "merg(1)"], "merg"),
+        (["a.png", "--html", "a.html", "--model", "m"], "--html writes a page without a server"),
+    ],
+)
+@pytest.mark.slow
+def test_a_mistake_is_one_line(tmp_path, words, line):
+    write_photo(tmp_path / "a.png")
+    command = [sys.executable, "-m", "regiontok", "view", *words, "--no-browser"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
