@@ -6,8 +6,8 @@ r"""Answers of vLLM's LLaVA from region tokens that were exported before.
 
 The vision tower is not loaded. It needs vLLM with its pull request 32493 (of January 2026), in an
 environment of its own, and a GPU. It was written from vLLM's source and held against its input
-checks (tests/serve/test_export.py); vLLM itself has not been run with it. For a model trained by
-regiontok see docs/how-to/serve.md.
+checks (tests/serve/test_export.py); vLLM itself has not been run with it. Images with different
+numbers of tokens, and models trained by regiontok: see docs/how-to/serve.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import json
 from pathlib import Path
 
-from regiontok.serve.export import read_manifest, requests, serving
+from regiontok.serve.vllm_requests import answering, read_manifest, requests, serving
 
 TEMPLATE = "USER: <image>\n{question}\nASSISTANT:"  # LLaVA-1.5's; a trained model has its own
 
@@ -56,7 +56,9 @@ def main() -> None:
         return
     from vllm import LLM, SamplingParams
 
-    answers = LLM(**options).generate(made, SamplingParams(temperature=0, max_tokens=given.most))
+    answers = LLM(**options).generate(
+        made, SamplingParams(temperature=0, max_tokens=given.most, **answering(manifest))
+    )
     for entry, answer in zip(manifest["images"], answers, strict=True):
         print(json.dumps({"image": entry["image"], "answer": answer.outputs[0].text.strip()}))
 

@@ -22,56 +22,17 @@ from regiontok.curate.phash import look_at, perceptual_hash
 from regiontok.curate.plan import FilterPlan, load_plan
 from regiontok.curate.progress import stage_progress
 from regiontok.curate.run import run_pieces
+from regiontok.curate.sources import CurationError
 from regiontok.curate.stage_files import read_rows
-from regiontok.curate.tars import CurationError, Piece, open_curation
+from regiontok.curate.tars import Piece, open_curation
 from regiontok.settings.tables import RecipeError
 from regiontok.shards.tar import write_tar
-
-PLAN = FilterPlan(shorter_edge=40)
-
-
-def photo(seed: int, size=(48, 64), form: str = "JPEG", **options) -> bytes:
-    """Smooth random colours: a picture that scaling and compression leave as it is."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    stream = io.BytesIO()
-    small.resize(size[::-1], Image.Resampling.BICUBIC).save(stream, form, **options)
-    return stream.getvalue()
+from samples.curation import PLAN, contents, filtered, photo, three_tars
 
 
 @pytest.fixture
 def tars(tmp_path):
-    """Three tars: good photos, one that is small, one corrupt, two that come again elsewhere."""
-    folder = tmp_path / "tars"
-    folder.mkdir()
-    first = [photo(seed) for seed in range(5)]
-    second = [photo(9, (30, 64)), photo(10)[:300], photo(1, quality=40), photo(11, form="PNG")]
-    third = [photo(12, (3000, 40)), photo(3, (96, 128)), photo(11, form="PNG")]
-    for name, files in (("a", first), ("b", second), ("c", third)):
-        write_tar(folder / f"{name}.tar", [(f"{i:03}.jpg", data) for i, data in enumerate(files)])
-    return folder
-
-
-def filtered(tars, out, plan=PLAN, **options):
-    curation = open_curation(out, [str(tars)], piece=2)
-    stage = filter_stage(curation, plan)
-    outcomes = list(run_pieces(stage, curation, FilterPiece(curation, plan), **options))
-    return curation, stage, outcomes
-
-
-def contents(folder: Path) -> dict[str, object]:
-    """All files by name; times are left out."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix == ".json":
-            found[path.name] = {
-                key: value
-                for key, value in json.loads(path.read_text()).items()
-                if key != "seconds"
-            }
-        elif path.is_file():
-            found[path.name] = path.read_bytes()
-    return found
+    return three_tars(tmp_path / "tars")
 
 
 def test_small_and_corrupt_images_are_set_aside_with_reasons(tars, tmp_path):
@@ -149,7 +110,7 @@ def test_progress_counts_what_is_there(tars, tmp_path):
     begun.close()
     progress = stage_progress(stage, curation)
     assert (progress.tars, progress.of_tars, progress.pieces) == (1, 3, 2)
-    assert (progress.images, progress.of_images) == (5, 12)
+    assert (progress.images, progress.of_images) == (9, 12)
     assert progress.seconds_left > 0
 
 
@@ -301,7 +262,8 @@ def test_killed_at_random_moments_it_ends_at_the_same_bytes(tmp_path, workers):
         )
     plan = tmp_path / "plan.toml"
     plan.write_text('images = ["tars"]\npiece = 3\n')
-    command = [sys.executable, "-m", "regiontok", "curate", plan, "--workers", str(workers)]
+    command = [sys.executable, "-m", "regiontok", "curate", plan, "--until", "keep"]
+    command += ["--workers", str(workers)]
     rng = np.random.default_rng(workers)
     for _ in range(4):
         run = subprocess.Popen([*command, "--out", tmp_path / "killed"], stderr=subprocess.DEVNULL)

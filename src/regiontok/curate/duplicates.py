@@ -23,7 +23,7 @@ from regiontok.curate.tars import Curation
 from regiontok.shards.report import config_hash
 from regiontok.system.files import replacing_shared
 from regiontok.system.need import need
-from regiontok.system.parquet import write_parquet
+from regiontok.system.parquet import ParquetError, open_parquet, write_parquet
 from regiontok.system.strict_json import parse_json
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def write_keep_list(curation: Curation, stage: Stage, plan: FilterPlan) -> KeepR
     Raises:
         CurationError: If the filter's file of a tar is missing or damaged.
     """
-    settings = config_hash(
-        {"stage": "keep", "form": FORM, "duplicates": plan.duplicates, "reads": stage.hash}
-    )
+    settings = keep_settings(curation, stage, plan)
     if (report := read_keep_report(curation.out)) and report.settings == settings:
         return report
     tables = [
@@ -83,16 +81,15 @@ def write_keep_list(curation: Curation, stage: Stage, plan: FilterPlan) -> KeepR
     names = [tar.name for tar in curation.tars]
     table = pa.table(
         {
-            "shard": pa.array([names[number] for number in shard[usable]]),
-            "index": pa.array(index[usable], pa.int32()),
-            "first_shard": pa.array([names[number] for number in shard[first]]),
-            "first_index": pa.array(index[first], pa.int32()),
-        }
+            "shard": [names[number] for number in shard[usable]],
+            "index": index[usable],
+            "first_shard": [names[number] for number in shard[first]],
+            "first_index": index[first],
+        },
+        keep_schema(),
     )
-    digest = hashlib.sha256()
-    for values in (shard[usable], index[usable], shard[first], index[first]):
-        digest.update(np.ascontiguousarray(values, np.int64).tobytes())
-    report = KeepReport(len(reasons), int(is_kept.sum()), counts, settings, digest.hexdigest()[:32])
+    digest = _digest(shard[usable], index[usable], shard[first], index[first])
+    report = KeepReport(len(reasons), int(is_kept.sum()), counts, settings, digest)
     path = curation.out / "keep.json"
     path.unlink(missing_ok=True)  # it would speak for another list
     write_parquet(
@@ -108,6 +105,20 @@ def write_keep_list(curation: Curation, stage: Stage, plan: FilterPlan) -> KeepR
     return report
 
 
+def keep_settings(curation: Curation, stage: Stage, plan: FilterPlan) -> str:
+    """The hash of the list's settings, over that of the filter which it reads."""
+    settings = {"stage": "keep", "form": FORM, "duplicates": plan.duplicates, "reads": stage.hash}
+    return config_hash(settings | curation.left_out_settings)
+
+
+def keep_schema() -> Any:
+    """The columns of the list: an image that the filter let through, and its first duplicate."""
+    pa = need("pyarrow", extra="store")
+    places = {"shard": pa.string(), "index": pa.int32()}
+    firsts = {f"first_{name}": kind for name, kind in places.items()}
+    return pa.schema(list((places | firsts).items()))
+
+
 def read_keep_report(out: Path) -> KeepReport | None:
     """The report of the list; None where there is no whole list."""
     try:
@@ -115,6 +126,33 @@ def read_keep_report(out: Path) -> KeepReport | None:
     except (OSError, ValueError, TypeError):
         return None
     return report if (out / "keep.parquet").is_file() else None
+
+
+def keep_list_problem(curation: Curation, report: KeepReport) -> str | None:
+    """What is wrong with the list, compared with its report; None if nothing is."""
+    path = curation.out / "keep.parquet"
+    numbers = {tar.name: number for number, tar in enumerate(curation.tars)}
+    try:
+        with open_parquet(path, keep_schema(), FORMAT) as file:
+            table = file.read(use_threads=False)
+    except (FileNotFoundError, ParquetError) as error:
+        return str(error).removeprefix(f"{path}: ")
+    shard, first = (
+        np.array([numbers.get(name, -1) for name in table[column].to_pylist()], np.int64)
+        for column in ("shard", "first_shard")
+    )
+    index, first_index = (table[column].to_numpy() for column in ("index", "first_index"))
+    if _digest(shard, index, first, first_index) != report.hash:
+        return "another list than its report's"
+    return None
+
+
+def _digest(*columns: np.ndarray) -> str:
+    """The hash of the list's columns, with tars by their numbers."""
+    digest = hashlib.sha256()
+    for values in columns:
+        digest.update(np.ascontiguousarray(values, np.int64).tobytes())
+    return digest.hexdigest()[:32]
 
 
 def _counts(reasons: list[str]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any
 from regiontok.core.picture import PictureError
 from regiontok.curate.phash import image_size, look_at
 from regiontok.curate.plan import FilterPlan
+from regiontok.curate.sources import ImageChanged, ImageIndex
 from regiontok.curate.stage_files import Stage, write_piece
 from regiontok.curate.tars import Curation, Piece
 from regiontok.system.need import need
@@ -58,25 +59,23 @@ class FilterPiece:
         start = time.perf_counter()
         index = self.curation.index(piece.tar)
         rows = [
-            {"index": number, "key": index.key(number), **self._row(index.read(number))}
+            {"index": number, "key": index.key(number), **self._row(index, number)}
             for number in range(piece.start, piece.stop)
         ]
         stage = filter_stage(self.curation, self.plan)
         write_piece(stage, self.curation.out, piece, rows, time.perf_counter() - start)
 
-    def _row(self, data: bytes) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "height": 0,
-            "width": 0,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "phash": 0,
-            "reason": "",
-        }
+    def _row(self, index: ImageIndex, number: int) -> dict[str, Any]:
+        row: dict[str, Any] = {"height": 0, "width": 0, "sha256": "", "phash": 0, "reason": ""}
         try:
+            data = index.read(number)
+            row |= {"sha256": hashlib.sha256(data).hexdigest()}
             height, width = image_size(data)
             row |= {"height": height, "width": width}
             if min(height, width) < self.plan.shorter_edge:
                 return row | {"reason": f"small: {height} x {width} pixels"}
             return row | {"phash": look_at(data).phash}
+        except ImageChanged as error:
+            return row | {"reason": f"changed: {error}"}
         except PictureError as error:
             return row | {"reason": f"corrupt: {error}"}
