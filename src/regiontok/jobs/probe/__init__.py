@@ -1,0 +1,1 @@
+"""What the commands of `regiontok probe` do, one file a probe."""

@@ -1,0 +1,1 @@
+"""Probes of frozen encoders: what their regions are good for under a small head that learns."""
