@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +41,26 @@ _TURNS = tuple(
     tuple(round(function(math.radians(angle)) * 2**20) / 2**20 for function in (math.cos, math.sin))
     for angle in range(360)
 )
+
+
+class Look(NamedTuple):
+    """What an object looks like, before it has its place.
+
+    Attributes:
+        shape: a word of `SHAPES`.
+        colour: a word of `COLOURS`.
+        texture: a word of `TEXTURES`.
+        turn: its rotation, in [0, 1) of what its shape may be turned.
+        stretch: its radius, in [0, 1) from the smallest to the largest of its size.
+        phase: (y, x) of the centroid within its pixel.
+    """
+
+    shape: str
+    colour: str
+    texture: str
+    turn: float
+    stretch: float
+    phase: tuple[float, float]
 
 
 class Placed(NamedTuple):
@@ -92,11 +113,15 @@ class Canvas:
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> tuple[str, np.ndarray]:
-    """The word for a background, and its pixels `[H W 3]`.
+    """The word for a background, and its pixels `[H W 3]`."""
+    return background_of(rng.random(12), height, width)
+
+
+def background_of(u: np.ndarray, height: int, width: int) -> tuple[str, np.ndarray]:
+    """The background of twelve numbers in [0, 1): its word, and its pixels `[H W 3]`.
 
     Its two tones are close and dull: named colours are saturated and stand out from any grey.
     """
-    u = rng.random(12)
     word = _pick(BACKGROUNDS, u[0])
     first = 45.0 + 160.0 * u[1] + 16.0 * (u[2:5] - 0.5)
     step = (22.0 + 12.0 * u[5]) * (1.0 if u[1] < 0.5 else -1.0)
@@ -156,50 +181,78 @@ def _place_object(
 
     It has the drawn size, or the next smaller one that fits; None if none fits.
     """
-    height, width = canvas.labels.shape
     u = rng.random(8).tolist()
-    shape, colour, texture = _pick(SHAPES, u[0]), _pick(COLOURS, u[1]), _pick(TEXTURES, u[2])
-    swing = _SWING.get(shape)
-    rotation = int(u[3] * 360) if swing is None else (int(u[3] * (2 * swing + 1)) - swing) % 360
-    phase = (u[6], u[7])
-    unit_area, unit_reach = _UNIT[shape]
+    look = Look(
+        shape=_pick(SHAPES, u[0]),
+        colour=_pick(COLOURS, u[1]),
+        texture=_pick(TEXTURES, u[2]),
+        turn=u[3],
+        stretch=u[5],
+        phase=(u[6], u[7]),
+    )
     for size in reversed(sizes[: 1 + int(u[4] * len(sizes))]):
-        smallest, largest = _RADII[size]
-        radius = min(height, width) * (smallest + (largest - smallest) * u[5])
-        scale = radius * math.sqrt(math.pi / unit_area)
-        half = math.ceil(unit_reach * scale + 1.0)
-        distance, area = _raster.distance_patch(
-            SHAPES.index(shape), scale, half, *phase, *_TURNS[rotation]
-        )
-        canvas.needed[label] = max(math.ceil(min_visible * area), MIN_PIXELS)
-        corners = (rng.random((TRIES, 2)) * (height - 2 * half, width - 2 * half)).astype(np.int64)
-        number = _raster.place(
-            distance, corners, canvas.labels, canvas.visible, canvas.needed, label
-        )
-        if number >= 0:
-            top, left = corners[number].tolist()
-            return Placed(
-                shape=shape,
-                colour=colour,
-                size=size,
-                texture=texture,
-                radius=radius,
-                rotation=rotation,
-                phase=phase,
-                corner=(top, left),
-                distance=distance,
-                area=area,
-            )
+        item = place_look(rng, canvas, label, look, size, min_visible)
+        if item is not None:
+            return item
     return None
+
+
+def place_look(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    label: int,
+    look: Look,
+    size: str,
+    min_visible: float,
+) -> Placed | None:
+    """Give an object of a size a place that leaves all earlier ones visible enough.
+
+    None if none of `TRIES` places does.
+    """
+    height, width = canvas.labels.shape
+    swing = _SWING.get(look.shape)
+    turn = look.turn
+    rotation = int(turn * 360) if swing is None else (int(turn * (2 * swing + 1)) - swing) % 360
+    unit_area, unit_reach = _UNIT[look.shape]
+    smallest, largest = _RADII[size]
+    radius = min(height, width) * (smallest + (largest - smallest) * look.stretch)
+    scale = radius * math.sqrt(math.pi / unit_area)
+    half = math.ceil(unit_reach * scale + 1.0)
+    distance, area = _raster.distance_patch(
+        SHAPES.index(look.shape), scale, half, *look.phase, *_TURNS[rotation]
+    )
+    canvas.needed[label] = max(math.ceil(min_visible * area), MIN_PIXELS)
+    corners = (rng.random((TRIES, 2)) * (height - 2 * half, width - 2 * half)).astype(np.int64)
+    number = _raster.place(distance, corners, canvas.labels, canvas.visible, canvas.needed, label)
+    if number < 0:
+        return None
+    top, left = corners[number].tolist()
+    return Placed(
+        shape=look.shape,
+        colour=look.colour,
+        size=size,
+        texture=look.texture,
+        radius=radius,
+        rotation=rotation,
+        phase=look.phase,
+        corner=(top, left),
+        distance=distance,
+        area=area,
+    )
 
 
 def paint(rng: np.random.Generator, pixels: np.ndarray, item: Placed) -> None:
     """Paint one placed object over `pixels` `[H W 3]`, in two tones of its colour."""
-    u = rng.random(6).tolist()
+    paint_with(rng.random(6).tolist(), pixels, item)
+
+
+def paint_with(u: Sequence[float], pixels: np.ndarray, item: Placed) -> None:
+    """Paint one placed object over `pixels` `[H W 3]`, by six numbers in [0, 1)."""
     channels = zip(PALETTE[item.colour], u[:3], strict=True)
-    base = np.array([value + 20.0 * (jitter - 0.5) for value, jitter in channels])
+    base = [value + 20.0 * (jitter - 0.5) for value, jitter in channels]
     luma = 0.299 * base[0] + 0.587 * base[1] + 0.114 * base[2]
-    second = 0.45 * base if luma > 128.0 else 0.4 * base + 0.6 * 255.0
+    scale, lift = (0.45, 0.0) if luma > 128.0 else (0.4, 0.6 * 255.0)
+    second = [scale * value + lift for value in base]
     shorter = min(pixels.shape[:2])
     # One term grows with the object, so that textures keep their scale; one does not, so that they
     # still show on small objects.
@@ -213,7 +266,7 @@ def paint(rng: np.random.Generator, pixels: np.ndarray, item: Placed) -> None:
         TEXTURES.index(item.texture),
         period,
         int(u[4] * 2**31),
-        np.stack([base, second]),
+        np.array([base, second]),
         0.04 + 0.06 * u[5],
         0.006 * shorter,
     )

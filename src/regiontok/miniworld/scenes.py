@@ -12,7 +12,7 @@ from back to front by their signed distance: the pixels have smoothed edges, the
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -136,8 +136,11 @@ def make_scene(
     placed, canvas = _sample.arrange(rng, height, width, counts, min_visible)
     for item in placed:
         _sample.paint(rng, pixels, item)
+    boxes = _raster.boxes_of(canvas.labels, len(placed))
     pixels.flags.writeable = canvas.labels.flags.writeable = False
-    return Scene(pixels, canvas.labels, _described(placed, canvas), background, seed)
+    return Scene(
+        pixels, canvas.labels, described(placed, boxes, canvas.visible[1:]), background, seed
+    )
 
 
 def scenes(
@@ -188,8 +191,16 @@ def _counts(objects: tuple[int, int]) -> tuple[int, int]:
     return fewest, most
 
 
-def _described(placed: list[_sample.Placed], canvas: _sample.Canvas) -> tuple[SceneObject, ...]:
-    boxes = _raster.boxes_of(canvas.labels, len(placed)).tolist()
+def described(
+    placed: Sequence[_sample.Placed], boxes: np.ndarray, visible: np.ndarray
+) -> tuple[SceneObject, ...]:
+    """The placed objects, from back to front, as they can be seen.
+
+    Args:
+        placed: the objects.
+        boxes: `[k 4]` xyxy of their visible pixels.
+        visible: `[k]` numbers of their visible pixels.
+    """
     return tuple(
         SceneObject(
             shape=item.shape,
@@ -202,7 +213,7 @@ def _described(placed: list[_sample.Placed], canvas: _sample.Canvas) -> tuple[Sc
             depth=len(placed) - 1 - index,
             box=tuple(box),
             area=item.area,
-            visible=int(canvas.visible[index + 1]),
+            visible=int(visible[index]),
         )
-        for index, (item, box) in enumerate(zip(placed, boxes, strict=True))
+        for index, (item, box) in enumerate(zip(placed, boxes.tolist(), strict=True))
     )

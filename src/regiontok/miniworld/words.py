@@ -18,3 +18,5 @@ COLOURS = tuple(PALETTE)
 SIZES = ("small", "medium", "large")
 TEXTURES = ("plain", "striped", "dotted", "checkered", "speckled")
 BACKGROUNDS = ("plain", "gradient", "stripes", "noise")
+# The colour in which a shape is seen more often than in any other: what "popular" means in POPE.
+POPULAR = dict(zip(SHAPES, COLOURS, strict=True))
