@@ -1,6 +1,8 @@
-# make demo        cuts real photos into regions four ways and writes demo/contact_sheet.png
+# make demo        cuts real photos into regions four ways and asks a small model about a picture:
+#                  demo/contact_sheet.png, demo/answers.png
 # make test        runs the tests (about three minutes after the installation)
 # make test-slow   runs the long tests
+# make test-vllm   serves tiny models by vLLM on the CPU, in an environment of its own (3.5 GB)
 # make lint        checks style and types
 # make docs        builds the documentation site, strictly, into site/
 # make docs-serve  shows the site while you write
@@ -23,12 +25,16 @@ BENCHES := "scenes.py --runs 3" "merge.py --sides 24 36" "classes.py --classes 1
   "shards.py --count 32 --rounds 3" "sam.py --size toy --points 8" \
   "scoring.py" \
   "llm.py --tokens 576 124 --batches 1 --train-batch 1 --rounds 3"
-# what make dist asks of an installed regiontok: its place, its version, its recipes
+MODELS := $(words $(wildcard src/regiontok/shipped/*/model.safetensors))
+# what make dist asks of an installed regiontok: its place, its version, its recipes, its models
 INSTALLED := from importlib.metadata import version; from pathlib import Path; import regiontok; \
   folder = Path(regiontok.__file__).parent; assert "empty" in folder.parts, folder; \
-  assert len(list(folder.rglob("*.toml"))) > 50, "no recipes"; print(version("regiontok"))
+  assert len(list(folder.rglob("*.toml"))) > 50, "no recipes"; \
+  assert (folder / "view" / "static" / "app.js").is_file(), "no viewer"; \
+  assert len(list(folder.glob("shipped/*/model.safetensors"))) == $(MODELS), "models are missing"; \
+  print(version("regiontok"))
 
-.PHONY: demo test test-slow lint docs docs-serve bench dist clean
+.PHONY: demo test test-slow test-vllm lint docs docs-serve bench dist clean
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/regiontok demo --out demo
@@ -38,6 +44,21 @@ test: $(VENV)/.ready-test
 
 test-slow: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n $(JOBS) -m slow
+
+# VLLM_INDEX: the option of pip that names an index with torch's build for CPUs, where it is needed.
+# VLLM_MORE: further packages, such as torchvision's build for CPUs and timm.
+VLLM_ENV ?= .venv-vllm
+VLLM_INDEX ?=
+VLLM_MORE ?=
+VLLM_PIP = $(VLLM_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
+$(VLLM_ENV)/.ready: constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_ENV)
+	$(VLLM_PIP) $(VLLM_INDEX) -r constraints-vllm.txt $(VLLM_MORE)
+	$(VLLM_PIP) -e .
+	@touch $@
+
+test-vllm: $(VENV)/.ready-test $(VLLM_ENV)/.ready
+	REGIONTOK_VLLM_ENV=$(abspath $(VLLM_ENV)) $(BIN)/python -m pytest -q -m slow tests/serve/test_vllm.py tests/serve/test_vllm_plugin.py
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
@@ -79,13 +100,13 @@ $(BIN)/python:
 $(VENV)/.ready-demo: pyproject.toml constraints.txt hashes.txt | $(BIN)/python
 	@echo "installing regiontok into $(VENV) (7 GB with the standard torch build; once)"
 	$(WEIGHTS)
-	$(PIP) -e .
+	$(PIP) -e '.[hub]'
 	@touch $@
 
 $(VENV)/.ready-test: pyproject.toml constraints.txt hashes.txt | $(BIN)/python
 	@echo "installing regiontok and what its tests need into $(VENV) (7 GB with the standard torch build; once)"
 	$(WEIGHTS)
-	$(PIP) -e '.[hub,plot,store,video,heic,ocr,train,log,dev]'
+	$(PIP) -e '.[hub,plot,store,video,heic,ocr,curate,probe,ray,train,log,view,dev]'
 	@touch $@ $(VENV)/.ready-demo
 
 $(VENV)/.ready-docs: pyproject.toml constraints.txt hashes.txt | $(BIN)/python

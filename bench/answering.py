@@ -32,7 +32,8 @@ from transformers import (
 )
 
 from regiontok.evaluation.answers import read_answers
-from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan, Ranks
+from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan
+from regiontok.jobs.answer.ranks import Ranks
 from regiontok.jobs.answer.run import answer
 from regiontok.miniworld.scenes import make_scene
 from regiontok.model.mini import TEMPLATE, mini_tokenizer

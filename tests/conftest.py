@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # One thread a process: two test processes with two threads each wait for one another at every small
@@ -13,6 +14,10 @@ import pytest
 from skimage.data import chelsea
 
 from regiontok.core.picture import Picture
+
+# A suite that a script starts in the background has inherited that Ctrl-C is ignored; the commands
+# it tests would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,8 @@ SPECS = {
         "posenc('sin2d')",
         "posenc('learn2d', grid=(3, 5))",
         "average",
+        "centre",
+        "centre('learn2d', grid=(3, 5))",
     ],
     "transform": [
         "rms",
@@ -101,8 +103,18 @@ SPECS = {
         "globalfilter(regions='masks')",
         "fill_outliers(deviations=0.5, ratio=1.1)",
         f"denoise({ARTIFACT!r})",
+        "disturb(smooth=2)",
+        "disturb(noise=0.5)",
+        "disturb(artifacts=0.1)",
     ],
-    "connector": ["linear", "mlp", "mlp(depth=1)", "mlp(depth=3)"],
+    "connector": [
+        "linear",
+        "mlp",
+        "mlp(depth=1)",
+        "mlp(depth=3)",
+        "words('small large, red green blue')",
+        "words('square ring', nothing='background', soft=True)",
+    ],
     "segmenter": ["felzenszwalb(min_size=20)", "slic(segments=12)"],
     "encoder": ["filters(size=56)", "lite(size=64)"],
 }

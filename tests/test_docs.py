@@ -270,18 +270,25 @@ def test_specs_in_the_docs_can_be_built():
     specs |= set(re.findall(r'--regions "([^"]+)"', text))
     assert len(specs) >= 6
     for text in specs - {"merge(0.5) | largest(20)"}:
-        registry.build_pipeline("step", text)
+        registry.build_pipeline("step", text.replace("{k}", "64"))  # the viewer's slider
 
 
-def test_recipes_in_the_docs_load(tmp_path):
+def test_recipes_and_plans_in_the_docs_load(tmp_path):
+    from regiontok.jobs.study.plan import load_plan
     from regiontok.settings.recipe import load_recipe
 
-    loaded = []
+    loaded, plans = [], []
     for path in PAGES:
         for block in blocks_of(text_of(path)):
-            if block.language == "toml" and "what" in tomllib.loads(block.code):
-                (tmp_path / "own.toml").write_text(block.code, encoding="utf-8")
+            table = tomllib.loads(block.code) if block.language == "toml" else {}
+            if "what" not in table:
+                continue
+            (tmp_path / "own.toml").write_text(block.code, encoding="utf-8")
+            if "finding" in table:
+                plans.append(load_plan(tmp_path / "own.toml"))
+            else:
                 loaded.append(load_recipe(tmp_path / "own.toml"))
+    assert [len(plan.setting) for plan in plans] == [3]
     assert [stage.name for recipe in loaded for stage in recipe.stage] == ["align", "colour"]
 
 

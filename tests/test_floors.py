@@ -30,6 +30,7 @@ FLOORS = {
     "miniworld": 4,
     "evaluation": 4,
     "rice": 4,
+    "kmeans": 4,
     "shards": 4,
     "benches": 5,
     "segment": 5,
@@ -41,10 +42,12 @@ FLOORS = {
     "train": 10,
     "pretrain": 10,
     "curate": 10,
+    "probe": 10,
     "serve": 11,
     "jobs": 12,
-    "cli": 13,
-    "__main__": 14,
+    "view": 13,
+    "cli": 14,
+    "__main__": 15,
 }
 
 

@@ -13,6 +13,7 @@ from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
 from regiontok.methods import CanvasEncoder, Encoder
+from samples.segmenters import NoMasks
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,9 @@ def test_tiles_need_an_encoder_that_stretches():
     assert stretching.for_tiles() is stretching
     with pytest.raises(ValueError, match="leave out framing='crop'"):
         Canvas(framing="crop").for_tiles()
+
+
+def test_a_segmenter_reads_pixels_of_any_size_unless_it_says_otherwise():
+    segmenter = NoMasks()
+    assert (segmenter.reads_pixels, segmenter.proposal_size) == (True, 0)
+    assert segmenter.at_longest(100) is segmenter

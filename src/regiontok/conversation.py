@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, Protocol
 
-from regiontok.core.frame import Frame
+from regiontok.core.frame import Frame, Pair
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
@@ -77,10 +78,51 @@ class BatchAnswer:
     Attributes:
         text: the answer.
         visual_tokens: the number of visual tokens of each of its pictures.
+        resolutions: of each picture, (height, width) in pixels of every view that the encoder saw.
     """
 
     text: str
     visual_tokens: tuple[int, ...]
+    resolutions: tuple[tuple[Pair, ...], ...]
+
+
+@dataclass(frozen=True)
+class PutQuestion:
+    """A question as a model is asked it.
+
+    Attributes:
+        prompt: the text of the message.
+        options: the options whose letters are the answer; none for an answer in words.
+    """
+
+    prompt: str
+    options: tuple[str, ...] = ()
+
+    def meaning(self, reply: str) -> str:
+        """What a reply means beside its letter: " (left)"; "" if it is no letter of an option.
+
+        >>> PutQuestion("Left or right?", ("left", "right")).meaning("B")
+        ' (right)'
+        """
+        letters = ascii_uppercase[: len(self.options)]
+        index = letters.find(reply.strip()) if reply.strip() else -1
+        return f" ({self.options[index]})" if index >= 0 else ""
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    """How a model is to be asked by people: in free words, or in the questions that it knows.
+
+    Attributes:
+        put: the question as the model is asked it; raises a ValueError with examples where the
+            model cannot be asked that.
+        independent: True if a question is asked about one picture and without earlier ones.
+        note: what people should know before they ask; "" for nothing.
+    """
+
+    put: Callable[[str], PutQuestion] = PutQuestion
+    independent: bool = False
+    note: str = ""
 
 
 class ConversationModel(Protocol):
@@ -89,6 +131,7 @@ class ConversationModel(Protocol):
     Attributes:
         model: the module whose attention `regiontok.model.attention.watch` can keep.
         tokenizer: tokenizer of the language model.
+        phrasing: how people ask it; benchmarks have prompts of their own.
     """
 
     @property
@@ -96,6 +139,9 @@ class ConversationModel(Protocol):
 
     @property
     def tokenizer(self) -> Any: ...
+
+    @property
+    def phrasing(self) -> Phrasing: ...
 
     def prepare(
         self, messages: Sequence[Message], pictures: Sequence[Picture]

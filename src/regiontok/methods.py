@@ -32,9 +32,10 @@ from regiontok.core.grid import PatchGrid, stacked
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
+from regiontok.system.devices import device_kind
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
 
@@ -60,6 +61,11 @@ class Method:
     def but(self, **changes: Any) -> Self:
         """The same method with other values in the fields that are named."""
         return replace(self, **changes)  # type: ignore[type-var]  # a method is a dataclass
+
+    @property
+    def wants_gpu(self) -> bool:
+        """True if it has a field `device` that does not name the CPU."""
+        return _has_field(self, "device") and device_kind(getattr(self, "device")) != "cpu"  # noqa: B009
 
     def on(self, device: str) -> Self:
         """The same method on another device; one without a field `device` stays as it is."""
@@ -291,6 +297,29 @@ class Segmenter(Method, ABC):
     def __call__(self, pictures: Sequence[Picture]) -> list[PixelMasks]:
         """The masks of each picture, at the picture's own size; no masks at all is an answer."""
 
+    @property
+    def reads_pixels(self) -> bool:
+        """True if masks are found in the pixels, so that a smaller copy of a picture will do.
+
+        False looks them up by the picture's name or key, for the picture as it is.
+        """
+        return True
+
+    @property
+    def proposal_size(self) -> int:
+        """The longer edge, in pixels, at which its masks are best as proposals of large regions.
+
+        0 (the default) is the picture's own.
+        """
+        return 0
+
+    def at_longest(self, size: int) -> Segmenter:
+        """The same segmenter for pictures whose longer edge has `size` pixels.
+
+        What it counts in pixels is scaled with the picture; the default counts nothing in pixels.
+        """
+        return self
+
 
 class Transform(Method, ABC):
     """A change of the features that region steps read; pooled values stay as they were."""
@@ -353,7 +382,7 @@ class RegionStep(Method, ABC):
 
     def many(self, regions: Sequence[Regions], grids: Sequence[PatchGrid]) -> list[Regions]:
         """The regions of a batch of views; the default goes over them one by one."""
-        return [self.one(own, grid) for own, grid in zip(regions, grids, strict=True)]
+        return [self.one(of_view, grid) for of_view, grid in zip(regions, grids, strict=True)]
 
 
 class Pool(Method, ABC):
@@ -397,17 +426,60 @@ class Place(Method, ABC):
         """The most masks of an image that it has positions for; None takes any number."""
         return None
 
+    reads_members: ClassVar[bool] = False  # whether its module gets the regions' patches, too
+
     @abstractmethod
     def build(self, width: int) -> nn.Module:
-        """The module ``(Tokens, list[PatchGrid]) -> Tokens`` for tokens of `width`."""
+        """The module ``(Tokens, list[PatchGrid]) -> Tokens`` for tokens of `width`.
+
+        With `reads_members` it is ``(Tokens, list[PatchGrid], Members) -> Tokens``.
+        """
 
 
 class Connector(Method, ABC):
     """The way from the encoder's width to the language model's."""
 
+    @property
+    def rows(self) -> int:
+        """How many tokens of the language model each visual token becomes, one after the other."""
+        return 1
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words whose embeddings its module needs of the language model; see `take_words`."""
+        return ()
+
+    names_regions: ClassVar[bool] = False  # whether `naming_loss` is its own
+
     @abstractmethod
     def build(self, width: int, out: int) -> nn.Module:
-        """The module ``[t width] -> [t out]``."""
+        """The module ``[t width] -> [t*rows out]``."""
+
+    def take_words(
+        self, module: nn.Module, ids: Sequence[int], embeddings: Float[Tensor, "words out"]
+    ) -> None:
+        """Give a built module what the language model knows of `words`; the default does nothing.
+
+        Args:
+            module: what `build` made.
+            ids: the first id of each word.
+            embeddings: the input embedding of each word.
+        """
+
+    def naming_loss(
+        self, module: nn.Module, values: Float[Tensor, "t width"], words: Int[Tensor, "t names"]
+    ) -> Float[Tensor, ""]:
+        """The loss of saying the words of each visual token's object.
+
+        Args:
+            module: what `build` made.
+            values: what it takes.
+            words: ids of the words of each token's object.
+
+        Raises:
+            ValueError: If the connector names nothing (the default).
+        """
+        raise ValueError(f"{type(self).__name__} does not name regions")
 
 
 def _has_field(method: Method, name: str) -> bool:

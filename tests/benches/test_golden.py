@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 
 import pytest
 
@@ -145,3 +146,12 @@ def test_og_llavas_averages_are_weighted_by_items():
     assert average == pytest.approx(
         recipes["og_llava/table3_8b_665k_fusion"].expect["aro"], abs=0.05
     )
+
+
+@pytest.mark.slow
+def test_sugarcrepes_parts_have_their_published_sizes(golden, data):
+    questions = load_questions(
+        registry.build("bench", "sugarcrepe"), BenchFolder(data / "sugarcrepe" / "data"), blind=True
+    )
+    parts = Counter(question.groups["part"] for question in questions.questions)
+    assert parts == golden("sugarcrepe")["counts"]

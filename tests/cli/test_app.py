@@ -16,6 +16,7 @@ from samples.command_line import regiontok
 COMMANDS = {
     "demo",
     "tokenize",
+    "view",
     "frontier",
     "diagnose measure",
     "diagnose figure",
@@ -38,8 +39,21 @@ COMMANDS = {
     "masks merge",
     "curate run",
     "curate status",
+    "curate verify",
+    "curate report",
+    "miniworld",
+    "study",
     "migrate og_llava",
+    "probe regions",
+    "probe detect",
+    "probe track",
+    "probe refer",
+    "probe pictures pca",
+    "probe pictures sphere",
+    "probe pictures distances",
 }
+# These find a GPU by themselves, where the other commands want it named.
+TRAINERS = ("train", "pretrain", "probe detect", "probe track", "probe refer")
 SHARED_FLAGS = {
     "--batch",
     "--device",
@@ -76,8 +90,7 @@ def test_a_shared_flag_has_one_help_text_in_all_commands():
     for name, command in commands().items():
         for parameter in command.params:
             for flag in parameter.opts:
-                # training finds a GPU by itself, where the other commands want it named
-                if flag != "--device" or name not in ("train", "pretrain"):
+                if flag != "--device" or name not in TRAINERS:
                     texts[flag].add(parameter.help)
     assert {flag: len(texts[flag]) for flag in SHARED_FLAGS} == dict.fromkeys(SHARED_FLAGS, 1)
 
@@ -86,6 +99,7 @@ def test_a_shared_flag_has_one_help_text_in_all_commands():
 NEEDED = {
     "demo": (),
     "tokenize": ("photo.jpg",),
+    "view": ("photo.jpg",),
     "frontier": ("photo.jpg",),
     "diagnose measure": ("lite", "--images", "photos"),
     "diagnose figure": ("photo.jpg",),
@@ -97,6 +111,14 @@ NEEDED = {
     "focus": ("model", "--data", "miniworld(1)"),
     "export": ("model", "photo.jpg"),
     "check": (),
+    "study": (),
+    "probe regions": ("filters",),
+    "probe detect": ("scenes",),
+    "probe track": ("lite", "--test", "got10k:val"),
+    "probe refer": ("lite",),
+    "probe pictures pca": ("frames", "--out", "pca.png"),
+    "probe pictures sphere": ("filters", "--out", "sphere.html"),
+    "probe pictures distances": ("filters",),
 }
 
 

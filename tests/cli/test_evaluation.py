@@ -79,6 +79,8 @@ def test_mm_vets_replies_come_in_the_official_form(tmp_path):
     result = run("score", folder, "--resamples", "0")
     assert last_json(result)["runs"][0]["scores"]["mmvet"]["value"] == 50
     assert "1 replies have no grade" in result.stderr
+    refused = run("score", folder, "--judge", "http://localhost:1/v1", status=2)
+    assert "--judge wants --judge-model" in refused.stderr
     official = json.loads((folder / "official_answers.json").read_text())
     assert official == {"v1_0": "-1 and -5", "v1_1": "-1 and -5"}
 

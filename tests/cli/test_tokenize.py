@@ -22,6 +22,7 @@ from regiontok.core.tokens import Tokens
 from regiontok.jobs.tokenize import output
 from regiontok.miniworld.scenes import make_scene
 from regiontok.system.lease import folder_lease
+from regiontok.system.shipped_models import best_model
 from samples.command_line import STATUS, regiontok, stop_at
 
 PLAIN = ["--encoder", "filters", "--no-picture"]
@@ -406,6 +407,8 @@ def test_demo_writes_a_contact_sheet_and_names_the_cat(tmp_path):
         assert sheet.width >= 1500
     assert result.report["images"] >= 3
     assert len(result.report["settings"]) == 4
+    has_models = best_model() is not None
+    assert bool(result.report["answers"]) == (tmp_path / "answers.png").is_file() == has_models
     regions = json.loads((tmp_path / "cat" / "patches.regions.json").read_text())["regions"]
     assert any("cat" in region["name"] or "tabby" in region["name"] for region in regions)
 

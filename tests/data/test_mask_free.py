@@ -11,12 +11,12 @@ import torch
 from regiontok.data.collate import Collator, Example
 from regiontok.data.conversations import Conversations
 from regiontok.data.labels import Labeller
-from regiontok.data.mask_free import MaskFree
+from regiontok.data.mask_free import LargestVisualTokens, MaskFree
 from regiontok.data.records import read
 from regiontok.data.sampler import EpochOrder, record_pools
 from regiontok.model.mini import mini_tokenizer
 from regiontok.runs.folder import RunFolder
-from regiontok.settings.recipe import Data, resolve
+from regiontok.settings.recipe import Data, TokenizerSettings, resolve
 from regiontok.train.build import build_model, image_token_id
 from regiontok.train.options import TrainOptions
 from regiontok.train.run import train
@@ -136,6 +136,16 @@ def test_a_length_is_the_larger_of_both_ways():
 
 
 @pytest.mark.slow
+def test_a_connector_may_make_several_tokens_of_each():
+    settings = TokenizerSettings(encoder="filters(size=112)", regions="windows(4)")
+    images = ["miniworld(number=0)", "miniworld(number=1)"]
+    (single,), (double,) = (
+        set(LargestVisualTokens.of(settings, connector=connector)(images))
+        for connector in ("linear", "words('small large, red green')")
+    )
+    assert double == 2 * single
+
+
 def test_a_stage_trains_on_both_kinds_and_names_its_records(tmp_path):
     stage_data = fed(0.5)
     row = next(row for row in flat(stage_data.rows_of_step(0)) if row >= 24)

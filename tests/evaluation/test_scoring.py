@@ -74,6 +74,8 @@ def test_an_interval_is_as_wide_as_theory_says():
 def test_constants_stand_beside():
     score = score_replies(Echo(), pairs(10), ["b"] * 10, resamples=0)
     assert score.constants == {"a": 50}
+    assert score.constant_scores["a"].keys() == score.values.keys()
+    assert score.best_constant(score.headline) == 50
     assert math.isnan(score.values["echo"].low)
 
 

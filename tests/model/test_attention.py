@@ -139,7 +139,7 @@ def test_a_second_turn_from_the_cache(model):
         with watch(model, rows=[8, 11]) as seen:
             model(ids[:, 7:], past_key_values=cache)
     torch.testing.assert_close(
-        seen.attention(), eager(model, ids)[..., [8, 11], :], atol=1e-6, rtol=0
+        seen.attention(), eager(model, ids)[..., [8, 11], :], atol=2e-6, rtol=0
     )
 
 

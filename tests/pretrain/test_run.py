@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from regiontok.core.picture import Picture
+from regiontok.measures.token_distances import pair_distances
 from regiontok.pretrain import build, checkpoint, loop, step
 from regiontok.pretrain.build import build_learner
 from regiontok.pretrain.checkpoint import check_shapes
-from regiontok.pretrain.evaluate import distances
 from regiontok.pretrain.options import PretrainOptions
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.run import pretrain
@@ -412,7 +412,7 @@ class TestParts:
         assert usage < 0.3
 
     def test_distances_of_patches_by_eye(self):
-        values = distances(torch.tensor([[1.0, 0.0], [0.0, 3.0], [-2.0, 0.0]]))
+        values = pair_distances(torch.tensor([[1.0, 0.0], [0.0, 3.0], [-2.0, 0.0]]))
         assert values.tolist() == [1.0, 2.0, 1.0]
 
 

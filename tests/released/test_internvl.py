@@ -6,7 +6,6 @@ It has tiles and a thumbnail, cells of 2 x 2 patches, and wrappers around the to
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -18,50 +17,9 @@ transformers = pytest.importorskip("transformers", minversion="5.18")
 from regiontok.released.internvl import InternVL  # noqa: E402
 from regiontok.released.ready_tokens import visual_outputs  # noqa: E402
 from regiontok.released.vlm import ReleasedVLM  # noqa: E402
-from samples.models import byte_tokenizer, ready_to_answer  # noqa: E402
+from samples.internvl_family import tiny_internvl as released  # noqa: E402
 from samples.pictures import blurred_photo  # noqa: E402
 from samples.segmenters import BrightArea, FirstPictureOnly  # noqa: E402
-
-EDGE, PATCH = 32, 4  # a tile is 4 x 4 cells of 8 pixels
-SPECIAL = ("<pad>", "</s>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
-LAYERS = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-}
-
-
-@lru_cache(maxsize=4)
-def released(attention: str = "sdpa", layer: int = -1):
-    """A tiny random model, and its processor."""
-    text = transformers.Qwen2Config(
-        vocab_size=256 + len(SPECIAL),
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=None,
-        **LAYERS,
-        num_key_value_heads=2,
-    )
-    vision = transformers.InternVLVisionConfig(
-        **LAYERS, image_size=[EDGE, EDGE], patch_size=[PATCH, PATCH]
-    )
-    torch.manual_seed(0)
-    config = transformers.InternVLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=4,
-        vision_feature_layer=layer,
-        tie_word_embeddings=False,
-    )
-    model = transformers.InternVLForConditionalGeneration(config)
-    images = transformers.GotOcr2ImageProcessor(size={"height": EDGE, "width": EDGE}, max_patches=6)
-    video = transformers.InternVLVideoProcessor(size={"height": EDGE, "width": EDGE})
-    names = ("start_image_token", "end_image_token", "context_image_token", "video_token")
-    tokenizer = byte_tokenizer(SPECIAL, names)
-    processor = transformers.InternVLProcessor(images, tokenizer, video, image_seq_length=16)
-    return ready_to_answer(model, attention), processor
-
 
 # 2 x 3 tiles, 3 x 1 and one
 PHOTOS = [blurred_photo(1, (40, 62)), blurred_photo(2, (90, 30)), blurred_photo(3, (20, 20))]

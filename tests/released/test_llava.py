@@ -6,7 +6,6 @@ The empty pipeline must equal the untouched model.
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -15,141 +14,20 @@ from PIL import Image
 
 pytest.importorskip("transformers", minversion="5.18")
 
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-    LlavaNextProcessor,
-    LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
-    LlavaOnevisionProcessor,
-    LlavaOnevisionVideoProcessor,
-    LlavaProcessor,
-    SiglipVisionConfig,
-)
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
-from transformers.models.llava_next.image_processing_pil_llava_next import (
-    LlavaNextImageProcessorPil,
-)
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
-    LlavaOnevisionImageProcessorPil,
-)
 from transformers.utils import is_flash_attn_2_available
 
 from regiontok.core.clip import Clip
 from regiontok.core.picture import PictureError
-from regiontok.model.mini import mini_tokenizer
 from regiontok.released import ready_tokens
 from regiontok.released.families import FAMILIES
 from regiontok.released.family import check_model_type
 from regiontok.released.loading import from_vlm
 from regiontok.released.ready_tokens import with_placeholders
 from regiontok.released.vlm import ReleasedVLM
-from samples.models import ready_to_answer
+from samples.llava_family import KINDS, PATCH, SIDE
+from samples.llava_family import tiny_llava_family as released
 from samples.pictures import blurred_photo
 from samples.segmenters import BrightArea, NoMasks
-
-SIDE, PATCH = 32, 8
-PINS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
-LAYERS = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-}
-TOWER = {**LAYERS, "image_size": SIDE, "patch_size": PATCH}
-SQUARE = {"height": SIDE, "width": SIDE}
-KINDS = ("llava", "llava_padded", "llava_full", "llava_next", "llava_onevision")
-
-
-def _parts(kind: str):
-    tokenizer = mini_tokenizer()
-    crop = {"size": {"shortest_edge": SIDE}, "crop_size": SQUARE}
-    if kind == "llava_next":
-        images = LlavaNextImageProcessorPil(**crop, image_grid_pinpoints=PINS)
-        processor = LlavaNextProcessor(
-            images,
-            tokenizer,
-            PATCH,
-            vision_feature_select_strategy="default",
-            num_additional_image_tokens=1,
-        )
-        return (
-            LlavaNextConfig,
-            LlavaNextForConditionalGeneration,
-            processor,
-            {"image_grid_pinpoints": PINS},
-        )
-    if kind == "llava_onevision":
-        images = LlavaOnevisionImageProcessorPil(size=SQUARE, image_grid_pinpoints=PINS)
-        # of 64 stitched patches 16 are kept: larger grids are shrunk
-        more = {"vision_aspect_ratio": "anyres_max_1"}
-        processor = LlavaOnevisionProcessor(
-            images,
-            tokenizer,
-            LlavaOnevisionVideoProcessor(),
-            num_image_tokens=(SIDE // PATCH) ** 2,
-            vision_feature_select_strategy="full",
-            **more,
-        )
-        extra = {
-            "image_grid_pinpoints": PINS,
-            "vision_feature_select_strategy": "full",
-            "video_token_index": 255,
-            **more,
-        }
-        return LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, processor, extra
-    images = (
-        LlavaImageProcessorPil(**crop, do_pad=True)
-        if kind == "llava_padded"
-        else CLIPImageProcessorPil(**crop)
-    )
-    strategy = "full" if kind == "llava_full" else "default"
-    processor = LlavaProcessor(
-        images,
-        tokenizer,
-        PATCH,
-        vision_feature_select_strategy=strategy,
-        num_additional_image_tokens=1,
-    )
-    return (
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        processor,
-        {"vision_feature_select_strategy": strategy},
-    )
-
-
-@lru_cache(maxsize=8)
-def released(kind: str, attention: str = "sdpa"):
-    """A tiny random model of a kind, and its processor."""
-    config, cls, processor, extra = _parts(kind)
-    text = LlamaConfig(
-        vocab_size=260,
-        max_position_embeddings=1024,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        **LAYERS,
-        num_key_value_heads=2,
-    )
-    vision = SiglipVisionConfig(**TOWER) if kind == "llava_onevision" else CLIPVisionConfig(**TOWER)
-    torch.manual_seed(0)
-    model = cls(
-        config(
-            vision_config=vision,
-            text_config=text,
-            image_token_index=3,
-            vision_feature_layer=-2,
-            **extra,
-        )
-    )
-    return ready_to_answer(model, attention), processor
-
 
 PHOTOS = [blurred_photo(1, (50, 90)), blurred_photo(2, (70, 33)), blurred_photo(3, (64, 64))]
 TEXTS = ["<s>What <image> is?", "<s>say", "<s>a <image> b <image>?"]

@@ -8,7 +8,8 @@ from typing import Any
 
 from regiontok.evaluation.answers import Answer, AnswerWriter
 from regiontok.evaluation.question import Question
-from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan, Ranks
+from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan
+from regiontok.jobs.answer.ranks import Ranks
 from samples.bench_folders import write_bench
 
 
@@ -44,6 +45,7 @@ def write_run(
                 reply(question),
                 plan.prompt(question),
                 (tokens + 2 * number,) * (not made.blind),
+                (((336, 336),),) * (not made.blind),
                 0.5,
             )
             for number, question in enumerate(plan.loaded.questions)

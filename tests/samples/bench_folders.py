@@ -325,6 +325,30 @@ def _ocrbench_v2(folder: Path) -> None:
     write_json(folder / "OCRBench_v2.json", content)
 
 
+def _miniworld(folder: Path) -> None:
+    pictures(folder, "images/1.png", "images/1-twin.png")
+    twins = "What colour is the ring?", ["red", "blue"]
+    rows = [
+        ("presence_random", "Is there a red ring in the image?", [], "no", ""),
+        ("count", "How many rings are in the image?", [], "3", ""),
+        ("reading", "What is written in the image?", [], "APPL", ""),
+        ("near_twins", *twins, "A", "1"),
+        ("near_twins", *twins, "B", "1"),
+    ]
+    names = ("id", "kind", "question", "options", "answer", "pair")
+    write_lines(
+        folder / "questions.jsonl",
+        [
+            {
+                **dict(zip(names, (str(number), *row), strict=True)),
+                "image": "images/1-twin.png" if number == 4 else "images/1.png",
+                "picture": "1",
+            }
+            for number, row in enumerate(rows)
+        ],
+    )
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "pope": _pope,
     "mmstar": _mmstar,
@@ -345,6 +369,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "textvqa": _textvqa,
     "livexiv_vqa": _livexiv,
     "realworldqa": _realworldqa,
+    "miniworld": _miniworld,
 }
 
 

@@ -13,13 +13,13 @@ from samples.models import byte_tokenizer
 hub = pytest.importorskip("transformers", minversion="5.18")
 
 
-def tiny_llava() -> tuple[Any, Any]:
+def tiny_llava(width: int = 32, heads: int = 4) -> tuple[Any, Any]:
     """A LLaVA-1.5 that sees 4 x 4 patches, and its processor with a chat template."""
     sizes = {
-        "hidden_size": 32,
+        "hidden_size": width,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
+        "num_attention_heads": heads,
     }
     config = hub.LlavaConfig(
         vision_config=hub.CLIPVisionConfig(**sizes, image_size=32, patch_size=8),
@@ -45,8 +45,9 @@ def tiny_llava() -> tuple[Any, Any]:
     return model, processor
 
 
-def tiny_qwen() -> tuple[Any, Any]:
+def tiny_qwen(width: int = 32) -> tuple[Any, Any]:
     """A Qwen2.5-VL whose visual tokens see 8 x 8 pixels, and its processor with a template."""
+    sections = [width // 16, width * 3 // 32, width * 3 // 32]
     special = (
         "<pad>",
         "</s>",
@@ -57,7 +58,7 @@ def tiny_qwen() -> tuple[Any, Any]:
     )
     text = {
         "vocab_size": 256 + len(special),
-        "hidden_size": 32,
+        "hidden_size": width,
         "intermediate_size": 48,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
@@ -65,12 +66,12 @@ def tiny_qwen() -> tuple[Any, Any]:
         "pad_token_id": 0,
         "bos_token_id": None,
         "eos_token_id": 1,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e2},
+        "rope_parameters": {"rope_type": "default", "mrope_section": sections, "rope_theta": 1e2},
     }
     vision = {
         "depth": 1,
         "hidden_size": 16,
-        "out_hidden_size": 32,
+        "out_hidden_size": width,
         "intermediate_size": 24,
         "num_heads": 2,
         "patch_size": 4,

@@ -129,7 +129,7 @@ def test_what_one_process_finds_another_can_use(folder):
     found = find_shards(source)
     told = FoundShards.from_json(source, found.to_json())
     assert told == found
-    assert contents(folder, found=[told]) == contents(folder)
+    assert contents(folder, shards_found=[told]) == contents(folder)
 
 
 @pytest.fixture

@@ -59,7 +59,11 @@ def test_a_package_that_breaks_is_told_as_it_is(folder):
 def test_every_optional_package_has_an_extra_of_the_project():
     pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     extras = pyproject["project"]["optional-dependencies"]
-    names = {"huggingface_hub": "transformers", "sklearn": "scikit-learn"}  # brought by, called
+    names = {  # brought by, called
+        "huggingface_hub": "transformers",
+        "sklearn": "scikit-learn",
+        "faster_coco_eval": "faster-coco-eval",
+    }
     for package, extra in EXTRAS.items():
         required = " ".join(extras[extra])
         assert names.get(package, package) in required, (package, extra)

@@ -10,7 +10,14 @@ from torch.nn.parallel import scatter_gather
 from transformers import TrainingArguments
 
 from regiontok.core.picture import Picture
-from regiontok.train.arguments import OneDeviceArguments, idle_gpus_note
+from regiontok.train.arguments import (
+    OneDeviceArguments,
+    computes_bfloat16,
+    idle_gpus_note,
+    precision_note,
+    training_arguments,
+)
+from regiontok.train.batching import BatchOrder, Division
 from regiontok.train.build import build_model
 from regiontok.train.folder import TrainFolder
 from samples.training import ALIGN, run_recipe, toy_recipe
@@ -30,6 +37,26 @@ def test_what_to_do_for_idle_gpus_is_said(two_gpus, monkeypatch):
     assert "--num_processes 2" in note
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert idle_gpus_note("auto") == ""
+
+
+@pytest.mark.parametrize(("has", "computed"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_computed_where_a_cpu_has_it_and_else_it_is_said(
+    has, computed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert computes_bfloat16(cpu=True) == has
+    (stage,) = toy_recipe({**ALIGN, "precision": "bf16"}).stage
+    order = BatchOrder(lambda step: [0], 1, Division(1, 1, 1), 0)
+    arguments = training_arguments(stage, order, tmp_path, use_cpu=True)
+    assert arguments.bf16 == has
+    layer = torch.nn.Linear(4, 4)
+    with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+        assert layer(torch.zeros(1, 4)).dtype == computed
+    assert ("computed in float32" in precision_note(stage, "cpu")) != has
+    (exact,) = toy_recipe({**ALIGN, "precision": "fp32"}).stage
+    assert precision_note(exact, "cpu") == ""
+    assert not training_arguments(exact, order, tmp_path, use_cpu=True).bf16
 
 
 @pytest.mark.slow

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from transformers.utils.hub import cached_files
+
+from regiontok.data.generated import is_generated
 from regiontok.settings.recipe import load_recipe
 from regiontok.settings.shipped import shipped_recipes
 from regiontok.system.hardware import hardware
 from regiontok.train import assumed
 from regiontok.train.assumed import LANGUAGE_MODELS, RECORDS, assumed_visual_tokens
 from regiontok.train.build import meta_model
+from regiontok.train.built_in import built_in
 from regiontok.train.options import TrainOptions
 from regiontok.train.parts import parameter_counts
 from regiontok.train.plan import plan_run
@@ -19,6 +24,8 @@ PUBLISHED = {
     "lmsys/vicuna-7b-v1.5": 6_738_415_616,
     "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
     "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "Qwen/Qwen2-7B-Instruct": 7_615_616_512,
+    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
     "Qwen/Qwen3-8B": 8_190_735_360,
     "Qwen/Qwen3-0.6B": 596_049_920,
 }
@@ -33,8 +40,14 @@ def _offline(tmp_path, monkeypatch):
     def refuse(*words, **more):
         raise AssertionError("the hub was asked")
 
+    of_folder = cached_files
+
+    def only_folders(path_or_repo_id, filenames, **more):
+        here = Path(path_or_repo_id).is_dir()
+        return of_folder(path_or_repo_id, filenames, **more) if here else refuse()
+
     monkeypatch.setattr("huggingface_hub.file_download.hf_hub_download", refuse)
-    monkeypatch.setattr("transformers.utils.hub.cached_files", refuse)
+    monkeypatch.setattr("transformers.utils.hub.cached_files", only_folders)
 
 
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)
@@ -51,12 +64,40 @@ def test_all_that_papers_recipes_name_is_known():
         recipe = load_recipe(name, scale="paper")
         if not recipe.stage or recipe.model is None:
             continue
-        models = {recipe.model.language_model}
-        assert models <= {*LANGUAGE_MODELS} or recipe.model.language_model.startswith("mini"), name
+        known = recipe.model.language_model in LANGUAGE_MODELS
+        assert known or built_in(recipe.model.language_model) is not None, name
         for stage in recipe.stage:
-            files = {data.records.rsplit("/", 1)[-1] for data in stage.data}
-            assert files <= {*RECORDS} or all("miniworld" in file for file in files), name
-        assert assumed_visual_tokens(recipe)[0] > 0
+            sources = {data.records for data in stage.data if not is_generated(data.records)}
+            assert {source.rsplit("/", 1)[-1] for source in sources} <= {*RECORDS}, name
+        assert assumed_visual_tokens(recipe)[0] > 0, name
+
+
+# Parameters of the vision towers alone, without a text tower, in millions, as their papers have it.
+TOWER_MILLIONS = {
+    "aimv2_336": 309, "clip336": 304, "mlcd336": 304, "rice336": 303, "rice378": 303,
+    "rice560": 303, "siglip2_384": 428, "siglip2_560": 429, "siglip384": 428,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tower", "side"), [
+    ("aimv2_336", 24), ("clip336", 24), ("mlcd336", 24), ("rice336", 24), ("rice378", 27),
+    ("rice560", 40), ("siglip2_384", 27), ("siglip2_560", 35), ("siglip384", 27),
+])  # fmt: skip
+def test_the_plans_of_rices_table_1_know_their_towers(tower, side):
+    recipe = load_recipe(f"rice/table1_next_{tower}", scale="paper")
+    first, second = plan_run(recipe, TrainOptions(), hardware("h100x8"))
+    assert first.visual == second.visual == 5 * side * side  # four tiles and the whole
+    learns, total = second.parts["encoder"]
+    assert learns == total
+    assert total / 1e6 == pytest.approx(TOWER_MILLIONS[tower], abs=0.6)
+    assert "as of a photo of 640 x 480" in " ".join(second.assumed)
+
+
+@pytest.mark.parametrize(("tower", "side"), [("rice378", 27), ("siglip384", 27)])
+def test_the_plans_of_llava_onevision_choose_a_grid_of_tiles(tower, side):
+    recipe = load_recipe(f"rice/table1_onevision_{tower}", scale="paper")
+    plans = plan_run(recipe, TrainOptions(), hardware("h100x8"))
+    assert {plan.visual for plan in plans} == {5 * side * side}
 
 
 def test_a_papers_plan():

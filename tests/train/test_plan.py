@@ -278,5 +278,10 @@ def test_an_encoder_without_weights_cannot_learn():
 
 def test_mini_takes_sizes():
     assert len(load_tokenizer(ModelSettings(language_model="mini(width=32)"))) == 260
-    with pytest.raises(ValueError, match="mini takes width, layers and heads"):
+    closed = recipe(language_model="mini(width=24, heads=2, vocabulary='world')")
+    built = build_model(closed)
+    assert len(built.tokenizer) == built.model.config.language_config.vocab_size > 500
+    with pytest.raises(ValueError, match=r"vocabulary must be.*not 'word'|'word'"):
+        load_tokenizer(ModelSettings(language_model="mini(vocabulary='word')"))
+    with pytest.raises(ValueError, match="mini takes width, layers, heads, inner and"):
         build_model(recipe(language_model="mini(depth=3)"))

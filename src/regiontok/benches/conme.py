@@ -104,14 +104,14 @@ def _part_of(path: Path) -> str:
 
 def _stem_and_options(text: str, path: Path, number: int) -> tuple[str, list[str]]:
     """A question and its options, which the published text holds on lines of their own."""
-    found = list(_OPTION.finditer(text))
-    letters = "".join(match[1] for match in found)
-    if len(found) < 2 or not ascii_uppercase.startswith(letters):
+    matches = list(_OPTION.finditer(text))
+    letters = "".join(match[1] for match in matches)
+    if len(matches) < 2 or not ascii_uppercase.startswith(letters):
         raise BenchDataError(
             f"{path}: row {number} holds no options 'A. ...', 'B. ...' on lines of their own: "
             f"{text[:80]!r}"
         )
-    return text[: found[0].start()].strip(), [match[2] for match in found]
+    return text[: matches[0].start()].strip(), [match[2] for match in matches]
 
 
 def _as_published(question: Question) -> str:

@@ -59,6 +59,6 @@ def official(reply: str) -> str:
     """
     said = reply.strip()
     if len(said) > 1 and "answer" in said.lower():
-        found = _CAPITAL.search(said)
-        return found[0] if found else ""
+        capital = _CAPITAL.search(said)
+        return capital[0] if capital else ""
     return said[:1].upper()

@@ -60,8 +60,8 @@ class Mmbench(Bench):
 
     def _question(self, folder: BenchFolder, row: Row, by_index: Mapping[str, Row]) -> Question:
         index = int(row["index"])
-        given = row.get("options")
-        listed = given if isinstance(given, Mapping) else row
+        options_cell = row.get("options")
+        listed = options_cell if isinstance(options_cell, Mapping) else row
         options = [str(listed[letter]) for letter in "ABCDEFGH" if _is_there(listed.get(letter))]
         return Question(
             id=str(index),
@@ -114,10 +114,10 @@ def official(reply: str, options: Sequence[str]) -> str:
         return ""
     letters = ascii_uppercase[: len(options)]
     words = set(re.sub(r"[.()\[\],:;!*#{}]", " ", reply).split())
-    found = [letter for letter in letters if letter in words]
-    if len(found) == 1:
-        return found[0]
-    if found and (stated := _STATED.search(reply)) and stated[1] in letters:
+    said_letters = [letter for letter in letters if letter in words]
+    if len(said_letters) == 1:
+        return said_letters[0]
+    if said_letters and (stated := _STATED.search(reply)) and stated[1] in letters:
         return stated[1]
     said = reply.lower()
     if len(said) > 2 * sum(map(len, options)):

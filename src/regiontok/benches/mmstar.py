@@ -93,6 +93,6 @@ def official(reply: str, answer: str) -> bool:
 def _options(text: str) -> tuple[str, ...]:
     """The options in a question's text; none if they are not A, B, C ... in order."""
     _, _, listed = text.partition("Options:")
-    found = _OPTION.findall(listed.strip())
-    letters = "".join(letter for letter, _ in found)
-    return tuple(option for _, option in found) if "ABCDEFGH".startswith(letters) else ()
+    labelled = _OPTION.findall(listed.strip())
+    letters = "".join(letter for letter, _ in labelled)
+    return tuple(option for _, option in labelled) if "ABCDEFGH".startswith(letters) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,13 +23,22 @@ from regiontok.cli.terminal import clear_errors, closing_json, say, stderr, warn
 
 SHOWN = 5  # questions that were set aside, by name
 
-Data = Annotated[Path, typer.Option("--data", help="Folder of the benchmark's published files.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of the benchmark's published files; miniworld makes its questions without it.",
+    ),
+]
 
 
 def answer(
     model: Annotated[
         str,
-        typer.Argument(help="A trained model's folder, or a released model's hub name or folder."),
+        typer.Argument(
+            help="mini or another name of `regiontok ls models`, a trained model's folder, or a "
+            "released model's hub name or folder."
+        ),
     ],
     bench: Annotated[
         str,
@@ -38,7 +48,7 @@ def answer(
             "\"mmvp(labels='corrected')\".",
         ),
     ],
-    data: Data,
+    data: Data = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The run's folder. Without it, answers/BENCH/MODEL."),
@@ -86,13 +96,16 @@ def answer(
 
     Examples:
 
+    `regiontok answer mini miniworld`
+
     `regiontok answer run/2_tuning pope --data pope/ --images coco/val2014`
 
     `regiontok answer llava-hf/llava-1.5-7b-hf cvbench --data CV-Bench/ --regions "merge(k=144)"
     --device cuda --batch 32 --resume`
     """
     with clear_errors():
-        from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan, Ranks
+        from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan
+        from regiontok.jobs.answer.ranks import Ranks
 
         options = AnswerOptions(
             model=model,
@@ -115,7 +128,8 @@ def answer(
         )
         plan, ranks = AnswerPlan.of(options), Ranks.of_environment()
         folder = out or Path("answers") / bench.partition("(")[0] / _slug(name or model, regions)
-        _warn_set_aside(plan)
+        if ranks.rank == 0:
+            _warn_set_aside(plan)
         if dry_run:
             _say_plan(plan, folder)
             return
@@ -130,14 +144,16 @@ def _answer(plan: Any, folder: Path, ranks: Any, *, resume: bool) -> int:
 
     total = len(plan.loaded.questions) // ranks.count
     try:
-        with counting("answers", total) as tick:
+        bar = counting("answers", total) if ranks.rank == 0 else nullcontext(lambda: None)
+        with ranks.joined(), bar as tick:
             counts = run.answer(plan, folder, resume=resume, ranks=ranks, tick=tick)
+            counts = run.AnswerCounts.of_all(ranks, counts)
     except KeyboardInterrupt:
         stderr().print(f"stopped: what is answered is in {folder}; go on with --resume")
         raise typer.Exit(130) from None
-    for id, reason in list(counts.failed.items())[:SHOWN]:
-        warn(f"{id}: {reason}")
     if ranks.rank == 0:
+        for id, reason in list(counts.failed.items())[:SHOWN]:
+            warn(f"{id}: {reason}")
         say(f"{counts.answered} answers ({counts.resumed} were there) in {folder}")
         report = {
             "command": "answer",
@@ -155,15 +171,15 @@ def _answer(plan: Any, folder: Path, ranks: Any, *, resume: bool) -> int:
 
 def _warn_set_aside(plan: Any) -> None:
     aside = plan.loaded.set_aside
-    for one in aside[:SHOWN]:
-        warn(f"{one.id} is set aside: {one.reason}")
+    for question in aside[:SHOWN]:
+        warn(f"{question.id} is set aside: {question.reason}")
     if len(aside) > SHOWN:
         warn(f"... and {len(aside) - SHOWN} more questions are set aside")
 
 
 def _say_plan(plan: Any, folder: Path) -> None:
     """Say what would be asked, with the first question as it is asked."""
-    from regiontok.jobs.answer.plan import Ranks
+    from regiontok.jobs.answer.ranks import Ranks
 
     questions = plan.loaded.questions
     head = plan.head(Ranks())

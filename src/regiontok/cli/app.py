@@ -24,30 +24,35 @@ from regiontok.cli.frontier import frontier
 from regiontok.cli.listing import ls, show
 from regiontok.cli.masks import masks_app
 from regiontok.cli.migrate import migrate_app
+from regiontok.cli.miniworld import miniworld
 from regiontok.cli.options import command_group, with_json
+from regiontok.cli.probe import probe_app
 from regiontok.cli.report import report
 from regiontok.cli.score import score
 from regiontok.cli.shards import shards
+from regiontok.cli.study import study
 from regiontok.cli.terminal import note
 from regiontok.cli.tokenize import demo, tokenize
 from regiontok.cli.training import pretrain, train
+from regiontok.cli.view import view
 from regiontok.system.logs import warnings_to
 
 app = command_group(
     "Region tokens for vision-language models: photos in, regions and their tokens out.",
     add_completion=True,
 )
-LOOK = (demo, tokenize, frontier, ls, show, check)
+LOOK = (demo, tokenize, view, frontier, ls, show, check)
 TRAIN = (
     *(train, chat, answer, score, report, compare, focus),
-    *(export, shards, pretrain),
+    *(export, shards, pretrain, miniworld, study),
 )
-for command in (*LOOK[:3], *TRAIN, *LOOK[3:]):
+for command in (*LOOK[:4], *TRAIN, *LOOK[4:]):
     app.command()(with_json(command))
 app.add_typer(masks_app, name="masks")
 app.add_typer(curate_app, name="curate")
 app.add_typer(diagnose_app, name="diagnose")
 app.add_typer(migrate_app, name="migrate")
+app.add_typer(probe_app, name="probe")
 
 
 def _print_version(wanted: bool) -> None:

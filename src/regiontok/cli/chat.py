@@ -9,13 +9,16 @@ from typing import Annotated
 import typer
 
 from regiontok.cli.options import ChatTemplate, Device, Out, RegionSpec, Revision, Segmenter
-from regiontok.cli.terminal import clear_errors, closing_json, stdout
+from regiontok.cli.terminal import clear_errors, closing_json, note, stdout
 
 
 def chat(
     model: Annotated[
         str,
-        typer.Argument(help="A trained model's folder, or a released model's hub name or folder."),
+        typer.Argument(
+            help="mini or another name of `regiontok ls models`, a trained model's folder, or a "
+            "released model's hub name or folder."
+        ),
     ],
     images: Annotated[
         list[Path] | None, typer.Argument(help="Pictures for the first question.")
@@ -61,7 +64,12 @@ def chat(
     Otherwise standard input holds one question a line. --regions and --segmenter are for released
     models.
 
+    A model of `regiontok ls models` knows the generated world's questions alone, and says so of
+    others.
+
     Examples:
+
+    `regiontok chat mini world/images/test-0.png --ask "What colour is the ring?"`
 
     `regiontok chat run/1_colour photo.jpg`
 
@@ -87,6 +95,8 @@ def chat(
             longest=longest,
             device=device,
         )
+        if about := session.conversation_model.phrasing.note:
+            note(f"{model}: {about}")
         write = command.writer_to(sys.stdout)
         typed = sys.stdin.isatty() and not json
         lines = ask or (command.typed_lines(input, write) if typed else sys.stdin)

@@ -16,8 +16,9 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Models: a trained model's folder, or a released model's hub name or folder with "
-            "::REGIONS behind it; in front [ROW/]NAME= names its place in the figure."
+            help="Models: mini or another name of `regiontok ls models`, a trained model's folder, "
+            "or a released model's hub name or folder with ::REGIONS behind it; in front "
+            "[ROW/]NAME= names its place in the figure."
         ),
     ],
     images: Photos,

@@ -26,7 +26,9 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="A trained model's folder, or a released LLaVA-1.5 by hub name or folder."
+            help="mini or another name of `regiontok ls models`, a trained model's folder, or a "
+            "released LLaVA, LLaVA-NeXT, LLaVA-OneVision, InternVL or Qwen-VL by hub name or "
+            "folder."
         ),
     ],
     paths: ImagePaths,
@@ -47,6 +49,13 @@ def export(
             help="Also write a trained model's language model as a LLaVA checkpoint to this folder."
         ),
     ] = None,
+    as_lm: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the language model alone to this folder, for prompts that are rows: "
+            "then images may have any number of tokens."
+        ),
+    ] = None,
     revision: Revision = "",
     out: Out = Path("tokens"),
     resume: Resume = False,
@@ -56,10 +65,11 @@ def export(
 ) -> None:
     """Write image tokens of the language model's width, for a server that takes image embeddings.
 
-    vLLM's LLaVA is such a server. A bad image, or one with another number of tokens, is set aside,
-    named and counted (exit status 1).
+    vLLM is such a server. A bad image is set aside, named and counted (exit status 1); so is one
+    with another number of tokens than the first, unless the server takes any mix of numbers: with
+    --as-lm, and of Qwen-VL.
 
-    Example: `regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(k=144)"`
+    Example: `regiontok export llava-hf/llava-1.5-7b-hf photos/ --regions "merge(0.7)" --as-lm lm`
     """
     with clear_errors():
         from regiontok.cli.progress import tally
@@ -73,6 +83,15 @@ def export(
         source = open_token_source(
             model, regions=regions, segmenter=segmenter, revision=revision, device=device
         )
+        # in front of the pictures, which may take hours: a model that has no such form says so now
+        if as_llava:
+            from regiontok.serve.llava import write_llava
+
+            write_llava(model, as_llava, dtype=tensor_type)
+        if as_lm:
+            from regiontok.serve.language_model import write_language_model
+
+            write_language_model(model, as_lm, dtype=tensor_type, revision=revision)
         run = Export(
             source=source,
             out=out,
@@ -81,6 +100,7 @@ def export(
             batch=batch,
             overwrite=overwrite,
             resume=resume,
+            equal=False if as_lm else None,
         )
         count = tally(
             run.run(images),
@@ -88,10 +108,6 @@ def export(
             name=lambda image: str(image.item.path),
             go_on="go on with --resume",
         )
-        if as_llava:
-            from regiontok.serve.llava import write_llava
-
-            write_llava(model, as_llava, dtype=tensor_type)
         print_tables(set_aside_tables(run.failed))
         manifest = {key: value for key, value in run.manifest.items() if key != "images"}
         closing_json(

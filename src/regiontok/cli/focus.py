@@ -25,8 +25,9 @@ def focus(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Models: a trained model's folder, or a released model's hub name or folder with "
-            "::REGIONS behind it; in front NAME= names its row."
+            help="Models: mini or another name of `regiontok ls models`, a trained model's folder, "
+            "or a released model's hub name or folder with ::REGIONS behind it; in front "
+            "NAME= names its row."
         ),
     ],
     data: Annotated[

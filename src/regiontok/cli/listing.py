@@ -28,7 +28,8 @@ def ls(
         typer.Argument(
             autocompletion=completion.lists,
             help="encoders, segmenters, transforms, steps, pools, places, connectors, families, "
-            "benches or recipes. Without it, all methods.",
+            "benches, recipes or models (those that come with the package). Without it, all "
+            "methods.",
         ),
     ] = None,
     pattern: Annotated[
@@ -39,7 +40,7 @@ def ls(
         ),
     ] = None,
 ) -> None:
-    """List methods and recipes with one line each.
+    """List methods, recipes and shipped models with one line each.
 
     Examples: `regiontok ls`, `regiontok ls encoders dino`, `regiontok ls recipes "study/table1_*"`
     """
@@ -48,6 +49,9 @@ def ls(
         from regiontok.jobs.ls import LISTS, encoder_rows, listed, matching, methods_by_kind
 
         word = listed(kind) if kind else None
+        if word == "models":
+            _list_models(pattern)
+            return
         rows = encoder_rows() if word == "encoders" else []
         if word == "recipes":
             from regiontok.settings.recipes import recipes_by_table
@@ -70,6 +74,24 @@ def ls(
         if json_is_wanted():
             more = {"encoders": rows} if word == "encoders" else {}
             closing_json({"command": "ls", "lists": groups, **more})
+
+
+def _list_models(pattern: str | None) -> None:
+    """List the models that come with the package, or those that match."""
+    from regiontok.cli.tables import model_table
+    from regiontok.jobs.ls import matching, model_rows
+
+    rows = model_rows()
+    if pattern and rows:
+        lines = {row["name"]: f"{row['alias']} {row['what']}" for row in rows}
+        matched = matching({"model": lines}, pattern)["model"]
+        rows = [row for row in rows if row["name"] in matched]
+    if rows:
+        print_tables([model_table(rows)])
+    else:
+        say("this installation has no models; `regiontok train miniworld/patch` trains one")
+    if json_is_wanted():
+        closing_json({"command": "ls", "models": rows})
 
 
 def show(

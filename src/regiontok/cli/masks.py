@@ -19,6 +19,15 @@ from regiontok.cli.options import (
     group_with_default,
     with_json,
 )
+from regiontok.cli.pieces import (
+    EngineName,
+    EngineOption,
+    PieceSize,
+    RayAddress,
+    Where,
+    do_tars,
+    stage_line,
+)
 from regiontok.cli.terminal import (
     clear_errors,
     closing_json,
@@ -37,7 +46,9 @@ masks_app = command_group(
     "`regiontok masks IMAGES... --segmenter SPEC --out STORE`.",
     cls=group_with_default("build"),
 )
-Store = Annotated[Path, typer.Argument(help="A store that `regiontok masks` wrote.")]
+Store = Annotated[
+    Path, typer.Argument(help="What `regiontok masks` wrote: a store, or the folder for tars.")
+]
 SkipCorrupt = Annotated[
     bool,
     typer.Option(
@@ -65,6 +76,12 @@ def masks_build(
         int, typer.Option(min=1, help="Processes that compute, one thread each.")
     ] = 1,
     batch: Batch = 8,
+    store: Annotated[
+        bool, typer.Option("--store", help="Put the masks of tars into a store, too.")
+    ] = False,
+    piece: PieceSize = 1024,
+    engine: EngineOption = EngineName.local,
+    ray_address: RayAddress = "",
     skip_corrupt: SkipCorrupt = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -73,15 +90,26 @@ def masks_build(
     A bad image is set aside, named in the store's `set_aside.json` and counted (exit status 1), and
     the others are done. Regions read the store as the segmenter `stored('STORE')`.
 
+    Tars get side-cars instead, in the folder --out: their images go piece by piece, here or on a
+    Ray cluster, as those of `regiontok curate` do.
+
     Examples:
 
     `regiontok masks photos/ --segmenter felzenszwalb --out store --workers 8`
 
     `regiontok masks llava.json --images data/ --segmenter "slic(100)" --out store`
 
+    `regiontok masks shards/ --segmenter sam --out masks --engine ray --ray-address auto`
+
     `regiontok tokenize photos/ --segmenter "stored('store')" --regions "segments(0.07)"`
     """
     with clear_errors():
+        if _gets_sidecars(paths, out, store):
+            from regiontok.jobs.tars.masks import begin_masks
+
+            job = begin_masks(paths, segmenter, out, piece)
+            where = Where(engine, workers, ray_address)
+            raise typer.Exit(do_tars(job, "masks", where, dry_run=dry_run))
         from regiontok.jobs.masks.build import build_store, plan_store
         from regiontok.jobs.masks.image_sources import image_sources
         from regiontok.jobs.masks.store_state import rename_corrupt
@@ -97,6 +125,14 @@ def masks_build(
         outcomes = build_store(segmenter, sources, out, workers=workers, batch=batch)
         failed = _show_outcomes(outcomes, len(sources), out)
     raise typer.Exit(1 if failed else 0)
+
+
+def _gets_sidecars(paths: list[str], out: Path, store: bool) -> bool:
+    """True if tars alone are named, and neither a flag nor what lies there asks for a store."""
+    from regiontok.jobs.tars.job import are_tars
+    from regiontok.maskstore.layout import is_store
+
+    return not store and not is_store(out) and are_tars(paths)
 
 
 def _show_outcomes(outcomes: Iterable[MaskOutcome], total: int, out: Path) -> int:
@@ -136,7 +172,14 @@ def masks_info(store: Store) -> None:
     """
     with clear_errors():
         from regiontok.jobs.masks.store_state import read_set_aside, store_info
+        from regiontok.jobs.tars.masks import has_masks_of_tars, masks_job_in
 
+        if has_masks_of_tars(store):
+            status = masks_job_in(store).status()
+            for stage in status["stages"]:
+                say(stage_line(stage))
+            closing_json({"command": "masks info", "out": str(store), **status})
+            return
         info = store_info(store)
         for name, value in info.items():
             say(f"{name}: {value}")
@@ -153,8 +196,11 @@ def masks_verify(store: Store) -> None:
     Example: `regiontok masks verify store`
     """
     with clear_errors():
+        from regiontok.jobs.tars.masks import has_masks_of_tars
         from regiontok.maskstore.maintenance import verify
 
+        if has_masks_of_tars(store):
+            raise typer.Exit(1 if _verify_sidecars(store) else 0)
         verdicts = list(verify(store))
         corrupt = [str(verdict.problem) for verdict in verdicts if verdict.problem]
         for problem in corrupt:
@@ -174,6 +220,20 @@ def masks_verify(store: Store) -> None:
             }
         )
     raise typer.Exit(1 if corrupt else 0)
+
+
+def _verify_sidecars(out: Path) -> int:
+    """Read every file of the masks of tars, and name what is wrong; gives how many."""
+    from dataclasses import asdict
+
+    from regiontok.jobs.tars.masks import masks_job_in, verify_masks
+
+    findings = [asdict(finding) for finding in verify_masks(masks_job_in(out))]
+    for finding in findings:
+        warn(f"{finding['file']}: {finding['problem']}")
+    say(f"{out}: {len(findings)} findings" if findings else f"{out}: all is whole and done")
+    closing_json({"command": "masks verify", "out": str(out), "findings": findings})
+    return len(findings)
 
 
 @masks_app.command("merge")

@@ -137,14 +137,13 @@ Scale = Annotated[
 
 # methods
 
-Encoder = Annotated[
-    str,
-    typer.Option(
-        "--encoder",
-        autocompletion=completion.methods("encoder"),
-        help="Encoder: a spec, a short name, a hub name or a folder; see `regiontok ls encoders`.",
-    ),
-]
+_ENCODER = typer.Option(
+    "--encoder",
+    autocompletion=completion.methods("encoder"),
+    help="Encoder: a spec, a short name, a hub name or a folder; see `regiontok ls encoders`.",
+)
+Encoder = Annotated[str, _ENCODER]
+Encoders = Annotated[list[str] | None, _ENCODER]  # may be given several times
 Segmenter = Annotated[
     str,
     typer.Option(

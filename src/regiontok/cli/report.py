@@ -28,6 +28,13 @@ def report(
     every: Annotated[
         bool, typer.Option("--all", help="Every score of a benchmark, not its headline alone.")
     ] = False,
+    focus: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of `regiontok focus`, whose models of the rows' names lend them their "
+            "focus; may be given again."
+        ),
+    ] = None,
     anyway: Anyway = False,
     out: Out = Path("report"),
 ) -> None:
@@ -48,6 +55,7 @@ def report(
         from regiontok.cli.progress import counting
         from regiontok.evaluation.bench import reading_of
         from regiontok.jobs.report.command import scored_runs, write_report
+        from regiontok.jobs.report.models import focus_of
         from regiontok.jobs.report.published import published_rows
         from regiontok.jobs.report.table import report_table
         from regiontok.jobs.report.texts import markdown
@@ -55,10 +63,15 @@ def report(
         read_as = reading_of(reading)
         if table:
             published_rows(table)  # before the work, not after it
+        focus_by_name = focus_of(focus or ())
         with counting("runs", None) as tick:
             scored = scored_runs(runs, reading=read_as, resamples=resamples, tick=tick)
-        made = report_table(scored, table=table, anyway=anyway, all_scores=every)
-        files = write_report(made, out)
-        say_lines(markdown(made))
+        laid_out = report_table(
+            scored, table=table, anyway=anyway, all_scores=every, focus=focus_by_name
+        )
+        files = write_report(laid_out, out)
+        say_lines(markdown(laid_out))
         look_at(files[-1])
-        closing_json({"command": "report", **made.report(), "files": [str(path) for path in files]})
+        closing_json(
+            {"command": "report", **laid_out.report(), "files": [str(path) for path in files]}
+        )

@@ -11,6 +11,8 @@ import typer
 from regiontok.cli import completion
 from regiontok.cli.terminal import clear_errors, closing_json, print_tables, say, warn
 
+LOCAL_JUDGE = "http://localhost:8000/v1"  # where vLLM and others serve unless told otherwise
+
 Reading = Annotated[
     str,
     typer.Option(
@@ -36,11 +38,14 @@ def score(
     judge: Annotated[
         str,
         typer.Option(
-            help="Address of an OpenAI-compatible server that grades open answers (MM-Vet), such "
-            "as http://localhost:8000/v1. Its key, if it wants one, is in REGIONTOK_JUDGE_KEY."
+            help="Address of an OpenAI-compatible server that grades open answers (MM-Vet), "
+            f"{LOCAL_JUDGE} unless you name another. Its key, if it wants one, is in "
+            "REGIONTOK_JUDGE_KEY."
         ),
     ] = "",
-    judge_model: Annotated[str, typer.Option(help="Name of the model there.")] = "",
+    judge_model: Annotated[
+        str, typer.Option(help="Name of the model there; without it no judge is asked.")
+    ] = "",
     judge_times: Annotated[int, typer.Option(min=1, help="How often each is graded.")] = 1,
     anyway: Anyway = False,
 ) -> None:
@@ -56,7 +61,7 @@ def score(
 
     `regiontok score answers/pope/clip answers/pope/cluster --reading robust`
 
-    `regiontok score answers/mmvet/clip --judge http://localhost:8000/v1 --judge-model my-judge`
+    `regiontok score answers/mmvet/clip --judge-model my-judge`
     """
     with clear_errors():
         from regiontok.cli.score_tables import difference_table, score_table
@@ -64,24 +69,26 @@ def score(
         from regiontok.jobs.report.runs import check_comparable, score_run
 
         read_as = reading_of(reading)
-        if judge:
+        if judge and not judge_model:
+            raise ValueError("--judge wants --judge-model, the name of the model at that address")
+        if judge_model:
             for path in runs:
-                _judge(path, judge, judge_model, judge_times)
+                _judge(path, judge or LOCAL_JUDGE, judge_model, judge_times)
         scored = [score_run(path, reading=read_as, resamples=resamples) for path in runs]
         if not anyway:
             check_comparable(scored)
         tests = _tests(scored, resamples)
-        print_tables([score_table(one, scored) for one in scored])
+        print_tables([score_table(run, scored) for run in scored])
         if tests:
             print_tables([difference_table(tests)])
-        for one in scored:
-            if one.bench.judged:
-                _write_official_answers(one)
-            _say_gaps(one)
+        for run in scored:
+            if run.bench.judged:
+                _write_official_answers(run)
+            _say_gaps(run)
         closing_json(
             {
                 "command": "score",
-                "runs": [one.report() for one in scored],
+                "runs": [run.report() for run in scored],
                 "differences": [
                     {"first": first, "second": second, **difference.report()}
                     for first, second, difference in tests
@@ -96,36 +103,36 @@ def _tests(scored: Any, resamples: int) -> list[tuple[str, str, Any]]:
 
     tests: list[tuple[str, str, Any]] = []
     first_of: dict[type, Any] = {}
-    for one in scored:
-        first = first_of.setdefault(type(one.bench), one)
-        if first is not one:
-            difference = paired(first, one, resamples=max(resamples, 100))
-            tests.append((str(first.run.path), str(one.run.path), difference))
+    for second in scored:
+        first = first_of.setdefault(type(second.bench), second)
+        if first is not second:
+            difference = paired(first, second, resamples=max(resamples, 100))
+            tests.append((str(first.run.path), str(second.run.path), difference))
     return tests
 
 
-def _say_gaps(one: Any) -> None:
+def _say_gaps(scored: Any) -> None:
     """Warn of questions that have no part in the score."""
-    counts = one.counts
+    counts = scored.counts
     for name, words in (
         ("missing", "questions are not answered yet: go on with --resume"),
         ("failed", "questions have no answer, and no part in the score"),
         ("set_aside", "questions could not be asked, and have no part in the score"),
-        ("unjudged", "replies have no grade, and no part in the score: see --judge"),
+        ("unjudged", "replies have no grade, and no part in the score: see --judge-model"),
         ("damaged_lines", "lines cannot be read"),
         ("unscored", "replies have no score, and leave the totals that they are part of open"),
         ("empty", "replies are empty"),
     ):
         if counts.get(name):
-            warn(f"{one.run.path}: {counts[name]} {words}")
+            warn(f"{scored.run.path}: {counts[name]} {words}")
 
 
-def _write_official_answers(one: Any) -> None:
+def _write_official_answers(scored: Any) -> None:
     """Write the replies of a run whose bench has a judge as its own evaluator takes them."""
     from regiontok.evaluation.judge import OFFICIAL_ANSWERS, write_official_answers
 
-    folder = one.run.path if one.run.path.is_dir() else one.run.path.parent
-    pairs = [(answer.question, answer.reply) for answer in one.run.replied]
+    folder = scored.run.path if scored.run.path.is_dir() else scored.run.path.parent
+    pairs = [(answer.question, answer.reply) for answer in scored.run.replied]
     write_official_answers(folder / OFFICIAL_ANSWERS, pairs)
     say(
         f"{folder / OFFICIAL_ANSWERS} holds the replies as the benchmark's own evaluator takes them"
@@ -143,8 +150,6 @@ def _judge(path: Path, address: str, model: str, times: int) -> None:
     bench = registry.build("bench", str(run.head["bench"]))
     if not bench.judged:
         return
-    if not model:
-        raise ValueError("--judge wants --judge-model, the name of the model at that address")
     judge = Judge(address, model, os.environ.get("REGIONTOK_JUDGE_KEY", ""), times)
     pairs = [(answer.question, answer.reply) for answer in run.replied]
     folder = path if path.is_dir() else path.parent

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def score_table(scored: ScoredRun, others: Sequence[ScoredRun]) -> Table:
-    """Every score of a run with its interval, and the baselines of its headline under them.
+    """Every score of a run with its interval, and the baselines of those who never look beside it.
 
     Args:
         scored: the run.
@@ -25,8 +25,9 @@ def score_table(scored: ScoredRun, others: Sequence[ScoredRun]) -> Table:
     run, cost = scored.run, scored.cost
     tokens = "no pictures"
     if cost.quantiles:
-        low, *_, high = cost.quantiles
-        tokens = f"{cost.tokens:.1f} visual tokens a picture ({low:.0f} to {high:.0f})"
+        fewest, *_, most = cost.quantiles
+        seen_at = f" at {cost.resolution}" if cost.resolution else ""
+        tokens = f"{cost.tokens:.1f} visual tokens a picture ({fewest:.0f} to {most:.0f}){seen_at}"
     seen = "blind, " if run.head["blind"] else ""
     title = (
         f"{run.name}: {run.head['bench']}, {seen}{scored.score.counts['questions']} questions, "
@@ -36,15 +37,22 @@ def score_table(scored: ScoredRun, others: Sequence[ScoredRun]) -> Table:
         title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=None
     )
     table.add_column("score", no_wrap=True)
-    for head in ("value", "95 % from", "to"):
-        table.add_column(head, justify="right", no_wrap=True)
+    blind = blind_baseline(scored, others)
+    constants = scored.score.constant_scores
+    heads = ["value", "95 % from", "to"]
+    baselines = scored.score.baselines
+    heads += [f"always {reply!r}" for reply in constants] + list(baselines)
+    heads += ["blind"] * bool(blind)
+    for head in heads:
+        table.add_column(escape(head), justify="right", no_wrap=True)
     for name, value in scored.score.values.items():
-        cells = map(figure, (value.value, value.low, value.high))
-        table.add_row(name, *cells, style="bold" if name == scored.score.headline else "")
-    for reply, constant in scored.score.constants.items():
-        table.add_row(escape(f"always {reply!r}"), figure(constant), "", "", style="dim")
-    if blind := blind_baseline(scored, others):
-        table.add_row("blind", figure(blind.headline), "", "", style="dim")
+        values = [value.value, value.low, value.high]
+        values += [
+            scores.get(name, math.nan) for scores in (*constants.values(), *baselines.values())
+        ]
+        values += [blind.score.values[name].value] if blind else []
+        style = "bold" if name == scored.score.headline else ""
+        table.add_row(name, *map(figure, values), style=style)
     return table
 
 
@@ -60,17 +68,17 @@ def difference_table(tests: Sequence[tuple[str, str, Any]]) -> Table:
     table.add_column("run", overflow="fold")
     for head in ("questions", "difference", "95 % from", "to", "p", "wins", "losses", "p McNemar"):
         table.add_column(head, justify="right", no_wrap=True)
-    for first, second, found in tests:
+    for first, second, test in tests:
         table.add_row(
             escape(f"{second} against {first}"),
-            str(found.questions),
-            f"{found.difference:+.2f}",
-            f"{found.low:+.2f}",
-            f"{found.high:+.2f}",
-            f"{found.p_bootstrap:.3f}",
-            str(found.wins),
-            str(found.losses),
-            "-" if math.isnan(found.p_mcnemar) else f"{found.p_mcnemar:.2g}",
+            str(test.questions),
+            f"{test.difference:+.2f}",
+            f"{test.low:+.2f}",
+            f"{test.high:+.2f}",
+            f"{test.p_bootstrap:.3f}",
+            str(test.wins),
+            str(test.losses),
+            "-" if math.isnan(test.p_mcnemar) else f"{test.p_mcnemar:.2g}",
         )
     return table
 

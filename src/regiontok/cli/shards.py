@@ -30,7 +30,10 @@ def shards(
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(help="JSON list of class names, such as the classes.json of other shards."),
+        typer.Option(
+            help="Class names by number: a JSON list, such as the classes.json of other shards, or "
+            "annotations in COCO's form. Without it, names are numbered as they are met."
+        ),
     ] = None,
     images_per_shard: Annotated[int, typer.Option(min=1, help="Images of a tar.")] = 1000,
     min_edge: Annotated[

@@ -72,6 +72,18 @@ def set_aside_tables(failed: Sequence[dict[str, str]]) -> Iterator[Table]:
         yield table
 
 
+def priors_table(priors: Sequence[Mapping[str, Any]]) -> Table:
+    """What can be guessed of each kind of question about the generated world."""
+    table = _table("percent right without looking")
+    table.add_column("kind")
+    for head in ("questions", "chance", "blind", "by"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for prior in priors:
+        shares = (f"{prior[name]:.1f}" for name in ("chance", "blind"))
+        table.add_row(prior["kind"], str(prior["questions"]), *shares, prior["guesser"])
+    return table
+
+
 WIDE = 110  # columns of a terminal in which long specs have room
 
 
@@ -144,6 +156,20 @@ def encoder_table(rows: Sequence[dict[str, Any]], cache: str, width: int = WIDE)
             row["licence"],
             *([row["spec"]] if width >= WIDE else []),
         )
+    return table
+
+
+def model_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The models that come with the package."""
+    table = _table(f"models (right: percent of {rows[0]['bench']})", pad_edge=False)
+    table.add_column("name", no_wrap=True, style="cyan")
+    for head in ("right", "parameters", "MB"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    for row in rows:
+        names = " = ".join(filter(None, (row["alias"], row["name"])))
+        size = f"{row['bytes'] / 1e6:.1f}"
+        table.add_row(names, f"{row['score']:.1f}", f"{row['parameters']:,}", size, row["what"])
     return table
 
 

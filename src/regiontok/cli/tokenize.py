@@ -22,15 +22,19 @@ from regiontok.cli.options import (
     Scale,
     Segmenter,
 )
+from regiontok.cli.pieces import EngineName, EngineOption, PieceSize, RayAddress, Where, do_tars
 from regiontok.cli.terminal import (
     clear_errors,
     closing_json,
     look_at,
+    note,
     print_tables,
     say,
     say_names,
     warn,
 )
+from regiontok.cli.token_tars import OF_IMAGES, refuse_for_tars, tokens_of_tars
+from regiontok.system.need import named_extra
 
 if TYPE_CHECKING:
     from regiontok.data.collect import NamedPath
@@ -40,7 +44,10 @@ if TYPE_CHECKING:
 
 
 def demo(out: Out = Path("demo"), device: Device = "cpu") -> None:
-    """Cut real photos into regions four ways and draw a contact sheet. This needs no network.
+    """Cut real photos into regions four ways, and ask a shipped model about a generated picture.
+
+    This needs no network. `contact_sheet.png` shows the regions, `answers.png` the answers and the
+    regions that each looked at.
 
     Example: `regiontok demo --out demo`
     """
@@ -54,21 +61,44 @@ def demo(out: Out = Path("demo"), device: Device = "cpu") -> None:
             reports = job.demo(out, device=device, tick=tick)
         print_tables(tokenize_tables(reports))
         look_at(out / "contact_sheet.png")
+        answers = _demo_answers(out, device)
         closing_json(
             {
                 "command": "demo",
                 "images": len(reports),
                 "settings": summarise(reports),
+                "answers": answers,
                 "out": str(out),
             }
         )
+
+
+def _demo_answers(out: Path, device: str) -> list[dict[str, Any]]:
+    """Answers about a generated picture; none, and a line that says why, where they cannot be."""
+    try:
+        from regiontok.jobs.demo_answers import SHEET, demo_answers
+    except ImportError as error:
+        note(f"no answers about a picture: {named_extra(error)}")
+        return []
+    answers = demo_answers(out, device=device)
+    if not answers:
+        note("no answers about a picture: this installation has no models")
+        return []
+    for each in answers:
+        expected = "" if each.right else f" (expected: {each.question.answer})"
+        say(f"{each.question.text} {each.said}{expected}")
+    look_at(out / SHEET)
+    return [each.report() for each in answers]
 
 
 def tokenize(
     ctx: typer.Context,
     paths: Annotated[
         list[str],
-        typer.Argument(help="Images, videos, folders or globs; - reads a list on standard input."),
+        typer.Argument(
+            help="Images, videos, folders or globs; - reads a list on standard input; or "
+            "WebDataset .tar files, or folders of such."
+        ),
     ],
     recipe: Annotated[
         str,
@@ -149,6 +179,12 @@ def tokenize(
     overwrite: Overwrite = False,
     batch: Batch = 8,
     device: Device = "cpu",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Tars: processes that compute, one thread each.")
+    ] = 1,
+    piece: PieceSize = 256,
+    engine: EngineOption = EngineName.local,
+    ray_address: RayAddress = "",
     dry_run: DryRun = False,
 ) -> None:
     """Turn images into region tokens, with a picture and a table.
@@ -156,6 +192,9 @@ def tokenize(
     Each image gets a folder under --out, where the tokens of several region specs stand beside one
     another. A bad image is set aside, named and counted (exit status 1), and the others are done.
     So is an image whose folder has the tokens of another picture or encoder; see --overwrite.
+
+    Tars get a file of tokens each, without pictures: their images go piece by piece, here or on a
+    Ray cluster, as those of `regiontok curate` do. The same command goes on after any stop.
 
     Examples:
 
@@ -172,13 +211,14 @@ def tokenize(
     `regiontok tokenize frames/ --clip --rate 24 --fps 4`
 
     `ls photos/*.jpg | regiontok tokenize - --out tokens`
+
+    `regiontok tokenize shards/ --regions "merge(k=64)" --out tokens --workers 8`
     """
     with clear_errors():
         from regiontok.data.collect import collect
+        from regiontok.jobs.tars.job import are_tars
         from regiontok.jobs.tokenize.clips import Sampling, separate_clips
 
-        clips, other_words = separate_clips(paths, all_clips=clip, stdin=sys.stdin)
-        images = collect(other_words, sys.stdin, note=warn) if other_words or not clips else []
         flags = {
             "encoder": encoder,
             "segmenter": segmenter,
@@ -192,6 +232,13 @@ def tokenize(
             "cls": cls,
         }
         settings = _settings(recipe, scale, {name: flags[name] for name in _typed(ctx, flags)})
+        if are_tars(paths):
+            refuse_for_tars(_typed(ctx, OF_IMAGES), regions or [])
+            of_tars = tokens_of_tars(paths, out, piece, settings, regions or [""], device, batch)
+            where = Where(engine, workers, ray_address)
+            raise typer.Exit(do_tars(of_tars, "tokenize", where, dry_run=dry_run))
+        clips, other_words = separate_clips(paths, all_clips=clip, stdin=sys.stdin)
+        images = collect(other_words, sys.stdin, note=warn) if other_words or not clips else []
         from regiontok.jobs.tokenize import command as job
         from regiontok.jobs.tokenize.earlier import Writing, wanted_of
         from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet

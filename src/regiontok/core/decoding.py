@@ -273,12 +273,12 @@ def _over_white(image: Image.Image) -> Image.Image:
 def _sixteen_bits(image: Image.Image, name: str) -> np.ndarray:
     """The pixels of an image of Pillow's mode I, which says nothing of how white is written."""
     integers = np.asarray(image)
-    low, high = int(integers.min()), int(integers.max())
-    if low < 0 or high > 65535:
-        raise PictureError(f"{name}: integers from {low} to {high} are not 16-bit pixels")
-    if 1 < high < 256 and image.format != "PPM":  # Pillow spreads a PPM's over 16 bits
+    lowest, highest = int(integers.min()), int(integers.max())
+    if lowest < 0 or highest > 65535:
+        raise PictureError(f"{name}: integers from {lowest} to {highest} are not 16-bit pixels")
+    if 1 < highest < 256 and image.format != "PPM":  # Pillow spreads a PPM's over 16 bits
         raise PictureError(
-            f"{name}: integers from {low} to {high} in Pillow's mode I may be of 8 bits or of 16: "
-            "give uint8 (image.convert('L')) or uint16 (numpy.asarray(image, numpy.uint16))"
+            f"{name}: integers from {lowest} to {highest} in Pillow's mode I may be of 8 bits or "
+            "of 16: give uint8 (image.convert('L')) or uint16 (numpy.asarray(image, numpy.uint16))"
         )
     return integers.astype(np.uint16)

@@ -94,19 +94,19 @@ def whole_pixels(data: bytes) -> tuple[bytes, int]:
     Raises:
         DamagedPng: If the checksum of one of these chunks is wrong.
     """
-    kept, orientation, ended = [SIGNATURE], 1, False
+    encoded_chunks, orientation, ended = [SIGNATURE], 1, False
     for chunk in chunks_of(data):
         if chunk.kind in _NEEDED or not chunk.kind[0] & 0x20:  # a capital: pixels need it
             if not chunk.sound:
                 name = chunk.kind.decode("ascii", "replace")
                 raise DamagedPng(f"the checksum of its chunk {name} is wrong")
-            kept.append(chunk.encoded)
+            encoded_chunks.append(chunk.encoded)
             ended = chunk.kind == b"IEND"
         elif chunk.sound and orientation == 1:
             orientation = _orientation(chunk)
     if not ended:
-        kept.append(Chunk(b"IEND", b"", True).encoded)
-    return b"".join(kept), orientation
+        encoded_chunks.append(Chunk(b"IEND", b"", True).encoded)
+    return b"".join(encoded_chunks), orientation
 
 
 def _orientation(chunk: Chunk) -> int:
@@ -114,12 +114,12 @@ def _orientation(chunk: Chunk) -> int:
     if chunk.kind == b"eXIf":
         return orientation_of_exif(chunk.body)
     try:
-        keyword, _, rest = chunk.body.partition(b"\0")
+        keyword, _, value = chunk.body.partition(b"\0")
         if chunk.kind == b"iTXt" and keyword == b"XML:com.adobe.xmp":
-            packed, (_, _, text) = rest[0], rest[2:].split(b"\0", 2)
+            packed, (_, _, text) = value[0], value[2:].split(b"\0", 2)
             return orientation_of_xmp(_unpacked(text) if packed else text)
         if keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
-            text = _unpacked(rest[1:]) if chunk.kind == b"zTXt" else rest
+            text = _unpacked(value[1:]) if chunk.kind == b"zTXt" else value
             # a name, a length, and hexadecimal digits in lines
             digits = b"".join(text.split(b"\n")[3:])
             return orientation_of_exif(bytes.fromhex(digits.decode("ascii")))
@@ -151,8 +151,8 @@ def stream_bytes(data: bytes, most: int) -> int:
         if count >= most:
             break
         if chunk.kind == b"IDAT":
-            rest = chunk.body
-            while rest and count < most:
-                count += len(stream.decompress(rest, min(most - count, _MOST_TEXT)))
-                rest = stream.unconsumed_tail
+            unread = chunk.body
+            while unread and count < most:
+                count += len(stream.decompress(unread, min(most - count, _MOST_TEXT)))
+                unread = stream.unconsumed_tail
     return count

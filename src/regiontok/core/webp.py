@@ -63,7 +63,7 @@ def _without_last_zeros(data: bytes) -> bytes | None:
                 return None
             body = body[:-_LEFT_OUT]
             padding = b"\0" * (len(body) % 2)
-            rest = data[:position][12:] + struct.pack("<4sI", kind, len(body)) + body + padding
-            return b"RIFF" + struct.pack("<I", 4 + len(rest)) + b"WEBP" + rest
+            chunks = data[:position][12:] + struct.pack("<4sI", kind, len(body)) + body + padding
+            return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
         position = begin + length + length % 2
     return None

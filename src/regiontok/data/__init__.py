@@ -5,6 +5,7 @@
 | `record` | `Record`: one conversation; `RecordError` |
 | `records` | `Records`: conversations read from files in LLaVA's form |
 | `generated` | `Miniworld`: such conversations about generated scenes |
+| `world` | `WorldRecords`: such conversations about the pictures of the world |
 | `chat_templates` | the jinja texts of templates, and their fixed date |
 | `templates` | `Template`: a conversation as text, and which of it is supervised |
 | `labels` | `Labeller`: a conversation as ids and labels |

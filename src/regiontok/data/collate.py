@@ -13,6 +13,8 @@ import torch
 
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
+from regiontok.data.blocks import SHARED
+from regiontok.model.naming import ObjectWords
 from regiontok.model.splice import IGNORE
 
 
@@ -30,6 +32,9 @@ class Example:
         limits: most visual tokens of each picture, None for all of them; empty if no picture of the
             conversation is cut.
         is_cut: True if the end of the conversation is lost.
+        blocks: the block of each id, of questions that do not see each other; see
+            `regiontok.data.blocks`. Empty for one conversation.
+        objects: what each picture shows, None where that is not known; empty if nothing is named.
     """
 
     input_ids: list[int]
@@ -38,6 +43,8 @@ class Example:
     regions: str | None = None
     limits: tuple[int | None, ...] = ()
     is_cut: bool = False
+    blocks: tuple[int, ...] = ()
+    objects: tuple[ObjectWords | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,9 @@ class Collator:
 
         Returns:
             `input_ids`, `attention_mask` and `labels` `[b l]`, and `pictures` (flat); `segments`
-            `[b l]` if rows are packed; `regions` of each picture if some example names its own, and
-            `limits` of each picture if one is cut.
+            `[b l]` if rows are packed or have blocks, and `blocks` `[b l]` if they have; `regions`
+            of each picture if some example names its own, `limits` of each picture if one is cut,
+            and `objects` of each picture if they are named.
 
         Raises:
             ValueError: If an example has another number of placeholders than of pictures, or of
@@ -85,12 +93,15 @@ class Collator:
             "attention_mask": torch.zeros(len(rows), longest, dtype=torch.int64),
             "labels": torch.full((len(rows), longest), IGNORE),
             "segments": torch.full((len(rows), longest), -1),
+            "blocks": torch.full((len(rows), longest), SHARED),
         }
         for row_index, row in enumerate(rows):
             self._write_row(batch, row_index, row)
-        if not packed:
-            del batch["segments"]
         flat = [example for row in rows for example in row]
+        if not (has_blocks := any(example.blocks for example in flat)):
+            del batch["blocks"]
+        if not packed and not has_blocks:
+            del batch["segments"]
         if any(example.regions is not None for example in flat):
             batch["regions"] = [
                 example.regions
@@ -103,6 +114,8 @@ class Collator:
                 for example in flat
                 for limit in example.limits or [None] * example.input_ids.count(self.placeholder)
             ]
+        if any(example.objects for example in flat):
+            batch["objects"] = [item for example in flat for item in example.objects]
         batch["pictures"] = [picture for example in flat for picture in example.pictures]
         return batch
 
@@ -117,6 +130,8 @@ class Collator:
             batch["labels"][row_index, start] = IGNORE
             batch["attention_mask"][row_index, span] = 1
             batch["segments"][row_index, span] = segment
+            if example.blocks:
+                batch["blocks"][row_index, span] = torch.tensor(example.blocks)
             start = span.stop
 
     def _check(self, example: Example) -> None:
@@ -128,6 +143,10 @@ class Collator:
             raise ValueError(
                 f"an example has {placeholders} placeholders (id {self.placeholder}) "
                 f"and {pictures} pictures"
+            )
+        if example.blocks and len(example.blocks) != len(example.input_ids):
+            raise ValueError(
+                f"an example has {len(example.input_ids)} ids and {len(example.blocks)} blocks"
             )
         if len(example.labels) != len(example.input_ids) or not example.input_ids:
             raise ValueError(

@@ -139,10 +139,10 @@ def _fixed_folder(pattern: str) -> Path:
     'photos'
     """
     folder = Path()
-    for part in Path(pattern).parts[:-1]:
-        if glob.has_magic(part):
+    for folder_name in Path(pattern).parts[:-1]:
+        if glob.has_magic(folder_name):
             break
-        folder /= part
+        folder /= folder_name
     return folder
 
 

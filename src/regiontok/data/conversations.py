@@ -23,8 +23,10 @@ from regiontok.data.collate import Example
 from regiontok.data.cut import cut_row
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import Measure
+from regiontok.data.naming import Namer
 from regiontok.data.record import Record, RecordError
 from regiontok.data.records import Records, open_picture
+from regiontok.model.naming import ObjectWords
 from regiontok.system.logs import module_logger
 from regiontok.system.strict_json import parse_json
 
@@ -41,6 +43,7 @@ class Conversations(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
             longer than the one whose place it takes, and records that are too long are cut, if the
             measure was made with `overflow="cut"`.
         cache: gives the encoder's features instead of pictures.
+        namer: gives what the pictures show, by their names in the records.
         replaced_file: a file of JSON lines to which any process writes the records that were
             replaced.
         strict: raise an error instead of replacing a record.
@@ -53,11 +56,12 @@ class Conversations(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
         *,
         measure: Measure | None = None,
         cache: FeatureCache | None = None,
+        namer: Namer | None = None,
         replaced_file: str | Path | None = None,
         strict: bool = False,
     ) -> None:
         self.records, self.labeller, self.measure = records, labeller, measure
-        self.cache, self.strict = cache, strict
+        self.cache, self.namer, self.strict = cache, namer, strict
         self.replaced_file = Path(replaced_file) if replaced_file else None
 
     def __len__(self) -> int:
@@ -96,9 +100,15 @@ class Conversations(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
 
     def _labelled(self, record: Record, index: int) -> Example:
         """A record as an example, cut where the measure says so."""
-        ids, labels = self.labeller(record.turns)
+        ids, labels, blocks = self.labeller.row(record.turns)
         if self.measure is None or not self.measure.cut[index]:
-            return Example(ids, labels, self._pictures(record.images))
+            return Example(
+                ids,
+                labels,
+                self._pictures(record.images),
+                blocks=tuple(blocks),
+                objects=self._objects(record.images),
+            )
         limit = self.measure.limit
         assert limit is not None
         image_tokens = self.measure.image_tokens_of(index)
@@ -108,7 +118,15 @@ class Conversations(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
         pictures = self._pictures(record.images[: len(left)])
         is_partial = left != tuple(image_tokens[: len(left)])
         limits = (*[None] * (len(left) - 1), left[-1]) if is_partial else ()
-        return Example(ids[:length], labels[:length], pictures, limits=limits, is_cut=True)
+        return Example(
+            ids[:length],
+            labels[:length],
+            pictures,
+            limits=limits,
+            is_cut=True,
+            blocks=tuple(blocks[:length]),
+            objects=self._objects(record.images[: len(left)]),
+        )
 
     def _may_stand_in(self, candidate: int, index: int) -> bool:
         if self.measure is None:
@@ -120,6 +138,9 @@ class Conversations(torch.utils.data.Dataset[Example | tuple[Example, ...]]):
         if self.cache is not None:
             return tuple(self.cache.views(images))
         return tuple(open_picture(image) for image in images)
+
+    def _objects(self, images: Sequence[str]) -> tuple[ObjectWords | None, ...]:
+        return () if self.namer is None else tuple(map(self.namer, images))
 
     def _note_replaced(self, index: int, record: Record, reason: str) -> None:
         _LOG.warning("record %s is replaced by the next that fits: %s", record.id, reason)

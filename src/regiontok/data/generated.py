@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from regiontok.core.picture import Picture
+from regiontok.data.world import WorldRecords, is_world, picture_of_world
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import COLOURS, SHAPES
 from regiontok.settings.binding import from_text
@@ -31,8 +32,17 @@ _STRIDE = 1_000_003  # between the seeds of two tries, beyond the length of any 
 
 
 def is_generated(text: str) -> bool:
-    """True for "miniworld(...)": records or an image that are generated, not read."""
-    return text.strip() == "miniworld" or text.strip().startswith("miniworld(")
+    """True for "miniworld(...)" and "world(...)": records or an image that are made, not read."""
+    return is_world(text) or text.strip() == "miniworld" or text.strip().startswith("miniworld(")
+
+
+def generated_records(text: str) -> Miniworld | WorldRecords:
+    """The records of a text such as "miniworld(2000)" or "world(2000)".
+
+    Raises:
+        ValueError: If the text gives arguments that its source does not take.
+    """
+    return WorldRecords.of(text) if is_world(text) else Miniworld.of(text)
 
 
 @dataclass(frozen=True)
@@ -146,11 +156,13 @@ class SceneImage:
 
 
 def picture_of(image: str) -> Picture:
-    """The picture of a scene, "miniworld(seed=5, size=96, fewest=1, most=1)".
+    """The picture of a scene, "miniworld(seed=5, size=96, fewest=1, most=1)", or of the world.
 
     Raises:
         ValueError: If the text is not of this form.
     """
+    if is_world(image):
+        return picture_of_world(image)
     return Picture.of(np.array(_scene(image).pixels), name=image)
 
 

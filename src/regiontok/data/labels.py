@@ -20,6 +20,7 @@ from typing import Any
 
 from tokenizers import AddedToken
 
+from regiontok.data.blocks import BlockRow, block_row
 from regiontok.data.record import IMAGE, RecordError, Turn
 from regiontok.data.templates import RenderedConversation, Span, Template
 from regiontok.model.pieces import Offsets, PieceTokenizer
@@ -37,6 +38,8 @@ class Labeller:
         template: a name, or "" for the tokenizer's own chat template; see `Template`.
         placeholder: the id that shall stand for a picture in what comes out; None takes the id of
             `<image>`.
+        independent: whether the questions of a conversation are blocks that do not see each other;
+            see `regiontok.data.blocks`.
 
     Raises:
         ValueError: If the tokenizer has no offsets, or the template cannot give spans.
@@ -51,7 +54,12 @@ class Labeller:
     """
 
     def __init__(
-        self, tokenizer: Any, template: str = "", *, placeholder: int | None = None
+        self,
+        tokenizer: Any,
+        template: str = "",
+        *,
+        placeholder: int | None = None,
+        independent: bool = False,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(
@@ -63,6 +71,7 @@ class Labeller:
         self.image_id = self._pieces.image_id
         self.placeholder = self.image_id if placeholder is None else placeholder
         self.template = Template(self.tokenizer, template)
+        self.independent = independent
 
     @property
     def identity(self) -> str:
@@ -72,11 +81,31 @@ class Labeller:
             self.tokenizer.backend_tokenizer.to_str(),
             self.template.identity,
             str(self.placeholder),
+            *(["independent"] if self.independent else []),
         )
         return sha256("\n".join(parts).encode()).hexdigest()
 
     def __call__(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
         """Ids with one placeholder a picture, and as many labels.
+
+        Raises:
+            RecordError: See `row`.
+        """
+        return self.row(turns)[:2]
+
+    def row(self, turns: Sequence[Turn]) -> BlockRow:
+        """Ids with one placeholder a picture, as many labels, and the block of each id.
+
+        Raises:
+            RecordError: If the template does not take the conversation, or the supervised ids do
+                not say the assistant's words.
+        """
+        if self.independent:
+            return block_row(turns, self._conversation)
+        return BlockRow(*self._conversation(turns), [])
+
+    def _conversation(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
+        """Ids and labels of one conversation.
 
         Raises:
             RecordError: If the template does not take the conversation, or the supervised ids do

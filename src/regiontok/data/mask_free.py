@@ -91,9 +91,11 @@ class LargestVisualTokens:
 
     Attributes:
         counters: the counters of the settings.
+        rows: how many tokens of the language model the connector makes of each.
     """
 
     counters: tuple[VisualTokens, ...]
+    rows: int = 1
 
     @classmethod
     def of(
@@ -103,10 +105,12 @@ class LargestVisualTokens:
         *,
         device: str = "cpu",
         mask_free: bool = False,
+        connector: str = "mlp",
     ) -> LargestVisualTokens:
         """A counter for settings, and with `mask_free` for the same without masks too."""
         variants = (settings, without_masks(settings)) if mask_free else (settings,)
-        return cls(tuple(VisualTokens(variant, folder, device=device) for variant in variants))
+        counters = tuple(VisualTokens(variant, folder, device=device) for variant in variants)
+        return cls(counters, registry.build("connector", connector).rows)
 
     @property
     def folder(self) -> Path | None:
@@ -116,7 +120,8 @@ class LargestVisualTokens:
     def __call__(self, images: Sequence[str]) -> list[int | str]:
         """Largest number of tokens of each image, or the reason why it has none."""
         answers = [counter(images) for counter in self.counters]
-        return [_largest(image_answers) for image_answers in zip(*answers, strict=True)]
+        largest = [_largest(image_answers) for image_answers in zip(*answers, strict=True)]
+        return [count if isinstance(count, str) else count * self.rows for count in largest]
 
     @property
     def images_without_masks(self) -> int:

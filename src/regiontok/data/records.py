@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from regiontok.core.picture import Picture
-from regiontok.data.generated import Miniworld, is_generated, picture_of
+from regiontok.data.generated import Miniworld, generated_records, is_generated, picture_of
 from regiontok.data.record import Record, RecordError, Turn, record_id
+from regiontok.data.world import WorldRecords
 from regiontok.settings.recipe import Data
 
 
@@ -73,7 +74,7 @@ class Records(Sequence[Record]):
 
     def __init__(
         self,
-        records: Sequence[RecordBuffer | Miniworld],
+        records: Sequence[RecordBuffer | Miniworld | WorldRecords],
         sources: Sequence[RecordSource],
         set_aside: Sequence[SetAsideRecord],
     ) -> None:
@@ -153,21 +154,21 @@ def read(sources: Sequence[Data], *, check_images: bool = True) -> Records:
 
     Args:
         sources: files in LLaVA's form with their image folder (default: the folder of the file), or
-            "miniworld(2000)".
+            "miniworld(2000)" or "world(2000)".
         check_images: check that every image file exists (one `stat` each).
 
     Raises:
         ValueError: If a file does not exist, is no JSON, or has no record that can be trained on;
             if a weight is not positive.
     """
-    records: list[RecordBuffer | Miniworld] = []
+    records: list[RecordBuffer | Miniworld | WorldRecords] = []
     ranges: list[RecordSource] = []
     set_aside: list[SetAsideRecord] = []
     for data in sources:
         if not data.weight > 0:
             raise ValueError(f"the weight of {data.records!r} must be positive, not {data.weight}")
         if is_generated(data.records):
-            records.append(Miniworld.of(data.records))
+            records.append(generated_records(data.records))
         else:
             records.append(_read_file(data, check_images, set_aside))
         start = ranges[-1].stop if ranges else 0
@@ -223,8 +224,8 @@ def set_aside_notes(set_aside: Sequence[SetAsideRecord], *, most: int = 8) -> li
         f"aside: {group[0].reason}; the first is {group[0].id!r} (number {group[0].number})"
         for group in groups[:most]
     ]
-    if rest := sum(map(len, groups[most:])):
-        notes.append(f"{rest} more records are set aside for {len(groups) - most} other reasons")
+    if further := sum(map(len, groups[most:])):
+        notes.append(f"{further} more records are set aside for {len(groups) - most} other reasons")
     return notes
 
 
@@ -268,7 +269,8 @@ def _rows(path: Path) -> Iterator[Any]:
                     yield _parsed(line)
     except FileNotFoundError:
         raise ValueError(
-            f"{path}: no such file of records, and no generated source; known: miniworld(n)"
+            f"{path}: no such file of records, and no generated source; "
+            "known: miniworld(n), world(n)"
         ) from None
     except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path}: not a readable JSON file of records ({error})") from None

@@ -101,6 +101,27 @@ def pictures_below(
             links.pop(0)
 
 
+def tars_below(folder: Path) -> list[Path]:
+    """The tars below a folder, sorted; hidden ones, and what this project wrote, are left out.
+
+    The folder itself was named, and so its own tars are read whoever wrote them.
+    """
+    tars: list[Path] = []
+    for place, subfolders, files in os.walk(folder):
+        here = Path(place)
+        if here != folder and is_run_folder(files):
+            subfolders.clear()
+            continue
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        tars += [
+            here / name
+            for name in files
+            if name.endswith(".tar") and not name.startswith(".")
+            if here == folder or not is_own_shard(name, files)
+        ]
+    return sorted(tars)
+
+
 def is_output_folder(names: Sequence[str]) -> bool:
     """True for the file names of a folder that `tokenize` wrote for an image, also long ago."""
     endings = {".regions.json", ".safetensors"}

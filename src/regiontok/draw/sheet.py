@@ -256,8 +256,8 @@ def save_image(image: Image.Image, path: str | Path) -> Path:
     file = io.BytesIO()
     image.convert("RGB").save(file, **options, **mark_options(options["format"]))
     try:
-        with replacing_shared(path) as part:
-            part.write_bytes(file.getbuffer())
+        with replacing_shared(path) as temporary:
+            temporary.write_bytes(file.getbuffer())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         attempt = f"writing {file.tell() / 1e6:.1f} MB into {path.parent.resolve()}"

@@ -10,13 +10,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regiontok.evaluation.question import Question
 from regiontok.system.errors import RegiontokError
 from regiontok.system.files import flush_entry, replacing
 from regiontok.system.strict_json import parse_json, strict_json
 from regiontok.system.writing import clear_write_errors
+
+if TYPE_CHECKING:
+    from regiontok.core.frame import Pair
 
 FORMAT = "regiontok answers 1"
 # what of a head tells of one start alone: runs that differ in it are the same run
@@ -36,6 +39,8 @@ class Answer:
         reply: what the model said.
         prompt: how it was asked.
         visual_tokens: the number of visual tokens of each picture.
+        resolutions: of each picture, (height, width) in pixels of every view that the encoder saw;
+            () where that was not noted.
         seconds: its share of the time of its batch.
         error: why there is no reply; "" if there is one.
     """
@@ -44,6 +49,7 @@ class Answer:
     reply: str = ""
     prompt: str = ""
     visual_tokens: tuple[int, ...] = ()
+    resolutions: tuple[tuple[Pair, ...], ...] = ()
     seconds: float = 0.0
     error: str = ""
 
@@ -57,6 +63,7 @@ class Answer:
         record |= {
             "prompt": self.prompt,
             "visual_tokens": list(self.visual_tokens),
+            "resolutions": self.resolutions,
             "seconds": round(self.seconds, 5),
             "question": self.question.record(),
         }
@@ -75,6 +82,10 @@ class Answer:
             reply=str(record.get("reply", "")),
             prompt=str(record.get("prompt", "")),
             visual_tokens=tuple(map(int, record.get("visual_tokens", ()))),
+            resolutions=tuple(
+                tuple((int(height), int(width)) for height, width in views)
+                for views in record.get("resolutions", ())
+            ),
             seconds=float(record.get("seconds", 0.0)),
             error=str(record.get("error", "")),
         )
@@ -253,8 +264,3 @@ def _cut_after_last_line(path: Path) -> None:
         if end < len(content):
             file.truncate(end)
             os.fsync(file.fileno())
-
-
-def visual_token_counts(answers: Sequence[Answer]) -> list[int]:
-    """The number of visual tokens of every picture that was asked about."""
-    return [count for answer in answers for count in answer.visual_tokens]

@@ -15,6 +15,7 @@ from regiontok.evaluation.folder import BenchFolder
 from regiontok.evaluation.prompts import ask_choice, ask_short, caption_choice
 from regiontok.evaluation.question import Question
 from regiontok.evaluation.sample import Sample
+from regiontok.evaluation.tables import BenchDataError
 from regiontok.system.choices import check_choice
 
 if TYPE_CHECKING:
@@ -101,6 +102,29 @@ class Bench(ABC):
         Raises:
             BenchDataError: If the files are not there, or are of another version.
         """
+
+    def made_questions(self) -> Iterator[Question]:
+        """The questions of a bench that makes them itself, without any files.
+
+        Raises:
+            BenchDataError: If it has published files, as most have.
+        """
+        names = ", ".join(self.files)
+        raise BenchDataError(
+            f"the benchmark {type(self).__name__.lower()} has published files ({names}): name "
+            "their folder with --data"
+        )
+
+    def baselines(self, questions: Sequence[Question]) -> Mapping[str, Mapping[str, float]]:
+        """Scores of those who never look, beside those of `constants`; none, as a rule.
+
+        Args:
+            questions: the questions that were asked.
+
+        Returns:
+            By who it is, scores by name; one that is not known is left out.
+        """
+        return {}
 
     @abstractmethod
     def mark(self, question: Question, reply: str, reading: Reading) -> Mark:

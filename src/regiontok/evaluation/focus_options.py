@@ -166,7 +166,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     ((0, 5, -1), ())
     """
     try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
+        return tuple(int(number) for number in text.split(",") if number.strip())
     except ValueError:
         raise ValueError(f"expected whole numbers, as in 0,5,-1; got {text!r}") from None
 

@@ -43,16 +43,16 @@ class BenchFolder:
         """
         if not self.path.is_dir():
             raise BenchDataError(f"{self.path} is no folder: --data names a benchmark's folder")
-        found: dict[str, Path] = {}
+        by_stem: dict[str, Path] = {}
         for pattern in patterns:
             for path in sorted(self.path.glob(pattern)):
-                found.setdefault(str(path.with_suffix("")).lower(), path)
-        if not found:
+                by_stem.setdefault(str(path.with_suffix("")).lower(), path)
+        if not by_stem:
             raise BenchDataError(
                 f"{self.path} holds none of {', '.join(patterns)}: give the folder with the "
                 "benchmark's published files"
             )
-        return list(found.values())
+        return list(by_stem.values())
 
     def rows(self, path: Path, columns: Sequence[str] = ()) -> list[Row]:
         """The rows of one of its files, which must have these columns.

@@ -68,8 +68,8 @@ class ImageFile(QuestionImage):
         if self.crop is None:
             return picture
         x, y, width, height = self.crop
-        part = picture.pixels[max(y, 0) : y + height, max(x, 0) : x + width]
-        return Picture.of(part, f"{picture.name} {self.crop}")
+        cropped = picture.pixels[max(y, 0) : y + height, max(x, 0) : x + width]
+        return Picture.of(cropped, f"{picture.name} {self.crop}")
 
 
 @dataclass(frozen=True)

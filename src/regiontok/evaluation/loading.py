@@ -45,13 +45,13 @@ class LoadedQuestions:
 
 
 def load_questions(
-    bench: Bench, folder: BenchFolder, *, limit: int = 0, blind: bool = False
+    bench: Bench, folder: BenchFolder | None, *, limit: int = 0, blind: bool = False
 ) -> LoadedQuestions:
     """Read a benchmark's questions.
 
     Args:
         bench: the benchmark.
-        folder: where its files lie.
+        folder: where its files lie; None where the bench makes its questions.
         limit: number of questions at most; 0 takes all. Those that stand together in the bench's
             `unit` stay together.
         blind: leave all pictures out, and need none of them.
@@ -60,35 +60,37 @@ def load_questions(
         BenchDataError: If the files are not there, are of another version, or no question of
             theirs can be asked.
     """
-    kept: dict[str, Question] = {}
+    by_id: dict[str, Question] = {}
     aside: list[SetAside] = []
-    for question in bench.questions(folder):
-        if limit and len(kept) >= limit and not _same_unit(bench, question, kept):
+    questions = bench.made_questions() if folder is None else bench.questions(folder)
+    for question in questions:
+        if limit and len(by_id) >= limit and not _same_unit(bench, question, by_id):
             break
         if blind:
             question = replace(question, images=())
         problem = _problem(question)
-        if question.id in kept:
+        if question.id in by_id:
             reason = "an earlier question has the same id"
             aside.append(SetAside(question.id, reason, "duplicate"))
         elif problem:
             aside.append(SetAside(question.id, problem, "picture"))
         else:
-            kept[question.id] = question
-    if not kept:
+            by_id[question.id] = question
+    if not by_id:
         reason = f"; the first: {aside[0].reason}" if aside else ""
+        source = folder.path if folder else type(bench).__name__.lower()
         raise BenchDataError(
-            f"no question of {folder.path} can be asked, {len(aside)} were set aside{reason}"
+            f"no question of {source} can be asked, {len(aside)} were set aside{reason}"
         )
-    return LoadedQuestions(tuple(kept.values()), tuple(aside))
+    return LoadedQuestions(tuple(by_id.values()), tuple(aside))
 
 
 def _problem(question: Question) -> str:
     return next((image.problem for image in question.images if image.problem), "")
 
 
-def _same_unit(bench: Bench, question: Question, kept: dict[str, Question]) -> bool:
+def _same_unit(bench: Bench, question: Question, by_id: dict[str, Question]) -> bool:
     """True if a question belongs together with the last one that was kept."""
-    last = next(reversed(kept.values()))
+    last = next(reversed(by_id.values()))
     unit = question.groups.get(bench.unit, "")
     return bool(unit) and unit == last.groups.get(bench.unit)

@@ -49,12 +49,12 @@ def _letter_of(reply: str, options: tuple[str, ...]) -> str:
         return labelled.pop()
     if match := _LEADING.match(reply):
         letter = _known(match[1] or match[2], letters)
-        others = {_known(found, letters) for found in _BRACKETED.findall(reply)} - {"", letter}
+        others = {_known(match, letters) for match in _BRACKETED.findall(reply)} - {"", letter}
         if letter and not others:
             return letter
     if (match := _LEADING_CAPTION.match(reply)) and match[1] in letters:
         return match[1]
-    bracketed = {_known(found, letters) for found in _BRACKETED.findall(reply)} - {""}
+    bracketed = {_known(match, letters) for match in _BRACKETED.findall(reply)} - {""}
     if len(bracketed) == 1:
         return bracketed.pop()
     if bracketed:
@@ -78,9 +78,9 @@ def _by_text(reply: str, options: Sequence[str]) -> str:
         for index in held
         if not any(other != index and f" {texts[index]} " in f" {texts[other]} " for other in held)
     ]
-    for found in (equal, longest):
-        if len(found) == 1:
-            return ascii_uppercase[found[0]]
+    for candidates in (equal, longest):
+        if len(candidates) == 1:
+            return ascii_uppercase[candidates[0]]
     return ""
 
 

@@ -89,25 +89,25 @@ class Sample:
             values: `[n]`.
             where: `[n]` bool, the questions that count; None counts all.
         """
-        kept = np.isfinite(values) if where is None else where & np.isfinite(values)
+        counted = np.isfinite(values) if where is None else where & np.isfinite(values)
         if self.weights is None:
             # one by one, as the published scripts add: the last digit is theirs
-            return np.array([float(sum(np.asarray(values, float)[kept].tolist()))])
-        return self._weighted_sum(np.where(kept, values, 0.0), kept)
+            return np.array([float(sum(np.asarray(values, float)[counted].tolist()))])
+        return self._weighted_sum(np.where(counted, values, 0.0), counted)
 
     def count(self, values: Array, where: Array | None = None) -> Float[np.ndarray, "r"]:
         """`[r]`, the weighted number of questions whose value is not NaN."""
-        kept = np.isfinite(values) if where is None else where & np.isfinite(values)
+        counted = np.isfinite(values) if where is None else where & np.isfinite(values)
         if self.weights is None:
-            return np.array([float(kept.sum())])
-        return self._weighted_sum(kept.astype(float), kept)
+            return np.array([float(counted.sum())])
+        return self._weighted_sum(counted.astype(float), counted)
 
-    def _weighted_sum(self, values: Array, kept: Array) -> Array:
+    def _weighted_sum(self, values: Array, counted: Array) -> Array:
         """`[r]`; the columns of a small part are taken out, which is ten times as fast."""
         assert self.weights is not None
-        rows = np.flatnonzero(kept)
+        rows = np.flatnonzero(counted)
         dtype = self.weights.dtype
-        if len(rows) * _SMALL_PART > len(kept):
+        if len(rows) * _SMALL_PART > len(counted):
             return (self.weights @ values.astype(dtype)).astype(float)
         return (self.weights[:, rows] @ values[rows].astype(dtype)).astype(float)
 

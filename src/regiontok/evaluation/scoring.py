@@ -47,7 +47,8 @@ class Score:
         headline: the name of the score that stands for the whole.
         values: every score by name.
         counts: questions, and those that could not be read or judged.
-        constants: the headline of those who always reply the same, by what they say.
+        constant_scores: every score of those who always reply the same, by what they say.
+        baselines: scores of others who never look, by who it is; see `Bench.baselines`.
         marks: the marks of each question, for paired tests; by name `[n]`.
         ids: the ids of the questions.
     """
@@ -55,9 +56,24 @@ class Score:
     headline: str
     values: Mapping[str, Value]
     counts: Mapping[str, int]
-    constants: Mapping[str, float] = field(default_factory=dict)
+    constant_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     marks: Mapping[str, np.ndarray] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """The headline of those who always reply the same, by what they say."""
+        return {reply: scores[self.headline] for reply, scores in self.constant_scores.items()}
+
+    def best_constant(self, name: str) -> float:
+        """The best score of this name that one reply to every question has; NaN if there is none.
+
+        Args:
+            name: name of a score.
+        """
+        scores = [scores.get(name, math.nan) for scores in self.constant_scores.values()]
+        return max((score for score in scores if not math.isnan(score)), default=math.nan)
 
     def report(self) -> dict[str, Any]:
         """The score as JSON has it."""
@@ -65,7 +81,8 @@ class Score:
             "headline": self.headline,
             "scores": {name: value.report() for name, value in self.values.items()},
             "counts": dict(self.counts),
-            "constants": dict(self.constants),
+            "constants": {reply: dict(scores) for reply, scores in self.constant_scores.items()},
+            "baselines": {name: dict(scores) for name, scores in self.baselines.items()},
         }
 
 
@@ -107,7 +124,8 @@ def score_replies(
         if name in sample.marks:
             counts[name] = int(np.nansum(sample[name]))
     ids = tuple(question.id for question in questions)
-    return Score(bench.headline, values, counts, constants, sample.marks, ids)
+    baselines = bench.baselines(questions)
+    return Score(bench.headline, values, counts, constants, baselines, sample.marks, ids)
 
 
 def sample_of(questions: Sequence[Question], marks: Sequence[Mark]) -> Sample:
@@ -135,10 +153,14 @@ def scored(bench: Bench, sample: Sample, *, resamples: int, seed: int) -> dict[s
     tail = 50 * (1 - LEVEL)
     values = {}
     for name, point in points.items():
-        own = drawn.get(name, np.array([]))
-        own = own[np.isfinite(own)]
-        low, high = np.percentile(own, [tail, 100 - tail]) if len(own) else (math.nan, math.nan)
-        values[name] = Value(float(point[0]), float(low), float(high))
+        resampled_values = drawn.get(name, np.array([]))
+        resampled_values = resampled_values[np.isfinite(resampled_values)]
+        lower, upper = (
+            np.percentile(resampled_values, [tail, 100 - tail])
+            if len(resampled_values)
+            else (math.nan, math.nan)
+        )
+        values[name] = Value(float(point[0]), float(lower), float(upper))
     return values
 
 
@@ -158,8 +180,8 @@ def resampled(
 
 def constant_scores(
     bench: Bench, questions: Sequence[Question], reading: Reading, sample: Sample
-) -> dict[str, float]:
-    """The headline of those who always reply the same.
+) -> dict[str, dict[str, float]]:
+    """Every score of those who always reply the same, by what they say.
 
     Args:
         bench, questions, reading: see `score_replies`.
@@ -168,6 +190,7 @@ def constant_scores(
     scores = {}
     for reply in bench.constants:
         marks = [bench.mark(question, reply, reading) for question in questions]
-        own = Sample(marks_as_arrays(marks), sample.groups)
-        scores[reply] = float(bench.score(own)[bench.headline][0])
+        constant_sample = Sample(marks_as_arrays(marks), sample.groups)
+        values = bench.score(constant_sample)
+        scores[reply] = {name: float(value[0]) for name, value in values.items()}
     return scores

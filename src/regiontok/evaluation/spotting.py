@@ -93,14 +93,14 @@ def spotting_agreement(said: Sequence[Word], right: Sequence[Word]) -> float:
     wanted = [word for word in right if _unquoted(word.text) != _UNREADABLE]
     counted = [w for w in said if not any(_share_within(w.box, box) > 0.5 for box in ignored)]
     taken: set[int] = set()
-    found = 0
+    matches = 0
     for word in wanted:
         for number, other in enumerate(counted):
             if number not in taken and box_overlap(other.box, word.box) > 0.5:
                 taken.add(number)
-                found += _same_text(_unquoted(word.text), _unquoted(other.text))
+                matches += _same_text(_unquoted(word.text), _unquoted(other.text))
                 break
-    return 2 * found / (len(wanted) + len(counted)) if found else 0.0
+    return 2 * matches / (len(wanted) + len(counted)) if matches else 0.0
 
 
 def _share_within(box: Sequence[int], other: Sequence[int]) -> float:

@@ -118,8 +118,8 @@ def table_likeness(reply: str, answer: str) -> float:
         tables = [page.xpath("body/table") for page in pages]
         if not all(tables):
             return 0.0
-        elements = max(len(found[0].xpath(".//*")) for found in tables)
-        trees = [_table_tree(found[0]) for found in tables]
+        elements = max(len(matches[0].xpath(".//*")) for matches in tables)
+        trees = [_table_tree(matches[0]) for matches in tables]
         distance = apted.APTED(*trees, _TableCosts()).compute_edit_distance()
         return 1 - distance / elements
     except (ValueError, ArithmeticError, RecursionError, lxml_error):

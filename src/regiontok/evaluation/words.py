@@ -117,7 +117,7 @@ def vqa_accuracy(reply: str, answers: Sequence[str]) -> float:
     same = [normalised(answer) == said for answer in answers]
     if not any(same):
         return 0.0
-    shares = [min(1.0, (sum(same) - own) / 3) for own in same]
+    shares = [min(1.0, (sum(same) - matches) / 3) for matches in same]
     return sum(shares) / len(shares)
 
 
@@ -130,12 +130,12 @@ def normalised(text: str) -> str:
     """
     text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's")
     text = text.replace("\n", " ").replace("\t", " ").strip()
-    kept = text
+    plain = text
     for mark in _MARKS if _ANY_MARK.search(text) else "":
         beside_blank = f"{mark} " in text or f" {mark}" in text
         glue = beside_blank or _NUMBER_COMMA.search(text) is not None
-        kept = kept.replace(mark, "" if glue else " ")
-    words = (_NUMBERS.get(word, word) for word in _PERIOD.sub("", kept).split())
+        plain = plain.replace(mark, "" if glue else " ")
+    words = (_NUMBERS.get(word, word) for word in _PERIOD.sub("", plain).split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 

@@ -41,16 +41,28 @@ def curves(entries: Sequence[dict[str, Any]], name: str) -> Image.Image:
         entries: the entries of the log, with a step at least.
         name: the run's name, for the title.
     """
+    kind, panels, last_step = _kind_and_panels(entries)
+    return draw_panels(panels, title=f"{kind}: {name}", subtitle=f"{last_step} steps")
+
+
+def curve_panels(run: str | Path) -> tuple[str, list[Panel], int]:
+    """What `curves` draws of a run, as numbers: its kind, its panels, and its number of steps.
+
+    Raises:
+        ValueError: If no step of training or pretraining stands in the folder's log.
+    """
+    return _kind_and_panels(_entries(Path(run)))
+
+
+def _kind_and_panels(entries: Sequence[dict[str, Any]]) -> tuple[str, list[Panel], int]:
     steps = [entry for entry in entries if entry["kind"] == "step"]
     if _is_training(steps[0]):
-        panels, last_step = _training_panels(entries)
-        return draw_panels(panels, title=f"Training: {name}", subtitle=f"{last_step} steps")
+        return "Training", *_training_panels(entries)
     judged = [entry for entry in entries if entry["kind"] == "eval"]
     panels = [_loss_panel(steps)]
     if judged:
         panels += [_knn_panel(judged), _distance_panel(judged)]
-    last_step = steps[-1]["step"]
-    return draw_panels(panels, title=f"Pretraining: {name}", subtitle=f"{last_step} steps")
+    return "Pretraining", panels, steps[-1]["step"]
 
 
 def _is_training(step: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""`regiontok ls`: every method with one line, and the encoders that have a short name.
+"""`regiontok ls`: every method with one line, the encoders that have a short name, shipped models.
 
 None of them is imported.
 """
@@ -14,8 +14,9 @@ from regiontok.settings import registry
 from regiontok.settings.catalogue import CATALOGUE
 from regiontok.system.choices import nearest
 from regiontok.system.hub import availability
+from regiontok.system.shipped_models import BEST, best_model, shipped_models
 
-# What is listed, and the kind of method that each word means; recipes are none.
+# What is listed, and the kind of method that each word means; recipes and models are none.
 LISTS = {
     "encoders": "encoder",
     "segmenters": "segmenter",
@@ -27,6 +28,7 @@ LISTS = {
     "families": "family",
     "benches": "bench",
     "recipes": None,
+    "models": None,
 }
 
 
@@ -40,7 +42,7 @@ def listed(text: str) -> str:
     ('steps', 'recipes')
     """
     words = {word: word for word in LISTS} | {kind: word for word, kind in LISTS.items() if kind}
-    words["recipe"] = "recipes"
+    words |= {"recipe": "recipes", "model": "models"}
     if text not in words:
         raise ValueError(
             f"there is no list of {text!r}{nearest(text, LISTS)}; known: {', '.join(LISTS)}"
@@ -82,6 +84,29 @@ def encoder_rows() -> list[dict[str, Any]]:
             "note": entry.note,
         }
         for entry in CATALOGUE
+    ]
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """The models that come with the package, one dictionary each, the best one first.
+
+    "score" and "scores" are percentages on the bench that "bench" names, "bytes" is the size of the
+    model's files, and "alias" is "mini" for the best one, else "".
+    """
+    best = best_model()
+    models = sorted(shipped_models().values(), key=lambda model: -model.score)
+    return [
+        {
+            "name": model.name,
+            "alias": BEST if best and model.name == best.name else "",
+            "what": model.what,
+            "parameters": model.parameters,
+            "bytes": model.size,
+            "bench": model.bench,
+            "score": model.score,
+            "scores": model.scores,
+        }
+        for model in models
     ]
 
 

@@ -81,8 +81,8 @@ def write_marker(root: Path, record: SegmenterRecord) -> None:
         "segmenter": record.spec,
         "identity": record.identity,
     }
-    with replacing(root / MARKER) as part:
-        part.write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
+    with replacing(root / MARKER) as temporary:
+        temporary.write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
 
 
 def check_segmenter(root: Path, record: SegmenterRecord, wanted: SegmenterRecord) -> None:

@@ -133,7 +133,7 @@ def merge(
     folder.mkdir(parents=True, exist_ok=True)
     sound = [verdict.path for verdict in verdicts if not verdict.problem]
     for number, path in enumerate(sound):
-        with replacing(folder / f"{number:06d}-{uuid.uuid4().hex}.parquet") as part:
-            shutil.copyfile(path, part)
+        with replacing(folder / f"{number:06d}-{uuid.uuid4().hex}.parquet") as temporary:
+            shutil.copyfile(path, temporary)
     compact(target)
     return corrupt

@@ -46,6 +46,27 @@ class KnnScore:
     bank: int
 
 
+@dataclass(frozen=True, eq=False)
+class KnnNames:
+    """What the nearest neighbours call each query.
+
+    Attributes:
+        target: `[q]` labels of the queries that have one.
+        predicted: `[q]` labels that the neighbours give.
+        images: `[q]` the image of each query.
+        blind: `[q]` share of a query's own class among its candidates.
+        majority: the bank's most frequent label.
+        bank: number of labelled regions of the bank.
+    """
+
+    target: Int[Tensor, "q"]
+    predicted: Int[Tensor, "q"]
+    images: Int[Tensor, "q"]
+    blind: Float[Tensor, "q"]
+    majority: int
+    bank: int
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class LabelledRegions(ShownBySizes):
     """Features of regions from any encoder.
@@ -94,6 +115,29 @@ class LabelledRegions(ShownBySizes):
 def region_knn(
     queries: LabelledRegions, bank: LabelledRegions | None = None, *, k: int = 10
 ) -> KnnScore:
+    """Name every query by its `k` nearest regions in `bank`, and count.
+
+    Arguments and errors are those of `nearest_names`.
+
+    >>> points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+    >>> region_knn(LabelledRegions(points, torch.tensor([0, 0, 1, 1])), k=1).accuracy
+    1.0
+    """
+    names = nearest_names(queries, bank, k=k)
+    hits = names.predicted == names.target
+    return KnnScore(
+        accuracy=float(hits.double().mean()),
+        class_accuracy=class_mean(hits, names.target),
+        chance=float(names.blind.mean()),
+        majority=float((names.target == names.majority).double().mean()),
+        queries=len(names.target),
+        bank=names.bank,
+    )
+
+
+def nearest_names(
+    queries: LabelledRegions, bank: LabelledRegions | None = None, *, k: int = 10
+) -> KnnNames:
     """Name every query by its `k` nearest regions in `bank`.
 
     Without a bank the candidates are the queries of all other images (leave one image out). The
@@ -103,15 +147,61 @@ def region_knn(
     Raises:
         ValueError: If k is below 1, nothing is labelled, widths differ, or a query has no candidate
             (all regions are of one image).
-
-    >>> points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
-    >>> region_knn(LabelledRegions(points, torch.tensor([0, 0, 1, 1])), k=1).accuracy
-    1.0
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     asking = queries.labelled()
     candidates = asking if bank is None else bank.labelled()
+    _check_sides(asking, candidates)
+    classes, index = torch.cat([asking.labels, candidates.labels]).unique(return_inverse=True)
+    target, labels = index[: len(asking.labels)], index[len(asking.labels) :]
+    rows = max(1, CHUNK // max(len(labels), len(classes)))
+    votes, chance = [], []
+    for begin in range(0, len(target), rows):
+        chunk = slice(begin, begin + rows)
+        allowed = None if bank is not None else _of_other_images(asking, chunk)
+        similarity = asking.features[chunk] @ candidates.features.T
+        votes.append(_vote(similarity, allowed, labels, k, len(classes)))
+        chance.append(_blind_score(target[chunk], labels, allowed))
+    assert asking.images is not None, "labelled regions have images"
+    return KnnNames(
+        target=asking.labels,
+        predicted=classes[torch.cat(votes)],
+        images=asking.images,
+        blind=torch.cat(chance),
+        majority=int(classes[torch.bincount(labels, minlength=len(classes)).argmax()]),
+        bank=len(labels),
+    )
+
+
+def class_mean(hits: Bool[Tensor, "q"], target: Int[Tensor, "q"]) -> float:
+    """The share of hits of each class, averaged over the classes.
+
+    >>> class_mean(torch.tensor([True, True, False]), torch.tensor([7, 7, 9]))
+    0.5
+    """
+    _, index = target.unique(return_inverse=True)
+    hits_by_class = torch.zeros(int(index.max()) + 1, dtype=torch.float64, device=hits.device)
+    hits_by_class.index_add_(0, index, hits.double())
+    return float((hits_by_class / torch.bincount(index)).mean())
+
+
+def best_score(labels: Int[Tensor, "n"], images: Int[Tensor, "n"]) -> float:
+    """The share of the labelled regions whose class is in another image, too.
+
+    That is what perfect features score where one image at a time is left out.
+
+    >>> best_score(torch.tensor([5, 5, 7, 7, -1]), torch.tensor([0, 1, 2, 2, 3]))
+    0.5
+    """
+    has_label = labels >= 0
+    pairs = torch.stack([labels[has_label], images[has_label]], dim=1)
+    classes, images_of_class = pairs.unique(dim=0)[:, 0].unique(return_counts=True)
+    elsewhere = torch.isin(pairs[:, 0], classes[images_of_class > 1])
+    return float(elsewhere.double().mean()) if len(pairs) else 0.0
+
+
+def _check_sides(asking: LabelledRegions, candidates: LabelledRegions) -> None:
     if not len(asking.labels) or not len(candidates.labels):
         raise ValueError(
             f"needs labelled regions on both sides, got {len(asking.labels)} queries and a bank of "
@@ -121,29 +211,6 @@ def region_knn(
         raise ValueError(
             f"queries are {asking.features.shape[1]} wide, the bank {candidates.features.shape[1]}"
         )
-    classes, index = torch.cat([asking.labels, candidates.labels]).unique(return_inverse=True)
-    target, labels = index[: len(asking.labels)], index[len(asking.labels) :]
-    rows = max(1, CHUNK // max(len(labels), len(classes)))
-    right, chance = [], []
-    for begin in range(0, len(target), rows):
-        chunk = slice(begin, begin + rows)
-        allowed = None if bank is not None else _of_other_images(asking, chunk)
-        similarity = asking.features[chunk] @ candidates.features.T
-        right.append(_vote(similarity, allowed, labels, k, len(classes)) == target[chunk])
-        chance.append(_blind_score(target[chunk], labels, allowed))
-    hits = torch.cat(right)
-    hits_by_class = torch.zeros(len(classes), dtype=torch.float64, device=hits.device)
-    hits_by_class.index_add_(0, target, hits.double())
-    counts = torch.bincount(target, minlength=len(classes))
-    frequent = torch.bincount(labels, minlength=len(classes)).argmax()
-    return KnnScore(
-        accuracy=float(hits.double().mean()),
-        class_accuracy=float((hits_by_class / counts.clamp(min=1))[counts > 0].mean()),
-        chance=float(torch.cat(chance).mean()),
-        majority=float((target == frequent).double().mean()),
-        queries=len(target),
-        bank=len(labels),
-    )
 
 
 def _of_other_images(regions: LabelledRegions, chunk: slice) -> Bool[Tensor, "q n"]:

@@ -83,12 +83,21 @@ def _scores(flat: Float[Tensor, "n d"], components: int) -> Float[Tensor, "n c"]
     centred = (flat - flat.mean(0)) / torch.where(level > 0, level, 1)
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
     vectors = vectors[:, values > 1e-20].flip(1)[:, :components]
-    if vectors.shape[1]:
-        # Rounded, so that the first of equal loadings decides.
-        loadings = torch.round(vectors.abs() * 2**20)
-        vectors = vectors * vectors.gather(0, loadings.argmax(0, keepdim=True)).sign()
-    scores = centred @ vectors
+    scores = centred @ signed(vectors)
     return torch.cat([scores, scores.new_zeros(len(scores), components - scores.shape[1])], 1)
+
+
+def signed(vectors: Float[Tensor, "d c"]) -> Float[Tensor, "d c"]:
+    """Each vector turned so that its largest loading is positive: eigenvectors have no sign.
+
+    >>> signed(torch.tensor([[0.6], [-0.8]])).tolist()
+    [[-0.6000000238418579], [0.800000011920929]]
+    """
+    if not vectors.shape[1]:
+        return vectors
+    # Rounded, so that the first of equal loadings decides.
+    loadings = torch.round(vectors.abs() * 2**20)
+    return vectors * vectors.gather(0, loadings.argmax(0, keepdim=True)).sign()
 
 
 def _scaled(scores: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:

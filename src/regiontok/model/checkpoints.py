@@ -9,8 +9,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from regiontok.system.checkpoint import read_json
-from regiontok.system.loading import check_folder
+from regiontok.system.loading import check_folder, clear_model_errors
+from regiontok.system.shipped_models import local_folder
+
+
+class CompleteModel(PreTrainedModel):
+    """A model of transformers that loads whole or not at all."""
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """As transformers has it, but no weight is ever left random.
+
+        A model that comes with the package is loaded by its name.
+
+        Raises:
+            ValueError: If the checkpoint is of another type of model, or its weights are not those
+                that its settings ask for.
+        """
+        folder = local_folder(pretrained_model_name_or_path)
+        name = str(pretrained_model_name_or_path if folder is None else folder)
+        assert cls.config_class is not None
+        check_saved_model(name, cls.config_class.model_type)
+        with_report = kwargs.pop("output_loading_info", False)
+        kwargs.setdefault("ignore_mismatched_sizes", True)  # raised below by name, not by a table
+        with clear_model_errors(name):
+            loaded: Any = super().from_pretrained(
+                name, *model_args, output_loading_info=True, **kwargs
+            )
+        model, report = loaded
+        check_loading_report(report, name)
+        return (model, report) if with_report else model
 
 
 def check_saved_model(folder: str, expected: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,22 @@ from regiontok.conversation import (
     PictureTokens,
     PreparedConversation,
 )
+from regiontok.core.frame import Pair
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import Tokens, cat
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.saved_processor import load_processor
-from regiontok.model.visual import UsedSettings
+from regiontok.model.visual import UsedSettings, views_by_image
 from regiontok.model.vlm import RegionVLM
+from regiontok.model.world_questions import phrasing_of
 from regiontok.released.conversation import ReleasedConversationModel
 from regiontok.released.loading import from_vlm
 from regiontok.settings.recipe import changed
 from regiontok.system.checkpoint import check_no_revision, read_json
 from regiontok.system.devices import resolve_device
 from regiontok.system.pretrained import quiet_transformers
+from regiontok.system.shipped_models import local_folder
 
 
 class TrainedConversationModel:
@@ -53,6 +56,7 @@ class TrainedConversationModel:
         processor.check_template()
         self.settings = model.settings_of(settings)
         self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
+        self.phrasing = phrasing_of(processor.questions)
         self._picture_tokens: dict[str, PictureTokens] = {}  # by the picture's key
 
     def __repr__(self) -> str:
@@ -95,10 +99,7 @@ class TrainedConversationModel:
     ) -> list[BatchAnswer]:
         """See `ConversationModel.answers`; a picture of several conversations is encoded once."""
         distinct = {picture.key: picture for row in pictures for picture in row}
-        tokens: dict[str, Tokens] = {}
-        if distinct:
-            seen = self.model.see(list(distinct.values()), settings=self.settings)
-            tokens = dict(zip(distinct, seen, strict=True))
+        tokens, resolutions = self._seen(distinct) if distinct else ({}, {})
         rows = [
             self.processor.prompt_ids([dict(message) for message in messages])
             for messages in conversations
@@ -117,9 +118,27 @@ class TrainedConversationModel:
         new_ids = output[:, ids.shape[1] :]
         texts = self.tokenizer.batch_decode(new_ids, skip_special_tokens=True)
         return [
-            BatchAnswer(text.strip(), tuple(len(tokens[picture.key]) for picture in row))
+            BatchAnswer(
+                text.strip(),
+                visual_tokens=tuple(len(tokens[picture.key]) for picture in row),
+                resolutions=tuple(resolutions[picture.key] for picture in row),
+            )
             for text, row in zip(texts, pictures, strict=True)
         ]
+
+    def _seen(
+        self, distinct: Mapping[str, Picture]
+    ) -> tuple[dict[str, Tokens], dict[str, tuple[Pair, ...]]]:
+        """The tokens of pictures by their keys, and the sizes of the views that they come from.
+
+        Only these are kept: features would lie on the GPU for as long as the model generates.
+        """
+        run = self.model.run(list(distinct.values()), settings=self.settings)
+        sizes = [tuple(grid.frame.canvas for grid in views) for views in views_by_image(run.grids)]
+        return (
+            dict(zip(distinct, run.tokens, strict=True)),
+            dict(zip(distinct, sizes, strict=True)),
+        )
 
     def forget(self) -> None:
         """See `ConversationModel.forget`."""
@@ -158,10 +177,10 @@ def open_conversation_model(
     revision: str = "",
     device: str = "cpu",
 ) -> ConversationModel:
-    """A trained `RegionVLM` by its folder, or a released model by hub name or folder.
+    """A trained `RegionVLM` by its folder or shipped name, or a released model.
 
     Args:
-        name: hub name or folder.
+        name: folder, name of a model that comes with the package, or hub name.
         regions, segmenter: specs for a released model; a trained one has its own.
         template: for a trained model, the name of a template that takes the place of the saved one.
         settings: for a trained model, how it reads pictures: as it is to be asked ("answering"), or
@@ -175,13 +194,13 @@ def open_conversation_model(
         ValueError: If there is no model, it has no tokenizer or chat template, or an option is
             given that is for models of the other kind.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    folder = local_folder(name)
+    if folder is not None and not (folder / "config.json").is_file():
         raise ValueError(
             f"{name} holds no config.json: give the folder of a model (save_pretrained), or a hub "
             "name"
         )
-    if folder.is_dir() and _model_type(folder) == RegionVLMConfig.model_type:
+    if folder is not None and _model_type(folder) == RegionVLMConfig.model_type:
         check_no_revision(name, revision)
         if regions or segmenter:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Who may attend to whom in packed rows: each sample as if it were alone.
+"""Who may attend to whom in packed rows: each sample, and each of its blocks, as if it were alone.
 
 After: transformers' masks.
 Differs: nothing known. Positions that begin anew are not enough: with a cache, or beside a mask of
@@ -48,6 +48,33 @@ def check_packing(model: Any) -> None:
         raise ValueError(f"{kind} does not begin anew with each sample of a packed row; {advice}")
 
 
+def check_blocks(model: Any, longest: int) -> None:
+    """Raise unless blocks of a row can be computed as if each were the only one.
+
+    A sliding window counts the columns of a row, and not the positions: what a block shares with
+    others would be out of its sight too early.
+
+    Args:
+        model: a `RegionVLM`.
+        longest: tokens of the longest row.
+
+    Raises:
+        ValueError: If the language model has a window that is shorter than rows may be, or its
+            pictures share a position.
+    """
+    config = model.config
+    window = getattr(config.language_config, "sliding_window", None)
+    if window is not None and window < longest:
+        raise ValueError(
+            f"the language model sees {window} tokens back, and rows may have {longest}: "
+            f"independent questions need max_length = {window} or less"
+        )
+    if config.positions != "plain":
+        raise ValueError(
+            f"positions = {config.positions!r} know no blocks: set turns = 'conversation'"
+        )
+
+
 @torch.no_grad()
 def _logits_of_a_sample(model: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of a sample alone, and of the same one packed behind either of two others."""
@@ -95,8 +122,14 @@ def packed_mask(spliced: Spliced, config: Any) -> Any:
             f"{config._attn_implementation!r}"
         )
 
+    blocks = spliced.blocks
+
     def of_one_sample(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return segments[row, query] == segments[row, key]
+        is_same = segments[row, query] == segments[row, key]
+        if blocks is None:
+            return is_same
+        is_seen = (blocks[row, key] == blocks[row, query]) | (blocks[row, key] < 0)
+        return is_same & is_seen
 
     return create_masks_for_generate(
         config=config.get_text_config(),

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from regiontok.core.clip import Clip
 from regiontok.core.frame import Framing
@@ -16,6 +15,7 @@ from regiontok.core.grid import PatchGrid, images_of
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Members, Regions
 from regiontok.core.tokens import Tokens
+from regiontok.model.checkpoints import CompleteModel
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import with_embeddings
 from regiontok.model.visual import (
@@ -42,7 +42,7 @@ from regiontok.tokenizer.regionizer import Regionizer, build_encoder
 from regiontok.tokenizer.run import Run
 
 
-class PictureReader(PreTrainedModel):
+class PictureReader(CompleteModel):
     """The visual side of a `RegionVLM`, which makes its modules.
 
     Attributes:

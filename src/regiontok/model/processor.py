@@ -40,6 +40,8 @@ class RegionVLMProcessor(ProcessorMixin):
         image_token: the placeholder of one picture.
         chat_template: a chat template as jinja text, or the name of one ("vicuna_v1", "plain");
             None takes the tokenizer's own.
+        questions: name of the closed set of questions that the model was trained on ("world"), of
+            which `regiontok.model.world_questions` knows; "" for free words.
 
     >>> from PIL import Image
     >>> from regiontok.model.mini import mini_tokenizer
@@ -50,9 +52,13 @@ class RegionVLMProcessor(ProcessorMixin):
     """
 
     def __init__(
-        self, tokenizer: Any = None, image_token: str = "<image>", chat_template: str | None = None
+        self,
+        tokenizer: Any = None,
+        image_token: str = "<image>",
+        chat_template: str | None = None,
+        questions: str = "",
     ) -> None:
-        self.image_token = image_token
+        self.image_token, self.questions = image_token, questions
         if image_token not in tokenizer.get_vocab():
             tokenizer.add_tokens([image_token], special_tokens=True)
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
@@ -112,6 +118,8 @@ class RegionVLMProcessor(ProcessorMixin):
         text: Any = None,
         videos: None = None,
         audio: None = None,
+        *,
+        conversation_images: Any = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Ids and mask `[b l]`, and `pictures`, flat, in the order of their placeholders.
@@ -122,6 +130,9 @@ class RegionVLMProcessor(ProcessorMixin):
             text: one prompt or many, one `image_token` a picture.
             videos: must be None.
             audio: must be None.
+            conversation_images: the pictures that `apply_chat_template` takes out of messages, a
+                list a conversation, in place of `images`. They have a name of their own because
+                transformers passes `images` itself: up to 5.19 a second one is a TypeError.
             **kwargs: options of the tokenizer (`padding`, `padding_side`, `return_tensors` ...),
                 also as `text_kwargs={...}`.
 
@@ -136,6 +147,7 @@ class RegionVLMProcessor(ProcessorMixin):
             )
         options = tokenizer_options(kwargs)
         prompts = [text] if isinstance(text, str) else list(text)
+        images = images if conversation_images is None else conversation_images
         images_by_row = rows_of(images)
         pictures = [decode_image(image) for row in images_by_row for image in row]
         encoding = self._encoded(prompts, **options)
@@ -180,6 +192,15 @@ class RegionVLMProcessor(ProcessorMixin):
         ]
         places = [len(beginning) for beginning in beginnings if text.startswith(beginning)]
         ids, _ = self.pieces.untorn(text, places)
+        return ids
+
+    def text_ids(self, text: str) -> list[int]:
+        """The ids of a prompt as in training; one placeholder a picture stays in them.
+
+        Args:
+            text: the prompt; the begin token is put in front unless it is there.
+        """
+        ids: list[int] = self._encoded([text])["input_ids"][0]
         return ids
 
     def conversation_batch(
@@ -287,7 +308,7 @@ class RegionVLMProcessor(ProcessorMixin):
         if kwargs.get("tokenize"):
             options = dict(kwargs.get("processor_kwargs") or {})
             if any(images):
-                options["images"] = list(images) if many else images[0]
+                options["conversation_images"] = list(images)
             kwargs["processor_kwargs"] = options
         messages = list(messages) if many else messages[0]
         # with pictures it decodes them, too, and tokenizes

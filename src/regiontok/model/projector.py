@@ -84,11 +84,11 @@ def write_projector(connector: nn.Module, path: str | Path) -> None:
     tensors = {
         PREFIX + name: value.detach().cpu().clone().contiguous() for name, value in state.items()
     }
-    with replacing(path) as part:
+    with replacing(path) as temporary:
         if path.suffix == ".bin":
-            torch.save(tensors, part)
+            torch.save(tensors, temporary)
         else:
-            save_file(tensors, part, metadata={"format": "pt"})
+            save_file(tensors, temporary, metadata={"format": "pt"})
 
 
 def _connector_name(key: str) -> str | None:

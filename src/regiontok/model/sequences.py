@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from regiontok.core.tokens import Tokens
+from regiontok.model.block_attention import by_blocks, mask_of_nothing
+from regiontok.model.block_layout import BlockLayout
 from regiontok.model.cached_rows import Continued, check_gaps, continued, note_rows
 from regiontok.model.generation import (
     SpecialIds,
@@ -23,69 +25,23 @@ from regiontok.model.generation import (
     mask_of_padding,
     suppressing,
 )
-from regiontok.model.limits import limit_tokens
+from regiontok.model.naming import (
+    ObjectWords,
+    share_of_batch,
+    with_naming,
+)
 from regiontok.model.packed import packed_mask
-from regiontok.model.picture_reader import PictureReader
-from regiontok.model.positions import check_first, segment_positions
-from regiontok.model.splice import Side, Spliced, check_length, splice
+from regiontok.model.splice import IGNORE, Side, Spliced, check_length
+from regiontok.model.splicing_reader import SplicingReader
+from regiontok.model.supervised import following_labels, supervised_places
 from regiontok.model.visual import OtherSteps, UsedSettings, VisualInput
 
 if TYPE_CHECKING:
     from jaxtyping import Int
 
 
-class SequenceReader(PictureReader):
-    """The rows of a `RegionVLM`: spliced, read, and answered.
-
-    Attributes:
-        language_model: any causal language model.
-    """
-
-    language_model: Any
-
-    def spliced(
-        self,
-        input_ids: Int[Tensor, "b l"],
-        attention_mask: Tensor | None = None,
-        pictures: Sequence[VisualInput] | Tokens | None = None,
-        *,
-        draw: int = 0,
-        regions: OtherSteps = None,
-        settings: UsedSettings = "trained",
-        limits: Sequence[int | None] | None = None,
-        labels: Int[Tensor, "b l"] | None = None,
-        segments: Int[Tensor, "b l"] | None = None,
-        side: Side = "right",
-    ) -> Spliced:
-        """The sequence that the language model gets.
-
-        Args:
-            input_ids, attention_mask, labels, segments, side: see `splice`.
-            pictures, draw, regions, limits: see `forward`.
-            settings: see `see`.
-        """
-        tokens: Tokens | None = None
-        if isinstance(pictures, Tokens):
-            tokens = pictures
-        elif pictures:
-            tokens = self.see(pictures, draw=draw, regions=regions, settings=settings)
-        if tokens is not None and limits is not None:
-            tokens = limit_tokens(tokens, limits)
-        spliced = splice(
-            input_ids,
-            attention_mask,
-            tokens,
-            placeholder=self.config.image_token_id,
-            embed=self.get_input_embeddings(),
-            labels=labels,
-            segments=segments,
-            side=side,
-        )
-        if self.config.positions == "plain":
-            return spliced
-        spliced = replace(spliced, shared_positions=segment_positions(spliced, tokens))
-        check_first(spliced, self.language_model.config._attn_implementation)
-        return spliced
+class SequenceReader(SplicingReader):
+    """The rows of a `RegionVLM`: spliced, read, and answered."""
 
     def forward(
         self,
@@ -94,11 +50,15 @@ class SequenceReader(PictureReader):
         pictures: Sequence[VisualInput] | Tokens | None = None,
         labels: Int[Tensor, "b l"] | None = None,
         segments: Int[Tensor, "b l"] | None = None,
+        blocks: Int[Tensor, "b l"] | None = None,
+        objects: Sequence[ObjectWords | None] | None = None,
+        naming: float = 0.0,
         inputs_embeds: Tensor | None = None,
         draw: int = 0,
         regions: OtherSteps = None,
         limits: Sequence[int | None] | None = None,
         side: Side = "right",
+        supervised_only: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits `[b s c]` over the spliced rows, and the loss if there are labels.
@@ -114,17 +74,25 @@ class SequenceReader(PictureReader):
                 tokens.
             labels: ids to predict, -100 where nothing is supervised.
             segments: the sample of each token, in packed rows.
+            blocks: the block of each token within its sample, in packed rows: blocks see what they
+                share (-1), and nothing of each other.
+            objects: what each picture shows, for the loss of naming it; None where not known.
+            naming: weight of that loss, which is a mean over the visual tokens that name something
+                and goes with `supervised_only`; a connector that names regions has one of its own.
             inputs_embeds: rows that are already spliced, in place of ids and pictures.
             draw: the epoch: seeded steps draw anew in each, of cached features too.
             regions: other steps than the model's own, "" for every patch without masks: see `see`.
             limits: most visual tokens of each picture, None for all of them: of rows that are cut.
             side: where the padding of spliced rows goes, whichever side that of the ids is on. With
                 "left" the last logits are those of each row's last token.
+            supervised_only: only the logits `[places c]` of what is supervised; the loss stays what
+                it is. Not every language model can: see `keeps_supervised`.
             **kwargs: for the language model, `past_key_values` among them.
 
         Raises:
             ValueError: If there are both ids and `inputs_embeds` or neither, or pictures or
-                segments beside `inputs_embeds`; if packed rows come with a cache, the mask fits
+                segments beside `inputs_embeds`; if visual tokens are to name objects without
+                `supervised_only`; if packed rows come with a cache, the mask fits
                 neither ids nor cache, or a row is too long.
         """
         _check_one_kind(input_ids, inputs_embeds, pictures, segments)
@@ -146,10 +114,40 @@ class SequenceReader(PictureReader):
                 pictures,
                 labels=labels,
                 segments=segments,
+                blocks=blocks,
+                objects=objects if naming else None,
                 draw=draw,
                 regions=regions,
                 limits=limits,
                 side=side,
+            )
+        if spliced.naming is not None:
+            share = naming * share_of_batch(spliced.labels, kwargs.get("num_items_in_batch"))
+            named = replace(spliced, naming=None)
+            output = self._read_spliced(before, named, supervised_only, naming, kwargs)
+            if output.loss is not None:
+                output.loss = output.loss + share * spliced.naming
+            return output
+        return self._read_spliced(before, spliced, supervised_only, naming, kwargs)
+
+    def _read_spliced(
+        self,
+        before: Continued,
+        spliced: Spliced,
+        supervised_only: bool,
+        naming: float,
+        kwargs: dict[str, Any],
+    ) -> CausalLMOutputWithPast:
+        """The language model's output over spliced rows, block by block where it can be."""
+        if supervised_only and spliced.labels is not None:
+            if spliced.blocks is not None and by_blocks(self.language_model):
+                return self._read_blocks(spliced, spliced.labels, naming, kwargs)
+            if spliced.words is None:
+                kwargs |= supervised_places(spliced.labels)
+        if spliced.words is not None:
+            raise ValueError(
+                "visual tokens name their objects where questions are computed by blocks: set "
+                "turns='independent', with a language model that can"
             )
         return self._read_behind(before, spliced.behind(before.past.lengths), kwargs)
 
@@ -179,6 +177,30 @@ class SequenceReader(PictureReader):
         cache = getattr(output, "past_key_values", None)  # RWKV keeps a state of its own
         note_rows(cache, before.with_new(spliced.mask))
         return output
+
+    def _read_blocks(
+        self, spliced: Spliced, labels: Tensor, naming: float, kwargs: dict[str, Any]
+    ) -> CausalLMOutputWithPast:
+        """The loss and supervised logits of rows with blocks, whose tokens are read in one line."""
+        check_length(spliced, self._longest)
+        layout = BlockLayout.of(spliced)
+        embeds, positions, following = (
+            values.flatten(0, 1).index_select(0, layout.source)[None]
+            for values in (spliced.embeds, spliced.positions, following_labels(labels))
+        )
+        is_supervised = following != IGNORE
+        kwargs |= {"logits_to_keep": is_supervised, "shift_labels": following[is_supervised]}
+        kwargs |= {"position_ids": positions, "use_cache": False, "block_layout": layout}
+        if spliced.words is not None:
+            kwargs["output_hidden_states"] = True
+        mask = mask_of_nothing(self.language_model.config)
+        output = self._read(embeds, mask, following, kwargs)
+        if spliced.words is None:
+            return output
+        visual = spliced.visual.flatten().index_select(0, layout.source)
+        words = spliced.words[visual.clamp(min=0)].masked_fill((visual < 0)[:, None], -1)
+        share = share_of_batch(labels, kwargs.get("num_items_in_batch"))
+        return with_naming(output, words, self.get_output_embeddings(), naming * share)
 
     def _read(
         self, embeds: Tensor, mask: Any, labels: Tensor | None, kwargs: dict[str, Any]

@@ -39,8 +39,13 @@ class Spliced(ShownBySizes):
             tokens and padding.
         labels: `[b s]` int64 or None.
         segments: `[b s]` int64 or None: the sample of a packed row, -1 on padding.
+        blocks: `[b s]` int64 or None: the block of each token within its sample; -1 for what all
+            blocks of the sample see, and on padding.
         shared_positions: `[b s]` int64 or None: positions for the language model where the rows of
             a mask share one.
+        words: `[t words]` int64 or None: ids of the words of each visual token's object, -1 where
+            it names nothing.
+        naming: the loss of a connector that names its tokens, or None.
     """
 
     embeds: Float[Tensor, "b s e"]
@@ -50,7 +55,10 @@ class Spliced(ShownBySizes):
     text: Int[Tensor, "b s"]
     labels: Int[Tensor, "b s"] | None = None
     segments: Int[Tensor, "b s"] | None = None
+    blocks: Int[Tensor, "b s"] | None = None
     shared_positions: Int[Tensor, "b s"] | None = None
+    words: Int[Tensor, "t words"] | None = None
+    naming: Float[Tensor, ""] | None = None
 
     @classmethod
     def of_embeds(
@@ -97,6 +105,7 @@ def splice(
     embed: nn.Module,
     labels: Int[Tensor, "b l"] | None = None,
     segments: Int[Tensor, "b l"] | None = None,
+    blocks: Int[Tensor, "b l"] | None = None,
     side: Side = "right",
 ) -> Spliced:
     """Put the visual tokens where their placeholders stand.
@@ -110,6 +119,7 @@ def splice(
         embed: the language model's input embedding.
         labels: ids to predict, `IGNORE` where nothing is supervised.
         segments: the sample of each token in packed rows.
+        blocks: the block of each token within its sample, -1 for the beginning that they share.
         side: where the padding goes: "right" for training, "left" for generation.
 
     Raises:
@@ -150,6 +160,7 @@ def splice(
     embeds = flat.new_zeros(len(ids), longest, flat.shape[-1]).index_put((row, column), flat)
     spliced_mask = in_rows(torch.ones_like(source), 0).bool()
     spliced_segments = None if segments is None else in_rows(segments.flatten()[source], -1)
+    spliced_blocks = None if blocks is None else in_rows(blocks.flatten()[source], -1)
     spliced_labels = None
     if labels is not None:
         flat_labels = labels.flatten()[source].masked_fill(is_visual, IGNORE)
@@ -157,11 +168,12 @@ def splice(
     return Spliced(
         embeds=embeds,
         mask=spliced_mask,
-        positions=_positions(spliced_mask, spliced_segments),
+        positions=_positions(spliced_mask, spliced_segments, spliced_blocks),
         visual=in_rows(visual_index, -1),
         text=in_rows(id_column.masked_fill(is_visual, -1), -1),
         labels=spliced_labels,
         segments=spliced_segments,
+        blocks=spliced_blocks,
     )
 
 
@@ -215,12 +227,24 @@ def check_length(spliced: Spliced, most: int | None, new: int = 0) -> None:
 
 
 def _positions(
-    mask: Bool[Tensor, "b s"], segments: Int[Tensor, "b s"] | None
+    mask: Bool[Tensor, "b s"],
+    segments: Int[Tensor, "b s"] | None,
+    blocks: Int[Tensor, "b s"] | None = None,
 ) -> Int[Tensor, "b s"]:
+    """Positions along each segment; each block goes on behind what the segment's blocks share."""
     running = (mask.long().cumsum(1) - 1).clamp(min=0)
-    if segments is None:
+    if segments is None and blocks is None:
         return running.masked_fill(~mask, 0)
     begins_segment = torch.ones_like(mask)
-    begins_segment[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    begins_segment[:, 1:] = False if segments is None else segments[:, 1:] != segments[:, :-1]
     first = torch.where(begins_segment, running, 0).cummax(1).values
-    return (running - first).masked_fill(~mask, 0)
+    if blocks is None:
+        return (running - first).masked_fill(~mask, 0)
+    begins_block = begins_segment.clone()
+    begins_block[:, 1:] |= blocks[:, 1:] != blocks[:, :-1]
+    was_shared = begins_segment.clone()
+    was_shared[:, 1:] |= blocks[:, :-1] < 0
+    first_of_block = torch.where(begins_block, running, 0).cummax(1).values
+    # where the segment's first block begins
+    shared_end = torch.where(begins_block & was_shared, running, 0).cummax(1).values
+    return (shared_end - first + running - first_of_block).masked_fill(~mask, 0)

@@ -65,9 +65,9 @@ def build_head(config: RegionVLMConfig, language_model: nn.Module) -> VisualHead
     )
 
 
-def features_serve(settings: TokenizerSettings, kept: TokenizerSettings) -> bool:
+def features_serve(settings: TokenizerSettings, stored: TokenizerSettings) -> bool:
     """True if features kept under some settings are those of other settings, too."""
-    return all(getattr(settings, key) == getattr(kept, key) for key in FEATURE_KEYS)
+    return all(getattr(settings, key) == getattr(stored, key) for key in FEATURE_KEYS)
 
 
 def build_tunable_encoder(text: str) -> Encoder:

@@ -28,14 +28,12 @@ from transformers import (
 
 from regiontok.core.sizes import parameters_text
 from regiontok.model.answering import Answering
-from regiontok.model.checkpoints import check_loading_report, check_saved_model
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import check_delimiter
 from regiontok.model.positions import check_rotary
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.visual import build_head, build_tunable_encoder
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.system.loading import clear_model_errors
 from regiontok.tokenizer.regionizer import build_encoder
 
 if TYPE_CHECKING:
@@ -135,28 +133,6 @@ class RegionVLM(Answering, GenerationMixin):  # type: ignore[misc]  # pictures b
             model.vision = encoder.tunable(language_model.dtype).to(language_model.device)
         model.generation_config = language_model.generation_config
         return model
-
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any
-    ) -> Any:
-        """As transformers has it, but no weight is ever left random.
-
-        Raises:
-            ValueError: If the checkpoint is of another type of model, or its weights are not those
-                that its settings ask for.
-        """
-        name = str(pretrained_model_name_or_path)
-        check_saved_model(name, cls.config_class.model_type)
-        with_report = kwargs.pop("output_loading_info", False)
-        kwargs.setdefault("ignore_mismatched_sizes", True)  # raised below by name, not by a table
-        with clear_model_errors(name):
-            loaded: Any = super().from_pretrained(
-                pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
-            )
-        model, report = loaded
-        check_loading_report(report, name)
-        return (model, report) if with_report else model
 
     @staticmethod
     def from_vlm(model: Any, processor: Any = None, **settings: Any) -> ReleasedVLM:

@@ -117,7 +117,7 @@ class PatchPositions(nn.Module):
         if bool((rows & (tokens.patch < 0)).any()):
             raise ValueError(
                 "2-D positions are those of patches, and a pooled token has none: take "
-                "pool='select', or posenc('sin1d')"
+                "pool='select', posenc('sin1d'), or centre('sin2d') for the middle of its region"
             )
         sides = torch.tensor(
             [grid.grid[-2:] for grid in grids] or [(1, 1)], device=tokens.patch.device
@@ -131,22 +131,32 @@ class PatchPositions(nn.Module):
             x_codes = sinusoid(x, width - width // 2, dtype)
             codes = torch.cat([y_codes, x_codes], 1)
         else:
-            self._check(grids, self.grid)
+            check_table(grids, self.grid, "posenc")
             codes = self.table[y.where(rows, 0), x.where(rows, 0)]
         return added(tokens, codes, rows)
 
-    @staticmethod
-    def _check(grids: Sequence[PatchGrid], largest: tuple[int, int]) -> None:
-        for h, w in {grid.grid[-2:] for grid in grids}:
-            if h > largest[0] or w > largest[1]:
-                raise ValueError(
-                    f"a view has {h} x {w} patches, but posenc('learn2d') has positions for "
-                    f"{largest}: say grid=({h}, {w})"
-                )
+
+def check_table(grids: Sequence[PatchGrid], largest: tuple[int, int], place: str) -> None:
+    """Raise if a learned table of positions is too small for a grid.
+
+    Args:
+        grids: the views.
+        largest: rows and columns of the table.
+        place: name of the place that has it.
+
+    Raises:
+        ValueError: If it is; the message says how large it must be.
+    """
+    for h, w in {grid.grid[-2:] for grid in grids}:
+        if h > largest[0] or w > largest[1]:
+            raise ValueError(
+                f"a view has {h} x {w} patches, but {place}('learn2d') has positions for "
+                f"{largest}: say grid=({h}, {w})"
+            )
 
 
 def sinusoid(
-    position: Int[Tensor, "n"], width: int, dtype: torch.dtype = torch.float32
+    position: Int[Tensor, "n"] | Float[Tensor, "n"], width: int, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "n d"]:
     """Channel 2k is sin(position / 10000^(2k / width)), channel 2k + 1 its cosine.
 

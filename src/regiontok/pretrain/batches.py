@@ -231,8 +231,8 @@ def stage_views(
         masks=table.masks,
         encoded=encoded,
     )
-    found = found_by_first(sources, ranks, skip=skip)
-    views = SizedViews(sources, settings, labels, seed=table.seed, skip=skip, found=found)
+    shards = found_by_first(sources, ranks, skip=skip)
+    views = SizedViews(sources, settings, labels, seed=table.seed, skip=skip, shards_found=shards)
     views.sizes = StepSizes(stage.all_sides, batch=stage.batch, first=first, seed=table.seed)
     check_label_sets(table, views.shards)
     return views

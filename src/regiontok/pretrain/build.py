@@ -118,9 +118,11 @@ def class_heads(table: Pretrain) -> list[ClassHead]:
         )
     heads = []
     for name, settings in recipe_heads(table).items():
-        own = settings.loss.over(table.loss)
-        loss = RegionLoss(own.kind, own.margin, own.angular, own.scale, own.filter)
-        negatives = Negatives(own.negatives, own.rho, table.seed)
+        head_loss = settings.loss.over(table.loss)
+        loss = RegionLoss(
+            head_loss.kind, head_loss.margin, head_loss.angular, head_loss.scale, head_loss.filter
+        )
+        negatives = Negatives(head_loss.negatives, head_loss.rho, table.seed)
         heads.append(ClassHead(name, settings.classes, loss, negatives, settings.weight))
     return heads
 

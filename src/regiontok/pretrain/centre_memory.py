@@ -110,8 +110,8 @@ def centre_memory(
         before, behind = parts[: index + 1], parts[index + 1 :]
         moments.append(gathered + sum(each.kept for each in before) + part.forward)
         values = sum(FLOAT * width * each.rows for each in before)
-        kept = sum(each.kept for each in behind)
-        moments.append(2 * gathered + values + kept + part.backward)
+        held = sum(each.kept for each in behind)
+        moments.append(2 * gathered + values + held + part.backward)
     moments.append((1 + copies) * gathered + gradients)  # all heads are done
     exact = sum(FLOAT * width * part.positives for part in parts)
     moments = [moment + tables + exact for moment in moments]
@@ -134,14 +134,14 @@ class _Parts:
         self.rows = negatives + (1 - drawn) * load.distinct / devices
         chunk = chunk_classes(n, round(negatives), device)
         logits = FLOAT * n * chunk
-        kept = kept_chunks(n, chunk, round(negatives), device)
-        self.kept: float = min(kept * logits, FLOAT * n * negatives)
+        chunks_kept = kept_chunks(n, chunk, round(negatives), device)
+        self.kept: float = min(chunks_kept * logits, FLOAT * n * negatives)
         centres = (0 if drawn >= 1 else FLOAT * width * chunk) + half * width * chunk
         inputs = half * n * width + centres
-        made = max(half, 1 if load.head.loss.filter else 0) * n * chunk
-        self.forward = inputs + logits + made
+        intermediate = max(half, 1 if load.head.loss.filter else 0) * n * chunk
+        self.forward = inputs + logits + intermediate
         products = half * n * chunk + half * n * width
-        again = logits if kept * chunk < negatives else 0
-        chunks = inputs + products + max(self.kept, again + made - products)
+        again = logits if chunks_kept * chunk < negatives else 0
+        chunks = inputs + products + max(self.kept, again + intermediate - products)
         self.positives = n * load.slots / devices
         self.backward = max(chunks, half * n * width + PULLED * FLOAT * width * self.positives)

@@ -138,8 +138,10 @@ class Checkpoints:
                 f"first one goes on from: all machines need the same folder at "
                 f"{self.folder.path}"
             )
-        saved, own = heads_of(check_shapes(path, self.shapes)), heads_of(self.shapes)
-        new, gone = (tuple(map(head_prefixes, heads)) for heads in (own - saved, saved - own))
+        saved, configured = heads_of(check_shapes(path, self.shapes)), heads_of(self.shapes)
+        new, gone = (
+            tuple(map(head_prefixes, heads)) for heads in (configured - saved, saved - configured)
+        )
         state = {name: value for name, value in state.items() if not is_of(name, new)}
         read_state(path, state, passed_over=lambda name: is_of(name, gone))
         return step, saved

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
-from torch.nn.functional import normalize
 
-from regiontok.measures.knn import LabelledRegions, region_knn
+from regiontok.measures.knn import LabelledRegions, best_score, region_knn
 from regiontok.measures.smoothness import smoothness_metrics
+from regiontok.measures.token_distances import pair_distances
 from regiontok.pretrain.held_out import HeldOutShare
 from regiontok.rice.ranks import gathered, largest, summed
 from regiontok.rice.region_attention import RegionTransformer
@@ -86,7 +86,7 @@ def evaluate_encoder(
         "knn_best": best_score(labels_of_all, image_of_region),
         **dict(zip(COHERENCE, (coherence / images).tolist(), strict=True)),
         "distance": float(distance / pairs.clamp_min(1)),
-        "distances": [round(part, 6) for part in (histogram / pairs.clamp_min(1)).tolist()],
+        "distances": [round(share, 6) for share in (histogram / pairs.clamp_min(1)).tolist()],
     }
 
 
@@ -121,7 +121,7 @@ def _measured(
 def _sums_of_image(tokens: Float[Tensor, "n d"], grid: tuple[int, int]) -> Float[Tensor, "s"]:
     """What one image adds to the sums."""
     coherence = smoothness_metrics(tokens.unflatten(0, grid))
-    pairs = distances(tokens).double().cpu()
+    pairs = pair_distances(tokens).double().cpu()
     head = [*(coherence[name] for name in COHERENCE), 1.0, float(pairs.sum()), float(len(pairs))]
     histogram = torch.histc(pairs, BINS, 0, 2)
     return torch.cat([torch.tensor(head, dtype=torch.float64), histogram]).to(tokens.device)
@@ -147,28 +147,4 @@ def gathered_rows(table: Tensor, mesh: DeviceMesh | None) -> Tensor:
     filled = table.new_zeros(most, *table.shape[1:])
     filled[: len(table)] = table
     parts = gathered(filled, mesh).split(most)
-    return torch.cat([part[:count] for part, count in zip(parts, counts.tolist(), strict=True)])
-
-
-def best_score(labels: Int[Tensor, "n"], images: Int[Tensor, "n"]) -> float:
-    """The share of the labelled regions whose class is in another image, too.
-
-    >>> best_score(torch.tensor([5, 5, 7, 7, -1]), torch.tensor([0, 1, 2, 2, 3]))
-    0.5
-    """
-    has_label = labels >= 0
-    pairs = torch.stack([labels[has_label], images[has_label]], dim=1)
-    classes, images_of_class = pairs.unique(dim=0)[:, 0].unique(return_counts=True)
-    elsewhere = torch.isin(pairs[:, 0], classes[images_of_class > 1])
-    return float(elsewhere.double().mean()) if len(pairs) else 0.0
-
-
-def distances(tokens: Float[Tensor, "n d"]) -> Float[Tensor, "p"]:
-    """1 - cosine of all n (n - 1) / 2 pairs, within [0, 2].
-
-    >>> distances(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))
-    tensor([0., 1., 1.])
-    """
-    unit = normalize(tokens, dim=1)
-    row, column = torch.triu_indices(len(unit), len(unit), offset=1, device=unit.device)
-    return (1 - unit @ unit.T)[row, column].clamp(0, 2)
+    return torch.cat([rows[:count] for rows, count in zip(parts, counts.tolist(), strict=True)])

@@ -46,18 +46,19 @@ def compute_gradients(
         {name: values.flatten(0, 1).to(device) for name, values in tables.items()}
         for tables in (batch.labels, batch.excluded)
     )
+    targets = learner.centres.targets(labels, step, excluded)  # while the trunk has not begun
     size = per_pass or len(batch)
     passes = [batch.select(slice(first, first + size)) for first in range(0, len(batch), size)]
     in_bfloat16 = in_bfloat16 and not learner.is_sharded  # FSDP2 casts by itself
     if len(passes) == 1:
         regions = embed(learner.model, batch, device, in_bfloat16)
-        result = learner.centres(regions, labels, step, excluded)
+        result = learner.centres.loss(regions, targets)
         result.loss.backward()
         return result
     with torch.no_grad():
         embedded = [embed(learner.transformer, images, device, in_bfloat16) for images in passes]
     regions = torch.cat(embedded).requires_grad_()
-    result = learner.centres(regions, labels, step, excluded)
+    result = learner.centres.loss(regions, targets)
     result.loss.backward()
     assert regions.grad is not None
     gradients = regions.grad.split([len(rows) for rows in embedded])

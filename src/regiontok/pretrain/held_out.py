@@ -108,8 +108,8 @@ class HeldOutImages:
             empty="ignore",
             masks=self.masks,
         )
-        found = found_by_first([self.source], ranks, skip=False)
-        views = ShardViews([self.source], settings, LabelSpace(ANY_CLASS), found=found)
+        shards = found_by_first([self.source], ranks, skip=False)
+        views = ShardViews([self.source], settings, LabelSpace(ANY_CLASS), shards_found=shards)
         count = min(self.most, views.order.samples)
         each = -(-count // ranks.world)
         first = ranks.rank * each

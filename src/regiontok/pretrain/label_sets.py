@@ -43,9 +43,9 @@ def check_label_sets(table: Pretrain, shards: Sequence[Sequence[Shard]]) -> None
         if shard.centroids:
             first_of.setdefault(shard.centroids, shard)
     if len(first_of) > 1:
-        one, other = list(first_of.values())[:2]
+        first, other = list(first_of.values())[:2]
         raise OtherLabels(
-            f"{one.sidecar} is labelled by the centroids {one.centroids}, {other.sidecar} by "
+            f"{first.sidecar} is labelled by the centroids {first.centroids}, {other.sidecar} by "
             f"{other.centroids}: a number would be two classes. Label all sources by one set of "
             "centroids"
         )

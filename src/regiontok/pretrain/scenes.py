@@ -23,6 +23,10 @@ from PIL import Image, ImageDraw, ImageFont
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.encoders.lite import Lite
+from regiontok.kmeans.lloyd import lloyd
+from regiontok.kmeans.nearest import NearestCentres
+from regiontok.kmeans.rows import ArrayRows
+from regiontok.kmeans.start import random_rows
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
 from regiontok.settings.binding import from_text
@@ -31,15 +35,15 @@ from regiontok.shards.report import report_path
 from regiontok.shards.sidecar import write_sidecar
 from regiontok.shards.tar import write_tar
 from regiontok.system.files import replacing
-from regiontok.system.need import need
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-VERSION = 2  # raise it with every change of what is drawn or how labels are made
+VERSION = 3  # raise it with every change of what is drawn or how labels are made
 ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "texture": TEXTURES, "size": SIZES}
 WORDS = (*SHAPES, *COLOURS, *SIZES, *TEXTURES, *BACKGROUNDS)
 PER_SHARD = 256  # images of a shard
+ITERATIONS = 12  # of k-means
 NO_LABEL = -1
 
 Box = tuple[float, float, float, float]
@@ -179,10 +183,11 @@ class Scenes:
                 f"{len(table)} regions do not make {self.kmeans} clusters: "
                 "more scenes, or fewer clusters"
             )
-        kmeans = need("sklearn.cluster", extra="sklearn").KMeans
-        clusters = kmeans(self.kmeans, n_init=1, random_state=0).fit_predict(table)
+        rows = ArrayRows(table)
+        *_, last = lloyd(rows, random_rows(rows, self.kmeans, seed=0), ITERATIONS)
+        nearest = NearestCentres(torch.from_numpy(last.centres))
         counts = [len(picture.masks) for picture in pictures]
-        return np.split(clusters.astype(np.int64), np.cumsum(counts)[:-1])
+        return np.split(nearest(torch.from_numpy(table)).ids[:, 0], np.cumsum(counts)[:-1])
 
     def _key(self) -> str:
         """A hash of all that decides the scenes."""

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
 import torch
 
-from regiontok.conversation import BatchAnswer, Message, PictureTokens, PreparedConversation
+from regiontok.conversation import (
+    BatchAnswer,
+    Message,
+    Phrasing,
+    PictureTokens,
+    PreparedConversation,
+)
 from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.core.tokens import NEWLINE, REGION, Tokens
@@ -34,6 +41,7 @@ class ReleasedConversationModel:
     def __init__(self, model: ReleasedVLM) -> None:
         check_chat_template(model.processor)
         self.model, self.tokenizer = model, model.processor.tokenizer
+        self.phrasing = Phrasing()
         self._token_cache: TokenCache = {}
 
     def __repr__(self) -> str:
@@ -86,15 +94,24 @@ class ReleasedConversationModel:
         prepared = self.model.prepare(images, texts)
         new_ids = self.model.generate(prepared, **options)[:, prepared.input_ids.shape[1] :]
         said = self.tokenizer.batch_decode(new_ids, skip_special_tokens=True)
-        counts = iter(prepared.counts)
+        images_of = iter(prepared.tokens)
         return [
-            BatchAnswer(text.strip(), tuple(next(counts) for _ in row))
+            _answer(text.strip(), list(islice(images_of, len(row))))
             for text, row in zip(said, pictures, strict=True)
         ]
 
     def forget(self) -> None:
         """See `ConversationModel.forget`."""
         self._token_cache.clear()
+
+
+def _answer(text: str, images: Sequence[ImageTokens]) -> BatchAnswer:
+    """An answer with what its pictures were."""
+    return BatchAnswer(
+        text,
+        visual_tokens=tuple(map(len, images)),
+        resolutions=tuple(tuple(frame.canvas for frame in image.frames) for image in images),
+    )
 
 
 def _picture_tokens(picture: Picture, image: ImageTokens) -> PictureTokens:

@@ -32,6 +32,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.core.masks import PixelMasks
 from regiontok.core.regions import Regions
 from regiontok.core.sizes import ShownBySizes
+from regiontok.released.server_form import ServerForm
 from regiontok.settings import registry
 from regiontok.system.choices import nearest
 
@@ -157,6 +158,9 @@ class Family(ABC):
     Attributes:
         tower_inputs: names of the processor's outputs that only the vision tower reads
             ("pixel_values", "image_sizes" ...): they go to `encode` and not to the model.
+        language_modules: names of the model's modules that neither `encode` nor `project` calls: a
+            model that makes tokens for a server is loaded without them.
+        server_form: how vLLM takes ready-made tokens of such a model; None if it does not.
 
     Raises:
         ValueError: If the family cannot handle this model or this processor. A constructor that
@@ -164,6 +168,8 @@ class Family(ABC):
     """
 
     tower_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    language_modules: ClassVar[tuple[str, ...]] = ("model.language_model", "lm_head")
+    server_form: ClassVar[ServerForm | None] = None
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, self.processor = model, processor
@@ -202,6 +208,11 @@ class Family(ABC):
         whole image in a prompt that is not expanded yet.
         """
         return str(self.processor.image_token)
+
+    @property
+    def deepstack_levels(self) -> int:
+        """How many deep-stacked layers get tokens of their own; the default is none."""
+        return 0
 
     def arrange_images(
         self, images: list[Image.Image], counts: Sequence[int], by_prompt: bool

@@ -19,6 +19,7 @@ from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_t
 
 from regiontok.core.frame import Frame, Pair
 from regiontok.released.family import Cut, EncodedImage, Family, View, recorded_calls
+from regiontok.released.server_form import ServerForm
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -32,6 +33,7 @@ class InternVL(Family):
     """
 
     tower_inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "num_patches")
+    server_form: ClassVar[ServerForm] = ServerForm(video=True)
 
     def __init__(self, model: Any, processor: Any) -> None:
         super().__init__(model, processor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from regiontok.core.cls_attention import attention_of_first, watched_block
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.preprocess import Preprocess
 from regiontok.released.family import Cut, EncodedImage, Family, View, recorded_calls
+from regiontok.released.server_form import ServerForm
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -29,6 +30,8 @@ class Llava(Family):
         ValueError: If the model has a Pixtral tower, or the processor makes images of another size
             than the tower takes.
     """
+
+    server_form: ClassVar[ServerForm] = ServerForm(as_lm=True)
 
     def __init__(self, model: Any, processor: Any) -> None:
         super().__init__(model, processor)

@@ -25,6 +25,7 @@ from transformers.models.llava_next.modeling_llava_next import unpad_image
 from regiontok.core.frame import Frame, Pair
 from regiontok.released.family import Cut, EncodedImage, View, split_by_prompt
 from regiontok.released.llava import Llava, padded_square
+from regiontok.released.server_form import ServerForm
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -211,6 +212,7 @@ class LlavaOnevision(LlavaNext):
     """
 
     tower_inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes", "batch_num_images")
+    server_form: ClassVar[ServerForm] = ServerForm(video=True, as_lm=True)
 
     def arrange_images(
         self, images: list[Image.Image], counts: Sequence[int], by_prompt: bool

@@ -12,7 +12,8 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from regiontok.methods import Pool, RegionStep, Segmenter, Transform
-from regiontok.released.family import Cut, check_model_type
+from regiontok.released.eyes import class_of_eyes
+from regiontok.released.family import Cut, Family, check_model_type
 from regiontok.released.pooling import PoolStage
 from regiontok.released.vlm import ReleasedVLM
 from regiontok.settings import registry
@@ -94,6 +95,36 @@ def from_vlm(
     )
 
 
+def eyes_of_vlm(
+    name: str,
+    *,
+    regions: str = "",
+    segmenter: str | None = None,
+    device: str = "cpu",
+    dtype: str = "auto",
+    revision: str | None = None,
+) -> ReleasedVLM:
+    """As `from_vlm`, but the language model stays on the disk: what is left makes visual tokens.
+
+    Args:
+        name: a hub name or a folder.
+        regions, segmenter, device, dtype, revision: see `from_vlm`.
+
+    Raises:
+        ValueError: See `from_vlm`.
+    """
+    model, processor = load_model_and_processor(
+        name,
+        registry.names("family"),
+        device=device,
+        dtype=dtype,
+        attention=None,
+        revision=revision,
+        eyes_only=True,
+    )
+    return ReleasedVLM(model, processor, regions=regions, segmenter=segmenter)
+
+
 def load_model_and_processor(
     name: str,
     model_types: Iterable[str],
@@ -102,6 +133,7 @@ def load_model_and_processor(
     dtype: str,
     attention: str | None,
     revision: str | None,
+    eyes_only: bool = False,
 ) -> tuple[Any, Any]:
     """Model and processor of a checkpoint.
 
@@ -112,6 +144,7 @@ def load_model_and_processor(
         dtype: type of its weights, "auto" for that of the checkpoint.
         attention: attention implementation of transformers; None leaves the choice to it.
         revision: revision of the hub's repository.
+        eyes_only: True leaves the language model out.
 
     Raises:
         ValueError: If there is no such checkpoint, or it is of another type, damaged, or has
@@ -130,7 +163,11 @@ def load_model_and_processor(
     with clear_model_errors(name), quiet_transformers():
         processor = AutoProcessor.from_pretrained(str(folder), **rules)
     options = {} if attention is None else {"attn_implementation": attention}
-    model = load_pretrained(AutoModelForImageTextToText, folder, name, dtype=dtype, **options)
+    cls = AutoModelForImageTextToText
+    if eyes_only:
+        family: type[Family] = registry.load("family", config.model_type)
+        cls = class_of_eyes(cls._model_mapping[type(config)], family.language_modules)
+    model = load_pretrained(cls, folder, name, dtype=dtype, **options)
     return model.to(resolve_device(device)).eval(), processor
 
 

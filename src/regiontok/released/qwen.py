@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from regiontok.core.frame import Frame, Pair
 from regiontok.core.grid import PatchGrid
 from regiontok.released.family import Cut, EncodedImage, Family, ImageTokens, View
+from regiontok.released.server_form import ServerForm
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -33,6 +35,7 @@ class Qwen(Family):
     """
 
     tower_inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_grid_thw")
+    server_form: ClassVar[ServerForm] = ServerForm(grid=True, video=True)
 
     def __init__(self, model: Any, processor: Any) -> None:
         super().__init__(model, processor)
@@ -48,6 +51,11 @@ class Qwen(Family):
             )
         self._patch, self._merge = of_model
         self._mergers = (tower.merger, *getattr(tower, "deepstack_merger_list", ()))
+
+    @property
+    def deepstack_levels(self) -> int:
+        """Levels of Qwen3-VL behind the first; none in the others."""
+        return len(self._mergers) - 1
 
     def encode(
         self, inputs: Mapping[str, Any], sizes: Sequence[Pair], cut: Cut
@@ -134,19 +142,35 @@ class Qwen(Family):
             raise ValueError(
                 f"the ids hold {int(is_visual.sum())} image tokens, the images have {total}"
             )
-        remaining = iter([image for image in images if len(image)])
+        rooms = [ImageRoom(image.positions, max(image.grids[-1])) for image in images if len(image)]
+        remaining = iter(rooms)
         return [
-            _row_axes(row_visual[row_tokens], remaining)
+            row_axes(row_visual[row_tokens], remaining)
             for row_visual, row_tokens in zip(is_visual, is_token, strict=True)
         ]
 
 
-def _row_axes(
-    is_visual: Bool[Tensor, "s"], remaining: Iterator[ImageTokens]
-) -> tuple[Float[Tensor, "3 s"], int]:
-    """Positions along one row without padding, and the position that comes next.
+@dataclass(frozen=True, eq=False)
+class ImageRoom:
+    """Where the tokens of one image lie.
 
-    The row's images are taken from `remaining`.
+    Attributes:
+        positions: `[k 2]`, (y, x) of each token in patches; the first patch is (0, 0).
+        extent: positions that the image takes: patches on its longer side.
+    """
+
+    positions: Float[Tensor, "k 2"]
+    extent: int
+
+
+def row_axes(
+    is_visual: Bool[Tensor, "s"], remaining: Iterator[ImageRoom]
+) -> tuple[Float[Tensor, "3 s"], int]:
+    """Positions (time, height, width) along one row without padding, and the one that comes next.
+
+    Args:
+        is_visual: `[s]`, True for an image's token.
+        remaining: the row's images are taken from it, in their order; each has a token.
     """
     visual = is_visual.tolist()
     pieces, position, column = [torch.zeros(3, 0, dtype=torch.float64)], 0, 0
@@ -155,7 +179,7 @@ def _row_axes(
             image = next(remaining)
             yx = image.positions.double().cpu().T
             pieces.append(torch.cat([torch.zeros_like(yx[:1]), yx]) + position)
-            position, column = position + max(image.grids[-1]), column + len(image)
+            position, column = position + image.extent, column + len(image.positions)
         else:
             end = next((i for i in range(column, len(visual)) if visual[i]), len(visual))
             text = torch.arange(end - column, dtype=torch.float64) + position

@@ -26,7 +26,8 @@ from regiontok.rice.discriminate import Discriminate
 from regiontok.rice.initial_centres import centred, random_centres
 from regiontok.rice.positive_rows import PositiveRows
 from regiontok.rice.rank_share import RankShare
-from regiontok.rice.ranks import gathered, largest, sharded
+from regiontok.rice.ranks import sharded
+from regiontok.rice.targets import StepTargets, gathered_tables
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -165,7 +166,24 @@ class ClassCentres(nn.Module):
             ValueError: If shapes do not fit, heads are missing or unknown, or labels lie outside
                 the classes.
         """
-        tables = self._tables(regions, labels, excluded or {})
+        if regions.ndim != 2 or regions.shape[1] != self.width:
+            raise ValueError(f"regions are [n {self.width}], got {list(regions.shape)}")
+        return self.loss(regions, self.targets(labels, step, excluded))
+
+    def targets(
+        self,
+        labels: Mapping[str, Int[Tensor, "n m"]],
+        step: int,
+        excluded: Mapping[str, Int[Tensor, "n e"]] | None = None,
+    ) -> StepTargets:
+        """What a step needs beside the regions: their labels on all ranks, and the classes drawn.
+
+        It can be had before the regions are: ranks exchange labels, and a GPU waits for sizes,
+        while the trunk has not begun; between trunk and loss only regions are sent then. For the
+        arguments and errors see `forward`.
+        """
+        device = self.local(self.heads[0].name).device
+        tables = gathered_tables(self.heads, labels, excluded or {}, self.mesh, device)
         labels_by_head, excluded_by_head = tables[::2], tables[1::2]
         shares = [
             RankShare.of(
@@ -184,11 +202,25 @@ class ClassCentres(nn.Module):
                 self.heads, labels_by_head, excluded_by_head, strict=True
             )
         ]
+        return StepTargets(labels_by_head, shares, self._positive_rows(shares, labels_by_head))
+
+    def loss(self, regions: Float[Tensor, "n d"], targets: StepTargets) -> DiscriminationLoss:
+        """The loss of regions whose `targets` are known.
+
+        Raises:
+            ValueError: If there are other numbers of regions and labels.
+        """
+        ranks = self.mesh.size() if self.mesh is not None else 1
+        if len(regions) * ranks != len(targets.labels[0]):
+            raise ValueError(
+                f"labels of {len(targets.labels[0]) // ranks} regions for {len(regions)} regions"
+            )
+        shares = targets.shares
         unit = F.normalize(regions.to(self.local(self.heads[0].name).dtype), dim=1)
         *results, counts = Discriminate.apply(
             unit,
             shares,
-            self._positive_rows(shares, labels_by_head),
+            targets.positives,
             self.mesh,
             self.gradient_factor,
             partial(self._add_gradient, shares),
@@ -196,7 +228,7 @@ class ClassCentres(nn.Module):
         loss, reports = unit.new_zeros(()), {}
         for index, (head, share) in enumerate(zip(self.heads, shares, strict=True)):
             cosine, negative = results[2 * index : 2 * index + 2]
-            valid = labels_by_head[index][share.regions] >= 0
+            valid = targets.labels[index][share.regions] >= 0
             mean = head.loss(cosine, valid, negative).sum() / max(len(cosine), 1)
             loss = loss + head.weight * mean
             reports[head.name] = HeadReport(
@@ -218,65 +250,9 @@ class ClassCentres(nn.Module):
             for head, share, table in zip(self.heads, shares, labels, strict=True)
         ]
 
-    def _tables(
-        self,
-        regions: Float[Tensor, "n d"],
-        labels: Mapping[str, Int[Tensor, "n m"]],
-        excluded: Mapping[str, Int[Tensor, "n e"]],
-    ) -> list[Int[Tensor, "N m"]]:
-        """For each head the labels of all ranks, and then what regions exclude.
-
-        A label that repeats in a region is -1. Labels are checked after gathering, so that all
-        ranks raise alike.
-        """
-        if regions.ndim != 2 or regions.shape[1] != self.width:
-            raise ValueError(f"regions are [n {self.width}], got {list(regions.shape)}")
-        names = sorted(head.name for head in self.heads)
-        if sorted(labels) != names or not set(excluded) <= set(names):
-            raise ValueError(f"labels are for {sorted({*labels, *excluded})}, heads are {names}")
-        none = torch.full((len(regions), 0), -1)
-        local = [
-            (table.long().flatten(1) if table.ndim > 1 else table.long()[:, None]).to(
-                regions.device
-            )
-            for head in self.heads
-            for table in (labels[head.name], excluded.get(head.name, none))
-        ]
-        for number, table in enumerate(local):
-            if len(table) != len(regions):
-                raise ValueError(
-                    f"head {self.heads[number // 2].name!r}: labels of {len(table)} regions for "
-                    f"{len(regions)} regions"
-                )
-        widths = [table.shape[1] for table in local]
-        if excluded:  # as wide as the longest text of any rank
-            widths = largest(torch.tensor(widths, device=regions.device), self.mesh).tolist()
-        filled = [
-            F.pad(table, (0, width - table.shape[1]), value=-1)
-            for table, width in zip(local, widths, strict=True)
-        ]
-        gathered_tables = gathered(torch.cat(filled, dim=1), self.mesh).split(widths, dim=1)
-        return [
-            _distinct(table, self.heads[number // 2])
-            for number, table in enumerate(gathered_tables)
-        ]
-
-    def _add_gradient(self, shares: list[RankShare], index: int, values: Tensor) -> None:
+    def _add_gradient(self, shares: Sequence[RankShare], index: int, values: Tensor) -> None:
         """Add the gradient of the rows that share number `index` has touched."""
         name, gradient = self.heads[index].name, RowGradient(shares[index].rows, values)
         if name in self.gradients:
             gradient = self.gradients[name] + gradient
         self.gradients[name] = gradient
-
-
-def _distinct(labels: Int[Tensor, "N m"], head: ClassHead) -> Int[Tensor, "N m"]:
-    """Checked labels, sorted in each region, with -1 for those that repeat."""
-    lowest, highest = (int(bound) for bound in labels.aminmax()) if labels.numel() else (-1, -1)
-    if lowest < -1 or highest >= head.classes:
-        raise ValueError(
-            f"head {head.name!r}: labels lie in 0 ... {head.classes - 1} (-1: none), got "
-            f"{lowest} ... {highest}"
-        )
-    ordered = labels.sort(1).values
-    repeats = F.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
-    return torch.where(repeats, -1, ordered)

@@ -158,12 +158,12 @@ def save(model: ViT | RegionTransformer, folder: str | Path, *, layout: Layout =
     files = {"config.json": config, "preprocessor_config.json": _processor(vit.config)}
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(folder) as part:
-        part.mkdir()
-        save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
         for name, content in files.items():
             text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-            (part / name).write_text(text, encoding="utf-8")
+            (temporary / name).write_text(text, encoding="utf-8")
     return folder
 
 

@@ -115,7 +115,7 @@ def rice_config(fields: Mapping[str, Any], model: str = "the encoder") -> Fields
 
 def _rice_fields(fields: Fields) -> Fields:
     tower = dict(fields.get("vision_config") or fields)
-    tower |= {theirs: tower[own] for theirs, own in _RICE_FIELDS.items() if own in tower}
+    tower |= {theirs: tower[ours] for theirs, ours in _RICE_FIELDS.items() if ours in tower}
     tower.setdefault("image_size", _RICE_CANVAS * int(tower.get("patch_size", 14)))
     return tower | {"model_type": MLCD[1], "num_channels": tower.get("in_channels", 3)}
 
@@ -131,8 +131,8 @@ def _of_rice(weights: Weights, model: str) -> Weights:
             continue
         if len(value) % len(_FUSED):
             raise ValueError(f"{model}: {key} has {len(value)} rows, no multiple of {len(_FUSED)}")
-        for name, part in zip(_FUSED, value.chunk(len(_FUSED)), strict=True):
-            renamed[key.replace("qkv", name)] = part
+        for name, rows in zip(_FUSED, value.chunk(len(_FUSED)), strict=True):
+            renamed[key.replace("qkv", name)] = rows
     return renamed
 
 

@@ -52,17 +52,17 @@ class PositiveRows:
             mesh: the ranks.
         """
         ranks, rank = mesh.size(), mesh.get_local_rank()
-        own = len(labels) // ranks
-        mine = labels[rank * own : (rank + 1) * own]
+        regions = len(labels) // ranks  # of each rank
+        mine = labels[rank * regions : (rank + 1) * regions]
         holder = torch.where(mine >= 0, mine // classes, ranks)  # the last column is for none
-        goes = torch.zeros(own, ranks + 1, dtype=torch.bool, device=labels.device)
+        goes = torch.zeros(regions, ranks + 1, dtype=torch.bool, device=labels.device)
         goes = goes.scatter_(1, holder, True)[:, :ranks]
         with_positive = share.regions[share.region]
         wanted = with_positive.unique()  # ascending, as the ranks that send them
         return cls(
             send=goes.T.nonzero()[:, 1],
             sent=goes.sum(0).tolist(),
-            received=torch.bincount(wanted // own, minlength=ranks).tolist(),
+            received=torch.bincount(wanted // regions, minlength=ranks).tolist(),
             place=torch.searchsorted(wanted, with_positive),
             mesh=mesh,
         )

@@ -34,10 +34,17 @@ PACKAGES = (
 def provenance(
     recipe: Recipe, *, processes: int, seeds: Mapping[str, int], **details: Any
 ) -> dict[str, Any]:
+    """What one start of a run of a recipe started from; see `provenance_of`."""
+    return provenance_of(to_toml(recipe), processes=processes, seeds=seeds, **details)
+
+
+def provenance_of(
+    settings: str, *, processes: int, seeds: Mapping[str, int], **details: Any
+) -> dict[str, Any]:
     """What one start of a run started from.
 
     Args:
-        recipe: the resolved recipe.
+        settings: the text of the recipe, or of other settings that decide the result.
         processes: how many processes the run has.
         seeds: the seeds that decide the result, by what they seed.
         details: further entries of the loop.
@@ -55,7 +62,7 @@ def provenance(
         },
         "processes": processes,
         "seeds": dict(seeds),
-        "recipe": hashlib.sha256(to_toml(recipe).encode()).hexdigest(),
+        "recipe": hashlib.sha256(settings.encode()).hexdigest(),
         **details,
     }
 

@@ -64,8 +64,8 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
     else:
         return {key: value}
     flat: dict[str, Any] = {}
-    for name, part in items:
-        flat |= _flat(part, f"{key}.{name}" if key else str(name))
+    for name, inner in items:
+        flat |= _flat(inner, f"{key}.{name}" if key else str(name))
     return flat
 
 

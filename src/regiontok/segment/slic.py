@@ -57,6 +57,10 @@ class Slic(LabelSegmenter):
         if self.longest < 1:
             raise ValueError(f"longest must be at least 1 pixel, got {self.longest}")
 
+    def at_longest(self, size: int) -> Slic:
+        """See `Segmenter`: segments are counted, not measured."""
+        return self.but(longest=size)
+
     def labels(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
         """See `LabelSegmenter`."""
         # Whether labels start at 0 or 1 is said here: scikit-image's default has changed before,

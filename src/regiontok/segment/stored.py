@@ -86,6 +86,7 @@ class Stored(Segmenter):
     ignore: int | Literal["auto"] | None = "auto"
     missing: Literal["error", "empty"] = "error"
     version: ClassVar[int] = 1
+    reads_pixels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in ("path", "images", "pngs"):

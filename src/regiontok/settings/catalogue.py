@@ -10,9 +10,9 @@ Checked in November 2026: on copies of the hub's pages, names and licences of Si
 name alone of DINOv2-L with registers, RICE, DINOv3 and RADIO-H; RADIO's licence on its sister
 RADIO-g. In timm 1.0.31: names, sizes, widths, prefix tokens and licences of the Perception Encoder,
 widths, prefix tokens and licences of C-RADIOv3 and DINOv3. RADIO-B and RADIO-L stand in NVlabs'
-README. NOT checked, for want of a copy: clip-vit-base-patch16, RICE's licence, and which of the
-CLIPs has safetensors on its main branch. OpenAI states no licence for CLIP's weights (its code is
-MIT).
+README. NOT checked, for want of a copy: clip-vit-base-patch16, SigLIP, AIMv2 at 336 px, RICE's
+licence, and which of the CLIPs has safetensors on its main branch. OpenAI states no licence for
+CLIP's weights (its code is MIT).
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ _ON_HUB = (
     ("clip-b32", "openai/clip-vit-base-patch32", 7, 768, 1, _CLIP),
     ("clip-l14", "openai/clip-vit-large-patch14", 16, 1024, 1, _CLIP),
     ("clip-l14-336", "openai/clip-vit-large-patch14-336", 24, 1024, 1, _CLIP),
+    ("siglip-so400m-384", "google/siglip-so400m-patch14-384", 27, 1152, 0, _APACHE),
     ("siglip2-so400m-384", "google/siglip2-so400m-patch14-384", 27, 1152, 0, _APACHE),
     ("siglip2-so400m-512", "google/siglip2-so400m-patch16-512", 32, 1152, 0, _APACHE),
     ("siglip2-b-naflex", "google/siglip2-base-patch16-naflex", None, 768, 0, _APACHE),
@@ -90,6 +91,7 @@ _ON_HUB = (
     ("dinov2-l-reg", "facebook/dinov2-with-registers-large", 16, 1024, 5, _APACHE),
     ("dinov3-b", "facebook/dinov3-vitb16-pretrain-lvd1689m", 14, 768, 5, _META),
     ("dinov3-l", "facebook/dinov3-vitl16-pretrain-lvd1689m", 14, 1024, 5, _META),
+    ("aimv2-l14-336", "apple/aimv2-large-patch14-336", 24, 1024, 0, "Apple AMLR, research"),
     ("aimv2-l14-448", "apple/aimv2-large-patch14-448", 32, 1024, 0, "Apple AMLR, research"),
     ("mlcd-l14-336", "DeepGlint-AI/mlcd-vit-large-patch14-336", 24, 1024, 1, _APACHE),
     ("mlcd-g14-336", "DeepGlint-AI/mlcd-vit-bigG-patch14-336", 24, 1664, 1, "MIT"),
@@ -100,15 +102,21 @@ _ON_HUB = (
     ("pe-spatial-l14-448", "timm/vit_pe_spatial_large_patch14_448.fb", 32, 1024, 1, _APACHE),
 )
 # fmt: on
-# RADIOv2.5 is named at further sizes of its canvas, in pixels, too.
-_RADIO_SIZES = (384, 576, 768)
-_RADIO_PATCH = 16
+# Papers use these at further sizes of their canvas, in pixels, too: the name in front of the size,
+# the sizes, the side of a patch. RADIOv2.5 in the study, the others in RICE's Table 1.
+_OTHER_SIZES = {
+    **{f"radio-{letter}": (f"radio-{letter}", (384, 576, 768), 16) for letter in "blh"},
+    "rice-l14-560": ("rice-l14", (336, 378), 14),
+    "siglip2-so400m-512": ("siglip2-so400m", (560,), 16),
+}
 
 _THRESHOLDS = dict.fromkeys(
     ("clip-l14-336", "siglip2-so400m-384", "radio-b", "radio-l", "radio-h"), STUDY_THRESHOLD
 )
 _NOTES = {
     "clip-b16": "hub name not checked",
+    "siglip-so400m-384": "hub name not checked",
+    "aimv2-l14-336": "hub name not checked",
     "clip-l14-336": "layer=-2 is LLaVA's choice",
     "mlcd-l14-336": "a CLIP in its config",
     "mlcd-g14-448": "licence not checked: that of the 336",
@@ -155,11 +163,11 @@ _WITHOUT_HUB = (
 def _entries_on_hub() -> Iterator[CatalogueEntry]:
     for name, hub, side, width, prefix, licence in _ON_HUB:
         method = _method_for(name, hub)
-        has_sizes = name in ("radio-b", "radio-l", "radio-h")
-        for size in (None, *_RADIO_SIZES) if has_sizes else (None,):
-            grid_side = size // _RADIO_PATCH if size else side
+        stem, sizes, patch = _OTHER_SIZES.get(name, (name, (), 1))
+        for size in (None, *sizes):
+            grid_side = size // patch if size else side
             yield CatalogueEntry(
-                name=f"{name}-{size}" if size else name,
+                name=f"{stem}-{size}" if size else name,
                 spec=f"{method}({hub!r}, size={size})" if size else f"{method}({hub!r})",
                 hub=hub,
                 grid=(grid_side, grid_side) if grid_side else None,

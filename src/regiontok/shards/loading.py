@@ -43,8 +43,8 @@ class _Pieces:
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in self.steps:
-            part = self.views.order.part(step.start, len(step), self.rank, self.ranks)
-            for piece in np.array_split(part, self.pieces):
+            positions = self.views.order.part(step.start, len(step), self.rank, self.ranks)
+            for piece in np.array_split(positions, self.pieces):
                 yield piece.tolist()
 
 

@@ -56,8 +56,8 @@ def write_manifest(folder: Path) -> None:
             report = read_report(report_path(folder, name))
         except ShardError:
             continue  # a reader will name it
-        kept = {key: getattr(report, key) for key in KEPT}
-        shards[name] = {"files": _lengths(name, files), **kept}
+        counts = {key: getattr(report, key) for key in KEPT}
+        shards[name] = {"files": _lengths(name, files), **counts}
     with replacing_shared(folder / NAME) as temporary:
         text = json.dumps({"format": FORMAT, "shards": shards})
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -103,10 +103,10 @@ def write_sidecar(
 
 def _in_tar(row: ImageRegions, index: TarIndex) -> ImageRegions:
     """A row with its image's place in the tar."""
-    found = index.key(row.index) if row.index < len(index) else f"only {len(index)} images"
-    if found != row.key:
+    key = index.key(row.index) if row.index < len(index) else f"only {len(index)} images"
+    if key != row.key:
         raise ValueError(
-            f"{index.path}: image {row.index} is {row.key!r} in the side-car, the tar has {found}"
+            f"{index.path}: image {row.index} is {row.key!r} in the side-car, the tar has {key}"
         )
     start, length = index.spans[row.index].tolist()
     return replace(row, span=(start, length))

@@ -105,9 +105,9 @@ class FoundShards:
     @classmethod
     def from_json(cls, source: ShardSource, text: str) -> FoundShards:
         """What another process found of a source."""
-        found = json.loads(text)
-        shards = tuple(Shard(source, *fields) for fields in found["shards"])
-        return cls(shards, tuple(found["problems"]), tuple(found["notes"]))
+        fields_of = json.loads(text)
+        shards = tuple(Shard(source, *fields) for fields in fields_of["shards"])
+        return cls(shards, tuple(fields_of["problems"]), tuple(fields_of["notes"]))
 
 
 def find_shards(source: ShardSource, *, skip: bool = False) -> FoundShards:

@@ -43,7 +43,7 @@ class ShardViews(Dataset[View]):
         seed: seed of order and views.
         skip: leave out shards and pass over images that cannot be read (they are named in
             `left_out` and `View.skipped`).
-        found: the shards of each source, where another process has looked for them.
+        shards_found: the shards of each source, where another process has looked for them.
 
     Raises:
         ShardError: See `find_shards`. When reading: if an image cannot be used, unless `skip` is
@@ -58,15 +58,15 @@ class ShardViews(Dataset[View]):
         *,
         seed: int = 0,
         skip: bool = False,
-        found: Sequence[FoundShards] | None = None,
+        shards_found: Sequence[FoundShards] | None = None,
     ) -> None:
         self.sources, self.settings, self.labels = tuple(sources), settings, labels
         self.seed, self.skip = seed, skip
-        if found is None:
-            found = [find_shards(source, skip=skip) for source in self.sources]
-        self.shards = [of_source.shards for of_source in found]
-        self.left_out = [text for of_source in found for text in of_source.problems]
-        self.notes = [text for of_source in found for text in of_source.notes]
+        if shards_found is None:
+            shards_found = [find_shards(source, skip=skip) for source in self.sources]
+        self.shards = [of_source.shards for of_source in shards_found]
+        self.left_out = [text for of_source in shards_found for text in of_source.problems]
+        self.notes = [text for of_source in shards_found for text in of_source.notes]
         counts = [[shard.images for shard in shards] for shards in self.shards]
         weights = [source.weight for source in self.sources]
         self.order = StreamOrder(counts, weights, seed=seed)

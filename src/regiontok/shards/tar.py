@@ -3,9 +3,9 @@
 Side-cars hold the offsets; a tar whose side-car has none is indexed once, and its index is kept.
 
 After: WebDataset's tar layout (files of one sample share a name up to the first dot).
-Differs: only the images count, in the order of the tar; compressed tars have no random access and
-are refused; a tar without its end-of-archive block is named as cut off, tarfile takes one that ends
-between two files for whole.
+Differs: only images count, in the order of the tar, and the JSON file of an image's sample;
+compressed tars have no random access and are refused; a tar without its end-of-archive block is
+named as cut off, tarfile takes one that ends between two files for whole.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from regiontok.system.storage import (
     read_parts,
 )
 
-FORMAT = "regiontok tar index 2"
+FORMAT = "regiontok tar index 3"
 INDEX_SUFFIX = ".index.json"
+ANNOTATION = ".json"  # suffix of the file that a tar has beside an image (SA-1B, img2dataset)
 HEADER = tarfile.BLOCKSIZE  # bytes in front of a file's own, which name it
 NAME = 100  # bytes of a name that a header has room for
 
@@ -53,11 +54,13 @@ class TarIndex:
         path: the tar.
         names: names of its images, with folders and suffix, in the order of the tar.
         spans: `[images 2]` int64, first byte and number of bytes.
+        annotations: the same of the JSON file of an image's sample; zeros where there is none.
     """
 
     path: Location
     names: tuple[str, ...]
     spans: np.ndarray
+    annotations: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,6 +69,10 @@ class TarIndex:
         """The name of an image's sample, see `sample_key`."""
         return sample_key(self.names[index])
 
+    def name(self, index: int) -> str:
+        """The name of an image's file, with folders and suffix."""
+        return self.names[index]
+
     def read(self, index: int) -> bytes:
         """The bytes of one image.
 
@@ -73,9 +80,20 @@ class TarIndex:
             ShardError: If the tar cannot be read, ends before the image does, or was changed since
                 the index was made.
         """
-        start, length = self.spans[index].tolist()
-        (image,) = read_images(self.path, [TarImage(index, self.key(index), start, length)])
-        return image
+        return self._read(index, self.spans)
+
+    def annotation(self, index: int) -> bytes | None:
+        """The bytes of the JSON file of an image's sample; None where the tar has none.
+
+        Raises:
+            ShardError: As `read` does.
+        """
+        return self._read(index, self.annotations) if self.annotations[index, 0] else None
+
+    def _read(self, index: int, spans: np.ndarray) -> bytes:
+        start, length = spans[index].tolist()
+        (data,) = read_images(self.path, [TarImage(index, self.key(index), start, length)])
+        return data
 
 
 @dataclass(frozen=True)
@@ -167,7 +185,7 @@ def open_index(tar: Location, folder: Location) -> TarIndex:
     try:
         stored = json.loads(read_file(path))
         if (stored["format"], stored["bytes"], stored["time"]) == (FORMAT, size, time):
-            return _index(tar, stored["names"], stored["spans"])
+            return _index(tar, stored["names"], stored["spans"], stored["annotations"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass  # there is none, or it is another tar's, or damaged: it is built anew
     index = scan_tar(tar)
@@ -177,6 +195,7 @@ def open_index(tar: Location, folder: Location) -> TarIndex:
         "time": time,
         "names": index.names,
         "spans": index.spans.tolist(),
+        "annotations": index.annotations.tolist() if index.annotations.any() else [],
     }
     if isinstance(path, Path):
         try:
@@ -207,8 +226,12 @@ def _is_header_of(header: bytes, length: int) -> bool:
         return False
 
 
-def _index(tar: Location, names: list[str], spans: list[list[int]]) -> TarIndex:
-    return TarIndex(tar, tuple(names), np.array(spans, np.int64).reshape(-1, 2))
+def _index(
+    tar: Location, names: list[str], spans: list[list[int]], annotations: list[list[int]]
+) -> TarIndex:
+    places = annotations or [[0, 0]] * len(names)
+    images, beside = (np.array(rows, np.int64).reshape(len(names), 2) for rows in (spans, places))
+    return TarIndex(tar, tuple(names), images, beside)
 
 
 def scan_tar(tar: Location) -> TarIndex:
@@ -218,14 +241,17 @@ def scan_tar(tar: Location) -> TarIndex:
         ShardError: If the tar does not exist, is cut off, is compressed, or is no tar.
     """
     size = tar_bytes(tar)
-    names, spans, end = [], [], 0
+    names, spans, annotations, end = [], [], {}, 0
     try:
         with opened(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                span = [member.offset_data, member.size]
                 if member.isfile() and is_image_name(member.name):
                     names.append(member.name)
-                    spans.append([member.offset_data, member.size])
+                    spans.append(span)
+                elif member.isfile() and member.name.lower().endswith(ANNOTATION):
+                    annotations[sample_key(member.name)] = span
                 archive.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
             file.seek(end)
             closing = file.read(tarfile.BLOCKSIZE)
@@ -235,7 +261,8 @@ def scan_tar(tar: Location) -> TarIndex:
         raise ShardError(
             f"{tar}: cut off: {size} bytes, and no end of the archive after its last file"
         )
-    return _index(tar, names, spans)
+    beside = [annotations.get(sample_key(name), [0, 0]) for name in names] if annotations else []
+    return _index(tar, names, spans, beside)
 
 
 def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from regiontok.system.errors import first_line
 from regiontok.system.logs import module_logger
 from regiontok.system.need import need
+from regiontok.system.shipped_models import local_folder, shipped_hint
 from regiontok.system.weights import WEIGHTS, file_tensors
 
 CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json")
@@ -30,13 +31,15 @@ _HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 def locate(model: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint; a hub name is downloaded first if the cache does not have it.
+    """The folder of a checkpoint: a path, a model that comes with the package, or a hub name.
+
+    A hub name is downloaded first if the cache does not have it.
 
     Only json files and safetensors are downloaded. If a name has no safetensors, its pickled
     weights are, to be read as tensors.
 
     Args:
-        model: a folder, or a name on the hub.
+        model: a folder, a name of `regiontok ls models`, or a name on the hub.
         revision: a branch, tag or commit of a hub name; None is its main branch.
 
     Raises:
@@ -44,10 +47,11 @@ def locate(model: str, revision: str | None = None) -> Path:
             a revision of a folder is asked for.
         MissingPackage: If the model is a hub name and huggingface_hub is not installed.
     """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    local = local_folder(model)
+    if local is not None:
         check_no_revision(model, revision)
-        return folder
+        return local
+    folder = Path(model).expanduser()
     if not _HUB_NAME.fullmatch(model):
         raise ValueError(f"{model}: no such folder")
     hub = need("huggingface_hub", extra="hub")
@@ -70,7 +74,7 @@ def locate(model: str, revision: str | None = None) -> Path:
         raise ValueError(
             f"{model!r} is neither a folder nor a model that the hub or its cache gives "
             f"({first_line(error)}); without a network, run 'hf download {model}' on a machine "
-            "that has one, and give the folder"
+            f"that has one, and give the folder{shipped_hint(model)}"
         ) from None
 
 

@@ -25,7 +25,7 @@ def as_on_disk(path: Path) -> Path:
     if str(path).isascii() or os.path.exists(path):
         return path
     spelled = Path(path.anchor)
-    for part in path.parts[len(spelled.parts) :]:
-        spellings = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
-        spelled /= next((name for name in spellings if os.path.exists(spelled / name)), part)
+    for spelling in path.parts[len(spelled.parts) :]:
+        spellings = (spelling, *(unicodedata.normalize(form, spelling) for form in ("NFC", "NFD")))
+        spelled /= next((name for name in spellings if os.path.exists(spelled / name)), spelling)
     return spelled if os.path.exists(spelled) else path

@@ -32,6 +32,12 @@ EXTRAS = {
     "lxml": "ocr",
     "nltk": "ocr",
     "jieba": "ocr",
+    "faster_coco_eval": "probe",
+    "rapidocr": "curate",
+    "ray": "ray",
+    "onnxruntime": "curate",
+    "starlette": "view",
+    "uvicorn": "view",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,47 @@ def write_parquet(
     Raises:
         MissingPackage: If pyarrow is not installed.
     """
+    write_tables(
+        (table,),
+        table.schema,
+        path,
+        file_format,
+        group_rows=group_rows,
+        metadata=metadata,
+        shared=shared,
+        **options,
+    )
+
+
+def write_tables(
+    tables: Iterable[Any],
+    schema: Any,
+    path: Path,
+    file_format: str,
+    *,
+    group_rows: int,
+    metadata: Mapping[str, str],
+    shared: bool = False,
+    **options: Any,
+) -> None:
+    """Write Arrow tables of one schema one behind the other, as `write_parquet` does one.
+
+    They are asked for as they are written, so that one at a time is in memory; where that raises an
+    error, nothing is written.
+
+    Args:
+        tables: what is written.
+        schema: their schema.
+        path: the file, replaced if it is there.
+        file_format: what `open_parquet` shall expect.
+        group_rows: rows that are read and decompressed together; a table begins a new group.
+        metadata: further words in the file's footer.
+        shared: whether several processes may write the file at once; see `replacing_shared`.
+        options: what pyarrow's `ParquetWriter` is told beside that.
+
+    Raises:
+        MissingPackage: If pyarrow is not installed.
+    """
     pq = need("pyarrow.parquet", extra="store")
     options = {
         "compression": "zstd",
@@ -177,11 +218,14 @@ def write_parquet(
         "store_schema": False,
         **options,
     }
-    with (replacing_shared if shared else replacing)(path) as part:
-        with pq.ParquetWriter(part, table.schema, **options) as writer:
-            writer.write_table(table, row_group_size=group_rows)
-            writer.add_key_value_metadata({"format": file_format, **metadata})
-        with open(part, "rb") as file:
+    with (replacing_shared if shared else replacing)(path) as temporary:
+        with pq.ParquetWriter(temporary, schema, **options) as writer:
+            for table in tables:
+                writer.write_table(table, row_group_size=group_rows)
+            # without `store_schema` the words of the schema would be lost
+            words = {name.decode(): word.decode() for name, word in (schema.metadata or {}).items()}
+            writer.add_key_value_metadata({**words, "format": file_format, **metadata})
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
 
 

@@ -68,11 +68,13 @@ def listing(folder: Location) -> dict[str, int]:
         with os.scandir(folder) as entries:
             return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
     try:
-        found = _tried(folder, lambda store, path: store.ls(path, detail=True))
+        described = _tried(folder, lambda store, path: store.ls(path, detail=True))
     except FileNotFoundError:
         return {}
     return {
-        file_name(entry["name"]): int(entry["size"]) for entry in found if entry["type"] == "file"
+        file_name(entry["name"]): int(entry["size"])
+        for entry in described
+        if entry["type"] == "file"
     }
 
 

@@ -17,7 +17,12 @@ _LONGEST_HEADER = 100_000_000  # what safetensors itself takes at most
 def save_file(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors, and texts beside them, as safetensors.
+    """Write tensors, and texts beside them, as safetensors."""
+    path.write_bytes(tensor_bytes(tensors, metadata))
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Tensors, and texts beside them, as the bytes of a safetensors file.
 
     The library writes the entries of a header in an order that changes from process to process;
     here they are sorted.
@@ -27,9 +32,7 @@ def save_file(
     header = json.loads(data[_LENGTH:end])
     text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _LENGTH)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(_LENGTH, "little") + text)
-        file.write(memoryview(data)[end:])
+    return b"".join((len(text).to_bytes(_LENGTH, "little"), text, memoryview(data)[end:]))
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:

@@ -49,7 +49,7 @@ def check_bench(bench: Bench, folder: str | Path) -> None:
         bench == type(bench)(**_arguments(bench)), f"{bench!r} is not equal to itself built anew"
     )
     loaded = load_questions(bench, BenchFolder(Path(folder)))
-    aside = "; ".join(f"{one.id}: {one.reason}" for one in loaded.set_aside[:3])
+    aside = "; ".join(f"{question.id}: {question.reason}" for question in loaded.set_aside[:3])
     expect(not loaded.set_aside, f"{bench!r} has questions that cannot be asked: {aside}")
     again = load_questions(bench, BenchFolder(Path(folder)))
     expect(
@@ -70,12 +70,12 @@ def _check_question(bench: Bench, question: Question) -> None:
     for image in question.images:
         expect(min(image.read().size) > 0, f"{named}: the picture {image.name} has no pixels")
     record = json.loads(json.dumps(question.record()))
-    kept = Question.of_record(question.id, record)
+    reread = Question.of_record(question.id, record)
     for name in bench.prompts:
         text = bench.prompt(question, name)
         expect(bool(text.strip()), f"{named}: the prompt {name!r} is empty")
         expect(
-            text == bench.prompt(kept, name),
+            text == bench.prompt(reread, name),
             f"{named}: the prompt {name!r} is another one after the question was written and read",
         )
     expect(bool(question.answers), f"{named} has no right answer")
@@ -88,7 +88,7 @@ def _check_question(bench: Bench, question: Question) -> None:
                 f"{named}: 'right' is {mark['right']} for {reply[:40]!r}, and not from 0 to 1",
             )
             expect(
-                repr(mark) == repr(bench.mark(kept, reply, reading)),
+                repr(mark) == repr(bench.mark(reread, reply, reading)),
                 f"{named}: {reply[:40]!r} has another mark after the question was written and read",
             )
 
@@ -119,18 +119,22 @@ def _check_weights(bench: Bench, questions: Sequence[Question], replies: Sequenc
     pairs = zip(questions, wrong, strict=True)
     sample = sample_of(questions, [bench.mark(q, reply, "official") for q, reply in pairs])
     _, unit = clusters(sample.groups.get(bench.unit, np.full(len(sample), "")))
-    kept = unit != unit[0]
-    if not kept.any():
+    counted = unit != unit[0]
+    if not counted.any():
         return
-    marks = {name: values[kept] for name, values in sample.marks.items()}
-    groups = {name: values[kept] for name, values in sample.groups.items()}
-    weights = np.stack([kept, kept]).astype(float)
+    marks = {name: values[counted] for name, values in sample.marks.items()}
+    groups = {name: values[counted] for name, values in sample.groups.items()}
+    weights = np.stack([counted, counted]).astype(float)
     weighted = bench.score(Sample(sample.marks, sample.groups, weights))
     for name, values in bench.score(Sample(marks, groups)).items():
-        expected, found = float(values[0]), weighted.get(name, values)
-        expect(len(found) == 2, f"{bench!r}: {name} has {len(found)} values for 2 weightings")
+        expected, weighted_values = float(values[0]), weighted.get(name, values)
         expect(
-            not np.isfinite([expected, *found]).all() or np.allclose(found, expected),
-            f"{bench!r}: {name} is {expected} without some questions, and {found[0]} where they "
-            "have no weight: score() must use sample.mean, total or share",
+            len(weighted_values) == 2,
+            f"{bench!r}: {name} has {len(weighted_values)} values for 2 weightings",
+        )
+        expect(
+            not np.isfinite([expected, *weighted_values]).all()
+            or np.allclose(weighted_values, expected),
+            f"{bench!r}: {name} is {expected} without some questions, and {weighted_values[0]} "
+            "where they have no weight: score() must use sample.mean, total or share",
         )

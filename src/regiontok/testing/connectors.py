@@ -27,13 +27,13 @@ def check_connector(connector: Connector) -> None:
 
 
 def the_width_of_the_language_model(connector: Connector) -> None:
-    """Values `[t width]` become `[t out]`, also when the widths are equal, and for no values."""
+    """Values `[t width]` become `[t*rows out]`, also if widths are equal, and for no values."""
     for out in (OUT, WIDTH):
         module = built(partial(connector.build, WIDTH, out))
         for values in (_values(), _values()[:0]):
             shape = tuple(module(values).shape)
             expect(
-                shape == (len(values), out),
+                shape == (len(values) * connector.rows, out),
                 f"values {list(values.shape)} become {list(shape)} for a width of {out}",
             )
 
@@ -45,8 +45,8 @@ def every_token_by_itself(connector: Connector) -> None:
     for index in range(len(values)):
         # In float64 matrix products of other heights may round differently.
         expect_close(
-            module(values[index : index + 1])[0],
-            together[index],
+            module(values[index : index + 1]),
+            together[index * connector.rows : (index + 1) * connector.rows],
             "alone a token has other values than beside others",
             rtol=1e-12,
             atol=1e-12,

@@ -47,8 +47,8 @@ class VisualHead(nn.Module):
             through the same pool (rows D11, O6).
         cls: True puts the encoder's CLS or summary tokens in front, one each; registers never
             (row D11).
-        connector: takes every token to the width `out` of a language model; None leaves the
-            encoder's width.
+        connector: takes every token to the width `out` of a language model, as one token or
+            several; None leaves the encoder's width.
         out: width of the tokens behind the connector; None is `width`.
         newline: True ends each row of the views beside the base view with a learned token; their
             regions must be single patches.
@@ -57,8 +57,8 @@ class VisualHead(nn.Module):
         place_tokens: places behind the connector (positions: row O8).
 
     Raises:
-        ValueError: If a place cannot stand where it is put, or `partition_on` asks for a norm that
-            is not there.
+        ValueError: If a place cannot stand where it is put, also behind a connector that makes
+            several tokens of one, or `partition_on` asks for a norm that is not there.
     """
 
     def __init__(
@@ -82,6 +82,12 @@ class VisualHead(nn.Module):
         if partition_on == "normed" and norm == "none":
             raise ValueError("partition_on='normed' needs a norm: say norm='rms'")
         _check_places(place_features, place_tokens)
+        self._rows = connector.rows if connector else 1
+        if self._rows > 1 and (newline or any(place.token is not None for place in place_tokens)):
+            raise ValueError(
+                f"the connector makes {self._rows} tokens of one: delimiters and newlines cannot "
+                "stand behind it"
+            )
         out = out or width
         self.norm = RMSNorm(width, eps=1e-6) if norm == "rms" else nn.Identity()
         self.pool = pool.build(width)
@@ -91,6 +97,9 @@ class VisualHead(nn.Module):
         self.newline = nn.Parameter(torch.randn(out) * out**-0.5) if newline else None
         self.place_features = nn.ModuleList(place.build(width) for place in place_features)
         self.place_tokens = nn.ModuleList(place.build(out) for place in place_tokens)
+        self._reads_members = [
+            [place.reads_members for place in places] for places in (place_features, place_tokens)
+        ]
 
     def but(self, *, whole: bool, cls: bool, partition_on: str, newline: bool) -> VisualHead:
         """The same weights with other tokens in front, or other features for steps.
@@ -123,6 +132,22 @@ class VisualHead(nn.Module):
 
     def forward(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
         """Tokens of a batch: CLS, whole image, regions (view by view), image by image."""
+        tokens = self.features(grids, members)
+        values = self._connected(tokens.values)
+        if self._rows > 1:
+            tokens = tokens.take(
+                torch.arange(len(tokens), device=values.device).repeat_interleave(self._rows)
+            )
+        if self.newline is not None:
+            is_newline = (tokens.kind == NEWLINE)[:, None]
+            values = torch.where(is_newline, self.newline.to(values.dtype), values)
+        tokens = tokens.but(values)
+        for place, reads in zip(self.place_tokens, self._reads_members[1], strict=True):
+            tokens = place(tokens, grids, members) if reads else place(tokens, grids)
+        return tokens
+
+    def features(self, grids: Sequence[PatchGrid], members: Members) -> Tokens:
+        """The tokens of a batch in front of the connector; newlines have no value of theirs yet."""
         values = self.norm(torch.cat([grid.pooled.flatten(0, -2) for grid in grids]))
         token_groups = [self.pool(values, members)]
         if self.newline is not None:
@@ -133,18 +158,11 @@ class VisualHead(nn.Module):
         if self.cls:
             token_groups.insert(0, self._cls_tokens(grids))
         tokens = interleave(token_groups) if len(token_groups) > 1 else token_groups[0]
-        for place in self.place_features:
-            tokens = place(tokens, grids)
-        values = self._connected(tokens.values)
-        if self.newline is not None:
-            is_newline = (tokens.kind == NEWLINE)[:, None]
-            values = torch.where(is_newline, self.newline.to(values.dtype), values)
-        tokens = tokens.but(values)
-        for place in self.place_tokens:
-            tokens = place(tokens, grids)
+        for place, reads in zip(self.place_features, self._reads_members[0], strict=True):
+            tokens = place(tokens, grids, members) if reads else place(tokens, grids)
         return tokens
 
-    def _connected(self, values: Float[Tensor, "t d"]) -> Float[Tensor, "t e"]:
+    def _connected(self, values: Float[Tensor, "t d"]) -> Float[Tensor, "t*rows e"]:
         """Values through the connector, in its own type where theirs is another; theirs come out.
 
         Features in bfloat16 go so through a connector in float32, as norms and pools take them.

@@ -234,12 +234,12 @@ class RegionTokenizer(nn.Module):
             "torch": torch.__version__,
         }
         state = {name: value.contiguous() for name, value in self.head.state_dict().items()}
-        with replacing(folder / "head.safetensors") as part:
-            save_file(state, part, metadata={"format": "pt"})
-        with replacing(folder / "provenance.json") as part:
-            part.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-        with replacing(folder / "recipe.toml") as part:
-            part.write_text(to_toml(recipe), encoding="utf-8")
+        with replacing(folder / "head.safetensors") as temporary:
+            save_file(state, temporary, metadata={"format": "pt"})
+        with replacing(folder / "provenance.json") as temporary:
+            temporary.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        with replacing(folder / "recipe.toml") as temporary:
+            temporary.write_text(to_toml(recipe), encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: str = "cpu") -> RegionTokenizer:

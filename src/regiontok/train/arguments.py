@@ -38,9 +38,6 @@ def training_arguments(
         folder: the output folder.
         arguments: further fields.
     """
-    bf16 = (
-        stage.precision == "bf16" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    )
     schedules = {"constant": "constant_with_warmup"}
     return OneDeviceArguments(
         output_dir=str(folder),
@@ -54,7 +51,9 @@ def training_arguments(
         weight_decay=stage.weight_decay,
         max_grad_norm=stage.max_grad_norm,
         optim="adamw_torch",
-        bf16=bf16,
+        adam_beta1=stage.betas[0],
+        adam_beta2=stage.betas[1],
+        bf16=stage.precision == "bf16" and computes_bfloat16(cpu=bool(arguments.get("use_cpu"))),
         seed=stage.seed,
         data_seed=stage.seed,
         logging_steps=1,
@@ -67,6 +66,34 @@ def training_arguments(
         save_total_limit=None,
         ddp_find_unused_parameters=False,
         **arguments,
+    )
+
+
+def computes_bfloat16(*, cpu: bool) -> bool:
+    """Whether this machine has instructions for bfloat16.
+
+    A CPU without them computes it too, but slower than float32.
+
+    Args:
+        cpu: whether the run was asked to stay on the CPU; without a GPU it does so anyway.
+    """
+    if not cpu and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def precision_note(stage: Stage, device: str) -> str:
+    """That a stage asks for bfloat16 and is computed in float32; "" if it is not so.
+
+    Args:
+        stage: the stage.
+        device: the device that the run was asked to take.
+    """
+    if stage.precision != "bf16" or computes_bfloat16(cpu=device == "cpu"):
+        return ""
+    return (
+        f"stage {stage.name!r} asks for bf16, for which this hardware has no instructions: it is "
+        "computed in float32"
     )
 
 

@@ -4,10 +4,11 @@ A --dry-run of a paper's recipe is asked for before anything is downloaded, on a
 network, or before a gated model is granted. Sizes of language models are those of their config.json
 on the hub; grids and widths of encoders stand in `regiontok.settings.catalogue`.
 
-After: LLaVA-1.5 (558,128 and 665,298 records); Cambrian-1 ("Cambrian-7M").
+After: LLaVA-1.5 (558,128 and 665,298 records); Cambrian-1 ("Cambrian-7M");
+LLaVA-NeXT (about 740,000) and LLaVA-OneVision (about 4 and 3.2 million).
 Differs: lengths of texts are assumed, one for all samples but the longest, which fills the longest
 row that a stage allows: captions of 25 tokens, conversations of 390 (LLaVA-665k under Vicuna's
-template). Cambrian's number of records is rounded.
+template). Numbers of records are rounded but for LLaVA-1.5's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoConfig, PretrainedConfig
 
+from regiontok.core.tiling import Tiling
 from regiontok.data.generated import is_generated
 from regiontok.data.lengths import Measure
 from regiontok.data.records import Records, RecordSource
@@ -60,6 +62,24 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
         "vocab_size": 128256,
         "tie_word_embeddings": True,
     },
+    "Qwen/Qwen2-7B-Instruct": {
+        "model_type": "qwen2",
+        "hidden_size": 3584,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "intermediate_size": 18944,
+        "vocab_size": 152064,
+    },
+    "Qwen/Qwen2.5-7B-Instruct": {
+        "model_type": "qwen2",
+        "hidden_size": 3584,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "intermediate_size": 18944,
+        "vocab_size": 152064,
+    },
     "Qwen/Qwen3-8B": {
         "model_type": "qwen3",
         "hidden_size": 4096,
@@ -87,7 +107,12 @@ RECORDS = {
     "blip_laion_cc_sbu_558k.json": (558_128, 25),
     "llava_v1_5_mix665k.json": (665_298, 390),
     "Cambrian7M_withsystemprompt.jsonl": (7_000_000, 390),
+    "llava_next_740k.json": (740_000, 390),
+    "mid_stage_4m.json": (4_000_000, 390),
+    "single_image_3m.json": (3_200_000, 390),
 }
+# a photo of COCO, (height, width) in pixels, and the usual patch: they choose the grid of tiles
+PHOTO, TILE_PATCH = (480, 640), 14
 ASSUMED = 100  # lengths that stand for those of all records
 
 
@@ -145,6 +170,8 @@ def assumed_samples(recipe: Recipe, stage: Stage) -> AssumedSamples | None:
         ranges.append(RecordSource(data.records, data.weight, start, start + count))
     text = round(np.mean([RECORDS[path.name][1] for _, path in sources]))
     visual, origin = assumed_visual_tokens(recipe)
+    if recipe.model:
+        visual *= registry.build("connector", recipe.model.connector).rows
     notes = [
         f"{path} is not here: {RECORDS[path.name][0]:,} records of {RECORDS[path.name][1]} tokens "
         "of text are assumed"
@@ -180,29 +207,39 @@ def assumed_visual_tokens(recipe: Recipe) -> tuple[int, str]:
     if "tokens" in recipe.figures:
         return round(recipe.figures["tokens"]), "the recipe's [expect]"
     settings = recipe.tokenizer
-    patches = _patches(settings)
+    patches, seen = _patches(settings)
     if not registry.build("pool", settings.pool).one_token:
-        return patches, "its patches; masks that overlap make more"
-    count, origin = patches, "its patches"
+        return patches, f"{seen}; masks that overlap make more"
+    count, origin = patches, seen
     for step in registry.build_pipeline("step", settings.regions):
         if step.exact_count is not None:
             count, origin = step.exact_count, "what its steps make"
         elif not step.keeps_count:
-            count, origin = patches, "at most its patches"
+            count, origin = patches, f"at most {seen}"
     return count + settings.whole + settings.cls, origin
 
 
-def _patches(settings: TokenizerSettings) -> int:
-    """Patches of an encoder's grid, read off the catalogue if its weights are not here."""
+def _patches(settings: TokenizerSettings) -> tuple[int, str]:
+    """Patches that are seen of an image, and that in words."""
+    height, width = _grid(settings)
+    if not settings.tiles:
+        return height * width, "its patches"
+    tile = (height * TILE_PATCH, width * TILE_PATCH)
+    rows, columns = Tiling.of(settings.tiles).best(PHOTO, tile)
+    words = f"the patches of {rows} x {columns} tiles and of the whole, as of a photo of "
+    return (rows * columns + 1) * height * width, words + f"{PHOTO[1]} x {PHOTO[0]}"
+
+
+def _grid(settings: TokenizerSettings) -> tuple[int, int]:
+    """An encoder's grid, read off the catalogue if its weights are not here."""
     call, entry = full_encoder_call(settings.encoder), absent_encoder(settings.encoder)
     if entry is None:
-        height, width = registry.build("encoder", call).frame((64, 64)).grid
-        return height * width
+        return registry.build("encoder", call).frame((64, 64)).grid
     size = dict(call.kwargs).get("size")
     for other in CATALOGUE:
         other_size = dict(parse_one(other.spec).kwargs).get("size")
         if other.hub == entry.hub and other.grid and other_size == size:
-            return other.grid[0] * other.grid[1]
+            return other.grid
     raise ValueError(
         f"{entry.hub} is not here, and the catalogue does not know its grid at size={size}"
     )

@@ -20,9 +20,9 @@ from transformers import (
 
 from regiontok.model.config import RegionVLMConfig
 from regiontok.model.delimiters import delimiter_token
-from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.vlm import RegionVLM
-from regiontok.settings import registry, spec
+from regiontok.model.words import give_words
+from regiontok.settings import registry
 from regiontok.settings.catalogue import absent_encoder
 from regiontok.settings.recipe import ModelSettings, Recipe, Stage, TokenizerSettings
 from regiontok.system.checkpoint import locate
@@ -31,7 +31,10 @@ from regiontok.system.loading import clear_model_errors
 from regiontok.system.pretrained import load_pretrained
 from regiontok.tokenizer.regionizer import build_encoder
 from regiontok.train.assumed import language_model_config
+from regiontok.train.assumed_towers import tower_settings
+from regiontok.train.built_in import built_in
 from regiontok.train.parts import is_divided_by_launcher
+from regiontok.train.start import start_from
 
 IMAGE = "<image>"
 
@@ -86,6 +89,10 @@ def _check_stage(stage: Stage) -> None:
         raise ValueError(f"{name} takes at least one step, not {stage.steps}")
     if not 0 <= stage.warmup < 1:
         raise ValueError(f"warmup is a share of the steps in [0, 1), not {stage.warmup} ({name})")
+    if len(stage.betas) != 2 or not all(0 <= beta < 1 for beta in stage.betas):
+        raise ValueError(f"betas are two numbers in [0, 1), not {stage.betas} ({name})")
+    if not 0 <= stage.average < 1:
+        raise ValueError(f"average is a share in [0, 1), not {stage.average} ({name})")
     if stage.batch < 1:
         raise ValueError(f"a batch holds at least one sample, not {stage.batch} ({name})")
 
@@ -122,11 +129,14 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
 
     A new placeholder's id lies outside the embedding: pictures stand in its place.
     """
-    if _is_mini(settings):
-        return mini_tokenizer()
+    choice = built_in(settings.language_model)
     with clear_model_errors(settings.language_model):
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            settings.language_model, revision=settings.revision or "main"
+        tokenizer: Any = (
+            choice.tokenizer()
+            if choice
+            else AutoTokenizer.from_pretrained(
+                settings.language_model, revision=settings.revision or "main"
+            )
         )
     if IMAGE not in tokenizer.get_vocab():
         tokenizer.add_tokens([IMAGE], special_tokens=True)
@@ -157,7 +167,7 @@ def delimiter_token_id(recipe: Recipe, tokenizer: Any) -> int:
 
 
 def build_model(recipe: Recipe) -> BuiltModel:
-    """A new model: a loaded language model and a fresh connector.
+    """A new model: a loaded language model and a fresh connector, or those of `model.start`.
 
     Weights are float32 where any stage trains them (bfloat16 computes under autocast), else
     bfloat16 if every stage may.
@@ -165,10 +175,12 @@ def build_model(recipe: Recipe) -> BuiltModel:
     check_stages(recipe)
     settings = model_settings(recipe)
     tokenizer = load_tokenizer(settings)
-    if _is_mini(settings):
-        language_model: PreTrainedModel = _mini(settings, recipe.tokenizer.seed)
+    dtype = torch.bfloat16 if loads_bfloat16(recipe) else torch.float32
+    if choice := built_in(settings.language_model):
+        with clear_model_errors(settings.language_model):
+            made: Any = choice.model(recipe.tokenizer.seed)
+        language_model: PreTrainedModel = made.to(dtype)
     else:
-        dtype = torch.bfloat16 if loads_bfloat16(recipe) else torch.float32
         language_model = load_pretrained(
             AutoModelForCausalLM,
             locate(settings.language_model, settings.revision),
@@ -189,22 +201,10 @@ def build_model(recipe: Recipe) -> BuiltModel:
         # by it, prompts that come without a mask are told from their padding
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.head.float()  # what learns stays exact
+    give_words(model, tokenizer)
+    if settings.start:
+        start_from(model, settings.start)
     return BuiltModel(model, tokenizer)
-
-
-def _is_mini(settings: ModelSettings) -> bool:
-    return settings.language_model.partition("(")[0] == "mini"
-
-
-def _mini(settings: ModelSettings, seed: int = 0) -> PreTrainedModel:
-    """The model of "mini", or of another size: "mini(width=96, layers=2, heads=4)"."""
-    (call,) = spec.parse(settings.language_model)
-    try:
-        return mini_language_model(seed, **dict(call.kwargs))
-    except TypeError:
-        raise ValueError(
-            f"{settings.language_model!r}: mini takes width, layers and heads"
-        ) from None
 
 
 def tunes_encoder(recipe: Recipe) -> bool:
@@ -238,30 +238,32 @@ def meta_model(recipe: Recipe) -> RegionVLM:
     """
     check_stages(recipe)
     settings = model_settings(recipe)
+    choice = built_in(settings.language_model)
     text_config = (
-        _mini(settings).config
-        if _is_mini(settings)
+        choice.config()
+        if choice
         else language_model_config(settings.language_model, settings.revision)
     )
     encoder = absent_encoder(recipe.tokenizer.encoder) or build_encoder(recipe.tokenizer.encoder)
-    config = RegionVLMConfig(
-        text_config=text_config,
-        visual=recipe.tokenizer.model_dump(),
-        visual_width=encoder.width,
-        connector=settings.connector,
-        image_token_id=3,
-        tune_encoder=tunes_encoder(recipe),
-        positions=settings.positions,
-        delimiter_token_id=0 if delimiter_token(recipe.tokenizer) else -1,
-    )
-    with clear_model_errors(settings.language_model), torch.device("meta"):
-        return RegionVLM(config)
+    with tower_settings(recipe.tokenizer) as visual:
+        config = RegionVLMConfig(
+            text_config=text_config,
+            visual=visual.model_dump(),
+            visual_width=encoder.width,
+            connector=settings.connector,
+            image_token_id=3,
+            tune_encoder=tunes_encoder(recipe),
+            positions=settings.positions,
+            delimiter_token_id=0 if delimiter_token(recipe.tokenizer) else -1,
+        )
+        with clear_model_errors(settings.language_model), torch.device("meta"):
+            return RegionVLM(config)
 
 
 def language_model_commit(recipe: Recipe) -> str:
-    """The hub's commit of the language model that is loaded; "" of a folder and of the mini one."""
+    """The hub's commit of the language model that is loaded; "" of one that is no hub's."""
     settings = model_settings(recipe)
-    if _is_mini(settings) or Path(settings.language_model).expanduser().is_dir():
+    if built_in(settings.language_model) or Path(settings.language_model).expanduser().is_dir():
         return ""
     folder = cached_folder(settings.language_model, settings.revision or "main")
     return folder.name if folder else ""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from regiontok.data.blocks import SHARED
 from regiontok.data.collate import Collator, Example
 from regiontok.model.splice import IGNORE
 
@@ -78,7 +79,11 @@ def last_answer(example: Example) -> tuple[list[int], list[int]]:
     start = stop
     while start and example.labels[start - 1] != IGNORE:
         start -= 1
-    return example.input_ids[:start], example.input_ids[start:stop]
+    seen = list(range(start))
+    if example.blocks:  # the last question sees no other
+        last = example.blocks[stop - 1]
+        seen = [place for place in seen if example.blocks[place] in (SHARED, last)]
+    return [example.input_ids[place] for place in seen], example.input_ids[start:stop]
 
 
 def _loss(model: nn.Module, examples: Sequence[Example], collate: Collator, per_pass: int) -> float:

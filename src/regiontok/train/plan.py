@@ -128,7 +128,10 @@ def plan_run(
             records, measured = assumed.records, assumed.measure
         else:
             labeller = Labeller(
-                tokenizer(), stage_template(recipe, stage), placeholder=image_token_id(tokenizer())
+                tokenizer(),
+                stage_template(recipe, stage),
+                placeholder=image_token_id(tokenizer()),
+                independent=stage.turns == "independent",
             )
             records = read(stage.data, check_images=False)
             measured = measure(
@@ -136,7 +139,9 @@ def plan_run(
                 labeller,
                 # an upper bound where only some samples go without masks
                 LargestVisualTokens.of(
-                    stage_tokenizer(recipe, stage), mask_free=stage.mask_free > 0
+                    stage_tokenizer(recipe, stage),
+                    mask_free=stage.mask_free > 0,
+                    connector=model_settings(recipe).connector,
                 ),
                 max_length=stage.max_length,
                 overflow=stage.overflow,

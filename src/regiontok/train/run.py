@@ -64,6 +64,8 @@ def train(
     options = options or TrainOptions()
     check_stages(recipe)
     _check_options(options)
+    if is_divided_by_launcher() and any(stage.average for stage in recipe.stage):
+        raise ValueError("average is of weights that every process holds: take ddp.yaml")
     rank = PartialState(cpu=options.device == "cpu").process_index
     with folder_lease(Path(out), rank=rank):
         return _train_in(

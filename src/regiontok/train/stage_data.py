@@ -19,12 +19,18 @@ from regiontok.data.conversations import Conversations
 from regiontok.data.labels import Labeller
 from regiontok.data.lengths import Measure, measure
 from regiontok.data.mask_free import LargestVisualTokens, MaskFree
+from regiontok.data.naming import Namer
 from regiontok.data.record import RecordError
 from regiontok.data.records import Records, read, set_aside_notes, split
 from regiontok.data.sampler import EpochOrder, Row, record_pools
 from regiontok.model.visual import features_serve
 from regiontok.settings.recipe import Recipe, Stage
-from regiontok.train.build import stage_template, stage_tokenizer, tunes_encoder
+from regiontok.train.build import (
+    model_settings,
+    stage_template,
+    stage_tokenizer,
+    tunes_encoder,
+)
 
 HELD_OUT = "held out for evaluation"
 
@@ -102,9 +108,20 @@ def load_stage_data(
             "leave --cache out, or do not train the encoder"
         )
     records = read(stage.data)
-    labeller = Labeller(tokenizer, stage_template(recipe, stage), placeholder=placeholder)
+    labeller = Labeller(
+        tokenizer,
+        stage_template(recipe, stage),
+        placeholder=placeholder,
+        independent=stage.turns == "independent",
+    )
     settings = stage_tokenizer(recipe, stage)
-    visual = LargestVisualTokens.of(settings, folder, device=device, mask_free=stage.mask_free > 0)
+    visual = LargestVisualTokens.of(
+        settings,
+        folder,
+        device=device,
+        mask_free=stage.mask_free > 0,
+        connector=model_settings(recipe).connector,
+    )
     measured = measure(
         records, labeller, visual, max_length=stage.max_length, overflow=stage.overflow
     )
@@ -117,7 +134,12 @@ def load_stage_data(
     order = _order(records, measured, stage, train_indices)
     replaced = folder / f"replaced_{stage.name}.jsonl" if folder else None
     dataset = Conversations(
-        records, labeller, measure=measured, cache=features, replaced_file=replaced
+        records,
+        labeller,
+        measure=measured,
+        cache=features,
+        namer=Namer(tokenizer) if stage.naming else None,
+        replaced_file=replaced,
     )
     mixed = MaskFree(dataset, stage.mask_free, seed=stage.seed)
     # answers may need other features than those of training, which alone are kept

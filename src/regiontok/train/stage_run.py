@@ -6,6 +6,7 @@ import copy
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,9 @@ from accelerate.state import AcceleratorState, GradientState
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
+from regiontok.model.block_attention import attention_by_blocks, computes_by_blocks
 from regiontok.model.processor import RegionVLMProcessor
+from regiontok.model.supervised import keeps_supervised
 from regiontok.model.vlm import RegionVLM
 from regiontok.runs.errors import RunStopped
 from regiontok.runs.folder import recent_loss
@@ -26,9 +29,11 @@ from regiontok.runs.trackers import tensorboard_writer
 from regiontok.settings.recipe import Recipe
 from regiontok.system.errors import first_line, is_out_of_memory
 from regiontok.system.files import replacing
+from regiontok.system.pretrained import quiet_transformers
 from regiontok.system.weights import tensors_only
 from regiontok.system.writing import clear_write_errors
-from regiontok.train.arguments import idle_gpus_note
+from regiontok.train.arguments import idle_gpus_note, precision_note
+from regiontok.train.averaging import WeightAverage
 from regiontok.train.batching import BatchOrder, Division, divide_batch
 from regiontok.train.build import BuiltModel, load_tokenizer, loads_bfloat16, model_settings
 from regiontok.train.estimate import most_samples
@@ -113,12 +118,16 @@ class StageRun:
         if self.is_first and not step:
             asks = self.options.held_out and self.options.answers and not trainer.is_divided
             try_stage(self.built.model, self.stage, answers=bool(asks))
-        with training_mode(self.built.model, self.stage):
+        with training_mode(self.built.model, self.stage), self._attention(trainer):
             self._run_trainer(trainer, checkpoints.get(step))
         if stop.stopped:
             return {"step": trainer.state.global_step}
+        if trainer.average is not None:
+            trainer.average.apply()
         metrics = self._metrics(trainer, time.perf_counter() - started)
         self._save(trainer, metrics)
+        # autocast would stay around the model's forward: the next stage asks what it computes
+        trainer.accelerator.unwrap_model(self.built.model, keep_fp32_wrapper=False)
         if trainer.is_divided:
             saved = self.folder.stage_model(self.index, self.stage.name)
             self.built = load_stage_model(self.recipe, saved)
@@ -182,14 +191,18 @@ class StageRun:
         }
         if self.is_first:
             self.folder.rewind_to(self.index, step)
-        idle = idle_gpus_note(self.options.device)
-        for text in filter(None, [*notes, idle, *self.data.notes]):
+        device = self.options.device
+        of_machine = (idle_gpus_note(device), precision_note(self.stage, device))
+        for text in filter(None, [*notes, *of_machine, *self.data.notes]):
             self._record({"kind": "note", "step": step, "text": text})
         self._record(entry)
 
     def _trainer(self, step: int, stop: StopAfter) -> StageTrainer:
         options, data = self.options, self.data
         rank = PartialState().process_index
+        average = None
+        if self.stage.average:
+            average = WeightAverage(self.built.model, self.stage.average)
         return StageTrainer(
             self.built.model,
             self.stage,
@@ -201,6 +214,8 @@ class StageRun:
             evaluator=self._evaluate if options.held_out else None,
             row_name=data.row_name,
             epoch_of_step=data.epoch_of_step,
+            supervised_only=keeps_supervised(self.built.model),
+            average=average,
             callbacks=[stop, *self._tensorboard()],
             save_strategy="steps",
             save_steps=options.save_every,
@@ -210,6 +225,13 @@ class StageRun:
             use_cpu=options.device == "cpu",
             report_to=[options.tracker] if options.tracker in ("trackio", "wandb") else [],
         )
+
+    def _attention(self, trainer: StageTrainer) -> AbstractContextManager[None]:
+        """Attention by blocks, where questions are independent and the language model can."""
+        model = self.built.model
+        if self.stage.turns != "independent" or not trainer.supervised_only:
+            return nullcontext()
+        return attention_by_blocks(model) if computes_by_blocks(model) else nullcontext()
 
     def _tensorboard(self) -> list[TrainerCallback]:
         """TensorBoard's callback, whose files lie in the run's folder, if it is asked for."""
@@ -280,7 +302,8 @@ class StageRun:
             self.folder.add_metrics(self.stage.name, metrics)
             saved = self.folder.stage_model(self.index, self.stage.name)
             with clear_write_errors(saved), replacing(saved) as temporary:
-                model.save_pretrained(temporary, state_dict=state)
+                with quiet_transformers():  # a bar of a file or two in the middle of a log
+                    model.save_pretrained(temporary, state_dict=state)
                 self._processor().save_pretrained(temporary)
             shutil.rmtree(self.checkpoints.path, ignore_errors=True)
         self._record({"kind": "done", **metrics})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from regiontok.system.interrupt import ignore_stop_signals
 from regiontok.system.logs import module_logger
 from regiontok.system.writing import clear_write_errors
 from regiontok.train.arguments import training_arguments
+from regiontok.train.averaging import WeightAverage
 from regiontok.train.batching import BatchOrder
 from regiontok.train.parts import parameter_groups
 
@@ -49,6 +51,8 @@ class StageTrainer(Trainer):
             evaluates nothing.
         row_name: what a row is called in messages.
         epoch_of_step: the epoch of a step, from which seeded region steps draw.
+        supervised_only: whether logits are computed where something is supervised alone.
+        average: a running average of the weights, which checkpoints hold; None keeps none.
         callbacks: callbacks of transformers' kind.
         arguments: further fields of `TrainingArguments`.
     """
@@ -66,12 +70,15 @@ class StageTrainer(Trainer):
         evaluator: Callable[[nn.Module, bool], dict[str, float]] | None = None,
         row_name: Callable[[Any], str] = str,
         epoch_of_step: Callable[[int], int] = lambda step: 0,
+        supervised_only: bool = False,
+        average: WeightAverage | None = None,
         callbacks: Sequence[TrainerCallback] = (),
         **arguments: Any,
     ) -> None:
         self.stage, self.order, self.checkpoints = stage, order, checkpoints
         self.record, self.evaluator, self.row_name = record, evaluator, row_name
-        self.epoch_of_step = epoch_of_step
+        self.epoch_of_step, self.supervised_only = epoch_of_step, supervised_only
+        self.average = average
         self._plain_model, self._is_staging = model, False
         super().__init__(
             model,
@@ -80,7 +87,8 @@ class StageTrainer(Trainer):
             train_dataset=dataset,
             # Trainer only asks whether there is one: `evaluate` is ours
             eval_dataset=dataset if evaluator else None,
-            callbacks=list(callbacks),
+            # the average first: a step's checkpoint holds it
+            callbacks=[*([average] if average else []), *callbacks],
         )
         # `forward` hands num_items_in_batch on: accumulation averages over tokens, not passes
         self.model_accepts_loss_kwargs = True
@@ -131,6 +139,10 @@ class StageTrainer(Trainer):
             )
             num_items_in_batch = num_items_in_batch + 1
         inputs = inputs | {"draw": self.epoch_of_step(step)}
+        if self.supervised_only:
+            inputs["supervised_only"] = True
+        if "objects" in inputs:
+            inputs["naming"] = self.stage.naming
         try:
             loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
             return loss
@@ -183,15 +195,15 @@ class StageTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Evaluate the model on what is held out; its metrics, named `eval_...`.
 
+        Averaged weights are judged where there are some: they are what the stage leaves behind.
         Every process does all of it, so that divided models stay in step.
         """
         assert self.evaluator is not None
         # a divided model is whole in its own forward only, so that it cannot generate
         model = self.model_wrapped if self.is_divided else self._plain_model
-        metrics = {
-            f"eval_{name}": value
-            for name, value in self.evaluator(model, not self.is_divided).items()
-        }
+        with self.average.applied() if self.average else nullcontext():
+            measured = self.evaluator(model, not self.is_divided)
+        metrics = {f"eval_{name}": value for name, value in measured.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -246,6 +258,8 @@ class StageTrainer(Trainer):
             {name: tensors[name].detach().cpu().contiguous() for name in learning},
             folder / WEIGHTS,
         )
+        if self.average is not None:
+            self.average.save(folder)
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
@@ -268,6 +282,8 @@ class StageTrainer(Trainer):
         with torch.no_grad():
             for name, parameter in learning.items():
                 parameter.copy_(saved[name])
+        if self.average is not None:
+            self.average.load(path.parent)
 
 
 def _failing_pictures(model: Any, pictures: Sequence[Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regiontok.model.packed import check_packing, text_ids
+from regiontok.model.packed import check_blocks, check_packing, text_ids
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import Stage
 from regiontok.system.errors import first_line, is_out_of_memory
@@ -39,8 +39,8 @@ def try_stage(model: RegionVLM, stage: Stage, *, answers: bool) -> None:
         answers: whether the model will be asked for answers, too.
 
     Raises:
-        ValueError: If the model sees later tokens, takes no packed rows although the stage packs,
-            or cannot be run, differentiated or asked.
+        ValueError: If the model sees later tokens, takes no packed rows although the stage
+            has some, or cannot be run, differentiated or asked.
     """
     kind = f"a language model of type {model.config.language_config.model_type!r}"
     was_training = model.training
@@ -51,8 +51,10 @@ def try_stage(model: RegionVLM, stage: Stage, *, answers: bool) -> None:
             _try(model, f"{kind} cannot be trained", _loss)  # its gradients are as large as it is
         else:
             _try(model, f"{kind} cannot be trained", _gradient)
-        if stage.pack:
+        if stage.pack or stage.turns == "independent":
             check_packing(model)
+        if stage.turns == "independent":
+            check_blocks(model, stage.max_length)
         if answers:
             _try(model, f"{kind} cannot be asked for answers (--answers 0 does not ask)", _answer)
     except ValueError as error:

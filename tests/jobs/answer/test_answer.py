@@ -11,9 +11,12 @@ import torch
 
 from regiontok.conversation import BatchAnswer
 from regiontok.evaluation.answers import Answer, AnswersError, read_answers
-from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan, Ranks
+from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan
+from regiontok.jobs.answer.ranks import Ranks
 from regiontok.jobs.answer.run import answer
+from regiontok.jobs.report.command import write_report
 from regiontok.jobs.report.runs import score_run
+from regiontok.jobs.report.table import report_table
 from regiontok.model.conversation import TrainedConversationModel
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.processor import RegionVLMProcessor
@@ -37,7 +40,10 @@ class Parrot:
         if len(self.batches) == self.stop_after:
             raise KeyboardInterrupt
         self.batches.append(texts)
-        return [BatchAnswer("Yes", tuple(7 for _ in row)) for row in pictures]
+        return [
+            BatchAnswer("Yes", tuple(7 for _ in row), tuple(((28, 28),) for _ in row))
+            for row in pictures
+        ]
 
 
 @pytest.fixture
@@ -163,6 +169,8 @@ def test_a_batch_says_what_each_says_alone(kind, request, tmp_path):
         runs.append({a.question.id: a for a in read_answers(tmp_path / str(number)).answers})
     assert {id: a.reply for id, a in runs[0].items()} == {id: a.reply for id, a in runs[1].items()}
     assert {a.visual_tokens for a in runs[0].values()} == {(4,)}  # three regions and the whole
+    side = {"trained": 56, "released": 32}[kind]
+    assert {a.resolutions for a in runs[0].values()} == {(((side, side),),)}
 
 
 @pytest.mark.slow
@@ -175,34 +183,47 @@ def test_every_bench_is_answered_by_a_model(name, trained, tmp_path):
     assert counts.failed == {}
 
 
-REAL = {
-    "pope": "pope_with_images.jsonl",
-    "mmvet": "mmvet_with_images.json",
-    "sugarcrepe": "sugarcrepe_with_images.jsonl",
-    "aro": "negclip_with_images.json",
-    "mmbench": "mmbench_samples.json",
-    "mmstar": "mmstar_50.json",
+REAL = {  # the question files below the folder of real data; of some, no photo is there
+    "pope": "fixtures/pope_with_images.jsonl",
+    "mmvet": "fixtures/mmvet_with_images.json",
+    "sugarcrepe": "fixtures/sugarcrepe_with_images.jsonl",
+    "aro": "fixtures/negclip_with_images.json",
+    "mmbench": "fixtures/mmbench_samples.json",
+    "mmbench, blind": "fixtures/mmbench_circular_40groups.json",
+    "mmstar, blind": "fixtures/mmstar_50.json",
+    "mmvp, blind": "mmvp/Questions.csv",
+    "mme, blind": "mme/eval_tool/Your_Results/*.txt",
+    "ocrbench": "ocrbench/OCRBench.json",
+    "ocrbench, blind": "ocrbench/OCRBench.json",
 }
 
 
-@pytest.mark.parametrize("name", sorted(REAL))
-def test_real_records_go_from_question_file_to_score(name, trained, data, tmp_path):
-    (tmp_path / "files").mkdir()
-    shutil.copy(data / "fixtures" / REAL[name], tmp_path / "files")
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(REAL))
+def test_real_records_go_from_question_file_to_score(case, trained, data, tmp_path):
+    name, _, blind = case.partition(", ")
+    files, report = tmp_path / "files", tmp_path / "report"
+    place = files / "IIIT5K" / "test" / "918_1.png"  # OCRBench's first one, the only one here
+    place.parent.mkdir(parents=True)
+    shutil.copy(data / "ocrbench" / "images" / "ocrbench_0_centre.jpg", place)
+    for path in sorted(data.glob(REAL[case])):
+        shutil.copy(path, files)
     options = AnswerOptions(
         model="x",
         bench=name,
-        data=tmp_path / "files",
+        data=files,
         images=(data,),
-        blind=name == "mmstar",  # its photos are not there
-        limit=3,
+        blind=bool(blind),
+        limit=1 if case == "ocrbench" else 3,
         longest=1,
     )
     counts = answer(AnswerPlan.of(options), tmp_path / "run", model=trained)
-    assert counts.answered >= 3
+    assert counts.answered >= options.limit
     scored = score_run(tmp_path / "run", resamples=10)
     assert scored.counts["questions"] == counts.answered
-    assert (scored.cost.quantiles == ()) is (name == "mmstar")
+    assert scored.cost.resolution == ("" if blind else "56 x 56")
+    write_report(report_table([scored], anyway=True), report)
+    assert f"| run | {name} |" in (report / "report.md").read_text()
 
 
 def test_the_recipe_of_a_trained_model_is_noted(pope, tmp_path):
@@ -213,9 +234,10 @@ def test_the_recipe_of_a_trained_model_is_noted(pope, tmp_path):
 
 def test_a_line_comes_back(pope):
     question = pope.loaded.questions[0]
-    line = Answer(question, "Yes", "Is?", (3, 4), 0.25).line()
+    line = Answer(question, "Yes", "Is?", (3, 4), (((28, 56),), ((28, 28), (56, 28))), 0.25).line()
     again = Answer.of_line(line)
     assert (again.reply, again.visual_tokens, again.seconds) == ("Yes", (3, 4), 0.25)
+    assert again.resolutions == (((28, 56),), ((28, 28), (56, 28)))
     assert again.question.groups == question.groups
     assert "image" not in json.loads(line)["question"]
 

@@ -30,7 +30,7 @@ class Stuck:
         Stuck.batches += 1
         if Stuck.batches > 2:
             time.sleep(600)
-        return [BatchAnswer("Yes", (4,)) for _ in pictures]
+        return [BatchAnswer("Yes", (4,), (((28, 28),),)) for _ in pictures]
 
 plan = AnswerPlan.of(AnswerOptions(model="x", bench="mme", data=Path(sys.argv[1]), batch=2))
 answer(plan, Path(sys.argv[2]), model=Stuck())
@@ -41,7 +41,7 @@ class Quick:
     """A model that answers at once."""
 
     def answers(self, conversations, pictures, **options):
-        return [BatchAnswer("Yes", (4,)) for _ in pictures]
+        return [BatchAnswer("Yes", (4,), (((28, 28),),)) for _ in pictures]
 
 
 @pytest.mark.slow

@@ -416,3 +416,28 @@ def test_a_released_model(tmp_path, regions, count):
     assert view.regions.shape == (count,)
     assert view.visual == pytest.approx(float(view.regions.sum()))
     assert [path.name for path in draw_answer(second, tmp_path, 2)] == ["2-red.png"]
+
+
+def test_a_model_of_closed_questions_is_asked_one_by_one_about_the_last_picture(folder, tmp_path):
+    """Its processor says so, and keeps saying so when it is saved."""
+    closed = RegionVLMProcessor.from_pretrained(folder)
+    closed.questions = "world"
+    closed.save_pretrained(tmp_path)
+    closed = RegionVLMProcessor.from_pretrained(tmp_path)
+    assert closed.questions == "world"
+    chat = Chat(TrainedConversationModel(RegionVLM.from_pretrained(folder), closed), longest=4)
+    with pytest.raises(ValueError, match="asked about a picture: show one first"):
+        chat.ask("What colour is the ring?")
+    chat.show(square("red"))
+    chat.show(square("blue"))
+    with pytest.raises(ValueError, match="does not understand 'Colour\\?'"):
+        chat.ask("Colour?")
+    first = chat.ask("what color is the ring")
+    second = chat.ask("What colour is the ring?")
+    assert (first.question, first.tokens, first.text) == (
+        "what color is the ring",
+        second.tokens,
+        second.text,
+    )
+    (attention,) = second.attention
+    assert attention.picture.picture.name == "blue.png"

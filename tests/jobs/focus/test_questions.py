@@ -16,6 +16,7 @@ from regiontok.core.picture import Picture, PictureError
 from regiontok.jobs.focus.pixcv import pixcv_questions
 from regiontok.jobs.focus.questions import NoAnnotation, NoFocusData, union_on
 from regiontok.jobs.focus.scenes import scene_questions
+from regiontok.miniworld.world import World
 
 PHOTO = Picture.of(np.zeros((20, 30, 3), np.uint8), "a.png")
 SQUARE = [[0, 0, 10, 0, 10, 10, 0, 10]]  # x, y, ...: 10 x 10 pixels
@@ -221,3 +222,18 @@ def test_the_real_files_of_pixcv_bench():
         else:
             assert [list(annotated.rescaled_from)] == entry["mask_sizes"]
     assert torch.equal(annotated.mask, question.annotation(picture, "image").mask)
+
+
+def test_questions_of_the_world_are_about_the_masks_that_they_name():
+    source = "world(6, split='val', size=128, kinds='left_right,reading')"
+    questions = scene_questions(source)
+    assert {question.id.rpartition("-")[2] for question in questions} == {"left_right", "reading"}
+    world = World("val", size=128)
+    for question in questions:
+        picture = world[int(question.id.split("-")[2])]
+        asked = question.annotation(question.picture(), "question").mask.numpy()
+        everything = question.annotation(question.picture(), "image").mask.numpy()
+        assert (everything == (picture.labels > 0)).all()
+        inside = [mask for mask in picture.masks if asked[mask].all()]
+        assert len(inside) == (2 if question.id.endswith("left_right") else 1)
+        assert sum(mask.sum() for mask in inside) == asked.sum()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +52,20 @@ class TestBuild:
         count = sum(len(masks) for _, masks in store.items())
         assert sum(outcome.masks for outcome in outcomes) == count
         assert [verdict.problem for verdict in verify(tmp_path / "s")] == [None]
+
+    def test_a_store_whose_looks_take_long_is_looked_at_seldom(self, photos, tmp_path, monkeypatch):
+        clock = SimpleNamespace(seconds=0.0, looks=0)
+
+        def look(store):
+            clock.seconds, clock.looks = clock.seconds + 1, clock.looks + 1
+
+        monkeypatch.setattr("regiontok.jobs.masks.build.time.monotonic", lambda: clock.seconds)
+        outcomes = start_build([photos], tmp_path / "s", batch=1)
+        next(outcomes)
+        monkeypatch.setattr(MaskStore, "refresh", look)
+        clock.seconds += 100
+        assert len([*outcomes]) == 4
+        assert clock.looks == 1, "for four images; the next look is due 20 seconds later"
 
     def test_the_second_run_does_nothing(self, photos, tmp_path, monkeypatch):
         build([photos], tmp_path / "s")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from regiontok.core.picture import Picture, PictureError
 from regiontok.data.collect import NoImages
-from regiontok.jobs.masks.image_sources import ImageSource, image_sources, tars_below
+from regiontok.data.walk import tars_below
+from regiontok.jobs.masks.image_sources import ImageSource, image_sources
 
 CUT_TAR = "00.tar: damaged, or a compressed tar (it does not end as a tar does); 1 images"
 

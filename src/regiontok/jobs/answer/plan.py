@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,9 @@ from regiontok.evaluation.bench import Bench
 from regiontok.evaluation.folder import BenchFolder
 from regiontok.evaluation.loading import LoadedQuestions, load_questions
 from regiontok.evaluation.question import Question
+from regiontok.jobs.answer.ranks import Ranks
 from regiontok.settings import registry
+from regiontok.system.shipped_models import shipped_model
 
 _PACKAGES = ("regiontok", "torch", "transformers", "pillow")
 _SORTED_TOGETHER = 16  # batches whose questions are sorted by length: pictures stay near each other
@@ -31,7 +32,7 @@ class AnswerOptions:
     Attributes:
         model: folder or hub name.
         bench: spec of the benchmark.
-        data: folder of its published files.
+        data: folder of its published files; None for a benchmark that makes its questions.
         images: further folders in which its pictures are looked for.
         name: what tables call the run; "" takes the name of its folder.
         prompt: name of the way to ask; "" is the bench's first.
@@ -45,7 +46,7 @@ class AnswerOptions:
 
     model: str
     bench: str
-    data: Path
+    data: Path | None
     images: tuple[Path, ...] = ()
     name: str = ""
     prompt: str = ""
@@ -60,38 +61,6 @@ class AnswerOptions:
     revision: str = ""
     device: str = "cpu"
     batch: int = 8
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """This process among those that torchrun or accelerate started.
-
-    Attributes:
-        rank: its number.
-        count: how many there are.
-        local: its number on this machine.
-    """
-
-    rank: int = 0
-    count: int = 1
-    local: int = 0
-
-    @classmethod
-    def of_environment(cls) -> Ranks:
-        """What the launcher's environment variables say; one process without any."""
-        names = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-        return cls(*(int(os.environ.get(name, default)) for name, default in names))
-
-    def device(self, name: str) -> str:
-        """The device of this process: its own GPU where there are several processes."""
-        several = self.count > 1 and name in ("cuda", "auto")
-        return f"cuda:{self.local}" if several and _has_gpus() else name
-
-
-def _has_gpus() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +88,7 @@ class AnswerPlan:
         """
         bench: Bench = registry.build("bench", options.bench)
         bench.prompt_name(options.prompt)
-        folder = BenchFolder(options.data.expanduser(), options.images)
+        folder = BenchFolder(options.data.expanduser(), options.images) if options.data else None
         loaded = load_questions(bench, folder, limit=options.limit, blind=options.blind)
         return cls(options, bench, loaded)
 
@@ -170,13 +139,13 @@ class AnswerPlan:
         that those about one picture, or of one row group of a file, stay near each other.
         """
         share = _share(self.loaded.questions, self.options.batch, ranks)
-        own = [question for question in share if question.id not in done]
+        remaining = [question for question in share if question.id not in done]
         window, batches = self.options.batch * _SORTED_TOGETHER, []
-        for start in range(0, len(own), window):
-            part = sorted(own[start : start + window], key=self._length, reverse=True)
+        for start in range(0, len(remaining), window):
+            alike = sorted(remaining[start : start + window], key=self._length, reverse=True)
             batches += [
-                part[first : first + self.options.batch]
-                for first in range(0, len(part), self.options.batch)
+                alike[first : first + self.options.batch]
+                for first in range(0, len(alike), self.options.batch)
             ]
         return batches
 
@@ -204,6 +173,9 @@ def questions_hash(questions: Sequence[Question]) -> str:
 
 def recipe_of(model: str) -> str:
     """The name of the recipe by which a model was trained; "" if its folder does not say."""
+    shipped = None if Path(model).expanduser().is_dir() else shipped_model(model)
+    if shipped is not None:
+        return shipped.recipe
     resolved = Path(model).expanduser().parent / "resolved.toml"
     if not resolved.is_file():
         return ""

@@ -13,7 +13,8 @@ from regiontok.conversation import ConversationModel
 from regiontok.core.picture import Picture, PictureError
 from regiontok.evaluation.answers import Answer, AnswerWriter
 from regiontok.evaluation.question import Question
-from regiontok.jobs.answer.plan import AnswerPlan, Ranks
+from regiontok.jobs.answer.plan import AnswerPlan
+from regiontok.jobs.answer.ranks import Ranks
 from regiontok.model.conversation import open_conversation_model
 from regiontok.system.errors import first_line, is_out_of_memory
 from regiontok.system.lease import folder_lease
@@ -35,6 +36,16 @@ class AnswerCounts:
     answered: int = 0
     resumed: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_all(cls, ranks: Ranks, counts: AnswerCounts) -> AnswerCounts:
+        """The counts of all processes together; all come here."""
+        shares = ranks.gathered(counts)
+        return cls(
+            answered=sum(share.answered for share in shares),
+            resumed=counts.resumed,  # each process has counted the answers of all
+            failed={id: reason for share in shares for id, reason in share.failed.items()},
+        )
 
 
 def open_model(plan: AnswerPlan, ranks: Ranks) -> ConversationModel:
@@ -84,7 +95,8 @@ def answer(
     counts = AnswerCounts()
     with folder_lease(out, rank=ranks.rank):
         writer = AnswerWriter(out, plan.head(ranks), ranks.rank)
-        done = writer.begin(resume=resume)
+        # another process would leave a file in which the first one sees an earlier run
+        done = ranks.first_before_others(lambda: writer.begin(resume=resume))
         batches = plan.batches(done, ranks)
         counts.resumed = len(done)
         if not batches:
@@ -147,6 +159,7 @@ class _Asker:
             reply=result.text,
             prompt=self.plan.prompt(asked.question),
             visual_tokens=result.visual_tokens,
+            resolutions=result.resolutions,
             seconds=seconds,
         )
 
@@ -159,8 +172,8 @@ class _Asker:
             return []
         pictures = [asked.pictures for asked in batch]
         conversations = [
-            [self._message(asked.question, len(own))]
-            for asked, own in zip(batch, pictures, strict=True)
+            [self._message(asked.question, len(question_pictures))]
+            for asked, question_pictures in zip(batch, pictures, strict=True)
         ]
         try:
             return list(self.model.answers(conversations, pictures, **self.plan.decoding))

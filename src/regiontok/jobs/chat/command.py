@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from PIL import Image
 from rich.table import Table
 
+from regiontok.conversation import PictureTokens
+from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.draw.attention import draw_attention, percent
 from regiontok.draw.sheet import Panel, save_image, scaled, side_by_side
@@ -59,6 +62,28 @@ def _region_table(attention: PictureAttention) -> Table:
 def letters_of(view: RegionAttention) -> dict[str, float]:
     """The shares of what is no region, by the letters that stand for it in tables and drawings."""
     return {name: share for name, share in (("G", view.whole), ("CLS", view.cls)) if share}
+
+
+def drawn_base_view(
+    picture: Picture, shown: PictureTokens, view: RegionAttention, side: int
+) -> Image.Image:
+    """A picture with the attention on the regions of its base view, its letters not named.
+
+    Args:
+        picture: the picture.
+        shown: its regions.
+        view: the attention on them.
+        side: longest side of the drawing in pixels.
+    """
+    return draw_attention(
+        picture,
+        shown.frames[0],
+        shown.regions[0],
+        view.regions.numpy(),
+        letters=letters_of(view),
+        named=0,
+        longest=side,
+    )
 
 
 def draw_answer(answer: ChatAnswer, folder: Path, number: int) -> list[Path]:

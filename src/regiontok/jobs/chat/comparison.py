@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 
 from regiontok.conversation import ConversationModel
 from regiontok.core.picture import Picture
-from regiontok.draw.attention import draw_attention
 from regiontok.draw.figure import Figure, Panel, panel_side
 from regiontok.draw.sheet import scaled
-from regiontok.jobs.chat.command import letters_of
+from regiontok.jobs.chat.command import drawn_base_view
 from regiontok.jobs.chat.session import Chat, ChatAnswer
 from regiontok.model.conversation import open_conversation_model
 
@@ -317,19 +316,11 @@ def _attention_panel(answer: ChatAnswer, asked: AskedQuestion, side: int) -> Pan
         return None
     attention = answer.attention[0]
     shown, view = attention.picture, attention.first_view
-    image = draw_attention(
-        shown.picture,
-        shown.frames[0],
-        shown.regions[0],
-        view.regions.numpy(),
-        letters=letters_of(view),
-        named=0,
-        longest=side,
-    )
+    image = drawn_base_view(shown.picture, shown, view, side)
     return Panel(image, caption=f"{answer.text or '(nothing)'} {asked.mark(answer.text)}".strip())
 
 
 def _plain(text: str) -> str:
     """Lower-case words alone."""
-    kept = "".join(char if char.isalnum() else " " for char in text.lower())
-    return " ".join(kept.split())
+    alphanumeric = "".join(char if char.isalnum() else " " for char in text.lower())
+    return " ".join(alphanumeric.split())

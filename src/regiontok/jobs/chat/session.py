@@ -18,6 +18,7 @@ from regiontok.conversation import (
 )
 from regiontok.core.picture import Picture
 from regiontok.core.tokens import KINDS
+from regiontok.jobs.chat.by_token import token_texts
 from regiontok.jobs.tokenize.tables import grid_boxes
 from regiontok.model.attention import watch
 from regiontok.model.conversation import open_conversation_model
@@ -49,6 +50,19 @@ class PictureAttention:
         return self.views[0]
 
 
+@dataclass(frozen=True, eq=False)
+class TokenAttention:
+    """Where in each picture one token of an answer looked.
+
+    Attributes:
+        text: the text that the token adds to the answer.
+        attention: see `ChatAnswer.attention`; of this token alone.
+    """
+
+    text: str
+    attention: tuple[PictureAttention, ...]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ChatAnswer:
     """One turn of a chat.
@@ -60,6 +74,7 @@ class ChatAnswer:
         tokens: number of tokens, of the prompt by kind, and of the answer.
         seconds: seconds by stage of `STAGES`; a picture is encoded in its first turn only.
         attention: where in each picture the answer looked; empty if no attention could be kept.
+        by_token: the same of each token of the answer, in their order.
     """
 
     question: str
@@ -68,6 +83,7 @@ class ChatAnswer:
     tokens: dict[str, int]
     seconds: dict[str, float]
     attention: tuple[PictureAttention, ...] = ()
+    by_token: tuple[TokenAttention, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """The answer as its JSON line has it."""
@@ -83,7 +99,10 @@ class ChatAnswer:
 
 @dataclass(frozen=True, eq=False)
 class _Turn:
-    """The pictures that came with a question, and its answer ("" while it is still to come)."""
+    """The pictures that came with a question, and its answer ("" while it is still to come).
+
+    The question is as the model was asked it.
+    """
 
     pictures: tuple[Picture, ...]
     question: str
@@ -138,19 +157,30 @@ class Chat:
         counts.
 
         Raises:
-            ValueError: If the conversation is longer than the model takes; it stays as it was.
+            ValueError: If the conversation is longer than the model takes, or the model cannot be
+                asked that; the conversation stays as it was.
         """
-        turns = (*self._turns, _Turn(self._waiting, question))
+        phrasing = self.conversation_model.phrasing
+        put = phrasing.put(question)
+        turns = (*self._turns, _Turn(self._waiting, put.prompt))
         pictures = [picture for turn in turns for picture in turn.pictures]
+        if phrasing.independent:
+            if not pictures:
+                raise ValueError("this model is asked about a picture: show one first")
+            pictures = pictures[-1:]
+            turns = (_Turn(tuple(pictures), put.prompt),)
         prepared = self.conversation_model.prepare(_messages(turns), pictures)
         streamer = _Streamer(self.conversation_model.tokenizer, say)
         start = perf_counter()
         rows, stopped = self._generate(prepared, streamer)
         end = perf_counter()
         first_token = streamer.first_token or end
+        reply = "".join(streamer.pieces).strip()
+        if meaning := put.meaning(reply):
+            say(meaning)
         answer = ChatAnswer(
             question=question,
-            text="".join(streamer.pieces).strip(),
+            text=reply + meaning,
             stopped=stopped,
             tokens=_token_counts(prepared, streamer.count),
             seconds={
@@ -160,11 +190,25 @@ class Chat:
                 "decode": end - first_token,
             },
             attention=() if rows is None else _attention(prepared, rows),
+            by_token=() if rows is None else self._by_token(prepared, rows, streamer.ids),
         )
-        self._turns = (*self._turns, _Turn(self._waiting, question, answer.text))
+        self._turns = (*self._turns, _Turn(self._waiting, put.prompt, reply))
         self._waiting = ()
         self.answers.append(answer)
         return answer
+
+    def _by_token(
+        self,
+        prepared: PreparedConversation,
+        rows: Float[Tensor, "layers heads r t"],
+        ids: Sequence[int],
+    ) -> tuple[TokenAttention, ...]:
+        """Where each token of an answer looked; tokens without a row are left out."""
+        texts = token_texts(self.conversation_model.tokenizer, ids)
+        return tuple(
+            TokenAttention(text, _attention(prepared, rows[:, :, row : row + 1]))
+            for row, text in enumerate(texts[: rows.shape[2]])
+        )
 
     def _generate(
         self, prepared: PreparedConversation, streamer: _Streamer
@@ -204,6 +248,7 @@ class _Streamer(TextStreamer):
         self.pieces: list[str] = []
         self.first_token: float | None = None  # the clock's time
         self.count = 0
+        self.ids: list[int] = []
         self._say = say
 
     def put(self, value: Any) -> None:
@@ -211,6 +256,7 @@ class _Streamer(TextStreamer):
         if not self.next_tokens_are_prompt:
             self.first_token = self.first_token or perf_counter()
             self.count += 1
+            self.ids += value.flatten().tolist()
         super().put(value)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 
 from regiontok.conversation import ConversationModel, PictureTokens
 from regiontok.core.picture import Picture
-from regiontok.draw.attention import draw_attention
 from regiontok.draw.figure import Figure, Panel, panel_side
 from regiontok.draw.sheet import scaled
 from regiontok.evaluation.focus import chosen_rows
-from regiontok.jobs.chat.command import letters_of
+from regiontok.jobs.chat.command import drawn_base_view
 from regiontok.jobs.chat.comparison import AskedQuestion, ComparedModel, ask_each
 from regiontok.model.answer_attention import NoAnswer, answer_attention, words_of
 from regiontok.model.region_attention import RegionAttention, region_attention
@@ -87,7 +86,7 @@ def word_attention(
     """
     if options.gold and not asked.expected:
         raise ValueError(f"{asked.picture.name}: say the answer whose words are read: --expected")
-    text = {"type": "text", "text": asked.question}
+    text = {"type": "text", "text": model.phrasing.put(asked.question).prompt}
     messages = [{"role": "user", "content": [{"type": "image"}, text]}]
     prepared = model.prepare(messages, [asked.picture])
     (shown,) = prepared.pictures
@@ -202,15 +201,7 @@ def _panels(answer: WordAttention, picture: Picture, columns: int, side: int) ->
     drawn = [(answer.answer, answer.whole), *answer.words[:columns]]
     panels: list[Panel | None] = [
         Panel(
-            draw_attention(
-                picture,
-                shown.frames[0],
-                shown.regions[0],
-                view.regions.numpy(),
-                letters=letters_of(view),
-                named=0,
-                longest=side,
-            ),
+            drawn_base_view(picture, shown, view, side),
             caption=text,
         )
         for text, view in drawn

@@ -39,7 +39,7 @@ from regiontok.jobs.diagnose.photo import (
     unpadded,
 )
 from regiontok.jobs.diagnose.photo_set import ListedPhoto, PhotoSet
-from regiontok.jobs.diagnose.pictures import data_uri, pca_pictures, thumbnail
+from regiontok.jobs.diagnose.pictures import pca_pictures, thumbnail
 from regiontok.jobs.diagnose.remedies import (
     DENOISE,
     VARIANTS,
@@ -49,6 +49,7 @@ from regiontok.jobs.diagnose.remedies import (
 )
 from regiontok.jobs.diagnose.rows import row
 from regiontok.jobs.diagnose.subjects import Subject
+from regiontok.jobs.html_page import data_uri
 from regiontok.measures.locality import position_readout
 from regiontok.settings import registry
 from regiontok.system.choices import nearest
@@ -175,8 +176,10 @@ class Diagnosis:
             "pictures": [*self._thumbnails()],
             "shown": examples,
         }
-        with replacing(options.out / RESULTS) as part:
-            part.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        with replacing(options.out / RESULTS) as temporary:
+            temporary.write_text(
+                json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
         self._journal.finish()
         return results
 

@@ -286,8 +286,8 @@ def save_figure(drawing: Figure, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() != ".svg":
         return save_image(draw_png(drawing), path)
-    with replacing(path) as part:
-        part.write_text(draw_svg(drawing), encoding="utf-8", errors="backslashreplace")
+    with replacing(path) as temporary:
+        temporary.write_text(draw_svg(drawing), encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from regiontok.jobs.diagnose.columns import COLUMNS, HEADLINES, Column, formatted, subject_of, value
 from regiontok.jobs.diagnose.page_curves import curve_figures
-from regiontok.jobs.diagnose.pictures import data_uri, heat
-from regiontok.jobs.diagnose.template import PAGE
+from regiontok.jobs.diagnose.pictures import heat
+from regiontok.jobs.diagnose.template import SCRIPT, STYLE
+from regiontok.jobs.html_page import data_uri, html_page
 
 COLOURS = 8  # a ninth curve has the first colour again, dashed
 
@@ -44,12 +45,8 @@ def page(results: Mapping[str, Any]) -> str:
         f".s{i} polyline {{ stroke: var(--s{i}); }} .s{i} circle {{ fill: var(--s{i}); }}"
         for i in range(COLOURS)
     )
-    return PAGE.substitute(
-        title=escape(f"Diagnosis: {names}"),
-        body="\n".join(body),
-        series=series,
-        examples=str(max(1, len(results["pictures"]))),
-    )
+    style = STYLE.substitute(series=series, examples=max(1, len(results["pictures"])))
+    return html_page(f"Diagnosis: {names}", "\n".join(body), style=style, script=SCRIPT)
 
 
 def _about(results: Mapping[str, Any]) -> str:

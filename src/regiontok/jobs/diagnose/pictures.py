@@ -1,9 +1,7 @@
-"""Small pictures inside a page: PNG and JPEG as data URIs, which need no network."""
+"""Small pictures inside a page: thumbnails, features as colours, maps of shares."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,13 +20,6 @@ LONGEST = 240  # pixels of a thumbnail
 RAMP = np.array(
     [[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]], np.float64
 )
-
-
-def data_uri(image: Image.Image, kind: str = "PNG") -> str:
-    """A picture as text for the `src` of an `img` element."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def thumbnail(picture: Picture) -> Image.Image:

@@ -1,59 +1,24 @@
-"""The frame of a diagnosis page: its style, and the script that sorts its tables."""
+"""The style of a diagnosis page, and the script that sorts its tables."""
 
 from __future__ import annotations
 
 from string import Template
 
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline';
-    script-src 'unsafe-inline'">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --paper: #fff; --raised: #f6f7f9; --ink: #1b1f24;
-  --soft: #5b6570; --rule: #dfe3e8;
-  --accent: #2a5fd0;
+STYLE = Template("""\
+:root {
   --s0: #2a6fdb; --s1: #c8404f; --s2: #0c8a6a; --s3: #b07314; --s4: #7b4fc9; --s5: #1587a8;
   --s6: #bb3c8c; --s7: #65752a;
   --none: #8a939d; }
-@media (prefers-color-scheme: dark) { :root { --paper: #14171b; --raised: #1c2026; --ink: #e6e9ed;
-  --soft: #9aa4b0; --rule: #2f353d;
-  --accent: #86b1ff; --s0: #6ea8fe; --s1: #ff8a95; --s2: #4cc9a4; --s3: #e3b341; --s4: #b799f5;
+@media (prefers-color-scheme: dark) { :root {
+  --s0: #6ea8fe; --s1: #ff8a95; --s2: #4cc9a4; --s3: #e3b341; --s4: #b799f5;
   --s5: #5cc8e8; --s6: #f28fd0;
   --s7: #a9bd6a; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1240px; margin: 0 auto; padding: 36px 24px 80px; }
-h1 { font-size: 27px; line-height: 1.2; font-weight: 650; letter-spacing: -.015em;
-  margin: 0 0 6px; text-wrap: balance; }
-h2 { font-size: 18px; font-weight: 650; letter-spacing: -.005em; margin: 44px 0 4px; }
-p { margin: 4px 0 14px; max-width: 74ch; text-wrap: pretty; }
-.about, .note, figcaption { color: var(--soft); }
-.about { font-size: 13.5px; }
-a { color: var(--accent); text-underline-offset: 2px; text-decoration-thickness: 1px; }
-code { font: 13px/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-.scroll { overflow-x: auto; margin: 0 -4px; padding: 0 4px; }
-table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums;
-  width: 100%; }
-th, td { padding: 5px 10px; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--rule); }
-th { vertical-align: bottom; font-weight: 600; color: var(--soft);
-  border-bottom-color: var(--soft); }
-th.words, td.words { text-align: left; }
-th.words:first-child, td.words:first-child { position: sticky; left: 0; background: var(--paper);
-  padding-left: 0; }
 td.words:first-child { max-width: 270px; white-space: normal; overflow-wrap: anywhere;
   min-width: 130px; }
 td.best { font-weight: 680; color: var(--accent); }
 tr.remedy td { color: var(--soft); }
 tr.again td.words:first-child span { display: none; }
 tr.start td { border-top: 1px solid var(--soft); }
-tbody tr:hover td { background: var(--raised); }
 th button { all: unset; cursor: pointer; position: relative; color: inherit; white-space: normal; }
 th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; }
 th button::after { position: absolute; left: 100%; bottom: 0; padding-left: 1px; }
@@ -68,12 +33,10 @@ main:has(#plain:checked) tr.remedy { display: none; }
 .legend svg { width: 26px; height: 10px; margin-right: 7px; vertical-align: middle; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr));
   gap: 26px 34px; }
-figure { margin: 0; }
 figure h3 { font-size: 14.5px; font-weight: 650; margin: 0; }
 figcaption { font-size: 13px; max-width: 62ch; }
 .plot { width: 100%; height: auto; display: block; margin-top: 8px; overflow: visible; }
 .plot text { font-size: 12.5px; fill: var(--soft); }
-.rule { stroke: var(--rule); }
 .curve polyline { fill: none; stroke-width: 2; stroke-linejoin: round; stroke: var(--none); }
 .curve circle { fill: var(--none); stroke: var(--paper); stroke-width: 1.5; }
 .curve:hover polyline { stroke-width: 3.5; }
@@ -94,17 +57,11 @@ dl { max-width: 78ch; }
 dt { font-weight: 650; margin-top: 12px; scroll-margin-top: 20px; }
 dd { margin: 0; color: var(--soft); text-wrap: pretty; }
 dt:target { color: var(--accent); }
-details { font-size: 13.5px; color: var(--soft); max-width: 100%; overflow-wrap: anywhere; }
-@media (max-width: 640px) { main { padding: 22px 16px 60px; } h1 { font-size: 23px; }
-  th, td { padding: 5px 7px; }
+@media (max-width: 640px) {
   td.words:first-child { min-width: 96px; max-width: 120px; } }
-</style>
-</head>
-<body>
-<main>
-$body
-</main>
-<script>
+""")
+
+SCRIPT = """\
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells], rows = [...table.tBodies[0].rows];
   const key = (row, at) => row.cells[at].dataset.v ?? row.cells[at].textContent;
@@ -124,7 +81,4 @@ for (const table of document.querySelectorAll("table.sortable")) {
     rows.forEach((row) => row.classList.remove("start", "again"));
   }));
 }
-</script>
-</body>
-</html>
-""")
+"""

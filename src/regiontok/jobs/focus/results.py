@@ -58,8 +58,8 @@ class SampleFile:
             elif not overwrite:
                 raise OtherFocus(f"{path} {_difference(earlier, settings)}")
         text = [{"kind": "focus", "settings": settings}, *file.samples.values()]
-        with clear_write_errors(path), replacing(path) as part:
-            part.write_text("".join(f"{_text(line)}\n" for line in text), encoding="utf-8")
+        with clear_write_errors(path), replacing(path) as temporary:
+            temporary.write_text("".join(f"{_text(line)}\n" for line in text), encoding="utf-8")
         return file
 
     def add(self, line: Mapping[str, Any]) -> None:

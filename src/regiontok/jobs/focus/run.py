@@ -29,6 +29,7 @@ from regiontok.model.attention import watch
 from regiontok.system.checkpoint import fingerprint
 from regiontok.system.files import replacing
 from regiontok.system.lease import folder_lease
+from regiontok.system.shipped_models import local_folder
 from regiontok.system.strict_json import strict_json
 
 RESULTS = "focus.json"
@@ -80,10 +81,10 @@ class FocusRun:
 
     def settings_of(self, model: ComparedModel) -> dict[str, Any]:
         """All that decides the samples of a model."""
-        folder = Path(model.source).expanduser()
+        folder = local_folder(model.source)
         return {
             "model": model.source,
-            "weights": fingerprint(folder) if folder.is_dir() else "",
+            "weights": "" if folder is None else fingerprint(folder),
             "regions": model.regions,
             "segmenter": self.segmenter,
             "data": self.data,
@@ -127,8 +128,8 @@ def measure_focus(
             files[model.title] = file
             _measure(run, model, questions, file, tick)
         report = _report(run, {question.id for question in questions}, files)
-        with replacing(run.out / RESULTS) as part:
-            part.write_text(strict_json(report, indent=1) + "\n", encoding="utf-8")
+        with replacing(run.out / RESULTS) as temporary:
+            temporary.write_text(strict_json(report, indent=1) + "\n", encoding="utf-8")
     return report
 
 

@@ -10,8 +10,10 @@ import torch
 
 from regiontok.core.picture import Picture
 from regiontok.data.generated import Miniworld, SceneImage, picture_of
+from regiontok.data.world import WorldImage, WorldRecords, asked, is_world, world_picture
 from regiontok.evaluation.focus_options import Annotation
 from regiontok.jobs.focus.questions import AnnotatedObject, FocusQuestion, NoAnnotation
+from regiontok.miniworld.kinds.catalogue import questions_of
 from regiontok.miniworld.scenes import Scene, make_scene
 from regiontok.miniworld.words import COLOURS, SHAPES
 from regiontok.settings.binding import from_text
@@ -21,16 +23,19 @@ def scene_questions(source: str) -> list[FocusQuestion]:
     """The questions of generated records, each a sample of its own.
 
     Args:
-        source: a text such as "miniworld(200, size=96, questions='colour')".
+        source: a text such as "miniworld(200, size=96, questions='colour')", or
+            "world(200, split='test', kinds='colour,left_right')".
 
     Raises:
         ValueError: If the text is no such source.
     """
+    if is_world(source):
+        return _world_questions(WorldRecords.of(source))
     questions = []
     for record in Miniworld.of(source):
         turns = [turn["value"] for turn in record["conversations"]]
-        for number, (asked, gold) in enumerate(zip(turns[::2], turns[1::2], strict=True)):
-            text = asked.removeprefix("<image>\n")
+        for number, (human, gold) in enumerate(zip(turns[::2], turns[1::2], strict=True)):
+            text = human.removeprefix("<image>\n")
             questions.append(
                 FocusQuestion(
                     id=f"{record['id']}-{number}",
@@ -42,6 +47,34 @@ def scene_questions(source: str) -> list[FocusQuestion]:
                 )
             )
     return questions
+
+
+def _world_questions(records: WorldRecords) -> list[FocusQuestion]:
+    """The questions of the world's pictures that are about something that is there."""
+    questions = []
+    for number in range(records.start, records.start + records.n):
+        image = WorldImage(records.split, records.seed, records.size, number)
+        for question in questions_of(image.world, number, kinds=records.names):
+            if question.things:
+                questions.append(
+                    FocusQuestion(
+                        id=f"{image.world.name_of(number)}-{question.kind}",
+                        image=str(image),
+                        question=asked(question),
+                        gold=question.gold,
+                        picture=partial(picture_of, str(image)),
+                        annotation=partial(_world_annotation, str(image), question.things),
+                    )
+                )
+    return questions
+
+
+def _world_annotation(
+    image: str, things: tuple[int, ...], picture: Picture, which: Annotation
+) -> AnnotatedObject:
+    masks = world_picture(image).masks
+    wanted = list(things) if which == "question" else slice(None)
+    return AnnotatedObject(torch.from_numpy(np.asarray(masks[wanted].any(0))))
 
 
 def named_objects(scene: Scene, question: str) -> list[int]:

@@ -101,8 +101,12 @@ def sum_up(
     Raises:
         ValueError: If none of them was measured.
     """
-    failed = [{"image": str(one.image.path), "error": one.error} for one in images if one.error]
-    points_by_image = [one.points for one in images if not one.error]
+    failed = [
+        {"image": str(measured.image.path), "error": measured.error}
+        for measured in images
+        if measured.error
+    ]
+    points_by_image = [measured.points for measured in images if not measured.error]
     if not points_by_image:
         raise ValueError(
             f"none of {len(images)} images could be measured; the first, {failed[0]['image']}: "

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -19,8 +17,7 @@ from regiontok.maskstore.parquet_file import mask_row
 from regiontok.methods import Segmenter
 from regiontok.settings import registry
 from regiontok.system.errors import UnusableModel
-from regiontok.system.interrupt import ignore_stop_signals
-from regiontok.system.workers import end_with_parent
+from regiontok.system.workers import worker_processes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,16 +58,15 @@ def mask_computer(spec: str, segmenter: Segmenter, workers: int) -> Iterator[Mas
         spec: the segmenter's spec, which every worker process builds anew.
         segmenter: the built segmenter, for this process.
         workers: processes, one thread each; 1 computes in this process.
+
+    Raises:
+        WorkerDied: If a process was killed.
     """
     if workers == 1:
         yield _InThisProcess(segmenter)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, partial(_start_worker, spec))
-    try:
+    with worker_processes(workers, _start_worker, spec) as pool:
         yield _InWorkers(pool, 2 * workers)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -140,10 +136,8 @@ _worker_segmenter: Segmenter | None = None  # each worker process has one
 
 def _start_worker(spec: str) -> None:
     global _worker_segmenter
-    ignore_stop_signals()  # the leading process ends its workers
     torch.set_num_threads(1)
     _worker_segmenter = registry.build("segmenter", spec)
-    end_with_parent()
 
 
 def _compute_in_worker(images: Sequence[ImageSource]) -> list[ComputedMasks]:

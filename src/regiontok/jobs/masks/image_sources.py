@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, TextIO
 from regiontok.core.formats import MAX_BYTES, PictureError, is_image_name
 from regiontok.core.pixel_budget import announced_pixels
 from regiontok.data.collect import NoImages, Note, collect
-from regiontok.data.walk import MAC_FOLDER, LeftOut, is_own_shard, is_run_folder
+from regiontok.data.walk import MAC_FOLDER, LeftOut, tars_below
 from regiontok.system.logs import module_logger
 from regiontok.system.names import as_on_disk
 
@@ -128,27 +127,6 @@ def image_sources(
     for source in sources:
         by_place.setdefault((source.path, source.start), source)
     return list(by_place.values())
-
-
-def tars_below(folder: Path) -> list[Path]:
-    """The tars below a folder, sorted; hidden ones, and what this project wrote, are left out.
-
-    The folder itself was named, and so its own tars are read whoever wrote them.
-    """
-    tars: list[Path] = []
-    for place, subfolders, files in os.walk(folder):
-        here = Path(place)
-        if here != folder and is_run_folder(files):
-            subfolders.clear()
-            continue
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        tars += [
-            here / name
-            for name in files
-            if name.endswith(".tar") and not name.startswith(".")
-            if here == folder or not is_own_shard(name, files)
-        ]
-    return sorted(tars)
 
 
 def _files_beside_tars(folder: str, note: Note) -> list[ImageSource]:

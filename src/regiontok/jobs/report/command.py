@@ -9,14 +9,20 @@ from pathlib import Path
 from regiontok.evaluation.bench import Reading
 from regiontok.evaluation.scoring import RESAMPLES
 from regiontok.jobs.report.page import page
+from regiontok.jobs.report.rows import ReportTable
 from regiontok.jobs.report.runs import ScoredRun, score_run
-from regiontok.jobs.report.table import ReportTable
-from regiontok.jobs.report.texts import comma_separated, latex, markdown
+from regiontok.jobs.report.texts import (
+    comma_separated,
+    costs_comma_separated,
+    latex,
+    markdown,
+)
 from regiontok.system.files import adding
 
 FILES = {
     "report.md": markdown,
     "report.csv": comma_separated,
+    "costs.csv": costs_comma_separated,
     "report.tex": latex,
     "report.html": page,
 }
@@ -43,11 +49,11 @@ def scored_runs(
     for text in texts:
         name, folder = named_folder(text)
         for path in run_folders(folder):
-            one = score_run(path, reading=reading, resamples=resamples)
+            scored_run = score_run(path, reading=reading, resamples=resamples)
             if name:
-                run = replace(one.run, head={**one.run.head, "name": name})
-                one = replace(one, run=run)
-            scored.append(one)
+                run = replace(scored_run.run, head={**scored_run.run.head, "name": name})
+                scored_run = replace(scored_run, run=run)
+            scored.append(scored_run)
             tick()
     return scored
 
@@ -72,10 +78,10 @@ def run_folders(path: Path) -> list[Path]:
     """
     if path.is_file() or any(path.glob("answers*.jsonl")):
         return [path]
-    found = sorted({file.parent for file in path.rglob("answers*.jsonl")})
-    if not found:
+    folders = sorted({file.parent for file in path.rglob("answers*.jsonl")})
+    if not folders:
         raise ValueError(f"{path} holds no answers: give folders of `regiontok answer`")
-    return found
+    return folders
 
 
 def write_report(table: ReportTable, out: Path) -> list[Path]:

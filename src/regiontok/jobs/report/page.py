@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from html import escape
 
+from regiontok.jobs.html_page import html_page
 from regiontok.jobs.report.plot import plots
-from regiontok.jobs.report.table import Cell, ReportRow, ReportTable
-from regiontok.jobs.report.template import PAGE
-from regiontok.jobs.report.texts import COST_HEADS, cost_cells, number
+from regiontok.jobs.report.rows import Cell, ReportRow, ReportTable
+from regiontok.jobs.report.template import SCRIPT, STYLE
+from regiontok.jobs.report.texts import COST_HEADS, COSTS_TITLE, cost_lines, number, tokens_apart
+
+_COST_WORDS = 3  # columns of the table of costs that hold words
 
 
 def page(table: ReportTable) -> str:
@@ -21,7 +24,7 @@ def page(table: ReportTable) -> str:
         _table(table),
         "<h2>What tokens buy</h2>",
         *plots(table),
-        "<h2>Visual tokens of a picture, and seconds</h2>",
+        f"<h2>{COSTS_TITLE}</h2>",
         _costs(table),
         "<h2>Settings</h2>",
         "<ul>",
@@ -32,7 +35,7 @@ def page(table: ReportTable) -> str:
         ),
         "</ul>",
     ]
-    return PAGE.substitute(title=escape(table.title), body="\n".join(body))
+    return html_page(table.title, "\n".join(body), style=STYLE, script=SCRIPT)
 
 
 def _about(table: ReportTable) -> str:
@@ -44,6 +47,10 @@ def _about(table: ReportTable) -> str:
         "Click a heading to sort. Small numbers are the middle 95 % of bootstrap resamples"
     )
     words[-1] += "; coloured ones our score less the paper's." if printed else "."
+    words.append(
+        "Tokens are those of a picture of CV-Bench where it is among the benchmarks, else of the "
+        "first benchmark; a score with other tokens says so, and its plot has them."
+    )
     if any(cell.starred for row in table.rows for cell in row.cells.values()):
         words.append("A star marks others' own figures.")
     return " ".join(words)
@@ -62,9 +69,9 @@ def _picks(kinds: list[str]) -> str:
 
 
 def _table(table: ReportTable) -> str:
-    heads = ["row", "tokens", "s a question", *table.columns]
+    heads = ["row", "resolution", "tokens", "s a question", *table.columns]
     head = "".join(
-        f"<th{' class=words' if name == 'row' else ''}><button>{escape(name)}</button></th>"
+        f"<th{' class=words' if name == 'row' else ''}><button>{_breakable(name)}</button></th>"
         for name in heads
     )
     rows = "\n".join(_row(row, table) for row in table.rows)
@@ -74,7 +81,7 @@ def _table(table: ReportTable) -> str:
         )
         rows += (
             '\n<tr class="baseline" data-kind="ours"><td class="words">one reply to all</td>'
-            f"<td></td><td></td>{cells}</tr>"
+            f"<td></td><td></td><td></td>{cells}</tr>"
         )
     return (
         f'<div class="scroll"><table id="scores"><thead><tr>{head}</tr></thead>'
@@ -82,20 +89,26 @@ def _table(table: ReportTable) -> str:
     )
 
 
+def _breakable(name: str) -> str:
+    """A name that may break behind its underscores."""
+    return escape(name).replace("_", "_<wbr>")
+
+
 def _costs(table: ReportTable) -> str:
     """Visual tokens with their distribution, and seconds, run by run and benchmark by benchmark."""
     heads = "".join(
-        f"<th{' class=words' if index < 2 else ''}>{escape(name)}</th>"
+        f"<th{' class=words' if index < _COST_WORDS else ''}>{escape(name)}</th>"
         for index, name in enumerate(COST_HEADS)
     )
     rows = "\n".join(
         f'<tr data-row="{escape(row.name)}">'
         + "".join(
-            f"<td{' class=words' if index < 2 else ''}>{escape(cell)}</td>"
-            for index, cell in enumerate(cost_cells(row))
+            f"<td{' class=words' if index < _COST_WORDS else ''}>{escape(cell)}</td>"
+            for index, cell in enumerate(cells)
         )
         + "</tr>"
         for row in table.costs
+        for cells in cost_lines(row)
     )
     return (
         f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
@@ -108,16 +121,17 @@ def _row(row: ReportRow, table: ReportTable) -> str:
     several = any(other.kind != row.kind for other in table.rows)
     kind = f"<br><small>{row.kind}</small>" if several else ""
     cells = [
-        f'<td class="words">{escape(row.name)}{kind}</td>',
+        f'<td class="words">{_breakable(row.name)}{kind}</td>',
+        f"<td>{escape(row.resolution)}</td>",
         f'<td data-value="{_sorting(row.tokens)}">{number(row.tokens, 1)}'
         f"{spread if row.spread else ''}</td>",
         f'<td data-value="{_sorting(row.seconds)}">{number(row.seconds, 3)}</td>',
-        *(_score_cell(row.cells.get(name)) for name in table.columns),
+        *(_score_cell(row.cells.get(name), row) for name in table.columns),
     ]
     return f'<tr class="{row.kind}" data-kind="{row.kind}">{"".join(cells)}</tr>'
 
 
-def _score_cell(cell: Cell | None) -> str:
+def _score_cell(cell: Cell | None, row: ReportRow) -> str:
     if cell is None or math.isnan(cell.value.value):
         return '<td data-value=""></td>'
     value = cell.value
@@ -129,6 +143,8 @@ def _score_cell(cell: Cell | None) -> str:
         parts.append(f'<small class="{sign}">{cell.difference:+.2f}</small>')
     if not math.isnan(cell.blind):
         parts.append(f"<small>blind {number(cell.blind)}</small>")
+    if tokens := tokens_apart(cell, row):
+        parts.append(f"<small>{tokens} tokens</small>")
     return f'<td data-value="{value.value!r}">{"<br>".join(parts)}</td>'
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from html import escape
 
 from regiontok.evaluation.scoring import Value
-from regiontok.jobs.report.table import ReportRow, ReportTable
+from regiontok.jobs.report.rows import Cell, ReportRow, ReportTable
 from regiontok.jobs.report.texts import number
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 640, 340, 62, 16, 44, 16
@@ -26,12 +26,17 @@ _APART = 4  # pixels between the marks of two series
 @dataclass(frozen=True, eq=False)
 class _Point:
     row: ReportRow
-    value: Value
+    cell: Cell
     series: int = -1  # -1 for a row that belongs to none
 
     @property
     def tokens(self) -> float:
-        return self.row.tokens
+        """Those of the score's own benchmark; a printed row has one number for all of them."""
+        return self.cell.tokens if math.isfinite(self.cell.tokens) else self.row.tokens
+
+    @property
+    def value(self) -> Value:
+        return self.cell.value
 
 
 def plots(table: ReportTable) -> list[str]:
@@ -40,11 +45,14 @@ def plots(table: ReportTable) -> list[str]:
     figures = []
     for column in table.columns:
         points = [
-            _Point(row, row.cells[column].value, _number_of(row.name, names))
+            _Point(row, row.cells[column], _number_of(row.name, names))
             for row in table.rows
             if column in row.cells
-            and math.isfinite(row.tokens)
-            and math.isfinite(row.cells[column].value.value)
+        ]
+        points = [
+            point
+            for point in points
+            if math.isfinite(point.tokens) and math.isfinite(point.value.value)
         ]
         if len(points) >= 2:
             figures.append(_figure(column, points, names))
@@ -82,16 +90,16 @@ def _legend(names: Sequence[str]) -> str:
     return f'<p class="legend">{words}</p>' if names else ""
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers, some five of them, from one at or below `low` to one at or above `high`.
+def ticks(lowest: float, highest: float) -> list[float]:
+    """Round numbers, some five of them, from one at or below `lowest` to one at or above `highest`.
 
     >>> ticks(9.3, 97.2), ticks(72, 576), ticks(0, 0)
     ([0.0, 20.0, 40.0, 60.0, 80.0, 100.0], [0.0, 200.0, 400.0, 600.0], [0.0, 1.0])
     """
-    rough = (high - low) / _STEPS or max(abs(high), 1.0)
+    rough = (highest - lowest) / _STEPS or max(abs(highest), 1.0)
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    first, last = math.floor(low / step), math.ceil(high / step)
+    first, last = math.floor(lowest / step), math.ceil(highest / step)
     return [step * index for index in range(first, max(last, first + 1) + 1)]
 
 
@@ -100,24 +108,29 @@ def _figure(name: str, points: Sequence[_Point], names: Sequence[str]) -> str:
 
     `names` are those of the series.
     """
-    edges = [edge for one in points for edge in (one.value.value, one.value.low, one.value.high)]
+    edges = [
+        edge for point in points for edge in (point.value.value, point.value.low, point.value.high)
+    ]
     finite = [edge for edge in edges if math.isfinite(edge)]
-    tokens = [one.tokens for one in points]
+    tokens = [point.tokens for point in points]
     across, up = ticks(min(tokens), max(tokens)), ticks(min(finite), max(finite))
     x = _scale(across, _LEFT, _WIDTH - _RIGHT)
     y = _scale(up, _HEIGHT - _BOTTOM, _TOP)
     marks = [*_axes(across, up, x, y), _frontier(points, x, y)]
     for index, stem in enumerate(names):
-        own = sorted((one for one in points if one.series == index), key=lambda one: one.tokens)
+        of_series = sorted(
+            (point for point in points if point.series == index), key=lambda point: point.tokens
+        )
         corners = " ".join(
-            f"{_shifted(x, one, len(names)):.1f},{y(one.value.value):.1f}" for one in own
+            f"{_shifted(x, point, len(names)):.1f},{y(point.value.value):.1f}"
+            for point in of_series
         )
         marks.append(
             f'<polyline class="line series{index % _COLOURS}" data-row="{escape(stem)}" '
             f'points="{corners}"/>'
         )
-    for one in points:
-        marks += _mark(one, _shifted(x, one, len(names)), y)
+    for point in points:
+        marks += _mark(point, _shifted(x, point, len(names)), y)
     return (
         f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="{escape(name)} against visual tokens">{"".join(marks)}'
@@ -128,14 +141,14 @@ def _figure(name: str, points: Sequence[_Point], names: Sequence[str]) -> str:
 
 def _scale(marks: Sequence[float], start: float, end: float) -> Callable[[float], float]:
     """From the figures of an axis to pixels."""
-    low, high = marks[0], marks[-1]
-    return lambda value: start + (value - low) / (high - low) * (end - start)
+    first, last = marks[0], marks[-1]
+    return lambda value: start + (value - first) / (last - first) * (end - start)
 
 
-def _shifted(x: Callable[[float], float], one: _Point, series: int) -> float:
+def _shifted(x: Callable[[float], float], point: _Point, series: int) -> float:
     """Series lie a little apart, so that intervals at one budget do not cover each other."""
-    shift = 0.0 if one.series < 0 else (one.series - (series - 1) / 2) * _APART
-    return x(one.tokens) + shift
+    shift = 0.0 if point.series < 0 else (point.series - (series - 1) / 2) * _APART
+    return x(point.tokens) + shift
 
 
 def _axes(
@@ -161,18 +174,18 @@ def _frontier(
     points: Sequence[_Point], x: Callable[[float], float], y: Callable[[float], float]
 ) -> str:
     best, corners = -math.inf, []
-    for one in sorted(points, key=lambda one: (one.tokens, -one.value.value)):
-        if one.value.value > best:
-            best = one.value.value
-            corners.append(f"{x(one.tokens):.1f},{y(best):.1f}")
+    for point in sorted(points, key=lambda point: (point.tokens, -point.value.value)):
+        if point.value.value > best:
+            best = point.value.value
+            corners.append(f"{x(point.tokens):.1f},{y(best):.1f}")
     return f'<polyline class="frontier" points="{" ".join(corners)}"/>'
 
 
-def _mark(one: _Point, x: float, y: Callable[[float], float]) -> list[str]:
-    colour = f" series{one.series % _COLOURS}" if one.series >= 0 else ""
-    value = one.value
-    row = f'data-row="{escape(one.row.name)}" data-kind="{one.row.kind}"'
-    said = f"{one.row.name}: {number(value.value)} with {number(one.tokens, 1)} tokens"
+def _mark(point: _Point, x: float, y: Callable[[float], float]) -> list[str]:
+    colour = f" series{point.series % _COLOURS}" if point.series >= 0 else ""
+    value = point.value
+    row = f'data-row="{escape(point.row.name)}" data-kind="{point.row.kind}"'
+    said = f"{point.row.name}: {number(value.value)} with {number(point.tokens, 1)} tokens"
     marks = []
     if math.isfinite(value.low):
         said += f", {number(value.low)} to {number(value.high)}"
@@ -180,6 +193,6 @@ def _mark(one: _Point, x: float, y: Callable[[float], float]) -> list[str]:
             f'<line class="interval{colour}" {row} x1="{x:.1f}" x2="{x:.1f}" '
             f'y1="{y(value.low):.1f}" y2="{y(value.high):.1f}"/>'
         )
-    circle = f'<circle class="{one.row.kind}{colour}" {row} cx="{x:.1f}"'
+    circle = f'<circle class="{point.row.kind}{colour}" {row} cx="{x:.1f}"'
     title = f"<title>{escape(said)}</title>"
     return [*marks, f'{circle} cy="{y(value.value):.1f}" r="5">{title}</circle>']

@@ -1,7 +1,7 @@
 """The papers' figures, table by table, as the shipped recipes and their quoted rows state them.
 
 A recipe's `[source]` names paper, table and row, its `[expect]` the printed figures; rows that are
-others' models stand in `_quoted.toml` files and are no recipes.
+others' models, or probes, stand in `_quoted.toml` files and are no recipes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PublishedRow:
     """One printed row.
 
     Attributes:
-        name: the recipe's name without its folder; "" for a quoted row.
+        name: the recipe's name without its folder; "" where the row is no recipe.
         row: what the paper calls it.
         figures: the figures by name.
         source: paper and table.
@@ -99,7 +99,7 @@ def _quoted_rows(table: str) -> list[PublishedRow]:
             row=row["row"],
             figures=row["figures"],
             source=f"{row['paper']}, {row['table']}",
-            quoted=True,
+            quoted=not row.get("own", False),
             starred=tuple(row.get("starred", ())),
         )
         for row in _quoted(folder)

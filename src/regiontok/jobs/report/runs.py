@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from regiontok.evaluation.answers import AnswerRun, read_answers, visual_token_counts
+from regiontok.evaluation.answers import AnswerRun, read_answers
 from regiontok.evaluation.bench import Bench, Reading
+from regiontok.evaluation.cost import Cost
 from regiontok.evaluation.judge import GRADES, read_grades
 from regiontok.evaluation.paired import Difference, compare_scores
 from regiontok.evaluation.scoring import RESAMPLES, Score, score_replies
@@ -25,41 +24,6 @@ SAME_MODEL = ("model", "revision", "regions", "segmenter", "template", "as_train
 
 class NotComparable(RegiontokError, ValueError):
     """Runs whose scores mean different things; the message says in what they differ."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What the answers of a run took.
-
-    Attributes:
-        tokens: mean number of visual tokens of a picture; NaN without pictures.
-        quantiles: the least number, the quarters, the median between them, and the most.
-        seconds: mean seconds of a question, batched as they were.
-    """
-
-    tokens: float
-    quantiles: tuple[float, ...]
-    seconds: float
-
-    @classmethod
-    def of(cls, run: AnswerRun) -> Cost:
-        """The cost of a run's answers."""
-        counts = visual_token_counts(run.replied)
-        seconds = [answer.seconds for answer in run.replied]
-        quantiles = np.percentile(counts, [0, 25, 50, 75, 100]).tolist() if counts else []
-        return cls(
-            tokens=float(np.mean(counts)) if counts else float("nan"),
-            quantiles=tuple(quantiles),
-            seconds=float(np.mean(seconds)) if seconds else float("nan"),
-        )
-
-    def report(self) -> dict[str, Any]:
-        """The cost as JSON has it."""
-        return {
-            "visual_tokens": self.tokens,
-            "visual_tokens_quantiles": list(self.quantiles),
-            "seconds_a_question": self.seconds,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +109,7 @@ def score_run(
         resamples=resamples,
         seed=seed,
     )
-    return ScoredRun(run, bench, reading, score, Cost.of(run))
+    return ScoredRun(run, bench, reading, score, Cost.of(run.replied))
 
 
 def check_comparable(runs: Sequence[ScoredRun]) -> None:
@@ -181,12 +145,12 @@ def blind_baseline(scored: ScoredRun, runs: Sequence[ScoredRun]) -> ScoredRun | 
     """The run of the same model on the same benchmark that saw no pictures; None if none is."""
     if scored.run.head.get("blind"):
         return None
-    own = _identity(scored.run.head)
+    identity = _identity(scored.run.head)
     return next(
         (
             other
             for other in runs
-            if other.run.head.get("blind") and _identity(other.run.head) == own
+            if other.run.head.get("blind") and _identity(other.run.head) == identity
         ),
         None,
     )

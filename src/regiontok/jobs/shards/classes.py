@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from regiontok.system.errors import RegiontokError, first_line
 from regiontok.system.files import replacing
@@ -30,27 +31,30 @@ class ClassNames:
         self._largest = -1
 
     @classmethod
-    def open(cls, out: Path, given: Path | None = None) -> ClassNames:
+    def open(cls, out: Path, names_file: Path | None = None) -> ClassNames:
         """The names of an output folder, which grow, or those of a file, which do not.
 
         Args:
             out: the folder, in which `classes.json` may lie from an earlier run.
-            given: a JSON list of names, or another folder's `classes.json`; None for no file.
+            names_file: a JSON list of names, another folder's `classes.json`, or annotations in
+                COCO's form, whose categories are the classes by ascending id; None for no file.
 
         Raises:
-            ClassError: If a file is no JSON list of different names.
+            ClassError: If a file is neither, or names a class twice.
         """
-        path = out / FILE if given is None else given
-        if given is None and not path.is_file():
+        path = out / FILE if names_file is None else names_file
+        if names_file is None and not path.is_file():
             return cls([])
         try:
-            names = json.loads(path.read_bytes())
+            names = _names_in(json.loads(path.read_bytes()))
         except (OSError, ValueError, RecursionError) as error:
             raise ClassError(f"{path}: cannot be read ({first_line(error)})") from None
         is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
         if not is_list or len(set(names)) < len(names):
-            raise ClassError(f"{path}: expected a JSON list of different names")
-        return cls(names, is_closed=given is not None)
+            raise ClassError(
+                f"{path}: expected a JSON list of different names, or COCO's annotations"
+            )
+        return cls(names, is_closed=names_file is not None)
 
     @property
     def count(self) -> int:
@@ -82,3 +86,15 @@ class ClassNames:
         if self.names:
             with replacing(out / FILE) as temporary:
                 temporary.write_bytes(json_bytes(self.names, indent=1))
+
+
+def _names_in(stated: Any) -> Any:
+    """The names of categories in COCO's form; anything else as it is."""
+    if not isinstance(stated, dict):
+        return stated
+    try:
+        return [
+            entry["name"] for entry in sorted(stated["categories"], key=lambda each: each["id"])
+        ]
+    except (KeyError, TypeError):
+        return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from regiontok.data.collect import Note, collect
-from regiontok.jobs.masks.image_sources import tars_below
+from regiontok.data.walk import tars_below
 from regiontok.shards.tar import open_index
 from regiontok.system.logs import module_logger
 

@@ -40,7 +40,15 @@ def image_masks(path: Path, size: Size) -> PixelMasks:
         ValueError: If the file has another form, is of another size, or holds a code that cannot
             be read.
     """
-    data = read_json(path)
+    return masks_of_json(read_json(path), size)
+
+
+def masks_of_json(data: Any, size: Size) -> PixelMasks:
+    """The masks of one image from what its file says, in one of the forms of `image_masks`.
+
+    Raises:
+        ValueError: See `image_masks`.
+    """
     listed = data.get("masks", data.get("annotations")) if isinstance(data, dict) else data
     if not isinstance(listed, list):
         raise ValueError('expected {"size": [H, W], "masks": [...]} or a list of masks')

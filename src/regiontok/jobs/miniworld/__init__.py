@@ -1,0 +1,1 @@
+"""The generated world written out, in the forms that real data sets and benchmarks have."""
