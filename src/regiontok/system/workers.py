@@ -61,6 +61,8 @@ def worker_processes(
 def _start(lifeline: Connection, start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever the leading process inherited
+    if lifeline.poll():  # the leading process was killed while this one started
+        os._exit(1)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     start(*arguments)
 
