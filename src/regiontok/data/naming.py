@@ -15,6 +15,7 @@ import torch
 
 from regiontok.core.masks import PixelMasks
 from regiontok.data.world import is_world, world_picture
+from regiontok.miniworld.kinds.space import place_of
 from regiontok.miniworld.scenes import SceneObject
 from regiontok.miniworld.world import WorldPicture
 from regiontok.model.naming import ObjectWords
@@ -31,9 +32,12 @@ class Namer:
 
     Attributes:
         tokenizer: the language model's tokenizer.
+        places: whether the column and the row of an object's centre are among its words, as kinds
+            of questions name them (`regiontok.miniworld.kinds.space`).
     """
 
     tokenizer: Any
+    places: bool = False
 
     def __call__(self, image: str) -> ObjectWords | None:
         """The objects of a picture of the world; None for other pictures, whose are not known.
@@ -50,7 +54,17 @@ class Namer:
             ("sign", plate.text) if plate.kind == "word" else ("sign",) for plate in picture.texts
         ]
         rows = [self._ids(words) for words in (*names, (NOTHING,))]
+        if self.places:
+            rows = [[*row, *place] for row, place in zip(rows, self._places(picture), strict=True)]
         return ObjectWords(_masks_of(picture), torch.tensor(rows))
+
+    def _places(self, picture: WorldPicture) -> list[list[int]]:
+        """The ids of the places of objects and signs; what is no object says that in their stead."""
+        centres = [item.centre for item in picture.objects]
+        centres += [_centre_of(mask) for mask in picture.masks[len(centres) :]]
+        places = [place_of(centre, picture).values() for centre in centres]
+        named = [[_id_of_answer(self.tokenizer, name) for name in place] for place in places]
+        return [*named, [_first_id(self.tokenizer, NOTHING)] * 2]
 
     def _ids(self, words: tuple[str, ...]) -> list[int]:
         spread = (words[index * len(words) // WORDS] for index in range(WORDS))
@@ -63,8 +77,20 @@ def _first_id(tokenizer: Any, word: str) -> int:
     return int(tokenizer(f" {word}", add_special_tokens=False).input_ids[0])
 
 
+@lru_cache(maxsize=64)
+def _id_of_answer(tokenizer: Any, name: str) -> int:
+    """The id of a column or a row, as answers say it: without a space in front."""
+    return int(tokenizer(name, add_special_tokens=False).input_ids[0])
+
+
 def _words_of(item: SceneObject) -> tuple[str, ...]:
     return item.size, item.colour, item.texture, item.shape
+
+
+def _centre_of(mask: np.ndarray) -> tuple[float, float]:
+    """The mean of a mask's pixels; of an empty one, the corner."""
+    rows, columns = mask.nonzero()
+    return (float(rows.mean()), float(columns.mean())) if len(rows) else (0.0, 0.0)
 
 
 def _masks_of(picture: WorldPicture) -> PixelMasks:

@@ -173,6 +173,7 @@ class Stage(Settings):
         naming: weight of a loss by which the language model, or a connector of words, says at each
             visual token the words of the object there, of records of the generated world
             (regiontok.model.naming); 0 has none.
+        naming_places: whether the column and the row of the object are among these words.
         mask_free: share of the samples that are shown every patch and no masks, drawn anew in each
             epoch (row O5).
         checkpointing: True computes activations again in the backward pass, which saves memory.
@@ -206,6 +207,7 @@ class Stage(Settings):
     pack: bool = False
     turns: Literal["conversation", "independent"] = "conversation"
     naming: float = 0.0
+    naming_places: bool = False
     mask_free: float = 0.0
     checkpointing: bool = False
     precision: Literal["bf16", "fp32"] = "bf16"

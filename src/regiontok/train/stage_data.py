@@ -138,7 +138,7 @@ def load_stage_data(
         labeller,
         measure=measured,
         cache=features,
-        namer=Namer(tokenizer) if stage.naming else None,
+        namer=Namer(tokenizer, stage.naming_places) if stage.naming else None,
         replaced_file=replaced,
     )
     mixed = MaskFree(dataset, stage.mask_free, seed=stage.seed)

@@ -36,8 +36,8 @@ _LIST = (
     Kind("word_order", captions.ask_word_order, 100 / (1 + captions.WRONG_ORDERS), "ARO"),
     Kind("reading", reading.ask_word, 100 / len(NOUNS), "OCRBench"),
     Kind("reading_code", reading.ask_code, 0.01, "OCRBench"),
-    Kind("column", space.ask_column, 100 / space.CELLS, _NO_BENCH),
-    Kind("row", space.ask_row, 100 / space.CELLS, _NO_BENCH),
+    Kind("column", space.ask_column, 100 / len(space.COLUMNS), _NO_BENCH),
+    Kind("row", space.ask_row, 100 / len(space.ROWS), _NO_BENCH),
 )
 EVERY_KIND = {kind.name: kind for kind in _LIST}
 KINDS = {kind.name: kind for kind in _LIST if kind.bench != _NO_BENCH}

@@ -7,6 +7,7 @@ in the picture.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import dist
 
 from regiontok.miniworld.draws import Draws
@@ -24,7 +25,8 @@ from regiontok.miniworld.world import WorldPicture
 
 HIDES = 0.06  # of an object's area that one in front hides at least, if it is asked which is nearer
 CLOSER = 1.5  # how many times as far the other object is at least, if it is asked which is closer
-CELLS = 8  # columns, and rows, of a picture, where it is asked in which an object is
+COLUMNS = "01234567"  # of a picture, from the left
+ROWS = "abcdefgh"  # of a picture, from the top; letters, so that a place is two words as in chess
 PLACES = {"above_below": (0, "above", "below"), "left_right": (1, "left", "right")}
 
 
@@ -98,25 +100,39 @@ def ask_closer(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
 
 def ask_column(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
     """In which of eight columns the centre of an object is, 0 to 7 from the left."""
-    return _ask_cell("column", 1, picture, draws)
+    return _ask_cell("column", picture, draws)
 
 
 def ask_row(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
-    """In which of eight rows the centre of an object is, 0 to 7 from the top."""
-    return _ask_cell("row", 0, picture, draws)
+    """In which of eight rows the centre of an object is, a to h from the top."""
+    return _ask_cell("row", picture, draws)
 
 
-def _ask_cell(kind: str, axis: int, picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
+def place_of(centre: Sequence[float], picture: WorldPicture) -> dict[str, str]:
+    """The names of the column and of the row that a point is in.
+
+    Args:
+        centre: the point (y, x) in pixels; one outside the picture is in the nearest cell.
+        picture: the picture.
+    """
+    height, width = picture.labels.shape
+    return {"column": _cell(COLUMNS, centre[1] / width), "row": _cell(ROWS, centre[0] / height)}
+
+
+def _cell(names: str, share: float) -> str:
+    return names[min(max(int(share * len(names)), 0), len(names) - 1)]
+
+
+def _ask_cell(kind: str, picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
     names = unique(picture, "colour", "shape")
     if not names:
         return None
     number = draws.pick(names)
     item = picture.objects[number]
-    cell = int(item.centre[axis] * CELLS / picture.labels.shape[axis])
-    cell = min(max(cell, 0), CELLS - 1)
     template = f"In which of eight {kind}s is the {{object}}?"
     text = template.format(object=name_of(item))
-    return WorldQuestion(kind, text, str(cell), (), (number,), template)
+    answer = place_of(item.centre, picture)[kind]
+    return WorldQuestion(kind, text, answer, (), (number,), template)
 
 
 def _ask_place(kind: str, picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
