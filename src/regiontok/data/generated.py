@@ -129,6 +129,10 @@ class Miniworld(Sequence[dict[str, Any]]):
             f"{TRIES} scenes in a row allow none of {self.questions!r}: {json.dumps(asdict(self))}"
         )
 
+    def images_of(self, index: int) -> tuple[str, ...]:
+        """The image of one record; which scene that is, its questions decide."""
+        return (self[index]["image"],)
+
 
 @dataclass(frozen=True)
 class SceneImage:

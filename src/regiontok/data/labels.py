@@ -27,6 +27,8 @@ from regiontok.model.pieces import Offsets, PieceTokenizer
 from regiontok.model.splice import IGNORE
 
 FORM = "pieces 1"  # raise it with every change of how a text becomes ids: measured lengths name it
+# about 25 MB; half of the questions about 1,000 pictures of the world were asked before
+QUESTIONS_KEPT = 1 << 14
 
 
 class Labeller:
@@ -72,6 +74,7 @@ class Labeller:
         self.placeholder = self.image_id if placeholder is None else placeholder
         self.template = Template(self.tokenizer, template)
         self.independent = independent
+        self._questions: dict[tuple[Turn, ...], tuple[list[int], list[int]]] = {}
 
     @property
     def identity(self) -> str:
@@ -101,8 +104,17 @@ class Labeller:
                 not say the assistant's words.
         """
         if self.independent:
-            return block_row(turns, self._conversation)
+            return block_row(turns, self._question)
         return BlockRow(*self._conversation(turns), [])
+
+    def _question(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
+        """Ids and labels of a question that may have been labelled before: tokenising is slow."""
+        known = self._questions.get(key := tuple(turns))
+        if known is None:
+            known = self._conversation(turns)
+            if len(self._questions) < QUESTIONS_KEPT:
+                self._questions[key] = known
+        return known
 
     def _conversation(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
         """Ids and labels of one conversation.

@@ -127,7 +127,7 @@ def measure(
     for start in range(0, len(records), chunk):
         chunk_indices = range(start, min(start + chunk, len(records)))
         indices = [index for index in chunk_indices if index not in reasons]
-        images = [(index, image) for index in indices for image in records[index].images]
+        images = [(index, image) for index in indices for image in records.images_of(index)]
         answers = visual([image for _, image in images])
         for (index, _), answer in zip(images, answers, strict=True):
             images_by_record[index] += 1

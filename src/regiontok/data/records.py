@@ -86,11 +86,21 @@ class Records(Sequence[Record]):
 
     def __getitem__(self, index: Any) -> Any:
         """A record; a slice is refused (take indices)."""
+        records, number = self._place(index)
+        row = records[number]
+        return row if isinstance(row, Record) else Record.of(row)
+
+    def images_of(self, index: int) -> tuple[str, ...]:
+        """The images of a record, whose questions are made only where they decide them."""
+        records, number = self._place(index)
+        return records.images_of(number)
+
+    def _place(self, index: Any) -> tuple[RecordBuffer | Miniworld | WorldRecords, int]:
+        """The records of one source, and a record's index among them."""
         index = range(len(self))[index]
         for records, source in zip(self._records, self.sources, strict=True):
             if index < source.stop:
-                row = records[index - source.start]
-                return row if isinstance(row, Record) else Record.of(row)
+                return records, index - source.start
         raise IndexError(index)
 
     def __iter__(self) -> Iterator[Record]:
@@ -147,6 +157,11 @@ class RecordBuffer(Sequence[Record]):
         start = int(self._ends[index - 1]) if index else 0
         name, images, turns = json.loads(self._buffer[start : int(self._ends[index])])
         return Record(name, tuple(images), tuple(Turn(*turn) for turn in turns))
+
+    def images_of(self, index: int) -> tuple[str, ...]:
+        """The images of one record."""
+        images: tuple[str, ...] = self[index].images
+        return images
 
 
 def read(sources: Sequence[Data], *, check_images: bool = True) -> Records:

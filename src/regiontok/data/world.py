@@ -167,11 +167,18 @@ class WorldRecords(Sequence[dict[str, Any]]):
 
     def __getitem__(self, index: Any) -> Any:
         """One record in LLaVA's form."""
-        number = self.start + range(self.n)[index]
-        image = WorldImage(self.split, self.seed, self.size, number)
+        image = self._image(index)
         picture = world_picture(str(image))
-        questions = questions_of(image.world, number, picture, self.names, rounds=self.rounds)
+        questions = questions_of(image.world, image.number, picture, self.names, rounds=self.rounds)
         return record_of(picture.name, str(image), picture, questions, captions=self.captions)
+
+    def images_of(self, index: int) -> tuple[str, ...]:
+        """The image of one record; it is not drawn, and nothing is asked about it."""
+        return (str(self._image(index)),)
+
+    def _image(self, index: int) -> WorldImage:
+        number = self.start + range(self.n)[index]
+        return WorldImage(self.split, self.seed, self.size, number)
 
 
 @lru_cache(maxsize=8)  # a record and its picture are asked for one after the other
