@@ -227,6 +227,7 @@ def facts_of_run(run: Path, trained: Path) -> dict[str, Any]:
     metrics = parse_json((run / "metrics.json").read_text(encoding="utf-8"))
     tensors = load_file(trained / WEIGHTS)
     name = recipe_name(recipe["name"], resolved)
+    begun = recipe["model"].get("start", "")
     return {
         "what": recipe["what"],
         "recipe": {"name": recipe["name"], "resolved": resolved},
@@ -239,9 +240,25 @@ def facts_of_run(run: Path, trained: Path) -> dict[str, Any]:
             "stages": metrics,
             "records": [data["records"] for stage in recipe["stage"] for data in stage["data"]],
         },
+        **({"start": facts_of_start(begun)} if begun else {}),
         "encoder": encoder_facts(recipe["tokenizer"]["encoder"]),
         "licence": "Apache-2.0",
     }
+
+
+def facts_of_start(start: str) -> dict[str, Any]:
+    """How the model came about that a training went on from, and a hash of its weights.
+
+    Raises:
+        ValueError: If it is no model that comes with the package: nobody could repeat the training.
+    """
+    folder = FOLDER / start
+    if not (folder / FACTS).is_file():
+        raise ValueError(f"start = {start!r} is no model that comes with the package")
+    facts = parse_json((folder / FACTS).read_text(encoding="utf-8"))
+    kept = ("recipe", "command", "trained", "start")
+    weights = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    return {"name": start, "sha256": weights} | {key: facts[key] for key in kept if key in facts}
 
 
 def recipe_name(name: str, resolved: str) -> str:

@@ -107,3 +107,14 @@ def test_an_unfinished_run_is_refused(tool, tmp_path):
     (tmp_path / "resolved.toml").write_text('[[stage]]\nname = "looking"\n')
     with pytest.raises(ValueError, match="is not finished: there is no 1_looking"):
         tool.final_model(tmp_path)
+
+
+@pytest.mark.slow
+def test_what_a_training_went_on_from_is_among_its_facts(tool, here, monkeypatch):
+    folder, _, facts = here
+    monkeypatch.setattr(tool, "FOLDER", folder)
+    start = tool.facts_of_start("mini-toy")
+    assert start["recipe"] == facts["recipe"]
+    assert len(start["sha256"]) == 64
+    with pytest.raises(ValueError, match="no model that comes with the package"):
+        tool.facts_of_start("runs/toy")

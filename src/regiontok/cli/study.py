@@ -26,6 +26,13 @@ def study(
     quick: Annotated[
         bool, typer.Option("--quick", help="The plan quick: fewer settings, from a shipped model.")
     ] = False,
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch",
+            help="Train every setting from random weights, by its recipe's stages: hours each.",
+        ),
+    ] = False,
     seeds: Annotated[
         int, typer.Option(min=0, help="Trainings of each setting; 0: what the plan says.")
     ] = 0,
@@ -71,6 +78,7 @@ def study(
 
         resolve_device(device)
         loaded = load_plan(QUICK if quick else plan).with_seeds(seeds)
+        loaded = loaded.from_scratch() if from_scratch else loaded
         options = StudyOptions(device=device, only=tuple(only or ()))
         check_only(loaded, options)
         steps = list(steps_of(loaded, options))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from regiontok.data.cache import FeatureCache
 from regiontok.data.collate import Example
 from regiontok.data.conversations import Conversations
 from regiontok.data.records import Records
@@ -106,11 +107,13 @@ class LargestVisualTokens:
         device: str = "cpu",
         mask_free: bool = False,
         connector: str = "mlp",
+        features: FeatureCache | None = None,
     ) -> LargestVisualTokens:
         """A counter for settings, and with `mask_free` for the same without masks too."""
-        variants = (settings, without_masks(settings)) if mask_free else (settings,)
-        counters = tuple(VisualTokens(variant, folder, device=device) for variant in variants)
-        return cls(counters, registry.build("connector", connector).rows)
+        counters = [VisualTokens(settings, folder, device=device, features=features)]
+        if mask_free:
+            counters.append(VisualTokens(without_masks(settings), folder, device=device))
+        return cls(tuple(counters), registry.build("connector", connector).rows)
 
     @property
     def folder(self) -> Path | None:

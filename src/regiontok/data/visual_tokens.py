@@ -17,6 +17,7 @@ import torch
 
 from regiontok.core.picture import Picture, PictureError
 from regiontok.core.tokens import REGION, Tokens
+from regiontok.data.cache import FeatureCache
 from regiontok.data.generated import is_generated
 from regiontok.data.records import open_picture
 from regiontok.settings import registry
@@ -68,10 +69,17 @@ class VisualTokens:
         folder: folder where measured numbers are kept (`measure` keeps its own there too), by file
             (path, size, time of change) and settings; None keeps them in memory.
         device: device that encodes pictures.
+        features: features and masks of these settings, which are then made and kept once for
+            counting and for training; None encodes each picture for counting alone.
     """
 
     def __init__(
-        self, settings: TokenizerSettings, folder: str | Path | None = None, *, device: str = "cpu"
+        self,
+        settings: TokenizerSettings,
+        folder: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        features: FeatureCache | None = None,
     ) -> None:
         places = registry.resolve_pipeline("place", settings.place_tokens)
         limits = [place.most_masks for place in places if place.most_masks is not None]
@@ -80,6 +88,7 @@ class VisualTokens:
         unlimited = [place for place in places if place.most_masks is None]
         counted = {"place_tokens": registry.render_pipeline(unlimited)}
         self.tokenizer = RegionTokenizer(**settings.model_dump() | counted, device=device)
+        self._features = features
         self.fixed = self._fixed_count()
         identity = json.dumps([self.tokenizer.regionizer.fingerprint, settings.model_dump()])
         name = f"visual-{sha256(identity.encode()).hexdigest()[:16]}.json"
@@ -163,7 +172,9 @@ class VisualTokens:
     def _count_together(self, waiting: Mapping[str, Picture]) -> None:
         if not waiting:
             return
-        run = self.tokenizer.run(list(waiting.values()))
+        pictures = list(waiting.values())
+        grids = None if self._features is None else self._features.views(pictures)
+        run = self.tokenizer.run(pictures, grids=grids)
         self._counts.update(zip(waiting, run.tokens.counts.tolist(), strict=True))
         base_views = [grid for grid in run.grids if grid.view == 0]
         for key, grid in zip(waiting, base_views, strict=True):

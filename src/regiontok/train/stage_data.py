@@ -33,6 +33,7 @@ from regiontok.train.build import (
 )
 
 HELD_OUT = "held out for evaluation"
+MEASURED = "measured"  # folder of lengths beside frozen features
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,14 @@ def load_stage_data(
         independent=stage.turns == "independent",
     )
     settings = stage_tokenizer(recipe, stage)
+    features = FeatureCache(cache, settings, device=device) if cache else None
     visual = LargestVisualTokens.of(
         settings,
-        folder,
+        Path(cache) / MEASURED if cache else folder,  # runs that share features share lengths
         device=device,
         mask_free=stage.mask_free > 0,
         connector=model_settings(recipe).connector,
+        features=features,
     )
     measured = measure(
         records, labeller, visual, max_length=stage.max_length, overflow=stage.overflow
@@ -130,7 +133,6 @@ def load_stage_data(
     # set aside, so that a held-out record does not stand in for a bad one either
     reasons = measured.reasons | dict.fromkeys(held_indices.tolist(), HELD_OUT)
     measured = replace(measured, reasons=reasons)
-    features = FeatureCache(cache, settings, device=device) if cache else None
     order = _order(records, measured, stage, train_indices)
     replaced = folder / f"replaced_{stage.name}.jsonl" if folder else None
     dataset = Conversations(

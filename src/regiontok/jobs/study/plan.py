@@ -33,7 +33,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from regiontok.jobs.tokenize.names import slug
-from regiontok.settings.base import Positive, Settings
+from regiontok.settings.base import NotNegative, Positive, Settings
 from regiontok.settings.checks import first_problem
 from regiontok.settings.recipe import (
     ModelSettings,
@@ -109,6 +109,8 @@ class StudyPlan(Settings):
         seeds: how often each setting is trained.
         pictures: pictures of the test split that are asked about, the first ones.
         size: their side in pixels.
+        focus: pictures of the test split on which the focus of the answers is measured (row D16);
+            0 measures none.
         stage: stages in place of the recipe's; none takes those.
         setting: the settings.
         finding: what they are compared for.
@@ -121,6 +123,7 @@ class StudyPlan(Settings):
     seeds: Positive = 5
     pictures: Positive = 400
     size: Positive = 192
+    focus: NotNegative = 0
     stage: list[Stage] = Field(default=[])
     setting: list[Setting]
     finding: list[Finding]
@@ -175,6 +178,11 @@ class StudyPlan(Settings):
         model = (recipe.model or ModelSettings()).model_copy(update={"start": start})
         tokenizer = recipe.tokenizer.model_copy(update={"seed": seed})
         return recipe.model_copy(update={"stage": stages, "model": model, "tokenizer": tokenizer})
+
+    def from_scratch(self) -> StudyPlan:
+        """The plan with every setting trained from random weights, by all stages of its recipe."""
+        settings = [setting.model_copy(update={"start": ""}) for setting in self.setting]
+        return self.model_copy(update={"start": "", "stage": [], "setting": settings})
 
     def with_seeds(self, seeds: int) -> StudyPlan:
         """The plan with another number of seeds; 0 keeps its own."""

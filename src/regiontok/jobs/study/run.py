@@ -1,11 +1,12 @@
 """A study carried out: every setting trained and asked, seed by seed, so that it can be stopped.
 
-It runs on `train`, `answer` and `score`, as anybody would run them by hand::
+It runs on `train`, `answer`, `score` and `focus`, as anybody would run them by hand::
 
     OUT/plan.json                    the plan, by which a later call knows its own
     OUT/features/                    the frozen encoder's features
     OUT/models/SETTING/seed0/        a training run
     OUT/answers/SETTING/seed0/       the answers of its model
+    OUT/focus/SETTING/seed0/         the attention of answers on what is asked about
 
 After: nothing published.
 Differs: nothing known.
@@ -21,6 +22,8 @@ from typing import Any
 
 from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan
 from regiontok.jobs.answer.run import answer
+from regiontok.jobs.chat.comparison import ComparedModel
+from regiontok.jobs.focus.run import FocusRun, measure_focus
 from regiontok.jobs.report.runs import score_run
 from regiontok.jobs.study.plan import Setting, StudyPlan
 from regiontok.jobs.tokenize.names import slug
@@ -35,6 +38,9 @@ from regiontok.train.options import TrainOptions
 
 BENCH = "miniworld"
 BATCH = 32  # questions that are asked together
+FOCUS = "focus"  # the score of attention, beside those of answers
+# what one object is like: the answer is one word, and what it looks at is plain
+FOCUS_KINDS = "colour,shape,size,material"
 
 
 class StudyError(RegiontokError, ValueError):
@@ -48,7 +54,9 @@ class Outcome:
     Attributes:
         setting: name of the setting.
         seed: number of the repetition.
-        scores: per cent right, by kind of question, and their mean under "miniworld".
+        scores: per cent right, by kind of question, and their mean under "miniworld"; under "focus"
+            the per cent of the answers' attention that is on what they are about, where it was
+            measured.
         tokens: mean visual tokens of a picture.
         questions: number of questions that were asked.
     """
@@ -173,13 +181,15 @@ def _asked(
     plan: StudyPlan, setting: Setting, seed: int, model: Path, out: Path, options: StudyOptions
 ) -> Outcome:
     """The outcome of a setting's model; what is answered already is not asked again."""
-    folder = _place(out, "answers", setting.name, seed)
+    as_trained = not (setting.asked or setting.blind)
+    name = setting.model if as_trained else setting.name  # one answering serves several settings
+    folder = _place(out, "answers", name, seed)
     asked = AnswerPlan.of(
         AnswerOptions(
             model=str(model),
             bench=f"{BENCH}({plan.pictures}, size={plan.size})",
             data=None,
-            name=setting.name,
+            name=name,
             blind=setting.blind,
             changes=tuple(setting.asked),
             device=options.device,
@@ -192,4 +202,20 @@ def _asked(
         raise StudyError(f"{setting.name}, seed {seed}: {len(counts.failed)} unanswered: {reason}")
     scored = score_run(folder, resamples=0)
     scores = {name: value.value for name, value in scored.score.values.items()}
+    if plan.focus and as_trained:
+        scores[FOCUS] = _focus(plan, name, seed, model, out, options)
     return Outcome(setting.name, seed, scores, scored.cost.tokens, len(scored.run.answers))
+
+
+def _focus(
+    plan: StudyPlan, name: str, seed: int, model: Path, out: Path, options: StudyOptions
+) -> float:
+    """Per cent of the attention of a model's answers that is on the object that is asked about."""
+    run = FocusRun(
+        models=[ComparedModel(name, "", str(model))],
+        data=f"world({plan.focus}, split='test', size={plan.size}, kinds='{FOCUS_KINDS}')",
+        out=_place(out, "focus", name, seed),
+        device=options.device,
+    )
+    (entry,) = measure_focus(run, run.questions())["models"].values()
+    return 100 * float(entry["focus"])
