@@ -50,6 +50,16 @@ def test_a_recipe_has_the_changes_the_start_and_the_seed(tmp_path):
     assert [b.seed - a.seed for a, b in zip(recipe.stage, other.stage, strict=True)] == [2] * 3
 
 
+def test_from_scratch_settings_have_the_stages_of_their_recipes():
+    plan = load_plan("full").from_scratch()
+    recipe = plan.recipe_of(plan.settings_by_name["patches"], 0)
+    assert recipe.model.start == ""
+    assert [stage.name for stage in recipe.stage] == ["naming", "looking", "placing"]
+    assert [stage.name for stage in load_plan("full").recipe_of(plan.setting[0], 0).stage] == [
+        "tuning"
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -18,6 +18,7 @@ PLAN = StudyPlan(
     seeds=1,
     pictures=3,
     size=128,
+    focus=2,
     stage=[
         {
             "name": "tuning",
@@ -34,8 +35,11 @@ PLAN = StudyPlan(
         {"name": "clusters", "changes": [*TINY, "tokenizer.regions=merge(k=8)"]},
         {"name": "turned", "trained": "clusters", "asked": ["regions=merge(k=4)"]},
         {"name": "blind", "trained": "clusters", "blind": True},
+        {"name": "again", "trained": "clusters"},
     ],
-    finding=[{"title": "?", "baseline": "clusters", "settings": ["clusters", "turned", "blind"]}],
+    finding=[
+        {"title": "?", "baseline": "clusters", "settings": ["clusters", "turned", "blind", "again"]}
+    ],
 )
 
 
@@ -48,7 +52,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path):
     models = sorted((tmp_path / "study" / "models").rglob("model.safetensors"))
     before = [path.stat().st_mtime_ns for path in models]
     outcomes = list(outcomes_of(PLAN, tmp_path / "study", options, resume=True))
-    assert [outcome.setting for outcome in outcomes] == ["clusters", "turned", "blind"]
+    assert [outcome.setting for outcome in outcomes] == ["clusters", "turned", "blind", "again"]
     assert outcomes[0] == first
     assert [outcome.tokens for outcome in outcomes[:2]] == [8.0, 4.0]
     # one training serves all three, and is not done again
@@ -56,6 +60,12 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path):
     assert len(models) == 1
     assert [path.stat().st_mtime_ns for path in models] == before
     assert all(0 <= value <= 100 for value in outcomes[0].scores.values())
+    assert 0 < outcomes[0].scores["focus"] < 100
+    assert all("focus" not in outcome.scores for outcome in outcomes[1:3])
+    # a setting that asks a model as it was trained has that model's answers
+    assert outcomes[3].scores == outcomes[0].scores
+    answered = {path.name for path in (tmp_path / "study" / "answers").iterdir()}
+    assert answered == {"clusters", "turned", "blind"}
     other = PLAN.model_copy(update={"pictures": 4})
     with pytest.raises(StudyError, match="another plan"):
         next(outcomes_of(other, tmp_path / "study", options, resume=True))
