@@ -65,7 +65,8 @@ def is_true(picture: WorldPicture, caption: str) -> bool:
 
 
 def test_columns_and_rows_are_asked_where_they_are_named(asked) -> None:
-    assert set(EVERY_KIND) - set(KINDS) == {"column", "row"}
+    in_words = {"left_or_right", "above_or_below"}
+    assert set(EVERY_KIND) - set(KINDS) == {"column", "row", "colour_choice", *in_words}
     seen = Counter()
     for index in range(60):
         picture = WORLD[index]
@@ -77,6 +78,27 @@ def test_columns_and_rows_are_asked_where_they_are_named(asked) -> None:
             assert low - 1 < "01234567abcdefgh".index(question.answer) % 8 < high  # or it is hidden
             seen[question.kind, question.answer] += 1
     assert len(seen) > 12
+
+
+def test_questions_for_training_agree_with_those_of_benchmarks() -> None:
+    kinds = ["left_or_right", "above_or_below", "colour_choice"]
+    seen = Counter()
+    for index in range(60):
+        picture = WORLD[index]
+        for question in questions_of(WORLD, index, picture, kinds):
+            first = picture.objects[question.things[0]]
+            if question.kind == "colour_choice":
+                assert question.answer == first.colour
+                assert set(question.options) <= {item.colour for item in picture.objects}
+                assert len(set(question.options)) == 2
+            else:
+                second = picture.objects[question.things[1]]
+                axis = ("above_or_below", "left_or_right").index(question.kind)
+                is_before = first.centre[axis] < second.centre[axis]
+                assert (question.answer in ("left", "above")) == is_before
+                assert not question.options
+            seen[question.kind, question.gold] += 1
+    assert {gold for _, gold in seen} == {"left", "right", "above", "below", "A", "B"}
 
 
 def test_every_kind_is_asked_and_about_what_is_there(asked) -> None:

@@ -8,7 +8,7 @@ Differs: nothing known.
 from __future__ import annotations
 
 from regiontok.miniworld.draws import Draws
-from regiontok.miniworld.kinds.asked import WorldQuestion, name_of, unique
+from regiontok.miniworld.kinds.asked import WorldQuestion, choice, name_of, unique
 from regiontok.miniworld.world import WorldPicture
 
 
@@ -20,6 +20,24 @@ def ask_colour(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
     item = picture.objects[number]
     text = f"What colour is the {item.shape}?"
     return WorldQuestion("colour", text, item.colour, (), (number,), "What colour is the {shape}?")
+
+
+def ask_colour_choice(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
+    """The colour of the only object of a shape, as a letter; the other option is seen, too.
+
+    It teaches what letters of options are, where the answer itself is known early.
+    """
+    number = _asked_about(picture, draws, "shape")
+    if number is None:
+        return None
+    item = picture.objects[number]
+    others = sorted({other.colour for other in picture.objects} - {item.colour})
+    if not others:
+        return None
+    text = f"What colour is the {item.shape}?"
+    wrong = [draws.pick(others)]
+    template = "What colour is the {shape}?"
+    return choice("colour_choice", text, item.colour, wrong, (number,), draws, template)
 
 
 def ask_shape(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:

@@ -38,6 +38,9 @@ _LIST = (
     Kind("reading_code", reading.ask_code, 0.01, "OCRBench"),
     Kind("column", space.ask_column, 100 / len(space.COLUMNS), _NO_BENCH),
     Kind("row", space.ask_row, 100 / len(space.ROWS), _NO_BENCH),
+    Kind("left_or_right", space.ask_left_or_right, 50.0, _NO_BENCH),
+    Kind("above_or_below", space.ask_above_or_below, 50.0, _NO_BENCH),
+    Kind("colour_choice", attributes.ask_colour_choice, 50.0, _NO_BENCH),
 )
 EVERY_KIND = {kind.name: kind for kind in _LIST}
 KINDS = {kind.name: kind for kind in _LIST if kind.bench != _NO_BENCH}

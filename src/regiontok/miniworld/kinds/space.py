@@ -108,6 +108,29 @@ def ask_row(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
     return _ask_cell("row", picture, draws)
 
 
+def ask_left_or_right(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
+    """What `ask_left_right` asks, in a word in place of a letter."""
+    question = ask_left_right(picture, draws)
+    return _in_a_word("left_or_right", "left or right of", question, picture)
+
+
+def ask_above_or_below(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
+    """What `ask_above_below` asks, in a word in place of a letter."""
+    question = ask_above_below(picture, draws)
+    return _in_a_word("above_or_below", "above or below", question, picture)
+
+
+def _in_a_word(
+    kind: str, words: str, question: WorldQuestion | None, picture: WorldPicture
+) -> WorldQuestion | None:
+    if question is None:
+        return None
+    first, second = (name_of(picture.objects[number]) for number in question.things)
+    text = f"Is the {first} {words} the {second}?"
+    template = f"Is the {{object}} {words} the {{object}}?"
+    return question._replace(kind=kind, text=text, options=(), template=template)
+
+
 def place_of(centre: Sequence[float], picture: WorldPicture) -> dict[str, str]:
     """The names of the column and of the row that a point is in.
 
