@@ -15,7 +15,7 @@ from regiontok.jobs.tokenize.command import tokenize
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.maskstore.writer import MaskWriter
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.view.arrays import unpacked
+from regiontok.system.arrays import unpacked
 from regiontok.view.library import Library
 from samples.answers import write_run as write_answers
 from samples.mask_stores import STRIPES

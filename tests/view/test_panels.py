@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 from skimage.data import chelsea
@@ -14,14 +9,13 @@ from skimage.data import chelsea
 import regiontok
 from regiontok.core.picture import Picture
 from regiontok.measures.covering import region_scores
-from regiontok.view.arrays import as_array, unpacked
-from regiontok.view.page import static_files
+from regiontok.system.arrays import as_array, unpacked
 from regiontok.view.panels import PanelMaker
 from regiontok.view.settings import settings_of
+from samples.page_scripts import in_node
 from samples.viewer import ENCODER
 
 SPEC = "merge({}) | sort('com')"
-NODE = shutil.which("node")
 # Prints what the page's own modules make of a panel: labels, hues and covering of each cut.
 SCRIPT = """
 import { readFileSync } from "node:fs";
@@ -38,21 +32,6 @@ console.log(JSON.stringify(cuts.map(({ k, threshold }) => {
     covering: truth.covering(partition) };
 })));
 """
-
-
-def in_node(folder: Path, script: str, content: object) -> object:
-    """What a script prints that imports the page's modules, as JSON."""
-    if NODE is None:
-        pytest.skip("node is not installed; the tests in a browser try the same code")
-    for name, data in static_files().items():
-        (folder / name).write_bytes(data)
-    (folder / "package.json").write_text('{"type": "module"}')
-    (folder / "script.js").write_text(script)
-    (folder / "content.json").write_text(json.dumps(content))
-    done = subprocess.run(
-        [NODE, "script.js", "content.json"], cwd=folder, capture_output=True, check=True, text=True
-    )
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")

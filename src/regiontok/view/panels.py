@@ -18,7 +18,7 @@ from regiontok.core.picture import Picture
 from regiontok.methods import Encoder, Pool
 from regiontok.settings import registry
 from regiontok.tokenizer.regionizer import Regionizer, build_encoder
-from regiontok.view.arrays import as_array
+from regiontok.system.arrays import as_array
 from regiontok.view.feature_data import feature_data
 from regiontok.view.mask_data import mask_data
 from regiontok.view.settings import ViewSetting
