@@ -7,6 +7,7 @@ import pytest
 from skimage.data import chelsea
 
 import regiontok
+from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
 from regiontok.measures.covering import region_scores
 from regiontok.system.arrays import as_array, unpacked
@@ -131,3 +132,38 @@ def test_a_number_that_does_not_fit_is_refused():
         as_array([300], "uint8")
     with pytest.raises(ValueError, match="not as 'int64'"):
         as_array([1], "int64")
+
+
+@pytest.mark.parametrize(
+    ("cut", "names"),
+    [
+        ("stitched", ["whole image", "tiles"]),
+        ("tile", ["whole image", "tile 1", "tile 2", "tile 3", "tile 4"]),
+    ],
+)
+def test_with_tiles_each_view_has_a_panel(cat, cut, names):
+    encoder, specs = "filters(size=126)", [SPEC.format("k=9"), "tome({k})"]
+    tiles = {"tiles": "2x2", "cut": cut}
+    maker = PanelMaker(settings_of([encoder], specs, **tiles))
+    labels = [(label["regions"], label["view"]) for label in maker.labels(cat)]
+    assert labels == [(spec, name) for spec in specs for name in names]
+    run = regiontok.RegionTokenizer(encoder, specs[0], **tiles).run(cat)
+    assert len(run.grids) == len(names)
+    for number, grid in enumerate(run.grids):
+        panel = maker.panel(cat, number, humans=humans_of(cat))
+        assert panel["grid"] == list(grid.grid)
+        assert panel["frame"]["crop"] == list(grid.frame.crop)
+        assert panel["view"] == names[number]
+        assert bool(panel["truth"]) == (cut == "stitched" or number == 0)
+        rows = grid.features.flatten(0, -2).numpy().astype(np.float16)
+        assert np.array_equal(maker.features(cat, number), rows)
+    rival = maker.panel(cat, len(names), k=5)
+    assert (rival["setting"], rival["fixed"]["k"]) == (1, 5)
+
+
+def test_a_clip_is_not_cut_into_tiles(cat):
+    maker = PanelMaker(settings_of(["filters(size=126)"], ["merge(k=9)"], tiles="2x2"))
+    clip = Clip.of([cat, cat])
+    assert len(maker.labels(clip)) == 1
+    with pytest.raises(ValueError, match="frames are not cut into tiles"):
+        maker.panel(clip, 0)

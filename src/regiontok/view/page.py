@@ -114,8 +114,8 @@ def _answers(collection: Collection, *, features: bool, tick: Callable[[], None]
         except (RegiontokError, ValueError, OSError, KeyError) as error:
             answers[path] = {"error": printable(str(error))}
         tick()
-    for panel in range(len(collection.maker.settings)):
-        answers[f"classes/{panel}"] = collection.classes(panel)
+    for setting in range(len(collection.maker.settings)):
+        answers[f"classes/{setting}"] = collection.classes(setting)
     return answers
 
 
