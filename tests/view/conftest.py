@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from regiontok.model.conversation import open_conversation_model
 from samples.answers import write_run as write_answers
@@ -24,6 +25,9 @@ def shown(tmp_path_factory) -> Path:
     write_photo(folder / "photos" / "<img src=x onerror=document.title=1>.png", 2)
     write_run(folder / "run")
     looking = open_conversation_model(str(write_model(folder / "model")))
+    with torch.no_grad():  # random weights look everywhere alike: this makes them choose
+        for name, parameter in looking.model.named_parameters():
+            parameter.mul_(50 if "q_proj" in name else 1)
     write_answers(folder / "answers", "pope", lambda question: "yes it is", looking=looking)
     return folder
 

@@ -216,7 +216,7 @@ def test_words_of_an_answer_show_what_they_looked_at(photo):
     photo.all("#question")[0].send_keys("What is it?\n")
     photo.until("return document.querySelectorAll('.answered .word').length > 0")
     assert len(photo.all(".panel")) == 3
-    assert "of all attention is on the photo" in photo.texts(".talk .small")[0]
+    assert "of its attention is on the photo" in photo.texts(".talk .share")[0]
 
 
 def test_an_answer_that_is_clicked_shows_what_its_words_looked_at(browser, server):

@@ -206,7 +206,8 @@ def test_a_saved_conversation_shows_its_words_on_a_photo_that_is_named_beside_it
     output = ChatOutput(lambda text: None, lambda table: None, tmp_path)
     converse(chat, ["What is it?", f"/save {tmp_path / 'talk.json'}"], output, strict=True)
     (turn,) = collection_of([tmp_path / "talk.json", photo]).item(0)["turns"]
-    assert "".join(turn["looked"]["words"]).strip() == turn["answer"] != ""
+    assert turn["looked"]["words"]
+    assert "".join(turn["looked"]["words"]).strip() == turn["answer"]
     assert turn["looked"]["pictures"][0]["views"][0]["fixed"]["k"] == 5
     assert turn["photos"] == [1]
     other = write_photo(tmp_path / "other" / photo.name, 7)  # another picture of that name

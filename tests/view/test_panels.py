@@ -161,9 +161,8 @@ def test_with_tiles_each_view_has_a_panel(cat, cut, names):
     assert (rival["setting"], rival["fixed"]["k"]) == (1, 5)
 
 
-def test_a_clip_is_not_cut_into_tiles(cat):
+def test_a_clip_is_shown_without_tiles(cat):
     maker = PanelMaker(settings_of(["filters(size=126)"], ["merge(k=9)"], tiles="2x2"))
     clip = Clip.of([cat, cat])
-    assert len(maker.labels(clip)) == 1
-    with pytest.raises(ValueError, match="frames are not cut into tiles"):
-        maker.panel(clip, 0)
+    assert [label["view"] for label in maker.labels(clip)] == [""]
+    assert maker.panel(clip, 0)["grid"] == [2, 9, 9]

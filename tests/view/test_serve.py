@@ -78,6 +78,15 @@ def test_no_other_interface_answers(server):
         socket.create_connection((own, server.port), timeout=5)
 
 
+def test_a_browser_can_come_as_soon_as_the_address_is_said(tmp_path):
+    def come(address):
+        with socket.create_connection(("127.0.0.1", urlparse(address).port), timeout=10):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        serve(collection_of([write_photo(tmp_path / "a.png")]), port=0, ready=come)
+
+
 def test_a_port_that_is_taken_is_one_line(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

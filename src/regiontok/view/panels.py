@@ -175,7 +175,11 @@ class PanelMaker:
         }
 
     def _grids(self, setting: ViewSetting, seen: Seen) -> list[PatchGrid]:
-        """The grids of a picture's views with all transforms applied, on the host."""
+        """The grids of a picture's views with all transforms applied, on the host.
+
+        Frames of a clip are not cut into tiles.
+        """
+        setting = replace(setting, tiles="") if isinstance(seen, Clip) else setting
         regionizer = self._regionizer(setting)
 
         def encode() -> list[PatchGrid]:

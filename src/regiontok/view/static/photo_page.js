@@ -58,7 +58,7 @@ export class PhotoPage {
     const [height, width] = this.item.size ?? [3, 4];
     const panels = make(
       "div",
-      { class: `panels of-${Math.min(4, this.panels.length)}` },
+      { class: `panels of-${this.panels.length}` },
       this.panels.map((panel) => panel.element),
     );
     this.grid = panels;
