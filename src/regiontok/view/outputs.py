@@ -35,12 +35,20 @@ def read_output(folder: Path) -> dict[str, Any]:
 
 def output_labels(folder: Path, report: dict[str, Any]) -> list[dict[str, str]]:
     """What is written above each panel: one for each view of each region spec."""
-    encoder = str(report.get("made_by", {}).get("encoder", ""))
-    shared = {"encoder": encoder, "layer": "", "transforms": "", "segmenter": ""}
     return [
-        {**shared, "regions": report["settings"][setting]["spec"], "view": names[view]}
-        for setting, view, names in _places(folder, report)
+        _label(report, setting, names[view]) for setting, view, names in _places(folder, report)
     ]
+
+
+def _label(report: dict[str, Any], setting: int, view: str) -> dict[str, str]:
+    return {
+        "encoder": str(report.get("made_by", {}).get("encoder", "")),
+        "layer": "",
+        "transforms": "",
+        "segmenter": "",
+        "regions": report["settings"][setting]["spec"],
+        "view": view,
+    }
 
 
 def output_panel(folder: Path, number: int) -> dict[str, Any]:
@@ -58,7 +66,7 @@ def output_panel(folder: Path, number: int) -> dict[str, Any]:
     entry = report["settings"][setting]
     frame, regions, rows = _views(folder, entry["spec"])[view]
     return {
-        **output_labels(folder, report)[number],
+        **_label(report, setting, names[view]),
         **view_data(frame, regions.grid),
         "fixed": fixed_data(regions),
         "names": [label_of(row) for row in rows],

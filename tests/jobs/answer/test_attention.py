@@ -21,8 +21,10 @@ from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.region_attention import region_attention
 from regiontok.model.vlm import RegionVLM
+from regiontok.released.conversation import ReleasedConversationModel
 from regiontok.settings.recipe import TokenizerSettings
 from samples.bench_folders import write_bench
+from samples.released import tiny_llava
 
 REPLY = "a red square"
 
@@ -150,6 +152,17 @@ def test_processes_keep_their_shares(pope, model, tmp_path):
     assert (tmp_path / "run" / "attention.1.jsonl").is_file()
     kept = read_attention(tmp_path / "run")
     assert all(question.id in kept for question in pope.loaded.questions)
+
+
+def test_a_released_model_is_read_as_well(pope, model, tmp_path):
+    released = ReleasedConversationModel(RegionVLM.from_vlm(*tiny_llava(), regions="windows(4)"))
+    answer(without(pope), tmp_path / "run", model=model)
+    assert answer(pope, tmp_path / "run", resume=True, model=released).attended == 6
+    looked = read_attention(tmp_path / "run").of("random/1")
+    (view,) = looked.pictures[0].views
+    assert "".join(looked.words) == REPLY
+    assert view.shares.shape == (len(looked.words), 4)
+    assert view.shares.sum(1) == pytest.approx(np.array(looked.pictures[0].visual), rel=1e-2)
 
 
 def test_an_empty_reply_has_no_words(pope, model, tmp_path, monkeypatch):
