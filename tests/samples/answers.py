@@ -1,4 +1,4 @@
-"""Runs of `regiontok answer` written without a model."""
+"""Runs of `regiontok answer` whose replies no model gave."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from regiontok.conversation import ConversationModel
 from regiontok.evaluation.answers import Answer, AnswerWriter
 from regiontok.evaluation.question import Question
+from regiontok.jobs.answer.attention import keep_attention
 from regiontok.jobs.answer.plan import AnswerOptions, AnswerPlan
 from regiontok.jobs.answer.ranks import Ranks
 from samples.bench_folders import write_bench
@@ -19,6 +21,7 @@ def write_run(
     reply: Callable[[Question], str],
     *,
     tokens: int = 100,
+    looking: ConversationModel | None = None,
     head: dict[str, Any] | None = None,
     **options: Any,
 ) -> Path:
@@ -29,6 +32,7 @@ def write_run(
         bench: spec of the benchmark.
         reply: gives the reply to a question.
         tokens: visual tokens of each picture.
+        looking: keeps what the words of the replies look at in this model.
         head: changes of the head.
         **options: of `AnswerOptions`.
     """
@@ -51,4 +55,6 @@ def write_run(
             for number, question in enumerate(plan.loaded.questions)
         ]
     )
+    if looking is not None:
+        keep_attention(plan, folder, Ranks(), lambda: looking)
     return folder

@@ -1,4 +1,4 @@
-"""The viewer in Chromium: hover, slider, keyboard, chat, narrow window, dark mode, network."""
+"""The viewer in Chromium: hover, slider, keyboard, touch, chat, answers, windows, network."""
 
 from __future__ import annotations
 
@@ -55,12 +55,34 @@ class Browser:
 
         for key in keys:
             self.all(selector)[0].send_keys(getattr(Keys, key, key))
-        self.run("return new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
+        self.rest()
 
     def pointer(self, element, across=0, down=0):
         from selenium.webdriver.common.action_chains import ActionChains
 
         return ActionChains(self.driver).move_to_element_with_offset(element, across, down)
+
+    def touch(self, *steps):
+        """Put fingers on the page step by step, and lift them; a step is a list of places."""
+        for number, places in enumerate([*steps, []]):
+            kind = "touchStart" if number == 0 else "touchMove" if places else "touchEnd"
+            points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+            event = {"type": kind, "touchPoints": points}
+            self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+        self.rest()
+
+    def rest(self):
+        """Wait until the page has drawn what it was told."""
+        self.run("return new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
+
+    def place(self, selector, across=0.5, down=0.5):
+        """A place in the window, in shares of the sides of the first element."""
+        script = (
+            "const box = document.querySelector(arguments[0]).getBoundingClientRect();"
+            "return [box.x, box.y, box.width, box.height]"
+        )
+        x, y, width, height = self.run(script, selector)
+        return x + across * width, y + down * height
 
     def emulate(self, width=1280, height=900, scheme="light"):
         metrics = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": False}
@@ -194,7 +216,60 @@ def test_words_of_an_answer_show_what_they_looked_at(photo):
     photo.all("#question")[0].send_keys("What is it?\n")
     photo.until("return document.querySelectorAll('.answered .word').length > 0")
     assert len(photo.all(".panel")) == 3
-    assert "of all attention is on the photo" in photo.texts(".talk .small")[0]
+    assert "of its attention is on the photo" in photo.texts(".talk .share")[0]
+
+
+def test_an_answer_that_is_clicked_shows_what_its_words_looked_at(browser, server):
+    browser.open(server.address, "item/4")
+    assert browser.texts(".found")[0].startswith("3 of 6 answers · 50 % right")
+    browser.all("input[value=all]")[0].click()
+    browser.all(".answer")[1].click()
+    browser.until(
+        "return location.hash === '#item/4/1' && document.documentElement.dataset.ready === 'true'"
+    )
+    words = "document.querySelectorAll('.reply .word')"
+    assert browser.run(f"return [...{words}].map((one) => one.textContent)") == [
+        "yes",
+        " it",
+        " is",
+    ]
+    assert browser.run("return document.querySelector('.steps').textContent") == "‹2 / 6›"
+    assert "of its attention is on the photo" in browser.texts(".share")[0]
+    pixels = "return document.querySelector('.stage canvas').toDataURL()"
+    browser.rest()
+    of_all = browser.run(pixels)
+    browser.all(".reply .word")[1].click()
+    browser.rest()
+    assert browser.run(pixels) != of_all
+    assert browser.all(".reply .word")[1].get_attribute("aria-pressed") == "true"
+    browser.pointer(browser.all(".stage canvas")[0], 5, 5).perform()
+    browser.until("return document.querySelector('.readout').textContent.includes('of all att')")
+    browser.all("a[href='#item/4']")[0].click()
+    browser.until("return document.querySelectorAll('.answer').length === 6")  # as it was left
+
+
+def test_two_fingers_zoom_and_one_drags_what_is_zoomed(photo):
+    canvas = ".stage canvas"
+    x, y = photo.place(canvas)
+    whole = photo.all("button[aria-label='Show the whole photo']")[0]
+    assert not whole.is_enabled()
+    apart = [[(x - gap, y), (x + gap, y)] for gap in (30, 50, 70, 90)]
+    photo.touch(*apart)
+    assert whole.is_enabled()
+    pixels = f"return document.querySelector('{canvas}').toDataURL()"
+    before, top = photo.run(pixels), photo.run("return scrollY")
+    photo.touch([(x, y)], [(x + 10, y + 15)], [(x + 30, y + 50)])
+    assert photo.run(pixels) != before
+    assert photo.run("return scrollY") == top
+    assert photo.texts(".legend")[0].startswith("Point at a region")  # nothing was fixed
+    photo.touch(*reversed(apart))
+    photo.touch(*reversed(apart))
+    assert not whole.is_enabled()
+
+
+def test_a_tap_fixes_a_region(photo):
+    photo.touch([photo.place(".stage canvas", 0.4, 0.4)])
+    photo.until("return document.querySelector('.readout').textContent.includes('cosine 1.00')")
 
 
 def test_curves_and_the_gallery(browser, server):

@@ -11,15 +11,18 @@ from PIL import Image
 from regiontok.core.masks import PixelMasks
 from regiontok.core.picture import Picture
 from regiontok.data.collect import NoImages, collect
+from regiontok.jobs.chat.command import ChatOutput, converse
+from regiontok.jobs.chat.session import Chat
 from regiontok.jobs.tokenize.command import tokenize
 from regiontok.jobs.tokenize.tokenizer_set import TokenizerSet
 from regiontok.maskstore.writer import MaskWriter
+from regiontok.model.conversation import open_conversation_model
 from regiontok.settings.recipe import TokenizerSettings
-from regiontok.view.arrays import unpacked
+from regiontok.system.arrays import unpacked
 from regiontok.view.library import Library
 from samples.answers import write_run as write_answers
 from samples.mask_stores import STRIPES
-from samples.viewer import ENCODER, collection_of, write_photo, write_run
+from samples.viewer import ENCODER, collection_of, write_model, write_photo, write_run
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +30,8 @@ def photo(tmp_path_factory):
     return write_photo(tmp_path_factory.mktemp("photos") / "a.png")
 
 
-def tokenized(photo, out):
-    tokenizers = TokenizerSet(TokenizerSettings(encoder=ENCODER), ["merge(k=4)", "windows(9)"])
+def tokenized(photo, out, specs=("merge(k=4)", "windows(9)"), **settings):
+    tokenizers = TokenizerSet(TokenizerSettings(**{"encoder": ENCODER, **settings}), list(specs))
     assert [outcome.error for outcome in tokenize(tokenizers, collect([str(photo)]), out)] == [None]
     return out
 
@@ -79,6 +82,19 @@ def test_a_tokenized_photo_has_a_panel_a_spec(tmp_path, photo):
     next(out.rglob("report.json")).write_text("[")
     with pytest.raises(ValueError, match=r"report\.json cannot be read; tokenize it again"):
         collection.item(0)
+
+
+def test_a_photo_tokenized_in_tiles_has_a_panel_a_view(tmp_path, photo):
+    out = tokenized(
+        photo, tmp_path / "out", ["merge(k=4)"], encoder="filters(size=126)", tiles="1x2"
+    )
+    collection = collection_of([out, photo.parent])
+    labels = [(one["regions"], one["view"]) for one in collection.item(0)["panels"]]
+    assert labels == [("merge(k=4)", "whole image"), ("merge(k=4)", "tiles")]
+    whole, tiles = (collection.panel(0, number) for number in (0, 1))
+    assert (whole["fixed"]["k"], tiles["fixed"]["k"]) == (4, 4)
+    assert whole["grid"] != tiles["grid"]
+    assert whole["counted"] is None  # the report counts both views together
 
 
 def test_a_photo_that_was_changed_since_is_not_shown_under_its_old_regions(tmp_path):
@@ -133,6 +149,40 @@ def test_answers_are_marked_and_have_the_pictures_of_their_benchmark(tmp_path):
         without.answer_picture(0, 0)
 
 
+def test_what_an_answer_looked_at_comes_with_it(tmp_path):
+    model = open_conversation_model(str(write_model(tmp_path / "model")))
+    path = write_answers(tmp_path / "answers", "pope", lambda question: "it is", looking=model)
+    collection = collection_of([path])
+    assert all(answer["attended"] for answer in collection.item(0)["answers"])
+    content = collection.answer_attention(0, 2)
+    assert content["words"] == ["it", " is"]
+    with pytest.raises(KeyError):
+        collection.answer_attention(0, 99)
+    lines = (path / "attention.jsonl").read_text().splitlines(keepends=True)
+    (path / "attention.jsonl").write_text("".join(lines[:-1]))  # read anew, as a run may go on
+    assert [answer["attended"] for answer in collection.item(0)["answers"]].count(False) == 1
+    (path / "attention.jsonl").unlink()
+    assert not any(answer["attended"] for answer in collection.item(0)["answers"])
+    with pytest.raises(KeyError):
+        collection.answer_attention(0, 2)
+
+
+def test_a_broken_run_of_answers_is_told(tmp_path):
+    path = write_answers(tmp_path / "answers", "pope", lambda question: "yes")
+    (tmp_path / "secret.jsonl").write_text("secret\n")
+    collection = collection_of([path])
+    (path / "attention.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    with pytest.raises(ValueError, match="outside the folders that were named"):
+        collection.item(0)
+    (path / "attention.jsonl").unlink()
+    (path / "answers.jsonl").write_text("no head\n")
+    with pytest.raises(ValueError, match="is no answer file"):
+        collection.item(0)
+    (path / "answers.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"holds no answers\.jsonl"):
+        collection.item(0)
+
+
 def test_a_saved_conversation_and_a_broken_one(tmp_path):
     looked = {
         "image": "a.png",
@@ -143,10 +193,26 @@ def test_a_saved_conversation_and_a_broken_one(tmp_path):
     path = tmp_path / "talk.json"
     path.write_text(json.dumps([{**turn, "attention": [looked]}]))
     content = collection_of([path]).item(0)
-    assert content["turns"] == [{**turn, "attention": [looked]}]
+    shown = {**turn, "attention": [looked], "looked": None, "photos": []}
+    assert content["turns"] == [shown]
     path.write_text('[{"question": 1}]')
     with pytest.raises(ValueError, match="no conversation that `regiontok chat` saved"):
         collection_of([path]).item(0)
+
+
+def test_a_saved_conversation_shows_its_words_on_a_photo_that_is_named_beside_it(tmp_path, photo):
+    chat = Chat(open_conversation_model(str(write_model(tmp_path / "model"))), longest=6)
+    chat.show(photo)
+    output = ChatOutput(lambda text: None, lambda table: None, tmp_path)
+    converse(chat, ["What is it?", f"/save {tmp_path / 'talk.json'}"], output, strict=True)
+    (turn,) = collection_of([tmp_path / "talk.json", photo]).item(0)["turns"]
+    assert turn["looked"]["words"]
+    assert "".join(turn["looked"]["words"]).strip() == turn["answer"]
+    assert turn["looked"]["pictures"][0]["views"][0]["fixed"]["k"] == 5
+    assert turn["photos"] == [1]
+    other = write_photo(tmp_path / "other" / photo.name, 7)  # another picture of that name
+    (turn,) = collection_of([tmp_path / "talk.json", other]).item(0)["turns"]
+    assert turn["photos"] == [None]
 
 
 def test_a_clip_has_one_tree_over_all_frames(tmp_path):

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from regiontok.model.conversation import open_conversation_model
 from regiontok.view.page import bundled, static_files, whole_page
-from samples.viewer import collection_of, write_photo
+from samples.answers import write_run as write_answers
+from samples.viewer import collection_of, write_model, write_photo
 
 HOSTILE = "</script><script>alert(1)</script>.png"
 
@@ -47,6 +49,17 @@ def test_it_holds_what_the_server_would_answer(page):
     assert answers["items/1/image/0"].startswith("data:image/jpeg;base64,")
     assert answers["items/1/panels/1/at/16"]["fixed"]["k"] == 16
     assert "error" in answers["items/1/panels/1/at/256"]  # there are 64 patches
+
+
+def test_answers_stand_in_it_with_their_attention_and_each_picture_once(tmp_path):
+    model = open_conversation_model(str(write_model(tmp_path / "model")))
+    path = write_answers(tmp_path / "answers", "pope", lambda question: "it is", looking=model)
+    collection = collection_of([path], data=(tmp_path / "pope-data",))
+    answers = answers_of(whole_page(collection, title="answers"))
+    pictures = [answers[f"items/0/answers/{place}/image/0"] for place in range(6)]
+    assert pictures[0].startswith("data:image/jpeg;base64,")
+    assert pictures[1:] == [{"same": "items/0/answers/0/image/0"}] * 5
+    assert answers["items/0/answers/5/attention"]["words"] == ["it", " is"]
 
 
 def test_a_hostile_name_ends_no_script_and_makes_no_element(page):

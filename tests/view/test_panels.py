@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 from skimage.data import chelsea
 
 import regiontok
+from regiontok.core.clip import Clip
 from regiontok.core.picture import Picture
 from regiontok.measures.covering import region_scores
-from regiontok.view.arrays import as_array, unpacked
-from regiontok.view.page import static_files
+from regiontok.system.arrays import as_array, unpacked
 from regiontok.view.panels import PanelMaker
 from regiontok.view.settings import settings_of
+from samples.page_scripts import in_node
 from samples.viewer import ENCODER
 
 SPEC = "merge({}) | sort('com')"
-NODE = shutil.which("node")
 # Prints what the page's own modules make of a panel: labels, hues and covering of each cut.
 SCRIPT = """
 import { readFileSync } from "node:fs";
@@ -38,21 +33,6 @@ console.log(JSON.stringify(cuts.map(({ k, threshold }) => {
     covering: truth.covering(partition) };
 })));
 """
-
-
-def in_node(folder: Path, script: str, content: object) -> object:
-    """What a script prints that imports the page's modules, as JSON."""
-    if NODE is None:
-        pytest.skip("node is not installed; the tests in a browser try the same code")
-    for name, data in static_files().items():
-        (folder / name).write_bytes(data)
-    (folder / "package.json").write_text('{"type": "module"}')
-    (folder / "script.js").write_text(script)
-    (folder / "content.json").write_text(json.dumps(content))
-    done = subprocess.run(
-        [NODE, "script.js", "content.json"], cwd=folder, capture_output=True, check=True, text=True
-    )
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +132,37 @@ def test_a_number_that_does_not_fit_is_refused():
         as_array([300], "uint8")
     with pytest.raises(ValueError, match="not as 'int64'"):
         as_array([1], "int64")
+
+
+@pytest.mark.parametrize(
+    ("cut", "names"),
+    [
+        ("stitched", ["whole image", "tiles"]),
+        ("tile", ["whole image", "tile 1", "tile 2", "tile 3", "tile 4"]),
+    ],
+)
+def test_with_tiles_each_view_has_a_panel(cat, cut, names):
+    encoder, specs = "filters(size=126)", [SPEC.format("k=9"), "tome({k})"]
+    tiles = {"tiles": "2x2", "cut": cut}
+    maker = PanelMaker(settings_of([encoder], specs, **tiles))
+    labels = [(label["regions"], label["view"]) for label in maker.labels(cat)]
+    assert labels == [(spec, name) for spec in specs for name in names]
+    run = regiontok.RegionTokenizer(encoder, specs[0], **tiles).run(cat)
+    assert len(run.grids) == len(names)
+    for number, grid in enumerate(run.grids):
+        panel = maker.panel(cat, number, humans=humans_of(cat))
+        assert panel["grid"] == list(grid.grid)
+        assert panel["frame"]["crop"] == list(grid.frame.crop)
+        assert panel["view"] == names[number]
+        assert bool(panel["truth"]) == (cut == "stitched" or number == 0)
+        rows = grid.features.flatten(0, -2).numpy().astype(np.float16)
+        assert np.array_equal(maker.features(cat, number), rows)
+    rival = maker.panel(cat, len(names), k=5)
+    assert (rival["setting"], rival["fixed"]["k"]) == (1, 5)
+
+
+def test_a_clip_is_shown_without_tiles(cat):
+    maker = PanelMaker(settings_of(["filters(size=126)"], ["merge(k=9)"], tiles="2x2"))
+    clip = Clip.of([cat, cat])
+    assert [label["view"] for label in maker.labels(clip)] == [""]
+    assert maker.panel(clip, 0)["grid"] == [2, 9, 9]

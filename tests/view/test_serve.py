@@ -20,22 +20,29 @@ from samples.viewer_server import start_server
 PANEL = "/api/items/0/panels/0"
 
 
-def get(server, path):
+def get(server, path, body=None):
     """The status and the content of one request with the token, by a connection of its own."""
     token = parse_qs(urlparse(server.address).query)["token"][0]
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
-    connection.request("GET", path, headers={"x-regiontok-token": token})
+    method = "GET" if body is None else "POST"
+    connection.request(method, path, body, headers={"x-regiontok-token": token})
     response = connection.getresponse()
     return response.status, response.read()
 
 
-def drop(server, path):
-    """Ask for something, and hang up before it comes."""
+def drop(server, path, body=b"", wait=False):
+    """Ask for something, and hang up before it comes, or behind its first bytes."""
     token = parse_qs(urlparse(server.address).query)["token"][0]
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        host = f"127.0.0.1:{server.port}"
-        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nx-regiontok-token: {token}\r\n\r\n"
-        connection.sendall(head.encode())
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
+        lines = [
+            f"{'POST' if body else 'GET'} {path} HTTP/1.1",
+            f"Host: 127.0.0.1:{server.port}",
+            f"x-regiontok-token: {token}",
+            f"Content-Length: {len(body)}",
+        ]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        if wait:
+            connection.recv(64)
 
 
 @pytest.mark.slow
@@ -51,12 +58,33 @@ def test_two_browsers_and_dropped_connections(server):
 
 
 @pytest.mark.slow
+def test_a_page_that_goes_away_in_an_answer_holds_up_no_other(server):
+    def asked(talk):
+        return json.dumps({"item": 0, "talk": talk, "question": "What is it?"}).encode()
+
+    drop(server, "/api/talk", asked("closed"), wait=True)
+    drop(server, "/api/talk", asked("closed at once"))
+    status, lines = get(server, "/api/talk", asked("another"))
+    assert status == 200
+    assert json.loads(lines.splitlines()[-1])["words"]
+
+
+@pytest.mark.slow
 def test_no_other_interface_answers(server):
     own = socket.gethostbyname(socket.gethostname())
     if own.startswith("127."):
         pytest.skip("this machine has no other address")
     with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
         socket.create_connection((own, server.port), timeout=5)
+
+
+def test_a_browser_can_come_as_soon_as_the_address_is_said(tmp_path):
+    def come(address):
+        with socket.create_connection(("127.0.0.1", urlparse(address).port), timeout=10):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        serve(collection_of([write_photo(tmp_path / "a.png")]), port=0, ready=come)
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path):

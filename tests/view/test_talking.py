@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from regiontok.jobs.chat.by_token import token_texts
+from regiontok.system.arrays import unpacked
 from regiontok.view.server import application
 from regiontok.view.talking import Talking
 from samples.viewer import collection_of, write_model, write_photo
@@ -35,9 +35,12 @@ def test_an_answer_says_what_each_word_looked_at(client):
     _, lines = asked(client)
     *pieces, last = lines
     assert "".join(line["piece"] for line in pieces).strip() == "".join(last["words"]).strip()
-    assert len(last["shares"]) == len(last["words"]) > 0
-    assert {len(shares) for shares in last["shares"]} == {5} == {last["regions"]["k"]}
-    assert np.mean(last["shares"], axis=0) == pytest.approx(last["mean"], abs=2e-6)
+    (picture,) = last["pictures"]
+    (view,) = picture["views"]
+    shares = unpacked(view["shares"])
+    assert shares.shape == (len(last["words"]) + 1, 5)
+    assert view["fixed"]["k"] == 5
+    assert 0 < shares[-1].sum() <= unpacked(picture["visual"])[-1] + 1e-6 < 1
     _, again = asked(client)  # the conversation goes on
     assert again[-1]["words"]
 

@@ -85,6 +85,14 @@ def answer(
     ] = None,
     revision: Revision = "",
     batch: Batch = 8,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="Also keep what each word of an answer looked at, for regiontok view; with "
+            "--resume also of answers that are there.",
+        ),
+    ] = False,
     device: Device = "cpu",
     resume: Resume = False,
     dry_run: DryRun = False,
@@ -125,6 +133,7 @@ def answer(
             revision=revision,
             device=device,
             batch=batch,
+            attention=attention,
         )
         plan, ranks = AnswerPlan.of(options), Ranks.of_environment()
         folder = out or Path("answers") / bench.partition("(")[0] / _slug(name or model, regions)
@@ -138,11 +147,12 @@ def answer(
 
 
 def _answer(plan: Any, folder: Path, ranks: Any, *, resume: bool) -> int:
-    """Answer, and say how it went; gives the number of questions without an answer."""
+    """Answer, and say how it went; gives how many answers, or what they looked at, are missing."""
     from regiontok.cli.progress import counting
     from regiontok.jobs.answer import run
 
-    total = len(plan.loaded.questions) // ranks.count
+    passes = 2 if plan.options.attention else 1
+    total = passes * len(plan.loaded.questions) // ranks.count
     try:
         bar = counting("answers", total) if ranks.rank == 0 else nullcontext(lambda: None)
         with ranks.joined(), bar as tick:
@@ -154,6 +164,8 @@ def _answer(plan: Any, folder: Path, ranks: Any, *, resume: bool) -> int:
     if ranks.rank == 0:
         for id, reason in list(counts.failed.items())[:SHOWN]:
             warn(f"{id}: {reason}")
+        for id, reason in list(counts.unattended.items())[:SHOWN]:
+            warn(f"{id} has no attention: {reason}")
         say(f"{counts.answered} answers ({counts.resumed} were there) in {folder}")
         report = {
             "command": "answer",
@@ -165,8 +177,10 @@ def _answer(plan: Any, folder: Path, ranks: Any, *, resume: bool) -> int:
             "failed": len(counts.failed),
             "set_aside": plan.loaded.counts,
         }
+        if plan.options.attention:
+            report |= {"attended": counts.attended, "unattended": len(counts.unattended)}
         closing_json(report)
-    return len(counts.failed)
+    return len(counts.failed) + len(counts.unattended)
 
 
 def _warn_set_aside(plan: Any) -> None:

@@ -153,6 +153,19 @@ Segmenter = Annotated[
         "`regiontok ls segmenters`.",
     ),
 ]
+Tiles = Annotated[
+    str,
+    typer.Option(
+        "--tiles",
+        help="Also encode the image in tiles, such as 2x2, 1x2,2x1,2x2, anyres or anyres(6).",
+    ),
+]
+Cut = Annotated[
+    str,
+    typer.Option(
+        "--cut", help="Where regions of tiles are made: stitched (on one grid) or tile (in each)."
+    ),
+]
 _REGIONS = typer.Option(
     "--regions",
     help="Regions: a spec such as \"merge(k=64) | sort('com')\". Without it, regions are the "

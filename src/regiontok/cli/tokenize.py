@@ -12,6 +12,7 @@ import typer
 from regiontok.cli import completion
 from regiontok.cli.options import (
     Batch,
+    Cut,
     Device,
     DryRun,
     Encoder,
@@ -21,6 +22,7 @@ from regiontok.cli.options import (
     Resume,
     Scale,
     Segmenter,
+    Tiles,
 )
 from regiontok.cli.pieces import EngineName, EngineOption, PieceSize, RayAddress, Where, do_tars
 from regiontok.cli.terminal import (
@@ -134,18 +136,8 @@ def tokenize(
     padding: Annotated[
         str, typer.Option(help="What happens to patches that see only padding: drop or keep.")
     ] = "drop",
-    tiles: Annotated[
-        str,
-        typer.Option(
-            help="Also encode the image in tiles, such as 2x2, 1x2,2x1,2x2, anyres or anyres(6)."
-        ),
-    ] = "",
-    cut: Annotated[
-        str,
-        typer.Option(
-            help="Where regions of tiles are made: stitched (on one grid) or tile (in each)."
-        ),
-    ] = "stitched",
+    tiles: Tiles = "",
+    cut: Cut = "stitched",
     clip: Annotated[
         bool,
         typer.Option("--clip", help="Take every path as one clip: a video, or a folder of frames."),

@@ -10,12 +10,14 @@ import typer
 from regiontok.cli import completion
 from regiontok.cli.options import (
     ChatTemplate,
+    Cut,
     Device,
     Encoders,
     Humans,
     Overwrite,
     RegionSpecs,
     Segmenter,
+    Tiles,
 )
 from regiontok.cli.terminal import clear_errors, closing_json, look_at, say, warn
 
@@ -42,6 +44,8 @@ def view(
         ),
     ] = None,
     segmenter: Segmenter = "",
+    tiles: Tiles = "",
+    cut: Cut = "stitched",
     pool: Annotated[
         str, typer.Option(help="How a region becomes tokens: mean, attend or select.")
     ] = "mean",
@@ -106,7 +110,9 @@ def view(
         if html is not None and model:
             raise ValueError("--html writes a page without a server, and --model needs one")
         library = Library(paths, clips=clip, note=warn)
-        settings = settings_of(encoder or (), regions or (), transforms or (), segmenter)
+        settings = settings_of(
+            encoder or (), regions or (), transforms or (), segmenter, tiles=tiles, cut=cut
+        )
         maker = PanelMaker(settings, pool=pool, device=device)
         collection = Collection(library, maker, humans=humans, data=tuple(data or ()), fps=fps)
         if html is not None:

@@ -6,7 +6,6 @@ holds its question, without pictures, so that scores are recomputed from these f
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from regiontok.evaluation.question import Question
 from regiontok.system.errors import RegiontokError
-from regiontok.system.files import flush_entry, replacing
+from regiontok.system.files import cut_after_last_line, flush_entry, replacing
 from regiontok.system.strict_json import parse_json, strict_json
 from regiontok.system.writing import clear_write_errors
 
@@ -239,7 +238,7 @@ class AnswerWriter:
             run = read_answers(self.folder)
             done = {answer.question.id for answer in run.replied}
         if self.path.exists():
-            _cut_after_last_line(self.path)
+            cut_after_last_line(self.path)
         else:
             with clear_write_errors(self.path), replacing(self.path) as temporary:
                 head_line = strict_json({"head": dict(self.head)}, ensure_ascii=False)
@@ -254,13 +253,3 @@ class AnswerWriter:
     def end(self) -> None:
         """Wait until all answers are on the disk."""
         flush_entry(self.path)
-
-
-def _cut_after_last_line(path: Path) -> None:
-    """Take away what stands behind the last whole line."""
-    with path.open("rb+") as file:
-        content = file.read()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
-            file.truncate(end)
-            os.fsync(file.fileno())

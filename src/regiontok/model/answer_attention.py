@@ -148,9 +148,18 @@ def words_of(pieces: Sequence[str]) -> list[tuple[str, list[int]]]:
     >>> words_of(["a", " red", " squ", "are", ".", " "])
     [('a', [0]), ('red', [1]), ('square.', [2, 3, 4])]
     """
+    return [(text.strip(), rows) for text, rows in pieces_by_word(pieces) if text.strip()]
+
+
+def pieces_by_word(pieces: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """The same with the blanks before each word, and blanks behind the last one: all the text.
+
+    >>> pieces_by_word(["a", " red", " squ", "are", ".", " "])
+    [('a', [0]), (' red', [1]), (' square.', [2, 3, 4]), (' ', [5])]
+    """
     words: list[tuple[str, list[int]]] = []
     for row, piece in enumerate(pieces):
         if not words or piece[:1].isspace():
             words.append(("", []))
         words[-1] = (words[-1][0] + piece, [*words[-1][1], row])
-    return [(text.strip(), rows) for text, rows in words if text.strip()]
+    return words

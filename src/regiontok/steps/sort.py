@@ -56,29 +56,35 @@ class Sort(RegionStep):
             return regions
         first = regions.patch[regions.starts].cpu().numpy()
         if self.order == "random":
-            digest = hashlib.sha256(f"{self.seed} {grid.identity} {grid.draw}".encode()).digest()
-            generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-            order = generator.permutation(len(regions))
+            order = self.generator(grid).permutation(len(regions))
         elif self.order == "com":
             order = np.lexsort((first, *regions.centroids.cpu().numpy().T[::-1]))
         elif self.order == "area":
             order = np.lexsort((first, -regions.sizes.cpu().numpy()))
         elif self.order == "score":
-            order = np.lexsort((first, -_scores(regions, grid)))
+            order = np.lexsort((first, -mask_scores(grid)[regions.source.cpu().numpy()]))
         else:
             order = np.argsort(first, kind="stable")
         return regions.take(torch.from_numpy(order))
 
+    def generator(self, grid: PatchGrid) -> np.random.Generator:
+        """What "random" draws from at a view: the same for any number of regions."""
+        digest = hashlib.sha256(f"{self.seed} {grid.identity} {grid.draw}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
-def _scores(regions: Regions, grid: PatchGrid) -> Float[np.ndarray, "k"]:
-    """The score of each region's mask, -inf for a region of no mask and for NaN."""
+
+def mask_scores(grid: PatchGrid) -> Float[np.ndarray, "masks+1"]:
+    """The score of each mask of a view, -inf for NaN; the last one is that of source -1, -inf.
+
+    Raises:
+        ValueError: If the view has no masks, or masks without scores.
+    """
     if grid.masks is None or grid.masks.scores is None:
         raise ValueError(
             "sort('score') needs masks with scores, and these have none: take a segmenter that "
             "scores its masks (sam)"
         )
-    scores = np.r_[grid.masks.scores, -np.inf]  # the last one is that of source -1
-    of_regions: Float[np.ndarray, "k"] = np.nan_to_num(
-        scores[regions.source.cpu().numpy()], nan=-np.inf, neginf=-np.inf, posinf=np.inf
+    scores: Float[np.ndarray, "masks+1"] = np.nan_to_num(
+        np.r_[grid.masks.scores, -np.inf], nan=-np.inf, neginf=-np.inf, posinf=np.inf
     )
-    return of_regions
+    return scores

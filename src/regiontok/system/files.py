@@ -127,6 +127,16 @@ def flush_entry(path: Path) -> None:
         os.close(handle)
 
 
+def cut_after_last_line(path: Path) -> None:
+    """Take away what stands behind the last whole line of a file, such as a kill leaves it."""
+    with path.open("rb+") as file:
+        content = file.read()
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
+            file.truncate(end)
+            os.fsync(file.fileno())
+
+
 @contextmanager
 def named_in_errors(path: Path) -> Iterator[None]:
     """Let an error of a write in a block, such as that of a full disk, name what is written."""

@@ -118,6 +118,23 @@ def views_of(
     return views
 
 
+def count_views(encoder: Encoder, image: Pair, tiling: Tiling, *, cut: str = "stitched") -> int:
+    """How many views `views_of` gives of a picture, without encoding any.
+
+    Args:
+        encoder: an encoder as `Encoder.for_tiles` gives it.
+        image: size of the picture in pixels.
+        tiling: the grids of tiles to choose from.
+        cut: see `views_of`.
+    """
+    if cut == "stitched":
+        return 2
+    base = encoder.frame(image)
+    frame = canvas_frame(tiling, image, base.canvas, base.patch)
+    tiles = (window_frame(frame, corner, base.canvas) for corner in _corners(frame, base.canvas))
+    return 1 + sum(tile is not None for tile in tiles)
+
+
 def _encoded(
     encoder: Encoder, pictures: Sequence[Picture], tiled_pictures: Sequence[TiledPicture]
 ) -> tuple[list[PatchGrid], list[list[PatchGrid]]]:

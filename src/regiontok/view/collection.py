@@ -54,7 +54,7 @@ class Collection:
         fps: float | None = None,
     ) -> None:
         self.library, self.maker, self._humans, self._fps = library, maker, humans, fps
-        self.answers = AnswerPages(data)
+        self.answers = AnswerPages(library.roots, data)
         self._stores: dict[int, MaskStore] = {}
         self._seen: OrderedDict[int, Seen] = OrderedDict()
         self._lock = threading.Lock()
@@ -63,7 +63,6 @@ class Collection:
         """What the viewer shows, and with which settings."""
         return {
             "version": version("regiontok"),
-            "panels": self.maker.labels(),
             "items": self.listing(),
         }
 
@@ -89,14 +88,13 @@ class Collection:
         if item.kind == "answers":
             return content | self.answers.overview(self._opened(item))
         if item.kind == "talk":
-            return content | read_talk(self._opened(item))
+            return content | self._with_photos(read_talk(self._opened(item)))
         if item.kind == "store":
             store = self._store(item)
             return content | {"segmenter": store.segmenter.spec, "keys": sorted(store)}
-        content["panels"] = self.maker.labels()
         if item.kind == "output":
             report = read_output(self._opened(item))
-            content["panels"] = output_labels(report)
+            content["panels"] = output_labels(item.path, report)
             content["size"] = report.get("size")
             try:
                 self.seen(number)
@@ -104,13 +102,13 @@ class Collection:
                 content["missing"] = printable(str(error))
             return content
         seen = self.seen(number)
-        content["size"] = list(seen.size)
+        content |= {"panels": self.maker.labels(seen), "size": list(seen.size)}
         if isinstance(seen, Clip):
             content |= {"frames": len(seen), "times": list(seen.times), "fps": seen.fps}
         return content
 
     def panel(self, number: int, panel: int, *, k: int = 64) -> dict[str, Any]:
-        """What a setting makes of an item; see `PanelMaker.panel`.
+        """What a setting makes of a view of an item; see `PanelMaker.panel`.
 
         Raises:
             KeyError: If there is no such item, or it has no such panel.
@@ -118,35 +116,29 @@ class Collection:
         """
         item = self.library.item(number)
         if item.kind == "output":
-            if not 0 <= panel < len(read_output(self._opened(item))["settings"]):
-                raise KeyError(panel)
-            return output_panel(item.path, panel)
-        if item.kind not in ("photo", "clip") or not 0 <= panel < len(self.maker.settings):
-            raise KeyError(panel)
-        seen = self.seen(number)
+            return output_panel(self._opened(item), panel)
+        seen = self._seen_by(number, panel)
         made = self.maker.panel(seen, panel, humans=self._human_maps(item), k=k)
         stored = self._stored_masks(seen) if made["masks"] is None else None
         return made | {"masks": stored} if stored else made
 
     def features(self, number: int, panel: int) -> np.ndarray:
         """The features of every patch; see `PanelMaker.features`."""
-        self._check_made(number, panel)
-        return self.maker.features(self.seen(number), panel)
+        return self.maker.features(self._seen_by(number, panel), panel)
 
     def logits(self, number: int, panel: int) -> np.ndarray:
         """The classifier's logits of every patch; see `PanelMaker.logits`."""
-        self._check_made(number, panel)
-        return self.maker.logits(self.seen(number), panel)
+        return self.maker.logits(self._seen_by(number, panel), panel)
 
-    def classes(self, panel: int) -> list[str]:
-        """The names of a panel's classifier.
+    def classes(self, setting: int) -> list[str]:
+        """The names of a setting's classifier.
 
         Raises:
-            KeyError: If there is no such panel.
+            KeyError: If there is no such setting.
         """
-        if not 0 <= panel < len(self.maker.settings):
-            raise KeyError(panel)
-        return self.maker.classes(panel)
+        if not 0 <= setting < len(self.maker.settings):
+            raise KeyError(setting)
+        return self.maker.classes(setting)
 
     def stored(self, number: int, key: str) -> dict[str, Any]:
         """The masks that a store holds under a picture's key.
@@ -174,17 +166,19 @@ class Collection:
             raise KeyError(frame)
         return as_jpeg(frames[frame], longest)
 
-    def answer_picture(self, number: int, answer: int) -> Picture:
-        """The picture of a question that was answered.
+    def answer_picture(self, number: int, answer: int, place: int = 0) -> Picture:
+        """A picture of a question that was answered; see `AnswerPages.picture`."""
+        return self.answers.picture(self._answers(number), answer, place)
 
-        Raises:
-            KeyError: If there is no such answer, or its picture is not known.
-            ValueError: If the picture cannot be read.
-        """
+    def answer_attention(self, number: int, answer: int) -> dict[str, Any]:
+        """What the words of an answer looked at; see `AnswerPages.attention`."""
+        return self.answers.attention(self._answers(number), answer)
+
+    def _answers(self, number: int) -> Path:
         item = self.library.item(number)
         if item.kind != "answers":
             raise KeyError(number)
-        return self.answers.picture(self._opened(item), answer)
+        return self._opened(item)
 
     def thumbnail(self, number: int) -> bytes:
         """A small JPEG of a photo or of the first frame of a clip."""
@@ -227,10 +221,40 @@ class Collection:
     def _opened(self, item: Item) -> Path:
         return self.library.roots.check(item.path)
 
-    def _check_made(self, number: int, panel: int) -> None:
-        is_made = self.library.item(number).kind in ("photo", "clip")
-        if not is_made or not 0 <= panel < len(self.maker.settings):
+    def _with_photos(self, talk: dict[str, Any]) -> dict[str, Any]:
+        """A conversation with the number of each picture among the photos, None if it is not."""
+        for turn in talk["turns"]:
+            looked = turn["looked"] or {"pictures": []}
+            names = [picture["image"] for picture in turn["attention"]]
+            turn["photos"] = [
+                self._photo_of(picture["picture"], name)
+                for picture, name in zip(looked["pictures"], names, strict=False)
+            ]
+        return talk
+
+    def _photo_of(self, key: str, name: str) -> int | None:
+        for item in self.library.of_kind("photo"):
+            if item.path.name != Path(name).name:  # every photo would have to be decoded
+                continue
+            try:
+                if self.seen(item.number).key == key:
+                    return item.number
+            except (ValueError, OSError):
+                continue
+        return None
+
+    def _seen_by(self, number: int, panel: int) -> Seen:
+        """The photo or clip that has a panel.
+
+        Raises:
+            KeyError: If it is neither, or has no such panel.
+        """
+        if self.library.item(number).kind not in ("photo", "clip"):
+            raise KeyError(number)
+        seen = self.seen(number)
+        if not 0 <= panel < len(self.maker.places(seen)):
             raise KeyError(panel)
+        return seen
 
     def _human_maps(self, item: Item) -> list[np.ndarray]:
         if self._humans is None or item.kind != "photo" or not human_file(self._humans, item.path):

@@ -14,7 +14,7 @@ from regiontok.core.grid import PatchGrid
 from regiontok.measures.norms import norm_map, norm_metrics, outliers
 from regiontok.measures.pca import pca_rgb
 from regiontok.measures.smoothness import smoothness_metrics
-from regiontok.view.arrays import packed
+from regiontok.system.arrays import packed
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from regiontok.core.masks import PixelMasks
-from regiontok.view.arrays import packed
+from regiontok.system.arrays import packed
 
 LONGEST = 512  # pixels of the longer side of the label map: sharp enough for a screen
 

@@ -14,12 +14,13 @@ from regiontok.core.clip import Clip
 from regiontok.system.errors import RegiontokError
 from regiontok.system.printable import printable
 from regiontok.system.strict_json import strict_json
-from regiontok.view.collection import Collection
+from regiontok.view.collection import Collection, as_jpeg
 
 ENTRY, STYLE, SHELL = "app.js", "style.css", "shell.html"
 _IMPORT = re.compile(r'^import\s[^;]*?from\s+"\./([\w.]+)";\n', re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export\s+(?=async function|function|class|const|let)", re.MULTILINE)
 EMBEDDED_BUDGETS = (8, 16, 32, 64, 128, 256)  # of settings that follow the slider by `{k}`
+ANSWER_PICTURE = 640  # pixels of the longer side of a picture that a run was asked about
 _POLICY = (
     "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; connect-src data:"
@@ -109,13 +110,15 @@ def _answers(collection: Collection, *, features: bool, tick: Callable[[], None]
             answers[path] = content
             if item.kind in ("photo", "clip", "output") and "missing" not in content:
                 answers |= _pictures(collection, item.number, path)
+            if item.kind == "answers":
+                answers |= _looked(collection, item.number, path, content["answers"])
             for panel in range(len(content.get("panels", ()))):
                 answers |= _panel(collection, item.number, panel, features=features)
         except (RegiontokError, ValueError, OSError, KeyError) as error:
             answers[path] = {"error": printable(str(error))}
         tick()
-    for panel in range(len(collection.maker.settings)):
-        answers[f"classes/{panel}"] = collection.classes(panel)
+    for setting in range(len(collection.maker.settings)):
+        answers[f"classes/{setting}"] = collection.classes(setting)
     return answers
 
 
@@ -127,6 +130,32 @@ def _pictures(collection: Collection, number: int, path: str) -> dict[str, Any]:
         for frame in range(frames)
     }
     return uris | {f"{path}/thumbnail": _data_uri(collection.thumbnail(number))}
+
+
+def _looked(
+    collection: Collection, number: int, path: str, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the words of a run's answers looked at, and their pictures, each of them once."""
+    answers: dict[str, Any] = {}
+    first: dict[str, str] = {}  # where each picture stands, by its key
+    for place, row in enumerate(rows):
+        own = f"{path}/answers/{place}"
+        pictures = 1
+        if row["attended"]:
+            answers[f"{own}/attention"] = collection.answer_attention(number, place)
+            pictures = max(1, len(answers[f"{own}/attention"]["pictures"]))
+        for which in range(pictures if row["pictured"] else 0):
+            name = f"{own}/image/{which}"
+            try:
+                picture = collection.answer_picture(number, place, which)
+            except (ValueError, OSError, KeyError):  # the page shows the answer without it
+                continue
+            if picture.key in first:
+                answers[name] = {"same": first[picture.key]}
+            else:
+                first[picture.key] = name
+                answers[name] = _data_uri(as_jpeg(picture, ANSWER_PICTURE))
+    return answers
 
 
 def _panel(collection: Collection, number: int, panel: int, *, features: bool) -> dict[str, Any]:

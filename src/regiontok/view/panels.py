@@ -1,11 +1,11 @@
-"""Panels: what one setting makes of one picture or clip, as the page gets it."""
+"""Panels: what one setting makes of one view of a picture or clip, as the page gets it."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,10 +15,12 @@ from regiontok.core.clip import Clip
 from regiontok.core.frame import Frame
 from regiontok.core.grid import PatchGrid
 from regiontok.core.picture import Picture
+from regiontok.core.tiling import Tiling
 from regiontok.methods import Encoder, Pool
 from regiontok.settings import registry
+from regiontok.system.arrays import as_array
 from regiontok.tokenizer.regionizer import Regionizer, build_encoder
-from regiontok.view.arrays import as_array
+from regiontok.tokenizer.tiles import count_views
 from regiontok.view.feature_data import feature_data
 from regiontok.view.mask_data import mask_data
 from regiontok.view.settings import ViewSetting
@@ -33,11 +35,13 @@ KEPT = 32  # grids and panels in memory: five settings of six photos
 class PanelMaker:
     """Makes the panels of pictures; each picture is encoded once for all settings that share it.
 
+    A setting has a panel for each of its views of a picture: several with tiles, else one.
+
     Calls may come from several threads: one at a time works, and what was made a moment ago is
     kept.
 
     Args:
-        settings: the settings, a panel each.
+        settings: the settings.
         pool: spec of the pool, which says how many tokens a region becomes.
         device: where the encoders run.
 
@@ -58,21 +62,27 @@ class PanelMaker:
         for setting in self.settings:  # a wrong spec is told before the first picture
             self._regionizer(setting.at(64))
 
-    def labels(self) -> list[dict[str, str]]:
-        """What is written above each panel."""
-        labels = []
-        for setting in self.settings:
-            encoder = self._encoder(setting.encoder)
-            labels.append(
-                {
-                    "encoder": setting.encoder,
-                    "layer": encoder.layer_name,
-                    "transforms": setting.transforms,
-                    "segmenter": setting.segmenter,
-                    "regions": setting.regions or "patches",
-                }
-            )
-        return labels
+    def places(self, seen: Seen) -> list[tuple[int, int]]:
+        """The setting and the view of each panel of a picture."""
+        return [
+            (number, view)
+            for number, setting in enumerate(self.settings)
+            for view in range(self._views(setting, seen))
+        ]
+
+    def labels(self, seen: Seen) -> list[dict[str, str]]:
+        """What is written above each panel of a picture."""
+        return [
+            self._label(setting, name)
+            for setting in self.settings
+            for name in view_names(self._views(setting, seen))
+        ]
+
+    def _views(self, setting: ViewSetting, seen: Seen) -> int:
+        if not setting.tiles or isinstance(seen, Clip):
+            return 1
+        encoder = self._encoder(setting.encoder).for_tiles()
+        return count_views(encoder, seen.size, Tiling.of(setting.tiles), cut=setting.cut)
 
     @property
     def tokens_of_a_region(self) -> str:
@@ -84,41 +94,46 @@ class PanelMaker:
     def panel(
         self, seen: Seen, number: int, *, humans: Sequence[np.ndarray] = (), k: int = 64
     ) -> dict[str, Any]:
-        """What a setting makes of a picture.
+        """What a setting makes of a view of a picture.
 
         Args:
             seen: the picture or clip.
-            number: which setting.
+            number: which panel, a place of `places`.
             humans: label maps that people drew of it, for the covering.
             k: number of regions in the place of `{k}`; other settings do not read it.
 
         Raises:
             ValueError: If a step or the segmenter cannot do this picture.
         """
-        setting = self.settings[number]
-        key = ("panel", seen.key, setting, k if setting.follows_budget else 0, len(humans))
-        return self._once(key, lambda: self._panel(seen, number, humans, k))
+        place, view = self.places(seen)[number]
+        setting = self.settings[place]
+        key = ("panel", seen.key, setting, view, k if setting.follows_budget else 0, len(humans))
+        return self._once(key, lambda: self._panel(seen, place, view, humans, k))
 
     def _panel(
-        self, seen: Seen, number: int, humans: Sequence[np.ndarray], k: int
+        self, seen: Seen, place: int, view: int, humans: Sequence[np.ndarray], k: int
     ) -> dict[str, Any]:
-        setting = self.settings[number]
-        regionizer, grid = self._regionizer(setting.at(k)), self._grid(setting.at(k), seen)
+        setting = self.settings[place]
+        regionizer, grids = self._regionizer(setting.at(k)), self._grids(setting.at(k), seen)
+        grid = grids[view]
+        is_whole = setting.cut == "stitched" or not view  # a tile shows a part of what people drew
         return {
-            **self.labels()[number],
+            **self._label(setting, view_names(len(grids))[view]),
             **view_data(grid.frame, grid.grid),
             **regions_data(regionizer.steps, grid),
             **feature_data(grid),
+            "setting": place,
             "follows": setting.follows_budget,
             "tokens": self.tokens_of_a_region,
-            "classes": self._is_named(setting.encoder),
-            "truth": truth_data(grid.frame, humans),
+            "classes": bool(self._encoder(setting.encoder).classes) and not setting.tiles,
+            "truth": truth_data(grid.frame, humans if is_whole else ()),
             "masks": mask_data(grid.masks) if grid.masks is not None else None,
         }
 
     def features(self, seen: Seen, number: int) -> np.ndarray:
         """The features of every patch as steps read them, `[n d]` float16."""
-        grid = self._grid(self.settings[number].at(64), seen)
+        place, view = self.places(seen)[number]
+        grid = self._grids(self.settings[place].at(64), seen)[view]
         return as_array(grid.features.flatten(0, -2), "float16")
 
     def logits(self, seen: Seen, number: int) -> np.ndarray:
@@ -127,8 +142,10 @@ class PanelMaker:
         Raises:
             ValueError: If the encoder has no classifier.
         """
-        setting = self.settings[number]
+        setting = self.settings[self.places(seen)[number][0]]
         encoder = self._encoder(setting.encoder)
+        if setting.tiles:
+            raise ValueError("the classifier names regions of whole pictures: leave out the tiles")
         if not encoder.classes:
             raise ValueError(f"{setting.encoder} has no classifier that could name regions")
 
@@ -142,24 +159,35 @@ class PanelMaker:
 
         return self._once(("logits", seen.key, setting.encoder), logits)
 
-    def classes(self, number: int) -> list[str]:
-        """The names that an encoder's classifier knows; none if it has no classifier."""
-        return list(self._encoder(self.settings[number].encoder).classes)
+    def classes(self, setting: int) -> list[str]:
+        """The names that a setting's classifier knows; none if its encoder has no classifier."""
+        return list(self._encoder(self.settings[setting].encoder).classes)
 
-    def _is_named(self, encoder: str) -> bool:
-        return bool(self._encoder(encoder).classes)
+    def _label(self, setting: ViewSetting, view: str) -> dict[str, str]:
+        """What is written above the panel of a view."""
+        return {
+            "encoder": setting.encoder,
+            "layer": self._encoder(setting.encoder).layer_name,
+            "transforms": setting.transforms,
+            "segmenter": setting.segmenter,
+            "regions": setting.regions or "patches",
+            "view": view,
+        }
 
-    def _grid(self, setting: ViewSetting, seen: Seen) -> PatchGrid:
-        """The grid of a picture with all transforms applied, on the host."""
+    def _grids(self, setting: ViewSetting, seen: Seen) -> list[PatchGrid]:
+        """The grids of a picture's views with all transforms applied, on the host.
+
+        Frames of a clip are not cut into tiles.
+        """
+        setting = replace(setting, tiles="") if isinstance(seen, Clip) else setting
         regionizer = self._regionizer(setting)
-        name = (setting.encoder, setting.transforms, setting.segmenter, setting.padding)
 
-        def encode() -> PatchGrid:
+        def encode() -> list[PatchGrid]:
             with torch.no_grad():
                 masks = regionizer.segmenter is not None and isinstance(seen, Picture)
-                return regionizer.see(seen, masks=masks)[0]
+                return regionizer.see(seen, masks=masks)
 
-        return self._once(("grid", seen.key, *name), encode)
+        return self._once(("grids", seen.key, replace(setting, regions="")), encode)
 
     def _regionizer(self, setting: ViewSetting) -> Regionizer:
         return Regionizer(
@@ -168,6 +196,8 @@ class PanelMaker:
             transforms=setting.transforms,
             steps=setting.regions,
             padding=setting.padding,
+            tiles=setting.tiles,
+            cut=setting.cut,
         )
 
     def _encoder(self, spec: str) -> Encoder:
@@ -186,6 +216,18 @@ class PanelMaker:
             self._kept.move_to_end(key)
             made: Made = self._kept[key]
             return made
+
+
+def view_names(count: int) -> list[str]:
+    """What the views of a picture are called; the only one has no name.
+
+    >>> view_names(1), view_names(2), view_names(3)
+    ([''], ['whole image', 'tiles'], ['whole image', 'tile 1', 'tile 2'])
+    """
+    if count == 1:
+        return [""]
+    tiles = ["tiles"] if count == 2 else [f"tile {number}" for number in range(1, count)]
+    return ["whole image", *tiles]
 
 
 def view_data(frame: Frame, grid: Sequence[int]) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def _listening(port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))
+            listener.listen()  # a browser may come before uvicorn is ready, and waits
         except OSError as error:
             raise PortInUse(
                 f"port {port} cannot be had ({error.strerror}): choose another one with --port, "

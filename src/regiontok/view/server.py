@@ -55,7 +55,7 @@ class _Routes:
         """All routes."""
         route = need("starlette.routing", extra="view").Route
         item = "/api/items/{item:int}"
-        panel = item + "/panels/{panel:int}"
+        panel, answer = item + "/panels/{panel:int}", item + "/answers/{answer:int}"
         routes = [
             route("/", self._page),
             route("/static/{name}", self._file),
@@ -63,13 +63,14 @@ class _Routes:
             route(item, self._json(lambda ask: self._collection.item(ask("item")))),
             route(item + "/image/{frame:int}", self._jpeg(self._image)),
             route(item + "/thumbnail", self._jpeg(self._thumbnail)),
-            route(item + "/answers/{answer:int}/image", self._jpeg(self._answer_image)),
+            route(answer + "/image/{frame:int}", self._jpeg(self._answer_image)),
+            route(answer + "/attention", self._json(self._answer_attention)),
             route(item + "/masks/{key}", self._json(self._stored)),
             route(panel, self._json(lambda ask: self._panel(ask))),
             route(panel + "/at/{k:int}", self._json(lambda ask: self._panel(ask, ask("k")))),
             route(panel + "/features", self._array(self._collection.features)),
             route(panel + "/logits", self._array(self._collection.logits)),
-            route("/api/classes/{panel:int}", self._json(self._classes)),
+            route("/api/classes/{setting:int}", self._json(self._classes)),
         ]
         if self._talking is not None:
             routes.append(route("/api/talk", self._talking.respond, methods=["POST"]))
@@ -95,7 +96,7 @@ class _Routes:
         return self._collection.panel(ask("item"), ask("panel"), k=k)
 
     def _classes(self, ask: Callable[[str], Any]) -> list[str]:
-        return self._collection.classes(ask("panel"))
+        return self._collection.classes(ask("setting"))
 
     def _stored(self, ask: Callable[[str], Any]) -> dict[str, Any]:
         return self._collection.stored(ask("item"), ask("key"))
@@ -107,8 +108,11 @@ class _Routes:
         return self._collection.thumbnail(ask("item"))
 
     def _answer_image(self, ask: Callable[[str], Any]) -> bytes:
-        picture: Picture = self._collection.answer_picture(ask("item"), ask("answer"))
+        picture: Picture = self._collection.answer_picture(ask("item"), ask("answer"), ask("frame"))
         return as_jpeg(picture, LARGEST)
+
+    def _answer_attention(self, ask: Callable[[str], Any]) -> dict[str, Any]:
+        return self._collection.answer_attention(ask("item"), ask("answer"))
 
     def _json(self, content_of: Callable[[Callable[[str], Any]], Any]) -> Callable[[Any], Any]:
         return self._route(lambda ask: (json_bytes(content_of(ask)), "application/json"))

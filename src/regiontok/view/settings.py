@@ -22,6 +22,7 @@ class ViewSetting:
         transforms: spec of the transforms of the features that steps read; "" for none.
         segmenter: spec of the segmenter, in which `{k}` may stand, too; "" for none.
         padding: what becomes of patches that see padding only: "drop" or "keep".
+        tiles, cut: see `Regionizer`; with tiles each view has a panel.
     """
 
     encoder: str = "lite"
@@ -29,6 +30,8 @@ class ViewSetting:
     transforms: str = ""
     segmenter: str = ""
     padding: str = "drop"
+    tiles: str = ""
+    cut: str = "stitched"
 
     @property
     def follows_budget(self) -> bool:
@@ -53,6 +56,8 @@ def settings_of(
     transforms: Sequence[str] = (),
     segmenter: str = "",
     padding: str = "drop",
+    tiles: str = "",
+    cut: str = "stitched",
 ) -> list[ViewSetting]:
     """A setting for each encoder, each pipeline of transforms and each region spec, in this order.
 
@@ -61,7 +66,7 @@ def settings_of(
         regions: region specs; without any, each encoder's own clustering.
         transforms: specs of transforms; without any, and of "none", features stay as they are.
         segmenter: spec of the segmenter that all share.
-        padding: see `ViewSetting`.
+        padding, tiles, cut: see `ViewSetting`; all share them.
 
     >>> [setting.regions for setting in settings_of(["lite"], ["merge(0.5)", "tome({k})"])]
     ['merge(0.5)', 'tome({k})']
@@ -70,5 +75,6 @@ def settings_of(
     for encoder, change in itertools.product(encoders or ["lite"], transforms or [""]):
         own = regions or [f"merge({build_encoder(encoder).threshold}) | sort('com')"]
         made = "" if change == UNCHANGED else change
-        settings += [ViewSetting(encoder, steps, made, segmenter, padding) for steps in own]
+        shared = made, segmenter, padding, tiles, cut
+        settings += [ViewSetting(encoder, steps, *shared) for steps in own]
     return list(dict.fromkeys(settings))

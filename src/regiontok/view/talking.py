@@ -14,15 +14,15 @@ from typing import Any
 
 from regiontok.conversation import ConversationModel
 from regiontok.core.picture import Picture
-from regiontok.jobs.chat.session import Chat, ChatAnswer
+from regiontok.jobs.chat.session import Chat
+from regiontok.jobs.kept_attention import KeptAttention
 from regiontok.model.conversation import open_conversation_model
 from regiontok.system.errors import RegiontokError, first_line
 from regiontok.system.need import need
 from regiontok.system.printable import printable
 from regiontok.system.strict_json import json_bytes, parse_json
+from regiontok.view.attention_data import attention_data
 from regiontok.view.collection import Collection
-from regiontok.view.panels import view_data
-from regiontok.view.tree_data import fixed_data
 
 KEPT = 8  # conversations; the one that was quiet longest goes first
 LONGEST_BODY = 1 << 16  # bytes of a request
@@ -122,27 +122,8 @@ class Talking:
                     self._chats.popitem(last=False)
                     self.model.forget()
             self._chats.move_to_end(talk)
-            return attention_line(self._chats[talk].ask(question, say))
-
-
-def attention_line(answer: ChatAnswer) -> dict[str, Any]:
-    """The words of an answer with the share of attention on each region of the first picture."""
-    if not answer.attention:
-        return {"words": []}
-    seen = answer.attention[0].picture
-    frame, regions = seen.frames[0], seen.regions[0]
-    return {
-        "words": [token.text for token in answer.by_token],
-        "shares": [_shares(token.attention[0].views[0].regions) for token in answer.by_token],
-        "mean": _shares(answer.attention[0].views[0].regions),
-        "visual": answer.attention[0].first_view.visual,
-        "regions": fixed_data(regions),
-        **view_data(frame, regions.grid),
-    }
-
-
-def _shares(shares: Any) -> list[float]:
-    return [round(float(share), 6) for share in shares]
+            words = self._chats[talk].ask(question, say).by_word
+            return attention_data(KeptAttention.of(words))
 
 
 def _asked(body: bytes) -> tuple[int, str, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from regiontok.jobs.kept_attention import KeptAttention
 from regiontok.system.errors import RegiontokError
 from regiontok.system.strict_json import parse_json
+from regiontok.view.attention_data import attention_data
 
 
 class BrokenTalk(RegiontokError, ValueError):
@@ -14,7 +16,9 @@ class BrokenTalk(RegiontokError, ValueError):
 
 
 def read_talk(path: Path) -> dict[str, Any]:
-    """The turns of a conversation: question, answer, tokens, and the regions most looked at.
+    """The turns of a conversation: question, answer, tokens, and what the answer looked at.
+
+    "looked" is `attention_data` of it, None in files of an older release.
 
     Raises:
         BrokenTalk: If the file holds no conversation.
@@ -28,12 +32,17 @@ def read_talk(path: Path) -> dict[str, Any]:
         ) from None
 
 
+def _looked(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if record is None else attention_data(KeptAttention.of_record(record))
+
+
 def _turn(turn: dict[str, Any]) -> dict[str, Any]:
     return {
         "question": str(turn["question"]),
         "answer": str(turn["answer"]),
         "stopped": bool(turn.get("stopped", False)),
         "tokens": {str(kind): int(count) for kind, count in turn.get("tokens", {}).items()},
+        "looked": _looked(turn.get("looked")),
         "attention": [
             {
                 "image": str(picture["image"]),

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.methods import RegionStep
 from regiontok.steps.kernels.greedy import ONE
 from regiontok.steps.merge import Merge, MergeTree, merge_tree
-from regiontok.steps.sort import Sort
-from regiontok.view.arrays import packed
+from regiontok.steps.sort import Sort, mask_scores
+from regiontok.system.arrays import packed
 
-ORDERS = ("com", "raster", "area")  # those that the page computes by itself
+SPARE = 256  # draws beyond two a region: numpy passes over less than every second one
 
 
 def regions_data(steps: Sequence[RegionStep], grid: PatchGrid) -> dict[str, Any]:
@@ -27,11 +29,14 @@ def regions_data(steps: Sequence[RegionStep], grid: PatchGrid) -> dict[str, Any]
     Args:
         steps: the built steps of the spec.
         grid: the view's grid, with all transforms applied.
+
+    Raises:
+        ValueError: If a step cannot do this view.
     """
     regions = Regions.singletons(grid.grid, grid.valid)
     place = _last_merge(steps)
-    order = None if place is None else _order(steps[place + 1 :])
-    if place is None or order is None:
+    sorts = [] if place is None else [s for s in steps[place + 1 :] if isinstance(s, Sort)]
+    if place is None or len(sorts) < len(steps) - place - 1:
         for step in steps:
             regions = step.many([regions], [grid])[0]
         return {"fixed": fixed_data(regions)}
@@ -40,10 +45,10 @@ def regions_data(steps: Sequence[RegionStep], grid: PatchGrid) -> dict[str, Any]
     merge = steps[place]
     assert isinstance(merge, Merge)
     tree = merge_tree(regions, grid)
-    return {"tree": tree_data(tree, merge, order)}
+    return {"tree": tree_data(tree, merge, order_data(sorts, tree.start, grid))}
 
 
-def tree_data(tree: MergeTree, merge: Merge, order: str) -> dict[str, Any]:
+def tree_data(tree: MergeTree, merge: Merge, order: dict[str, Any]) -> dict[str, Any]:
     """A merge tree: where each patch starts, every merge in its order, and the spec's own cut.
 
     "heights" are cosines in multiples of 2^-20, as the sequence holds them: both sides compare the
@@ -52,7 +57,7 @@ def tree_data(tree: MergeTree, merge: Merge, order: str) -> dict[str, Any]:
     Args:
         tree: the whole tree.
         merge: the step, whose threshold or number of regions is where the slider stands first.
-        order: order of the tokens, one of `ORDERS`.
+        order: see `order_data`.
     """
     sequence = tree.sequence
     return {
@@ -80,11 +85,36 @@ def _last_merge(steps: Sequence[RegionStep]) -> int | None:
     return places[-1] if places else None
 
 
-def _order(steps: Sequence[RegionStep]) -> str | None:
-    """The order that the steps behind a merge give; None if the page cannot follow them."""
-    if not steps:
-        return "raster"
-    last = steps[-1]
-    if isinstance(last, Sort) and last.order in ORDERS and all(isinstance(s, Sort) for s in steps):
-        return last.order
-    return None
+def order_data(sorts: Sequence[Sort], start: Regions, grid: PatchGrid) -> dict[str, Any]:
+    """How the page orders the regions of any cut as the steps behind a merge do.
+
+    "by" is the last order that is not random, and "shuffles" are those behind it: the numbers that
+    each draws, the same ones for any number of regions. By "score" there are the source of each
+    patch's region at the start, and the rank of each mask.
+
+    Args:
+        sorts: the steps behind the merge.
+        start: the regions before the first merge.
+        grid: the view's grid.
+
+    Raises:
+        ValueError: If "score" meets a view without masks, or masks without scores.
+    """
+    places = [place for place, sort in enumerate(sorts) if sort.order != "random"]
+    last = places[-1] if places else -1
+    order: dict[str, Any] = {
+        "by": sorts[last].order if places else "raster",
+        "shuffles": [packed(_draws(sort, start, grid), "uint32") for sort in sorts[last + 1 :]],
+    }
+    if order["by"] == "score":
+        source = np.full(start.patches, -1)
+        source[start.patch.cpu().numpy()] = start.source[start.region].cpu().numpy()
+        _, ranks = np.unique(-mask_scores(grid), return_inverse=True)
+        order |= {"source": packed(source, "int32"), "ranks": packed(ranks, "int32")}
+    return order
+
+
+def _draws(sort: Sort, start: Regions, grid: PatchGrid) -> np.ndarray:
+    """The 32-bit numbers that numpy's `permutation` draws, the lower half of 64 bits first."""
+    raw = sort.generator(grid).bit_generator.random_raw(len(start) + SPARE // 2)
+    return raw.astype("<u8").view("<u4")

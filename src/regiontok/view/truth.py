@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from regiontok.core.frame import Frame
-from regiontok.view.arrays import packed
+from regiontok.system.arrays import packed
 
 
 def truth_data(frame: Frame, humans: Sequence[np.ndarray]) -> list[dict[str, Any]]:

@@ -42,6 +42,11 @@ class AnswerOptions:
         regions, segmenter, template, as_trained, changes, revision: see `open_conversation_model`.
         device: where the model runs.
         batch: questions that go through it together.
+        attention: also keep what the words of each answer looked at; no other setting of a run, as
+            it changes no answer.
+
+    Raises:
+        ValueError: If attention is to be kept of answers without pictures.
     """
 
     model: str
@@ -61,6 +66,11 @@ class AnswerOptions:
     revision: str = ""
     device: str = "cpu"
     batch: int = 8
+    attention: bool = False
+
+    def __post_init__(self) -> None:
+        if self.attention and self.blind:
+            raise ValueError("--blind leaves the pictures out, on which --attention would be kept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +111,12 @@ class AnswerPlan:
     def prompt(self, question: Question) -> str:
         """A question as it is asked."""
         return self.bench.prompt(question, self.options.prompt)
+
+    def message(self, question: Question) -> dict[str, Any]:
+        """A question with its pictures as chat templates take it."""
+        images = [{"type": "image"} for _ in question.images]
+        text = {"type": "text", "text": self.prompt(question)}
+        return {"role": "user", "content": [*images, text]}
 
     def head(self, ranks: Ranks) -> dict[str, Any]:
         """The first line of the answer files."""

@@ -1,26 +1,27 @@
-"""Answer a benchmark's questions, batch by batch, so that a stopped run goes on line by line."""
+"""Answer a benchmark's questions, batch by batch, so that a stopped run goes on line by line.
+
+What the words of the answers looked at is kept in a second pass, which reads each question with its
+answer behind it: answers are the same with it and without, and a run that has none gets it later.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from regiontok.conversation import ConversationModel
-from regiontok.core.picture import Picture, PictureError
 from regiontok.evaluation.answers import Answer, AnswerWriter
 from regiontok.evaluation.question import Question
+from regiontok.jobs.answer.asked import Asked, check_own_failure, pictures_ahead
+from regiontok.jobs.answer.attention import check_watched, keep_attention
 from regiontok.jobs.answer.plan import AnswerPlan
 from regiontok.jobs.answer.ranks import Ranks
 from regiontok.model.conversation import open_conversation_model
-from regiontok.system.errors import first_line, is_out_of_memory
+from regiontok.system.errors import first_line
 from regiontok.system.lease import folder_lease
-from regiontok.system.prefetch import map_ahead
-
-_BATCHES_AHEAD = 2  # batches whose pictures are read while the model answers
 
 
 @dataclass
@@ -31,11 +32,15 @@ class AnswerCounts:
         answered: questions that this call answered.
         resumed: questions that earlier calls had answered.
         failed: questions without an answer, by id, with the reason.
+        attended: answers whose attention this call kept.
+        unattended: answers whose attention could not be kept, by id, with the reason.
     """
 
     answered: int = 0
     resumed: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    attended: int = 0
+    unattended: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_all(cls, ranks: Ranks, counts: AnswerCounts) -> AnswerCounts:
@@ -45,6 +50,8 @@ class AnswerCounts:
             answered=sum(share.answered for share in shares),
             resumed=counts.resumed,  # each process has counted the answers of all
             failed={id: reason for share in shares for id, reason in share.failed.items()},
+            attended=sum(share.attended for share in shares),
+            unattended={id: reason for share in shares for id, reason in share.unattended.items()},
         )
 
 
@@ -84,12 +91,12 @@ def answer(
         resume: go on where an earlier call stopped.
         ranks: this process among others; None goes by the launcher's environment.
         model: the model, if it is open already.
-        tick: called with each question that is done.
+        tick: called with each question that is done, and with each answer whose attention is kept.
 
     Raises:
         AnswersError: If the folder holds answers of another run, or any without `resume`.
         FolderInUse: If another run writes there.
-        ValueError: If there is no such model.
+        ValueError: If there is no such model, or its attention is to be kept and cannot be.
     """
     ranks = ranks or Ranks.of_environment()
     counts = AnswerCounts()
@@ -99,41 +106,36 @@ def answer(
         done = ranks.first_before_others(lambda: writer.begin(resume=resume))
         batches = plan.batches(done, ranks)
         counts.resumed = len(done)
-        if not batches:
-            return counts
-        model = model or open_model(plan, ranks)
-        asker = _Asker(plan, model)
-        with closing(map_ahead(_read, batches, workers=1, most=_BATCHES_AHEAD)) as read:
-            for batch in read:
-                answers = asker.answers(batch)
-                writer.write(answers)
-                for answered in answers:
-                    if answered.error:
-                        counts.failed[answered.question.id] = answered.error
-                    else:
-                        counts.answered += 1
-                    tick()
-        writer.end()
+        if batches:
+            model = model or open_model(plan, ranks)
+            if plan.options.attention:
+                check_watched(model)  # before the first question and not behind the last
+            _answer_batches(_Asker(plan, model), batches, writer, counts, tick)
+        if plan.options.attention:
+            counts.attended, counts.unattended = keep_attention(
+                plan, out, ranks, lambda: model or open_model(plan, ranks), tick
+            )
     return counts
 
 
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A question with its pictures read, or why they cannot be."""
-
-    question: Question
-    pictures: tuple[Picture, ...] = ()
-    error: str = ""
-
-
-def _read(batch: Sequence[Question]) -> list[_Asked]:
-    asked = []
-    for question in batch:
-        try:
-            asked.append(_Asked(question, tuple(image.read() for image in question.images)))
-        except PictureError as error:
-            asked.append(_Asked(question, error=first_line(error)))
-    return asked
+def _answer_batches(
+    asker: _Asker,
+    batches: Sequence[Sequence[Question]],
+    writer: AnswerWriter,
+    counts: AnswerCounts,
+    tick: Callable[[], None],
+) -> None:
+    with pictures_ahead(batches) as read:
+        for batch in read:
+            answers = asker.answers(batch)
+            writer.write(answers)
+            for answered in answers:
+                if answered.error:
+                    counts.failed[answered.question.id] = answered.error
+                else:
+                    counts.answered += 1
+                tick()
+    writer.end()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +143,7 @@ class _Asker:
     plan: AnswerPlan
     model: ConversationModel
 
-    def answers(self, batch: Sequence[_Asked]) -> list[Answer]:
+    def answers(self, batch: Sequence[Asked]) -> list[Answer]:
         """The answers of a batch, those that have none among them."""
         start = perf_counter()
         fine = [asked for asked in batch if not asked.error]
@@ -153,7 +155,7 @@ class _Asker:
             for asked, result in zip(fine, results, strict=True)
         ] + failed
 
-    def _answered(self, asked: _Asked, result: Any, seconds: float) -> Answer:
+    def _answered(self, asked: Asked, result: Any, seconds: float) -> Answer:
         return Answer(
             asked.question,
             reply=result.text,
@@ -163,29 +165,20 @@ class _Asker:
             seconds=seconds,
         )
 
-    def _failed(self, asked: _Asked, reason: str) -> Answer:
+    def _failed(self, asked: Asked, reason: str) -> Answer:
         return Answer(asked.question, prompt=self.plan.prompt(asked.question), error=reason)
 
-    def _replies(self, batch: Sequence[_Asked]) -> list[Any]:
+    def _replies(self, batch: Sequence[Asked]) -> list[Any]:
         """Replies, and failed answers in their places; what fails together is tried apart."""
         if not batch:
             return []
         pictures = [asked.pictures for asked in batch]
-        conversations = [
-            [self._message(asked.question, len(question_pictures))]
-            for asked, question_pictures in zip(batch, pictures, strict=True)
-        ]
+        conversations = [[self.plan.message(asked.question)] for asked in batch]
         try:
             return list(self.model.answers(conversations, pictures, **self.plan.decoding))
         except (ValueError, RuntimeError, MemoryError) as error:
-            if not isinstance(error, ValueError) and not is_out_of_memory(error):
-                raise
+            check_own_failure(error)
             if len(batch) == 1:
                 return [self._failed(batch[0], first_line(error))]
         half = len(batch) // 2
         return [*self._replies(batch[:half]), *self._replies(batch[half:])]
-
-    def _message(self, question: Question, pictures: int) -> dict[str, Any]:
-        images = [{"type": "image"} for _ in range(pictures)]
-        text = {"type": "text", "text": self.plan.prompt(question)}
-        return {"role": "user", "content": [*images, text]}

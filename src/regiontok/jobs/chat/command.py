@@ -15,8 +15,10 @@ from regiontok.core.picture import Picture
 from regiontok.core.regions import Regions
 from regiontok.draw.attention import draw_attention, percent
 from regiontok.draw.sheet import Panel, save_image, scaled, side_by_side
-from regiontok.jobs.chat.session import Chat, ChatAnswer, PictureAttention, ranked
+from regiontok.jobs.chat.session import Chat, ChatAnswer, ranked
+from regiontok.jobs.kept_attention import KeptAttention
 from regiontok.jobs.tokenize.names import slug
+from regiontok.model.picture_attention import PictureAttention
 from regiontok.model.region_attention import RegionAttention
 from regiontok.system.choices import nearest
 from regiontok.system.files import replacing
@@ -257,10 +259,14 @@ def _save(session: Chat, argument: str, output: ChatOutput) -> None:
         raise ValueError("say where: /save FILE.json")
     path = Path(argument).expanduser()
     with replacing(path) as unfinished:
-        unfinished.write_bytes(
-            json_bytes([answer.report() for answer in session.answers], indent=2)
-        )
+        unfinished.write_bytes(json_bytes([_saved(answer) for answer in session.answers], indent=2))
     output.say(f"{len(session.answers)} answers in {printable(str(path))}\n")
+
+
+def _saved(answer: ChatAnswer) -> dict[str, Any]:
+    """An answer as a file has it: its report, and what each word looked at."""
+    looked = KeptAttention.of(answer.by_word).record() if answer.by_word else None
+    return {**answer.report(), "looked": looked}
 
 
 def _help(_session: Chat, _argument: str, output: ChatOutput) -> None:

@@ -13,7 +13,6 @@ from transformers import TextStreamer
 from regiontok.conversation import (
     ConversationModel,
     Message,
-    PictureTokens,
     PreparedConversation,
 )
 from regiontok.core.picture import Picture
@@ -22,7 +21,12 @@ from regiontok.jobs.chat.by_token import token_texts
 from regiontok.jobs.tokenize.tables import grid_boxes
 from regiontok.model.attention import watch
 from regiontok.model.conversation import open_conversation_model
-from regiontok.model.region_attention import RegionAttention, region_attention
+from regiontok.model.picture_attention import (
+    AttendedWord,
+    PictureAttention,
+    attended_words,
+    picture_attention,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,37 +34,6 @@ if TYPE_CHECKING:
 
 STAGES = ("encode", "regions", "prefill", "decode")
 TOP = 5  # regions of a JSON line
-
-
-@dataclass(frozen=True, eq=False)
-class PictureAttention:
-    """Where in one picture an answer looked.
-
-    Attributes:
-        picture: the picture and its tokens.
-        views: of each view, the shares of its regions.
-    """
-
-    picture: PictureTokens
-    views: tuple[RegionAttention, ...]
-
-    @property
-    def first_view(self) -> RegionAttention:
-        """The shares of the base view, which hold those of the whole image and of CLS."""
-        return self.views[0]
-
-
-@dataclass(frozen=True, eq=False)
-class TokenAttention:
-    """Where in each picture one token of an answer looked.
-
-    Attributes:
-        text: the text that the token adds to the answer.
-        attention: see `ChatAnswer.attention`; of this token alone.
-    """
-
-    text: str
-    attention: tuple[PictureAttention, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,7 +47,7 @@ class ChatAnswer:
         tokens: number of tokens, of the prompt by kind, and of the answer.
         seconds: seconds by stage of `STAGES`; a picture is encoded in its first turn only.
         attention: where in each picture the answer looked; empty if no attention could be kept.
-        by_token: the same of each token of the answer, in their order.
+        by_word: the same of each word of the answer, in their order.
     """
 
     question: str
@@ -83,7 +56,7 @@ class ChatAnswer:
     tokens: dict[str, int]
     seconds: dict[str, float]
     attention: tuple[PictureAttention, ...] = ()
-    by_token: tuple[TokenAttention, ...] = ()
+    by_word: tuple[AttendedWord, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """The answer as its JSON line has it."""
@@ -189,26 +162,23 @@ class Chat:
                 "prefill": first_token - start,
                 "decode": end - first_token,
             },
-            attention=() if rows is None else _attention(prepared, rows),
-            by_token=() if rows is None else self._by_token(prepared, rows, streamer.ids),
+            attention=() if rows is None else picture_attention(prepared, rows),
+            by_word=() if rows is None else self._by_word(prepared, rows, streamer.ids),
         )
         self._turns = (*self._turns, _Turn(self._waiting, put.prompt, reply))
         self._waiting = ()
         self.answers.append(answer)
         return answer
 
-    def _by_token(
+    def _by_word(
         self,
         prepared: PreparedConversation,
         rows: Float[Tensor, "layers heads r t"],
         ids: Sequence[int],
-    ) -> tuple[TokenAttention, ...]:
-        """Where each token of an answer looked; tokens without a row are left out."""
-        texts = token_texts(self.conversation_model.tokenizer, ids)
-        return tuple(
-            TokenAttention(text, _attention(prepared, rows[:, :, row : row + 1]))
-            for row, text in enumerate(texts[: rows.shape[2]])
-        )
+    ) -> tuple[AttendedWord, ...]:
+        """Where each word of an answer looked; tokens without a row are left out."""
+        pieces = token_texts(self.conversation_model.tokenizer, ids)[: rows.shape[2]]
+        return attended_words(prepared, rows, pieces)
 
     def _generate(
         self, prepared: PreparedConversation, streamer: _Streamer
@@ -286,22 +256,6 @@ def _token_counts(prepared: PreparedConversation, new: int) -> dict[str, int]:
     text = prepared.length - len(prepared.visual_columns)
     present = {kind: count for kind, count in visual.items() if count}
     return {"text": text, **present, "answer": new}
-
-
-def _attention(
-    prepared: PreparedConversation, rows: Float[Tensor, "layers heads r t"]
-) -> tuple[PictureAttention, ...]:
-    """Where in each picture with regions and tokens the answer looked."""
-    counts = [len(picture.tokens) for picture in prepared.pictures]
-    attention = []
-    for picture, picture_rows in zip(prepared.pictures, rows.split(counts, -1), strict=True):
-        if picture.regions and picture_rows.shape[-1]:
-            views = tuple(
-                region_attention(picture_rows, picture.tokens, len(regions), view=view)
-                for view, regions in enumerate(picture.regions)
-            )
-            attention.append(PictureAttention(picture, views))
-    return tuple(attention)
 
 
 def ranked(attention: PictureAttention) -> list[dict[str, Any]]:

@@ -4,15 +4,16 @@ import { imageSource } from "./ask.js";
 import { choices, count, make, percent } from "./dom.js";
 
 const ANSWERS_TOGETHER = 60;
+const NO_ATTENTION =
+  "Run the same `regiontok answer` with --attention --resume to see here what each word looked at.";
+const lists = new Map(); // by run, what was chosen and found last
 const MOST_PARTS = 60; // values of a group that is offered as a filter; more are questions' own
 
 /** The page of one run of answers. */
 export class AnswersPage {
   constructor(item) {
     this.item = item;
-    this.which = "wrong";
-    this.part = "";
-    this.words = "";
+    Object.assign(this, lists.get(item.number)?.chosen ?? { which: "wrong", part: "", words: "" });
     const { head } = item;
     this.list = make("ul", { class: "answers" });
     this.said = make("p", { class: "found", "aria-live": "polite" });
@@ -48,6 +49,7 @@ export class AnswersPage {
         this.partChoice(),
         make("input", {
           type: "search",
+          value: this.words,
           placeholder: "Words in question or reply",
           "aria-label": "Words in question or reply",
           oninput: (event) => {
@@ -57,6 +59,9 @@ export class AnswersPage {
         }),
       ),
       this.said,
+      item.answers.some((answer) => answer.attended)
+        ? null
+        : make("p", { class: "small" }, NO_ATTENTION),
       this.list,
       this.end,
     );
@@ -103,7 +108,7 @@ export class AnswersPage {
         options.map(([key, { right, judged, all }]) =>
           make(
             "option",
-            { value: key },
+            { value: key, selected: key === this.part },
             judged ? `${key} (${percent(right / judged)} of ${all} right)` : `${key} (${all})`,
           ),
         ),
@@ -126,6 +131,9 @@ export class AnswersPage {
     const right = judged.reduce((sum, answer) => sum + answer.right, 0);
     const share = judged.length ? ` · ${percent(right / judged.length)} right` : "";
     this.said.textContent = `${count(this.shown.length)} of ${count(rows.length)} answers${share}`;
+    const { which, part, words } = this;
+    const numbers = this.shown.filter((one) => one.attended).map((one) => one.number);
+    lists.set(this.item.number, { chosen: { which, part, words }, numbers });
     this.list.replaceChildren();
     this.next = 0;
     this.more();
@@ -148,21 +156,13 @@ export class AnswersPage {
   }
 
   card(answer) {
-    const { right } = answer;
-    const mark =
-      right === null
-        ? ["open", answer.error ? "no answer" : "not judged"]
-        : right === 1
-          ? ["right", "right"]
-          : right > 0
-            ? ["part", `${percent(right)} right`]
-            : ["wrong", "wrong"];
+    const href = answer.attended ? `#item/${this.item.number}/${answer.number}` : null;
     const picture = answer.pictured
       ? make("img", {
           loading: "lazy",
           decoding: "async",
           alt: "the picture of the question",
-          src: imageSource(`items/${this.item.number}/answers/${answer.number}/image`),
+          src: imageSource(`items/${this.item.number}/answers/${answer.number}/image/0`),
           onerror: (event) => event.target.remove(),
         })
       : null;
@@ -171,17 +171,21 @@ export class AnswersPage {
     );
     return make(
       "li",
-      { class: `answer ${mark[0]}` },
+      { class: href ? "answer attended" : "answer" },
       make("div", { class: "answer-picture" }, picture),
       make(
         "div",
         {},
-        make("p", { class: "question" }, answer.question),
+        make(
+          "p",
+          { class: "question" },
+          href ? make("a", { href }, answer.question) : answer.question,
+        ),
         options.length ? make("ul", { class: "options" }, options) : null,
         make(
           "p",
           { class: "reply" },
-          make("span", { class: `mark-${mark[0]} badge` }, mark[1]),
+          badge(answer),
           " ",
           answer.error || answer.reply || "(nothing)",
         ),
@@ -197,6 +201,7 @@ export class AnswersPage {
             .filter(Boolean)
             .join(" · "),
         ),
+        href ? make("p", { class: "small" }, "What each word looked at ›") : null,
       ),
     );
   }
@@ -205,4 +210,24 @@ export class AnswersPage {
     this.watch.disconnect();
     delete document.documentElement.dataset.ready;
   }
+}
+
+/** A badge that says whether an answer is right. */
+export function badge({ right, error }) {
+  const [kind, text] =
+    right === null
+      ? ["open", error ? "no answer" : "not judged"]
+      : right === 1
+        ? ["right", "right"]
+        : right > 0
+          ? ["part", `${percent(right)} right`]
+          : ["wrong", "wrong"];
+  return make("span", { class: `mark-${kind} badge` }, text);
+}
+
+/** The answers before and behind one in the list that was chosen last, as numbers. */
+export function answersBeside(item, number) {
+  const attended = item.answers.flatMap((answer, i) => (answer.attended ? [i] : []));
+  const listed = lists.get(item.number)?.numbers ?? attended;
+  return listed.includes(number) ? listed : attended;
 }

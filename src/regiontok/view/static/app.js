@@ -1,13 +1,14 @@
 // The entry: which page the address names, and the way from one to the next.
 
-import { AnswersPage } from "./answers_page.js";
+import { AnswerPage } from "./answer_page.js";
+import { AnswersPage, answersBeside } from "./answers_page.js";
 import { ask } from "./ask.js";
 import { make } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { PhotoPage } from "./photo_page.js";
 import { RunPage } from "./run_page.js";
 import { StorePage } from "./store_page.js";
-import { TalkPage, Talking } from "./talk.js";
+import { TalkPage, Talking, turnAnswer, turnsWithWords } from "./talk.js";
 
 const TABS = [
   ["photos", "Photos", ["photo"]],
@@ -28,9 +29,12 @@ async function show() {
   page?.close();
   page = null;
   steps.replaceChildren();
-  const [kind, number] = location.hash.slice(1).split("/");
+  const [kind, number, answer] = location.hash.slice(1).split("/");
   try {
-    const next = kind === "item" ? await itemPage(Number(number)) : galleryPage(kind);
+    const next =
+      kind === "item"
+        ? await itemPage(Number(number), answer === undefined ? null : Number(answer))
+        : galleryPage(kind);
     if (own !== visit) return next.close();
     page = next;
     main.replaceChildren(page.element);
@@ -41,14 +45,19 @@ async function show() {
   }
 }
 
-async function itemPage(number) {
+async function itemPage(number, answer) {
   const item = items[number];
   if (!item) throw new Error("There is no such thing here.");
   mark(
     TABS.find(([, , kinds]) => kinds.includes(item.kind)),
     item.name,
   );
-  stepThrough(item);
+  if (answer !== null) return answerPage(number, answer);
+  const alike = items.filter((one) => one.kind === item.kind);
+  stepThrough(
+    alike.map((one) => `#item/${one.number}`),
+    alike.indexOf(item),
+  );
   const content = await ask(`items/${number}`);
   if (item.kind === "run") return new RunPage(content);
   if (item.kind === "answers") return new AnswersPage(content);
@@ -60,6 +69,27 @@ async function itemPage(number) {
   return photo;
 }
 
+/** The page of one answer of a run, or of one turn of a conversation. */
+async function answerPage(number, place) {
+  const content = await ask(`items/${number}`);
+  const listed = content.kind === "talk" ? turnsWithWords(content) : answersBeside(content, place);
+  stepThrough(
+    listed.map((one) => `#item/${number}/${one}`),
+    listed.indexOf(place),
+  );
+  const back = `#item/${number}`;
+  if (content.kind === "talk") return new AnswerPage({ back, ...turnAnswer(content, place) });
+  const path = `items/${number}/answers/${place}`;
+  const answer = content.answers[place];
+  return new AnswerPage({
+    back,
+    answer,
+    attention: await ask(`${path}/attention`),
+    sources: (picture) => (answer.pictured ? `${path}/image/${picture}` : null),
+    missing: "the folder of the benchmark with --data",
+  });
+}
+
 function galleryPage(name) {
   const tab = TABS.find(([key]) => key === name);
   mark(tab, "");
@@ -67,26 +97,24 @@ function galleryPage(name) {
   return new Gallery(shown, tab ? tab[1] : "All that you named");
 }
 
-/** Links to what comes before and after an item of one kind. */
-function stepThrough(item) {
-  const alike = items.filter((one) => one.kind === item.kind);
-  const place = alike.indexOf(item);
-  if (alike.length < 2) return;
-  const link = (other, text, label) =>
+/** Links to what comes before and after the one at a place of a list of addresses. */
+function stepThrough(addresses, place) {
+  if (addresses.length < 2) return;
+  const link = (href, text, label) =>
     make(
       "a",
       {
         class: "step",
-        href: other ? `#item/${other.number}` : null,
+        href,
         "aria-label": label,
-        "aria-disabled": other ? null : "true",
+        "aria-disabled": href ? null : "true",
       },
       text,
     );
   steps.append(
-    link(alike[place - 1], "‹", "The one before"),
-    make("span", {}, `${place + 1} / ${alike.length}`),
-    link(alike[place + 1], "›", "The next one"),
+    link(addresses[place - 1], "‹", "The one before"),
+    make("span", {}, `${place + 1} / ${addresses.length}`),
+    link(addresses[place + 1], "›", "The next one"),
   );
 }
 

@@ -40,9 +40,10 @@ export async function askBytes(path) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** The source of an image element. */
+/** The source of an image element; in one file, a picture that is there already is named. */
 export function imageSource(path) {
-  return embedded ? (embedded[path] ?? "") : `/api/${path}`;
+  if (!embedded) return `/api/${path}`;
+  return embedded[embedded[path]?.same ?? path] ?? "";
 }
 
 /** A response, or an error with a line that a reader understands. */

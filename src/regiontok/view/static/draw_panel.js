@@ -21,6 +21,7 @@ export function drawPanel(panel) {
   context.imageSmoothingQuality = "high";
   if (photo?.complete && photo.naturalWidth) {
     context.drawImage(photo, from.x, from.y, to.x - from.x, to.y - from.y);
+    if (panel.given && layer === "regions") dim(context, from, to);
   } else {
     context.fillStyle = styleValue("--raised");
     context.fillRect(0, 0, width, height);
@@ -30,6 +31,20 @@ export function drawPanel(panel) {
   else if (layer !== "photo") drawRegions(panel, context, place);
   drawMarks(panel, context, place);
   return true;
+}
+
+/** Make the photo grey and darker, so that a tint stands out. */
+function dim(context, from, to) {
+  context.save();
+  for (const [mode, colour] of [
+    ["saturation", "#808080"],
+    ["multiply", "#bfbfbf"],
+  ]) {
+    context.globalCompositeOperation = mode;
+    context.fillStyle = colour;
+    context.fillRect(from.x, from.y, to.x - from.x, to.y - from.y);
+  }
+  context.restore();
 }
 
 function drawMasks(panel, context, from, to) {

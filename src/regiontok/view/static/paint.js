@@ -14,7 +14,18 @@ export const LAYERS = [
   ["photo", "Photo", "The photo alone"],
 ];
 
+// of what jobs wrote, there are no features to show
+const WRITTEN = new Set(["regions", "patches", "order", "photo"]);
 const TINT = 0.5;
+// attention is drawn as the package's own drawings have it: orange over the photo in grey
+const INK = [255, 92, 0];
+const STRONGEST = 0.8;
+
+/** The layers that an item of a kind has. */
+export function layersOf(kind) {
+  const isMade = kind === "photo" || kind === "clip";
+  return isMade ? LAYERS : LAYERS.filter(([key]) => WRITTEN.has(key));
+}
 
 /** The colour of each patch of one frame as RGBA bytes; null where a layer has none. */
 export function patchColours(layer, view, start, cosines) {
@@ -28,12 +39,21 @@ export function patchColours(layer, view, start, cosines) {
     bytes[to + 2] = colour[2];
     bytes[to + 3] = 255 * alpha;
   };
+  if (layer === "regions" && view.given) {
+    const most = Math.max(...view.given) || 1;
+    for (let patch = 0; patch < count; patch++) {
+      const label = partition.labels[start + patch];
+      if (label >= 0) put(patch, INK, (STRONGEST * view.given[label]) / most);
+    }
+    return bytes;
+  }
   if (layer === "regions" || layer === "order") {
-    const range = cosines && extent(cosines);
-    const colours = cosines
+    const isCompared = cosines && !view.given;
+    const range = isCompared && extent(cosines);
+    const colours = isCompared
       ? Array.from(cosines, (cosine) => scaleColour((cosine - range[0]) / (range[1] - range[0])))
       : partition.hues.map(hueColour);
-    const alpha = cosines ? 0.72 : layer === "order" ? 0.22 : TINT;
+    const alpha = isCompared ? 0.72 : layer === "order" ? 0.22 : TINT;
     const nothing = [20, 24, 30];
     for (let patch = 0; patch < count; patch++) {
       const label = partition.labels[start + patch];

@@ -27,7 +27,7 @@ export class Panel {
     this.number_ = make("b", {}, "–");
     this.figures = make("span", { class: "figures" });
     this.readout = make("p", { class: "readout", "aria-live": "polite" });
-    const parts = [label.encoder, label.layer && `layer ${label.layer}`, label.transforms];
+    const parts = [label.view, label.encoder, label.layer && `layer ${label.layer}`, label.transforms];
     this.element = make(
       "section",
       { class: "panel", "aria-label": label.regions },
@@ -65,28 +65,6 @@ export class Panel {
     this.setPartition(
       this.tree ? cutOf(this.tree, this.tree.own) : fixedPartition(data.fixed, data.grid),
     );
-  }
-
-  /** Show what an answer looked at: shares of attention by region, spread over its patches. */
-  takeAttention({ fixed, grid, frame, shares }) {
-    this.note.remove();
-    if (!this.data) {
-      this.data = {
-        fixed,
-        grid,
-        frame,
-        truth: [],
-        masks: null,
-        tokens: "one",
-        regions: this.label.regions,
-      };
-      this.layout = new Layout(grid, frame);
-      this.patches = this.layout.rows * this.layout.columns;
-      this.truth = new Truth([], 0);
-      this.setPartition(fixedPartition(fixed, grid));
-    }
-    this.given = shares.map((share, region) => share / Math.max(1, this.partition.sizes[region]));
-    this.cosines = this.given;
   }
 
   /** Show the regions of a budget: {own}, {k} or {threshold}. */
@@ -208,7 +186,7 @@ export class Panel {
       if (this.data.classes) {
         const [logits, classes] = await Promise.all([
           askBytes(`${this.path}/logits`).then(halves),
-          ask(`classes/${this.number}`),
+          ask(`classes/${this.data.setting}`),
         ]);
         this.naming = { logits, classes };
       }

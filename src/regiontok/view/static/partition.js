@@ -62,42 +62,13 @@ export class Partition {
 export function cutOf(tree, merges) {
   const roots = tree.roots(merges);
   const [labels, hues] = [tree.labels(merges, roots), tree.regionHues(merges, roots)];
-  const places = placesOf(labels, hues.length, tree.grid, tree.order);
+  const places = tree.order.places(labels, hues.length, tree.grid);
   const ordered = new Array(hues.length);
   places.forEach((place, region) => {
     ordered[place] = hues[region];
   });
   for (let i = 0; i < labels.length; i++) if (labels[i] >= 0) labels[i] = places[labels[i]];
   return new Partition(labels, hues.length, tree.grid, ordered);
-}
-
-/** The place of each region, numbered by first patch until now, in one of the orders. */
-function placesOf(labels, count, grid, order) {
-  const regions = Int32Array.from({ length: count }, (_, region) => region);
-  if (order === "raster") return regions;
-  const sizes = new Int32Array(count);
-  const sums = grid.map(() => new Float64Array(count));
-  const strides = grid.map((_, axis) => grid.slice(axis + 1).reduce((a, b) => a * b, 1));
-  labels.forEach((label, patch) => {
-    if (label < 0) return;
-    sizes[label]++;
-    strides.forEach((stride, axis) => {
-      sums[axis][label] += Math.floor(patch / stride) % grid[axis];
-    });
-  });
-  const keys =
-    order === "area"
-      ? [sizes.map((size) => -size)]
-      : sums.map((sum) => sum.map((value, region) => value / sizes[region]));
-  const sorted = Array.from(regions).sort((a, b) => {
-    for (const key of keys) if (key[a] !== key[b]) return key[a] - key[b];
-    return a - b;
-  });
-  const places = new Int32Array(count);
-  sorted.forEach((region, place) => {
-    places[region] = place;
-  });
-  return places;
 }
 
 /** Regions as the server made them: they may overlap, and the smallest shows. */

@@ -1,20 +1,24 @@
 // The page of one photo or clip: the slider, a panel for each setting, and what they add up to.
 
 import { imageSource } from "./ask.js";
+import { AttentionPanel } from "./attention_panel.js";
 import { Budget } from "./budget.js";
 import { choices, make } from "./dom.js";
 import { FIGURES, featureTable } from "./figures.js";
 import { Zoom } from "./geometry.js";
 import { legendParts } from "./legend.js";
-import { LAYERS } from "./paint.js";
+import { layersOf } from "./paint.js";
 import { Panel } from "./panel.js";
 import { Pointer } from "./pointer.js";
 import { Reading } from "./reading.js";
 import { Timeline } from "./timeline.js";
 
-/** Everything that the panels of one item share. */
+/**
+ * Everything that the panels of one item share. `looked` is a picture of an answer that is shown
+ * instead of panels of settings.
+ */
 export class PhotoPage {
-  constructor(item, extras = null) {
+  constructor(item, extras = null, looked = null) {
     Object.assign(this, {
       item,
       layer: "regions",
@@ -26,8 +30,10 @@ export class PhotoPage {
     this.zoom = new Zoom();
     this.budget = new Budget((budget) => this.cut(budget));
     this.panels = item.panels.map((label, number) => new Panel(this, number, label));
+    this.looked = looked ? this.attentionPanels(looked) : [];
+    this.panels.push(...this.looked);
     this.active = this.panels[0];
-    this.reading = new Reading((region) => this.pointAtRegion(region));
+    this.reading = new Reading((region) => this.pointAtRegion(region), item.reads);
     this.figures = make("section", { class: "coherence", hidden: true });
     this.legend = make("p", { class: "legend", "aria-live": "polite" });
     this.timeline = item.frames > 1 ? new Timeline(item, (frame) => this.setFrame(frame)) : null;
@@ -52,15 +58,21 @@ export class PhotoPage {
     const [height, width] = this.item.size ?? [3, 4];
     const panels = make(
       "div",
-      { class: `panels of-${Math.min(4, this.panels.length)}` },
+      { class: `panels of-${this.panels.length}` },
       this.panels.map((panel) => panel.element),
     );
+    this.grid = panels;
     panels.style.setProperty("--photo", `${width} / ${height}`);
     panels.style.setProperty("--wide", String(width / height));
+    this.whole = make(
+      "button",
+      { type: "button", "aria-label": "Show the whole photo", onclick: () => this.zoomBy(0) },
+      "whole",
+    );
     const tools = make(
       "div",
       { class: "tools" },
-      choices("Show", LAYERS, this.layer, (layer) => this.setLayer(layer)),
+      choices("Show", layersOf(this.item.kind), this.layer, (layer) => this.setLayer(layer)),
       make(
         "span",
         { class: "zoom", role: "group", "aria-label": "Zoom" },
@@ -69,11 +81,7 @@ export class PhotoPage {
           { type: "button", "aria-label": "Zoom out", onclick: () => this.zoomBy(1 / 1.5) },
           "−",
         ),
-        make(
-          "button",
-          { type: "button", "aria-label": "Show the whole photo", onclick: () => this.zoomBy(0) },
-          "whole",
-        ),
+        this.whole,
         make(
           "button",
           { type: "button", "aria-label": "Zoom in", onclick: () => this.zoomBy(1.5) },
@@ -145,8 +153,10 @@ export class PhotoPage {
     this.frame = frame;
     if (!this.pictures.has(frame)) {
       const picture = new Image();
+      const { number, source } = this.item;
       picture.onload = () => this.draw();
-      picture.src = imageSource(`items/${this.item.number}/image/${frame}`);
+      const path = source === undefined ? `items/${number}/image/${frame}` : source;
+      if (path) picture.src = imageSource(path);
       this.pictures.set(frame, picture);
     }
     const picture = this.pictures.get(frame);
@@ -217,6 +227,10 @@ export class PhotoPage {
   }
 
   drawNow() {
+    const isZoomed = this.zoom.times > 1;
+    this.whole.disabled = !isZoomed;
+    // one finger scrolls the page until there is something to drag
+    this.grid.style.setProperty("--touch", isZoomed ? "none" : "pan-y");
     this.panels.forEach((panel) => panel.draw());
     this.reading.draw(
       this.active,
@@ -225,21 +239,24 @@ export class PhotoPage {
     this.legend.replaceChildren(...legendParts(this.layer, this.active));
   }
 
-  /** Show what an answer looked at, in a panel of its own behind the others. */
-  showAttention(attention) {
-    if (!this.looked) {
-      this.looked = new Panel(this, this.panels.length, {
-        regions: "what the answer looked at",
-        encoder: "share of attention a patch",
-      });
-      this.panels.push(this.looked);
-      this.onResize.observe(this.looked.canvas);
-      new Pointer(this, this.looked);
-      const { element } = this.panels[0];
-      element.parentElement.classList.remove("of-1");
-      element.parentElement.append(this.looked.element);
+  attentionPanels({ views }) {
+    const { length } = this.panels;
+    return views.map((view, i) => new AttentionPanel(this, length + i, view));
+  }
+
+  /** Show what a word looked at, in a panel a view behind the others. */
+  showAttention(picture, row) {
+    if (!this.looked.length) {
+      this.looked = this.attentionPanels(picture);
+      this.panels.push(...this.looked);
+      this.grid.classList.remove("of-1");
+      for (const panel of this.looked) {
+        this.onResize.observe(panel.canvas);
+        new Pointer(this, panel);
+        this.grid.append(panel.element);
+      }
     }
-    this.looked.takeAttention(attention);
+    this.looked.forEach((panel, i) => panel.look(picture.views[i], row));
     this.draw();
   }
 

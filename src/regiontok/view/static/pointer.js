@@ -5,68 +5,89 @@ const STILL = 6; // pixels that a press may move and still be a click
 /** Listens on one panel's canvas. */
 export class Pointer {
   constructor(page, panel) {
-    Object.assign(this, { page, panel, canvas: panel.canvas, pressed: null });
+    Object.assign(this, { page, panel, canvas: panel.canvas });
+    this.down = new Map(); // where each pressed pointer is, by its id
+    this.start = null; // where the first was pressed, until it has moved or another came
     const on = (name, act, options) => this.canvas.addEventListener(name, act, options);
     on("pointermove", (event) => this.move(event));
     on("pointerdown", (event) => this.press(event));
     on("pointerup", (event) => this.release(event));
-    on("pointercancel", () => {
-      this.pressed = null;
+    on("pointercancel", (event) => {
+      this.down.delete(event.pointerId);
+      this.start = null;
     });
     on("pointerleave", () => {
-      if (!this.pressed) page.pointTo(null, null);
+      if (!this.down.size) page.pointTo(null, null);
     });
     on("wheel", (event) => this.wheel(event), { passive: false });
     on("dblclick", (event) => {
-      page.zoom.by(2, ...Object.values(this.at(event)));
+      page.zoom.by(2, ...Object.values(this.at(event.clientX, event.clientY)));
       page.draw();
     });
     on("keydown", (event) => this.key(event));
     on("blur", () => page.pointTo(null, null));
   }
 
-  /** The point of the photo under an event, in shares of its sides. */
-  at(event) {
+  /** The point of the photo under a place of the window, in shares of its sides. */
+  at(clientX, clientY) {
     const box = this.canvas.getBoundingClientRect();
     return this.page.zoom.toPhoto(
-      (event.clientX - box.left) / box.width,
-      (event.clientY - box.top) / box.height,
+      (clientX - box.left) / box.width,
+      (clientY - box.top) / box.height,
     );
   }
 
-  press(event) {
-    this.pressed = { x: event.clientX, y: event.clientY, moved: false };
-    this.canvas.setPointerCapture(event.pointerId);
+  press({ pointerId, clientX, clientY }) {
+    this.down.set(pointerId, { x: clientX, y: clientY });
+    this.start = this.down.size === 1 ? { x: clientX, y: clientY } : null;
+    this.canvas.setPointerCapture(pointerId);
   }
 
-  move(event) {
-    const { pressed, page } = this;
-    if (pressed && page.zoom.times > 1) {
-      const box = this.canvas.getBoundingClientRect();
-      const [across, down] = [event.clientX - pressed.x, event.clientY - pressed.y];
-      pressed.moved ||= Math.hypot(across, down) > STILL;
-      if (pressed.moved) {
-        page.zoom.move(-across / box.width, -down / box.height);
-        Object.assign(pressed, { x: event.clientX, y: event.clientY });
-      }
-    }
-    page.pointTo(this.at(event), this.panel);
+  move({ pointerId, clientX, clientY }) {
+    const now = { x: clientX, y: clientY };
+    const before = this.down.get(pointerId);
+    if (this.down.size > 1) return this.pinch(pointerId, before, now);
+    if (before) this.drag(pointerId, before, now);
+    this.page.pointTo(this.at(clientX, clientY), this.panel);
   }
 
-  release(event) {
-    const isClick =
-      this.pressed &&
-      !this.pressed.moved &&
-      Math.hypot(event.clientX - this.pressed.x, event.clientY - this.pressed.y) <= STILL;
-    this.pressed = null;
-    if (isClick) this.page.setPin(this.at(event), this.panel);
+  /** One pointer moves what is shown, if that is not the whole photo. */
+  drag(pointerId, before, now) {
+    if (this.start && distance(this.start, now) <= STILL) return;
+    this.start = null;
+    this.down.set(pointerId, now);
+    this.shift(before, now);
+  }
+
+  /** Two fingers zoom by how far they part, and move what is shown with them. */
+  pinch(pointerId, before, now) {
+    const other = [...this.down].find(([id]) => id !== pointerId)?.[1];
+    if (!before || !other) return;
+    const [from, to] = [middle(before, other), middle(now, other)];
+    const { x, y } = this.at(from.x, from.y);
+    this.page.zoom.by(distance(now, other) / Math.max(1, distance(before, other)), x, y);
+    this.down.set(pointerId, now);
+    this.shift(from, to);
+    this.page.pointTo(null, null);
+  }
+
+  shift(from, to) {
+    const box = this.canvas.getBoundingClientRect();
+    this.page.zoom.move((from.x - to.x) / box.width, (from.y - to.y) / box.height);
+  }
+
+  release({ pointerId, clientX, clientY }) {
+    this.down.delete(pointerId);
+    const isClick = this.start && distance(this.start, { x: clientX, y: clientY }) <= STILL;
+    this.start = null;
+    if (isClick) this.page.setPin(this.at(clientX, clientY), this.panel);
   }
 
   /** Zoom by the wheel with Ctrl, or by two fingers; the wheel alone scrolls the page. */
   wheel(event) {
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
-    const { x, y } = this.at(event);
+    const { x, y } = this.at(event.clientX, event.clientY);
     this.page.zoom.by(Math.exp(-event.deltaY / 200), x, y);
     this.page.draw();
   }
@@ -92,4 +113,12 @@ export class Pointer {
     else return;
     event.preventDefault();
   }
+}
+
+function distance(one, other) {
+  return Math.hypot(one.x - other.x, one.y - other.y);
+}
+
+function middle(one, other) {
+  return { x: (one.x + other.x) / 2, y: (one.y + other.y) / 2 };
 }

@@ -7,7 +7,7 @@ const HEIGHT = 76;
 
 /** The strip of one panel's tokens; `point(region)` gets the region under the pointer. */
 export class Reading {
-  constructor(point) {
+  constructor(point, { before = "USER:", after = "What is in the picture? ASSISTANT:" } = {}) {
     this.canvas = make("canvas", {
       class: "strip",
       role: "img",
@@ -19,9 +19,9 @@ export class Reading {
       "section",
       { class: "reading", "aria-label": "What the language model reads" },
       make("h3", {}, "What the language model reads ", this.title),
-      make("p", { class: "prompt" }, "USER:"),
+      make("p", { class: "prompt" }, before),
       this.canvas,
-      make("p", { class: "prompt" }, "What is in the picture? ASSISTANT:"),
+      make("p", { class: "prompt" }, after),
     );
   }
 

@@ -2,6 +2,7 @@
 
 import { reached } from "./ask.js";
 import { make, percent } from "./dom.js";
+import { Looked, wordButtons } from "./looked.js";
 
 /** The page of a saved conversation. */
 export class TalkPage {
@@ -10,7 +11,7 @@ export class TalkPage {
       "div",
       { class: "talk" },
       make("h1", {}, item.name),
-      item.turns.map(savedTurn),
+      item.turns.map((turn, place) => savedTurn(turn, `#item/${item.number}/${place}`)),
     );
     document.documentElement.dataset.ready = "true";
   }
@@ -20,7 +21,24 @@ export class TalkPage {
   }
 }
 
-function savedTurn(turn) {
+/** The turns of which each word's attention was saved, by number. */
+export function turnsWithWords(item) {
+  return item.turns.flatMap((turn, place) => (turn.looked?.words.length ? [place] : []));
+}
+
+/** A turn as the page of one answer takes it. */
+export function turnAnswer(item, place) {
+  const { question, answer, looked, photos } = item.turns[place];
+  return {
+    answer: { question, reply: answer, prompt: question, options: [], expected: [] },
+    attention: looked,
+    sources: (picture) =>
+      (photos[picture] ?? null) === null ? null : `items/${photos[picture]}/image/0`,
+    missing: "the photo beside the conversation",
+  };
+}
+
+function savedTurn(turn, href) {
   const looked = turn.attention.map((picture) =>
     make(
       "p",
@@ -37,6 +55,9 @@ function savedTurn(turn) {
     make("p", { class: "asked" }, turn.question),
     make("p", { class: "answered" }, turn.answer + (turn.stopped ? " [stopped]" : "")),
     looked,
+    turn.looked?.words.length
+      ? make("p", { class: "small" }, make("a", { href }, "What each word looked at ›"))
+      : null,
   );
 }
 
@@ -123,45 +144,13 @@ export class Talking {
 
   /** The words of an answer as buttons: each paints the photo by what it looked at. */
   showWords(line, said) {
-    if (!line.words.length) return;
-    const all = make(
-      "button",
-      { type: "button", class: "word all", onclick: () => this.paint(line, null) },
-      "all of it",
+    const looked = new Looked(line);
+    const [picture] = looked.pictures;
+    if (!picture) return;
+    const { words, hint } = wordButtons(looked, picture, (row) =>
+      this.page?.showAttention(picture, row),
     );
-    said.replaceChildren(
-      ...line.words.map((word, i) =>
-        make(
-          "button",
-          {
-            type: "button",
-            class: "word",
-            "aria-label": `What “${word.trim()}” looked at`,
-            onclick: () => this.paint(line, i),
-            onmouseenter: () => this.paint(line, i),
-          },
-          word,
-        ),
-      ),
-    );
-    said.after(
-      make(
-        "p",
-        { class: "small" },
-        "What each word looked at: point at it, or see ",
-        all,
-        `. ${percent(line.visual)} of all attention is on the photo.`,
-      ),
-    );
-    this.paint(line, null);
-  }
-
-  paint(line, word) {
-    this.page?.showAttention({
-      fixed: line.regions,
-      grid: line.grid,
-      frame: line.frame,
-      shares: word === null ? line.mean : line.shares[word],
-    });
+    said.replaceChildren(...words);
+    said.after(hint);
   }
 }

@@ -1,6 +1,7 @@
 // The merge tree of one view: every cut of it is computed here, from the one run that was sent.
 
 import { unpacked } from "./arrays.js";
+import { Order } from "./order.js";
 
 const HUE_COUNT = 12;
 
@@ -11,7 +12,7 @@ export class Tree {
     this.pairs = unpacked(data.pairs);
     this.heights = unpacked(data.heights);
     this.one = data.one;
-    this.order = data.order;
+    this.order = new Order(data.order);
     this.grid = grid;
     this.merges = this.heights.length;
     this.most = this.start.reduce((sum, first, patch) => sum + (first === patch), 0);

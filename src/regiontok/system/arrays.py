@@ -1,4 +1,4 @@
-"""Arrays as JSON has them: their type, their shape, and their bytes in base64."""
+"""Arrays in JSON: their type, their shape, and their bytes in base64."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-TYPES = ("uint8", "uint16", "int32", "float16", "float32")
+TYPES = ("uint8", "uint16", "uint32", "int32", "float16", "float32")
 
 
 def packed(values: Any, kind: str) -> dict[str, Any]:
-    """An array or tensor as the page reads it.
+    """An array or tensor as an object of JSON.
 
     Args:
         values: an array, a tensor or a list.
-        kind: one of `TYPES`, in which it is sent, little-endian.
+        kind: one of `TYPES`, in which it is kept, little-endian.
 
     >>> packed([1, 2], "uint8")
     {'type': 'uint8', 'shape': [2], 'data': 'AQI='}
@@ -36,7 +36,7 @@ def as_array(values: Any, kind: str) -> np.ndarray:
         ValueError: If the type is none of `TYPES`, or a whole number does not fit it.
     """
     if kind not in TYPES:
-        raise ValueError(f"arrays are sent as one of {', '.join(TYPES)}, not as {kind!r}")
+        raise ValueError(f"arrays are kept as one of {', '.join(TYPES)}, not as {kind!r}")
     if isinstance(values, torch.Tensor):
         values = values.detach().float() if values.is_floating_point() else values.detach()
         values = values.cpu().numpy()
