@@ -59,7 +59,7 @@ class Namer:
         return ObjectWords(_masks_of(picture), torch.tensor(rows))
 
     def _places(self, picture: WorldPicture) -> list[list[int]]:
-        """The ids of the places of objects and signs; what is no object says that in their stead."""
+        """Ids of the places of objects and signs; what is no object says so in their stead."""
         centres = [item.centre for item in picture.objects]
         centres += [_centre_of(mask) for mask in picture.masks[len(centres) :]]
         places = [place_of(centre, picture).values() for centre in centres]
