@@ -113,9 +113,7 @@ def test_an_encoder_says_how_it_came_about(name):
     recipe = facts["recipe"]["name"]
     path = shipped_recipes()[f"miniworld/{recipe}"]
     assert facts["command"] == f"regiontok pretrain miniworld/{recipe} --out run --device cpu"
-    assert facts["recipe"]["resolved"] == to_toml(
-        load_recipe(shipped_recipes()[f"miniworld/{recipe}"])
-    )
+    assert facts["recipe"]["resolved"] == to_toml(load_recipe(path))
     trained = facts["trained"]
     assert trained["steps"] == sum(
         stage["steps"] for stage in tomllib.loads(facts["recipe"]["resolved"])["pretrain"]["stage"]
@@ -149,7 +147,7 @@ def test_the_reported_neighbours_come_again(name):
     options = RegionProbeOptions(
         probes=("knn",), k=facts["k"], seeds=facts["splits"], patches=0, resamples=0
     )
-    data = labelled_set("world(400, labels='colour')")
+    data = labelled_set(f"world({facts['pictures']}, labels='colour')")
     (row,) = probe_regions(judged_subjects([name]), data, options).rows
     # another processor adds in another order
     assert row.report()["accuracy"] == pytest.approx(facts["right"]["colour"]["accuracy"], abs=0.01)

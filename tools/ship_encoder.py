@@ -34,7 +34,7 @@ from regiontok.system.strict_json import json_bytes, parse_json
 from regiontok.system.weights import WEIGHTS
 
 COMPARED = 32  # pictures of the validation split, before and after rounding
-JUDGED = 400  # pictures of the test split
+JUDGED = 200  # pictures of the test split
 SPLITS = 3
 
 
@@ -133,7 +133,8 @@ def regions(name: str, folder: Path) -> dict[str, Any]:
         f"regiontok probe regions {name} --data \"world({JUDGED}, labels='shape')\" --probe knn "
         f"--seeds {SPLITS} --patches 0"
     )
-    return {"command": command, "k": options.k, "splits": SPLITS, "right": right}
+    counts = {"pictures": JUDGED, "k": options.k, "splits": SPLITS}
+    return {"command": command, **counts, "right": right}
 
 
 def facts_of_run(run: Path) -> dict[str, Any]:
