@@ -121,7 +121,8 @@ def test_an_encoder_says_how_it_came_about(name):
     assert {"torch", "regiontok"} <= set(trained["versions"])
     assert trained["seeds"]["pretrain"] == 0
     assert facts["licence"] == next(entry.licence for entry in CATALOGUE if entry.name == name)
-    assert facts["rounding"]["smallest_cosine"] > 0.99
+    assert facts["rounding"]["median_cosine"] > 0.999
+    assert facts["rounding"]["patches_below_0.99"] < 0.01
     for attribute in ("shape", "colour", "texture", "size"):
         assert facts["regions"]["right"][attribute]["accuracy"] > 0
     tensors = load_file(ENCODERS_FOLDER / name / "model.safetensors")
