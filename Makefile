@@ -25,13 +25,14 @@ BENCHES := "scenes.py --runs 3" "merge.py --sides 24 36" "classes.py --classes 1
   "shards.py --count 32 --rounds 3" "sam.py --size toy --points 8" \
   "scoring.py" \
   "llm.py --tokens 576 124 --batches 1 --train-batch 1 --rounds 3"
-MODELS := $(words $(wildcard src/regiontok/shipped/*/model.safetensors))
+# models, and encoders one folder below them
+MODELS := $(words $(foreach place,* encoders/*,$(wildcard src/regiontok/shipped/$(place)/model.safetensors)))
 # what make dist asks of an installed regiontok: its place, its version, its recipes, its models
 INSTALLED := from importlib.metadata import version; from pathlib import Path; import regiontok; \
   folder = Path(regiontok.__file__).parent; assert "empty" in folder.parts, folder; \
   assert len(list(folder.rglob("*.toml"))) > 50, "no recipes"; \
   assert (folder / "view" / "static" / "app.js").is_file(), "no viewer"; \
-  assert len(list(folder.glob("shipped/*/model.safetensors"))) == $(MODELS), "models are missing"; \
+  assert len(list(folder.glob("shipped/**/model.safetensors"))) == $(MODELS), "models are missing"; \
   print(version("regiontok"))
 
 .PHONY: demo test test-slow test-vllm lint docs docs-serve bench dist clean

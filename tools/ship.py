@@ -32,10 +32,8 @@ from regiontok.model.conversation import TrainedConversationModel, open_conversa
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.saved_processor import load_processor
 from regiontok.model.vlm import RegionVLM
-from regiontok.settings import registry
-from regiontok.settings.catalogue import CATALOGUE
-from regiontok.settings.recipe import load_recipe, to_toml
-from regiontok.settings.shipped import shipped_recipes
+from regiontok.settings.catalogue import CATALOGUE, full_encoder_call
+from regiontok.settings.recipes import name_of_recipe
 from regiontok.settings.spec import parse_one
 from regiontok.system.files import replacing
 from regiontok.system.pretrained import quiet_transformers
@@ -226,7 +224,7 @@ def facts_of_run(run: Path, trained: Path) -> dict[str, Any]:
     start = parse_json((run / "provenance.json").read_text(encoding="utf-8"))[-1]
     metrics = parse_json((run / "metrics.json").read_text(encoding="utf-8"))
     tensors = load_file(trained / WEIGHTS)
-    name = recipe_name(recipe["name"], resolved)
+    name = name_of_recipe(recipe["name"], resolved)
     begun = recipe["model"].get("start", "")
     return {
         "what": recipe["what"],
@@ -261,22 +259,16 @@ def facts_of_start(start: str) -> dict[str, Any]:
     return {"name": start, "sha256": weights} | {key: facts[key] for key in kept if key in facts}
 
 
-def recipe_name(name: str, resolved: str) -> str:
-    """The name by which the package has this very recipe; else that of a file of it."""
-    for shipped, path in shipped_recipes().items():
-        if path.stem == name and to_toml(load_recipe(path)) == resolved:
-            return shipped
-    return f"{name}.toml"
-
-
 def encoder_facts(spec: str) -> dict[str, str]:
     """What stands beside a model of an encoder that is not in it."""
-    name = registry.name_of(registry.build("encoder", spec))
-    licences = {parse_one(entry.spec).name: entry.licence for entry in CATALOGUE}
+    call, licences = full_encoder_call(spec), {}
+    for entry in CATALOGUE:
+        known = parse_one(entry.spec)
+        licences[known.name, known.args] = entry.licence
     return {
         "spec": spec,
         "weights": "frozen, and not in this folder",
-        "licence": licences.get(name, "none: it has no weights"),
+        "licence": licences.get((call.name, call.args), "unknown"),
     }
 
 

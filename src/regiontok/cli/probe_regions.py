@@ -21,13 +21,14 @@ def probe_regions(
     data: Annotated[
         str,
         typer.Option(
-            help="Labelled regions: scenes(400, labels='shape'), a folder of shards, a JSON in "
-            "COCO's form, a folder of label maps, or a spec such as stored('masks/')."
+            help="Labelled regions: scenes(400, labels='shape'), world(400, labels='shape'), a "
+            "folder of shards, a JSON in COCO's form, a folder of label maps, or a spec such as "
+            "stored('masks/')."
         ),
     ] = "scenes(400, labels='shape')",
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of the photos, for all but scenes and shards."),
+        typer.Option(help="Folder of the photos, for all but generated pictures and shards."),
     ] = None,
     test: Annotated[
         str, typer.Option(help="A set of its own to test on, as --data; without it, a share.")

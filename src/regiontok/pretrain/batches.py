@@ -14,10 +14,9 @@ from torch import Tensor
 from regiontok.pretrain.build import head_names
 from regiontok.pretrain.label_sets import check_label_sets
 from regiontok.pretrain.ranks import Ranks, default_workers
-from regiontok.pretrain.scenes import Scenes, is_scenes
 from regiontok.pretrain.schedule import Timeline
 from regiontok.pretrain.sized_views import SizedViews, StepSizes
-from regiontok.pretrain.sources import found_by_first, shard_source
+from regiontok.pretrain.sources import found_by_first, generated, shard_source
 from regiontok.rice.export import MEAN, STD
 from regiontok.rice.visible import Visible
 from regiontok.settings.pretrain_recipe import Pretrain, PretrainStage
@@ -200,14 +199,14 @@ def stage_views(
             the first it is a `FirstProcessFailed`.
         OtherLabels: If side-cars have labels of another number of classes than the head, or of
             other centroids than one another.
-        ValueError: If generated scenes have labels that the head has no classes for.
+        ValueError: If a generated source has labels that the head has no classes for.
     """
     if table.object:
         for source in table.data:
-            classes = Scenes.of(source.shards).classes if is_scenes(source.shards) else 0
-            if classes > table.object.classes:
+            pictures = generated(source.shards)
+            if pictures is not None and pictures.classes > table.object.classes:
                 raise ValueError(
-                    f"{source.shards} has {classes} classes, "
+                    f"{source.shards} has {pictures.classes} classes, "
                     f"[pretrain.object] only {table.object.classes}"
                 )
     kind = _only_kind(table)

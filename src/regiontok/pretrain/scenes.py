@@ -17,33 +17,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from regiontok.core.masks import PixelMasks
-from regiontok.core.picture import Picture
 from regiontok.encoders.lite import Lite
-from regiontok.kmeans.lloyd import lloyd
-from regiontok.kmeans.nearest import NearestCentres
-from regiontok.kmeans.rows import ArrayRows
-from regiontok.kmeans.start import random_rows
 from regiontok.miniworld.scenes import SCENES_VERSION, Scene, make_scene
 from regiontok.miniworld.words import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
+from regiontok.pretrain.clusters import cluster_labels, region_features, save_features
 from regiontok.settings.binding import from_text
 from regiontok.shards.image_regions import ImageRegions
 from regiontok.shards.report import report_path
 from regiontok.shards.sidecar import write_sidecar
 from regiontok.shards.tar import write_tar
-from regiontok.system.files import replacing
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Int
 
 VERSION = 3  # raise it with every change of what is drawn or how labels are made
 ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "texture": TEXTURES, "size": SIZES}
 WORDS = (*SHAPES, *COLOURS, *SIZES, *TEXTURES, *BACKGROUNDS)
 PER_SHARD = 256  # images of a shard
-ITERATIONS = 12  # of k-means
 NO_LABEL = -1
 
 Box = tuple[float, float, float, float]
@@ -174,20 +167,13 @@ class Scenes:
         # the features are the same for any number of clusters
         path = folder / f"features-{replace(self, kmeans=1)._key()}.npy"
         if not path.exists():
-            features = [region_features(picture.scene, picture.masks) for picture in pictures]
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, np.concatenate(features))
-        table = np.load(path, allow_pickle=False)
-        if len(table) < self.kmeans:
-            raise ValueError(
-                f"{len(table)} regions do not make {self.kmeans} clusters: "
-                "more scenes, or fewer clusters"
+            encoder = Lite()
+            save_features(
+                path,
+                [region_features(one.scene.pixels, one.masks, encoder) for one in pictures],
             )
-        rows = ArrayRows(table)
-        *_, last = lloyd(rows, random_rows(rows, self.kmeans, seed=0), ITERATIONS)
-        nearest = NearestCentres(torch.from_numpy(last.centres))
         counts = [len(picture.masks) for picture in pictures]
-        return np.split(nearest(torch.from_numpy(table)).ids[:, 0], np.cumsum(counts)[:-1])
+        return cluster_labels(np.load(path, allow_pickle=False), self.kmeans, counts)
 
     def _key(self) -> str:
         """A hash of all that decides the scenes."""
@@ -233,14 +219,6 @@ class _ScenePicture:
             masks=masks,
             texts=texts,
         )
-
-
-def region_features(scene: Scene, masks: np.ndarray) -> Float[np.ndarray, "k d"]:
-    """Mean `lite` features under each mask `[k H W]`, of length 1."""
-    (grid,) = Lite().encode([Picture.of(scene.pixels)])
-    shares = grid.frame.to_grid(PixelMasks.from_dense(masks)).flatten(1)
-    pooled = shares.to(grid.features.dtype) @ grid.features.flatten(0, 1)
-    return torch.nn.functional.normalize(pooled, dim=1).numpy()
 
 
 def draw_word(pixels: np.ndarray, word: str, rng: np.random.Generator) -> tuple[np.ndarray, Box]:

@@ -8,14 +8,28 @@ from pathlib import Path
 
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.scenes import Scenes, is_scenes
+from regiontok.pretrain.world import WorldPictures, is_world
 from regiontok.shards.sources import FoundShards, ShardSource, find_shards
 from regiontok.shards.views import Kind
 from regiontok.system.storage import Location, location
 
 
+def generated(text: str) -> Scenes | WorldPictures | None:
+    """The generated source of a text; None for a folder.
+
+    Raises:
+        SpecError: If the text is of a generated source and cannot be read.
+        ValueError: If there is no such source.
+    """
+    if is_scenes(text):
+        return Scenes.of(text)
+    return WorldPictures.of(text) if is_world(text) else None
+
+
 def source_folder(text: str, cache: Path) -> Location:
     """The folder of a source's shards; generated ones are written below `cache` if need be."""
-    return Scenes.of(text).shards(cache) if is_scenes(text) else location(text)
+    source = generated(text)
+    return location(text) if source is None else source.shards(cache)
 
 
 def shard_source(
@@ -24,9 +38,9 @@ def shard_source(
     """A recipe's source, whose tars and side-cars may lie in two folders.
 
     Raises:
-        ValueError: If generated scenes are given side-cars of another folder.
+        ValueError: If a generated source is given side-cars of another folder.
     """
-    if sidecars and is_scenes(shards):
+    if sidecars and generated(shards) is not None:
         raise ValueError(f"{shards} brings its own side-cars; sidecars={sidecars!r} has no place")
     folder = location(sidecars) if sidecars else None
     return ShardSource(source_folder(shards, cache), folder, weight=weight, kind=kind)

@@ -157,6 +157,26 @@ _WITHOUT_HUB = (
         threshold=0.75,
         note="no weights: hand-made filters",
     ),
+    CatalogueEntry(
+        name="mini-rice",
+        spec="transformers('mini-rice')",
+        hub=None,
+        grid=(24, 24),
+        width=64,
+        prefix=1,
+        licence=_APACHE,
+        note="comes with the package: generated pictures only",
+    ),
+    CatalogueEntry(
+        name="mini-whole",
+        spec="transformers('mini-whole')",
+        hub=None,
+        grid=(24, 24),
+        width=64,
+        prefix=1,
+        licence=_APACHE,
+        note="twin of mini-rice: trained on whole pictures",
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regiontok.settings.recipe import load_recipe
+from regiontok.settings.recipe import load_recipe, to_toml
 from regiontok.settings.shipped import shipped_recipes
 
 
@@ -19,3 +19,16 @@ def recipes_by_table() -> dict[str, dict[str, str]]:
         title = f"{folder}: {origin}" if origin else folder
         by_table.setdefault(title, {})[name] = recipe.what
     return by_table
+
+
+def name_of_recipe(name: str, resolved: str) -> str:
+    """The name by which the package has this very recipe; else that of a file of it.
+
+    Args:
+        name: the recipe's own name, without its folder.
+        resolved: the recipe as it was resolved.
+    """
+    for shipped, path in shipped_recipes().items():
+        if path.stem == name and to_toml(load_recipe(path)) == resolved:
+            return shipped
+    return f"{name}.toml"

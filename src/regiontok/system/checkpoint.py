@@ -18,6 +18,7 @@ from torch import Tensor
 from regiontok.system.errors import first_line
 from regiontok.system.logs import module_logger
 from regiontok.system.need import need
+from regiontok.system.shipped_encoders import encoder_folder
 from regiontok.system.shipped_models import local_folder, shipped_hint
 from regiontok.system.weights import WEIGHTS, file_tensors
 
@@ -31,7 +32,7 @@ _HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 def locate(model: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: a path, a model that comes with the package, or a hub name.
+    """The folder of a checkpoint: a path, a model or encoder of the package, or a hub name.
 
     A hub name is downloaded first if the cache does not have it.
 
@@ -39,7 +40,8 @@ def locate(model: str, revision: str | None = None) -> Path:
     weights are, to be read as tensors.
 
     Args:
-        model: a folder, a name of `regiontok ls models`, or a name on the hub.
+        model: a folder, a name of `regiontok ls models`, an encoder that comes with the package, or
+            a name on the hub.
         revision: a branch, tag or commit of a hub name; None is its main branch.
 
     Raises:
@@ -47,7 +49,7 @@ def locate(model: str, revision: str | None = None) -> Path:
             a revision of a folder is asked for.
         MissingPackage: If the model is a hub name and huggingface_hub is not installed.
     """
-    local = local_folder(model)
+    local = local_folder(model) or encoder_folder(model)
     if local is not None:
         check_no_revision(model, revision)
         return local

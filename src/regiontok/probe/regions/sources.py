@@ -1,4 +1,4 @@
-"""What `--data` names: generated scenes, shards, a JSON in COCO's form, or a folder of masks.
+"""What `--data` names: generated pictures, shards, a JSON in COCO's form, or a folder of masks.
 
 After: nothing published.
 Differs: nothing known.
@@ -15,6 +15,7 @@ from regiontok.probe.regions.labelled import LabelledSet, LabelledSetError, Supp
 from regiontok.probe.regions.scenes import SceneSet, is_scenes
 from regiontok.probe.regions.shards import ShardSet
 from regiontok.probe.regions.stored import StoredSet
+from regiontok.probe.regions.world import WorldSet, is_world
 from regiontok.segment.formats.rle import read_json
 from regiontok.shards.sidecar import SUFFIX
 from regiontok.system.choices import check_choice
@@ -24,10 +25,10 @@ def labelled_set(data: str, images: Path | None = None, support: Support = "mask
     """The labelled set of a text.
 
     Args:
-        data: "scenes(400, labels='shape')"; a folder of pretraining shards; a JSON in COCO's form;
-            a spec such as "stored('masks.json', format='panoptic')"; or a file or folder that
-            `stored` reads, whose names of masks are the classes.
-        images: the photos, for all but scenes and shards.
+        data: "scenes(400, labels='shape')" or "world(400, labels='shape')"; a folder of pretraining
+            shards; a JSON in COCO's form; a spec such as "stored('masks.json', format='panoptic')";
+            or a file or folder that `stored` reads, whose names of masks are the classes.
+        images: the photos, for all but generated pictures and shards.
         support: whether a region is its mask or its box.
 
     Raises:
@@ -36,6 +37,8 @@ def labelled_set(data: str, images: Path | None = None, support: Support = "mask
     check_choice("support", support, ("masks", "boxes"))
     if is_scenes(data):
         return SceneSet(data, support)
+    if is_world(data):
+        return WorldSet(data, support)
     path = Path(data).expanduser()
     is_spec = "(" in data and not path.exists()
     if not is_spec and not path.exists():
