@@ -24,7 +24,7 @@ from regiontok.model.conversation import open_conversation_model
 from regiontok.system.shipped_models import BEST, ShippedModel, best_model
 
 NUMBER = 46  # of the test split: it allows all of KINDS
-KINDS = ("presence_adversarial", "count_all", "colour", "material", "left_right", "reading")
+KINDS = ("presence_adversarial", "count_all", "colour", "material", "left_or_right", "reading")
 SIZE = 192  # pixels, as the models were trained
 LONGEST = 16  # tokens of an answer
 SHEET, PICTURE = "answers.png", "generated.png"
