@@ -18,10 +18,13 @@ import torch
 
 pytest.importorskip("transformers", minversion="5.18")
 
+from regiontok.core.picture import Picture
 from regiontok.model.mini import mini_language_model, mini_tokenizer
 from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.loading import from_vlm
+from regiontok.serve.client import encoded
+from regiontok.serve.token_source import open_token_source
 from regiontok.settings.recipe import TokenizerSettings
 from samples.llava_family import tiny_llava_family
 from samples.models import IMAGE, shake
@@ -38,6 +41,7 @@ PHOTOS = [blurred_photo(seed, (30 + 9 * seed, 90 - 8 * seed)) for seed in range(
 LETTERS = "abcdefghijklmnopqrstuvwxyz"  # ids of random answers that make a text
 OFFLINE = """
 import json, os, sys
+import torch
 from PIL import Image
 from vllm import LLM, SamplingParams
 
@@ -49,8 +53,9 @@ if __name__ == "__main__":
               enable_prefix_caching=True, **asked["options"])
     prompts = []
     for each in asked["prompts"]:
-        pictures = [Image.open(path).convert("RGB") for path in each.pop("photos")]
-        prompts.append({**each, "multi_modal_data": {"image": pictures}})
+        pictures = [Image.open(path).convert("RGB") for path in each.pop("photos", ())]
+        rows = [torch.load(path, weights_only=True) for path in each.pop("rows", ())]
+        prompts.append({**each, "multi_modal_data": {"image": pictures or rows}})
     sampling = SamplingParams(temperature=0, max_tokens=asked["new"],
                               allowed_token_ids=asked["letters"])
     for _ in range(2):  # the second time from the caches
@@ -98,12 +103,17 @@ def greedy(tokenizer) -> dict:
 
 
 def offline(folder: Path, model: Path, tokenizer, prompts: list[dict], options: dict) -> list:
-    """What vLLM answers twice to prompts with photos: ids, tokens of the prompt, tokens cached."""
+    """What vLLM answers twice to prompts with photos, or with files of rows.
+
+    Of each answer: ids, tokens of the prompt, tokens cached.
+    """
     (folder / "photos").mkdir()
     paths = [str(folder / "photos" / f"{number}.png") for number in range(len(PHOTOS))]
     for photo, path in zip(PHOTOS, paths, strict=True):
         photo.save(path)
-    asked = [{**each, "photos": [paths[number] for number in each["photos"]]} for each in prompts]
+    asked = [
+        {**each, "photos": [paths[number] for number in each.get("photos", ())]} for each in prompts
+    ]
     job = {
         "model": str(model),
         "options": options,
@@ -176,8 +186,39 @@ def test_released_models_offline(name, regions, tmp_path):
     assert len(set(expected)) > 1
 
 
-def data_address(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+def exported_rows(folder: Path, regions: str) -> list[torch.Tensor]:
+    """The tokens of each photo, as `regiontok export` makes them."""
+    source = open_token_source(str(folder), regions=regions)
+    return [source.tokens_of([Picture.of(photo)])[0] for photo in PHOTOS]
+
+
+def test_exported_tokens_of_any_number_meet_in_one_batch(tmp_path):
+    folder, regions = tmp_path / "model", "merge(0.99)"
+    model = saved_released(*tiny_llava(width=64, heads=2), folder, regions)
+    tokenizer = model.processor.tokenizer
+    images = exported_rows(folder, regions)
+    assert len({len(values) for values in images}) > 2
+    paths = [str(tmp_path / f"{number}.pt") for number in range(len(images))]
+    for values, path in zip(images, paths, strict=True):
+        torch.save(values, path)
+    texts = [f"<image>What is {number} in this picture, and why?" for number in range(8)]
+    both = "<image>and<image>differ in"
+    prompts = [{"prompt": text, "rows": [path]} for text, path in zip(texts, paths, strict=True)]
+    prompts += [{"prompt": both, "rows": [paths[2], paths[5]]}]
+    prompts += [{"prompt": texts[3], "photos": [3]}]  # a picture among them
+    options = greedy(tokenizer)
+    expected = [
+        model.answer(photo, text, **options)[0] for photo, text in zip(PHOTOS, texts, strict=True)
+    ]
+    expected += model.answer([[PHOTOS[2], PHOTOS[5]]], [both], **options)
+    started = {
+        "hf_overrides": {"architectures": ["RegionLlava"]},
+        "mm_processor_kwargs": {"regions": regions},
+        "enable_mm_embeds": True,
+    }
+    rounds = offline(tmp_path, folder, tokenizer, prompts, started)
+    assert said_by(rounds, tokenizer) == [[*expected, expected[3]]] * 2
+    assert len(set(expected)) > 1
 
 
 def png(photo) -> bytes:
@@ -186,12 +227,18 @@ def png(photo) -> bytes:
     return file.getvalue()
 
 
-def ask(address: str, model: Path, content: bytes, number: int, letters: list[int], **options):
+def picture_part(content: bytes) -> dict:
+    url = "data:image/png;base64," + base64.b64encode(content).decode()
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def rows_part(values: torch.Tensor) -> dict:
+    return {"type": "image_embeds", "image_embeds": encoded(values)}
+
+
+def ask(address: str, model: Path, part: dict, number: int, letters: list[int], **options):
     """The answer of a server to a question about a picture, or its refusal as text."""
-    parts = [
-        {"type": "image_url", "image_url": {"url": data_address(content)}},
-        {"type": "text", "text": f"What is {number}?"},
-    ]
+    parts = [part, {"type": "text", "text": f"What is {number}?"}]
     body = {
         "model": str(model),
         "messages": [{"role": "user", "content": parts}],
@@ -221,13 +268,16 @@ def in_words(number: int) -> list[dict]:
 @pytest.mark.parametrize("kind", ["trained", "llava"])
 def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_path):
     folder, words = tmp_path / "model", ["--trust-request-mm-kwargs"]
+    parts = [picture_part(png(photo)) for photo in PHOTOS]
     if kind == "trained":
         model = saved_trained(folder)
     else:
         model = saved_released(*tiny_llava(width=64, heads=2), folder, "merge(0.99)")
         words += ["--hf-overrides", '{"architectures": ["RegionLlava"]}']
         words += ["--mm-processor-kwargs", '{"regions": "merge(0.99)"}']
-        words += ["--chat-template-content-format", "openai"]
+        words += ["--chat-template-content-format", "openai", "--enable-mm-embeds"]
+        rows = exported_rows(folder, "merge(0.99)")
+        parts[1::2] = map(rows_part, rows[1::2])  # every other client sends exported tokens
     tokenizer = model.processor.tokenizer
     letters, options = letter_ids(tokenizer), greedy(tokenizer)
     expected = [
@@ -236,14 +286,14 @@ def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_
     ]
     with running_server(folder, tmp_path, words) as address:
 
-        def client(number: int) -> tuple[str, int]:
-            return ask(address, folder, png(PHOTOS[number]), number, letters)
+        def client(number: int, part: dict | None = None, **kwargs) -> tuple[str, int]:
+            return ask(address, folder, part or parts[number], number, letters, **kwargs)
 
         with ThreadPoolExecutor(8) as clients:
             said = list(clients.map(client, range(8)))
         assert [text for text, _ in said] == expected
         assert len({tokens for _, tokens in said}) > 2
-        broken, _ = ask(address, folder, png(PHOTOS[0])[:200], 0, letters)
+        broken, _ = client(0, picture_part(png(PHOTOS[0])[:200]))
         assert broken.startswith("400 ")
         for kwargs, why in [
             ({"regions": "mergee(0.7)"}, "did you mean 'merge'"),
@@ -251,21 +301,50 @@ def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_
             ({"device": "cuda"}, "have no 'device'"),
             ({"regions": 3}, "is a text"),
         ]:
-            refused, _ = ask(
-                address, folder, png(PHOTOS[0]), 0, letters, mm_processor_kwargs=kwargs
-            )
+            refused, _ = client(0, mm_processor_kwargs=kwargs)
             assert refused.startswith("400 ")
             assert why in refused
+        if kind == "llava":
+            values = rows[1]
+            for wrong, why in [
+                (values[:, 1:], "hidden dimension mismatch"),
+                (values[:0], "has no token"),
+                (values.long(), "expected floating point"),
+                (values.where(values > 0, torch.nan), "not finite"),
+            ]:
+                refused, _ = client(1, rows_part(wrong))
+                assert refused.startswith("400 ")
+                assert why in refused
+            refused, _ = client(1, mm_processor_kwargs={"regions": "merge(k=5)"})
+            assert refused.startswith("400 ")
+            assert "have their regions" in refused
+        assert client(2) == said[2]
         assert client(3) == said[3]
-        other, tokens = ask(
-            address,
-            folder,
-            png(PHOTOS[3]),
-            3,
-            letters,
-            mm_processor_kwargs={"regions": "merge(k=5)"},
-        )
-        assert tokens < said[3][1]
-        if kind == "trained":
-            asked = model.answer(PHOTOS[3], messages=in_words(3), regions="merge(k=5)", **options)
-            assert other == asked[0]
+        steps = {"regions": "merge(k=5)"}
+        other, tokens = client(2, mm_processor_kwargs=steps)
+        assert tokens < said[2][1]
+        assert other == model_with(model, kind, folder, steps, options)
+
+
+def model_with(model, kind: str, folder: Path, steps: dict, options: dict) -> str:
+    """What transformers answers about the third photo with other steps."""
+    if kind == "trained":
+        return model.answer(PHOTOS[2], messages=in_words(2), **steps, **options)[0]
+    other = from_vlm(str(folder), **steps)
+    return other.answer(PHOTOS[2], messages=in_words(2), **options)[0]
+
+
+@pytest.mark.parametrize("kind", ["trained", "llava"])
+def test_a_wrong_spec_of_the_server_ends_its_start_with_the_reason(kind, tmp_path):
+    folder = tmp_path / "model"
+    words = ["--mm-processor-kwargs", '{"regions": "mergee(0.7)"}']
+    if kind == "trained":
+        saved_trained(folder)
+    else:
+        saved_released(*tiny_llava(width=64, heads=2), folder, "")
+        words += ["--hf-overrides", '{"architectures": ["RegionLlava"]}']
+    with (
+        pytest.raises(AssertionError, match="did you mean 'merge'"),
+        running_server(folder, tmp_path, words),
+    ):
+        pass

@@ -10,6 +10,7 @@ come in (`vllm_inputs.py`), and the engine gets tokens of any number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -124,13 +125,18 @@ class TrainedInfo(RegionInfo):
     def __init__(self, ctx: Any) -> None:
         super().__init__(ctx)
         name = ctx.model_config.model
-        check_positions(locate(name, ctx.model_config.revision), name)
+        _check_positions_of(name, ctx.model_config.revision)
         word = ctx.get_tokenizer().convert_ids_to_tokens(self.image_token_id)
         if word != ServedRegionVLM.get_placeholder_str("image", 0):
             raise NotServed(
                 f"{name}: the placeholder of a picture is {word!r} here, and a server writes "
                 "<image>: use regiontok export --as-lm"
             )
+
+
+@cache  # vLLM makes a `TrainedInfo` for each request
+def _check_positions_of(name: str, revision: str | None) -> None:
+    check_positions(locate(name, revision), name)
 
 
 @MULTIMODAL_REGISTRY.register_processor(
