@@ -2,7 +2,7 @@
 #                  demo/contact_sheet.png, demo/answers.png
 # make test        runs the tests (about three minutes after the installation)
 # make test-slow   runs the long tests
-# make test-vllm   serves tiny models by vLLM on the CPU, in an environment of its own (3.5 GB)
+# make test-vllm   serves tiny models by vLLM on the CPU, in an environment of its own (8 GB)
 # make lint        checks style and types
 # make docs        builds the documentation site, strictly, into site/
 # make docs-serve  shows the site while you write
@@ -45,15 +45,14 @@ test: $(VENV)/.ready-test
 test-slow: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n $(JOBS) -m slow
 
-# VLLM_INDEX: the option of pip that names an index with torch's build for CPUs, where it is needed.
-# VLLM_MORE: further packages, such as torchvision's build for CPUs and timm.
+# An environment of its own: vLLM pins torch and transformers.
 VLLM_ENV ?= .venv-vllm
-VLLM_INDEX ?=
-VLLM_MORE ?=
 VLLM_PIP = $(VLLM_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
-$(VLLM_ENV)/.ready: constraints-vllm.txt
+$(VLLM_ENV)/.ready: constraints-vllm.txt hashes.txt
+	@echo "installing vLLM and regiontok into $(VLLM_ENV) (8 GB; once)"
 	$(PYTHON) -m venv $(VLLM_ENV)
-	$(VLLM_PIP) $(VLLM_INDEX) -r constraints-vllm.txt $(VLLM_MORE)
+	$(VLLM_PIP) --require-hashes -r hashes.txt
+	$(VLLM_PIP) -r constraints-vllm.txt
 	$(VLLM_PIP) -e .
 	@touch $@
 

@@ -26,11 +26,12 @@ from regiontok.released.loading import from_vlm
 from regiontok.serve.client import encoded
 from regiontok.serve.token_source import open_token_source
 from regiontok.settings.recipe import TokenizerSettings
+from regiontok.system.shipped_models import local_folder
 from samples.llava_family import tiny_llava_family
 from samples.models import IMAGE, shake
 from samples.pictures import blurred_photo
 from samples.released import tiny_llava, tiny_qwen
-from samples.served import HAS_TORCHVISION, NO_VLLM, PYTHON, run_script, running_server
+from samples.served import ENGINE, HAS_TORCHVISION, NO_VLLM, PYTHON, run_script, running_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.is_file(), reason=NO_VLLM)]
 needs_torchvision = pytest.mark.skipif(
@@ -47,10 +48,7 @@ from vllm import LLM, SamplingParams
 
 if __name__ == "__main__":
     asked = json.load(open(sys.argv[1]))
-    # prompts are read in pieces of 64 tokens, and blocks of 32 are kept
-    llm = LLM(asked["model"], enforce_eager=True, dtype="float32", max_model_len=512, seed=0,
-              max_num_batched_tokens=64, max_num_seqs=16, block_size=32,
-              enable_prefix_caching=True, **asked["options"])
+    llm = LLM(asked["model"], **asked["options"])
     prompts = []
     for each in asked["prompts"]:
         pictures = [Image.open(path).convert("RGB") for path in each.pop("photos", ())]
@@ -116,7 +114,7 @@ def offline(folder: Path, model: Path, tokenizer, prompts: list[dict], options: 
     ]
     job = {
         "model": str(model),
-        "options": options,
+        "options": {**ENGINE, **options},
         "prompts": asked,
         "new": NEW,
         "letters": letter_ids(tokenizer),
@@ -125,7 +123,13 @@ def offline(folder: Path, model: Path, tokenizer, prompts: list[dict], options: 
     output = run_script(OFFLINE, folder, folder / "job.json")
     refused = [line for line in output.splitlines() if line.startswith("REFUSED ")]
     assert "did you mean 'regions'" in refused[0]
-    return [json.loads(line[5:]) for line in output.splitlines() if line.startswith("SAID ")]
+    rounds = [json.loads(line[5:]) for line in output.splitlines() if line.startswith("SAID ")]
+    lengths = [length for _, length, _ in rounds[0]]
+    assert sum(lengths) > 2 * ENGINE["max_num_batched_tokens"]  # so prompts were read in pieces
+    # the last token of a prompt is always read anew
+    assert all(cached >= 32 for _, length, cached in rounds[1] if length > 32)
+    assert max(lengths) > 32
+    return rounds
 
 
 def said_by(rounds: list, tokenizer) -> list[list[str]]:
@@ -150,8 +154,7 @@ def test_a_trained_model_offline_in_batches_and_chunks_and_from_caches(tmp_path)
     assert said_by(rounds, tokenizer) == [expected, expected]
     lengths = [length for _, length, _ in rounds[0]]
     assert len(set(lengths[:8])) > 2
-    assert max(lengths) > 64  # so it was read in chunks
-    assert all(cached >= 32 for _, length, cached in rounds[1] if length > 64)
+    assert max(lengths) > ENGINE["max_num_batched_tokens"]  # so one prompt alone was, too
     assert len(set(expected)) > 2
 
 
@@ -236,15 +239,20 @@ def rows_part(values: torch.Tensor) -> dict:
     return {"type": "image_embeds", "image_embeds": encoded(values)}
 
 
-def ask(address: str, model: Path, part: dict, number: int, letters: list[int], **options):
-    """The answer of a server to a question about a picture, or its refusal as text."""
-    parts = [part, {"type": "text", "text": f"What is {number}?"}]
+def text_part(text: str) -> dict:
+    return {"type": "text", "text": text}
+
+
+def post(address: str, model: Path, parts: list[dict], **options):
+    """What a server answers to a message of some parts, or its refusal as text.
+
+    Beside it, tokens of the prompt, and those of them that were cached.
+    """
     body = {
         "model": str(model),
         "messages": [{"role": "user", "content": parts}],
         "max_tokens": NEW,
         "temperature": 0,
-        "allowed_token_ids": letters,
         **options,
     }
     message = request.Request(
@@ -256,13 +264,20 @@ def ask(address: str, model: Path, part: dict, number: int, letters: list[int], 
         with request.urlopen(message, timeout=600) as reply:
             answer = json.load(reply)
     except error.HTTPError as failure:
-        return f"{failure.code} {failure.read().decode()}", 0
-    return answer["choices"][0]["message"]["content"], answer["usage"]["prompt_tokens"]
+        return f"{failure.code} {failure.read().decode()}", 0, 0
+    usage = answer["usage"]
+    cached = (usage["prompt_tokens_details"] or {}).get("cached_tokens", 0)
+    return answer["choices"][0]["message"]["content"], usage["prompt_tokens"], cached
 
 
-def in_words(number: int) -> list[dict]:
-    parts = [{"type": "image"}, {"type": "text", "text": f"What is {number}?"}]
-    return [{"role": "user", "content": parts}]
+def ask(address: str, model: Path, part: dict, number: int, letters: list[int], **options):
+    """The same for a question about a picture."""
+    options = {"allowed_token_ids": letters, **options}
+    return post(address, model, [part, text_part(f"What is {number}?")], **options)
+
+
+def in_words(text: str) -> list[dict]:
+    return [{"role": "user", "content": [{"type": "image"}, text_part(text)]}]
 
 
 @pytest.mark.parametrize("kind", ["trained", "llava"])
@@ -281,19 +296,19 @@ def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_
     tokenizer = model.processor.tokenizer
     letters, options = letter_ids(tokenizer), greedy(tokenizer)
     expected = [
-        model.answer(photo, messages=in_words(number), **options)[0]
+        model.answer(photo, messages=in_words(f"What is {number}?"), **options)[0]
         for number, photo in enumerate(PHOTOS)
     ]
     with running_server(folder, tmp_path, words) as address:
 
-        def client(number: int, part: dict | None = None, **kwargs) -> tuple[str, int]:
+        def client(number: int, part: dict | None = None, **kwargs) -> tuple[str, int, int]:
             return ask(address, folder, part or parts[number], number, letters, **kwargs)
 
         with ThreadPoolExecutor(8) as clients:
             said = list(clients.map(client, range(8)))
-        assert [text for text, _ in said] == expected
-        assert len({tokens for _, tokens in said}) > 2
-        broken, _ = client(0, picture_part(png(PHOTOS[0])[:200]))
+        assert [text for text, _, _ in said] == expected
+        assert len({tokens for _, tokens, _ in said}) > 2
+        broken, _, _ = client(0, picture_part(png(PHOTOS[0])[:200]))
         assert broken.startswith("400 ")
         for kwargs, why in [
             ({"regions": "mergee(0.7)"}, "did you mean 'merge'"),
@@ -301,7 +316,7 @@ def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_
             ({"device": "cuda"}, "have no 'device'"),
             ({"regions": 3}, "is a text"),
         ]:
-            refused, _ = client(0, mm_processor_kwargs=kwargs)
+            refused, _, _ = client(0, mm_processor_kwargs=kwargs)
             assert refused.startswith("400 ")
             assert why in refused
         if kind == "llava":
@@ -312,16 +327,18 @@ def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_
                 (values.long(), "expected floating point"),
                 (values.where(values > 0, torch.nan), "not finite"),
             ]:
-                refused, _ = client(1, rows_part(wrong))
+                refused, _, _ = client(1, rows_part(wrong))
                 assert refused.startswith("400 ")
                 assert why in refused
-            refused, _ = client(1, mm_processor_kwargs={"regions": "merge(k=5)"})
+            refused, _, _ = client(1, mm_processor_kwargs={"regions": "merge(k=5)"})
             assert refused.startswith("400 ")
             assert "have their regions" in refused
-        assert client(2) == said[2]
-        assert client(3) == said[3]
+        for number in (2, 3):  # from the caches
+            text, tokens, cached = client(number)
+            assert (text, tokens) == said[number][:2]
+            assert cached >= 32
         steps = {"regions": "merge(k=5)"}
-        other, tokens = client(2, mm_processor_kwargs=steps)
+        other, tokens, _ = client(2, mm_processor_kwargs=steps)
         assert tokens < said[2][1]
         assert other == model_with(model, kind, folder, steps, options)
 
@@ -329,9 +346,28 @@ def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_
 def model_with(model, kind: str, folder: Path, steps: dict, options: dict) -> str:
     """What transformers answers about the third photo with other steps."""
     if kind == "trained":
-        return model.answer(PHOTOS[2], messages=in_words(2), **steps, **options)[0]
+        return model.answer(PHOTOS[2], messages=in_words("What is 2?"), **steps, **options)[0]
     other = from_vlm(str(folder), **steps)
-    return other.answer(PHOTOS[2], messages=in_words(2), **options)[0]
+    return other.answer(PHOTOS[2], messages=in_words("What is 2?"), **options)[0]
+
+
+@needs_torchvision
+def test_a_server_of_the_shipped_model_answers_as_it_answers_here(tmp_path):
+    folder = local_folder("mini-clustering")
+    model = RegionVLM.from_pretrained(folder).eval()
+    questions = ["what color is the square", "how many circles are there", "is there a red bar"]
+    asked = [(photo, questions[number % 3]) for number, photo in enumerate(PHOTOS)]
+    expected = [
+        model.answer(photo, messages=in_words(question), max_new_tokens=NEW, do_sample=False)[0]
+        for photo, question in asked
+    ]
+    with running_server(folder, tmp_path) as address:
+        said = [
+            post(address, folder, [picture_part(png(photo)), text_part(question)])
+            for photo, question in asked
+        ]
+    assert [text for text, _, _ in said] == expected
+    assert len(set(expected)) > 2
 
 
 @pytest.mark.parametrize("kind", ["trained", "llava"])

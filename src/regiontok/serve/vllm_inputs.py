@@ -140,12 +140,12 @@ class RegionProcessor(BaseMultiModalProcessor[RegionInfo]):  # type: ignore[misc
 
         vLLM itself would cast integers, answer NaN and end a request without a row with a 500.
         """
-        if mm_inputs:
-            return processed_data  # they were made here
+        if mm_inputs or "image_embeds" not in processed_data:
+            return processed_data  # made here, now or for an earlier request
         if requested_regions(hf_processor_mm_kwargs, self.info.server_options) is not None:
             raise UnusableRows("ready-made tokens have their regions: ask for none beside them")
         width = self.info.ctx.model_config.get_inputs_embeds_size()
-        for number, values in enumerate(processed_data.get("image_embeds", ())):
+        for number, values in enumerate(processed_data["image_embeds"]):
             check_rows(values, width, f"picture {number}")
         return processed_data
 
