@@ -35,6 +35,9 @@ def environment() -> dict[str, str]:
     names = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     return names | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        # one thread, bound to no core: the models are tiny, and other tests run beside them
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CACHE_ROOT": str(PYTHON.parent.parent / "cache"),
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

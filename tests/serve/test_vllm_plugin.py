@@ -330,6 +330,9 @@ def test_a_server_answers_eight_clients_refuses_the_rest_and_lives_on(kind, tmp_
                 refused, _, _ = client(1, rows_part(wrong))
                 assert refused.startswith("400 ")
                 assert why in refused
+            bytes_of_none = base64.b64encode(b"no tensor").decode()
+            failed, _, _ = client(1, {"type": "image_embeds", "image_embeds": bytes_of_none})
+            assert failed.startswith("500 ")  # vLLM's own answer
             refused, _, _ = client(1, mm_processor_kwargs={"regions": "merge(k=5)"})
             assert refused.startswith("400 ")
             assert "have their regions" in refused
