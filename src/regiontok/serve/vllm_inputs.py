@@ -28,7 +28,7 @@ from vllm.multimodal.processing import (
 from regiontok.core.picture import Picture
 from regiontok.serve.fixed_point import encoded_positions
 from regiontok.serve.row_checks import UnusableRows, check_rows
-from regiontok.serve.served_eyes import ServedEyes, ServedImage, check_specs, open_served_eyes
+from regiontok.serve.served_eyes import ServedEyes, ServedImage, open_served_eyes
 from regiontok.serve.server_options import SERVER_OPTIONS, requested_regions
 
 # vLLM takes all other fields from a picture whose tokens lie in the prefix cache already
@@ -36,31 +36,32 @@ POSITION_FIELDS = ("image_positions", "image_extent")
 
 # eyes are opened once in a process, whoever asks
 opened_eyes = cache(open_served_eyes)
-# so are specs checked: vLLM makes a `RegionInfo` for each request
-checked_specs = cache(check_specs)
+
+
+def server_options(model_config: Any) -> Mapping[str, Any]:
+    """The `mm_processor_kwargs` that the server of a model was started with.
+
+    Raises:
+        UnknownOption: If one of them is not known.
+    """
+    options: Mapping[str, Any] = model_config.get_multimodal_config().mm_processor_kwargs or {}
+    SERVER_OPTIONS.check(options)
+    return options
 
 
 class RegionInfo(BaseProcessingInfo):  # type: ignore[misc]  # vLLM is not typed here
-    """What vLLM asks of a model before there is a picture.
+    """What vLLM asks of a model before there is a picture; it makes one for each request.
+
+    Attributes:
+        server_options: the `mm_processor_kwargs` that the server was started with.
 
     Raises:
-        ValueError: If the server was started with `mm_processor_kwargs` that are not known, or with
-            specs that cannot be built.
+        ValueError: If one of them is not known.
     """
 
     def __init__(self, ctx: Any) -> None:
         super().__init__(ctx)
-        SERVER_OPTIONS.check(self.server_options)
-        checked_specs(
-            ctx.model_config.model,
-            revision=ctx.model_config.revision or "",
-            **self.server_options,
-        )
-
-    @property
-    def server_options(self) -> Mapping[str, Any]:
-        """The `mm_processor_kwargs` that the server was started with."""
-        return self.ctx.get_mm_config().mm_processor_kwargs or {}
+        self.server_options = server_options(ctx.model_config)
 
     @property
     def image_token_id(self) -> int:

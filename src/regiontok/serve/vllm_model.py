@@ -24,8 +24,14 @@ from vllm.model_executor.models.utils import (
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from regiontok.serve.served_eyes import check_specs
 from regiontok.serve.token_source import NotServed, check_positions
-from regiontok.serve.vllm_inputs import RegionDummies, RegionInfo, RegionProcessor
+from regiontok.serve.vllm_inputs import (
+    RegionDummies,
+    RegionInfo,
+    RegionProcessor,
+    server_options,
+)
 from regiontok.system.checkpoint import locate
 
 LANGUAGE_MODEL = "language_model."
@@ -38,6 +44,9 @@ class RowsModel(nn.Module, SupportsMultiModal, SupportsPP):  # type: ignore[misc
         language_model: vLLM's own class for it.
         architecture: its name in vLLM; "" takes what the config says.
         hf_to_vllm_mapper: how the checkpoint names the language model's weights.
+
+    Raises:
+        ValueError: If the server was started with regions or a segmenter that cannot be built.
     """
 
     architecture: ClassVar[str] = ""
@@ -50,6 +59,7 @@ class RowsModel(nn.Module, SupportsMultiModal, SupportsPP):  # type: ignore[misc
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__()
+        _check_specs_of(vllm_config.model_config)
         self.config = vllm_config.model_config.hf_config
         text_config = self.config.get_text_config()
         mixed_in: Any = self  # what vLLM's interface brings is not typed
@@ -99,6 +109,19 @@ class RowsModel(nn.Module, SupportsMultiModal, SupportsPP):  # type: ignore[misc
         own = ((name, value) for name, value in named if name.startswith(LANGUAGE_MODEL))
         loaded: set[str] = AutoWeightsLoader(self).load_weights(own)
         return loaded
+
+
+def _check_specs_of(model_config: Any) -> None:
+    """Refuse a server's own specs that cannot be built.
+
+    That is here and not in `RegionInfo`, because steps import numba: on a CPU a worker of vLLM 0.32
+    does not start in a process in which numba is.
+
+    Raises:
+        ValueError: See `check_specs`.
+    """
+    options = server_options(model_config)
+    check_specs(model_config.model, revision=model_config.revision or "", **options)
 
 
 def architecture_of(text_config: Any) -> str:
