@@ -104,6 +104,6 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
             with request.urlopen(address, timeout=5):
                 return
         except (OSError, error.URLError):
-            assert process.poll() is None, log.read_text()[-4000:]
+            assert process.poll() is None, log.read_text()[-20000:]
             time.sleep(1)
-    raise AssertionError(f"the server did not start:\n{log.read_text()[-4000:]}")
+    raise AssertionError(f"the server did not start:\n{log.read_text()[-20000:]}")
