@@ -2,10 +2,12 @@
 
     python bench/vllm_serving.py                                          # on the CPU
     python bench/vllm_serving.py --size 7b --dtype bfloat16 --rounds 5    # the real shapes, a GPU
+    python bench/vllm_serving.py --model mini-clustering --tokens 144 48  # a model's own
 
 It runs in an environment with vLLM and regiontok (`make test-vllm` makes one). A Llama of random
 weights is served as `regiontok export --as-lm` serves it (`--enable-prompt-embeds`, no prefix
-caching); times do not depend on the weights. So many clients ask at once, each one request a round:
+caching); times do not depend on the weights. With `--model` it is the language model of a model
+that sees. So many clients ask at once, each one request a round:
 60 rows of text, so many visual tokens, an answer of 16 tokens, streamed. Pictures are random rows:
 encoder and regions are not in it, `bench/llm.py` has them. In each round all numbers of tokens run
 in turn, so that a busy machine slows all alike.
@@ -41,10 +43,11 @@ from typing import Any
 from urllib import error, request
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from regiontok.model.mini import mini_tokenizer
 from regiontok.serve.client import encoded
+from regiontok.serve.language_model import write_language_model
 
 TEXT = 60
 # width, layers, heads, width inside
@@ -71,6 +74,12 @@ def build(size: str, dtype: str, folder: Path) -> LlamaForCausalLM:
     model.save_pretrained(folder)
     mini_tokenizer().save_pretrained(folder)
     return model
+
+
+def written(name: str, dtype: str, folder: Path) -> PreTrainedModel:
+    """The language model of a model that sees, saved as `regiontok export --as-lm` does."""
+    write_language_model(name, folder, dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
 
 
 @contextmanager
@@ -220,6 +229,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=[*SIZES], default="100m")
+    parser.add_argument("--model", default="", help="serve this one's language model instead")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--tokens", type=int, nargs="+", default=[576, 257, 144, 124, 72])
     parser.add_argument("--clients", type=int, default=16)
@@ -236,8 +246,11 @@ def main() -> None:
         count: [] for count in sorted(options.tokens, reverse=True)
     }
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        model = build(options.size, options.dtype, folder)
+        folder = Path(place) / "lm"
+        if options.model:
+            model = written(options.model, options.dtype, folder)
+        else:
+            model = build(options.size, options.dtype, folder)
         parameters, dtype = model.num_parameters(), model.dtype
         spread = float(model.get_input_embeddings().weight.float().std())
         width = model.config.hidden_size
@@ -260,8 +273,9 @@ def main() -> None:
         for count, rounds in figures.items()
     }
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    what = f"the language model of {options.model}" if options.model else "a random Llama"
     print(
-        f"a Llama of {parameters / 1e6:.0f}M random parameters, {options.dtype}, {device}; "
+        f"{what}, {parameters / 1e6:.3g}M parameters, {options.dtype}, {device}; "
         f"{options.clients} clients, {TEXT} rows of text, {options.new} new tokens; medians of "
         f"{options.rounds} rounds\n"
     )

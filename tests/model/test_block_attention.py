@@ -17,7 +17,7 @@ from regiontok.model.block_layout import BlockLayout
 from regiontok.model.splice import IGNORE
 from regiontok.model.vlm import RegionVLM
 from regiontok.settings.recipe import TokenizerSettings
-from samples.models import mini_vlm, other_vlm, ready_to_answer, tiny_sizes
+from samples.models import mini_vlm, needs_masked_logits, other_vlm, ready_to_answer, tiny_sizes
 from samples.pictures import colour_blocks
 
 VISUAL = TokenizerSettings(encoder="filters(size=112)", regions="merge(0.5)", norm="rms")
@@ -75,10 +75,12 @@ def same(model: RegionVLM) -> None:
         )
 
 
+@needs_masked_logits
 def test_loss_logits_and_gradients_are_those_of_the_mask():
     same(ready_to_answer(mini_vlm(VISUAL)).train())
 
 
+@needs_masked_logits
 def test_keys_that_heads_share_and_recomputed_activations():
     hub = pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -104,6 +106,7 @@ def test_tokens_behind_the_last_supervised_one_are_not_read():
     assert layout.sees_prefix is not None
 
 
+@needs_masked_logits
 def test_language_models_are_tried_first():
     model = mini_vlm(VISUAL)
     assert computes_by_blocks(model)

@@ -14,7 +14,7 @@ from regiontok.model.naming import ObjectWords, naming_loss, words_of_tokens
 from regiontok.model.splice import IGNORE
 from regiontok.settings.recipe import TokenizerSettings
 from samples.grids import grid_of
-from samples.models import mini_vlm, ready_to_answer
+from samples.models import mini_vlm, needs_masked_logits, ready_to_answer
 from samples.pictures import colour_blocks
 
 # the left column, and a quarter of the patch at its right below
@@ -51,6 +51,7 @@ def test_counts_that_do_not_fit_are_errors():
         words_of_tokens(tokens, [grid_of(torch.zeros(3, 3, 2))], members, [None, OBJECTS])
 
 
+@needs_masked_logits
 def test_the_loss_is_that_of_the_answers_and_of_every_patch():
     visual = TokenizerSettings(encoder="filters(size=112)", regions="merge(k=6)")
     model = ready_to_answer(mini_vlm(visual)).train()

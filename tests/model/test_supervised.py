@@ -7,13 +7,14 @@ import torch
 
 from regiontok.model.supervised import keeps_supervised
 from regiontok.settings.recipe import TokenizerSettings
-from samples.models import mini_vlm, ready_to_answer
+from samples.models import mini_vlm, needs_masked_logits, ready_to_answer
 
 VISUAL = TokenizerSettings(encoder="filters(size=112)", regions="windows(4)", norm="rms")
 IDS = torch.tensor([[1, 40, 41, 42, 43, 44], [1, 50, 51, 52, 0, 0]])
 LABELS = torch.tensor([[-100, -100, 41, -100, -100, 44], [-100, -100, -100, 52, -100, -100]])
 
 
+@needs_masked_logits
 def test_loss_and_gradients_are_those_of_all_logits():
     model = ready_to_answer(mini_vlm(VISUAL)).train()
     gradients = []
@@ -29,6 +30,7 @@ def test_loss_and_gradients_are_those_of_all_logits():
         assert torch.allclose(whole, part, rtol=1e-5, atol=1e-6)
 
 
+@needs_masked_logits
 def test_nothing_supervised_is_a_loss_of_nothing():
     model = mini_vlm(VISUAL).train()
     nothing = torch.full_like(LABELS, -100)
@@ -38,6 +40,7 @@ def test_nothing_supervised_is_a_loss_of_nothing():
     loss.backward()
 
 
+@needs_masked_logits
 def test_a_language_model_that_cannot_is_found(monkeypatch):
     model = mini_vlm(VISUAL)
     assert keeps_supervised(model)

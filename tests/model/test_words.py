@@ -14,7 +14,7 @@ from regiontok.model.splice import IGNORE
 from regiontok.model.vlm import RegionVLM
 from regiontok.model.words import give_words
 from regiontok.settings.recipe import TokenizerSettings
-from samples.models import mini_vlm, ready_to_answer
+from samples.models import mini_vlm, needs_masked_logits, ready_to_answer
 from samples.pictures import colour_blocks
 
 GROUPS = "small large, red green"
@@ -52,6 +52,7 @@ def test_other_connectors_are_left_alone():
     assert all(torch.equal(value, before[name]) for name, value in plain.head.state_dict().items())
 
 
+@needs_masked_logits
 def test_the_loss_of_naming_is_the_connector_s(model):
     """It goes with the answers' loss by blocks and without, and reaches the head alone."""
     model.train()

@@ -13,7 +13,7 @@ from regiontok.model.processor import RegionVLMProcessor
 from regiontok.model.vlm import RegionVLM
 from regiontok.released.loading import from_vlm
 from regiontok.serve.row_checks import UnusableRows
-from regiontok.serve.served_eyes import MOST_SPECS, open_served_eyes
+from regiontok.serve.served_eyes import MOST_SPECS, check_specs, open_served_eyes
 from regiontok.serve.token_source import NotServed
 from regiontok.settings.recipe import TokenizerSettings
 from samples.models import IMAGE
@@ -98,3 +98,36 @@ def test_a_picture_without_a_token_is_refused_and_few_pipelines_are_kept(tmp_pat
     for number in range(MOST_SPECS + 3):
         eyes._with(f"merge(0.{number + 10})")
     assert len(eyes._by_spec) == MOST_SPECS
+
+
+@pytest.mark.parametrize("kind", ["trained", "llava"])
+def test_specs_are_checked_before_the_eyes_are_opened(kind, tmp_path):
+    folder = tmp_path / "model"
+    if kind == "trained":
+        trained(folder)
+    else:
+        released(tiny_llava(), folder)
+    (folder / "model.safetensors").unlink()  # no weights are read
+    for wrong, why in [
+        ({"regions": "mergee(0.7)"}, "did you mean 'merge'"),
+        ({"regions": "merge(0.7) | merge(k=)"}, "merge"),
+        ({"regions": "segments(0.07)"}, "needs pixel masks"),
+        ({"regions": "sort('com') | segments(0.07)"}, "must stand first"),
+        ({"segmenter": "felzenswalb"}, "did you mean 'felzenszwalb'"),
+        ({"device": "cuda1"}, "unknown device 'cuda1'"),
+    ]:
+        with pytest.raises(ValueError, match=why):
+            check_specs(str(folder), **wrong)
+    check_specs(str(folder))
+    check_specs(str(folder), regions="segments(0.07)", segmenter="felzenszwalb", device="cuda:7")
+
+
+def test_a_trained_models_own_segmenter_serves_other_steps(tmp_path):
+    settings = TokenizerSettings(
+        encoder="filters(size=56)", segmenter="felzenszwalb", regions="segments(0.07)"
+    )
+    model = RegionVLM.from_parts(
+        mini_language_model(width=32, layers=1, heads=2), settings, image_token_id=IMAGE
+    )
+    model.save_pretrained(tmp_path / "model")
+    check_specs(str(tmp_path / "model"), regions="segments(0.07) | sort('com')")

@@ -27,7 +27,7 @@ from regiontok.settings.recipe import TokenizerSettings
 from samples.models import IMAGE, shake
 from samples.pictures import blurred_photo
 from samples.released import tiny_llava
-from samples.served import NO_VLLM, PYTHON, run_script, running_server
+from samples.served import ENGINE, NO_VLLM, PYTHON, run_script, running_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.is_file(), reason=NO_VLLM)]
 NEW = 12
@@ -38,11 +38,13 @@ import torch
 from vllm import LLM, SamplingParams
 
 if __name__ == "__main__":
-    prompts, sampling = torch.load(sys.argv[2], weights_only=True)
-    llm = LLM(sys.argv[1], enable_prompt_embeds=True, enforce_eager=True, dtype="float32",
-              max_model_len=512)
-    answers = llm.generate(prompts, SamplingParams(temperature=0, **sampling))
-    print("IDS", json.dumps([list(answer.outputs[0].token_ids) for answer in answers]), flush=True)
+    prompts, sampling, options = torch.load(sys.argv[2], weights_only=True)
+    llm = LLM(sys.argv[1], enable_prompt_embeds=True, **options)
+    for _ in range(2):  # the second time from the cache
+        answers = llm.generate(prompts, SamplingParams(temperature=0, **sampling))
+        print("SAID", json.dumps([
+            [list(each.outputs[0].token_ids), each.num_cached_tokens] for each in answers
+        ]), flush=True)
     os._exit(0)
 """
 
@@ -136,8 +138,17 @@ def test_requests_without_a_server(exported, tmp_path):
     writer = PromptWriter(folder / "lm")
     prompts = [writer.prompt(asked(n), [values]).request() for n, values in enumerate(images)]
     sampling = {"max_tokens": NEW, "allowed_token_ids": letters(writer), **writer.answering()}
-    torch.save((prompts, sampling), tmp_path / "prompts.pt")
+    torch.save((prompts, sampling, ENGINE), tmp_path / "prompts.pt")
     output = run_script(OFFLINE, tmp_path, folder / "lm", tmp_path / "prompts.pt")
-    lines = [line for line in output.splitlines() if line.startswith("IDS ")]
-    said = writer.tokenizer.batch_decode(json.loads(lines[0][4:]), skip_special_tokens=True)
-    assert [text.strip() for text in said] == [text.strip() for text in expected(model, writer)]
+    lines = [line for line in output.splitlines() if line.startswith("SAID ")]
+    rounds = [json.loads(line[5:]) for line in lines]
+    answers = [text.strip() for text in expected(model, writer)]
+    assert len(rounds) == 2
+    for said in rounds:
+        texts = writer.tokenizer.batch_decode([ids for ids, _ in said], skip_special_tokens=True)
+        assert [text.strip() for text in texts] == answers
+    lengths = [len(prompt["prompt_token_ids"]) for prompt in prompts]
+    assert sum(lengths) > 2 * ENGINE["max_num_batched_tokens"]  # so prompts were read in pieces
+    assert max(lengths) > 32
+    cached = [number for _, number in rounds[1]]
+    assert all(number >= 32 for number, length in zip(cached, lengths, strict=True) if length > 32)

@@ -91,6 +91,23 @@ def _is_nested(images: Any) -> bool:
     )
 
 
+def check_no_video(processor: Any, texts: Sequence[str]) -> None:
+    """Refuse prompts with a place for a video, of which no tokens are made here.
+
+    Processors of transformers 5.23 refuse such a prompt themselves, those of 5.19 leave it as it
+    is, and the model then reads a bare placeholder.
+
+    Raises:
+        ValueError: If a prompt holds the processor's placeholder of a video.
+    """
+    token = getattr(processor, "video_token", None)
+    if token and any(token in text for text in texts):
+        raise ValueError(
+            f"a prompt holds {token}, but no tokens of a video are made here: give its frames as "
+            "images"
+        )
+
+
 def expanding_processor(
     processor: Any, tokens_of: Callable[[Mapping[str, Any]], Sequence[ImageTokens]], token: str
 ) -> Any:

@@ -24,7 +24,7 @@ from regiontok.released.family import Cut, ImageTokens, family_of
 from regiontok.released.messages import Request, rendered
 from regiontok.released.pooling import PoolStage, models_own_tokens, region_tokens
 from regiontok.released.prepared import PreparedPrompts
-from regiontok.released.prompts import PromptImages, expanding_processor
+from regiontok.released.prompts import PromptImages, check_no_video, expanding_processor
 from regiontok.released.ready_tokens import check_takes_ready_tokens
 from regiontok.settings import registry
 from regiontok.system.choices import check_choice
@@ -98,10 +98,12 @@ class ReleasedVLM(nn.Module):
                 settings.
 
         Raises:
-            ValueError: If there are more or fewer placeholders than images; both counts are said.
+            ValueError: If there are more or fewer placeholders than images, both counts are said;
+                or a prompt has a place for a video.
             PictureError: If an image cannot be decoded.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        check_no_video(self.processor, texts)
         prompt_images = PromptImages.of(images, texts, self.processor.image_token)
         cache = {} if cache is None else cache
 

@@ -28,7 +28,8 @@ from regiontok.serve.row_checks import check_rows
 from regiontok.serve.token_source import check_positions
 from regiontok.settings.recipe import TokenizerSettings
 from regiontok.system.checkpoint import locate, read_json
-from regiontok.system.devices import resolve_device
+from regiontok.system.devices import device_kind, resolve_device
+from regiontok.tokenizer.pipeline import RegionPipeline
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -103,6 +104,33 @@ def open_served_eyes(
         device=device,
     )
     return ReleasedEyes(vlm)
+
+
+def check_specs(
+    name: str,
+    *,
+    regions: str | None = None,
+    segmenter: str = "",
+    revision: str = "",
+    device: str = "cpu",
+) -> None:
+    """Refuse what the first picture would be refused for, before a server says that it is ready.
+
+    The eyes are not opened: no weights are read. Nor is it asked whether the device is in this
+    machine: the engine's process may see others than the one that opens the eyes.
+
+    Args:
+        name, regions, segmenter, revision, device: see `open_served_eyes`.
+
+    Raises:
+        ValueError: If the specs cannot be built or do not fit each other, or no machine has such a
+            device.
+    """
+    device_kind(device)
+    config = read_json(locate(name, revision or None) / "config.json")
+    trained = config.get("model_type") == RegionVLMConfig.model_type
+    own = RegionVLMConfig.from_dict(config).settings.segmenter if trained else ""
+    RegionPipeline(segmenter=segmenter or own, steps=regions or "")
 
 
 class TrainedEyes:

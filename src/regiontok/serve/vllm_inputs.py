@@ -27,6 +27,7 @@ from vllm.multimodal.processing import (
 
 from regiontok.core.picture import Picture
 from regiontok.serve.fixed_point import encoded_positions
+from regiontok.serve.row_checks import UnusableRows, check_rows
 from regiontok.serve.served_eyes import ServedEyes, ServedImage, open_served_eyes
 from regiontok.serve.server_options import SERVER_OPTIONS, requested_regions
 
@@ -37,21 +38,30 @@ POSITION_FIELDS = ("image_positions", "image_extent")
 opened_eyes = cache(open_served_eyes)
 
 
-class RegionInfo(BaseProcessingInfo):  # type: ignore[misc]  # vLLM is not typed here
-    """What vLLM asks of a model before there is a picture.
+def server_options(model_config: Any) -> Mapping[str, Any]:
+    """The `mm_processor_kwargs` that the server of a model was started with.
 
     Raises:
-        ValueError: If the server was started with `mm_processor_kwargs` that are not known.
+        UnknownOption: If one of them is not known.
+    """
+    options: Mapping[str, Any] = model_config.get_multimodal_config().mm_processor_kwargs or {}
+    SERVER_OPTIONS.check(options)
+    return options
+
+
+class RegionInfo(BaseProcessingInfo):  # type: ignore[misc]  # vLLM is not typed here
+    """What vLLM asks of a model before there is a picture; it makes one for each request.
+
+    Attributes:
+        server_options: the `mm_processor_kwargs` that the server was started with.
+
+    Raises:
+        ValueError: If one of them is not known.
     """
 
     def __init__(self, ctx: Any) -> None:
         super().__init__(ctx)
-        SERVER_OPTIONS.check(self.server_options)
-
-    @property
-    def server_options(self) -> Mapping[str, Any]:
-        """The `mm_processor_kwargs` that the server was started with."""
-        return self.ctx.get_mm_config().mm_processor_kwargs or {}
+        self.server_options = server_options(ctx.model_config)
 
     @property
     def image_token_id(self) -> int:
@@ -121,6 +131,25 @@ class RegionProcessor(BaseMultiModalProcessor[RegionInfo]):  # type: ignore[misc
         """What the engine reads beside the tokens: nothing where positions count them."""
         return {}
 
+    def _postprocess_hf_mm_data(
+        self,
+        mm_inputs: Mapping[str, Any],
+        hf_processor_mm_kwargs: Mapping[str, Any],
+        processed_data: BatchFeature,
+    ) -> BatchFeature:
+        """Ready-made tokens are refused where the language model could not read them.
+
+        vLLM itself would cast integers, answer NaN and end a request without a row with a 500.
+        """
+        if mm_inputs or "image_embeds" not in processed_data:
+            return processed_data  # made here, now or for an earlier request
+        if requested_regions(hf_processor_mm_kwargs, self.info.server_options) is not None:
+            raise UnusableRows("ready-made tokens have their regions: ask for none beside them")
+        width = self.info.ctx.model_config.get_inputs_embeds_size()
+        for number, values in enumerate(processed_data["image_embeds"]):
+            check_rows(values, width, f"picture {number}")
+        return processed_data
+
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, Any]
     ) -> Mapping[str, MultiModalFieldConfig]:
@@ -159,6 +188,7 @@ class AxesProcessor(RegionProcessor):
         processed_data: BatchFeature,
     ) -> BatchFeature:
         """Ready-made tokens come without positions: they stand in a row."""
+        super()._postprocess_hf_mm_data(mm_inputs, hf_processor_mm_kwargs, processed_data)
         if "image_embeds" in processed_data and POSITION_FIELDS[0] not in processed_data:
             rows = [_in_a_row(values) for values in processed_data["image_embeds"]]
             processed_data.update(self._position_fields(rows))

@@ -10,6 +10,7 @@ come in (`vllm_inputs.py`), and the engine gets tokens of any number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -23,8 +24,14 @@ from vllm.model_executor.models.utils import (
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from regiontok.serve.served_eyes import check_specs
 from regiontok.serve.token_source import NotServed, check_positions
-from regiontok.serve.vllm_inputs import RegionDummies, RegionInfo, RegionProcessor
+from regiontok.serve.vllm_inputs import (
+    RegionDummies,
+    RegionInfo,
+    RegionProcessor,
+    server_options,
+)
 from regiontok.system.checkpoint import locate
 
 LANGUAGE_MODEL = "language_model."
@@ -37,6 +44,9 @@ class RowsModel(nn.Module, SupportsMultiModal, SupportsPP):  # type: ignore[misc
         language_model: vLLM's own class for it.
         architecture: its name in vLLM; "" takes what the config says.
         hf_to_vllm_mapper: how the checkpoint names the language model's weights.
+
+    Raises:
+        ValueError: If the server was started with regions or a segmenter that cannot be built.
     """
 
     architecture: ClassVar[str] = ""
@@ -49,6 +59,7 @@ class RowsModel(nn.Module, SupportsMultiModal, SupportsPP):  # type: ignore[misc
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__()
+        _check_specs_of(vllm_config.model_config)
         self.config = vllm_config.model_config.hf_config
         text_config = self.config.get_text_config()
         mixed_in: Any = self  # what vLLM's interface brings is not typed
@@ -100,6 +111,19 @@ class RowsModel(nn.Module, SupportsMultiModal, SupportsPP):  # type: ignore[misc
         return loaded
 
 
+def _check_specs_of(model_config: Any) -> None:
+    """Refuse a server's own specs that cannot be built.
+
+    That is here and not in `RegionInfo`, because steps import numba: on a CPU a worker of vLLM 0.32
+    does not start in a process in which numba is.
+
+    Raises:
+        ValueError: See `check_specs`.
+    """
+    options = server_options(model_config)
+    check_specs(model_config.model, revision=model_config.revision or "", **options)
+
+
 def architecture_of(text_config: Any) -> str:
     """The class of a language model, which configs inside others often do not name.
 
@@ -124,13 +148,18 @@ class TrainedInfo(RegionInfo):
     def __init__(self, ctx: Any) -> None:
         super().__init__(ctx)
         name = ctx.model_config.model
-        check_positions(locate(name, ctx.model_config.revision), name)
+        _check_positions_of(name, ctx.model_config.revision)
         word = ctx.get_tokenizer().convert_ids_to_tokens(self.image_token_id)
         if word != ServedRegionVLM.get_placeholder_str("image", 0):
             raise NotServed(
                 f"{name}: the placeholder of a picture is {word!r} here, and a server writes "
                 "<image>: use regiontok export --as-lm"
             )
+
+
+@cache  # vLLM makes a `TrainedInfo` for each request
+def _check_positions_of(name: str, revision: str | None) -> None:
+    check_positions(locate(name, revision), name)
 
 
 @MULTIMODAL_REGISTRY.register_processor(

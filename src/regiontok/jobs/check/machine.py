@@ -33,8 +33,12 @@ SEGMENTERS = (
     "facebook/sam-vit-base",
 )
 # Versions of transformers and what needs them: 5.17 is the extra's own floor, 5.18 the first that
-# takes ready-made visual tokens.
-TRANSFORMERS = (("5.17", "encoders and SAM"), ("5.18", "ready-made visual tokens"))
+# takes ready-made visual tokens, 5.21 the first that computes the logits of masked places alone.
+TRANSFORMERS = (
+    ("5.17", "encoders and SAM"),
+    ("5.18", "ready-made visual tokens"),
+    ("5.21", "training"),
+)
 SMALL_RUN = ("lite", "merge(0.5) | sort('com')")  # the default encoder and its own clustering
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:[>~=]=\s*([\d.]+))?")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)")
