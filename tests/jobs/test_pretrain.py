@@ -26,7 +26,11 @@ from regiontok.settings.recipe import load_recipe, resolve, to_toml
 from regiontok.settings.shipped import shipped_recipes
 
 EIGHT = PretrainOptions(per_device=8)
-RICE = {name: path for name, path in shipped_recipes().items() if load_recipe(path).pretrain}
+RICE = {
+    name: path
+    for name, path in shipped_recipes().items()
+    if name.startswith("rice/") and load_recipe(path).pretrain
+}
 FAST = ("rice/pretrain_l14", "rice/table5a_b16_n1")
 
 

@@ -44,7 +44,7 @@ def test_this_machine_works(tmp_path, monkeypatch):
     }
     report = machine_report(findings)
     assert report["broken"] == []
-    assert report["encoders"]["here"]["value"] == "lite, filters"
+    assert report["encoders"]["here"]["value"] == "lite, filters, mini-rice, mini-whole"
     assert "clip-l14-336" in report["encoders"]["not here"]["value"]
     assert "sam('facebook/sam2.1-hiera-large')" in report["segmenters"]["not here"]["value"]
     assert "576 patches" in report["a small run"]["lite"]["value"]
