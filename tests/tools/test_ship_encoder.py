@@ -34,6 +34,7 @@ def tool():
 def test_a_run_becomes_an_encoder_that_is_called_by_its_name(tool, tmp_path, monkeypatch):
     changed = [
         "pretrain.data=[{shards='world(8, size=128, kmeans=4)'}]",
+        "pretrain.object.classes=4",
         "pretrain.stage=[{name='a', size=64, steps=2, batch=4}]",
         "pretrain.evaluate.shards=\"world(4, size=128, split='val')\"",
     ]
