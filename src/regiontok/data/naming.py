@@ -63,24 +63,19 @@ class Namer:
         centres = [item.centre for item in picture.objects]
         centres += [_centre_of(mask) for mask in picture.masks[len(centres) :]]
         places = [place_of(centre, picture).values() for centre in centres]
-        named = [[_id_of_answer(self.tokenizer, name) for name in place] for place in places]
-        return [*named, [_first_id(self.tokenizer, NOTHING)] * 2]
+        # as answers say a column or a row: without a space in front
+        named = [[_first_id(self.tokenizer, name) for name in place] for place in places]
+        return [*named, [_first_id(self.tokenizer, f" {NOTHING}")] * 2]
 
     def _ids(self, words: tuple[str, ...]) -> list[int]:
         spread = (words[index * len(words) // WORDS] for index in range(WORDS))
-        return [_first_id(self.tokenizer, word) for word in spread]
+        return [_first_id(self.tokenizer, f" {word}") for word in spread]
 
 
 @lru_cache(maxsize=4096)
-def _first_id(tokenizer: Any, word: str) -> int:
-    """The first id of a word behind a space."""
-    return int(tokenizer(f" {word}", add_special_tokens=False).input_ids[0])
-
-
-@lru_cache(maxsize=64)
-def _id_of_answer(tokenizer: Any, name: str) -> int:
-    """The id of a column or a row, as answers say it: without a space in front."""
-    return int(tokenizer(name, add_special_tokens=False).input_ids[0])
+def _first_id(tokenizer: Any, text: str) -> int:
+    """The first id of a text."""
+    return int(tokenizer(text, add_special_tokens=False).input_ids[0])
 
 
 def _words_of(item: SceneObject) -> tuple[str, ...]:

@@ -30,6 +30,11 @@ SPLITS = {"train": 200_000, "val": 5_000, "test": 5_000}  # and how many picture
 SIZES = (128, 768)  # sides in pixels
 
 
+def is_world(text: str) -> bool:
+    """True for "world" and "world(...)": pictures that pretraining or a probe is to read."""
+    return text.strip().partition("(")[0] == "world"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class WorldPicture:
     """A picture of the world and the truth about it.

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from regiontok.miniworld.world import is_world
 from regiontok.pretrain.ranks import Ranks
 from regiontok.pretrain.scenes import Scenes, is_scenes
-from regiontok.pretrain.world import WorldPictures, is_world
+from regiontok.pretrain.world import WorldPictures
 from regiontok.shards.sources import FoundShards, ShardSource, find_shards
 from regiontok.shards.views import Kind
 from regiontok.system.storage import Location, location

@@ -39,11 +39,6 @@ PER_SHARD = 1000  # pictures of a tar
 NO_CLASS = -1
 
 
-def is_world(text: str) -> bool:
-    """True for "world(...)"."""
-    return text.strip().partition("(")[0] == "world"
-
-
 @dataclass(frozen=True)
 class WorldPictures:
     """The first pictures of a split of the world, or further ones, with regions.

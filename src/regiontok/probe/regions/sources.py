@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from regiontok.data.collect import collect
+from regiontok.miniworld.world import is_world
 from regiontok.probe.regions.coco import CocoSet
 from regiontok.probe.regions.labelled import LabelledSet, LabelledSetError, Support
 from regiontok.probe.regions.scenes import SceneSet, is_scenes
 from regiontok.probe.regions.shards import ShardSet
 from regiontok.probe.regions.stored import StoredSet
-from regiontok.probe.regions.world import WorldSet, is_world
+from regiontok.probe.regions.world import WorldSet
 from regiontok.segment.formats.rle import read_json
 from regiontok.shards.sidecar import SUFFIX
 from regiontok.system.choices import check_choice

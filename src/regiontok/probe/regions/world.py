@@ -17,11 +17,6 @@ from regiontok.probe.regions.scenes import ATTRIBUTES
 from regiontok.settings.binding import from_text
 
 
-def is_world(text: str) -> bool:
-    """True for "world(...)"."""
-    return text.strip().partition("(")[0] == "world"
-
-
 @dataclass(frozen=True)
 class WorldArguments:
     """What "world(...)" takes.
