@@ -106,6 +106,7 @@ SPECS = {
         "disturb(smooth=2)",
         "disturb(noise=0.5)",
         "disturb(artifacts=0.1)",
+        "salience",
     ],
     "connector": [
         "linear",

@@ -18,6 +18,7 @@ import torch
 
 from regiontok.miniworld.scenes import make_scene
 from regiontok.settings import registry
+from regiontok.settings.catalogue import full_encoder_call
 from regiontok.settings.recipe import SCALES, Recipe, RecipeError, load_recipe
 from regiontok.settings.shipped import shipped_recipes
 from regiontok.tokenizer.region_tokenizer import RegionTokenizer
@@ -84,7 +85,8 @@ def test_every_method_of_a_recipe_can_be_built(scale):
         if kind in ("step", "place"):
             registry.build_pipeline(kind, text)
         elif text:
-            assert registry.name_of(registry.build(kind, text)) == re.match(r"\w+", text)[0]
+            call = str(full_encoder_call(text)) if kind == "encoder" else text
+            assert registry.name_of(registry.build(kind, text)) == re.match(r"\w+", call)[0]
 
 
 def steps_twice(tokenizer: RegionTokenizer, images: list) -> None:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from regiontok.encoders.lite import Lite
-from regiontok.pretrain.clusters import cluster_labels, region_features, save_features
+from regiontok.pretrain.clusters import (
+    cluster_labels,
+    picture_features,
+    region_features,
+    save_features,
+)
 
 
 def test_regions_that_look_alike_share_a_cluster():
@@ -35,3 +40,14 @@ def test_a_region_reads_what_lies_under_its_mask_alone(tmp_path):
     assert rows[1] @ rows[2] > 0.9 > rows[0] @ rows[1]
     save_features(tmp_path / "rows.npy", [rows[:1], rows[1:]])
     assert np.array_equal(np.load(tmp_path / "rows.npy"), rows)
+
+
+def test_pictures_of_one_kind_are_nearer_to_each_other_than_to_another():
+    noise = np.random.default_rng(1).integers(0, 12, (3, 96, 96, 3))
+    pictures = [noise[0] + 20, noise[1] + 20, noise[2] + (230, 60, 60)]
+    encoder = Lite(size=96)
+    rows = np.concatenate(
+        [picture_features(picture.clip(0, 255).astype(np.uint8), encoder) for picture in pictures]
+    )
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
+    assert rows[0] @ rows[1] > 0.9 > rows[0] @ rows[2]

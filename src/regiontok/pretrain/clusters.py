@@ -38,6 +38,18 @@ def region_features(
     return torch.nn.functional.normalize(pooled, dim=1).numpy()
 
 
+def picture_features(
+    pixels: UInt8[np.ndarray, "H W 3"], encoder: Lite
+) -> Float[np.ndarray, "1 d"]:
+    """The mean of `lite`'s values over a picture, of length 1.
+
+    Its features have a mean of nearly 0 in every picture, and so nothing to tell pictures apart by.
+    """
+    (grid,) = encoder.encode([Picture.of(pixels)])
+    mean = grid.pooled[grid.valid].mean(0, keepdim=True)
+    return torch.nn.functional.normalize(mean, dim=1).numpy()
+
+
 def cluster_labels(
     table: Float[np.ndarray, "n d"], classes: int, counts: Sequence[int]
 ) -> list[Int[np.ndarray, "k"]]:

@@ -23,7 +23,12 @@ from regiontok.core.masks import PixelMasks
 from regiontok.encoders.lite import Lite
 from regiontok.miniworld.words import COLOURS, SHAPES, SIZES, TEXTURES
 from regiontok.miniworld.world import WORLD_VERSION, World, WorldPicture
-from regiontok.pretrain.clusters import cluster_labels, region_features, save_features
+from regiontok.pretrain.clusters import (
+    cluster_labels,
+    picture_features,
+    region_features,
+    save_features,
+)
 from regiontok.settings.binding import from_text
 from regiontok.shards.image_regions import ImageRegions
 from regiontok.shards.report import report_path
@@ -31,9 +36,9 @@ from regiontok.shards.sidecar import write_sidecar
 from regiontok.shards.tar import write_tar
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
 
-VERSION = 1  # raise it with every change of what is written or how labels are made
+VERSION = 2  # raise it with every change of what is written or how labels are made
 ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "texture": TEXTURES, "size": SIZES}
 PER_SHARD = 1000  # pictures of a tar
 NO_CLASS = -1
@@ -156,18 +161,17 @@ class WorldPictures:
         encoder, features = Lite(size=self.size), []
         is_there = path.exists()
         for picture in self._pictures():
-            masks = self._object_masks(picture)
-            counts.append(len(masks))
+            counts.append(1 if self.whole else len(picture.objects))
             if not is_there:
-                features.append(region_features(picture.pixels, masks, encoder))
+                features.append(self._features(picture, encoder))
         if not is_there:
             save_features(path, features)
         return cluster_labels(np.load(path, allow_pickle=False), self.kmeans, counts)
 
-    def _object_masks(self, picture: WorldPicture) -> np.ndarray:
+    def _features(self, picture: WorldPicture, encoder: Lite) -> Float[np.ndarray, "k d"]:
         if self.whole:
-            return np.ones((1, *picture.labels.shape), bool)
-        return picture.masks[: len(picture.objects)]
+            return picture_features(picture.pixels, encoder)
+        return region_features(picture.pixels, picture.masks[: len(picture.objects)], encoder)
 
     def _key(self) -> str:
         """A hash of all that decides the shards."""

@@ -26,7 +26,8 @@ def patches_by_attention(grid: PatchGrid, step: str) -> tuple[Int[Tensor, "n"], 
         raise ValueError(
             f"{step} chooses by the attention of CLS on the patches, and the encoder gave none: "
             "take one with a CLS token and ask for it, as in "
-            "transformers('openai/clip-vit-large-patch14-336', layer=-2, cls_attention=True)"
+            "transformers('openai/clip-vit-large-patch14-336', layer=-2, cls_attention=True), or put "
+            "the transform salience before it"
         )
     valid = grid.valid.flatten().nonzero()[:, 0]
     attention = grid.cls_attention.flatten()[valid].double()

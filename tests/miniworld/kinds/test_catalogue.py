@@ -66,7 +66,8 @@ def is_true(picture: WorldPicture, caption: str) -> bool:
 
 def test_columns_and_rows_are_asked_where_they_are_named(asked) -> None:
     in_words = {"left_or_right", "above_or_below"}
-    assert set(EVERY_KIND) - set(KINDS) == {"column", "row", "colour_choice", *in_words}
+    with_options = {"colour_choice", "shape_choice", "named_choice"}
+    assert set(EVERY_KIND) - set(KINDS) == {"column", "row", *in_words, *with_options}
     seen = Counter()
     for index in range(60):
         picture = WORLD[index]
@@ -81,16 +82,20 @@ def test_columns_and_rows_are_asked_where_they_are_named(asked) -> None:
 
 
 def test_questions_for_training_agree_with_those_of_benchmarks() -> None:
-    kinds = ["left_or_right", "above_or_below", "colour_choice"]
+    choices = ["colour_choice", "shape_choice", "named_choice"]
+    kinds = ["left_or_right", "above_or_below", *choices]
     seen = Counter()
     for index in range(60):
         picture = WORLD[index]
         for question in questions_of(WORLD, index, picture, kinds):
             first = picture.objects[question.things[0]]
-            if question.kind == "colour_choice":
-                assert question.answer == first.colour
-                assert set(question.options) <= {item.colour for item in picture.objects}
+            if question.kind in choices:
+                attribute = "colour" if "What colour" in question.text else "shape"
+                assert question.answer == getattr(first, attribute)
+                seen_there = {getattr(item, attribute) for item in picture.objects}
+                assert set(question.options) <= seen_there
                 assert len(set(question.options)) == 2
+                assert (question.answer in question.text) == (question.kind == "named_choice")
             else:
                 second = picture.objects[question.things[1]]
                 axis = ("above_or_below", "left_or_right").index(question.kind)

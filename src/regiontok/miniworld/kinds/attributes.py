@@ -22,24 +22,6 @@ def ask_colour(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
     return WorldQuestion("colour", text, item.colour, (), (number,), "What colour is the {shape}?")
 
 
-def ask_colour_choice(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
-    """The colour of the only object of a shape, as a letter; the other option is seen, too.
-
-    It teaches what letters of options are, where the answer itself is known early.
-    """
-    number = _asked_about(picture, draws, "shape")
-    if number is None:
-        return None
-    item = picture.objects[number]
-    others = sorted({other.colour for other in picture.objects} - {item.colour})
-    if not others:
-        return None
-    text = f"What colour is the {item.shape}?"
-    wrong = [draws.pick(others)]
-    template = "What colour is the {shape}?"
-    return choice("colour_choice", text, item.colour, wrong, (number,), draws, template)
-
-
 def ask_shape(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
     """The shape of the only object of a colour."""
     number = _asked_about(picture, draws, "colour")
@@ -49,6 +31,36 @@ def ask_shape(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
     text = f"What shape is the {item.colour} object?"
     template = "What shape is the {colour} object?"
     return WorldQuestion("shape", text, item.shape, (), (number,), template)
+
+
+def ask_colour_choice(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
+    """What `ask_colour` asks, with options that are both seen in the picture.
+
+    It teaches what letters of options are, where the answer itself is known early.
+    """
+    return _with_options("colour_choice", "colour", ask_colour(picture, draws), picture, draws)
+
+
+def ask_shape_choice(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
+    """What `ask_shape` asks, with options that are both seen in the picture."""
+    return _with_options("shape_choice", "shape", ask_shape(picture, draws), picture, draws)
+
+
+def ask_named_choice(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
+    """The colour or the shape of an object that is named by both, as a letter.
+
+    The answer stands in the question: only the reading of options is left to be learnt.
+    """
+    number = _asked_about(picture, draws, "colour", "shape")
+    if number is None:
+        return None
+    item = picture.objects[number]
+    attribute = "colour" if draws.coin() else "shape"
+    text = f"What {attribute} is the {name_of(item)}?"
+    template = f"What {attribute} is the {{object}}?"
+    answer = getattr(item, attribute)
+    question = WorldQuestion("named_choice", text, answer, (), (number,), template)
+    return _with_options("named_choice", attribute, question, picture, draws)
 
 
 def ask_size(picture: WorldPicture, draws: Draws) -> WorldQuestion | None:
@@ -77,3 +89,22 @@ def _asked_about(picture: WorldPicture, draws: Draws, *named_by: str) -> int | N
     """An object whose name by these attributes is no other's, and that may be asked about."""
     numbers = [number for number in unique(picture, *named_by) if picture.askable[number]]
     return draws.pick(numbers) if numbers else None
+
+
+def _with_options(
+    kind: str,
+    attribute: str,
+    question: WorldQuestion | None,
+    picture: WorldPicture,
+    draws: Draws,
+) -> WorldQuestion | None:
+    """A question about an attribute with options: its answer, and another that is seen."""
+    if question is None:
+        return None
+    seen = {getattr(item, attribute) for item in picture.objects}
+    others = sorted(seen - {question.answer})
+    if not others:
+        return None
+    wrong = [draws.pick(others)]
+    text, things, template = question.text, question.things, question.template
+    return choice(kind, text, question.answer, wrong, things, draws, template)

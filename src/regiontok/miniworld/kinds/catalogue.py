@@ -41,6 +41,8 @@ _LIST = (
     Kind("left_or_right", space.ask_left_or_right, 50.0, _NO_BENCH),
     Kind("above_or_below", space.ask_above_or_below, 50.0, _NO_BENCH),
     Kind("colour_choice", attributes.ask_colour_choice, 50.0, _NO_BENCH),
+    Kind("shape_choice", attributes.ask_shape_choice, 50.0, _NO_BENCH),
+    Kind("named_choice", attributes.ask_named_choice, 50.0, _NO_BENCH),
 )
 EVERY_KIND = {kind.name: kind for kind in _LIST}
 KINDS = {kind.name: kind for kind in _LIST if kind.bench != _NO_BENCH}
