@@ -49,7 +49,7 @@ test: $(VENV)/.ready-test
 # with the tests of vLLM where its environment is: making it takes up to a quarter of an hour
 test-slow: $(VENV)/.ready-test
 	if [ -f $(VLLM_ENV)/.ready ]; then export REGIONTOK_VLLM_ENV=$(abspath $(VLLM_ENV)); fi; \
-	  $(BIN)/python -m pytest -q -n $(JOBS) -m slow
+	  $(BIN)/python -m pytest -q -n $(JOBS) --durations 25 -m slow
 
 test-vllm: $(VENV)/.ready-test $(VLLM_ENV)/.ready
 	REGIONTOK_VLLM_ENV=$(abspath $(VLLM_ENV)) $(BIN)/python -m pytest -q -m slow tests/serve/test_vllm.py tests/serve/test_vllm_plugin.py

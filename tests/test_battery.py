@@ -47,7 +47,17 @@ STEPS: list[tuple[str, bool, dict[str, str]]] = [
     ("tome(4, r=2)", True, {"one patch": "cannot merge 1 patches into 4 tokens"}),
     ("prumerge", False, {}),
     ("prumerge(4, neighbours=2)", False, {"one patch": "cannot make 4 regions of 1 patches"}),
+    (
+        "prumerge(4, neighbours=2, by='salience')",
+        False,
+        {"one patch": "cannot make 4 regions of 1 patches"},
+    ),
     ("visionzip(5)", True, {"one patch": "cannot make 5 regions of 1 patches"}),
+    (
+        "visionzip(5, by='salience')",
+        True,
+        {"one patch": "cannot make 5 regions of 1 patches"},
+    ),
     ("visionzip(5, contextual=3)", True, {"one patch": "cannot make 5 regions of 1 patches"}),
     ("above(5, 'tome(5)')", True, {}),
     ("above(5, 'stride(5)')", False, PICTURES),
@@ -106,7 +116,6 @@ SPECS = {
         "disturb(smooth=2)",
         "disturb(noise=0.5)",
         "disturb(artifacts=0.1)",
-        "salience",
     ],
     "connector": [
         "linear",

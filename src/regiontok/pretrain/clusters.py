@@ -38,9 +38,7 @@ def region_features(
     return torch.nn.functional.normalize(pooled, dim=1).numpy()
 
 
-def picture_features(
-    pixels: UInt8[np.ndarray, "H W 3"], encoder: Lite
-) -> Float[np.ndarray, "1 d"]:
+def picture_features(pixels: UInt8[np.ndarray, "H W 3"], encoder: Lite) -> Float[np.ndarray, "1 d"]:
     """The mean of `lite`'s values over a picture, of length 1.
 
     Its features have a mean of nearly 0 in every picture, and so nothing to tell pictures apart by.

@@ -21,7 +21,8 @@ from torch import Tensor
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.methods import RegionStep
-from regiontok.steps._attention import patch_cosines, patches_by_attention
+from regiontok.steps._attention import RANKS, Rank, patch_cosines, ranked_patches
+from regiontok.system.choices import check_choice
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,14 +37,17 @@ class Prumerge(RegionStep):
             all patches that are no centre. None takes the outliers of each image as centres (if it
             has none, there is one region of all patches).
         neighbours: number of patches that each centre takes in; they may be centres themselves.
+        by: what ranks patches: "attention" of CLS, or "salience", their distance from the mean
+            patch, for encoders without CLS.
 
     Raises:
         ValueError: If k is below 1 or above the number of patches, if neighbours is below 0, or if
-            the encoder gave no attention of CLS.
+            attention ranks and the encoder gave none.
     """
 
     k: int | None = None
     neighbours: int = 32
+    by: Rank = "attention"
     version: ClassVar[int] = 1
     source: ClassVar[bool] = True
 
@@ -52,6 +56,7 @@ class Prumerge(RegionStep):
             raise ValueError(f"needs at least one region, got k={self.k}")
         if self.neighbours < 0:
             raise ValueError(f"neighbours must be at least 0, got {self.neighbours}")
+        check_choice("ranking", self.by, RANKS)
 
     @property
     def exact_count(self) -> int | None:
@@ -60,8 +65,8 @@ class Prumerge(RegionStep):
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Select and merge in one view; the regions that come in are replaced."""
-        ranked, attention = patches_by_attention(grid, "prumerge")
-        count = outliers(attention) if self.k is None else self.k - 1
+        ranked, scores = ranked_patches(grid, "prumerge", self.by)
+        count = outliers(scores) if self.k is None else self.k - 1
         if count >= len(ranked):
             raise ValueError(f"cannot make {count + 1} regions of {len(ranked)} patches")
         centres = ranked[:count].sort().values

@@ -19,7 +19,8 @@ import torch
 from regiontok.core.grid import PatchGrid
 from regiontok.core.regions import Regions
 from regiontok.methods import RegionStep
-from regiontok.steps._attention import patch_cosines, patches_by_attention
+from regiontok.steps._attention import RANKS, Rank, patch_cosines, ranked_patches
+from regiontok.system.choices import check_choice
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,17 @@ class Visionzip(RegionStep):
     Attributes:
         k: number of regions.
         contextual: number of them that are merged ones; None takes 5/32 of k, at least 1.
+        by: what ranks patches: "attention" of CLS, or "salience", their distance from the mean
+            patch, for encoders without CLS.
 
     Raises:
         ValueError: If k is below 1 or above the number of patches, if contextual lies outside
-            1..k, or if the encoder gave no attention of CLS.
+            1..k, or if attention ranks and the encoder gave none.
     """
 
     k: int
     contextual: int | None = None
+    by: Rank = "attention"
     version: ClassVar[int] = 1
     source: ClassVar[bool] = True
 
@@ -45,6 +49,7 @@ class Visionzip(RegionStep):
             raise ValueError(f"needs at least one region, got k={self.k}")
         if self.contextual is not None and not 1 <= self.contextual <= self.k:
             raise ValueError(f"contextual must lie in 1..{self.k}, got {self.contextual}")
+        check_choice("ranking", self.by, RANKS)
 
     @property
     def exact_count(self) -> int | None:
@@ -53,7 +58,7 @@ class Visionzip(RegionStep):
 
     def one(self, regions: Regions, grid: PatchGrid) -> Regions:
         """Select and merge in one view; the regions that come in are replaced."""
-        ranked, _ = patches_by_attention(grid, "visionzip")
+        ranked, _ = ranked_patches(grid, "visionzip", self.by)
         device = ranked.device
         if self.k > len(ranked):
             raise ValueError(f"cannot make {self.k} regions of {len(ranked)} patches")
