@@ -42,9 +42,28 @@ def test_further_rounds_ask_what_was_not_asked():
     assert len(set(questions)) > 0.85 * len(questions)
 
 
+def test_without_pictures_the_answer_stands_in_the_question():
+    records = read(
+        [
+            Data(
+                records="world(40, size=128, kinds='named_choice', captions=False, rounds=6, "
+                "shown=False)"
+            )
+        ]
+    )
+    for record in map(records.__getitem__, range(len(records))):
+        assert record.images == ()
+        for question, answer in zip(record.turns[::2], record.turns[1::2], strict=True):
+            head, *options = question.text.split("\n")[:3]
+            right = options["AB".index(answer.text)].split(". ")[1]
+            assert right in head
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("world(3, shown=False)", "without pictures nothing can be described"),
+        ("world(3, kinds='count', captions=False, shown=False)", "kinds='named_choice'"),
         ("world(3, kinds='color')", r"not 'color' \(did you mean 'colour'"),
         ("world(5001, split='val')", "expected 1 to 5000 records of the split val"),
         ("world(3, splitt='val')", "splitt"),

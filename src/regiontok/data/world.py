@@ -7,7 +7,7 @@ Differs: nothing known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from regiontok.core.picture import Picture
 from regiontok.evaluation.prompts import ask_choice, ask_short
 from regiontok.miniworld.captions import captions_of
 from regiontok.miniworld.kinds.asked import WorldQuestion
-from regiontok.miniworld.kinds.catalogue import EVERY_KIND, questions_of
+from regiontok.miniworld.kinds.catalogue import EVERY_KIND, SAID, questions_of
 from regiontok.miniworld.world import WORLD_VERSION, World, WorldPicture
 from regiontok.settings.binding import from_text
 from regiontok.system.choices import check_choice
@@ -43,6 +43,7 @@ def record_of(
     questions: Sequence[WorldQuestion],
     *,
     captions: bool = True,
+    shown: bool = True,
 ) -> dict[str, Any]:
     """A picture's record in LLaVA's form: each question is a turn, and its caption is the last.
 
@@ -52,6 +53,7 @@ def record_of(
         picture: the picture.
         questions: the questions about it.
         captions: whether the longest caption is asked for.
+        shown: whether the picture is shown: the record has no image otherwise.
     """
     pairs = [(asked(question), question.gold) for question in questions]
     if captions or not pairs:
@@ -61,6 +63,8 @@ def record_of(
         for pair in pairs
         for speaker, text in zip(("human", "gpt"), pair, strict=True)
     ]
+    if not shown:
+        return {"id": name, "conversations": turns}
     turns[0]["value"] = f"<image>\n{turns[0]['value']}"
     return {"id": name, "image": image, "conversations": turns}
 
@@ -111,10 +115,12 @@ class WorldRecords(Sequence[dict[str, Any]]):
         kinds: kinds of questions with commas between; "" asks all.
         captions: whether a caption is asked for, too.
         rounds: how many questions of each kind are asked at most, none of them twice.
+        shown: whether the pictures are shown; without them all kinds have to be of
+            `regiontok.miniworld.kinds.catalogue.SAID`, and nothing is described.
 
     Raises:
-        ValueError: If a kind of question or a split is unknown, or the split has not so many
-            pictures.
+        ValueError: If a kind of question or a split is unknown, the split has not so many pictures,
+            or a question could not be answered without its picture.
 
     >>> record = WorldRecords(2, size=128, kinds="presence_random", captions=False)[1]
     >>> record["image"]
@@ -129,12 +135,18 @@ class WorldRecords(Sequence[dict[str, Any]]):
     kinds: str = ""
     captions: bool = True
     rounds: int = 1
+    shown: bool = True
 
     def __post_init__(self) -> None:
         for name in self.names:
             check_choice("kind of question", name, tuple(EVERY_KIND))
         if self.rounds < 1:
             raise ValueError(f"at least one round of questions is asked, not {self.rounds}")
+        if not self.shown and (self.captions or not self.names or set(self.names) - set(SAID)):
+            raise ValueError(
+                "without pictures nothing can be described, and only kinds can be asked whose "
+                f"answer is said: captions=False, kinds='{','.join(SAID)}', got {self}"
+            )
         most = len(World(self.split, self.seed, self.size))
         if self.n < 1 or self.start < 0 or self.start + self.n > most:
             raise ValueError(
@@ -167,13 +179,29 @@ class WorldRecords(Sequence[dict[str, Any]]):
 
     def __getitem__(self, index: Any) -> Any:
         """One record in LLaVA's form."""
-        image = self._image(index)
+        image, questions = self._asked(self._image(index))
+        picture = world_picture(str(image))
+        return record_of(
+            picture.name,
+            str(image),
+            picture,
+            questions,
+            captions=self.captions,
+            shown=self.shown,
+        )
+
+    def _asked(self, image: WorldImage) -> tuple[WorldImage, list[WorldQuestion]]:
+        """An image and what is asked about it; the next one, where nothing could be said of it."""
         picture = world_picture(str(image))
         questions = questions_of(image.world, image.number, picture, self.names, rounds=self.rounds)
-        return record_of(picture.name, str(image), picture, questions, captions=self.captions)
+        if questions or self.shown:
+            return image, questions
+        return self._asked(replace(image, number=(image.number + 1) % len(image.world)))
 
     def images_of(self, index: int) -> tuple[str, ...]:
-        """The image of one record; it is not drawn, and nothing is asked about it."""
+        """The image of one record, if it is shown; it is not drawn, and nothing is asked."""
+        if not self.shown:
+            return ()
         return (str(self._image(index)),)
 
     def _image(self, index: int) -> WorldImage:

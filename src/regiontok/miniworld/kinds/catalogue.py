@@ -45,6 +45,7 @@ _LIST = (
     Kind("named_choice", attributes.ask_named_choice, 50.0, _NO_BENCH),
 )
 EVERY_KIND = {kind.name: kind for kind in _LIST}
+SAID = ("named_choice",)  # kinds whose answer stands in the question: no picture is needed
 KINDS = {kind.name: kind for kind in _LIST if kind.bench != _NO_BENCH}
 
 
