@@ -23,7 +23,7 @@ from regiontok.evaluation.question import Question
 from regiontok.evaluation.replies import letter_of, plain, yes_or_no
 from regiontok.evaluation.sample import Sample, mean_of
 from regiontok.miniworld.kinds.asked import WorldQuestion
-from regiontok.miniworld.kinds.catalogue import KINDS, questions_of
+from regiontok.miniworld.kinds.catalogue import EVERY_KIND, questions_of
 from regiontok.miniworld.kinds.counting import plural
 from regiontok.miniworld.kinds.twins import KIND as TWINS
 from regiontok.miniworld.kinds.twins import Twins, twins_of
@@ -117,7 +117,7 @@ class Miniworld(Bench):
                 f"miniworld asks about 1 to {most} pictures of the split {self.split}, not {self.n}"
             )
         for name in self._names:
-            check_choice("kind of question", name, tuple(KINDS))
+            check_choice("kind of question", name, tuple(EVERY_KIND))
 
     @property
     def _names(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from regiontok.miniworld.kinds.asked import WorldQuestion
-from regiontok.miniworld.kinds.catalogue import KINDS
+from regiontok.miniworld.kinds.catalogue import EVERY_KIND
 from regiontok.miniworld.kinds.twins import KIND as TWINS
 
 Asked = tuple[int, WorldQuestion]  # with the number of the picture
@@ -54,9 +54,9 @@ def priors(asked: Iterable[Asked]) -> list[Prior]:
     for number, question in asked:
         by_kind[question.kind].append((number, question))
     result = []
-    for kind in (*KINDS, TWINS):
+    for kind in (*EVERY_KIND, TWINS):
         if of_kind := by_kind.get(kind):
-            chance = KINDS[kind].chance if kind in KINDS else 50.0
+            chance = EVERY_KIND[kind].chance if kind in EVERY_KIND else 50.0
             blind, guesser = max((_cross(of_kind, fit), name) for name, fit in GUESSERS.items())
             result.append(Prior(kind, len(of_kind), chance, blind, guesser))
     return result

@@ -65,9 +65,8 @@ def is_true(picture: WorldPicture, caption: str) -> bool:
 
 
 def test_columns_and_rows_are_asked_where_they_are_named(asked) -> None:
-    in_words = {"left_or_right", "above_or_below"}
     with_options = {"colour_choice", "shape_choice", "named_choice"}
-    assert set(EVERY_KIND) - set(KINDS) == {"column", "row", *in_words, *with_options}
+    assert set(EVERY_KIND) - set(KINDS) == {"column", "row", *with_options}
     seen = Counter()
     for index in range(60):
         picture = WORLD[index]
