@@ -6,6 +6,10 @@ Weights are rounded to bfloat16, the frozen encoder stays out, and the model is 
 after: the largest difference of logits and the replies that change are printed. It then answers the
 bench (on with the same command after a stop), and `shipped.json` says how it came about and how
 well it answers. The folder appears when all of it is there.
+
+    python tools/ship.py src/regiontok/shipped/mini-patch mini-patch --work work
+
+asks a model that comes with the package anew, for instance after the bench has changed.
 """
 
 from __future__ import annotations
@@ -48,7 +52,7 @@ FIRST = 256  # questions whose replies are kept as a hash: whole windows of `Ans
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and write the model's folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of `regiontok train`")
+    parser.add_argument("run", type=Path, help="folder of `regiontok train`, or of a shipped model")
     parser.add_argument("name", help="name of the model, such as mini-patch")
     parser.add_argument("--work", type=Path, required=True, help="where its answers are kept")
     parser.add_argument("--bench", default="miniworld(500)", help="the bench of its accuracy")
@@ -68,7 +72,7 @@ def ship(run: Path, name: str, work: Path, *, bench: str, out: Path) -> dict[str
     """Write the folder of a shipped model.
 
     Args:
-        run: the folder of a finished training run.
+        run: the folder of a finished training run, or of a shipped model, which is asked anew.
         name: name of the model.
         work: where answers, and the model while it is asked, are kept.
         bench: spec of the bench, which makes its questions.
@@ -80,18 +84,18 @@ def ship(run: Path, name: str, work: Path, *, bench: str, out: Path) -> dict[str
     Raises:
         ValueError: If the run is not finished, or its encoder was trained.
     """
-    trained, rounded = final_model(run), work / name
-    if not rounded.is_dir():
-        with replacing(rounded) as folder:
-            write_rounded(trained, folder)
-    facts = {
-        **facts_of_run(run, trained),
-        "rounding": difference(trained, rounded),
-        "accuracy": accuracy(name, rounded, work / f"answers-{name}", bench),
-    }
+    if (run / FACTS).is_file():
+        rounded, facts = run, parse_json((run / FACTS).read_text(encoding="utf-8"))
+    else:
+        trained, rounded = final_model(run), work / name
+        if not rounded.is_dir():
+            with replacing(rounded) as folder:
+                write_rounded(trained, folder)
+        facts = {**facts_of_run(run, trained), "rounding": difference(trained, rounded)}
+    facts["accuracy"] = accuracy(name, rounded, work / f"answers-{name}", bench)
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / name) as folder:
-        shutil.copytree(rounded, folder)
+        shutil.copytree(rounded, folder, ignore=shutil.ignore_patterns(FACTS))
         (folder / FACTS).write_bytes(json_bytes(facts, indent=1))
     return facts
 

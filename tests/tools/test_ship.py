@@ -103,6 +103,24 @@ def test_the_demo_asks_it_and_draws_where_it_looked(here, tmp_path):
     assert len(report["regions"]) == 2  # windows(2)
 
 
+@pytest.mark.slow
+def test_a_shipped_model_is_asked_anew(tool, here, tmp_path):
+    folder, _, facts = here
+    again = tool.ship(
+        folder / "mini-toy",
+        "mini-toy",
+        tmp_path / "work",
+        bench="miniworld(2, size=128, kinds='colour,shape')",
+        out=tmp_path / "shipped",
+    )
+    names = {path.name for path in (folder / "mini-toy").iterdir()}
+    assert {path.name for path in (tmp_path / "shipped" / "mini-toy").iterdir()} == names
+    assert {name: again[name] for name in again if name != "accuracy"} == {
+        name: facts[name] for name in facts if name != "accuracy"
+    }
+    assert 0 < again["accuracy"]["questions"] < facts["accuracy"]["questions"]
+
+
 def test_an_unfinished_run_is_refused(tool, tmp_path):
     (tmp_path / "resolved.toml").write_text('[[stage]]\nname = "looking"\n')
     with pytest.raises(ValueError, match="is not finished: there is no 1_looking"):
