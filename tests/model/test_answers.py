@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from regiontok.core.picture import Picture
 from regiontok.model.cached_rows import CachedRows
 from regiontok.model.conversation import TrainedConversationModel
 from regiontok.model.mini import mini_language_model, mini_tokenizer
@@ -169,3 +170,31 @@ def test_everything_shows_itself_in_a_line(model):
         assert len(repr(shown)) < 500
     chat = TrainedConversationModel(model, model.processor)
     assert "\n" not in repr(chat)
+
+
+def test_the_latest_pictures_are_encoded_once(model, monkeypatch):
+    monkeypatch.setattr("regiontok.model.conversation._RECENT", 2)
+    pictures = [Picture.of(noise(40, 60 + seed)) for seed in range(3)]
+    chat, encoded, run = TrainedConversationModel(model, model.processor), [], model.run
+
+    def counting(images, **options):
+        encoded.append(len(images))
+        return run(images, **options)
+
+    monkeypatch.setattr(model, "run", counting)
+    options = {"do_sample": False, "num_beams": 1, "max_new_tokens": 4}
+
+    def replies(*numbers):
+        rows = [[pictures[number]] for number in numbers]
+        conversations = [asked(row[0]) for row in rows]
+        return [answer.text for answer in chat.answers(conversations, rows, **options)]
+
+    first = replies(0, 1, 0)
+    assert replies(1, 0) == [first[1], first[0]]
+    assert encoded == [2]
+    replies(2)
+    replies(1)
+    assert encoded == [2, 1, 1]
+    chat.forget()
+    replies(1)
+    assert encoded == [2, 1, 1, 1]
