@@ -15,7 +15,8 @@ from regiontok.core.formats import open_image
 from regiontok.draw.plot import DPI, FAINT, INK, STYLES
 from regiontok.system.need import need
 
-_ROW, _COLUMN, _NAMES, _HEAD = 0.3, 1.9, 2.6, 1.0  # inches
+_ROW, _COLUMN, _HEAD = 0.3, 1.9, 1.0  # inches
+_NAMES, _LETTER = 2.6, 0.07  # inches of the shortest column of names, and of a letter in it
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def draw_intervals(
     """
     if not rows or not columns:
         raise ValueError(f"expected rows and columns, got {len(rows)} and {len(columns)}")
-    size = _NAMES + _COLUMN * len(columns), _HEAD + _ROW * len(rows)
+    names = max(_NAMES, _LETTER * max(len(row.name) for row in rows))
+    size = names + _COLUMN * len(columns), _HEAD + _ROW * len(rows)
     figure = need("matplotlib.figure", extra="plot").Figure(figsize=size, dpi=DPI)
     need("matplotlib.backends.backend_agg", extra="plot").FigureCanvasAgg(figure)
     heights = list(range(len(rows)))[::-1]
@@ -70,7 +72,7 @@ def draw_intervals(
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
     figure.suptitle(title, x=0.02, ha="left", fontsize=10, color=INK)
-    left, top = _NAMES / size[0], 1 - 0.62 / size[1]
+    left, top = names / size[0], 1 - 0.62 / size[1]
     figure.subplots_adjust(left=left, right=0.98, top=top, bottom=0.3 / size[1], wspace=0.25)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white")

@@ -101,8 +101,11 @@ def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> I
         fontsize=8.5,
         labelcolor=INK,
     )
+    points = min(
+        12.5, 100 * size[0] / max(len(title), 1)
+    )  # a letter is about .7 of its points wide
     figure.text(
-        0.012, 1 - 0.1 / inches, title, fontsize=12.5, fontweight="bold", color=INK, va="top"
+        0.012, 1 - 0.1 / inches, title, fontsize=points, fontweight="bold", color=INK, va="top"
     )
     figure.text(0.012, 1 - 0.37 / inches, subtitle, fontsize=8.5, color="#686c74", va="top")
     figure.tight_layout(
