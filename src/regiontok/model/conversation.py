@@ -33,9 +33,9 @@ from regiontok.system.devices import resolve_device
 from regiontok.system.pretrained import quiet_transformers
 from regiontok.system.shipped_models import local_folder
 
-# A benchmark asks about a picture in several batches that stand near each other. 32 pictures are more
-# than the 16 batches of 8 whose questions are sorted together ask about, and of 576 tokens of a 7B
-# model they are 150 MB.
+# A benchmark asks about a picture in several batches that stand near each other. 32 pictures are
+# more than most benches have in the 16 batches of 8 whose questions are sorted together, and of 576
+# tokens of a 7B model they are 150 MB.
 _RECENT = 32
 
 _Seen = tuple[Tokens, tuple[Pair, ...]]  # a picture's tokens, and the sizes of its views
