@@ -101,9 +101,8 @@ def draw_panels(panels: Sequence[Panel], *, title: str, subtitle: str = "") -> I
         fontsize=8.5,
         labelcolor=INK,
     )
-    points = min(
-        12.5, 100 * size[0] / max(len(title), 1)
-    )  # a letter is about .7 of its points wide
+    # a bold letter is about .7 of its points wide
+    points = min(12.5, 100 * size[0] / max(len(title), 1))
     figure.text(
         0.012, 1 - 0.1 / inches, title, fontsize=points, fontweight="bold", color=INK, va="top"
     )
